@@ -1,0 +1,1 @@
+"""Cross-modal 3D retrieval in JAX/Flax."""

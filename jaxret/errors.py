@@ -1,0 +1,65 @@
+"""The errors a user can meet: one family, each message says where, what was found and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class JaxretError(Exception):
+    """Base of every error that jaxret raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with the user's input.
+
+    Attributes:
+      where: file path, or file and key ('pix3d.json[12].mask').
+      found: what was found there.
+      action: what to do about it.
+    """
+
+    where: str
+    found: str
+    action: str
+
+    def __str__(self) -> str:
+        return f'{self.where}: {self.found}; {self.action}'
+
+
+class DataError(JaxretError):
+    """Input files cannot be used. Carries every `Problem` found, not only the first.
+
+    Args:
+      problems: one problem or several.
+      shown: how many of them the message spells out.
+    """
+
+    def __init__(self, problems: Problem | Sequence[Problem], *, shown: int = 50):
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        lines = [str(problem) for problem in self.problems[:shown]]
+        if len(self.problems) > shown:
+            lines.append(f'... and {len(self.problems) - shown} more')
+        if len(self.problems) == 1:
+            message = lines[0]
+        else:
+            message = f'{len(self.problems)} problems:\n  ' + '\n  '.join(lines)
+        super().__init__(message)
+
+    def __reduce__(self):  # exceptions cross process boundaries when meshes are rendered in parallel
+        return type(self), (self.problems,)
+
+
+class ConfigError(JaxretError):
+    """A config name, preset, key or value is not valid."""
+
+
+class CheckpointError(JaxretError):
+    """A checkpoint or work directory is missing, or does not fit the config."""
+
+
+class StorageError(JaxretError):
+    """A folder cannot be written, or the disk is full."""
+
+
+class NonFiniteError(JaxretError):
+    """The training loss became NaN or infinite."""
