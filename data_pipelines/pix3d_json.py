@@ -1,0 +1,167 @@
+"""pix3d.json: the list of photos of a folder in Pix3D's layout, read and checked entry by entry.
+
+Keys used: img, mask, model, category (required); truncated, occluded, slightly_occluded, bbox, split, model_raw
+(optional). Every other key is ignored. Paths are relative to the folder, with '/'.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jaxret.errors import DataError, Problem
+
+JSON_NAME = 'pix3d.json'
+SPLITS = ('train', 'val', 'test')
+_MEND = 'correct pix3d.json'
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One checked entry of pix3d.json. Paths are normalised, relative to the folder, with '/'."""
+
+    index: int
+    image: str
+    mask: str
+    model: str
+    category: str
+    truncated: bool
+    occluded: bool
+    bbox: tuple[float, float, float, float] | None
+    split: str | None
+    model_raw: str | None
+
+
+def read_entries(root: Path) -> tuple[list[Entry], list[Problem]]:
+    """Entries of `root`/pix3d.json that are sound, and what is wrong with the others.
+
+    Args:
+      root: the data set's folder.
+
+    Returns:
+      sound entries in the file's order, and one problem for each fault of the others.
+
+    Raises:
+      DataError: the file is missing, unreadable, not JSON, not a list, or empty.
+    """
+    path = root / JSON_NAME
+    raw = _load(path)
+    if not isinstance(raw, list):
+        raise DataError(Problem(str(path), f'holds {_kind(raw)}, not a list', 'give a list with one object a photo'))
+    if not raw:
+        raise DataError(Problem(str(path), 'an empty list', 'give a list with one object a photo'))
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for index, value in enumerate(raw):
+        entry, wrong = _check_entry(index, value)
+        problems += wrong
+        if entry is not None:
+            entries.append(entry)
+    first: dict[str, int] = {}
+    for entry in entries:
+        if first.setdefault(entry.image, entry.index) != entry.index:
+            where = f'{JSON_NAME}[{entry.index}].img'
+            found = f'{entry.image} is already entry {first[entry.image]}'
+            problems.append(Problem(where, found, 'list each photo once'))
+    with_split = sum(isinstance(value, dict) and value.get('split') is not None for value in raw)
+    if 0 < with_split < len(raw):
+        found = f'{with_split} of {len(raw)} entries have the key split'
+        problems.append(Problem(JSON_NAME, found, 'give every entry a split, or none'))
+    return entries, problems
+
+
+def _load(path: Path) -> Any:
+    try:
+        if not path.is_file():
+            found = 'missing' if not path.exists() else 'not a regular file'
+            action = 'name a folder in Pix3D\'s layout (pix3d.json, img, mask, model)'
+            raise DataError(Problem(str(path), found, action))
+        text = path.read_bytes().decode('utf-8-sig')
+    except OSError as error:
+        found = f'cannot be read ({error.strerror or error})'
+        raise DataError(Problem(str(path), found, 'check its permissions')) from error
+    except UnicodeDecodeError as error:
+        raise DataError(Problem(str(path), f'not UTF-8 ({error.reason} at byte {error.start})', _MEND)) from error
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        found = f'malformed JSON: {error.msg} at line {error.lineno}, column {error.colno}' if text else 'empty file'
+        raise DataError(Problem(str(path), found, _MEND)) from error
+    except (ValueError, RecursionError) as error:  # absurd numbers and nesting
+        raise DataError(Problem(str(path), f'malformed JSON: {error}', _MEND)) from error
+
+
+def _check_entry(index: int, value: Any) -> tuple[Entry | None, list[Problem]]:
+    where = f'{JSON_NAME}[{index}]'
+    if not isinstance(value, dict):
+        return None, [Problem(where, f'{_kind(value)}, not an object', _MEND)]
+    problems: list[Problem] = []
+
+    def wrong(key: str, found: str, action: str = _MEND) -> None:
+        problems.append(Problem(f'{where}.{key}', found, action))
+
+    for key in ('img', 'mask', 'model', 'category'):
+        if key not in value:
+            wrong(key, 'missing key')
+        elif not isinstance(value[key], str):
+            wrong(key, f'{_kind(value[key])}, not a string')
+        elif not value[key].strip():
+            wrong(key, 'empty string')
+        elif not _plain(value[key]):
+            wrong(key, 'characters that no file name can hold')
+        elif key != 'category' and not _inside(value[key]):
+            wrong(key, f'path {value[key]!r} leaves the folder', 'give a path below the data folder')
+    for key in ('truncated', 'occluded', 'slightly_occluded'):
+        if not isinstance(value.get(key, False), bool):
+            wrong(key, f'{_kind(value[key])}, not true or false')
+    box = value.get('bbox')
+    if box is not None:
+        if not (isinstance(box, list) and len(box) == 4 and all(_is_number(side) for side in box)):
+            wrong('bbox', 'not four numbers [left, top, right, bottom]')
+        elif box[2] <= box[0] or box[3] <= box[1]:
+            wrong('bbox', f'{box} has no area')
+    split = value.get('split')
+    if split is not None and split not in SPLITS:
+        wrong('split', f'{split!r}'[:60], f'use one of {", ".join(SPLITS)}')
+    if problems:
+        return None, problems
+    model, category = str(PurePosixPath(value['model'])), value['category']
+    parts = PurePosixPath(model).parts
+    if len(parts) < 3 or parts[0] != 'model':
+        wrong('model', f'{model!r} is not below model/<category>/')
+    elif parts[1] != category:
+        wrong('category', f'{category!r} for a shape of category {parts[1]!r} ({model})')
+    if problems:
+        return None, problems
+    raw = value.get('model_raw')
+    return Entry(
+        index=index,
+        image=str(PurePosixPath(value['img'])),
+        mask=str(PurePosixPath(value['mask'])),
+        model=model,
+        category=category,
+        truncated=value.get('truncated', False),
+        occluded=value.get('occluded', False),
+        bbox=tuple(float(side) for side in box) if box is not None else None,
+        split=split,
+        model_raw=str(PurePosixPath(raw)) if isinstance(raw, str) else None,
+    ), []
+
+
+def _plain(text: str) -> bool:
+    return text.isprintable() or not any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text)
+
+
+def _inside(text: str) -> bool:
+    path = PurePosixPath(text)
+    return not path.is_absolute() and '..' not in path.parts and bool(path.parts)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9 and math.isfinite(value)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: 'an object', list: 'a list', str: 'a string', bool: 'true or false', type(None): 'null'}
+    return names.get(type(value), 'a number')

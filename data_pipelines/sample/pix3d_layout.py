@@ -1,0 +1,275 @@
+"""Writes the synthetic sample in Pix3D's own on-disk layout, so that one code path reads both.
+
+    pix3d.json                       one entry a photo: img, category, img_size, mask, model, pose, flags, bbox
+    img/<category>/NNNN.jpg          photos
+    mask/<category>/NNNN.png         0 / 255, the visible pixels of the object
+    model/<category>/<name>/model.obj
+    complete.json                    seed, generator version and counts; written last
+
+Pose, as in Pix3D: a model point p is seen at q = rot_mat p + trans_mat by a camera at the origin that looks along +z
+with +x to the left of the picture and +y up; `camera.py` has the formula of the pixel. `cam_position` is the camera in
+the model's frame, `focal_length` is in mm for a sensor 32 mm wide, and `bbox` is [left, top, right, bottom] of the
+mask, right and bottom exclusive. There are no keypoints and no voxels, and no `split`: the reader's own rule applies.
+"""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from data_pipelines.sample.furniture import CATEGORIES, Furniture, make_furniture, write_obj
+from data_pipelines.sample.photos import Photo, flags, take_photo
+from jaxret.errors import ConfigError, JaxretError, StorageError
+
+GENERATOR_VERSION = 1
+MARKER = 'complete.json'
+_SLIGHTLY_OCCLUDED = 0.2  # share of the usable photos
+_STALE = 3600.0  # seconds after which a folder that a killed run left behind is removed
+_FEW = 24  # photos that are rendered faster than a process starts
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The photos of one shape, numbered from `first` in their category."""
+
+    folder: Path
+    seed: int
+    category: str
+    shape: int
+    shapes: int
+    kinds: tuple[str, ...]
+    first: int
+
+
+def write_pix3d_sample(
+    root: Path,
+    *,
+    seed: int = 0,
+    shapes_per_category: int = 12,
+    photos_per_shape: int = 12,
+    processes: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Writes the sample to `root`, or returns at once where the same sample already stands there.
+
+    Everything is written to a sibling folder that is renamed at the end, so `root` is never half written. Beside
+    `photos_per_shape` usable photos a shape (a fifth of them slightly occluded), every second shape gets one more
+    photo that is occluded or truncated, for the reader's filters. A sample of another seed, size or generator version
+    is replaced; a folder with anything else in it is refused.
+
+    Args:
+      root: the folder to write.
+      seed: decides shapes, poses and pixels, whatever the number of processes.
+      shapes_per_category: 1 .. 24, for each of bed, chair, sofa and table.
+      photos_per_shape: usable photos a shape, at least 1.
+      processes: worker processes; None takes one a core.
+      progress: show a progress bar.
+
+    Returns:
+      `root`.
+
+    Raises:
+      ConfigError: a count out of range, or a negative seed.
+      StorageError: `root` cannot be written, holds something else, or the disk is full.
+    """
+    root = Path(root)
+    if seed < 0 or photos_per_shape < 1 or (processes is not None and processes < 1):
+        raise ConfigError(
+            f'the sample needs seed >= 0, photos_per_shape >= 1 and processes >= 1, '
+            f'not {seed}, {photos_per_shape} and {processes}'
+        )
+    for category in CATEGORIES:
+        make_furniture(category, shapes_per_category, seed=seed)  # refuses a count before anything is written
+    wanted = {
+        'generator_version': GENERATOR_VERSION,
+        'seed': seed,
+        'shapes_per_category': shapes_per_category,
+        'photos_per_shape': photos_per_shape,
+    }
+    try:
+        found = _read_marker(root)
+        if found is not None and all(found.get(key) == value for key, value in wanted.items()):
+            return root
+        if found is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise StorageError(f'{root}: holds something other than a sample; name an empty or a new folder')
+        root.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(root)
+        folder = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', suffix='.partial', dir=root.parent))
+        try:
+            folder.chmod(0o755)
+            jobs = _plan(folder, seed, shapes_per_category, photos_per_shape)
+            entries = _run(jobs, processes, progress)
+            _write_json(folder / 'pix3d.json', entries)
+            shapes = len(CATEGORIES) * shapes_per_category
+            _write_json(folder / MARKER, {**wanted, 'shapes': shapes, 'photos': len(entries), 'synthetic': True})
+            _publish(folder, root, wanted)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(
+            f'{root}: the sample cannot be written ({error.strerror or error}); free some space or name another folder'
+        ) from error
+    return root
+
+
+def _plan(folder: Path, seed: int, shapes: int, photos: int) -> list[_Job]:
+    """One job a shape. Which photos are slightly occluded is spread evenly over all of them."""
+    jobs = []
+    for category in CATEGORIES:
+        first = 1
+        for shape in range(shapes):
+            rng = np.random.default_rng([seed, CATEGORIES.index(category), 2, shape])
+            kinds = np.full(photos, 'clear', dtype='<U20')
+            count = int(np.floor(_SLIGHTLY_OCCLUDED * photos + rng.random()))
+            kinds[rng.choice(photos, count, replace=False)] = 'slightly_occluded'
+            extra = {0: ('occluded',), 2: ('truncated',)}.get(shape % 4, ())
+            kinds = (*map(str, kinds), *extra)
+            jobs.append(_Job(folder, seed, category, shape, shapes, kinds, first))
+            first += len(kinds)
+    return jobs
+
+
+def _run(jobs: Sequence[_Job], processes: int | None, progress: bool) -> list[dict]:
+    """Renders all jobs and returns the entries of pix3d.json in the order of the jobs."""
+    total = sum(len(job.kinds) for job in jobs)
+    if processes is None:
+        processes = 1 if total < _FEW else len(os.sched_getaffinity(0))
+    entries: dict[int, list[dict]] = {}
+    columns = (
+        TextColumn('synthetic sample'), BarColumn(), MofNCompleteColumn(), TextColumn('photos'), TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task('photos', total=total)
+        for number, made in _results(jobs, min(processes, len(jobs)), partial(bar.advance, task)):
+            entries[number] = made
+    return [entry for number in range(len(jobs)) for entry in entries[number]]
+
+
+def _results(
+    jobs: Sequence[_Job], processes: int, advance: Callable[[int], None]
+) -> Iterator[tuple[int, list[dict]]]:
+    if processes == 1:
+        for number, job in enumerate(jobs):
+            yield number, _render(job)
+            advance(len(job.kinds))
+        return
+    pool = ProcessPoolExecutor(processes, mp_context=get_context('spawn'), initializer=_start_worker)
+    try:
+        futures = {pool.submit(_render, job): number for number, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+            advance(len(jobs[futures[future]].kinds))
+    except BrokenProcessPool as error:
+        raise JaxretError('a process that renders the sample was ended from outside; start again') from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when the parent is gone (also by SIGKILL)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sentinel = parent_process().sentinel
+
+    def watch() -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _render(job: _Job) -> list[dict]:
+    """Writes the model, photos and masks of one shape; returns their entries."""
+    shape = make_furniture(job.category, job.shapes, seed=job.seed)[job.shape]
+    others = [
+        other
+        for category in CATEGORIES
+        if category != job.category
+        for other in make_furniture(category, job.shapes, seed=job.seed)
+    ]
+    model = Path('model') / job.category / shape.name / 'model.obj'
+    for path in (model.parent, Path('img') / job.category, Path('mask') / job.category):
+        (job.folder / path).mkdir(parents=True, exist_ok=True)
+    write_obj(job.folder / model, shape)
+    entries = []
+    for offset, kind in enumerate(job.kinds):
+        seed = (job.seed, CATEGORIES.index(job.category), 3, job.shape, offset)
+        photo = take_photo(shape, others, kind=kind, seed=seed)
+        name = f'{job.category}/{job.first + offset:04d}'
+        quality = int(np.random.default_rng([*seed, 1]).integers(60, 96))
+        Image.fromarray(photo.image).save(job.folder / 'img' / f'{name}.jpg', quality=quality)
+        Image.fromarray(photo.mask).save(job.folder / 'mask' / f'{name}.png', optimize=True)
+        entries.append(_entry(shape, photo, name, model.as_posix()))
+    return entries
+
+
+def _entry(shape: Furniture, photo: Photo, name: str, model: str) -> dict:
+    camera = photo.camera
+    rows, columns = np.flatnonzero(photo.mask.any(1)), np.flatnonzero(photo.mask.any(0))
+    return {
+        'img': f'img/{name}.jpg',
+        'category': shape.category,
+        'img_size': [camera.width, camera.height],
+        'mask': f'mask/{name}.png',
+        'img_source': 'synthetic',
+        'model': model,
+        'model_source': 'synthetic',
+        'trans_mat': camera.translation.tolist(),
+        'focal_length': camera.focal_length,
+        'cam_position': camera.position.tolist(),
+        'inplane_rotation': camera.inplane_rotation,
+        'rot_mat': camera.rotation.tolist(),
+        'bbox': [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
+        **flags(photo),
+    }
+
+
+def _write_json(path: Path, value: list | dict) -> None:
+    path.write_text(json.dumps(value, indent=1) + '\n', encoding='ascii')
+
+
+def _read_marker(root: Path) -> dict | None:
+    """The marker of a complete sample, or None."""
+    try:
+        found = json.loads((root / MARKER).read_text(encoding='utf-8'))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get('synthetic') is True else None
+
+
+def _publish(folder: Path, root: Path, wanted: dict) -> None:
+    """Renames the finished folder to `root`; an older sample is moved away first. Another run may have been faster."""
+    old = folder.with_suffix('.old.partial')
+    if _read_marker(root) is not None:
+        with suppress(FileNotFoundError):
+            os.rename(root, old)
+    try:
+        os.rename(folder, root)
+    except OSError:
+        found = _read_marker(root)
+        if found is None or any(found.get(key) != value for key, value in wanted.items()):
+            raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_stale(root: Path) -> None:
+    """Removes what killed runs left beside `root`, unless it is young enough to belong to a run under way."""
+    for path in root.parent.glob(f'.{root.name}-*.partial'):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE:
+                shutil.rmtree(path, ignore_errors=True)

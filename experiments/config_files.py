@@ -1,0 +1,137 @@
+"""From `--config=NAME[:PRESET]` and `--config.key=value` to a config, with one clear error for every mistake."""
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxret.errors import ConfigError
+
+FOLDER = Path(__file__).parent / 'configs'
+
+
+def config_names() -> list[str]:
+    """Names that `--config` takes without a folder."""
+    return sorted(path.name for path in FOLDER.glob('*.py'))
+
+
+def load_config(name: str) -> tuple[ConfigDict, str]:
+    """Reads a config file.
+
+    Args:
+      name: file in experiments/configs (with or without .py) or a path, then optionally ':preset'.
+
+    Returns:
+      The config, and its short name, such as 'pix3d-small'.
+
+    Raises:
+      ConfigError: no such file or preset; the valid ones are listed.
+    """
+    file, _, preset = name.partition(':')
+    path = Path(file if file.endswith('.py') else file + '.py')
+    path = path if path.exists() else FOLDER / path
+    if not path.exists():
+        raise ConfigError(f'--config={name}: no such config; use one of {", ".join(config_names())}, or the path of a '
+                          f'config file')
+    spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    preset = preset or module.PRESETS[0]
+    if preset not in module.PRESETS:
+        raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(module.PRESETS)}')
+    return module.get_config(preset), f'{path.stem}-{preset}'
+
+
+def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
+    """{'model.pooling': 'attention', ...}."""
+    flat = {}
+    for key, value in config.items():
+        flat |= flatten(value, f'{prefix}{key}.') if isinstance(value, ConfigDict) else {prefix + key: value}
+    return flat
+
+
+def unflatten(flat: dict[str, Any]) -> ConfigDict:
+    """The config that `flatten` was called on; lists (JSON has no tuples) become tuples again."""
+    config = ConfigDict()
+    for key, value in flat.items():
+        *groups, last = key.split('.')
+        target = config
+        for group in groups:
+            if group not in target:
+                target[group] = ConfigDict()
+            target = target[group]
+        target[last] = tuple(value) if isinstance(value, list) else value
+    return config
+
+
+def split_overrides(arguments: Sequence[str]) -> dict[str, str]:
+    """{'key': 'value'} from arguments '--config.key=value' or '--config.key value'.
+
+    Raises:
+      ConfigError: anything else among the arguments, or a missing value.
+    """
+    overrides, rest = {}, list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith('--config.'):
+            raise ConfigError(f'{argument}: unknown argument; use --config, --config.KEY=VALUE, --workdir, --mode or '
+                              f'--help')
+        key, equals, value = argument.removeprefix('--config.').partition('=')
+        if not equals:
+            if not rest or rest[0].startswith('--'):
+                raise ConfigError(f'{argument}: no value; write {argument}=VALUE')
+            value = rest.pop(0)
+        overrides[key] = value
+    return overrides
+
+
+def apply_overrides(config: ConfigDict, overrides: dict[str, str]) -> None:
+    """Sets keys of a config in place, each to a value of its default's type.
+
+    Raises:
+      ConfigError: an unknown key (near and all valid ones are listed) or a value of another type.
+    """
+    flat = flatten(config)
+    for key, text in overrides.items():
+        if key not in flat:
+            near = difflib.get_close_matches(key, flat, n=3, cutoff=0.5)
+            hint = f' Did you mean {" or ".join(near)}?' if near else ''
+            raise ConfigError(f'--config.{key}: unknown key.{hint} Valid keys: {", ".join(sorted(flat))}')
+        *groups, last = key.split('.')
+        target = config
+        for group in groups:
+            target = target[group]
+        target[last] = _parse(key, text, flat[key])
+
+
+def _parse(key: str, text: str, default: Any) -> Any:
+    try:
+        if isinstance(default, bool):
+            return {'true': True, 'false': False, '1': True, '0': False}[text.lower()]
+        if isinstance(default, tuple):
+            if not text.strip().startswith(('(', '[')):
+                values = tuple(part.strip() for part in text.split(',') if part.strip())
+                return values if not default or isinstance(default[0], str) else tuple(float(v) for v in values)
+            return tuple(ast.literal_eval(text))
+        return type(default)(text)
+    except (KeyError, ValueError, SyntaxError):
+        raise ConfigError(f'--config.{key}={text}: not a {type(default).__name__}; the default is '
+                          f'{default!r}') from None
+
+
+def changed_keys(stored: dict[str, Any], config: dict[str, Any], *, free: Sequence[str]) -> list[str]:
+    """One line a key whose value differs between two flattened configs, those in `free` excepted."""
+    lines = []
+    for key in sorted(stored.keys() | config.keys()):
+        before, now = (_plain(flat.get(key, '(absent)')) for flat in (stored, config))
+        if before != now and key not in free:
+            lines.append(f'config.{key}: {before!r} there, {now!r} now')
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

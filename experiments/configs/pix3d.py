@@ -1,0 +1,131 @@
+"""CMIC on Pix3D: the CAD model that matches a photo and its mask (Lin et al., ICCV 2021; Sun et al., CVPR 2018).
+
+  python experiments/run.py --config=pix3d.py                              small, for CPUs; embedded synthetic sample
+  python experiments/run.py --config=pix3d.py --config.data_dir=DIR        the same on real data in Pix3D's layout
+  python experiments/run.py --config=pix3d.py:paper --config.data_dir=DIR  the published setting, for GPUs
+  python experiments/run.py --config=pix3d.py:smoke                        seconds, to see that everything works
+
+The paper's figures on Pix3D (its Table 1): Top-1 78.9 %, Top-10 96.1 %, Hausdorff 0.0086, IoU 0.8746 (means over
+queries; over categories Top-1 is 77.6 %). Its split, renders and camera were not published.
+"""
+
+from ml_collections import ConfigDict
+
+PRESETS = ('small', 'paper', 'smoke')
+
+
+def get_config(preset: str = 'small') -> ConfigDict:
+    """The config of a preset; every key with its default."""
+    config = ConfigDict()
+    config.experiment = 'photo_to_shape'  # which experiments/*.py runs it
+    config.seed = 0  # decides initial weights, batches, augmentation, split
+    config.data_dir = ''  # folder in Pix3D's layout; '' makes and uses the synthetic sample
+    config.cache_dir = ''  # prepared data; '' is $XDG_CACHE_HOME/jaxret or ~/.cache/jaxret
+    config.on_bad_file = 'error'  # 'error': refuse to start, listing all; 'skip': go on without, listing all
+    config.processes = 0  # worker processes that check, render and measure; 0 is one a core
+
+    config.batch_size = 24  # photos a step, and distinct shapes a step
+    config.epochs = 100  # passes over the training photos
+    config.log_every = 10  # steps a line of metrics.jsonl
+    config.checkpoint_every = 100  # steps between evaluations on the held-out part, each with a checkpoint
+    config.select = 'mean_reciprocal_rank'  # held-out metric that picks the checkpoint: this, 'top1' or 'top10'
+
+    config.data = data = ConfigDict()
+    data.categories = ()  # () is every category found
+    data.exclude_occluded = True
+    data.exclude_truncated = True
+    data.gallery = 'folder'  # 'folder': every model of the categories; 'referenced': only those that photos show
+    data.test_fraction = 0.483  # of the photos, where pix3d.json has no key `split` (2,470 of 5,118 in the paper)
+    data.val_fraction = 0.1  # of the training photos, held out to select the checkpoint
+    data.image_size = 64  # side of photos, masks and views
+    data.crop = 'mask'  # photos are cropped to: 'mask' (its bounding box), 'bbox' (from pix3d.json) or 'none'
+    data.margin = 0.1  # around the crop, as a share of its longer side
+    data.fit = 'pad'  # 'pad' keeps the aspect (white borders), 'stretch' does not
+    data.up_axis = 'y'  # of the meshes: 'y' or 'z'
+
+    config.render = render = ConfigDict()  # the grey views
+    render.views = 12  # on a ring, evenly spaced
+    render.elevation = 30.0  # degrees
+    render.first_azimuth = 0.0  # degrees
+    render.background = 255  # grey level
+    render.supersample = 2  # rays a pixel along each axis
+
+    config.photo_augmentation = photo = ConfigDict()  # photo and mask together
+    photo.translate = 0.05  # largest shift, share of the side
+    photo.area = (0.85, 0.95)  # of the random crop, share of the image
+    photo.aspect = (0.75, 1.3333333333)  # of the random crop
+    photo.flip = 0.5  # probability
+    photo.fill = 0  # grey level outside the image
+
+    config.view_augmentation = view = ConfigDict()  # every view by itself
+    view.translate = 0.0
+    view.area = (0.65, 0.9)
+    view.aspect = (0.75, 1.3333333333)
+    view.flip = 0.5
+    view.fill = 255
+
+    config.color = color = ConfigDict()  # colour augmentation of training photos
+    color.mode = 'lab'  # transfer in 'lab' or 'ruderman', random 'hsv', or 'none'
+    color.ratio = 'style_over_content'  # or 'content_over_style' (as Eq. 1 is printed)
+    color.probability = 1.0  # share of photos changed
+    color.hsv_range = (0.1, 0.3, 0.3)  # largest shift of hue (turns), saturation and value
+
+    config.model = model = ConfigDict()
+    model.query_encoder = 'resnet_small'  # or resnet18, resnet34, resnet50
+    model.view_encoder = 'resnet_small'
+    model.embedding_dim = 128
+    model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max'
+    model.mask = 'channel'  # 'channel' (fourth), 'multiply' (photo x mask), 'none'
+    model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
+
+    config.loss = loss = ConfigDict()
+    loss.kind = 'contrastive'  # or 'triplet'
+    loss.temperature = 0.1
+    loss.category_weight = 0.2  # beta_1 of Eq. 6
+    loss.true_shape = 'included'  # in the category loss; 'not_positive' (Eq. 5), 'removed' (Table 4's ablation)
+    loss.reduction = 'mean'  # over the batch, or 'sum' (Eq. 4)
+    loss.margin = 0.2  # of the triplet loss
+
+    config.optimizer = optimizer = ConfigDict()
+    optimizer.name = 'adam'  # or 'sgd'
+    optimizer.learning_rate = 1e-3
+    optimizer.schedule = 'cosine'  # or 'constant'
+    optimizer.warmup = 0.05  # share of the steps
+    optimizer.b1 = 0.9  # Adam
+    optimizer.b2 = 0.999  # Adam
+    optimizer.momentum = 0.9  # SGD
+    optimizer.weight_decay = 1e-2  # decoupled, not on biases and normalisation
+    optimizer.clip_norm = 0.0  # of the gradient; 0 is none
+    optimizer.average_decay = 0.995  # moving average of the weights, used in evaluation; 0 is none
+
+    config.parallel = parallel = ConfigDict()
+    parallel.mode = 'jit'  # or 'pmap'
+    parallel.devices = 0  # 0 is as many as divide the batch
+
+    config.evaluation = evaluation = ConfigDict()
+    evaluation.batch_size = 32  # photos, or shapes, encoded at once
+    evaluation.shape_metrics = True  # Hausdorff distance and voxel IoU of the Top-1 shapes
+    evaluation.points = 10_000  # sampled a shape for the Hausdorff distance
+    evaluation.voxels = 128  # grid side of the IoU
+
+    config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''
+    sample.shapes_per_category = 12
+    sample.photos_per_shape = 12
+
+    if preset == 'paper':
+        config.batch_size, config.epochs = 60, 500
+        config.checkpoint_every, config.select = 440, 'top1'  # 44 steps an epoch on Pix3D's training photos
+        data.categories = ('bed', 'chair', 'sofa', 'table')
+        data.gallery, data.image_size, data.crop, data.fit = 'referenced', 224, 'none', 'stretch'
+        model.query_encoder, model.view_encoder = 'resnet50', 'resnet34'
+        optimizer.learning_rate, optimizer.schedule, optimizer.warmup = 5e-5, 'constant', 0.0
+        optimizer.b1, optimizer.weight_decay, optimizer.average_decay = 0.5, 0.0, 0.0
+    elif preset == 'smoke':
+        config.batch_size, config.epochs, config.log_every, config.checkpoint_every = 4, 2, 2, 4
+        data.image_size, render.views, render.supersample = 32, 4, 1
+        evaluation.batch_size, evaluation.points, evaluation.voxels = 8, 500, 32
+        model.embedding_dim = 16
+        sample.shapes_per_category, sample.photos_per_shape = 3, 4
+    elif preset != 'small':
+        raise ValueError(preset)
+    return config

@@ -1,0 +1,290 @@
+"""Photo -> CAD model: data, CMIC, training, evaluation and report, read from top to bottom."""
+
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from clu import metric_writers
+from config_files import flatten
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from data_pipelines import pipeline
+from data_pipelines.augmentation import Augmentation
+from data_pipelines.photos import frame_photo, read_pair
+from data_pipelines.pix3d import Pix3DLayout, paper_note, read_pix3d
+from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, load_queries, prepare
+from data_pipelines.sample.pix3d_layout import write_pix3d_sample
+from jaxret.errors import CheckpointError, ConfigError
+from jaxret.geometry.render import ViewRing
+from jaxret.retrieval.contact_sheet import QueryCard, select_queries
+from jaxret.retrieval.index import Embedder
+from jaxret.retrieval.metrics import add_shape_metrics, retrieval_metrics
+from jaxret.retrieval.ranking import positive_ranks, top_k_indices
+from jaxret.retrieval.report import write_report
+from jaxret.retrieval.shape_metrics import compare_shapes
+from jaxret.systems.cmic import CMIC
+from jaxret.training.checkpoints import Checkpoints
+from jaxret.training.logging import read_history, write_atomically
+from jaxret.training.loop import fit
+from jaxret.training.optimizers import make_optimizer, make_schedule
+from jaxret.training.parallel import Parallel, make_parallel
+from jaxret.training.state import TrainState, count_parameters, create_state
+from jaxret.training.step import make_train_step
+
+SELECTION = ('mean_reciprocal_rank', 'top1', 'top10')
+console = Console()
+
+
+def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
+    """Trains (or resumes) and evaluates, or only evaluates; returns the exit status."""
+    started = time.monotonic()
+    if config.select not in SELECTION:
+        raise ConfigError(f'config.select: {config.select!r} is not one of {", ".join(SELECTION)}')
+    parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size)
+    data_dir, synthetic = _data_folder(config)
+    layout = _read_layout(config, data_dir, workdir, train=train)
+    prepared = prepare(layout, _view_ring(config), size=config.data.image_size, crop=config.data.crop,
+                       margin=config.data.margin, fit=config.data.fit, cache_dir=_cache_folder(config),
+                       processes=_processes(config), on_bad_file=config.on_bad_file)
+    layout = prepared.layout
+    gallery = load_gallery(prepared)
+    queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
+
+    system = CMIC.from_config(config)
+    embedder = Embedder(system, parallel)
+    schedule, optimizer, steps = None, None, 0
+    if train:
+        pipeline.check_batch_size(config.batch_size, len(queries['train'].names), len(gallery.names))
+        steps = max(1, round(config.epochs * pipeline.steps_per_epoch(len(queries['train'].names), config.batch_size)))
+    schedule = make_schedule(config.optimizer, max(1, steps))
+    optimizer = make_optimizer(config.optimizer, schedule)
+    state = _initial_state(system, optimizer, gallery, config)
+    _banner(config, workdir, layout, queries, gallery, parallel, state, steps, synthetic)
+
+    with Checkpoints(workdir / 'checkpoints', metric=config.select, read_only=not train) as checkpoints:
+        if train and not _train(config, workdir, queries, gallery, parallel, embedder, optimizer, schedule, state, steps,
+                                checkpoints):
+            console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
+            return 0
+        best = checkpoints.best_step
+        if best is None:
+            raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoint; train with this --workdir first')
+        state = checkpoints.restore(state, step=best)
+
+    test = queries['test']
+    scores = _score(config, embedder, state, test, gallery)
+    train_positive = queries['train'].shape if len(queries['train'].names) else None
+    metrics, distances = _test_metrics(config, layout, scores, test, gallery, train_positive)
+    metrics |= {'step': int(state.step), 'data_dir': str(data_dir), 'synthetic': synthetic, 'seed': config.seed}
+    write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
+    notes = [f'Checkpoint of step {int(state.step)}, best {config.select} on {len(queries["val"].names)} held-out '
+             f'training photos.']
+    notes += [note for note in [paper_note(layout)] if note]
+    report = write_report(
+        workdir / 'report', title=f'Photo to CAD model: {workdir.name}', metrics=metrics, config=flatten(config),
+        history=read_history(workdir / 'metrics.jsonl'), queries=_cards(layout, scores, test, gallery),
+        skipped=[str(problem) for problem in (*layout.skipped, *distances)], notes=notes,
+        provenance={'synthetic': synthetic, **_provenance(config, data_dir, parallel, started)})
+    _print_table(metrics)
+    console.print(f'report: {report}', soft_wrap=True)
+    return 0
+
+
+def _data_folder(config: ConfigDict) -> tuple[Path, bool]:
+    """The data folder and whether it is the synthetic sample, which is made where data_dir is empty."""
+    if config.data_dir:
+        return Path(config.data_dir), False
+    sample = config.sample
+    folder = _cache_folder(config) / f'sample-pix3d-{sample.shapes_per_category}x{sample.photos_per_shape}'
+    console.print(f'[bold yellow]No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
+                  f'--config.data_dir=DIR, a folder with pix3d.json, img/, mask/, model/.[/]', soft_wrap=True)
+    write_pix3d_sample(folder, shapes_per_category=sample.shapes_per_category,
+                       photos_per_shape=sample.photos_per_shape, processes=_processes(config))
+    return folder, True
+
+
+def _read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> Pix3DLayout:
+    """Reads and checks everything; the split is stored with the run, and used again where the data is the run's own."""
+    stored = workdir / 'split.json'
+    split_table = None
+    if stored.exists():
+        content = json.loads(stored.read_text())
+        if content['data_dir'] == str(data_dir.resolve()):
+            split_table = content['split']
+    data = config.data
+    layout = read_pix3d(
+        data_dir, categories=tuple(data.categories), exclude_occluded=data.exclude_occluded,
+        exclude_truncated=data.exclude_truncated, gallery=data.gallery, on_bad_file=config.on_bad_file, crop=data.crop,
+        test_fraction=data.test_fraction, val_fraction=data.val_fraction, seed=config.seed, split_table=split_table,
+        required_splits=('train', 'val', 'test') if train else ('test',), up_axis=data.up_axis,
+        min_shapes=config.batch_size if train else 1, cache_dir=_cache_folder(config),
+        check_processes=_processes(config))
+    if train and split_table is None:
+        write_atomically(stored, json.dumps({'data_dir': str(data_dir.resolve()), 'split': layout.split_table()}) + '\n')
+    return layout
+
+
+def _initial_state(system: CMIC, optimizer, gallery: GalleryTable, config: ConfigDict) -> TrainState:
+    size = config.data.image_size
+    example = {'image': np.zeros((1, size, size, 3), np.uint8), 'mask': np.zeros((1, size, size, 1), np.uint8),
+               'views': gallery.views[:1]}
+    variables = jax.jit(system.init)(jax.random.key(config.seed), example)
+    return create_state(variables, optimizer, average=config.optimizer.average_decay > 0)
+
+
+def _train(config: ConfigDict, workdir: Path, queries: dict[str, QueryTable], gallery: GalleryTable, parallel: Parallel,
+           embedder: Embedder, optimizer, schedule, state: TrainState, steps: int, checkpoints: Checkpoints) -> bool:
+    """Runs the train loop; False where a signal stopped it."""
+    step = make_train_step(CMIC.from_config(config, axis_name=parallel.axis_name), optimizer, seed=config.seed,
+                           learning_rate=schedule, average_decay=config.optimizer.average_decay,
+                           axis_name=parallel.axis_name)
+    held_out = queries['val']
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        scores = _score(config, embedder, state, held_out, gallery)
+        values = retrieval_metrics(scores, held_out.shape, held_out.category, gallery.category,
+                                   category_names=gallery.category_names)
+        return {f'val_{name}': values[name] for name in (*SELECTION, 'category_top1')} | {
+            config.select: values[config.select]}
+
+    def batches(start: int, stop: int):
+        return pipeline.training_batches(
+            queries['train'], gallery, size=config.data.image_size, batch_size=config.batch_size, seed=config.seed,
+            start=start, stop=stop, photo_augmentation=Augmentation.from_config(config.photo_augmentation),
+            view_augmentation=Augmentation.from_config(config.view_augmentation))
+
+    writer = metric_writers.SummaryWriter(str(workdir / 'tensorboard'))
+    try:
+        return fit(state, step, batches=batches, evaluate=evaluate, parallel=parallel, checkpoints=checkpoints,
+                   workdir=workdir, steps=steps, log_every=config.log_every, checkpoint_every=config.checkpoint_every,
+                   batch_size=config.batch_size, on_log=writer.write_scalars)
+    finally:
+        writer.close()
+
+
+def _score(config: ConfigDict, embedder: Embedder, state: TrainState, queries: QueryTable, gallery: GalleryTable
+           ) -> np.ndarray:
+    """Scores [Q, G] of photos against the whole gallery; each photo and each shape is encoded once."""
+    variables, batch_size = state.evaluation_variables, config.evaluation.batch_size
+    shapes = embedder.embed(variables, pipeline.gallery_batches(gallery, batch_size=batch_size), 'views',
+                            valid='shape_valid')
+    photos = embedder.embed(variables, pipeline.query_batches(queries, size=config.data.image_size,
+                                                              batch_size=batch_size), 'photo', valid='query_valid')
+    return embedder.score(variables, photos, shapes)
+
+
+def _test_metrics(config: ConfigDict, layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: GalleryTable,
+                  train_positive: np.ndarray | None) -> tuple[dict[str, Any], tuple]:
+    """Accuracies, and the distance of the Top-1 shapes to the true ones."""
+    metrics = retrieval_metrics(scores, test.shape, test.category, gallery.category,
+                                category_names=gallery.category_names, train_positive=train_positive)
+    if not config.evaluation.shape_metrics:
+        return metrics, ()
+    best = top_k_indices(scores, 1, test.shape)[:, 0]
+    distances = compare_shapes(gallery.paths, test.shape, best, points=config.evaluation.points,
+                               resolution=config.evaluation.voxels, up_axis=config.data.up_axis,
+                               on_bad_file=config.on_bad_file, processes=_processes(config))
+    return add_shape_metrics(metrics, hausdorff=distances.hausdorff, iou=distances.iou, query_category=test.category,
+                             category_names=gallery.category_names), distances.problems
+
+
+def _cards(layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: GalleryTable) -> list[QueryCard]:
+    """What the report shows of the best, the worst and some random queries, with the original photos."""
+    ranks = positive_ranks(scores, test.shape)
+    order = top_k_indices(scores, min(5, scores.shape[1]), test.shape)
+    true_scores = scores[np.arange(len(scores)), test.shape]
+    others = np.where(np.arange(scores.shape[1])[None, :] == test.shape[:, None], -np.inf, scores)
+    photos = {photo.name: photo for photo in layout.photos}
+    front = gallery.views[:, 1 % gallery.views.shape[1], :, :, 0]  # turned a little: shows more than straight from front
+    cards = []
+    for section, chosen in select_queries(ranks, true_scores - others.max(axis=1)).items():
+        for query in chosen:
+            entry = photos[test.names[query]]
+            photo, mask = frame_photo(*read_pair(entry.image, entry.mask), size=160, crop='none', margin=0.0, fit='pad')
+            results = [(front[g], _short_name(gallery.names[g]), float(scores[query, g]), bool(g == test.shape[query]))
+                       for g in order[query]]
+            true = test.shape[query]
+            cards.append(QueryCard(photo=photo, mask=mask[..., 0], true_view=front[true], results=results,
+                                   query_name=entry.name, true_name=_short_name(gallery.names[true]),
+                                   rank=int(ranks[query]), true_score=float(true_scores[query]), section=section))
+    return cards
+
+
+def _short_name(model: str) -> str:
+    """'bed/IKEA_MALM' of 'model/bed/IKEA_MALM/model.obj'."""
+    parts = Path(model).parts
+    return '/'.join(parts[1:-1]) if len(parts) > 3 else '/'.join(parts[1:])
+
+
+def _view_ring(config: ConfigDict) -> ViewRing:
+    return ViewRing(size=config.data.image_size, **config.render.to_dict())
+
+
+def _cache_folder(config: ConfigDict) -> Path:
+    if config.cache_dir:
+        return Path(config.cache_dir)
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxret'
+
+
+def _processes(config: ConfigDict) -> int:
+    return config.processes or os.cpu_count() or 1
+
+
+def _provenance(config: ConfigDict, data_dir: Path, parallel: Parallel, started: float) -> dict[str, str]:
+    packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
+    return {'Data': str(data_dir), 'Seed': str(config.seed), 'Software': f'Python {platform.python_version()}, {packages}',
+            'Devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}), '
+                       f'{os.cpu_count()} CPU cores',
+            'Time': f'{time.monotonic() - started:.0f} s for this command'}
+
+
+def _banner(config: ConfigDict, workdir: Path, layout: Pix3DLayout, queries: dict[str, QueryTable],
+            gallery: GalleryTable, parallel: Parallel, state: TrainState, steps: int, synthetic: bool) -> None:
+    table = Table(show_header=False, title=f'jaxret {version("jaxret")}: CMIC, photo to CAD model')
+    counts = ', '.join(f'{len(queries[split].names)} {split}' for split in ('train', 'val', 'test'))
+    rows = {
+        'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
+        'photos': f'{counts}; {config.data.image_size} x {config.data.image_size}',
+        'gallery': f'{len(gallery.names)} shapes, {config.render.views} views each; {", ".join(layout.categories)}',
+        'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
+        'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}; '
+                    f'{count_parameters(state.params):,} parameters, {config.model.dtype}',
+        'devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode})',
+        'steps': f'{steps:,} of {config.batch_size} photos and {config.batch_size} shapes' if steps else 'evaluation only',
+        'workdir': str(workdir),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _print_table(metrics: dict[str, Any]) -> None:
+    table = Table(title=f'test: {metrics["queries"]} photos against {metrics["gallery"]} shapes')
+    for column in ('', 'queries', 'Top-1', '95 % interval', 'Top-10', 'category', 'Hausdorff', 'IoU'):
+        table.add_column(column, justify='right' if column else 'left')
+
+    def row(name: str, values: dict[str, Any], suffix: str = '') -> None:
+        def show(key: str, digits: int) -> str:
+            value = values.get(key + suffix)
+            return '' if value is None else f'{value:.{digits}f}'
+        interval = '' if values.get(f'top1{suffix}_low') is None else (
+            f'{values[f"top1{suffix}_low"]:.3f} - {values[f"top1{suffix}_high"]:.3f}')
+        table.add_row(name, str(values.get('queries', '')), show('top1', 3), interval, show('top10', 3),
+                      show('category_top1', 3), show('hausdorff', 4), show('iou', 4))
+
+    for name, values in metrics['per_category'].items():
+        row(name, values)
+    table.add_section()
+    row('mean over queries', metrics)
+    row('mean over categories', {**metrics, 'queries': ''}, '_macro')
+    row('chance', {**metrics, 'queries': ''}, '_chance')
+    row('prior (most frequent)', {**metrics, 'queries': ''}, '_prior')
+    console.print(table)

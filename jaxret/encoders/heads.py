@@ -1,0 +1,95 @@
+"""From images to embeddings: the batch norm -> linear -> L2 head, and an encoder that ends in it.
+
+Letters: B batch, H height, W width, C channels, F backbone features, D embedding.
+"""
+
+from typing import Any
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxret.encoders.layers import batch_norm, linear
+from jaxret.encoders.resnet import resnet
+from jaxret.losses.scores import l2_normalize
+
+
+class EmbeddingHead(nn.Module):
+    """Unit embedding of backbone features: z = W bn(f) + b, then z / |z|.
+
+    The head of CMIC's public code: batch norm, one linear layer with bias, no activation. It computes in float32
+    whatever the backbone does: its cost is nothing beside the backbone's, and scores are divided by a temperature.
+
+    Attributes:
+      dim: D.
+      normalize: whether embeddings are scaled to length 1 (a zero embedding stays zero).
+      axis_name: mapped axis over which batch statistics are averaged in training, as in `ResNet`.
+    """
+
+    dim: int
+    normalize: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
+        """Embeddings of features.
+
+        Args:
+          features: float [B, F].
+          train: whether batch norm uses, and updates, the statistics of this batch.
+
+        Returns:
+          float32 [B, D].
+        """
+        chex.assert_rank(features, 2)
+        chex.assert_type(features, float)
+        x = features.astype(jnp.float32)
+        # Pooled features of views of few shapes are nearly alike, so their variance needs the exact form.
+        x = batch_norm('bn', train=train, axis_name=self.axis_name, fast_variance=False)(x)
+        x = linear(self.dim, x.shape[-1], name='linear')(x)
+        return l2_normalize(x) if self.normalize else x
+
+
+class ImageEncoder(nn.Module):
+    """A backbone and a head: images to embeddings.
+
+    Attributes:
+      backbone: module from images [B, H, W, C] to features [B, F], called with `train`.
+      head: module from features [B, F] to embeddings [B, D], called with `train`.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Embeddings of images.
+
+        Args:
+          images: float [B, H, W, C].
+          train: whether batch norm uses, and updates, the statistics of this batch.
+
+        Returns:
+          float32 [B, D].
+        """
+        return self.head(self.backbone(images, train=train), train=train)
+
+
+def image_encoder(name: str, dim: int, *, axis_name: str | None = None, **overrides: Any) -> ImageEncoder:
+    """A named residual network with an `EmbeddingHead`.
+
+    Args:
+      name: of the network, as in `resnet`.
+      dim: D.
+      axis_name: mapped axis over which the batch statistics of both parts are averaged.
+      **overrides: attributes of `ResNet` to set (dtype, width, stem, ...).
+
+    Returns:
+      The module, from float [B, H, W, C] to unit float32 [B, D].
+
+    Raises:
+      ConfigError: for an unknown name.
+    """
+    return ImageEncoder(
+        backbone=resnet(name, axis_name=axis_name, **overrides), head=EmbeddingHead(dim, axis_name=axis_name)
+    )

@@ -1,0 +1,107 @@
+"""Layers that several encoders share, with the constants and initial values of PyTorch's.
+
+Letters: F features.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# He et al. 2015 (arXiv:1502.01852), equation 14: gradients keep their variance from layer to layer.
+CONV_KERNEL_INIT = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+
+
+def convolution(features: int, kernel: int, *, stride: int = 1, dtype: Any = jnp.float32, name: str) -> nn.Conv:
+    """Square 2D convolution without bias, padded by (kernel - 1) // 2 on all four sides.
+
+    Args:
+      features: output channels.
+      kernel: side of the kernel.
+      stride: in both directions.
+      dtype: of the computation; the kernel is float32.
+      name: of the module.
+
+    Returns:
+      The module, from [B, H, W, C] to [B, h, w, features] with h = (H + 2 ((kernel - 1) // 2) - kernel) // stride + 1.
+    """
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=(stride, stride),
+        padding=(kernel - 1) // 2,
+        use_bias=False,
+        kernel_init=CONV_KERNEL_INIT,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def batch_norm(
+    name: str,
+    *,
+    train: bool,
+    dtype: Any = jnp.float32,
+    axis_name: str | None = None,
+    zero_scale: bool = False,
+    fast_variance: bool = True,
+) -> nn.BatchNorm:
+    """Batch norm with epsilon 1e-5 whose running statistics keep 0.9 of their old value.
+
+    Parameters and statistics are float32 whatever `dtype` is. Differs from PyTorch in: the running variance averages
+    the variance that normalises the batch, not the unbiased one, which is larger by n / (n - 1) over n values.
+
+    Args:
+      name: of the module.
+      train: normalise with the statistics of the batch and update the running ones; else use the running ones.
+      dtype: of the result.
+      axis_name: mapped axis (of `pmap` or `vmap`) that the batch is spread over; statistics are averaged over it.
+      zero_scale: start with scale 0 instead of 1.
+      fast_variance: E[x^2] - E[x]^2, one pass over x, instead of E[(x - E[x])^2], which stays exact for features whose
+        spread is small beside their mean.
+
+    Returns:
+      The module, from [..., F] to [..., F].
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=dtype,
+        axis_name=axis_name,
+        use_fast_variance=fast_variance,
+        scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
+        name=name,
+    )
+
+
+def linear(features: int, fan_in: int, *, use_bias: bool = True, name: str) -> nn.Dense:
+    """Linear layer whose kernel and bias start from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), in float32 (on GPUs, no TF32).
+
+    The start is PyTorch's default, there written as `kaiming_uniform_(a=sqrt(5))`.
+
+    Args:
+      features: output features.
+      fan_in: input features, F.
+      use_bias: whether a bias is added.
+      name: of the module.
+
+    Returns:
+      The module, from [..., F] to [..., features].
+    """
+    bound = 1.0 / math.sqrt(fan_in)
+
+    def uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, minval=-bound, maxval=bound)
+
+    return nn.Dense(
+        features,
+        use_bias=use_bias,
+        dtype=jnp.float32,
+        precision=jax.lax.Precision.HIGHEST,
+        kernel_init=uniform,
+        bias_init=uniform,
+        name=name,
+    )

@@ -1,0 +1,270 @@
+"""Mesh files of any kind into one checked triangle mesh.
+
+Letters: N vertices, F faces. Axes are right-handed with +y up after loading.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import trimesh
+
+from jaxret.errors import DataError, Problem
+
+MESH_SUFFIXES = ('.obj', '.off', '.ply', '.stl', '.glb', '.gltf')
+MAX_BYTES = 512 * 2**20
+MAX_FACES = 5_000_000
+# A mesh whose whole surface is smaller than this (longest side scaled to 1) is a line, invisible in any picture.
+_MIN_AREA = 1e-6
+_MAX_COORDINATE = 1e100  # beyond it, areas and lengths overflow
+_EXPORT_AGAIN = 'export the mesh again, or take it out of the data set'
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A triangle mesh, right-handed, +y up, in arbitrary units.
+
+    Attributes:
+      vertices: float64 [N, 3].
+      faces: int64 [F, 3], indices into `vertices`.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+
+
+def load_mesh(
+    path: str | os.PathLike, *, up_axis: str = 'y', max_bytes: int = MAX_BYTES, max_faces: int = MAX_FACES
+) -> Mesh:
+    """Reads a mesh file and checks it.
+
+    Polygons become triangles, a scene graph is flattened with its transforms, vertices that no face uses are dropped,
+    materials and textures are not read. Nothing outside the file's own folder is opened.
+
+    Args:
+      path: file with one of `MESH_SUFFIXES`.
+      up_axis: the axis that points up in the file, 'y' or 'z'; 'z' is turned to +y: (x, y, z) -> (x, z, -y).
+      max_bytes: larger files are refused unread.
+      max_faces: meshes with more triangles are refused.
+
+    Returns:
+      A mesh with at least one face, valid indices, finite vertices, and a surface that is more than a line.
+
+    Raises:
+      DataError: for every way in which a file can be unusable.
+      ValueError: if `up_axis` is neither 'y' nor 'z'.
+    """
+    if up_axis not in ('y', 'z'):
+        raise ValueError(f"up_axis must be 'y' or 'z', not {up_axis!r}")
+    path = Path(path)
+    data = _read_bytes(path, max_bytes)
+    _refuse_damaged(path, data)
+    try:
+        with _quiet():
+            scene = trimesh.load_scene(
+                io.BytesIO(data),
+                file_type=path.suffix.lower()[1:],
+                resolver=_FolderResolver(path, max_bytes),
+                process=False,
+                skip_materials=True,
+            )
+            vertices, faces = _flatten(scene, max_faces)
+    except _Unusable as error:
+        raise _bad(path, str(error)) from None
+    except Exception as error:  # trimesh lets out a dozen unrelated types on damaged files
+        reason = ' '.join(str(error).split())[:200]
+        raise _bad(path, f'not a readable {path.suffix[1:].upper()} file ({type(error).__name__}: {reason})') from error
+    try:
+        mesh = _checked(vertices, faces)
+    except _Unusable as error:
+        raise _bad(path, str(error)) from None
+    if up_axis == 'z':
+        x, y, z = mesh.vertices.T
+        mesh = Mesh(np.stack([x, z, -y], axis=1), mesh.faces)
+    return mesh
+
+
+def normalize_mesh(mesh: Mesh, *, mode: str) -> Mesh:
+    """Moves and scales a mesh into a standard frame.
+
+    Args:
+      mesh: the mesh.
+      mode: 'sphere': bounding-box centre at 0, farthest vertex at radius 1; 'cube': bounding-box centre at 0, longest
+        side 1; 'none': unchanged.
+
+    Returns:
+      A mesh with new vertices and the same faces.
+    """
+    if mode == 'none':
+        return mesh
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    centred = mesh.vertices - (low + high) / 2
+    if mode == 'sphere':
+        scale = np.linalg.norm(centred, axis=1).max()
+    elif mode == 'cube':
+        scale = (high - low).max()
+    else:
+        raise ValueError(f"mode must be 'sphere', 'cube' or 'none', not {mode!r}")
+    return Mesh(centred / scale, mesh.faces)
+
+
+class _Unusable(Exception):
+    """What is wrong with a mesh; becomes a DataError that also names the file."""
+
+
+def _bad(path: Path, found: str, action: str = _EXPORT_AGAIN) -> DataError:
+    return DataError(Problem(str(path), found, action))
+
+
+def _read_bytes(path: Path, max_bytes: int) -> bytes:
+    if path.suffix.lower() not in MESH_SUFFIXES:
+        raise _bad(path, f'unknown mesh format {path.suffix!r}', f'use one of {" ".join(MESH_SUFFIXES)}')
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+            raise _bad(path, 'not a regular file', 'name a mesh file')
+        if status.st_size == 0:
+            raise _bad(path, 'the file is empty')
+        if status.st_size > max_bytes:
+            raise _bad(
+                path, f'the file has {status.st_size:,} bytes, the limit is {max_bytes:,}', 'simplify the mesh'
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise _bad(path, 'the file does not exist', 'restore the file, or remove the entry that names it') from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise _bad(path, f'the file cannot be read ({error})', 'check its permissions and the disk') from error
+
+
+def _refuse_damaged(path: Path, data: bytes) -> None:
+    """Finds what the readers would accept with part of the faces missing, mostly files that were cut off."""
+    kind = path.suffix.lower()
+    if kind == '.off':
+        lines = [line for line in (raw.split(b'#')[0].strip() for raw in data.splitlines()) if line]
+        # Some ModelNet files have the counts on the first line: 'OFF8 12 0'.
+        head = re.match(rb'[A-Z0-9]*?OFF\s*(\d*)(?:\s+(\d+))?', lines[0], re.IGNORECASE) if lines else None
+        if head is None:
+            raise _bad(path, "the first line is not an OFF header ('OFF')")
+        counts = head.groups() if head[1] else tuple(lines[1].split()[:2]) if len(lines) > 1 else ()
+        if len(counts) != 2 or not all(count and count.isdigit() and len(count) < 19 for count in counts):
+            raise _bad(path, 'the OFF header has no vertex and face counts')
+        expected, present = int(counts[0]) + int(counts[1]), len(lines) - (1 if head[1] else 2)
+        if present < expected:
+            raise _bad(path, f'cut off: the header names {expected} vertices and faces, {present} lines follow')
+    elif kind == '.stl':
+        declared = int.from_bytes(data[80:84], 'little') if len(data) >= 84 else -1
+        if len(data) != 84 + 50 * declared:
+            if data[:5].lower() != b'solid':
+                raise _bad(path, f'{len(data)} bytes, but the STL header names {max(declared, 0)} triangles')
+            if b'endsolid' not in data[-1024:].lower():
+                raise _bad(path, "cut off: a text STL file must end with 'endsolid'")
+    elif kind == '.glb':
+        declared = int.from_bytes(data[8:12], 'little')
+        if data[:4] != b'glTF' or len(data) < declared:
+            raise _bad(path, f'{len(data)} bytes, but the GLB header names {declared}')
+    elif kind == '.gltf':  # on a damaged header trimesh would quietly read another file named model.gltf
+        try:
+            header = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise _bad(path, f'not valid JSON ({error})') from None
+        if not isinstance(header, dict):
+            raise _bad(path, 'the JSON in it is not an object')
+
+
+class _FolderResolver(trimesh.resolvers.Resolver):
+    """Gives a glTF file the buffers beside it, and nothing outside its folder."""
+
+    def __init__(self, path: Path, max_bytes: int):
+        self.folder = path.parent.resolve()
+        self.left = max_bytes
+
+    def get(self, key: str) -> bytes:
+        file = (self.folder / unquote(key)).resolve()
+        if not file.is_relative_to(self.folder):
+            raise _Unusable(f'it names a buffer outside its folder: {key!r}')
+        if file.suffix.lower() in MESH_SUFFIXES or not file.is_file():
+            raise _Unusable(f'its buffer {key[:200]!r} is missing')
+        self.left -= file.stat().st_size
+        if self.left < 0:
+            raise _Unusable('its buffers are larger than the size limit')
+        return file.read_bytes()
+
+    def keys(self):
+        return ()
+
+    def namespaced(self, namespace: str):
+        raise _Unusable(f'it names another folder: {namespace!r}')
+
+    def write(self, name: str, data):
+        raise _Unusable(f'it wants to write {name!r}')
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what the readers print about damaged files off the terminal; the DataError says it."""
+    logger = logging.getLogger('trimesh')  # its modules log below it
+    before = logger.handlers, logger.propagate
+    try:
+        logger.handlers, logger.propagate = [logging.NullHandler()], False
+        with warnings.catch_warnings(), np.errstate(all='ignore'):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logger.handlers, logger.propagate = before
+
+
+def _flatten(scene: trimesh.Scene, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
+    """All triangle geometry of a scene in world coordinates: float64 [N, 3], int64 [F, 3]."""
+    vertices, faces, vertex_count, face_count = [], [], 0, 0
+    for node in scene.graph.nodes_geometry:
+        transform, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
+            continue  # points and curves have no surface
+        own_vertices = np.asarray(geometry.vertices, np.float64).reshape(-1, 3)
+        own_faces = np.asarray(geometry.faces, np.int64).reshape(-1, 3)
+        if own_faces.min() < 0 or own_faces.max() >= len(own_vertices):  # before the offset hides it
+            raise _Unusable(f'a face names vertex {own_faces.max()} of {len(own_vertices)}')
+        face_count += len(own_faces)
+        if face_count > max_faces:
+            raise _Unusable(f'more than {max_faces:,} faces')
+        if np.linalg.det(transform[:3, :3]) < 0:  # a mirror turns the surface inside out
+            own_faces = own_faces[:, ::-1]
+        vertices.append(own_vertices @ transform[:3, :3].T + transform[:3, 3])
+        faces.append(own_faces + vertex_count)
+        vertex_count += len(own_vertices)
+    if not faces:
+        raise _Unusable('no triangles in it')
+    return np.concatenate(vertices), np.concatenate(faces)
+
+
+def _checked(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    if not used.all():  # stray vertices would shift and shrink the normalised shape
+        vertices, faces = vertices[used], (np.cumsum(used) - 1)[faces]
+    finite = np.isfinite(vertices).all(axis=1)
+    if not finite.all():
+        raise _Unusable(f'{int((~finite).sum())} of {len(vertices)} vertices are not finite (NaN or infinite)')
+    if np.abs(vertices).max() > _MAX_COORDINATE:
+        raise _Unusable(f'coordinates as large as {np.abs(vertices).max():.3g}')
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    extent = (high - low).max()
+    # Below the resolution of float64 at that place, the shape is rounding noise.
+    if extent <= 1e-12 * np.abs(vertices).max():
+        raise _Unusable('all vertices lie at one point')
+    corners = ((vertices - low) / extent)[faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    if area < _MIN_AREA:
+        raise _Unusable('its triangles have no area')
+    return Mesh(vertices, faces)

@@ -1,0 +1,91 @@
+"""Margin losses over the whole [Q, G] distance matrix.
+
+Letters: Q anchors, G gallery shapes. The mining rules are defined in `jaxret.losses.mining`.
+"""
+
+import chex
+import jax.numpy as jnp
+
+from jaxret.errors import ConfigError
+from jaxret.losses.mining import triplet_counts
+
+REDUCTIONS = ('mean_nonzero', 'mean_all', 'sum')
+
+
+def triplet(
+    distances: chex.Array,
+    positives: chex.Array,
+    *,
+    margin: float,
+    mining: str = 'all',
+    negatives: chex.Array | None = None,
+    valid: chex.Array | None = None,
+    reduction: str = 'mean_nonzero',
+) -> chex.Array:
+    """Triplet loss: max(0, d_ap - d_an + m), reduced over the mined triplets of all anchors.
+
+    Args:
+      distances: [Q, G], lower is closer.
+      positives: [Q, G] bool; any number a row.
+      margin: m >= 0.
+      mining: 'all', 'semi_hard', 'hard' or 'batch_hard'.
+      negatives: [Q, G] bool, disjoint from the positives. None: every pair that is no positive.
+      valid: [G] bool, False takes a column out of both. None: all.
+      reduction: 'mean_nonzero' divides by the number of mined triplets with a loss above 0, 'mean_all' by the number
+        of triplets there are ('batch_hard': of anchors that have one), 'sum' by nothing.
+
+    Returns:
+      Scalar, 0 with gradient 0 where there is no triplet.
+
+    Raises:
+      ConfigError: unknown mining or reduction, or negative margin.
+
+    Source: FaceNet (CVPR 2015), equations 2 and 3; CMIC (ICCV 2021), section 4.3 and table 2.
+    """
+    if reduction not in REDUCTIONS:
+        raise ConfigError(f'reduction {reduction!r} is unknown; choose one of {", ".join(REDUCTIONS)}')
+    losses, nonzero, triplets = triplet_per_anchor(
+        distances, positives, margin=margin, mining=mining, negatives=negatives, valid=valid
+    )
+    total = jnp.sum(losses)
+    if reduction == 'sum':
+        return total
+    return total / jnp.maximum(jnp.sum(nonzero if reduction == 'mean_nonzero' else triplets), 1.0)
+
+
+def triplet_per_anchor(
+    distances: chex.Array,
+    positives: chex.Array,
+    *,
+    margin: float,
+    mining: str = 'all',
+    negatives: chex.Array | None = None,
+    valid: chex.Array | None = None,
+) -> tuple[chex.Array, chex.Array, chex.Array]:
+    """Triplet loss summed for each anchor, with the counts that turn it into either mean (also across devices).
+
+    Args: as `triplet`.
+
+    Returns:
+      Sum of the losses [Q], number of mined triplets with a loss above 0 [Q], number of triplets [Q], all float.
+
+    Raises:
+      ConfigError: unknown mining or negative margin.
+    """
+    chex.assert_rank(distances, 2)
+    chex.assert_type([distances, positives], [float, bool])
+    if negatives is None:
+        negatives = ~positives
+    if valid is not None:
+        chex.assert_shape(valid, distances.shape[1:])
+        chex.assert_type(valid, bool)
+        columns = jnp.broadcast_to(valid[None, :], distances.shape)
+        positives, negatives = positives & columns, negatives & columns
+    distances = distances.astype(jnp.promote_types(distances.dtype, jnp.float32))
+    uses, triplets = triplet_counts(distances, positives, negatives, rule=mining, margin=margin)
+    as_positive, as_negative = uses.astype(distances.dtype)
+    # What a padded column holds must not reach the loss; a NaN of a pair in use must.
+    distances = jnp.where(positives | negatives, distances, 0.0)
+    nonzero = jnp.sum(as_positive, axis=1)
+    losses = jnp.sum((as_positive - as_negative) * distances, axis=1) + margin * nonzero
+    return losses, nonzero, triplets.astype(distances.dtype)

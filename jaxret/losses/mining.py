@@ -1,0 +1,151 @@
+"""Which negatives and triplets a margin loss looks at.
+
+Letters: Q anchors, G gallery shapes. Distances: lower is closer (for similarities see
+`jaxret.losses.scores.distances_from_scores`). Selections are boolean masks or whole-number counts; no gradient flows
+through them.
+
+For a pair (anchor a, positive p) and margin m, a negative n is
+  hard       d_an <= d_ap                 (nearer than the positive, or as near)
+  semi-hard  d_ap < d_an < d_ap + m       (farther than the positive, but inside the margin)
+  easy       d_an >= d_ap + m             (loss 0)
+and 'all' means hard and semi-hard together, the triplets whose loss is not 0. A tie counts as hard, so that hard and
+semi-hard split 'all' without a gap and a collapsed embedding (all distances equal) still gets a loss. With m = 0 a tie
+has loss 0 and is easy.
+
+Source: FaceNet (CVPR 2015), section 3.2; CMIC (ICCV 2021), section 4.3 ("all semi-hard and hard samples" for the
+instance triplets = 'all', farthest positive and nearest negative for the category triplets = 'batch_hard').
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxret.errors import ConfigError
+
+NEGATIVE_RULES = ('all', 'semi_hard', 'hard', 'hardest')
+TRIPLET_RULES = ('all', 'semi_hard', 'hard', 'batch_hard')
+
+
+def mine_negatives(
+    distances: chex.Array, positive_distances: chex.Array, negatives: chex.Array, *, rule: str, margin: float
+) -> chex.Array:
+    """Negatives that fit a rule, for anchors with one chosen positive each.
+
+    Args:
+      distances: [Q, G].
+      positive_distances: [Q], distance of each anchor to its positive.
+      negatives: [Q, G] bool, pairs that may be negatives.
+      rule: 'all', 'semi_hard', 'hard' or 'hardest' (the nearest, whatever the margin).
+      margin: m >= 0.
+
+    Returns:
+      [Q, G] bool, a subset of `negatives`.
+
+    Raises:
+      ConfigError: unknown rule or negative margin.
+    """
+    check_rule(rule, NEGATIVE_RULES, margin)
+    _check_pairs(distances, negatives)
+    chex.assert_shape(positive_distances, distances.shape[:1])
+    if rule == 'hardest':
+        return hardest_negatives(distances, negatives)
+    distances, reach = jax.lax.stop_gradient((distances, positive_distances))
+    active = negatives & (distances < (reach + margin)[:, None])
+    hard = distances <= reach[:, None]
+    return {'all': active, 'hard': active & hard, 'semi_hard': active & ~hard}[rule]
+
+
+def hardest_negatives(distances: chex.Array, negatives: chex.Array) -> chex.Array:
+    """The nearest negative of each anchor, the first of equals.
+
+    Args:
+      distances: [Q, G].
+      negatives: [Q, G] bool.
+
+    Returns:
+      [Q, G] bool, one True a row, none where the row has no negative.
+    """
+    _check_pairs(distances, negatives)
+    nearest = jnp.argmin(jnp.where(negatives, jax.lax.stop_gradient(distances), jnp.inf), axis=1)
+    return negatives & (jnp.arange(distances.shape[1])[None, :] == nearest[:, None])
+
+
+def hardest_positives(distances: chex.Array, positives: chex.Array) -> chex.Array:
+    """The farthest positive of each anchor, the first of equals.
+
+    Args:
+      distances: [Q, G].
+      positives: [Q, G] bool.
+
+    Returns:
+      [Q, G] bool, one True a row, none where the row has no positive.
+    """
+    return hardest_negatives(-distances, positives)
+
+
+def triplet_counts(
+    distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float
+) -> tuple[chex.Array, chex.Array]:
+    """How often each pair stands in a selected triplet with loss above 0, and how many triplets there were.
+
+    The hinge d_ap - d_an + m is linear where it is not 0, so the sum over all triplets of a row needs only, for each
+    positive, the number of its active negatives, and for each negative, the number of positives it is active for:
+      sum = sum_g (as_positive_g - as_negative_g) d_g + m * active.
+    Sorting each row gives these numbers in O(G log G) with [Q, G] memory, for any number of positives.
+
+    Args:
+      distances: [Q, G].
+      positives: [Q, G] bool.
+      negatives: [Q, G] bool.
+      rule: 'all', 'semi_hard', 'hard' or 'batch_hard' (farthest positive with nearest negative).
+      margin: m >= 0.
+
+    Returns:
+      Uses [2, Q, G] int32 (as positive, as negative) and the number of triplets looked at, [Q] int32: every
+      (positive, negative) of the row, for 'batch_hard' one.
+
+    Raises:
+      ConfigError: unknown rule or negative margin.
+    """
+    check_rule(rule, TRIPLET_RULES, margin)
+    _check_pairs(distances, positives)
+    _check_pairs(distances, negatives)
+    # Materialised once: were the compiler to recompute it with other rounding, the two counts could disagree on ties.
+    distances = jax.lax.optimization_barrier(jax.lax.stop_gradient(distances))
+    if rule == 'batch_hard':
+        positives = hardest_positives(distances, positives)
+        negatives = hardest_negatives(distances, negatives)
+        rule = 'all'
+    triplets = jnp.sum(positives, axis=1) * jnp.sum(negatives, axis=1)
+    # Both counts compare the same rounded numbers (d_an with d_ap, and d_an with d_ap + m), so they always agree.
+    near = jnp.sort(jnp.where(negatives, distances, jnp.inf), axis=1)
+    far = jnp.sort(jnp.where(positives, -distances, jnp.inf), axis=1)
+    far_reach = jnp.sort(jnp.where(positives, -(distances + margin), jnp.inf), axis=1)
+    as_positive = _select(rule, _rank(near, distances + margin, 'left'), _rank(near, distances, 'right'))
+    as_negative = _select(rule, _rank(far_reach, -distances, 'left'), _rank(far, -distances, 'right'))
+    uses = jnp.stack([jnp.where(positives, as_positive, 0), jnp.where(negatives, as_negative, 0)])
+    return uses.astype(jnp.int32), triplets.astype(jnp.int32)
+
+
+def check_rule(rule: str, rules: tuple[str, ...], margin: float) -> None:
+    """Raises ConfigError when a mining rule or margin is not usable."""
+    if rule not in rules:
+        raise ConfigError(f'mining rule {rule!r} is unknown; choose one of {", ".join(rules)}')
+    if not margin >= 0:
+        raise ConfigError(f'margin is {margin}; it must be 0 or more')
+
+
+def _rank(ordered: chex.Array, values: chex.Array, side: str) -> chex.Array:
+    """For each value the number of entries of its (sorted) row below it ('left'), or not above it ('right')."""
+    return jax.vmap(lambda row, wanted: jnp.searchsorted(row, wanted, side=side))(ordered, values)
+
+
+def _select(rule: str, active: chex.Array, closer: chex.Array) -> chex.Array:
+    hard = jnp.minimum(active, closer)
+    return {'all': active, 'hard': hard, 'semi_hard': active - hard}[rule]
+
+
+def _check_pairs(distances: chex.Array, mask: chex.Array) -> None:
+    chex.assert_rank(distances, 2)
+    chex.assert_type([distances, mask], [float, bool])
+    chex.assert_equal_shape([distances, mask])

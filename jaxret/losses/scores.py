@@ -1,0 +1,214 @@
+"""How alike queries and gallery shapes are: similarities, view attention, distances.
+
+Letters: Q queries, G gallery shapes, V views, D embedding. Every function returns the full [Q, G] matrix in float32 at
+least (bfloat16 inputs are accumulated in float32) and none builds a [Q, G, D] array.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxret.errors import ConfigError
+
+# Ranking compares scores that differ in the fourth digit: reduced-precision matrix units would reorder them.
+_PRECISION = jax.lax.Precision.HIGHEST
+
+
+def _accumulator(*arrays: chex.Array) -> jnp.dtype:
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
+def _dot(subscripts: str, x: chex.Array, y: chex.Array) -> chex.Array:
+    return jnp.einsum(subscripts, x, y, precision=_PRECISION, preferred_element_type=_accumulator(x, y))
+
+
+def l2_normalize(x: chex.Array, *, axis: int = -1, eps: float = 1e-12) -> chex.Array:
+    """Scales vectors to unit length: x / |x|.
+
+    A vector whose largest entry is at most `eps` becomes 0, with gradient 0. Large and small vectors neither overflow
+    nor underflow.
+
+    Args:
+      x: vectors along `axis`, any other shape.
+      axis: the axis of the embedding.
+      eps: what counts as a zero vector.
+
+    Returns:
+      Unit vectors, shape of x, float32 at least.
+    """
+    chex.assert_type(x, float)
+    x = x.astype(_accumulator(x))
+    # x/|x| does not change when x is scaled, so the scale may be a constant to the gradient.
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
+    nonzero = ~(scale <= eps)  # NaN counts as non-zero, so that it is not hidden
+    x = jnp.where(nonzero, x / jnp.where(nonzero, scale, 1.0), 0.0)
+    squared = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+    return x / jnp.sqrt(jnp.where(nonzero, squared, 1.0))
+
+
+def similarity_matrix(queries: chex.Array, gallery: chex.Array) -> chex.Array:
+    """Dot product of every query with every gallery embedding: s = q . g (the cosine, for unit vectors).
+
+    Args:
+      queries: [Q, D].
+      gallery: [G, D].
+
+    Returns:
+      [Q, G].
+    """
+    chex.assert_rank([queries, gallery], 2)
+    chex.assert_type([queries, gallery], float)
+    chex.assert_equal_shape_suffix([queries, gallery], 1)
+    return _dot('qd,gd->qg', queries, gallery)
+
+
+def attention_weights(projected: chex.Array, views: chex.Array) -> chex.Array:
+    """Weight of each view of each shape for each query: a = softmax_v(p . r_v), no scale, no temperature.
+
+    Args:
+      projected: [Q, D], queries after the attention's linear map.
+      views: [G, V, D], one unit embedding a view.
+
+    Returns:
+      [Q, G, V], sums to 1 over V.
+
+    Source: CMIC (ICCV 2021), section 3.4, attention module.
+    """
+    _check_views(projected, views)
+    return jax.nn.softmax(_dot('qd,gvd->qgv', projected, views), axis=-1)
+
+
+def attention_scores(queries: chex.Array, projected: chex.Array, views: chex.Array) -> chex.Array:
+    """Similarity of each query to each shape seen through its own view attention.
+
+    s = q . sum_v a_v r_v = sum_v a_v (q . r_v) with a = softmax_v(p . r_v). The right-hand side needs [Q, G, V] where
+    merging the views first would need [Q, G, D]. The merged vector is not normalised again, so s is no cosine;
+    s <= max_v q . r_v.
+
+    Args:
+      queries: [Q, D], unit embeddings.
+      projected: [Q, D], the same after the attention's linear map.
+      views: [G, V, D], one unit embedding a view.
+
+    Returns:
+      [Q, G].
+
+    Source: CMIC (ICCV 2021), sections 3.3 and 3.4.
+    """
+    chex.assert_equal_shape([queries, projected])
+    _check_views(queries, views)
+    weights = attention_weights(projected, views)
+    return jnp.sum(weights * _dot('qd,gvd->qgv', queries, views), axis=-1)
+
+
+def mean_view_scores(queries: chex.Array, views: chex.Array, *, normalize: bool = False) -> chex.Array:
+    """Similarity to the mean view embedding: s = q . mean_v r_v.
+
+    Args:
+      queries: [Q, D].
+      views: [G, V, D].
+      normalize: scale the pooled embedding to unit length first.
+
+    Returns:
+      [Q, G].
+    """
+    _check_views(queries, views)
+    return _pooled_scores(queries, jnp.mean(views, axis=1, dtype=_accumulator(views)), normalize)
+
+
+def max_view_scores(queries: chex.Array, views: chex.Array, *, normalize: bool = False) -> chex.Array:
+    """Similarity to the element-wise maximum of the view embeddings: s = q . max_v r_v (view pooling as in MVCNN).
+
+    Args:
+      queries: [Q, D].
+      views: [G, V, D].
+      normalize: scale the pooled embedding to unit length first.
+
+    Returns:
+      [Q, G].
+    """
+    _check_views(queries, views)
+    return _pooled_scores(queries, jnp.max(views, axis=1), normalize)
+
+
+def best_view_scores(queries: chex.Array, views: chex.Array) -> chex.Array:
+    """Similarity to the view that fits the query best: s = max_v q . r_v.
+
+    Args:
+      queries: [Q, D].
+      views: [G, V, D].
+
+    Returns:
+      [Q, G].
+    """
+    _check_views(queries, views)
+    return jnp.max(_dot('qd,gvd->qgv', queries, views), axis=-1)
+
+
+def euclidean_distances(x: chex.Array, y: chex.Array, *, squared: bool = False) -> chex.Array:
+    """Distance of every x to every y: d = |x - y|, through |x|^2 + |y|^2 - 2 x . y.
+
+    Pairs nearer than float rounding can tell (about 1e-3 of their length in float32) get d = 0 with gradient 0.
+
+    Args:
+      x: [Q, D].
+      y: [G, D].
+      squared: return d^2.
+
+    Returns:
+      [Q, G].
+    """
+    chex.assert_rank([x, y], 2)
+    chex.assert_type([x, y], float)
+    chex.assert_equal_shape_suffix([x, y], 1)
+    dtype = _accumulator(x, y)
+    x, y = x.astype(dtype), y.astype(dtype)
+    # Distances do not change under a shift; centring keeps the subtraction below from losing digits to an offset.
+    centre = jax.lax.stop_gradient(jnp.mean(y, axis=0, keepdims=True))
+    x = x - jnp.broadcast_to(centre, x.shape)
+    y = y - jnp.broadcast_to(centre, y.shape)
+    lengths = jnp.sum(jnp.square(x), axis=1)[:, None] + jnp.sum(jnp.square(y), axis=1)[None, :]
+    distances = lengths - 2.0 * _dot('qd,gd->qg', x, y)
+    coincide = distances <= 8.0 * jnp.finfo(dtype).eps * lengths
+    if squared:
+        return jnp.where(coincide, 0.0, distances)
+    # The inner `where` keeps the infinite slope of sqrt at 0 out of the gradient.
+    return jnp.where(coincide, 0.0, jnp.sqrt(jnp.where(coincide, 1.0, distances)))
+
+
+def distances_from_scores(scores: chex.Array, *, kind: str = 'cosine') -> chex.Array:
+    """Turns similarities (higher is closer) into distances (lower is closer).
+
+    'cosine': 1 - s. 'squared': 2 - 2 s, which is |q - g|^2 for unit vectors. 'euclidean': its square root, 0 with
+    gradient 0 where s >= 1. Attention scores are no cosines; only 'cosine' keeps their order and scale there.
+
+    Args:
+      scores: any shape.
+      kind: 'cosine', 'squared' or 'euclidean'.
+
+    Returns:
+      Distances, shape of scores.
+
+    Raises:
+      ConfigError: unknown kind.
+    """
+    chex.assert_type(scores, float)
+    scores = scores.astype(_accumulator(scores))
+    if kind == 'cosine':
+        return 1.0 - scores
+    if kind == 'squared':
+        return 2.0 - 2.0 * scores
+    if kind == 'euclidean':
+        coincide = scores >= 1.0
+        return jnp.where(coincide, 0.0, jnp.sqrt(jnp.where(coincide, 1.0, 2.0 - 2.0 * scores)))
+    raise ConfigError(f"distance kind {kind!r} is unknown; choose 'cosine', 'squared' or 'euclidean'")
+
+
+def _check_views(queries: chex.Array, views: chex.Array) -> None:
+    chex.assert_rank([queries, views], [2, 3])
+    chex.assert_type([queries, views], float)
+    chex.assert_equal_shape_suffix([queries, views], 1)
+
+
+def _pooled_scores(queries: chex.Array, pooled: chex.Array, normalize: bool) -> chex.Array:
+    return similarity_matrix(queries, l2_normalize(pooled) if normalize else pooled)

@@ -1,0 +1,225 @@
+"""CMIC: cross-modal instance and category contrastive learning, photo + mask -> CAD model (Lin et al., ICCV 2021).
+
+A photo encoder and a grey-view encoder give unit embeddings; attention by the query merges a shape's view embeddings
+into one query-specific vector; the score is its dot product with the query (paper 3.3 - 3.5).
+
+Letters: B photos of the batch, G shapes, V views, Q queries, S image side, D embedding.
+
+Differs from the paper in (the public code is followed; every choice is a config value):
+  - losses are means over the batch, not sums (Eq. 4, 5): `loss.reduction`;
+  - the category loss counts the true shape among the positives, as Table 4 prefers (Eq. 5 leaves it out):
+    `loss.true_shape`;
+  - colour transfer scales by style / content deviation (Eq. 1 prints the inverse) in CIE L*a*b* (paper: Ruderman's
+    l-alpha-beta): `color.ratio`, `color.mode`;
+  - the "one MLP layer" of the attention is one linear map without bias;
+  - the mask enters in [0, 1] in training and testing (the public code tests with [-1, 1]).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from jaxret import color
+from jaxret.encoders.heads import ImageEncoder, image_encoder
+from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder
+from jaxret.errors import ConfigError
+from jaxret.losses import contrastive, margin, scores
+from jaxret.systems.base import Batch, Variables
+
+CHOICES = {
+    'model.pooling': ('attention', 'mean', 'max'),
+    'model.mask': ('channel', 'multiply', 'none'),
+    'model.dtype': ('float32', 'bfloat16'),
+    'loss.kind': ('contrastive', 'triplet'),
+    'loss.reduction': ('mean', 'sum'),
+    'loss.true_shape': ('included', 'not_positive', 'removed'),
+    'color.mode': ('lab', 'ruderman', 'hsv', 'none'),
+    'color.ratio': ('style_over_content', 'content_over_style'),
+}
+
+
+@dataclass(frozen=True)
+class CMIC:
+    """The CMIC system (see the module's docstring and `experiments/configs/pix3d.py` for the values' meaning)."""
+
+    query_encoder: ImageEncoder
+    view_encoder: ViewEncoder
+    attention: ViewAttention
+    embedding_dim: int
+    pooling: str
+    mask: str
+    loss_kind: str
+    temperature: float
+    category_weight: float
+    reduction: str
+    true_shape: str
+    triplet_margin: float
+    color_mode: str
+    color_ratio: str
+    color_probability: float
+    hsv_range: tuple[float, float, float]
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, *, axis_name: str | None = None) -> 'CMIC':
+        """The system that a config describes.
+
+        Args:
+          config: with the groups `model`, `loss` and `color`.
+          axis_name: device axis over which batch norm is synchronised (only for `pmap`).
+
+        Raises:
+          ConfigError: a value that is not one of its choices, or an unknown backbone.
+        """
+        for key, choices in CHOICES.items():
+            group, name = key.split('.')
+            if config[group][name] not in choices:
+                raise ConfigError(f'config.{key}: {config[group][name]!r} is not one of {", ".join(choices)}')
+        model, dtype = config.model, jnp.dtype(config.model.dtype)
+
+        def encoder(name: str) -> ImageEncoder:
+            return image_encoder(name, model.embedding_dim, axis_name=axis_name, dtype=dtype)
+
+        return cls(query_encoder=encoder(model.query_encoder), view_encoder=ViewEncoder(encoder(model.view_encoder)),
+                   attention=ViewAttention(), embedding_dim=model.embedding_dim, pooling=model.pooling,
+                   mask=model.mask, loss_kind=config.loss.kind, temperature=config.loss.temperature,
+                   category_weight=config.loss.category_weight, reduction=config.loss.reduction,
+                   true_shape=config.loss.true_shape, triplet_margin=config.loss.margin, color_mode=config.color.mode,
+                   color_ratio=config.color.ratio, color_probability=config.color.probability,
+                   hsv_range=tuple(config.color.hsv_range))
+
+    def init(self, rng: jax.Array, batch: Batch) -> Variables:
+        """Variables {'params', 'batch_stats'}, each {'query', 'view'[, 'attention']}."""
+        keys = jax.random.split(rng, 3)
+        photos = self._photo_input(batch['image'][:1].astype(jnp.float32) / 255, batch['mask'][:1])
+        query = self.query_encoder.init(keys[0], photos)
+        view = self.view_encoder.init(keys[1], view_input(batch['views'][:1, :1]))
+        params = {'query': query['params'], 'view': view['params']}
+        if self.pooling == 'attention':
+            params['attention'] = self.attention.init(keys[2], jnp.zeros((1, self.embedding_dim)))['params']
+        return {'params': params, 'batch_stats': {'query': query['batch_stats'], 'view': view['batch_stats']}}
+
+    def loss(self, variables: Variables, batch: Batch, *, rng: jax.Array, step: jax.Array, train: bool,
+             axis_name: str | None = None) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+        """Instance loss + category_weight * category loss (Eq. 4 - 6) of a batch; see `System.loss`.
+
+        Report: instance_loss, category_loss, batch_top1 (share of photos whose own shape scores best in the batch).
+        """
+        del step
+        images = batch['image'].astype(jnp.float32) / 255
+        if train:
+            images = self._augment_color(images, rng, axis_name)
+        photos, views = self._photo_input(images, batch['mask']), view_input(batch['views'])
+        queries, query_state = self._apply(self.query_encoder, variables, 'query', photos, train)
+        gallery, view_state = self._apply(self.view_encoder, variables, 'view', views, train)
+        batch = {name: batch[name] for name in ('positive', 'query_category', 'shape_category', 'query_valid',
+                                                'shape_valid')}
+        if axis_name is not None:  # embeddings and labels cross devices, in rank order; images never do
+            queries, gallery, batch = jax.lax.all_gather((queries, gallery, batch), axis_name, tiled=True)
+        matrix = self.score(variables, queries, gallery)
+        instance, category = self._losses(matrix, batch)
+        total = instance + self.category_weight * category
+        columns = jnp.where(batch['shape_valid'][None, :], matrix, -jnp.inf)
+        hit = jnp.argmax(columns, axis=1) == batch['positive']
+        report = {'instance_loss': instance, 'category_loss': category,
+                  'batch_top1': contrastive.masked_mean(hit.astype(jnp.float32), batch['query_valid'])}
+        return total, ({'batch_stats': {'query': query_state, 'view': view_state}}, report)
+
+    def embed(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
+        """Unit embeddings in evaluation mode, without colour transfer (paper 3.5).
+
+        Args:
+          variables: of `init` or training.
+          inputs: for 'photo': image [Q, S, S, 3], mask [Q, S, S, 1]; for 'views': views [G, V, S, S, 1]; all uint8.
+          modality: 'photo' or 'views'.
+
+        Returns:
+          [Q, D], or [G, V, D] for 'views'.
+        """
+        if modality == 'photo':
+            photos = self._photo_input(inputs['image'].astype(jnp.float32) / 255, inputs['mask'])
+            return self._apply(self.query_encoder, variables, 'query', photos, False)[0]
+        if modality == 'views':
+            return self._apply(self.view_encoder, variables, 'view', view_input(inputs['views']), False)[0]
+        raise ValueError(f"CMIC embeds 'photo' and 'views', not {modality!r}")
+
+    def score(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
+        """Similarity of queries [Q, D] and shapes [G, V, D], [Q, G]: the dot product with the merged view vector.
+
+        The merged vector is not normalised again, as in the public code, so this is not a cosine.
+        """
+        if self.pooling == 'attention':
+            projected = self.attention.apply({'params': variables['params']['attention']}, queries)
+            return scores.attention_scores(queries, projected, gallery)
+        pool = scores.mean_view_scores if self.pooling == 'mean' else scores.max_view_scores
+        return pool(queries, gallery)
+
+    def _losses(self, matrix: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Instance and category loss from scores [B, G]."""
+        queries, shapes = batch['query_valid'], batch['shape_valid']
+        instance = contrastive.instance_positives(batch['positive'], matrix.shape[1])
+        category = contrastive.category_positives(batch['query_category'], batch['shape_category'], batch['positive'],
+                                                  include_true=self.true_shape == 'included')
+        if self.loss_kind == 'triplet':
+            # Paper 4.3: every hard and semi-hard shape; farthest of the category against the nearest of the others.
+            pairs = queries[:, None] & shapes[None, :]
+            other = batch['query_category'][:, None] != batch['shape_category'][None, :]
+            triplet = partial(margin.triplet, scores.distances_from_scores(matrix), margin=self.triplet_margin,
+                              reduction='mean_nonzero' if self.reduction == 'mean' else 'sum')
+            return (triplet(instance & pairs, negatives=~instance & pairs, mining='all'),
+                    triplet(category & pairs, negatives=other & pairs, mining='batch_hard'))
+        reduce = contrastive.masked_mean if self.reduction == 'mean' else contrastive.masked_sum
+        kept = ~instance if self.true_shape == 'removed' else None
+        instance_loss = contrastive.info_nce(matrix, instance, temperature=self.temperature, valid=shapes)
+        category_loss = contrastive.supervised_contrastive(matrix, category, temperature=self.temperature,
+                                                           valid=shapes, candidates=kept)
+        return (reduce(instance_loss, queries),
+                reduce(category_loss, queries & contrastive.has_positive(category, valid=shapes)))
+
+    def _augment_color(self, images: jax.Array, rng: jax.Array, axis_name: str | None) -> jax.Array:
+        """Colour transfer from other photos of the (global) batch, or HSV jitter; images [B, S, S, 3] in [0, 1]."""
+        if self.color_mode == 'none':
+            return images
+        local, first, total = images.shape[0], 0, images.shape[0]
+        if axis_name is not None:
+            first = jax.lax.axis_index(axis_name) * local
+            total = jax.lax.axis_size(axis_name) * local
+        order_key, chance_key = jax.random.split(rng)
+        mine = first + jnp.arange(local)
+        if self.color_mode == 'hsv':
+            hue, saturation, value = self.hsv_range
+            shift = color.random_hsv_shift(order_key, total, hue=hue, saturation=saturation, value=value,
+                                           probability=self.color_probability)
+            return color.shift_hsv(images, jax.tree.map(lambda x: x[mine], shift))
+        content = color.color_statistics(images, space=self.color_mode)
+        every = content if axis_name is None else jax.lax.all_gather(content, axis_name, tiled=True)
+        source = jax.random.permutation(order_key, total)[mine]
+        style = jax.tree.map(lambda x: x[source], every)
+        changed = color.transfer_color(images, content, style, space=self.color_mode, ratio=self.color_ratio)
+        chosen = jax.random.uniform(chance_key, (total,))[mine] < self.color_probability
+        return jnp.where(chosen[:, None, None, None], changed, images)
+
+    def _photo_input(self, images: jax.Array, mask: jax.Array) -> jax.Array:
+        """Photos in [-1, 1] with the mask in [0, 1]: as fourth channel, multiplied in, or left out (001, Table 2)."""
+        photos, mask = images * 2 - 1, mask.astype(jnp.float32) / 255
+        if self.mask == 'channel':
+            return jnp.concatenate([photos, mask], axis=-1)
+        return photos * mask if self.mask == 'multiply' else photos
+
+    def _apply(self, encoder: nn.Module, variables: Variables, name: str, images: jax.Array, train: bool
+               ) -> tuple[jax.Array, Any]:
+        """Embeddings, and the batch statistics after this batch."""
+        own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
+        if not train:
+            return encoder.apply(own, images, train=False), own['batch_stats']
+        embeddings, state = encoder.apply(own, images, train=True, mutable=['batch_stats'])
+        return embeddings, state['batch_stats']
+
+
+def view_input(views: jax.Array) -> jax.Array:
+    """Grey views uint8 to [-1, 1]."""
+    return views.astype(jnp.float32) / 127.5 - 1

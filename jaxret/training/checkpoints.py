@@ -1,0 +1,101 @@
+"""Orbax checkpoints of a train state: asynchronous, atomic, the newest and the best kept."""
+
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from jaxret.errors import CheckpointError, StorageError
+from jaxret.training.state import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one work directory; use it as a context manager.
+
+    A checkpoint appears under its step number only once it is complete; a killed save leaves a temporary folder that
+    the next start removes.
+
+    Args:
+      folder: where they are; made where missing.
+      metric: name of the evaluation metric (higher is better) that decides which one is best.
+      read_only: only restore.
+    """
+
+    def __init__(self, folder: Path, *, metric: str, read_only: bool = False):
+        self.folder = folder.absolute()
+        self._metric = metric
+        newest_and_best = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda m: m[metric], n=1)])
+        self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(
+            best_fn=lambda m: m[metric], best_mode='max', preservation_policy=newest_and_best, create=not read_only,
+            read_only=read_only, cleanup_tmp_directories=not read_only))
+
+    def __enter__(self) -> 'Checkpoints':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._manager.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    @property
+    def best_step(self) -> int | None:
+        """Step of the checkpoint with the highest metric (the later one of equals)."""
+        return self._manager.best_step()
+
+    def save(self, state: TrainState, metrics: dict[str, float]) -> None:
+        """Starts to save in the background; waits for the save before it.
+
+        Raises:
+          StorageError: this or the previous save failed (full disk, folder not writable).
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+        except Exception as error:
+            raise self._storage_error(step, error) from error
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk.
+
+        Raises:
+          StorageError: it failed.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._storage_error(None, error) from error
+
+    def restore(self, like: TrainState, *, step: int) -> TrainState:
+        """The state saved at a step.
+
+        Args:
+          like: a state (or its `jax.eval_shape`) of the same structure.
+          step: one of the saved steps.
+
+        Raises:
+          CheckpointError: unreadable, or of another structure.
+        """
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        except Exception as error:
+            raise CheckpointError(f'{self.folder / str(step)}: cannot be restored ({_first_line(error)}); it may be '
+                                  f'damaged or of another model; delete that folder to go on from the one before, or '
+                                  f'name another --workdir') from error
+
+    def _storage_error(self, step: int | None, error: Exception) -> StorageError:
+        good = [s for s in self._manager.all_steps(read=True) if s != step]
+        kept = f'the last good checkpoint is {self.folder / str(max(good))}' if good else 'there is no checkpoint yet'
+        return StorageError(f'{self.folder}: checkpoint could not be written ({_first_line(error)}); {kept}; free some '
+                            f'space or make the folder writable, then run the same command again')
+
+
+def _first_line(error: Exception) -> str:
+    return f'{type(error).__name__}: {(str(error).strip() or "no details").splitlines()[0][:300]}'

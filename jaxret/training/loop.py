@@ -1,0 +1,128 @@
+"""The one train loop: steps, logs, evaluates, saves, resumes, and stops cleanly."""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxret.errors import NonFiniteError
+from jaxret.training.checkpoints import Checkpoints
+from jaxret.training.logging import MetricsFile, training_progress
+from jaxret.training.parallel import Parallel
+from jaxret.training.state import TrainState
+from jaxret.training.step import TrainStep
+
+Metrics = dict[str, float]
+
+
+def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int], Iterator[Mapping[str, np.ndarray]]],
+        evaluate: Callable[[TrainState], Metrics], parallel: Parallel, checkpoints: Checkpoints, workdir: Path,
+        steps: int, log_every: int, checkpoint_every: int, batch_size: int,
+        on_log: Callable[[int, Metrics], None] = lambda step, metrics: None) -> bool:
+    """Trains up to `steps`, from the newest checkpoint where there is one.
+
+    Between two log steps the host never waits for the device. A resumed run sees the batches, draws the numbers and
+    logs the metrics of an uninterrupted one (time and rate excepted).
+
+    Args:
+      state: the initial state; its structure is also that of the checkpoints.
+      train_step: from `make_train_step`.
+      batches: (start, stop) -> the batches of those steps.
+      evaluate: metrics of a state on held-out data; must have the checkpoints' metric.
+      parallel: placement and compilation.
+      checkpoints: where states go.
+      workdir: holds metrics.jsonl.
+      steps: length of the run.
+      log_every: steps averaged in one line of metrics.jsonl.
+      checkpoint_every: steps between evaluations and checkpoints, rounded up to a multiple of log_every.
+      batch_size: only for the rate shown.
+      on_log: called with every line.
+
+    Returns:
+      True when all steps are done, False when a signal stopped the run after a save.
+
+    Raises:
+      NonFiniteError: the loss is NaN or infinite.
+      StorageError: a checkpoint or the metrics cannot be written.
+    """
+    checkpoint_every = math.ceil(checkpoint_every / log_every) * log_every
+    start = checkpoints.latest_step or 0
+    if start:
+        state = checkpoints.restore(state, step=start)
+    metrics_file = MetricsFile(workdir / 'metrics.jsonl', step=start)
+    if start >= steps:
+        return True
+    state = parallel.place_state(state)
+    compiled = parallel.compile(train_step)
+    pending: list[Any] = []
+    clock, seen = time.monotonic(), start
+    with training_progress() as progress, _stop_signals() as stopped:
+        bar = progress.add_task('train', total=steps, completed=start, loss=math.nan, rate=0.0)
+        for step, batch in enumerate(batches(start, steps), start=start + 1):
+            state, metrics = compiled(state, parallel.place_batch(batch))
+            pending.append(parallel.single(metrics))
+            if step % log_every and step != steps:
+                continue
+            means = _mean_metrics(pending, step, checkpoints)
+            pending = []
+            now = time.monotonic()
+            rate = (step - seen) * batch_size / max(now - clock, 1e-9)
+            line = {**means, 'examples_per_second': rate}
+            progress.update(bar, completed=step, loss=means['loss'], rate=rate)
+            last = step == steps or bool(stopped)
+            if last or step % checkpoint_every == 0:
+                single = parallel.single(state)
+                evaluation = evaluate(single)
+                checkpoints.save(single, evaluation)
+                line |= evaluation
+                progress.console.print(f'step {step}: loss {means["loss"]:.4f}, ' + ', '.join(
+                    f'{name} {value:.3f}' for name, value in evaluation.items()))
+            metrics_file.write(step, line)
+            on_log(step, line)
+            if last:
+                break
+            clock, seen = time.monotonic(), step
+        checkpoints.wait()
+    return step == steps
+
+
+def _mean_metrics(pending: list[dict[str, jax.Array]], step: int, checkpoints: Checkpoints) -> Metrics:
+    """Means over the steps since the last log; the only place that waits for the device."""
+    fetched = jax.device_get(pending)
+    bad = [i for i, metrics in enumerate(fetched) if not np.isfinite(metrics['loss'])]
+    if bad:
+        checkpoints.wait()
+        good = checkpoints.latest_step
+        kept = f'the last good checkpoint is {checkpoints.folder / str(good)}' if good else 'there is no checkpoint yet'
+        raise NonFiniteError(
+            f'the loss became {fetched[bad[0]]["loss"]} at step {step - len(fetched) + 1 + bad[0]}; {kept}; lower '
+            f'--config.optimizer.learning_rate, or set --config.optimizer.clip_norm')
+    return {name: float(np.mean([m[name] for m in fetched], dtype=np.float64)) for name in fetched[0]}
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM so that the loop saves before it ends; a second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    try:
+        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: leave signals alone
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

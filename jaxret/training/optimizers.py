@@ -1,0 +1,62 @@
+"""Optimizers and learning-rate schedules by name."""
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from jaxret.errors import ConfigError
+
+OPTIMIZERS = ('adam', 'sgd')
+SCHEDULES = ('constant', 'cosine')
+
+
+def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
+    """Learning rate by step.
+
+    Args:
+      config: learning_rate, schedule ('constant' | 'cosine'), warmup (share of all steps, linear from 0).
+      steps: length of the run.
+
+    Raises:
+      ConfigError: unknown schedule, warm-up outside 0..1.
+    """
+    if config.schedule not in SCHEDULES:
+        raise ConfigError(f'config.optimizer.schedule: {config.schedule!r} is not one of {", ".join(SCHEDULES)}')
+    if not 0 <= config.warmup < 1:
+        raise ConfigError(f'config.optimizer.warmup: {config.warmup} is not a share of the steps in [0, 1)')
+    warmup = round(config.warmup * steps)
+    if config.schedule == 'constant':
+        main = optax.constant_schedule(config.learning_rate)
+    else:
+        main = optax.cosine_decay_schedule(config.learning_rate, max(1, steps - warmup))
+    if warmup == 0:
+        return main
+    # From lr / warmup, not 0: a first step of length 0 would be lost.
+    rise = optax.linear_schedule(config.learning_rate / warmup, config.learning_rate, warmup - 1)
+    return optax.join_schedules([rise, main], [warmup])
+
+
+def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Adam (decoupled weight decay) or SGD with momentum, after optional clipping by global norm.
+
+    Weight decay leaves biases and normalisation parameters (rank below 2) alone.
+
+    Args:
+      config: name, b1, b2 (Adam), momentum (SGD), weight_decay, clip_norm (0: none).
+      schedule: learning rate by step.
+
+    Raises:
+      ConfigError: unknown optimizer.
+    """
+    if config.name not in OPTIMIZERS:
+        raise ConfigError(f'config.optimizer.name: {config.name!r} is not one of {", ".join(OPTIMIZERS)}')
+    chain = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm > 0 else []
+    decay = []
+    if config.weight_decay > 0:
+        decay = [optax.add_decayed_weights(config.weight_decay,
+                                           mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params))]
+    if config.name == 'adam':
+        chain += [optax.scale_by_adam(config.b1, config.b2), *decay]
+    else:
+        chain += [*decay, optax.trace(config.momentum)] if config.momentum > 0 else decay
+    return optax.chain(*chain, optax.scale_by_learning_rate(schedule))

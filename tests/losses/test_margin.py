@@ -1,0 +1,183 @@
+"""Triplet loss against a loop over all triplets, forward and backward."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+
+from jaxret.errors import ConfigError
+from jaxret.losses import margin, mining, scores
+
+MARGIN = 0.2
+rules = pytest.mark.parametrize('rule', mining.TRIPLET_RULES)
+
+
+def _distances(q, g, seed=0):
+    return np.random.default_rng(seed).uniform(0, 1, size=(q, g)).astype(np.float32)
+
+
+def _every_reduction(distances, positives, *, step, rule, **masks):
+    return jnp.stack(
+        [
+            margin.triplet(distances, positives, margin=step, mining=rule, reduction=reduction, **masks)
+            for reduction in margin.REDUCTIONS
+        ]
+    )
+
+
+def _check(compiled, distances, positives, rule, *, negatives=None, valid=None, step=MARGIN):
+    """Same value and gradient as the oracle, for every reduction."""
+    near = ~positives if negatives is None else negatives
+    columns = np.ones(distances.shape[1], bool) if valid is None else valid
+    masks = {} if negatives is None else {'negatives': jnp.asarray(negatives)}
+    if valid is not None:
+        masks['valid'] = jnp.asarray(valid)
+    expected, wanted = [], []
+    for reduction in margin.REDUCTIONS:
+        arguments = distances, positives & columns, near & columns
+        options = {'rule': rule, 'margin': step, 'reduction': reduction}
+        expected.append(references.triplet(*arguments, **options))
+        wanted.append(references.triplet_gradient(*arguments, **options))
+    function = functools.partial(_every_reduction, step=step, rule=rule, **masks)
+    value, gradient = compiled(lambda d, p: (function(d, p), jax.jacrev(function)(d, p)))(distances, positives)
+    chex.assert_shape(value, (len(margin.REDUCTIONS),))
+    chex.assert_type([value, gradient], jnp.float32)
+    chex.assert_trees_all_close(value, np.array(expected, np.float32), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(gradient, np.array(wanted, np.float32), rtol=1e-5, atol=1e-6)
+    return expected[0]
+
+
+@rules
+def test_one_positive_a_row(compiled, rule):
+    distances = _distances(5, 7)
+    distances[3] = distances[1]  # a duplicate query
+    positives = references.instance_positives([2, 6, 0, 6, 2], 7)
+    assert _check(compiled, distances, positives, rule) > 0
+
+
+@rules
+def test_several_positives_and_own_negatives(compiled, rule):
+    rng = np.random.default_rng(1)
+    distances = _distances(6, 9, seed=2)
+    kind = rng.integers(0, 3, size=(6, 9))
+    kind[0], kind[1] = 1, 2
+    valid = rng.random(9) < 0.8
+    assert not valid.all()
+    assert _check(compiled, distances, kind == 1, rule, negatives=kind == 2, valid=valid) > 0
+
+
+@rules
+def test_gradient_is_that_of_finite_differences(rule):
+    distances = _distances(4, 6, seed=3)
+    positives = np.random.default_rng(4).random((4, 6)) < 0.4
+    wanted = references.numeric_gradient(
+        lambda d: references.triplet(d, positives, ~positives, rule=rule, margin=MARGIN, reduction='mean_all'),
+        distances,
+    )
+    actual = jax.grad(functools.partial(margin.triplet, margin=MARGIN, mining=rule, reduction='mean_all'))(
+        jnp.asarray(distances), jnp.asarray(positives)
+    )
+    chex.assert_trees_all_close(actual, wanted.astype(np.float32), rtol=1e-4, atol=1e-5)
+
+
+@rules
+def test_ties(compiled, rule):
+    """All distances equal: each triplet is hard and costs the margin."""
+    positives = references.instance_positives([0, 3, 3], 4)
+    distances = np.full((3, 4), 0.5, np.float32)
+    _check(compiled, distances, positives, rule)
+    value = compiled(functools.partial(margin.triplet, margin=MARGIN, mining=rule))(distances, positives)
+    chex.assert_trees_all_close(value, jnp.float32(0.0 if rule == 'semi_hard' else MARGIN), rtol=1e-6)
+
+
+@rules
+def test_nothing_to_compare(compiled, rule):
+    distances = _distances(3, 4)
+    for positives in (np.zeros((3, 4), bool), np.ones((3, 4), bool)):
+        assert _check(compiled, distances, positives, rule) == 0
+    assert _check(compiled, distances[:, :1], np.ones((3, 1), bool), rule) == 0  # one shape in the batch
+    assert _check(compiled, distances, np.eye(3, 4, dtype=bool), rule, valid=np.zeros(4, bool)) == 0
+
+
+def test_no_margin(compiled):
+    distances = np.array([[0.5, 0.5, 0.25, 0.75]], np.float32)
+    for rule in mining.TRIPLET_RULES:
+        _check(compiled, distances, np.array([[True, False, False, False]]), rule, step=0.0)
+
+
+def test_padding_is_ignored_and_nan_in_use_is_not(compiled):
+    distances, valid = _distances(2, 4), np.array([True, True, True, False])
+    positives = references.instance_positives([0, 1], 4)
+    expected = references.triplet(
+        distances, positives & valid, ~positives & valid, rule='all', margin=MARGIN, reduction='mean_nonzero'
+    )
+    distances[:, 3] = np.nan
+    function = functools.partial(margin.triplet, margin=MARGIN, valid=jnp.asarray(valid))
+    value, gradient = compiled(jax.value_and_grad(function))(distances, positives)
+    chex.assert_trees_all_close(value, np.float32(expected), rtol=1e-5)
+    chex.assert_tree_all_finite(gradient)
+    distances[0, 2] = np.nan
+    assert np.isnan(compiled(function)(distances, positives))
+
+
+def test_per_anchor_sums_add_up(compiled):
+    distances = _distances(5, 6, seed=7)
+    positives = np.random.default_rng(8).random((5, 6)) < 0.4
+    function = compiled(functools.partial(margin.triplet_per_anchor, margin=MARGIN, mining='semi_hard'))
+    losses, nonzero, triplets = function(distances, positives)
+    chex.assert_shape([losses, nonzero, triplets], (5,))
+    for row in range(5):
+        mask = positives[row : row + 1]
+        options = {'rule': 'semi_hard', 'margin': MARGIN}
+        kept, looked_at = references.mined_triplets(distances[row : row + 1], mask, ~mask, **options)
+        total = references.triplet(distances[row : row + 1], mask, ~mask, **options, reduction='sum')
+        assert (float(nonzero[row]), float(triplets[row])) == (len(kept), looked_at)
+        chex.assert_trees_all_close(losses[row], np.float32(total), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('squared', [False, True])
+def test_through_embeddings_with_duplicates_and_zero_vectors(compiled, squared):
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(5, 3)).astype(np.float32)
+    x[1] = x[0]  # a duplicate query
+    x[2] = 0.0
+    y[4] = y[2] = 0.0  # gallery shapes that coincide with a query and with each other
+    positives = references.instance_positives([0, 3, 1, 2], 5)
+
+    def loss(x, y):
+        return margin.triplet(scores.euclidean_distances(x, y, squared=squared), jnp.asarray(positives), margin=1.0)
+
+    def oracle(x, y):
+        distances = references.euclidean_distances(x, y, squared=squared)
+        return references.triplet(distances, positives, ~positives, rule='all', margin=1.0, reduction='mean_nonzero')
+
+    value, gradients = compiled(jax.value_and_grad(loss, argnums=(0, 1)))(x, y)
+    chex.assert_trees_all_close(value, np.float32(oracle(x, y)), rtol=1e-5)
+    chex.assert_tree_all_finite(gradients)
+    # Central differences are right also at coinciding points, where both one-sided slopes cancel.
+    chex.assert_trees_all_close(
+        gradients,
+        (
+            references.numeric_gradient(lambda x: oracle(x, y), x).astype(np.float32),
+            references.numeric_gradient(lambda y: oracle(x, y), y).astype(np.float32),
+        ),
+        atol=1e-4,
+    )
+
+
+def test_wrong_arguments_are_refused():
+    distances, positives = jnp.zeros((2, 3)), jnp.zeros((2, 3), bool)
+    with pytest.raises(ConfigError, match='median'):
+        margin.triplet(distances, positives, margin=0.1, reduction='median')
+    with pytest.raises(ConfigError, match='easy'):
+        margin.triplet(distances, positives, margin=0.1, mining='easy')
+    with pytest.raises(ConfigError, match='margin'):
+        margin.triplet(distances, positives, margin=-1.0)
+    with pytest.raises(AssertionError):
+        margin.triplet(distances, positives[:, :2], margin=0.1)
+    with pytest.raises(AssertionError):
+        margin.triplet(distances, positives, margin=0.1, valid=jnp.ones(2, bool))

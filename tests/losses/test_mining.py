@@ -1,0 +1,114 @@
+"""Mining rules against loop-written oracles."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+from intermediate_shapes import intermediate_shapes
+
+from jaxret.errors import ConfigError
+from jaxret.losses import mining
+
+MARGIN = 0.25
+
+
+def _grid(q, g, seed=0):
+    """Distances on a grid of 1/8, so that ties and exact margins occur and sums are exact in float32."""
+    return np.random.default_rng(seed).integers(0, 9, size=(q, g)).astype(np.float32) / 8
+
+
+@pytest.mark.parametrize('rule', ['all', 'semi_hard', 'hard'])
+def test_negatives_of_a_rule(compiled, rule):
+    distances, reach = _grid(6, 9), _grid(1, 6, seed=1)[0]
+    negatives = np.random.default_rng(2).random((6, 9)) < 0.7
+    negatives[3] = False
+    expected = np.array(
+        [
+            [n and references.keeps_negative(rule, reach[i], d, MARGIN) for d, n in zip(distances[i], row, strict=True)]
+            for i, row in enumerate(negatives)
+        ]
+    )
+    assert expected.any()
+    find = compiled(functools.partial(mining.mine_negatives, rule=rule, margin=MARGIN))
+    chex.assert_trees_all_equal(np.asarray(find(distances, reach, negatives)), expected)
+
+
+def test_hard_and_semi_hard_split_all(compiled):
+    distances, reach, negatives = _grid(6, 9), _grid(1, 6, seed=1)[0], jnp.ones((6, 9), bool)
+    found = {
+        rule: compiled(functools.partial(mining.mine_negatives, rule=rule, margin=MARGIN))(distances, reach, negatives)
+        for rule in ('all', 'semi_hard', 'hard')
+    }
+    assert not np.any(found['hard'] & found['semi_hard'])
+    chex.assert_trees_all_equal(found['hard'] | found['semi_hard'], found['all'])
+
+
+def test_hardest_negative_and_positive(compiled):
+    distances = np.array([[0.5, 0.2, 0.2, 0.9], [0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.3, 0.4]], np.float32)
+    mask = np.array([[True, True, True, False], [False, True, True, True], [False] * 4])
+    nearest = np.zeros((3, 4), bool)
+    nearest[0, 1] = nearest[1, 1] = True  # the first of equals; none in the empty row
+    farthest = np.zeros((3, 4), bool)
+    farthest[0, 0] = farthest[1, 1] = True
+    chex.assert_trees_all_equal(np.asarray(compiled(mining.hardest_negatives)(distances, mask)), nearest)
+    chex.assert_trees_all_equal(np.asarray(compiled(mining.hardest_positives)(distances, mask)), farthest)
+    find = compiled(functools.partial(mining.mine_negatives, rule='hardest', margin=0.0))
+    chex.assert_trees_all_equal(np.asarray(find(distances, distances[:, 0], mask)), nearest)
+
+
+@pytest.mark.parametrize('margin', [0.0, MARGIN])
+@pytest.mark.parametrize('rule', mining.TRIPLET_RULES)
+def test_triplet_counts(compiled, rule, margin):
+    rng = np.random.default_rng(5)
+    distances = _grid(7, 8, seed=6)
+    kind = rng.integers(0, 3, size=(7, 8))  # neither, positive, negative
+    kind[0], kind[1] = 1, 2  # a row without negatives, one without positives
+    distances[2] = 0.5
+    kind[2, :2] = 1, 2
+    positives, negatives = kind == 1, kind == 2
+    kept, looked_at = references.mined_triplets(distances, positives, negatives, rule=rule, margin=margin)
+    expected = np.zeros((2, 7, 8), np.int32)
+    for a, p, n in kept:
+        expected[0, a, p] += 1
+        expected[1, a, n] += 1
+    assert kept or (margin == 0 and rule == 'semi_hard')
+    find = compiled(functools.partial(mining.triplet_counts, rule=rule, margin=margin))
+    uses, triplets = find(distances, positives, negatives)
+    chex.assert_type([uses, triplets], jnp.int32)
+    chex.assert_trees_all_equal(np.asarray(uses), expected)
+    assert int(jnp.sum(triplets)) == looked_at
+
+
+@pytest.mark.parametrize('rule', mining.TRIPLET_RULES)
+def test_counting_builds_no_triplet_array(rule):
+    q, g = 5, 11
+    function = functools.partial(mining.triplet_counts, rule=rule, margin=MARGIN)
+    found = intermediate_shapes(function, jnp.ones((q, g)), jnp.ones((q, g), bool), jnp.ones((q, g), bool))
+    assert (q, g) in found
+    assert all(shape.count(g) <= 1 for shape in found)
+
+
+def test_no_gradient_through_the_selection():
+    distances = jnp.asarray(_grid(3, 4))
+    positives = jnp.eye(3, 4, dtype=bool)
+
+    def selected(d):
+        kept = mining.mine_negatives(d, d[:, 0], ~positives, rule='semi_hard', margin=MARGIN)
+        uses, triplets = mining.triplet_counts(d, positives, ~positives, rule='hard', margin=MARGIN)
+        return jnp.sum(kept * 1.0) + jnp.sum(uses * 1.0) + jnp.sum(triplets * 1.0)
+
+    chex.assert_trees_all_equal(jax.grad(selected)(distances), jnp.zeros((3, 4)))
+
+
+def test_unknown_rules_and_margins_are_refused():
+    distances, mask = jnp.zeros((2, 3)), jnp.ones((2, 3), bool)
+    with pytest.raises(ConfigError, match='easy'):
+        mining.mine_negatives(distances, jnp.zeros(2), mask, rule='easy', margin=0.1)
+    with pytest.raises(ConfigError, match='hardest'):
+        mining.triplet_counts(distances, mask, mask, rule='hardest', margin=0.1)
+    with pytest.raises(ConfigError, match='margin'):
+        mining.triplet_counts(distances, mask, mask, rule='all', margin=-0.1)
