@@ -70,8 +70,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     _banner(config, workdir, layout, queries, gallery, parallel, state, steps, synthetic)
 
     with Checkpoints(workdir / 'checkpoints', metric=config.select, read_only=not train) as checkpoints:
-        if train and not _train(config, workdir, queries, gallery, parallel, embedder, optimizer, schedule, state, steps,
-                                checkpoints):
+        if train and not _train(config, workdir, layout, queries, gallery, parallel, embedder, optimizer, schedule,
+                                state, steps, checkpoints):
             console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
             return 0
         best = checkpoints.best_step
@@ -128,7 +128,8 @@ def _read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bo
         min_shapes=config.batch_size if train else 1, cache_dir=_cache_folder(config),
         check_processes=_processes(config))
     if train and split_table is None:
-        write_atomically(stored, json.dumps({'data_dir': str(data_dir.resolve()), 'split': layout.split_table()}) + '\n')
+        content = {'data_dir': str(data_dir.resolve()), 'split': layout.split_table()}
+        write_atomically(stored, json.dumps(content) + '\n')
     return layout
 
 
@@ -140,8 +141,9 @@ def _initial_state(system: CMIC, optimizer, gallery: GalleryTable, config: Confi
     return create_state(variables, optimizer, average=config.optimizer.average_decay > 0)
 
 
-def _train(config: ConfigDict, workdir: Path, queries: dict[str, QueryTable], gallery: GalleryTable, parallel: Parallel,
-           embedder: Embedder, optimizer, schedule, state: TrainState, steps: int, checkpoints: Checkpoints) -> bool:
+def _train(config: ConfigDict, workdir: Path, layout: Pix3DLayout, queries: dict[str, QueryTable],
+           gallery: GalleryTable, parallel: Parallel, embedder: Embedder, optimizer, schedule, state: TrainState,
+           steps: int, checkpoints: Checkpoints) -> bool:
     """Runs the train loop; False where a signal stopped it."""
     step = make_train_step(CMIC.from_config(config, axis_name=parallel.axis_name), optimizer, seed=config.seed,
                            learning_rate=schedule, average_decay=config.optimizer.average_decay,
@@ -151,7 +153,7 @@ def _train(config: ConfigDict, workdir: Path, queries: dict[str, QueryTable], ga
     def evaluate(state: TrainState) -> dict[str, float]:
         scores = _score(config, embedder, state, held_out, gallery)
         values = retrieval_metrics(scores, held_out.shape, held_out.category, gallery.category,
-                                   category_names=gallery.category_names)
+                                   category_names=layout.categories)
         return {f'val_{name}': values[name] for name in (*SELECTION, 'category_top1')} | {
             config.select: values[config.select]}
 
@@ -185,7 +187,7 @@ def _test_metrics(config: ConfigDict, layout: Pix3DLayout, scores: np.ndarray, t
                   train_positive: np.ndarray | None) -> tuple[dict[str, Any], tuple]:
     """Accuracies, and the distance of the Top-1 shapes to the true ones."""
     metrics = retrieval_metrics(scores, test.shape, test.category, gallery.category,
-                                category_names=gallery.category_names, train_positive=train_positive)
+                                category_names=layout.categories, train_positive=train_positive)
     if not config.evaluation.shape_metrics:
         return metrics, ()
     best = top_k_indices(scores, 1, test.shape)[:, 0]
@@ -193,7 +195,7 @@ def _test_metrics(config: ConfigDict, layout: Pix3DLayout, scores: np.ndarray, t
                                resolution=config.evaluation.voxels, up_axis=config.data.up_axis,
                                on_bad_file=config.on_bad_file, processes=_processes(config))
     return add_shape_metrics(metrics, hausdorff=distances.hausdorff, iou=distances.iou, query_category=test.category,
-                             category_names=gallery.category_names), distances.problems
+                             category_names=layout.categories), distances.problems
 
 
 def _cards(layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: GalleryTable) -> list[QueryCard]:
@@ -203,7 +205,7 @@ def _cards(layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: G
     true_scores = scores[np.arange(len(scores)), test.shape]
     others = np.where(np.arange(scores.shape[1])[None, :] == test.shape[:, None], -np.inf, scores)
     photos = {photo.name: photo for photo in layout.photos}
-    front = gallery.views[:, 1 % gallery.views.shape[1], :, :, 0]  # turned a little: shows more than straight from front
+    front = gallery.views[:, 1 % gallery.views.shape[1], :, :, 0]  # turned a little, which shows more than the front
     cards = []
     for section, chosen in select_queries(ranks, true_scores - others.max(axis=1)).items():
         for query in chosen:
@@ -240,7 +242,8 @@ def _processes(config: ConfigDict) -> int:
 
 def _provenance(config: ConfigDict, data_dir: Path, parallel: Parallel, started: float) -> dict[str, str]:
     packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
-    return {'Data': str(data_dir), 'Seed': str(config.seed), 'Software': f'Python {platform.python_version()}, {packages}',
+    return {'Data': str(data_dir), 'Seed': str(config.seed),
+            'Software': f'Python {platform.python_version()}, {packages}',
             'Devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}), '
                        f'{os.cpu_count()} CPU cores',
             'Time': f'{time.monotonic() - started:.0f} s for this command'}
@@ -258,7 +261,7 @@ def _banner(config: ConfigDict, workdir: Path, layout: Pix3DLayout, queries: dic
         'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}; '
                     f'{count_parameters(state.params):,} parameters, {config.model.dtype}',
         'devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode})',
-        'steps': f'{steps:,} of {config.batch_size} photos and {config.batch_size} shapes' if steps else 'evaluation only',
+        'steps': f'{steps:,} of {config.batch_size} photos and as many shapes' if steps else 'evaluation only',
         'workdir': str(workdir),
     }
     for name, value in rows.items():

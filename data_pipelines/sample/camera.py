@@ -90,7 +90,7 @@ def random_camera(rng: np.random.Generator, vertices: np.ndarray, *, cut: bool =
     Returns:
       The camera.
     """
-    long_side = int(rng.integers(144, 185))
+    long_side = int(rng.integers(136, 177))
     aspect = rng.choice([4 / 3, 4 / 3, 3 / 2, 1.0, 3 / 4])
     short_side = 2 * round(long_side / max(aspect, 1 / aspect) / 2)
     width, height = (long_side, short_side) if aspect >= 1 else (short_side, long_side)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
@@ -50,9 +51,9 @@ class Stage:
         corners = vertices[faces]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         self.face_normal = _unit(normals).astype(np.float32)
-        casts = np.array([item.casts_shadow for item in items])[self.face_item]
+        self._casting = faces[np.array([item.casts_shadow for item in items])[self.face_item]]
+        self._vertices = vertices
         self._all = _scene(vertices, faces)
-        self._casters = _scene(vertices, faces[casts]) if casts.any() else None
 
     def cast(self, origin: np.ndarray, directions: np.ndarray) -> Hits:
         """First hits of rays from one point origin [3] along unit directions [N, 3]."""
@@ -66,9 +67,13 @@ class Stage:
         normal = normal * np.where(_dot(normal, directions) > 0, -1, 1).astype(np.float32)[:, None]
         return Hits(np.where(missed, -1, item), np.where(missed, -1, part), found['tfar'], normal)
 
+    @cached_property
+    def _casters(self) -> EmbreeScene:
+        return _scene(self._vertices, self._casting)
+
     def blocked(self, origins: np.ndarray, directions: np.ndarray, reach: np.ndarray) -> np.ndarray:
         """Which rays [N] meet something that casts shadows within `reach` [N]."""
-        if self._casters is None:
+        if not len(self._casting):
             return np.zeros(len(origins), bool)
         found = self._casters.run(
             np.ascontiguousarray(origins, np.float32),
@@ -88,7 +93,7 @@ def random_lights(rng: np.random.Generator, camera: Camera) -> tuple[np.ndarray,
         toward = np.array(
             [np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)]
         )
-        lights.append(Light(rng.uniform(2.5, 6.0) * toward, tint(strength), rng.uniform(0.05, 0.5), True))
+        lights.append(Light(rng.uniform(2.5, 6.0) * toward, tint(strength), rng.uniform(0.02, 0.2), True))
     lights.append(Light(camera.position + rng.normal(0, 0.2, 3), tint(rng.uniform(0.0, 0.35)), 0.0, False))
     return tint(rng.uniform(0.3, 0.65)), lights
 

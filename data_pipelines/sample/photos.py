@@ -7,9 +7,10 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from data_pipelines.sample.camera import Camera, random_camera
+from data_pipelines.sample.clutter import occluder, scatter
 from data_pipelines.sample.furniture import Furniture
 from data_pipelines.sample.lighting import Stage, random_lights, shade
-from data_pipelines.sample.scene import Item, clutter, furniture_item, occluder, room
+from data_pipelines.sample.scene import Item, furniture_item, room
 
 KINDS = ('clear', 'slightly_occluded', 'occluded', 'truncated')
 _HIDDEN = {  # the share of the object's silhouette in the frame that other things may hide
@@ -18,7 +19,8 @@ _HIDDEN = {  # the share of the object's silhouette in the frame that other thin
 _OUTSIDE = {  # the share of the silhouette that may lie outside the frame
     'clear': (0.0, 0.06), 'slightly_occluded': (0.0, 0.06), 'occluded': (0.0, 0.06), 'truncated': (0.15, 0.6),
 }
-_SUPERSAMPLE = 2
+_SAMPLES = ((0.25, 0.25), (0.75, 0.75), (0.75, 0.25), (0.25, 0.75))  # in a pixel; the mask is their majority
+_LIT_SAMPLES = 2  # the first of them are lit and averaged
 _ATTEMPTS = 40
 
 
@@ -58,12 +60,14 @@ def take_photo(shape: Furniture, others: Sequence[Furniture], *, kind: str, seed
     rng = np.random.default_rng(list(seed))
     camera, items, hidden, outside = _compose(shape, others, kind, rng)
     stage = Stage(items)
-    width, height, s = camera.width, camera.height, _SUPERSAMPLE
-    u, v = np.meshgrid((np.arange(s * width) + 0.5) / s, (np.arange(s * height) + 0.5) / s)
-    light, item = shade(stage, camera, camera.rays(u.ravel(), v.ravel()), random_lights(rng, camera), rng)
-    light = light.reshape(height, s, width, s, 3).mean((1, 3))
-    share = (item == 0).reshape(height, s, width, s).mean((1, 3))
-    image = _expose(light, rng)
+    height, width = camera.height, camera.width
+    v, u = np.mgrid[:height, :width]
+    directions = np.concatenate([camera.rays(u.ravel() + x, v.ravel() + y) for x, y in _SAMPLES])
+    lit = _LIT_SAMPLES * height * width
+    light, first = shade(stage, camera, directions[:lit], random_lights(rng, camera), rng)
+    item = np.concatenate([first, stage.cast(camera.position, directions[lit:]).item])
+    share = (item == 0).reshape(len(_SAMPLES), height, width).mean(0)
+    image = _expose(light.reshape(_LIT_SAMPLES, height, width, 3).mean(0), rng)
     return Photo(image, np.where(share >= 0.5, 255, 0).astype(np.uint8), camera, kind, hidden, outside)
 
 
@@ -82,7 +86,7 @@ def _compose(
         if not _OUTSIDE[kind][0] <= outside <= _OUTSIDE[kind][1]:
             continue
         shell, turn, bounds = room(rng, camera, floor, radius)
-        items = clutter(rng, camera, others, floor=floor, radius=radius, turn=turn, bounds=bounds)
+        items = scatter(rng, camera, others, floor=floor, radius=radius, turn=turn, bounds=bounds)
         probes = directions[hits & inside]
         in_front = np.unique(Stage([target, *items]).cast(camera.position, probes).item)
         items = [target, shell] + [item for number, item in enumerate(items, 1) if number not in in_front]

@@ -15,17 +15,11 @@ mask, right and bottom exclusive. There are no keypoints and no voxels, and no `
 import json
 import os
 import shutil
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_pipelines.sample.furniture import CATEGORIES, Furniture, make_furniture, write_obj
 from data_pipelines.sample.photos import Photo, flags, take_photo
-from jaxret.errors import ConfigError, JaxretError, StorageError
+from data_pipelines.sample.workers import map_unordered
+from jaxret.errors import ConfigError, StorageError
 
 GENERATOR_VERSION = 1
 MARKER = 'complete.json'
@@ -156,41 +151,10 @@ def _run(jobs: Sequence[_Job], processes: int | None, progress: bool) -> list[di
     )
     with Progress(*columns, disable=not progress) as bar:
         task = bar.add_task('photos', total=total)
-        for number, made in _results(jobs, min(processes, len(jobs)), partial(bar.advance, task)):
+        for number, made in map_unordered(_render, jobs, processes=min(processes, len(jobs))):
             entries[number] = made
+            bar.advance(task, len(made))
     return [entry for number in range(len(jobs)) for entry in entries[number]]
-
-
-def _results(
-    jobs: Sequence[_Job], processes: int, advance: Callable[[int], None]
-) -> Iterator[tuple[int, list[dict]]]:
-    if processes == 1:
-        for number, job in enumerate(jobs):
-            yield number, _render(job)
-            advance(len(job.kinds))
-        return
-    pool = ProcessPoolExecutor(processes, mp_context=get_context('spawn'), initializer=_start_worker)
-    try:
-        futures = {pool.submit(_render, job): number for number, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-            advance(len(jobs[futures[future]].kinds))
-    except BrokenProcessPool as error:
-        raise JaxretError('a process that renders the sample was ended from outside; start again') from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when the parent is gone (also by SIGKILL)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sentinel = parent_process().sentinel
-
-    def watch() -> None:
-        connection.wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _render(job: _Job) -> list[dict]:

@@ -46,7 +46,12 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.render = render = ConfigDict()  # the grey views
     render.views = 12  # on a ring, evenly spaced
     render.elevation = 30.0  # degrees
-    render.first_azimuth = 0.0  # degrees
+    render.first_azimuth = 0.0  # degrees; 0 looks at the front (+z), 90 at the right side (+x)
+    render.field_of_view = 40.0  # degrees
+    render.light_azimuth = -25.0  # degrees from the line of sight to the right; the light moves with the camera
+    render.light_elevation = 25.0  # degrees from the line of sight upwards
+    render.ambient = 0.2  # grey in [0, 1] of a face turned away from the light
+    render.diffuse = 0.65  # added for a face turned to the light
     render.background = 255  # grey level
     render.supersample = 2  # rays a pixel along each axis
 

@@ -69,12 +69,15 @@ def load_mesh(
     path = Path(path)
     data = _read_bytes(path, max_bytes)
     _refuse_damaged(path, data)
+    if path.suffix.lower() in ('.obj', '.off') or data[:5] == b'solid':
+        # on a stray byte (a name in Latin-1) trimesh would guess the encoding, which is slow on large files
+        data = data.decode('utf-8', 'replace').encode()
     try:
         with _quiet():
             scene = trimesh.load_scene(
                 io.BytesIO(data),
                 file_type=path.suffix.lower()[1:],
-                resolver=_FolderResolver(path, max_bytes),
+                resolver=_FolderResolver(path, max_bytes - len(data)),
                 process=False,
                 skip_materials=True,
             )
@@ -168,6 +171,14 @@ def _refuse_damaged(path: Path, data: bytes) -> None:
                 raise _bad(path, f'{len(data)} bytes, but the STL header names {max(declared, 0)} triangles')
             if b'endsolid' not in data[-1024:].lower():
                 raise _bad(path, "cut off: a text STL file must end with 'endsolid'")
+    elif kind == '.ply':
+        header, _, body = data.partition(b'end_header')
+        if b'format ascii' in header:
+            counts = re.findall(rb'^element\s+\w+\s+(\d{1,18})\s*$', header, re.MULTILINE)
+            expected = sum(int(count) for count in counts)
+            present = sum(1 for line in body.splitlines() if line.strip())
+            if present < expected:
+                raise _bad(path, f'cut off: the header names {expected} vertices and faces, {present} lines follow')
     elif kind == '.glb':
         declared = int.from_bytes(data[8:12], 'little')
         if data[:4] != b'glTF' or len(data) < declared:

@@ -17,7 +17,7 @@ def build_scene(vertices: np.ndarray, faces: np.ndarray, *, watertight: bool) ->
       vertices: [N, 3], near the unit cube (embree works in float32).
       faces: [F, 3].
       watertight: no ray may slip between two triangles that share an edge. Without it casting is about 15 % faster, and
-        such slips are rare enough for pictures: none among ten million rays at closed balls of 1k to 200k faces.
+        such slips are rare enough for pictures: none among eight million rays at closed balls of 1k to 200k faces.
 
     Returns:
       The scene.

@@ -50,7 +50,7 @@ def make_train_step(system: System, optimizer: optax.GradientTransformation, *, 
         if average is not None:
             decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
             average = optax.incremental_update((params, collections), average, 1.0 - decay)
-        metrics = {'loss': loss, 'gradient_norm': optax.global_norm(gradients),
+        metrics = {'loss': loss, 'gradient_norm': optax.tree.norm(gradients),
                    'learning_rate': jnp.asarray(learning_rate(state.step), jnp.float32), **report}
         state = TrainState(step=state.step + 1, params=params, collections=collections, opt_state=opt_state,
                            average=average)

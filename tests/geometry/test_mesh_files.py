@@ -97,6 +97,10 @@ def test_obj_with_polygons_groups_and_missing_material(tmp_path, caplog, capfd):
     assert not caplog.records and capfd.readouterr() == ('', '')
 
 
+def test_names_in_latin_1(tmp_path):
+    check_valid(load_mesh(write(tmp_path, '.obj', b'# Schr\xe4gbank\n' + encode(prism(), '.obj'))))
+
+
 def test_scene_is_flattened_with_transforms_and_mirrors(tmp_path):
     scene = trimesh.Scene()
     box = trimesh.creation.box((1, 1, 1))
@@ -220,7 +224,7 @@ def test_broken_gltf_does_not_fall_back_to_its_neighbour(tmp_path):
 @pytest.mark.parametrize('kind', KINDS)
 def test_damaged_files_give_one_error_or_a_valid_mesh(tmp_path, kind, caplog, capfd):
     data = encode(prism(), kind)
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO)
     generator = np.random.default_rng(7)
     start = time.monotonic()
     refused = 0

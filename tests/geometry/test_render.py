@@ -123,7 +123,7 @@ def test_wrong_rings_are_refused(wrong):
 
 def test_a_stray_face_that_shrinks_the_shape_to_nothing_is_reported(tmp_path):
     path = tmp_path / 'stray.off'
-    vertices = '0 0 0\n1 0 0\n0 1 0\n999 9 9\n999.1 9 9\n999 9.1 9'
+    vertices = '0 0 0\n1 0 0\n0 1 0\n199 9 9\n199.1 9 9\n199 9.1 9'
     path.write_text(f'OFF\n6 2 0\n{vertices}\n3 0 1 2\n3 3 4 5\n')
     with pytest.raises(DataError, match='stray.off: no view shows'):
         render_file(path, ViewRing(views=3, size=8))

@@ -14,10 +14,6 @@ from jaxret.losses import contrastive
 
 LOSSES = {
     'info_nce': (contrastive.info_nce, references.info_nce),
-    'info_nce_outside': (
-        functools.partial(contrastive.info_nce, multi='outside'),
-        references.supervised_contrastive,
-    ),
     'supervised_contrastive': (contrastive.supervised_contrastive, references.supervised_contrastive),
 }
 losses = pytest.mark.parametrize('name', LOSSES)
@@ -59,8 +55,8 @@ def test_one_positive_a_row(compiled, name):
 
 @losses
 def test_several_and_no_positives(compiled, name):
-    scores = _scores(4, 6, seed=1)
-    positives = np.random.default_rng(2).random((4, 6)) < 0.5
+    scores = _scores(5, 7, seed=1)
+    positives = np.random.default_rng(2).random((5, 7)) < 0.5
     positives[1] = False
     positives[2] = True
     values, gradient = _check(compiled, name, scores, positives, temperature=0.3)
@@ -70,14 +66,14 @@ def test_several_and_no_positives(compiled, name):
 
 @losses
 def test_masks_take_pairs_out(compiled, name):
-    scores = _scores(4, 5, seed=3)
-    positives = np.random.default_rng(4).random((4, 5)) < 0.6
+    scores = _scores(5, 7, seed=3)
+    positives = np.random.default_rng(4).random((5, 7)) < 0.6
     positives[:, 0] = True
-    valid = np.array([True, True, False, True, False])
-    candidates = np.ones((4, 5), bool)
+    valid = np.array([True, True, False, True, False, True, True])
+    candidates = np.ones((5, 7), bool)
     candidates[0, 0] = False
     candidates[3] = False  # an anchor without any column
-    scores[:, 2] = [np.inf, np.nan, 1e30, -np.inf]  # what a padded column holds must not matter
+    scores[:, 2] = [np.inf, np.nan, 1e30, -np.inf, -1e30]  # what a padded column holds must not matter
     clean = np.where(valid, scores, 0.0)
     function, oracle = LOSSES[name]
     values, gradient = _check(
@@ -103,11 +99,12 @@ def test_one_shape_ties_and_nothing_valid(compiled, name):
     one = _check(compiled, name, _scores(3, 1), np.ones((3, 1), bool))
     chex.assert_trees_all_equal(one, (np.zeros(3, np.float32), np.zeros((3, 1), np.float32)))
 
-    tied, _ = _check(compiled, name, np.full((2, 8), 0.25, np.float32), references.instance_positives([0, 7], 8))
-    chex.assert_trees_all_close(tied, np.full(2, np.log(8), np.float32), rtol=1e-6)
+    positives = references.instance_positives([0, 6, 6, 3, 2], 7)
+    tied, _ = _check(compiled, name, np.full((5, 7), 0.25, np.float32), positives)
+    chex.assert_trees_all_close(tied, np.full(5, np.log(7), np.float32), rtol=1e-6)
 
-    nothing = _check(compiled, name, _scores(2, 3), np.ones((2, 3), bool), valid=np.zeros(3, bool))
-    chex.assert_trees_all_equal(nothing, (np.zeros(2, np.float32), np.zeros((2, 3), np.float32)))
+    nothing = _check(compiled, name, _scores(5, 7), np.ones((5, 7), bool), valid=np.zeros(7, bool))
+    chex.assert_trees_all_equal(nothing, (np.zeros(5, np.float32), np.zeros((5, 7), np.float32)))
 
 
 @losses
@@ -130,23 +127,29 @@ def test_huge_scores_stay_finite(compiled, name):
 @losses
 def test_low_precision_scores_are_raised_to_float32(compiled, name):
     function, oracle = LOSSES[name]
-    half = jnp.asarray(_scores(3, 4), jnp.bfloat16)
-    positives = references.instance_positives([0, 2, 3], 4)
+    half = jnp.asarray(_scores(5, 7), jnp.bfloat16)
+    positives = references.instance_positives([0, 2, 3, 6, 6], 7)
     call = compiled(lambda s: function(s, jnp.asarray(positives), temperature=0.05))
     chex.assert_type(call(half), jnp.float32)
     expected = oracle(np.asarray(half.astype(jnp.float32)), positives, temperature=0.05)
     chex.assert_trees_all_close(call(half), expected.astype(np.float32), rtol=1e-5, atol=1e-5)
 
 
-def test_inside_is_less_than_outside_for_unequal_positives():
-    scores, positives = _scores(3, 5), jnp.ones((3, 5), bool).at[:, 0].set(False)
-    inside = contrastive.info_nce(scores, positives, temperature=0.1)
-    outside = contrastive.info_nce(scores, positives, temperature=0.1, multi='outside')
+def test_several_positives_outside_the_logarithm(compiled):
+    scores, positives = _scores(5, 7), np.ones((5, 7), bool)
+    positives[:, 0] = False
+    valid = np.arange(7) != 3
+    outside = compiled(functools.partial(contrastive.info_nce, temperature=0.1, multi='outside'))(
+        scores, positives, valid=valid
+    )
+    expected = references.supervised_contrastive(scores, positives, temperature=0.1, valid=valid)
+    chex.assert_trees_all_close(outside, expected.astype(np.float32), rtol=1e-5)
+    inside = contrastive.info_nce(scores, positives, temperature=0.1, valid=valid)
     assert np.all(inside < outside)
 
 
 def test_temperature_may_be_learned(compiled):
-    scores, positives = _scores(4, 6), references.instance_positives([1, 2, 3, 5], 6)
+    scores, positives = _scores(5, 7), references.instance_positives([1, 2, 3, 5, 5], 7)
 
     def mean(temperature):
         return jnp.mean(contrastive.info_nce(scores, jnp.asarray(positives), temperature=temperature))

@@ -29,21 +29,24 @@ def _every_reduction(distances, positives, *, step, rule, **masks):
     )
 
 
+@functools.cache  # compiled once for all tests of a rule
+def _value_and_gradient(compiled, rule, step):
+    function = functools.partial(_every_reduction, step=step, rule=rule)
+    return compiled(lambda *x, **masks: (function(*x, **masks), jax.jacrev(function)(*x, **masks)))
+
+
 def _check(compiled, distances, positives, rule, *, negatives=None, valid=None, step=MARGIN):
     """Same value and gradient as the oracle, for every reduction."""
     near = ~positives if negatives is None else negatives
     columns = np.ones(distances.shape[1], bool) if valid is None else valid
-    masks = {} if negatives is None else {'negatives': jnp.asarray(negatives)}
-    if valid is not None:
-        masks['valid'] = jnp.asarray(valid)
+    masks = {'negatives': negatives, 'valid': columns}
     expected, wanted = [], []
     for reduction in margin.REDUCTIONS:
         arguments = distances, positives & columns, near & columns
         options = {'rule': rule, 'margin': step, 'reduction': reduction}
         expected.append(references.triplet(*arguments, **options))
         wanted.append(references.triplet_gradient(*arguments, **options))
-    function = functools.partial(_every_reduction, step=step, rule=rule, **masks)
-    value, gradient = compiled(lambda d, p: (function(d, p), jax.jacrev(function)(d, p)))(distances, positives)
+    value, gradient = _value_and_gradient(compiled, rule, step)(distances, positives, **masks)
     chex.assert_shape(value, (len(margin.REDUCTIONS),))
     chex.assert_type([value, gradient], jnp.float32)
     chex.assert_trees_all_close(value, np.array(expected, np.float32), rtol=1e-5, atol=1e-6)
@@ -62,18 +65,18 @@ def test_one_positive_a_row(compiled, rule):
 @rules
 def test_several_positives_and_own_negatives(compiled, rule):
     rng = np.random.default_rng(1)
-    distances = _distances(6, 9, seed=2)
-    kind = rng.integers(0, 3, size=(6, 9))
+    distances = _distances(5, 7, seed=2)
+    kind = rng.integers(0, 3, size=(5, 7))
     kind[0], kind[1] = 1, 2
-    valid = rng.random(9) < 0.8
+    valid = rng.random(7) < 0.8
     assert not valid.all()
     assert _check(compiled, distances, kind == 1, rule, negatives=kind == 2, valid=valid) > 0
 
 
 @rules
 def test_gradient_is_that_of_finite_differences(rule):
-    distances = _distances(4, 6, seed=3)
-    positives = np.random.default_rng(4).random((4, 6)) < 0.4
+    distances = _distances(5, 7, seed=3)
+    positives = np.random.default_rng(4).random((5, 7)) < 0.4
     wanted = references.numeric_gradient(
         lambda d: references.triplet(d, positives, ~positives, rule=rule, margin=MARGIN, reduction='mean_all'),
         distances,
@@ -87,31 +90,37 @@ def test_gradient_is_that_of_finite_differences(rule):
 @rules
 def test_ties(compiled, rule):
     """All distances equal: each triplet is hard and costs the margin."""
-    positives = references.instance_positives([0, 3, 3], 4)
-    distances = np.full((3, 4), 0.5, np.float32)
-    _check(compiled, distances, positives, rule)
-    value = compiled(functools.partial(margin.triplet, margin=MARGIN, mining=rule))(distances, positives)
-    chex.assert_trees_all_close(value, jnp.float32(0.0 if rule == 'semi_hard' else MARGIN), rtol=1e-6)
+    positives = references.instance_positives([0, 3, 3, 6, 1], 7)
+    distances = np.full((5, 7), 0.5, np.float32)
+    value = _check(compiled, distances, positives, rule)
+    assert value == pytest.approx(0.0 if rule == 'semi_hard' else MARGIN)
 
 
 @rules
 def test_nothing_to_compare(compiled, rule):
-    distances = _distances(3, 4)
-    for positives in (np.zeros((3, 4), bool), np.ones((3, 4), bool)):
-        assert _check(compiled, distances, positives, rule) == 0
-    assert _check(compiled, distances[:, :1], np.ones((3, 1), bool), rule) == 0  # one shape in the batch
-    assert _check(compiled, distances, np.eye(3, 4, dtype=bool), rule, valid=np.zeros(4, bool)) == 0
+    distances, every = _distances(5, 7), np.ones(7, bool)
+    for positives, valid in (
+        (np.zeros((5, 7), bool), every),
+        (np.ones((5, 7), bool), every),
+        (np.eye(5, 7, dtype=bool), ~every),
+        (np.arange(35).reshape(5, 7) % 7 == 1, np.arange(7) == 1),  # one shape in the batch, and padding
+    ):
+        assert _check(compiled, distances, positives, rule, valid=valid) == 0
+
+
+def test_a_single_column(compiled):
+    assert _check(compiled, _distances(3, 1), np.ones((3, 1), bool), 'all') == 0
 
 
 def test_no_margin(compiled):
-    distances = np.array([[0.5, 0.5, 0.25, 0.75]], np.float32)
+    distances = np.tile(np.array([0.5, 0.5, 0.25, 0.75, 0.5, 1.0, 0.0], np.float32), (5, 1))
     for rule in mining.TRIPLET_RULES:
-        _check(compiled, distances, np.array([[True, False, False, False]]), rule, step=0.0)
+        _check(compiled, distances, references.instance_positives([0, 1, 2, 3, 6], 7), rule, step=0.0)
 
 
 def test_padding_is_ignored_and_nan_in_use_is_not(compiled):
-    distances, valid = _distances(2, 4), np.array([True, True, True, False])
-    positives = references.instance_positives([0, 1], 4)
+    distances, valid = _distances(5, 7), np.arange(7) != 3
+    positives = references.instance_positives([0, 1, 2, 3, 6], 7)
     expected = references.triplet(
         distances, positives & valid, ~positives & valid, rule='all', margin=MARGIN, reduction='mean_nonzero'
     )
@@ -125,8 +134,8 @@ def test_padding_is_ignored_and_nan_in_use_is_not(compiled):
 
 
 def test_per_anchor_sums_add_up(compiled):
-    distances = _distances(5, 6, seed=7)
-    positives = np.random.default_rng(8).random((5, 6)) < 0.4
+    distances = _distances(5, 7, seed=7)
+    positives = np.random.default_rng(8).random((5, 7)) < 0.4
     function = compiled(functools.partial(margin.triplet_per_anchor, margin=MARGIN, mining='semi_hard'))
     losses, nonzero, triplets = function(distances, positives)
     chex.assert_shape([losses, nonzero, triplets], (5,))

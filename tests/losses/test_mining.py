@@ -23,8 +23,8 @@ def _grid(q, g, seed=0):
 
 @pytest.mark.parametrize('rule', ['all', 'semi_hard', 'hard'])
 def test_negatives_of_a_rule(compiled, rule):
-    distances, reach = _grid(6, 9), _grid(1, 6, seed=1)[0]
-    negatives = np.random.default_rng(2).random((6, 9)) < 0.7
+    distances, reach = _grid(7, 8), _grid(1, 7, seed=1)[0]
+    negatives = np.random.default_rng(2).random((7, 8)) < 0.7
     negatives[3] = False
     expected = np.array(
         [
@@ -38,7 +38,7 @@ def test_negatives_of_a_rule(compiled, rule):
 
 
 def test_hard_and_semi_hard_split_all(compiled):
-    distances, reach, negatives = _grid(6, 9), _grid(1, 6, seed=1)[0], jnp.ones((6, 9), bool)
+    distances, reach, negatives = _grid(7, 8), _grid(1, 7, seed=1)[0], jnp.ones((7, 8), bool)
     found = {
         rule: compiled(functools.partial(mining.mine_negatives, rule=rule, margin=MARGIN))(distances, reach, negatives)
         for rule in ('all', 'semi_hard', 'hard')
