@@ -1,1 +1,8 @@
 """Readers of dataset layouts and the tf.data input pipeline; the only place that imports TensorFlow."""
+
+import os
+
+# Before TensorFlow starts: no lines about the CPU, no search for a cloud metadata server on a machine without one.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')  # its notice has no other switch; no network runs in TensorFlow
+os.environ.setdefault('NO_GCE_CHECK', 'true')

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import data_pipelines  # noqa: F401, before TensorFlow: silences it
 import jax
 import numpy as np
 from clu import metric_writers

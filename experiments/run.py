@@ -19,14 +19,8 @@ and stops; the same command goes on from there.
 import argparse
 import importlib
 import json
-import os
 import sys
 from pathlib import Path
-
-# Before TensorFlow and JAX start: no cloud look-ups, no start-up noise.
-os.environ.setdefault('NO_GCE_CHECK', 'true')
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
 
 from config_files import apply_overrides, changed_keys, config_names, flatten, load_config, split_overrides, unflatten
 from ml_collections import ConfigDict

@@ -12,6 +12,7 @@ the model's frame, `focal_length` is in mm for a sensor 32 mm wide, and `bbox` i
 mask, right and bottom exclusive. There are no keypoints and no voxels, and no `split`: the reader's own rule applies.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -76,13 +77,13 @@ def write_pix3d_sample(
       progress: show a progress bar.
 
     Returns:
-      `root`.
+      `root`, absolute.
 
     Raises:
       ConfigError: a count out of range, or a negative seed.
       StorageError: `root` cannot be written, holds something else, or the disk is full.
     """
-    root = Path(root)
+    root = Path(root).absolute()
     if seed < 0 or photos_per_shape < 1 or (processes is not None and processes < 1):
         raise ConfigError(
             f'the sample needs seed >= 0, photos_per_shape >= 1 and processes >= 1, '
@@ -233,7 +234,7 @@ def _publish(folder: Path, root: Path, wanted: dict) -> None:
 
 def _remove_stale(root: Path) -> None:
     """Removes what killed runs left beside `root`, unless it is young enough to belong to a run under way."""
-    for path in root.parent.glob(f'.{root.name}-*.partial'):
+    for path in root.parent.glob(f'.{glob.escape(root.name)}-*.partial'):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE:
                 shutil.rmtree(path, ignore_errors=True)

@@ -33,7 +33,9 @@ def write_mask(path: Path, size: tuple[int, int] = (24, 18)) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def write_folder(root: Path, *, photos_of: tuple[int, ...] = (3, 2, 4), split: bool = True, spare: int = 1) -> list[dict]:
+def write_folder(
+    root: Path, *, photos_of: tuple[int, ...] = (3, 2, 4), split: bool = True, spare: int = 1
+) -> list[dict]:
     """chair0, chair1, ... with photos_of[i] photos each, of categories bed and chair by turns, and spare shapes.
 
     Returns the entries of pix3d.json, to be changed and written again with `write_json`.

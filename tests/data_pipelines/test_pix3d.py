@@ -51,7 +51,8 @@ def test_filters_come_before_file_checks(tmp_path):
     assert names == {entry['img'] for entry in entries} - {entries[1]['img'], entries[3]['img']}
     assert len(problems_of(tmp_path, exclude_occluded=False, exclude_truncated=False)) == 2
     beds = read(tmp_path, categories=('bed',))
-    assert beds.categories == ('bed',) and len(beds.shapes) == 2 and {photo.category for photo in beds.photos} == {'bed'}
+    assert beds.categories == ('bed',) and len(beds.shapes) == 2
+    assert {photo.category for photo in beds.photos} == {'bed'}
     assert [problem.found for problem in problems_of(tmp_path, categories=('bed', 'piano'))] == [
         "no photo or shape of category 'piano'"
     ]
@@ -206,7 +207,8 @@ def test_empty_masks_and_boxes_matter_only_for_their_crop(tmp_path):
     write_json(tmp_path, entries)
     read(tmp_path)
     assert [problem.where for problem in problems_of(tmp_path, crop='mask')] == [str(tmp_path / entries[1]['mask'])]
-    assert [problem.where for problem in problems_of(tmp_path, crop='bbox')] == ['pix3d.json[2].bbox', 'pix3d.json[4].bbox']
+    where = [problem.where for problem in problems_of(tmp_path, crop='bbox')]
+    assert where == ['pix3d.json[2].bbox', 'pix3d.json[4].bbox']
     assert len(read(tmp_path, crop='bbox', on_bad_file='skip').skipped) == 2
 
 
@@ -258,9 +260,10 @@ def test_worker_processes_find_the_same(tmp_path, monkeypatch):
 
 
 def test_options_are_checked(tmp_path):
-    for option in ({'gallery': 'all'}, {'on_bad_file': 'ignore'}, {'crop': 'face'}, {'up_axis': 'x'}, {'val_fraction': 1}):
-        with pytest.raises(ConfigError, match=next(iter(option))):
-            read(tmp_path, **option)
+    wrong = {'gallery': 'all', 'on_bad_file': 'ignore', 'crop': 'face', 'up_axis': 'x', 'val_fraction': 1}
+    for name, value in wrong.items():
+        with pytest.raises(ConfigError, match=name):
+            read(tmp_path, **{name: value})
 
 
 def test_paper_note_compares_counts(tmp_path):

@@ -1,6 +1,5 @@
 """The prepared TFDS datasets: exact round trip, one folder for each set of inputs, and never half a folder."""
 
-import dataclasses
 import io
 import os
 import resource
@@ -167,7 +166,6 @@ def test_shape_that_fails_in_rendering(tmp_path, monkeypatch):
             table = load_queries(prepared, split)
             models = [prepared.layout.shapes[index].model for index in table.shape]
             assert models == [photo.model for photo in prepared.layout.split_photos(split)]
-        fail_rendering(monkeypatch)
     fail_rendering(monkeypatch, 'model.obj')
     with pytest.raises(DataError):
         prepared_from(layout, tmp_path / 'all', on_bad_file='skip')
@@ -199,7 +197,7 @@ def test_unwritable_cache_and_damaged_folder(tmp_path):
     write_folder(tmp_path / 'data')
     layout = read(tmp_path / 'data')
     (tmp_path / 'file').write_text('')
-    with pytest.raises(StorageError, match='Not a directory'):
+    with pytest.raises(StorageError, match='cannot be written'):
         prepared_from(layout, tmp_path / 'file')
     prepared = prepared_from(layout, tmp_path / 'cache')
     (records,) = prepared.folder.glob('retrieval_queries/*/*-test.array_record*')
@@ -223,9 +221,3 @@ def test_full_disk(tmp_path):
         signal.signal(signal.SIGXFSZ, ignored)
     assert folders(tmp_path / 'cache') == []
     assert len(load_gallery(prepared_from(layout, tmp_path / 'cache')).names) == 4
-
-
-def test_layout_of_an_entry_is_plain_data(tmp_path):
-    write_folder(tmp_path / 'data')
-    layout = read(tmp_path / 'data')
-    assert dataclasses.replace(layout) == layout and hash(layout.photos[0])

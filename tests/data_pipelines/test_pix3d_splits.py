@@ -111,4 +111,5 @@ def test_a_split_without_photos_is_a_problem(tmp_path):
     write_json(tmp_path, [entry | {'occluded': True} for entry in entries])
     with pytest.raises(DataError) as caught:
         read(tmp_path, gallery='folder')
-    assert [problem.found for problem in caught.value.problems] == ['no photos in split train', 'no photos in split test']
+    found = [problem.found for problem in caught.value.problems]
+    assert found == ['no photos in split train', 'no photos in split test']

@@ -1,0 +1,79 @@
+"""Optimizers against loop-written updates."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_cmic import optimizer_config
+
+from jaxret.errors import ConfigError
+from jaxret.training.optimizers import make_optimizer, make_schedule
+
+STEPS = 20
+
+
+def run(config, gradients):
+    """Parameters {'kernel' [2, 2], 'bias' [2]} after the given gradients."""
+    schedule = make_schedule(config, STEPS)
+    optimizer = make_optimizer(config, schedule)
+    params = {'kernel': jnp.array([[1.0, -2.0], [0.5, 3.0]]), 'bias': jnp.array([1.0, 2.0])}
+    state = optimizer.init(params)
+    for gradient in gradients:
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def some_gradients(count):
+    rng = np.random.default_rng(0)
+    return [{'kernel': jnp.asarray(rng.normal(size=(2, 2)), jnp.float32),
+             'bias': jnp.asarray(rng.normal(size=2), jnp.float32)} for _ in range(count)]
+
+
+def test_adam_with_decoupled_weight_decay():
+    config = optimizer_config(name='adam', learning_rate=0.1, b1=0.5, b2=0.999, weight_decay=0.2)
+    gradients = some_gradients(3)
+    params = run(config, gradients)
+    for name, start, decay in (('kernel', [[1.0, -2.0], [0.5, 3.0]], 0.2), ('bias', [1.0, 2.0], 0.0)):
+        x = np.array(start)
+        m, v = np.zeros_like(x), np.zeros_like(x)
+        for t, gradient in enumerate(gradients, start=1):
+            g = np.asarray(gradient[name], np.float64)
+            m, v = 0.5 * m + 0.5 * g, 0.999 * v + 0.001 * g * g
+            x = x - 0.1 * (m / (1 - 0.5**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8) + decay * x)
+        np.testing.assert_allclose(params[name], x, rtol=1e-5)
+
+
+def test_sgd_with_momentum_decay_and_clipping():
+    config = optimizer_config(learning_rate=0.1, momentum=0.9, weight_decay=0.2, clip_norm=0.5)
+    gradients = some_gradients(3)
+    params = run(config, gradients)
+    x = {'kernel': np.array([[1.0, -2.0], [0.5, 3.0]]), 'bias': np.array([1.0, 2.0])}
+    buffer = {'kernel': 0.0, 'bias': 0.0}
+    for gradient in gradients:
+        norm = np.sqrt(sum(np.sum(np.square(np.asarray(g, np.float64))) for g in gradient.values()))
+        for name in x:
+            g = np.asarray(gradient[name], np.float64) * min(1.0, 0.5 / norm) + (0.2 * x[name] if name == 'kernel' else 0)
+            buffer[name] = 0.9 * buffer[name] + g
+            x[name] = x[name] - 0.1 * buffer[name]
+    for name in x:
+        np.testing.assert_allclose(params[name], x[name], rtol=1e-5)
+
+
+def test_schedule_rises_then_falls():
+    schedule = make_schedule(optimizer_config(learning_rate=2.0, schedule='cosine', warmup=0.2), STEPS)
+    for step in range(STEPS):
+        expected = 2.0 * (step + 1) / 4 if step < 4 else 1.0 + np.cos(np.pi * (step - 4) / 16)
+        np.testing.assert_allclose(schedule(step), expected, rtol=1e-5)
+
+
+def test_constant_schedule_without_warmup():
+    schedule = make_schedule(optimizer_config(learning_rate=5e-5), STEPS)
+    assert [float(schedule(step)) for step in (0, 7, 10_000)] == pytest.approx([5e-5] * 3)
+
+
+@pytest.mark.parametrize('changes', [{'schedule': 'linear'}, {'name': 'lion'}, {'warmup': 1.5}])
+def test_bad_values_are_refused(changes):
+    config = optimizer_config(**changes)
+    with pytest.raises(ConfigError, match='config.optimizer'):
+        make_optimizer(config, make_schedule(config, STEPS))
