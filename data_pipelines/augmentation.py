@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from jaxret.errors import ConfigError
+
 ATTEMPTS = 10  # as in the usual random resized crop: the first proposal that fits is taken, else the whole image
 
 
@@ -29,10 +31,26 @@ class Augmentation:
     flip: float = 0.0
     fill: int = 0
 
+    def __post_init__(self):
+        checks = {
+            'translate': (0 <= self.translate <= 1, 'a share of the side in 0..1'),
+            'area': (_is_range(self.area) and self.area[1] <= 1, 'two numbers, 0 < smallest <= largest <= 1'),
+            'aspect': (_is_range(self.aspect), 'two numbers, 0 < smallest <= largest'),
+            'flip': (0 <= self.flip <= 1, 'a probability in 0..1'),
+            'fill': (0 <= self.fill <= 255, 'a grey level in 0..255'),
+        }
+        for name, (valid, meaning) in checks.items():
+            if not valid:
+                raise ConfigError(f'augmentation: {name} is {getattr(self, name)!r}, but must be {meaning}')
+
     @classmethod
     def from_config(cls, config) -> 'Augmentation':
         return cls(translate=config.translate, area=tuple(config.area), aspect=tuple(config.aspect), flip=config.flip,
                    fill=config.fill)
+
+
+def _is_range(bounds: tuple[float, ...]) -> bool:
+    return len(bounds) == 2 and 0 < bounds[0] <= bounds[1] < float('inf')
 
 
 def sample_boxes(count: int | tf.Tensor, augmentation: Augmentation, seed: tf.Tensor) -> tf.Tensor:

@@ -3,23 +3,22 @@
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import PIL
 
 from data_pipelines import photos
-from jaxret.errors import DataError, Problem, StorageError
+from jaxret.errors import DataError, Problem
+from jaxret.files import write_atomically
 from jaxret.geometry import mesh
-from jaxret.geometry.workers import map_files
+from jaxret.workers import map_parallel
 
 # What a sound pair tells: (width, height, mask has object pixels).
 PairFacts = tuple[int, int, bool]
-# Starting processes takes about a second; fewer items are done in this one.
-_SERIAL_BELOW = 48
+# Fewer files are done in this process, sooner than others start.
+SERIAL_BELOW = 48
 
 
 def check_pairs(
@@ -76,38 +75,6 @@ def source_hash(*modules: Any) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file such that readers see the old content or all of the new one.
-
-    Raises:
-      StorageError: the folder cannot be written or the disk is full.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-        try:
-            with os.fdopen(handle, 'w', encoding='utf-8') as file:
-                file.write(text)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-    except OSError as error:
-        raise StorageError(
-            f'{path}: cannot be written ({error.strerror or error}); free space or name another folder'
-        ) from error
-
-
-def run_many(
-    function: Callable[[Any], Any], items: Sequence[Any], *, processes: int, label: str, progress: bool = True
-) -> Iterator[tuple[int, Any]]:
-    """`jaxret.geometry.workers.map_files`, with few items done in this process (starting others takes a second)."""
-    return map_files(
-        function, items, processes=processes if len(items) >= _SERIAL_BELOW else 1, progress=label if progress else None
-    )
-
-
 def _check_pair(pair: tuple[Path, Path]) -> PairFacts:
     photo, mask = photos.read_pair(*pair)
     return photo.shape[1], photo.shape[0], bool(mask.any())
@@ -135,7 +102,8 @@ def _remembered(
             new.append(i)
     if not new:
         return results
-    fresh = run_many(check, [items[i] for i in new], processes=processes, label=label, progress=progress)
+    options = {'processes': processes, 'serial_below': SERIAL_BELOW, 'progress': label if progress else None}
+    fresh = map_parallel(check, [items[i] for i in new], **options)
     try:
         with contextlib.closing(fresh):
             for position, result in fresh:

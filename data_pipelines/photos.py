@@ -10,10 +10,12 @@ How unusual files are read:
     transparent pixel is background, and where only the alpha channel varies, alpha is the mask.
 """
 
+import dataclasses
 import io
 import stat
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -155,6 +157,30 @@ def frame_photo(
     return framed, silhouette
 
 
+def frame_files(
+    item: tuple[Path, Path, tuple[float, float, float, float] | None], **framing: Any
+) -> tuple[bytes, bytes]:
+    """PNG files of a framed photo and its mask.
+
+    Args:
+      item: files of photo and mask, and the photo's bbox or None.
+      **framing: options of `frame_photo`.
+
+    Returns:
+      content of a colour and of a grey PNG file.
+
+    Raises:
+      DataError: as `read_pair` and `frame_photo`.
+    """
+    image, mask, bbox = item
+    try:
+        framed = frame_photo(*read_pair(image, mask), bbox=bbox, **framing)
+    except DataError as error:  # where the framing fails it knows no file
+        raise DataError([dataclasses.replace(problem, where=str(image)) if problem.where.startswith('crop') else problem
+                         for problem in error.problems]) from None
+    return _png(framed[0]), _png(framed[1][:, :, 0])
+
+
 def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
     """(left, top, right, bottom) around the pixels of mask [H, W] above one half, or None where there are none."""
     rows, columns = np.flatnonzero((mask > 127).any(axis=1)), np.flatnonzero((mask > 127).any(axis=0))
@@ -196,6 +222,12 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         found = f'cannot be read ({error.strerror or error})'
         raise DataError(Problem(str(path), found, 'check the path and its permissions')) from error
+
+
+def _png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, 'PNG', compress_level=3)
+    return buffer.getvalue()
 
 
 def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:

@@ -1,9 +1,9 @@
 """Batches as a pure function of (seed, step), read through tf.data.
 
-The order of photos is a pseudorandom permutation an epoch (`index_shuffle` gives one position of it at a time, so
-starting at step k costs what starting at step 0 costs). A training batch has B photos and exactly B distinct shapes:
-the photos' own shapes, de-duplicated, topped up with other gallery shapes (CMIC, public code: the batch sampler of
-its training loop).
+The order of photos is a random permutation an epoch, drawn anew at each of its steps (less than a millisecond for
+10,000 photos), so starting at step k costs what starting at step 0 costs. A training batch has B photos and exactly B
+distinct shapes: the photos' own shapes, de-duplicated, topped up with other gallery shapes (CMIC, public code: the
+batch sampler of its training loop).
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from data_pipelines.retrieval_dataset import GalleryTable, QueryTable
 from jaxret.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
-ORDER, TOP_UP, PHOTO, VIEW = range(4)  # streams of randomness
+ORDER, TOP_UP, PHOTO, VIEW, SUBSET = range(5)  # streams of randomness
 
 
 def steps_per_epoch(queries: int, batch_size: int) -> int:
@@ -50,14 +50,48 @@ def batch_indices(step: tf.Tensor, *, shape_of_query: tf.Tensor, shapes: int, ba
     count = shape_of_query.shape[0]
     an_epoch = steps_per_epoch(count, batch_size)
     epoch = step // an_epoch
-    positions = tf.cast(step % an_epoch, tf.int32) * batch_size + tf.range(batch_size)
-    queries = tf.random.experimental.index_shuffle(positions, stream_seed(seed, ORDER, epoch), count - 1)
+    first = tf.cast(step % an_epoch, tf.int32) * batch_size
+    queries = permutation(count, stream_seed(seed, ORDER, epoch))[first:first + batch_size]
     own = tf.gather(shape_of_query, queries)
-    # 2B distinct shapes hold at least B that no photo of the batch shows.
-    extra = tf.random.experimental.index_shuffle(
-        tf.range(min(2 * batch_size, shapes)), stream_seed(seed, TOP_UP, step), shapes - 1)
+    # However many photos share a shape, their own and B distinct others are together at least B.
+    extra = permutation(shapes, stream_seed(seed, TOP_UP, step))[:batch_size]
     distinct, column = tf.unique(tf.concat([own, extra], axis=0))
-    return queries, tf.ensure_shape(distinct[:batch_size], [batch_size]), column[:batch_size]
+    return (tf.ensure_shape(queries, [batch_size]), tf.ensure_shape(distinct[:batch_size], [batch_size]),
+            column[:batch_size])
+
+
+def permutation(count: int, seed: tf.Tensor) -> tf.Tensor:
+    """Random order of 0 .. count - 1, int32; a pure function of the seed [2].
+
+    Not `index_shuffle`, which needs no sort but knows only 256 orders a stream: it repeats itself every 256 steps.
+    """
+    return tf.argsort(tf.random.stateless_uniform([count], seed, None, None, tf.int32), stable=True)
+
+
+def inclusion_probability(shape_of_query: np.ndarray, shapes: int, batch_size: int) -> np.ndarray:
+    """Chance of every shape to be in a training batch, float32 [G].
+
+    Exact for the shapes that the photos bring (B photos without replacement); the top-up shares the expected number of
+    free places evenly among the shapes that the photos do not bring.
+
+    Args:
+      shape_of_query: int [n], gallery index of every training photo.
+      shapes: gallery size G.
+      batch_size: B.
+    """
+    counts, photos = np.bincount(shape_of_query, minlength=shapes), len(shape_of_query)
+    drawn = np.arange(batch_size)[None, :]
+    others = np.clip((photos - counts[:, None] - drawn) / (photos - drawn), 0.0, 1.0)  # each draw misses the shape
+    shown = 1.0 - np.prod(others, axis=1)
+    free = (batch_size - shown.sum()) / max(shapes - shown.sum(), 1e-9)
+    return np.asarray(shown + (1.0 - shown) * min(free, 1.0), np.float32)
+
+
+def choose_views(views: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
+    """A random subset of `count` views for every shape of [G, V, S, S, 1], in order; a pure function of the seed."""
+    shapes, available = views.shape[0], views.shape[1]
+    order = tf.argsort(tf.random.stateless_uniform([shapes, available], seed), axis=1)
+    return tf.gather(views, tf.sort(order[:, :count], axis=1), batch_dims=1)
 
 
 def decode_png(encoded: tf.Tensor, channels: int, size: int) -> tf.Tensor:
@@ -74,7 +108,7 @@ def stream_seed(seed: int, stream: int, step: tf.Tensor) -> tf.Tensor:
 
 def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, batch_size: int, seed: int, start: int,
                      stop: int, photo_augmentation: Augmentation, view_augmentation: Augmentation,
-                     prefetch: int = 2) -> Iterator[Batch]:
+                     views_per_step: int = 0, prefetch: int = 2) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
 
     Args:
@@ -87,33 +121,46 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
       stop: step after the last.
       photo_augmentation: shared by photo and mask.
       view_augmentation: drawn for every view by itself.
+      views_per_step: views of each shape in a batch, a random subset drawn anew for every shape and step; 0 is all.
       prefetch: batches made ahead.
 
     Returns:
       An iterator of numpy batches: image [B, S, S, 3], mask [B, S, S, 1], views [B, V, S, S, 1] (uint8), positive,
-      query_category, shape_category, query_index, shape_index [B] (int32), query_valid, shape_valid [B] (bool).
+      query_category, shape_category, query_index, shape_index [B] (int32), query_valid, shape_valid [B] (bool),
+      shape_inclusion [B] (float32; `inclusion_probability` of each shape).
 
     Raises:
-      ConfigError: fewer photos or shapes than the batch needs.
+      ConfigError: more views a step than there are, fewer photos or shapes than the batch needs, or a seed beyond 32
+        bits.
     """
     check_batch_size(batch_size, len(queries.names), len(gallery.names))
-    images, masks = tf.constant(queries.images_encoded), tf.constant(queries.masks_encoded)
+    if not -2**31 <= seed < 2**31:
+        raise ConfigError(f'config.seed: {seed} is not within 32 bits (-2147483648 to 2147483647)')
+    available = gallery.views.shape[1]
+    if not 0 <= views_per_step <= available:
+        raise ConfigError(f'config.data.views_per_step: {views_per_step}, but a shape has {available} views (0 is all)')
+    inclusion = tf.constant(inclusion_probability(queries.shape, len(gallery.names), batch_size))
+    images, masks = (tf.constant(table, tf.string) for table in (queries.images_encoded, queries.masks_encoded))
     shape_of_query, query_category = tf.constant(queries.shape), tf.constant(queries.category)
     with tf.device('CPU'):
         views, shape_category = tf.constant(gallery.views), tf.constant(gallery.category)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
         query, shape, column = batch_indices(step, shape_of_query=shape_of_query, shapes=len(gallery.names),
                                              batch_size=batch_size, seed=seed)
         image, mask = augment_photos(
             decode_png(tf.gather(images, query), 3, size), decode_png(tf.gather(masks, query), 1, size),
             photo_augmentation, stream_seed(seed, PHOTO, step))
+        chosen = tf.gather(views, shape)
+        if 0 < views_per_step < available:
+            chosen = choose_views(chosen, views_per_step, stream_seed(seed, SUBSET, step))
         return {
             'image': image, 'mask': mask,
-            'views': augment_views(tf.gather(views, shape), view_augmentation, stream_seed(seed, VIEW, step)),
+            'views': augment_views(chosen, view_augmentation, stream_seed(seed, VIEW, step)),
             'positive': column,
             'query_category': tf.gather(query_category, query), 'shape_category': tf.gather(shape_category, shape),
-            'query_index': query, 'shape_index': shape,
+            'query_index': query, 'shape_index': shape, 'shape_inclusion': tf.gather(inclusion, shape),
             'query_valid': tf.ones([batch_size], tf.bool), 'shape_valid': tf.ones([batch_size], tf.bool),
         }
 
@@ -127,8 +174,10 @@ def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterato
     Yields:
       image [B, S, S, 3], mask [B, S, S, 1] (uint8), query_valid [B] (bool).
     """
-    dataset = tf.data.Dataset.from_tensor_slices((queries.images_encoded, queries.masks_encoded)).batch(batch_size)
+    encoded = tuple(tf.constant(table, tf.string) for table in (queries.images_encoded, queries.masks_encoded))
+    dataset = tf.data.Dataset.from_tensor_slices(encoded).batch(batch_size)
 
+    @tf.autograph.experimental.do_not_convert
     def make(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
         missing = batch_size - tf.shape(image)[0]
         padding = [[0, missing], [0, 0], [0, 0], [0, 0]]

@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from data_pipelines import photos
-from data_pipelines.file_checks import run_many, source_hash, write_atomically
+from data_pipelines.file_checks import SERIAL_BELOW, source_hash
 from data_pipelines.layout import PhotoEntry, Pix3DLayout
 from data_pipelines.prepared import (
     GALLERY,
@@ -43,8 +42,10 @@ from data_pipelines.prepared import (
 )
 from data_pipelines.quiet import tfds
 from jaxret.errors import DataError, JaxretError, Problem, StorageError
+from jaxret.files import write_atomically
 from jaxret.geometry import mesh, rays, render
 from jaxret.geometry.render import ViewRing, render_many
+from jaxret.workers import map_parallel
 
 __all__ = [
     'GalleryTable',
@@ -198,8 +199,8 @@ def _write(
 
     def gallery() -> Iterator[tuple[int, dict[str, Any]]]:
         paths = [shape.path for shape in layout.shapes]
-        results = render_many(paths, ring, up_axis=layout.up_axis, processes=processes, progress=progress)
-        for index, result in _in_order(results):
+        options = {'up_axis': layout.up_axis, 'processes': processes, 'ordered': True, 'progress': progress}
+        for index, result in render_many(paths, ring, **options):
             shape = layout.shapes[index]
             if isinstance(result, DataError):
                 failed[shape.model] = result.problems
@@ -216,10 +217,11 @@ def _write(
             index_of[shape.model] = len(index_of)
 
     def queries(chosen: list[PhotoEntry], split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        function = functools.partial(_frame, **framing)
+        function = functools.partial(photos.frame_files, **framing)
         items = [(photo.image, photo.mask, photo.bbox) for photo in chosen]
-        results = run_many(function, items, processes=processes, label=f'Framing {split} photos', progress=progress)
-        for index, result in _in_order(results):
+        title = f'Framing {split} photos' if progress else None
+        options = {'processes': processes, 'serial_below': SERIAL_BELOW, 'ordered': True, 'progress': title}
+        for index, result in map_parallel(function, items, **options):
             photo = chosen[index]
             if isinstance(result, DataError):
                 failed[photo.name] = result.problems
@@ -266,35 +268,6 @@ def _build(
         raise
     finally:
         shutil.rmtree(folder / 'downloads', ignore_errors=True)
-
-
-def _frame(item: tuple[Path, Path, tuple[float, float, float, float] | None], **framing: Any) -> tuple[bytes, bytes]:
-    """PNG bytes of a framed photo and its mask. Raises DataError."""
-    image, mask, bbox = item
-    try:
-        framed = photos.frame_photo(*photos.read_pair(image, mask), bbox=bbox, **framing)
-    except DataError as error:  # where the framing fails it knows no file
-        raise DataError([dataclasses.replace(problem, where=str(image)) if problem.where.startswith('crop') else problem
-                         for problem in error.problems]) from None
-    return _png(framed[0]), _png(framed[1][:, :, 0])
-
-
-def _png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, 'PNG', compress_level=3)
-    return buffer.getvalue()
-
-
-def _in_order(results: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Results that come in any order, by index from 0."""
-    waiting: dict[int, Any] = {}
-    following = 0
-    with contextlib.closing(results):
-        for index, result in results:
-            waiting[index] = result
-            while following in waiting:
-                yield following, waiting.pop(following)
-                following += 1
 
 
 def _key(layout: Pix3DLayout, options: dict[str, Any]) -> str:

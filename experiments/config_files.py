@@ -3,6 +3,7 @@
 import ast
 import difflib
 import importlib.util
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,23 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
     """
     file, _, preset = name.partition(':')
     path = Path(file if file.endswith('.py') else file + '.py')
-    path = path if path.exists() else FOLDER / path
-    if not path.exists():
+    path = path if path.is_file() else FOLDER / path
+    if not path.is_file():
         raise ConfigError(f'--config={name}: no such config; use one of {", ".join(config_names())}, or the path of a '
                           f'config file')
     spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    preset = preset or module.PRESETS[0]
-    if preset not in module.PRESETS:
-        raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(module.PRESETS)}')
-    return module.get_config(preset), f'{path.stem}-{preset}'
+    try:
+        spec.loader.exec_module(module)
+        presets, get_config = tuple(module.PRESETS), module.get_config
+        preset = preset or presets[0]
+        config = get_config(preset) if preset in presets else None
+    except Exception as error:
+        raise ConfigError(f'--config={name}: {path} is not a config file ({type(error).__name__}: {error}); it needs '
+                          f'PRESETS and get_config(preset), as {FOLDER.name}/pix3d.py has them') from error
+    if config is None:
+        raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(presets)}')
+    return config, f'{path.stem}-{preset}'
 
 
 def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
@@ -112,15 +119,33 @@ def _parse(key: str, text: str, default: Any) -> Any:
     try:
         if isinstance(default, bool):
             return {'true': True, 'false': False, '1': True, '0': False}[text.lower()]
-        if isinstance(default, tuple):
-            if not text.strip().startswith(('(', '[')):
-                values = tuple(part.strip() for part in text.split(',') if part.strip())
-                return values if not default or isinstance(default[0], str) else tuple(float(v) for v in values)
-            return tuple(ast.literal_eval(text))
-        return type(default)(text)
-    except (KeyError, ValueError, SyntaxError):
-        raise ConfigError(f'--config.{key}={text}: not a {type(default).__name__}; the default is '
-                          f'{default!r}') from None
+        return _parse_tuple(text, default) if isinstance(default, tuple) else _parse_scalar(text, type(default))
+    except (KeyError, TypeError, ValueError, SyntaxError):
+        kind = f'{len(default)} values' if isinstance(default, tuple) and default else f'a {type(default).__name__}'
+        raise ConfigError(f'--config.{key}={text}: not {kind}; the default is {default!r}') from None
+
+
+def _parse_tuple(text: str, default: tuple) -> tuple:
+    """'(1, 2)', '[1, 2]' or '1,2', of the default's length and element type; () stands for any number of strings."""
+    if text.strip().startswith(('(', '[')):
+        values = ast.literal_eval(text)
+        if not isinstance(values, tuple | list):
+            raise ValueError(text)
+    else:
+        values = [part.strip() for part in text.split(',') if part.strip()]
+    kind = type(default[0]) if default else str
+    if default and len(values) != len(default):
+        raise ValueError(text)
+    if kind is str and not all(isinstance(value, str) for value in values):
+        raise ValueError(text)
+    return tuple(_parse_scalar(value, kind) for value in values)
+
+
+def _parse_scalar(value: Any, kind: type) -> Any:
+    value = kind(value)
+    if kind is float and not math.isfinite(value):
+        raise ValueError(value)
+    return value
 
 
 def changed_keys(stored: dict[str, Any], config: dict[str, Any], *, free: Sequence[str]) -> list[str]:

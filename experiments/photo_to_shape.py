@@ -8,14 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import data_pipelines  # noqa: F401, before TensorFlow: silences it
 import jax
 import numpy as np
-from clu import metric_writers
 from config_files import flatten
+from console import console, print_banner, print_metrics
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Table
 
 from data_pipelines import pipeline
 from data_pipelines.augmentation import Augmentation
@@ -23,7 +20,9 @@ from data_pipelines.photos import frame_photo, read_pair
 from data_pipelines.pix3d import Pix3DLayout, paper_note, read_pix3d
 from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, load_queries, prepare
 from data_pipelines.sample.pix3d_layout import write_pix3d_sample
+from data_pipelines.tensorboard import scalar_writer
 from jaxret.errors import CheckpointError, ConfigError
+from jaxret.files import write_atomically
 from jaxret.geometry.render import ViewRing
 from jaxret.retrieval.contact_sheet import QueryCard, select_queries
 from jaxret.retrieval.index import Embedder
@@ -33,42 +32,55 @@ from jaxret.retrieval.report import write_report
 from jaxret.retrieval.shape_metrics import compare_shapes
 from jaxret.systems.cmic import CMIC
 from jaxret.training.checkpoints import Checkpoints
-from jaxret.training.logging import read_history, write_atomically
+from jaxret.training.logging import read_history
 from jaxret.training.loop import fit
 from jaxret.training.optimizers import make_optimizer, make_schedule
 from jaxret.training.parallel import Parallel, make_parallel
 from jaxret.training.state import TrainState, count_parameters, create_state
 from jaxret.training.step import make_train_step
+from jaxret.workers import default_processes
 
 SELECTION = ('mean_reciprocal_rank', 'top1', 'top10')
-console = Console()
 
 
 def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     """Trains (or resumes) and evaluates, or only evaluates; returns the exit status."""
     started = time.monotonic()
-    if config.select not in SELECTION:
-        raise ConfigError(f'config.select: {config.select!r} is not one of {", ".join(SELECTION)}')
+    _check_config(config)
+    system, ring = CMIC.from_config(config), _view_ring(config)
     parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size)
+    if not train and not (workdir / 'checkpoints').exists():
+        raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoints; train with this --workdir first')
     data_dir, synthetic = _data_folder(config)
     layout = _read_layout(config, data_dir, workdir, train=train)
-    prepared = prepare(layout, _view_ring(config), size=config.data.image_size, crop=config.data.crop,
+    prepared = prepare(layout, ring, size=config.data.image_size, crop=config.data.crop,
                        margin=config.data.margin, fit=config.data.fit, cache_dir=_cache_folder(config),
                        processes=_processes(config), on_bad_file=config.on_bad_file)
     layout = prepared.layout
     gallery = load_gallery(prepared)
     queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
 
-    system = CMIC.from_config(config)
     embedder = Embedder(system, parallel)
-    schedule, optimizer, steps = None, None, 0
+    steps = 0
     if train:
-        pipeline.check_batch_size(config.batch_size, len(queries['train'].names), len(gallery.names))
-        steps = max(1, round(config.epochs * pipeline.steps_per_epoch(len(queries['train'].names), config.batch_size)))
+        photos, epochs = len(queries['train'].names), config.sample.epochs if synthetic else config.epochs
+        pipeline.check_batch_size(config.batch_size, photos, len(gallery.names))
+        steps = max(1, round(epochs * pipeline.steps_per_epoch(photos, config.batch_size)))
     schedule = make_schedule(config.optimizer, max(1, steps))
     optimizer = make_optimizer(config.optimizer, schedule)
     state = _initial_state(system, optimizer, gallery, config)
-    _banner(config, workdir, layout, queries, gallery, parallel, state, steps, synthetic)
+    print_banner('CMIC, photo to CAD model', {
+        'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
+        'photos': ', '.join(f'{len(table.names)} {split}' for split, table in queries.items())
+                  + f'; {config.data.image_size} x {config.data.image_size} pixels',
+        'gallery': f'{len(gallery.names)} shapes, {config.render.views} views each; {", ".join(layout.categories)}',
+        'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
+        'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}; '
+                    f'{count_parameters(state.params):,} parameters, {config.model.dtype}',
+        'devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode})',
+        'steps': f'{steps:,} of {config.batch_size} photos and as many shapes' if steps else 'evaluation only',
+        'workdir': str(workdir),
+    })
 
     with Checkpoints(workdir / 'checkpoints', metric=config.select, read_only=not train) as checkpoints:
         if train and not _train(config, workdir, layout, queries, gallery, parallel, embedder, optimizer, schedule,
@@ -88,15 +100,32 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     notes = [f'Checkpoint of step {int(state.step)}, best {config.select} on {len(queries["val"].names)} held-out '
              f'training photos.']
-    notes += [note for note in [paper_note(layout)] if note]
+    if not synthetic and (note := paper_note(layout)):
+        notes.append(note)
     report = write_report(
         workdir / 'report', title=f'Photo to CAD model: {workdir.name}', metrics=metrics, config=flatten(config),
         history=read_history(workdir / 'metrics.jsonl'), queries=_cards(layout, scores, test, gallery),
         skipped=[str(problem) for problem in (*layout.skipped, *distances)], notes=notes,
         provenance={'synthetic': synthetic, **_provenance(config, data_dir, parallel, started)})
-    _print_table(metrics)
+    print_metrics(metrics)
     console.print(f'report: {report}', soft_wrap=True)
     return 0
+
+
+def _check_config(config: ConfigDict) -> None:
+    """Refuses values that would fail only after long work."""
+    if config.select not in SELECTION:
+        raise ConfigError(f'config.select: {config.select!r} is not one of {", ".join(SELECTION)}')
+    positive = ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'data.image_size', 'model.embedding_dim',
+                'loss.temperature', 'optimizer.learning_rate', 'evaluation.batch_size', 'evaluation.points',
+                'evaluation.voxels', 'sample.epochs')
+    flat = flatten(config)
+    for key in positive:
+        if not flat[key] > 0:
+            raise ConfigError(f'config.{key}: {flat[key]!r} must be above 0')
+    make_optimizer(config.optimizer, make_schedule(config.optimizer, 1))
+    for group in (config.photo_augmentation, config.view_augmentation):
+        Augmentation.from_config(group)
 
 
 def _data_folder(config: ConfigDict) -> tuple[Path, bool]:
@@ -162,9 +191,10 @@ def _train(config: ConfigDict, workdir: Path, layout: Pix3DLayout, queries: dict
         return pipeline.training_batches(
             queries['train'], gallery, size=config.data.image_size, batch_size=config.batch_size, seed=config.seed,
             start=start, stop=stop, photo_augmentation=Augmentation.from_config(config.photo_augmentation),
-            view_augmentation=Augmentation.from_config(config.view_augmentation))
+            view_augmentation=Augmentation.from_config(config.view_augmentation),
+            views_per_step=config.data.views_per_step)
 
-    writer = metric_writers.SummaryWriter(str(workdir / 'tensorboard'))
+    writer = scalar_writer(workdir / 'tensorboard')
     try:
         return fit(state, step, batches=batches, evaluate=evaluate, parallel=parallel, checkpoints=checkpoints,
                    workdir=workdir, steps=steps, log_every=config.log_every, checkpoint_every=config.checkpoint_every,
@@ -238,7 +268,7 @@ def _cache_folder(config: ConfigDict) -> Path:
 
 
 def _processes(config: ConfigDict) -> int:
-    return config.processes or os.cpu_count() or 1
+    return config.processes or default_processes()
 
 
 def _provenance(config: ConfigDict, data_dir: Path, parallel: Parallel, started: float) -> dict[str, str]:
@@ -248,47 +278,3 @@ def _provenance(config: ConfigDict, data_dir: Path, parallel: Parallel, started:
             'Devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}), '
                        f'{os.cpu_count()} CPU cores',
             'Time': f'{time.monotonic() - started:.0f} s for this command'}
-
-
-def _banner(config: ConfigDict, workdir: Path, layout: Pix3DLayout, queries: dict[str, QueryTable],
-            gallery: GalleryTable, parallel: Parallel, state: TrainState, steps: int, synthetic: bool) -> None:
-    table = Table(show_header=False, title=f'jaxret {version("jaxret")}: CMIC, photo to CAD model')
-    counts = ', '.join(f'{len(queries[split].names)} {split}' for split in ('train', 'val', 'test'))
-    rows = {
-        'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
-        'photos': f'{counts}; {config.data.image_size} x {config.data.image_size}',
-        'gallery': f'{len(gallery.names)} shapes, {config.render.views} views each; {", ".join(layout.categories)}',
-        'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
-        'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}; '
-                    f'{count_parameters(state.params):,} parameters, {config.model.dtype}',
-        'devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode})',
-        'steps': f'{steps:,} of {config.batch_size} photos and as many shapes' if steps else 'evaluation only',
-        'workdir': str(workdir),
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
-
-
-def _print_table(metrics: dict[str, Any]) -> None:
-    table = Table(title=f'test: {metrics["queries"]} photos against {metrics["gallery"]} shapes')
-    for column in ('', 'queries', 'Top-1', '95 % interval', 'Top-10', 'category', 'Hausdorff', 'IoU'):
-        table.add_column(column, justify='right' if column else 'left')
-
-    def row(name: str, values: dict[str, Any], suffix: str = '') -> None:
-        def show(key: str, digits: int) -> str:
-            value = values.get(key + suffix)
-            return '' if value is None else f'{value:.{digits}f}'
-        interval = '' if values.get(f'top1{suffix}_low') is None else (
-            f'{values[f"top1{suffix}_low"]:.3f} - {values[f"top1{suffix}_high"]:.3f}')
-        table.add_row(name, str(values.get('queries', '')), show('top1', 3), interval, show('top10', 3),
-                      show('category_top1', 3), show('hausdorff', 4), show('iou', 4))
-
-    for name, values in metrics['per_category'].items():
-        row(name, values)
-    table.add_section()
-    row('mean over queries', metrics)
-    row('mean over categories', {**metrics, 'queries': ''}, '_macro')
-    row('chance', {**metrics, 'queries': ''}, '_chance')
-    row('prior (most frequent)', {**metrics, 'queries': ''}, '_prior')
-    console.print(table)

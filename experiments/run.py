@@ -21,13 +21,15 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from config_files import apply_overrides, changed_keys, config_names, flatten, load_config, split_overrides, unflatten
 from ml_collections import ConfigDict
 
 from jaxret.errors import ConfigError, JaxretError
-from jaxret.training.logging import write_atomically
+from jaxret.files import storage_errors, write_atomically
 
+EXPERIMENTS = ('photo_to_shape',)  # modules beside this file that `config.experiment` may name
 # Keys that may differ between a work directory and a run that resumes it: where things are, and what is looked at.
 FREE = ('cache_dir', 'processes', 'parallel.devices', 'parallel.mode', 'evaluation.batch_size',
         'evaluation.shape_metrics')
@@ -37,16 +39,16 @@ EVALUATION_KEYS = ('data_dir', 'cache_dir', 'on_bad_file', 'processes')
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(usage=__doc__, add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument('--config', default='')
     parser.add_argument('--workdir', default='')
     parser.add_argument('--mode', default='train')
     parser.add_argument('-h', '--help', action='store_true')
-    known, rest = parser.parse_known_args(arguments)
-    if known.help:
-        print(f'{__doc__}\nConfigs: {", ".join(config_names())}')
-        return 0
     try:
+        known, rest = parser.parse_known_args(arguments)
+        if known.help:
+            print(f'{__doc__}\nConfigs: {", ".join(config_names())}')
+            return 0
         overrides = split_overrides(rest)
         if known.mode == 'train':
             config, workdir = _training_config(known.config, known.workdir, overrides)
@@ -54,11 +56,13 @@ def main(arguments: list[str]) -> int:
             config, workdir = _evaluation_config(known.config, known.workdir, overrides)
         else:
             raise ConfigError(f'--mode={known.mode}: use train or eval')
-        experiment = importlib.import_module(config.experiment)
-        return experiment.run(config, workdir, train=known.mode == 'train')
-    except JaxretError as error:
+        return _experiment(config).run(config, workdir, train=known.mode == 'train')
+    except (JaxretError, argparse.ArgumentError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # outside the train loop, which saves and ends by itself
+        print('interrupted; the same command starts again', file=sys.stderr)
+        return 130
 
 
 def _training_config(name: str, workdir: str, overrides: dict[str, str]) -> tuple[ConfigDict, Path]:
@@ -70,14 +74,24 @@ def _training_config(name: str, workdir: str, overrides: dict[str, str]) -> tupl
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
     path = folder / 'config.json'
-    if path.exists():
-        differing = changed_keys(_stored_config(path), flatten(config), free=FREE)
-        if differing:
-            raise ConfigError(f'{folder} was made with another config:\n  ' + '\n  '.join(differing)
-                              + '\nuse the same values to resume, or name another --workdir')
-    else:
+    with storage_errors(folder):
+        exists = path.exists()
+    differing = changed_keys(_stored_config(path), flatten(config), free=FREE) if exists else []
+    if differing and any(entry.name.isdigit() for entry in (folder / 'checkpoints').glob('*')):
+        raise ConfigError(f'{folder} was made with another config:\n  ' + '\n  '.join(differing)
+                          + '\nuse the same values to resume, or name another --workdir')
+    if differing or not exists:  # a run that failed before its first checkpoint leaves nothing to resume
+        with storage_errors(folder):
+            (folder / 'split.json').unlink(missing_ok=True)
         write_atomically(path, json.dumps(flatten(config), indent=2) + '\n')
     return config, folder
+
+
+def _experiment(config: ConfigDict) -> ModuleType:
+    """The module that runs a config; only those of this folder, whatever a config file says."""
+    if config.experiment not in EXPERIMENTS:
+        raise ConfigError(f'config.experiment: {config.experiment!r} is not one of {", ".join(EXPERIMENTS)}')
+    return importlib.import_module(config.experiment)
 
 
 def _evaluation_config(name: str, workdir: str, overrides: dict[str, str]) -> tuple[ConfigDict, Path]:
@@ -101,9 +115,12 @@ def _evaluation_config(name: str, workdir: str, overrides: dict[str, str]) -> tu
 
 def _stored_config(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        stored = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f'{path}: cannot be read ({error}); delete the work directory or name another') from error
+    if not isinstance(stored, dict) or 'experiment' not in stored:
+        raise ConfigError(f'{path}: not the config of a run; delete the work directory or name another')
+    return stored
 
 
 if __name__ == '__main__':

@@ -39,11 +39,8 @@ class DataError(JaxretError):
         lines = [str(problem) for problem in self.problems[:shown]]
         if len(self.problems) > shown:
             lines.append(f'... and {len(self.problems) - shown} more')
-        if len(self.problems) == 1:
-            message = lines[0]
-        else:
-            message = f'{len(self.problems)} problems:\n  ' + '\n  '.join(lines)
-        super().__init__(message)
+        several = f'{len(self.problems)} problems:\n  ' if len(self.problems) > 1 else ''
+        super().__init__(several + '\n  '.join(lines))
 
     def __reduce__(self):  # exceptions cross process boundaries when meshes are rendered in parallel
         return type(self), (self.problems,)

@@ -25,18 +25,19 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data_pipelines.sample.furniture import CATEGORIES, Furniture, make_furniture, write_obj
 from data_pipelines.sample.photos import Photo, flags, take_photo
-from data_pipelines.sample.workers import map_unordered
 from jaxret.errors import ConfigError, StorageError
+from jaxret.files import storage_errors
+from jaxret.workers import map_parallel
 
 GENERATOR_VERSION = 1
 MARKER = 'complete.json'
 _SLIGHTLY_OCCLUDED = 0.2  # share of the usable photos
 _STALE = 3600.0  # seconds after which a folder that a killed run left behind is removed
 _FEW = 24  # photos that are rendered faster than a process starts
+_HANGS = 3600.0  # seconds after which a process that renders one shape's photos is given up
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def write_pix3d_sample(
         'shapes_per_category': shapes_per_category,
         'photos_per_shape': photos_per_shape,
     }
-    try:
+    with storage_errors(root):
         found = _read_marker(root)
         if found is not None and all(found.get(key) == value for key, value in wanted.items()):
             return root
@@ -116,10 +117,6 @@ def write_pix3d_sample(
             _publish(folder, root, wanted)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(
-            f'{root}: the sample cannot be written ({error.strerror or error}); free some space or name another folder'
-        ) from error
     return root
 
 
@@ -142,20 +139,11 @@ def _plan(folder: Path, seed: int, shapes: int, photos: int) -> list[_Job]:
 
 def _run(jobs: Sequence[_Job], processes: int | None, progress: bool) -> list[dict]:
     """Renders all jobs and returns the entries of pix3d.json in the order of the jobs."""
-    total = sum(len(job.kinds) for job in jobs)
-    if processes is None:
-        processes = 1 if total < _FEW else len(os.sched_getaffinity(0))
-    entries: dict[int, list[dict]] = {}
-    columns = (
-        TextColumn('synthetic sample'), BarColumn(), MofNCompleteColumn(), TextColumn('photos'), TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not progress) as bar:
-        task = bar.add_task('photos', total=total)
-        for number, made in map_unordered(_render, jobs, processes=min(processes, len(jobs))):
-            entries[number] = made
-            bar.advance(task, len(made))
-    return [entry for number in range(len(jobs)) for entry in entries[number]]
+    if processes is None and sum(len(job.kinds) for job in jobs) < _FEW:
+        processes = 1
+    title = 'Making the synthetic sample' if progress else None
+    options = {'processes': processes, 'ordered': True, 'raises': True, 'timeout': _HANGS, 'progress': title}
+    return [entry for _, made in map_parallel(_render, jobs, **options) for entry in made]
 
 
 def _render(job: _Job) -> list[dict]:

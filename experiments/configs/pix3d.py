@@ -38,6 +38,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     data.test_fraction = 0.483  # of the photos, where pix3d.json has no key `split` (2,470 of 5,118 in the paper)
     data.val_fraction = 0.1  # of the training photos, held out to select the checkpoint
     data.image_size = 64  # side of photos, masks and views
+    data.views_per_step = 4  # of each shape, a random subset a step, encoded in training; 0 is all
     data.crop = 'mask'  # photos are cropped to: 'mask' (its bounding box), 'bbox' (from pix3d.json) or 'none'
     data.margin = 0.1  # around the crop, as a share of its longer side
     data.fit = 'pad'  # 'pad' keeps the aspect (white borders), 'stretch' does not
@@ -76,8 +77,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     color.hsv_range = (0.1, 0.3, 0.3)  # largest shift of hue (turns), saturation and value
 
     config.model = model = ConfigDict()
-    model.query_encoder = 'resnet_small'  # or resnet18, resnet34, resnet50
-    model.view_encoder = 'resnet_small'
+    model.query_encoder = 'resnet_small'  # or resnet_coarse, resnet18, resnet34, resnet50
+    model.view_encoder = 'resnet_coarse'
     model.embedding_dim = 128
     model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max'
     model.mask = 'channel'  # 'channel' (fourth), 'multiply' (photo x mask), 'none'
@@ -88,6 +89,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.temperature = 0.1
     loss.category_weight = 0.2  # beta_1 of Eq. 6
     loss.true_shape = 'included'  # in the category loss; 'not_positive' (Eq. 5), 'removed' (Table 4's ablation)
+    loss.sampling_correction = True  # scores learn how often a shape is photographed (see systems/cmic.py)
     loss.reduction = 'mean'  # over the batch, or 'sum' (Eq. 4)
     loss.margin = 0.2  # of the triplet loss
 
@@ -116,6 +118,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''
     sample.shapes_per_category = 12
     sample.photos_per_shape = 12
+    sample.epochs = 40  # in place of `epochs`: synthetic photos need less
 
     if preset == 'paper':
         config.batch_size, config.epochs = 60, 500
@@ -123,14 +126,15 @@ def get_config(preset: str = 'small') -> ConfigDict:
         data.categories = ('bed', 'chair', 'sofa', 'table')
         data.gallery, data.image_size, data.crop, data.fit = 'referenced', 224, 'none', 'stretch'
         model.query_encoder, model.view_encoder = 'resnet50', 'resnet34'
+        data.views_per_step, loss.sampling_correction = 0, False
         optimizer.learning_rate, optimizer.schedule, optimizer.warmup = 5e-5, 'constant', 0.0
         optimizer.b1, optimizer.weight_decay, optimizer.average_decay = 0.5, 0.0, 0.0
     elif preset == 'smoke':
         config.batch_size, config.epochs, config.log_every, config.checkpoint_every = 4, 2, 2, 4
-        data.image_size, render.views, render.supersample = 32, 4, 1
+        data.image_size, data.views_per_step, render.views, render.supersample = 32, 2, 4, 1
         evaluation.batch_size, evaluation.points, evaluation.voxels = 8, 500, 32
         model.embedding_dim = 16
-        sample.shapes_per_category, sample.photos_per_shape = 3, 4
+        sample.shapes_per_category, sample.photos_per_shape, sample.epochs = 3, 4, 2
     elif preset != 'small':
         raise ValueError(preset)
     return config

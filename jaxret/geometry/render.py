@@ -19,7 +19,7 @@ import numpy as np
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
 from jaxret.geometry.rays import build_scene, first_hits
-from jaxret.geometry.workers import map_files
+from jaxret.workers import map_parallel
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ def render_many(
     *,
     up_axis: str = 'y',
     processes: int | None = None,
+    ordered: bool = False,
     progress: bool = True,
     timeout: float = 300.0,
 ) -> Iterator[tuple[int, np.ndarray | DataError]]:
@@ -127,14 +128,16 @@ def render_many(
       ring: cameras, light and image size.
       up_axis: the axis that points up in the files, 'y' or 'z'.
       processes: how many; None takes one per usable core; 1 renders in this process, which a crash would end.
+      ordered: yield in order of the paths, not of completion.
       progress: show a progress bar on standard error.
       timeout: seconds after which a mesh is given up (not with `processes=1`).
 
     Yields:
-      (index into `paths`, uint8 [V, S, S]) as the meshes get done, or (index, DataError) for one that cannot be used.
+      (index into `paths`, uint8 [V, S, S]), or (index, DataError) for a mesh that cannot be used.
     """
     function = functools.partial(render_file, ring=ring, up_axis=up_axis)
-    return map_files(function, paths, processes=processes, timeout=timeout, progress='Rendering' if progress else None)
+    title = 'Rendering' if progress else None
+    return map_parallel(function, paths, processes=processes, ordered=ordered, timeout=timeout, progress=title)
 
 
 def _render(mesh: Mesh, ring: ViewRing) -> tuple[np.ndarray, bool]:

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxret.errors import StorageError
+from jaxret.files import storage_errors
 from jaxret.retrieval.contact_sheet import QueryCard, draw_contact_sheet, sections_of, select_queries, write_thumbnails
 from jaxret.retrieval.plots import draw_categories, draw_curves
 from jaxret.retrieval.report_tables import accuracy_names, category_table, other_measures, tiles
@@ -56,7 +56,7 @@ def write_report(
     curves = draw_curves(history, reference={name: value for name, value in reference.items() if value is not None})
     categories = draw_categories(metrics, names)
     synthetic = {True: 'synthetic', False: 'real', None: 'unstated'}[provenance.get('synthetic')]
-    try:
+    with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         cards = write_thumbnails(folder / 'images', sections)
         sheet = draw_contact_sheet(sections, title=title) if sections else None
@@ -83,8 +83,6 @@ def write_report(
         )
         path = folder / 'index.html'
         path.write_text(page, encoding='utf-8')
-    except OSError as error:
-        raise StorageError(f'{folder}: the report cannot be written ({error}); free space or choose another') from error
     return path
 
 

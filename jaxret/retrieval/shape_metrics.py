@@ -6,20 +6,19 @@ CMIC (ICCV 2021), so that a hit never costs the noise of two random samplings.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from rich.progress import Progress
 
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.distances import modified_hausdorff, voxel_iou
 from jaxret.geometry.mesh import load_mesh, normalize_mesh
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.voxels import voxelize_solid
+from jaxret.workers import map_parallel, progress_bar
 
 
 @dataclass(frozen=True)
@@ -116,26 +115,23 @@ def _compare_pairs(
     values = np.full((len(pairs), 2), np.nan)
     failed: dict[int, DataError] = {}
     shapes: dict[int, _Shape] = {}
-    with Progress(disable=not progress, transient=True) as bar:
-        loading = bar.add_task('shapes for Hausdorff and IoU', total=len(np.unique(pairs)))
-        comparing = bar.add_task('shape pairs', total=len(pairs))
-        for block in _blocks(pairs, memory):
-            needed = set(np.unique(pairs[block]).tolist())
-            shapes = {index: shape for index, shape in shapes.items() if index in needed}
-            missing = sorted(needed - shapes.keys() - failed.keys())
-            for index, shape in zip(missing, _map(prepare, [paths[i] for i in missing], processes), strict=True):
-                if isinstance(shape, DataError):
-                    failed[index] = shape
-                else:
-                    shapes[index] = shape
-                bar.advance(loading)
-            # The trees and array operations release the interpreter lock, so threads are enough here.
-            with ThreadPoolExecutor(max_workers=max(processes, 1)) as threads:
-                held = [(shapes.get(a), shapes.get(b)) for a, b in pairs[block].tolist()]
-                rows = threads.map(lambda pair: _distances(*pair), held)
-                for row, value in zip(range(block.start, block.stop), rows, strict=True):
-                    values[row] = value
-                    bar.advance(comparing)
+    for block in _blocks(pairs, memory):
+        needed = set(np.unique(pairs[block]).tolist())
+        shapes = {index: shape for index, shape in shapes.items() if index in needed}
+        missing = sorted(needed - shapes.keys() - failed.keys())
+        title = 'Preparing shapes' if progress else None
+        options = {'processes': processes, 'serial_below': 2 * processes, 'progress': title}
+        for position, shape in map_parallel(prepare, [paths[i] for i in missing], **options):
+            (failed if isinstance(shape, DataError) else shapes)[missing[position]] = shape
+        held = [(shapes.get(a), shapes.get(b)) for a, b in pairs[block].tolist()]
+        # The trees and array operations release the interpreter lock, so threads are enough here.
+        with (
+            ThreadPoolExecutor(processes) as threads,
+            progress_bar('Comparing shapes' if progress else None, len(held)) as advance,
+        ):
+            for row, value in enumerate(threads.map(lambda pair: _distances(*pair), held), start=block.start):
+                values[row] = value
+                advance()
     return values, [problem for index in sorted(failed) for problem in failed[index].problems]
 
 
@@ -145,23 +141,11 @@ def _distances(a: _Shape | None, b: _Shape | None) -> tuple[float, float]:
     return modified_hausdorff(a.points, b.points), voxel_iou(a.voxels(), b.voxels())
 
 
-def _prepare(path: Path, *, points: int, resolution: int, up_axis: str, seed: int) -> _Shape | DataError:
-    """One shape ready to compare, or what is wrong with it (returned: it may come from another process)."""
-    try:
-        mesh = normalize_mesh(load_mesh(path, up_axis=up_axis), mode='cube')
-        cells = voxelize_solid(mesh, resolution=resolution)
-        return _Shape(sample_surface(mesh, points, seed=seed), np.packbits(cells), resolution)
-    except DataError as error:
-        return error
-
-
-def _map(function, items: Sequence, processes: int) -> Iterator:
-    """Ordered map, in new processes if that is asked for and worth their start."""
-    if processes <= 1 or len(items) < 2 * processes:
-        yield from map(function, items)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context('spawn')) as pool:
-        yield from pool.map(function, items)
+def _prepare(path: Path, *, points: int, resolution: int, up_axis: str, seed: int) -> _Shape:
+    """One shape ready to compare. Raises DataError."""
+    mesh = normalize_mesh(load_mesh(path, up_axis=up_axis), mode='cube')
+    cells = voxelize_solid(mesh, resolution=resolution)
+    return _Shape(sample_surface(mesh, points, seed=seed), np.packbits(cells), resolution)
 
 
 def _blocks(pairs: np.ndarray, memory: int) -> Iterator[slice]:

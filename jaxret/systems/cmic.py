@@ -13,6 +13,11 @@ Differs from the paper in (the public code is followed; every choice is a config
     l-alpha-beta): `color.ratio`, `color.mode`;
   - the "one MLP layer" of the attention is one linear map without bias;
   - the mask enters in [0, 1] in training and testing (the public code tests with [-1, 1]).
+
+Beyond the paper, off in the `paper` preset: `loss.sampling_correction` subtracts from each shape's logit the logarithm
+of its chance to be in a batch. Shapes that many photos show are in nearly every batch as negatives, so that without
+it scores learn to discount them; with it they learn log p(shape | photo) as the photos are distributed (Bengio and
+Senecal, IEEE TNN 2008; Yi et al., RecSys 2019).
 """
 
 from dataclasses import dataclass
@@ -58,6 +63,7 @@ class CMIC:
     category_weight: float
     reduction: str
     true_shape: str
+    sampling_correction: bool
     triplet_margin: float
     color_mode: str
     color_ratio: str
@@ -79,6 +85,9 @@ class CMIC:
             group, name = key.split('.')
             if config[group][name] not in choices:
                 raise ConfigError(f'config.{key}: {config[group][name]!r} is not one of {", ".join(choices)}')
+        if len(config.color.hsv_range) != 3:
+            raise ConfigError(f'config.color.hsv_range: {config.color.hsv_range!r} is not three numbers (hue, '
+                              f'saturation, value)')
         model, dtype = config.model, jnp.dtype(config.model.dtype)
 
         def encoder(name: str) -> ImageEncoder:
@@ -88,9 +97,9 @@ class CMIC:
                    attention=ViewAttention(), embedding_dim=model.embedding_dim, pooling=model.pooling,
                    mask=model.mask, loss_kind=config.loss.kind, temperature=config.loss.temperature,
                    category_weight=config.loss.category_weight, reduction=config.loss.reduction,
-                   true_shape=config.loss.true_shape, triplet_margin=config.loss.margin, color_mode=config.color.mode,
-                   color_ratio=config.color.ratio, color_probability=config.color.probability,
-                   hsv_range=tuple(config.color.hsv_range))
+                   true_shape=config.loss.true_shape, sampling_correction=config.loss.sampling_correction,
+                   triplet_margin=config.loss.margin, color_mode=config.color.mode, color_ratio=config.color.ratio,
+                   color_probability=config.color.probability, hsv_range=tuple(config.color.hsv_range))
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}, each {'query', 'view'[, 'attention']}."""
@@ -116,8 +125,8 @@ class CMIC:
         photos, views = self._photo_input(images, batch['mask']), view_input(batch['views'])
         queries, query_state = self._apply(self.query_encoder, variables, 'query', photos, train)
         gallery, view_state = self._apply(self.view_encoder, variables, 'view', views, train)
-        batch = {name: batch[name] for name in ('positive', 'query_category', 'shape_category', 'query_valid',
-                                                'shape_valid')}
+        labels = ('positive', 'query_category', 'shape_category', 'query_valid', 'shape_valid')
+        batch = {name: batch[name] for name in (*labels, *(['shape_inclusion'] * self.sampling_correction))}
         if axis_name is not None:  # embeddings and labels cross devices, in rank order; images never do
             queries, gallery, batch = jax.lax.all_gather((queries, gallery, batch), axis_name, tiled=True)
         matrix = self.score(variables, queries, gallery)
@@ -164,21 +173,25 @@ class CMIC:
         instance = contrastive.instance_positives(batch['positive'], matrix.shape[1])
         category = contrastive.category_positives(batch['query_category'], batch['shape_category'], batch['positive'],
                                                   include_true=self.true_shape == 'included')
+        other = batch['query_category'][:, None] != batch['shape_category'][None, :]
         if self.loss_kind == 'triplet':
             # Paper 4.3: every hard and semi-hard shape; farthest of the category against the nearest of the others.
             pairs = queries[:, None] & shapes[None, :]
-            other = batch['query_category'][:, None] != batch['shape_category'][None, :]
             triplet = partial(margin.triplet, scores.distances_from_scores(matrix), margin=self.triplet_margin,
                               reduction='mean_nonzero' if self.reduction == 'mean' else 'sum')
             return (triplet(instance & pairs, negatives=~instance & pairs, mining='all'),
                     triplet(category & pairs, negatives=other & pairs, mining='batch_hard'))
         reduce = contrastive.masked_mean if self.reduction == 'mean' else contrastive.masked_sum
         kept = ~instance if self.true_shape == 'removed' else None
-        instance_loss = contrastive.info_nce(matrix, instance, temperature=self.temperature, valid=shapes)
+        logits = matrix
+        if self.sampling_correction:
+            logits = matrix - self.temperature * jnp.log(batch['shape_inclusion'])[None, :]
+        instance_loss = contrastive.info_nce(logits, instance, temperature=self.temperature, valid=shapes)
         category_loss = contrastive.supervised_contrastive(matrix, category, temperature=self.temperature,
                                                            valid=shapes, candidates=kept)
-        return (reduce(instance_loss, queries),
-                reduce(category_loss, queries & contrastive.has_positive(category, valid=shapes)))
+        # A batch of one category has no category loss, as in the public code: it would only level the scores.
+        counted = contrastive.has_positive(category, valid=shapes) & jnp.any(other & shapes[None, :], axis=1)
+        return reduce(instance_loss, queries), reduce(category_loss, queries & counted)
 
     def _augment_color(self, images: jax.Array, rng: jax.Array, axis_name: str | None) -> jax.Array:
         """Colour transfer from other photos of the (global) batch, or HSV jitter; images [B, S, S, 3] in [0, 1]."""

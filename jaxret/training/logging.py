@@ -1,13 +1,12 @@
 """Metrics on disk (one JSON line a log step) and a progress bar."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxret.errors import StorageError
+from jaxret.files import storage_errors, write_atomically
 
 
 class MetricsFile:
@@ -29,12 +28,8 @@ class MetricsFile:
         Raises:
           StorageError: the file cannot be written.
         """
-        try:
-            with self.path.open('a') as file:
-                file.write(json.dumps({'step': step, **metrics}) + '\n')
-        except OSError as error:
-            raise StorageError(f'{self.path}: cannot be written ({error}); free some space, then run the same command '
-                               f'again') from error
+        with storage_errors(self.path), self.path.open('a') as file:
+            file.write(json.dumps({'step': step, **metrics}) + '\n')
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -48,22 +43,6 @@ def read_history(path: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             break
     return history
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one step, so that a reader or a killed run never sees half of it.
-
-    Raises:
-      StorageError: it cannot be written.
-    """
-    temporary = path.with_name(path.name + '.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written ({error.strerror or error}); free some space or name another '
-                           f'folder') from error
 
 
 def training_progress() -> Progress:

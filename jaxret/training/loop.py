@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxret.errors import NonFiniteError
+from jaxret.errors import ConfigError, NonFiniteError
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.logging import MetricsFile, training_progress
 from jaxret.training.parallel import Parallel
@@ -48,9 +48,13 @@ def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int
       True when all steps are done, False when a signal stopped the run after a save.
 
     Raises:
-      NonFiniteError: the loss is NaN or infinite.
+      NonFiniteError: the loss or its gradient is NaN or infinite.
+      ConfigError: log_every or checkpoint_every is below 1.
       StorageError: a checkpoint or the metrics cannot be written.
     """
+    for name, value in (('log_every', log_every), ('checkpoint_every', checkpoint_every)):
+        if value < 1:
+            raise ConfigError(f'config.{name}: {value} is not a number of steps, 1 or more')
     checkpoint_every = math.ceil(checkpoint_every / log_every) * log_every
     start = checkpoints.latest_step or 0
     if start:
@@ -95,14 +99,17 @@ def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int
 def _mean_metrics(pending: list[dict[str, jax.Array]], step: int, checkpoints: Checkpoints) -> Metrics:
     """Means over the steps since the last log; the only place that waits for the device."""
     fetched = jax.device_get(pending)
-    bad = [i for i, metrics in enumerate(fetched) if not np.isfinite(metrics['loss'])]
+    # Also a finite loss can have a gradient that is not, which would be saved in the parameters.
+    bad = [(i, name) for i, metrics in enumerate(fetched) for name in ('loss', 'gradient_norm')
+           if not np.isfinite(metrics[name])]
     if bad:
+        index, name = bad[0]
         checkpoints.wait()
         good = checkpoints.latest_step
         kept = f'the last good checkpoint is {checkpoints.folder / str(good)}' if good else 'there is no checkpoint yet'
         raise NonFiniteError(
-            f'the loss became {fetched[bad[0]]["loss"]} at step {step - len(fetched) + 1 + bad[0]}; {kept}; lower '
-            f'--config.optimizer.learning_rate, or set --config.optimizer.clip_norm')
+            f'the {name.replace("_", " ")} became {fetched[index][name]} at step {step - len(fetched) + 1 + index}; '
+            f'{kept}; lower --config.optimizer.learning_rate, or set --config.optimizer.clip_norm')
     return {name: float(np.mean([m[name] for m in fetched], dtype=np.float64)) for name in fetched[0]}
 
 

@@ -255,7 +255,7 @@ def test_worker_processes_find_the_same(tmp_path, monkeypatch):
     entries = write_folder(tmp_path)
     damage(tmp_path, entries)
     serial = problems_of(tmp_path)
-    monkeypatch.setattr(file_checks, '_SERIAL_BELOW', 1)
+    monkeypatch.setattr(file_checks, 'SERIAL_BELOW', 1)
     assert problems_of(tmp_path, check_processes=2) == serial
 
 

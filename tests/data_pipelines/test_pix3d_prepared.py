@@ -66,6 +66,18 @@ def test_round_trip_is_exact_and_silent(tmp_path, capfd):
     assert capfd.readouterr() == ('', '')
 
 
+def test_worker_processes_prepare_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(retrieval_dataset, 'SERIAL_BELOW', 1)
+    write_folder(tmp_path / 'data')
+    layout = read(tmp_path / 'data')
+    serial, parallel = (prepared_from(layout, tmp_path / str(count), processes=count) for count in (1, 2))
+    for split in ('train', 'test'):
+        first, second = load_queries(serial, split), load_queries(parallel, split)
+        assert first.names == second.names and first.images_encoded == second.images_encoded
+        assert first.masks_encoded == second.masks_encoded
+    np.testing.assert_array_equal(load_gallery(serial).views, load_gallery(parallel).views)
+
+
 def test_two_folders_never_share_and_options_count(tmp_path, monkeypatch):
     for name in ('a', 'b'):
         write_folder(tmp_path / name)
@@ -121,7 +133,7 @@ import os, signal
 from data_pipelines import retrieval_dataset as module
 from data_pipelines.pix3d import read_pix3d
 from jaxret.geometry.render import ViewRing
-module._frame = lambda *item, **framing: os.kill(os.getpid(), signal.SIGKILL)
+module.photos.frame_files = lambda *item, **framing: os.kill(os.getpid(), signal.SIGKILL)
 layout = read_pix3d({str(tmp_path / 'data')!r}, check_processes=1, progress=False)
 module.prepare(layout, ViewRing(views=3, size=16), size=20, cache_dir={str(tmp_path / 'cache')!r}, processes=1,
                progress=False)

@@ -19,7 +19,6 @@ from data_pipelines.sample.camera import Camera, look_at
 from data_pipelines.sample.furniture import CATEGORIES, MAX_SHAPES, choose_structures, make_furniture
 from data_pipelines.sample.photos import take_photo
 from data_pipelines.sample.pix3d_layout import write_pix3d_sample
-from data_pipelines.sample.workers import map_unordered
 from jaxret.errors import ConfigError, StorageError
 
 SMALL = {'shapes_per_category': 3, 'photos_per_shape': 2, 'progress': False}
@@ -255,24 +254,3 @@ def test_camera_numbers_agree_with_one_another():
     rays = camera.rays(pixels[:, 0], pixels[:, 1])
     toward = (points - position) / np.linalg.norm(points - position, axis=1, keepdims=True)
     np.testing.assert_allclose(rays, toward, atol=1e-9)
-
-
-def _double(value: int) -> int:
-    if value < 0:
-        raise StorageError('negative')
-    return 2 * value
-
-
-def test_workers_return_results_and_errors():
-    assert dict(map_unordered(_double, [3, 4], processes=1)) == {0: 6, 1: 8}
-    with pytest.raises(StorageError, match='negative'):
-        dict(map_unordered(_double, [1, -1], processes=1))
-
-
-def test_the_sample_needs_neither_tensorflow_nor_jax():
-    code = (
-        'import sys, data_pipelines.sample.pix3d_layout\n'
-        "print([m for m in ('tensorflow', 'jax', 'flax', 'data_pipelines.pix3d') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == '[]'

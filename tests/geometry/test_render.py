@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -147,12 +145,3 @@ def test_render_many_with_a_broken_mesh(tmp_path, processes, capfd):
         np.testing.assert_array_equal(images, render_file(paths[index], ring))
     written = capfd.readouterr()
     assert written.out == '' and '4/4' in written.err and 'Traceback' not in written.err
-
-
-def test_geometry_needs_neither_jax_nor_tensorflow():
-    code = (
-        'import sys, jaxret.geometry.render, jaxret.geometry.voxels, jaxret.geometry.distances\n'
-        "sys.exit(sorted({'jax', 'tensorflow', 'flax', 'matplotlib'} & set(sys.modules)) or None)"
-    )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr

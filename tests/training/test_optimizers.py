@@ -53,7 +53,8 @@ def test_sgd_with_momentum_decay_and_clipping():
     for gradient in gradients:
         norm = np.sqrt(sum(np.sum(np.square(np.asarray(g, np.float64))) for g in gradient.values()))
         for name in x:
-            g = np.asarray(gradient[name], np.float64) * min(1.0, 0.5 / norm) + (0.2 * x[name] if name == 'kernel' else 0)
+            decay = 0.2 if name == 'kernel' else 0.0
+            g = np.asarray(gradient[name], np.float64) * min(1.0, 0.5 / norm) + decay * x[name]
             buffer[name] = 0.9 * buffer[name] + g
             x[name] = x[name] - 0.1 * buffer[name]
     for name in x:

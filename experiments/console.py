@@ -1,0 +1,43 @@
+"""What a run prints: a banner at its start, a table of metrics at its end."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+
+
+def print_banner(title: str, rows: Mapping[str, str]) -> None:
+    """Prints what is about to run, one line a row."""
+    table = Table(show_header=False, title=f'jaxret {version("jaxret")}: {title}')
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def print_metrics(metrics: Mapping[str, Any]) -> None:
+    """Prints the accuracies of `retrieval_metrics` by category, their means, and what guessing gives."""
+    table = Table(title=f'test: {metrics["queries"]} photos against {metrics["gallery"]} shapes')
+    for column in ('', 'queries', 'Top-1', '95 % interval', 'Top-10', 'category', 'Hausdorff', 'IoU'):
+        table.add_column(column, justify='right' if column else 'left')
+
+    def row(name: str, values: dict[str, Any], suffix: str = '') -> None:
+        def show(key: str, digits: int) -> str:
+            value = values.get(key + suffix)
+            return '' if value is None else f'{value:.{digits}f}'
+        interval = '' if values.get(f'top1{suffix}_low') is None else (
+            f'{values[f"top1{suffix}_low"]:.3f} - {values[f"top1{suffix}_high"]:.3f}')
+        table.add_row(name, str(values.get('queries', '')), show('top1', 3), interval, show('top10', 3),
+                      show('category_top1', 3), show('hausdorff', 4), show('iou', 4))
+
+    for name, values in metrics['per_category'].items():
+        row(name, values)
+    table.add_section()
+    row('mean over queries', metrics)
+    row('mean over categories', {**metrics, 'queries': ''}, '_macro')
+    row('chance', {**metrics, 'queries': ''}, '_chance')
+    row('prior (most frequent)', {**metrics, 'queries': ''}, '_prior')
+    console.print(table)

@@ -1,0 +1,39 @@
+"""Small files that are never half written, and storage faults as errors for the user."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxret.errors import StorageError
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError raised within into a StorageError that names `path` and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f'{path}: cannot be written ({error.strerror or error}); free some space or name another folder'
+        ) from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file in one step, so that a reader or a killed run never sees half of it; makes its folder.
+
+    Raises:
+      StorageError: the folder cannot be written or the disk is full.
+    """
+    # A name of its own, as two processes may write the same file; the last one wins.
+    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}')
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text, encoding='utf-8')
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise

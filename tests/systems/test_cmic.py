@@ -1,0 +1,444 @@
+"""CMIC against loop-written oracles: losses, inputs, colour augmentation, statistics, and the published sizes."""
+
+import time
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references as ref
+from config_files import load_config
+from small_cmic import DIM, SIZE, VIEWS, random_batch, small_cmic
+
+from jaxret.encoders.heads import image_encoder
+from jaxret.encoders.view_pooling import ViewEncoder
+from jaxret.errors import ConfigError
+from jaxret.systems.cmic import CHOICES, CMIC
+
+BATCH = 6
+KEY = jax.random.key(5)
+VARIABLES = small_cmic().init(jax.random.key(0), random_batch(BATCH))
+
+
+def loss(system, batch, *, variables=VARIABLES, rng=KEY, train=False):
+    total, (collections, report) = system.loss(variables, batch, rng=rng, step=jnp.int32(0), train=train)
+    return total, collections, report
+
+
+def embeddings(system, batch):
+    return [np.asarray(system.embed(VARIABLES, batch, modality), np.float64) for modality in ('photo', 'views')]
+
+
+def expected_scores(batch, pooling='attention'):
+    """Scores of the system's own embeddings, by loops."""
+    queries, views = embeddings(small_cmic(), batch)
+    if pooling == 'attention':
+        kernel = np.asarray(VARIABLES['params']['attention']['projection']['kernel'], np.float64)
+        return ref.attention_scores(queries, ref.similarity_matrix(queries, kernel.T), views)
+    return ref.pooled_scores(queries, views, {'mean': np.mean, 'max': max}[pooling])
+
+
+def expected_losses(scores, batch, *, kind='contrastive', reduction='mean', true_shape='included', temperature=0.1,
+                    correction=False):
+    """Instance and category loss of a batch from its scores."""
+    real, shapes = batch['query_valid'], batch['shape_valid']
+    instance = ref.instance_positives(batch['positive'], len(shapes))
+    category = ref.category_positives(batch['query_category'], batch['shape_category'], batch['positive'],
+                                      include_true=true_shape == 'included')
+    other = batch['query_category'][:, None] != batch['shape_category'][None, :]
+    if kind == 'triplet':
+        pairs = real[:, None] & shapes[None, :]
+        options = {'margin': 0.2, 'reduction': {'mean': 'mean_nonzero', 'sum': 'sum'}[reduction]}
+        return (ref.triplet(1 - scores, instance & pairs, ~instance & pairs, rule='all', **options),
+                ref.triplet(1 - scores, category & pairs, other & pairs, rule='batch_hard', **options))
+    logits = scores - temperature * np.log(batch['shape_inclusion'])[None, :] if correction else scores
+    kept = {'candidates': ~instance} if true_shape == 'removed' else {}
+    by_instance = ref.info_nce(logits, instance, temperature=temperature, valid=shapes)
+    by_category = ref.supervised_contrastive(scores, category, temperature=temperature, valid=shapes, **kept)
+    counted = [bool(r and (c & shapes).any() and (o & shapes).any())
+               for r, c, o in zip(real, category, other, strict=True)]
+    if reduction == 'mean':
+        return ref.masked_mean(by_instance, real), ref.masked_mean(by_category, counted)
+    return sum(by_instance[real]), sum(by_category[counted])
+
+
+def assert_losses(system, batch, scores, **options):
+    total, _, report = loss(system, batch)
+    instance, category = expected_losses(scores, batch, **options)
+    np.testing.assert_allclose(report['instance_loss'], instance, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(report['category_loss'], category, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(total, instance + system.category_weight * category, rtol=2e-5, atol=1e-6)
+    return total
+
+
+# Losses ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', ['contrastive', 'triplet'])
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+@pytest.mark.parametrize('true_shape', ['included', 'not_positive', 'removed'])
+def test_loss_is_the_sum_of_the_oracles(kind, reduction, true_shape):
+    system = small_cmic(loss_kind=kind, reduction=reduction, true_shape=true_shape)
+    for seed in (0, 1):
+        batch = random_batch(BATCH, seed=seed)
+        assert_losses(system, batch, expected_scores(batch), kind=kind, reduction=reduction, true_shape=true_shape)
+
+
+def test_true_shape_matters():
+    batch = random_batch(BATCH)
+    found = {name: float(loss(small_cmic(true_shape=name), batch)[2]['category_loss'])
+             for name in CHOICES['loss.true_shape']}
+    assert len(set(found.values())) == 3
+
+
+@pytest.mark.parametrize('pooling', ['attention', 'mean', 'max'])
+def test_view_pooling(pooling):
+    batch = random_batch(BATCH)
+    system, scores = small_cmic(pooling=pooling), expected_scores(batch, pooling)
+    queries, views = embeddings(system, batch)
+    found = system.score(VARIABLES, jnp.asarray(queries, jnp.float32), jnp.asarray(views, jnp.float32))
+    np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-6)
+    assert_losses(system, batch, scores)
+    made = system.init(jax.random.key(0), batch)
+    assert ('attention' in made['params']) == (pooling == 'attention')
+
+
+@pytest.mark.parametrize('kind', ['contrastive', 'triplet'])
+def test_sampling_correction_changes_the_instance_loss_only(kind):
+    batch = random_batch(BATCH)
+    batch['shape_inclusion'] = np.array([1.0, 0.5, 0.3, 0.02, 0.9, 0.3], np.float32)
+    system = small_cmic(sampling_correction=True, loss_kind=kind)
+    total = assert_losses(system, batch, expected_scores(batch), kind=kind, correction=True)
+    same = loss(small_cmic(loss_kind=kind), batch)[0]
+    assert (abs(total - same) < 1e-6) == (kind == 'triplet')
+    # One chance for all is no correction; neither is what a padded column says.
+    batch['shape_inclusion'] = np.full(BATCH, 0.3, np.float32)
+    np.testing.assert_allclose(loss(system, batch)[0], same, rtol=1e-5)
+
+
+def test_jitted_gradient_is_that_of_the_oracle():
+    """Parameters of the attention, the last layer: loss of the fixed embeddings, by central differences."""
+    batch = random_batch(BATCH, seed=3)
+    queries, views = embeddings(small_cmic(), batch)
+    kernel = np.asarray(VARIABLES['params']['attention']['projection']['kernel'], np.float64)
+
+    def slow(kernel):
+        scores = ref.attention_scores(queries, ref.similarity_matrix(queries, kernel.T), views)
+        instance, category = expected_losses(scores, batch)
+        return instance + 0.2 * category
+
+    @jax.jit
+    def fast(attention):
+        params = {**VARIABLES['params'], 'attention': attention}
+        return loss(small_cmic(), batch, variables={**VARIABLES, 'params': params})[0]
+
+    value, gradient = jax.value_and_grad(fast)(VARIABLES['params']['attention'])
+    np.testing.assert_allclose(value, slow(kernel), rtol=2e-5)
+    np.testing.assert_allclose(gradient['projection']['kernel'], ref.numeric_gradient(slow, kernel, step=1e-5),
+                               rtol=1e-3, atol=1e-6)
+
+
+def test_batch_top1_counts_the_photos_whose_shape_scores_best():
+    for seed in range(5):
+        batch = random_batch(BATCH, seed=seed)
+        batch['query_valid'], batch['shape_valid'] = np.arange(BATCH) != 1, np.arange(BATCH) != 4
+        scores = expected_scores(batch)
+        scores[:, 4] = -np.inf
+        hits = scores.argmax(axis=1) == batch['positive']
+        np.testing.assert_allclose(loss(small_cmic(), batch)[2]['batch_top1'], hits[batch['query_valid']].mean())
+
+
+@pytest.mark.parametrize('kind', ['contrastive', 'triplet'])
+@pytest.mark.parametrize('correction', [False, True])
+def test_padding_has_no_part_in_the_loss(kind, correction):
+    batch = random_batch(BATCH, seed=2)
+    batch['positive'] = np.array([0, 1, 1, 3, 2, 5], np.int32)  # the padded photos point at real and padded shapes
+    batch['query_category'] = batch['shape_category'][batch['positive']]
+    batch['query_valid'], batch['shape_valid'] = np.arange(BATCH) < 4, np.arange(BATCH) < 4
+    batch['shape_inclusion'] = np.array([0.5, 0.25, 0.5, 0.1, 0.0, 0.0], np.float32)
+    system = small_cmic(loss_kind=kind, sampling_correction=correction)
+    other = {name: value.copy() for name, value in batch.items()}
+    for name in ('image', 'mask', 'views'):
+        other[name][4:] = 255 - other[name][4:]
+    other['query_category'][4:], other['shape_category'][4:], other['positive'][4:] = 0, 2, -1
+    # Oracle of the real part alone.
+    real = {name: value[:4] for name, value in batch.items()}
+    instance, category = expected_losses(expected_scores(batch)[:4, :4], real, kind=kind, correction=correction)
+    gradient = jax.jit(jax.value_and_grad(
+        lambda params, batch: loss(system, batch, variables={**VARIABLES, 'params': params})[0]))
+    found = [gradient(VARIABLES['params'], b) for b in (batch, other)]
+    np.testing.assert_allclose(found[0][0], instance + 0.2 * category, rtol=2e-5)
+    chex.assert_tree_all_finite(found)
+    chex.assert_trees_all_close(*found, rtol=1e-5, atol=1e-6)
+
+
+def awkward_batches():
+    plain = random_batch(4)
+    same = {name: np.repeat(value[:1], 4, axis=0) for name, value in plain.items()}
+    same['positive'] = np.zeros(4, np.int32)
+    yield 'every photo and every shape the same', same
+    one_category = plain | {'query_category': np.zeros(4, np.int32), 'shape_category': np.zeros(4, np.int32)}
+    yield 'one category', one_category
+    own = np.arange(4, dtype=np.int32)
+    yield 'no two of a category', plain | {'positive': own, 'query_category': own, 'shape_category': own}
+    yield 'one shape', plain | {'shape_valid': np.arange(4) == 0, 'positive': np.zeros(4, np.int32)}
+    yield 'nothing valid', plain | {'shape_valid': np.zeros(4, bool), 'query_valid': np.zeros(4, bool)}
+    flat = {name: np.full_like(plain[name], value) for name, value in (('image', 0), ('mask', 0), ('views', 255))}
+    yield 'black photos, empty masks, white views', plain | flat
+
+
+@pytest.mark.parametrize('changes', [
+    {}, {'true_shape': 'removed', 'color_mode': 'ruderman'}, {'loss_kind': 'triplet', 'color_mode': 'hsv'}])
+def test_everything_stays_finite(changes):
+    system = small_cmic(**changes)
+
+    @jax.jit
+    def gradient(params, batch):
+        def of(params):
+            total, collections, report = loss(system, batch, variables={**VARIABLES, 'params': params}, train=True)
+            return total, (collections, report)
+        return jax.value_and_grad(of, has_aux=True)(params)
+
+    for name, batch in awkward_batches():
+        (total, (collections, report)), gradients = gradient(VARIABLES['params'], batch)
+        chex.assert_tree_all_finite((total, collections, report, gradients))
+        if name == 'one category' or name == 'nothing valid':
+            assert report['category_loss'] == 0, name
+        if name == 'nothing valid':
+            assert total == 0 and all(not np.any(g) for g in jax.tree.leaves(gradients))
+        if name == 'one shape' and not changes:
+            np.testing.assert_allclose(total, 0, atol=1e-6)
+
+
+def test_batch_of_one():
+    total, _, report = loss(small_cmic(), random_batch(1), train=True)
+    np.testing.assert_allclose([total, report['batch_top1']], [0, 1], atol=1e-6)
+
+
+# Inputs ---------------------------------------------------------------------------------------------------------------
+
+
+class Recorder(nn.Module):
+    """Embeds nothing, but keeps its input among the batch statistics and returns it flat."""
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        seen = self.variable('batch_stats', 'seen', lambda: jnp.zeros_like(images))
+        if train:
+            seen.value = images
+        flat = images.reshape(len(images), -1)[:, :DIM]
+        return flat * self.param('scale', nn.initializers.ones, (1, 1))
+
+
+def seen_by_encoders(system, batch, *, rng=KEY, train=True):
+    """Inputs of the two encoders in training."""
+    variables = system.init(jax.random.key(0), batch)
+    sizes = {'query': len(batch['image']), 'view': batch['views'].shape[0] * batch['views'].shape[1]}
+    statistics = jax.tree.map(lambda x: x, variables['batch_stats'])
+    statistics['query']['seen'] = jnp.zeros((sizes['query'], *statistics['query']['seen'].shape[1:]))
+    statistics['view']['encoder']['seen'] = jnp.zeros((sizes['view'], *statistics['view']['encoder']['seen'].shape[1:]))
+    collections = loss(system, batch, variables={**variables, 'batch_stats': statistics}, rng=rng, train=train)[1]
+    found = collections['batch_stats']
+    return np.asarray(found['query']['seen']), np.asarray(found['view']['encoder']['seen'])
+
+
+def recording_cmic(**changes):
+    return small_cmic(query_encoder=Recorder(), view_encoder=ViewEncoder(Recorder()), **changes)
+
+
+def tiny_batch(count=4, side=4):
+    batch = random_batch(count)
+    return batch | {'image': batch['image'][:, :side, :side], 'mask': batch['mask'][:, :side, :side],
+                    'views': batch['views'][:, :, :side, :side]}
+
+
+@pytest.mark.parametrize('mode', ['channel', 'multiply', 'none'])
+def test_mask_and_ranges_of_the_inputs(mode):
+    batch = tiny_batch()
+    photos, views = seen_by_encoders(recording_cmic(mask=mode, color_mode='none'), batch)
+    expected = batch['image'] / 127.5 - 1
+    mask = batch['mask'] / 255
+    expected = {'channel': np.concatenate([expected, mask], axis=-1), 'multiply': expected * mask, 'none': expected}[mode]
+    np.testing.assert_allclose(photos, expected, atol=1e-6)
+    np.testing.assert_allclose(views.reshape(batch['views'].shape), batch['views'] / 127.5 - 1, atol=1e-6)
+    made = small_cmic(mask=mode).init(jax.random.key(0), random_batch(2))['params']
+    assert made['query']['backbone']['conv1']['kernel'].shape[2] == (4 if mode == 'channel' else 3)
+    assert made['view']['encoder']['backbone']['conv1']['kernel'].shape[2] == 1
+
+
+@pytest.mark.parametrize('space', ['lab', 'ruderman'])
+@pytest.mark.parametrize('ratio', ['style_over_content', 'content_over_style'])
+def test_colours_come_from_a_permutation_of_the_batch(space, ratio):
+    batch = tiny_batch()
+    system = recording_cmic(color_mode=space, color_ratio=ratio)
+    photos, _ = seen_by_encoders(system, batch)
+    images = batch['image'] / 255
+    every = [ref.color_transfer(images, np.full(4, style), space=space, ratio=ratio) for style in range(4)]
+    found = (photos[..., :3] + 1) / 2
+    styles = [int(np.argmin([np.abs(found[i] - every[style][i]).max() for style in range(4)])) for i in range(4)]
+    assert sorted(styles) == [0, 1, 2, 3] and styles != [0, 1, 2, 3]
+    for i, style in enumerate(styles):
+        np.testing.assert_allclose(found[i], every[style][i], atol=2e-3)
+    np.testing.assert_allclose(photos[..., 3:], batch['mask'] / 255, atol=1e-6)  # the mask keeps its values
+
+
+@pytest.mark.parametrize('mode', ['lab', 'hsv'])
+def test_share_of_photos_whose_colours_change(mode):
+    batch = tiny_batch(count=64)
+    for probability in (0.0, 0.5, 1.0):
+        system = recording_cmic(color_mode=mode, color_probability=probability)
+        photos, _ = seen_by_encoders(system, batch)
+        changed = np.abs(photos[..., :3] - (batch['image'] / 127.5 - 1)).max(axis=(1, 2, 3)) > 1e-3
+        assert abs(changed.mean() - probability) < 4 * np.sqrt(probability * (1 - probability) / 64) + 2 / 64
+
+
+def test_hsv_keeps_grey_and_changes_each_photo_by_itself():
+    batch = tiny_batch(count=8)
+    batch['image'] = np.repeat(np.repeat(batch['image'][:1], 8, axis=0)[..., :1], 3, axis=3)
+    photos, _ = seen_by_encoders(recording_cmic(color_mode='hsv'), batch)
+    np.testing.assert_allclose(photos[..., 0], photos[..., 2], atol=1e-5)
+    assert len({photo.tobytes() for photo in photos}) == 8
+
+
+def test_colours_depend_on_the_key_alone_and_only_in_training():
+    batch = tiny_batch()
+    system = recording_cmic()
+    first, again, other = (seen_by_encoders(system, batch, rng=jax.random.key(k))[0] for k in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+    losses = [float(loss(small_cmic(), random_batch(BATCH), rng=jax.random.key(k), train=True)[0]) for k in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+    evaluated = [float(loss(small_cmic(), random_batch(BATCH), rng=jax.random.key(k))[0]) for k in (1, 2)]
+    assert evaluated[0] == evaluated[1]
+
+
+def test_embeddings_are_of_the_photos_own_colours():
+    batch = random_batch(3)
+    expected = [small_cmic(color_mode='none').embed(VARIABLES, batch, modality) for modality in ('photo', 'views')]
+    for mode in ('lab', 'ruderman', 'hsv'):
+        for modality, values in zip(('photo', 'views'), expected, strict=True):
+            np.testing.assert_array_equal(small_cmic(color_mode=mode).embed(VARIABLES, batch, modality), values)
+    chex.assert_shape(expected, [(3, DIM), (3, VIEWS, DIM)])
+    for values in expected:
+        np.testing.assert_allclose(np.linalg.norm(values, axis=-1), 1, rtol=1e-5)
+    with pytest.raises(ValueError, match="'photo' and 'views', not 'mesh'"):
+        small_cmic().embed(VARIABLES, batch, 'mesh')
+
+
+@pytest.mark.parametrize('mode', ['lab', 'ruderman', 'hsv'])
+def test_no_gradient_through_the_colours(mode):
+    images = jnp.asarray(tiny_batch()['image'], jnp.float32) / 255
+    gradient = jax.grad(lambda x: jnp.sum(small_cmic(color_mode=mode)._augment_color(x, KEY, None) ** 2))(images)
+    assert not np.any(gradient)
+
+
+# Variables ------------------------------------------------------------------------------------------------------------
+
+
+def test_batch_statistics_move_in_training_only():
+    batch = random_batch(BATCH)
+    for train in (False, True):
+        _, collections, _ = loss(small_cmic(), batch, train=train)
+        chex.assert_trees_all_equal_shapes_and_dtypes(collections, {'batch_stats': VARIABLES['batch_stats']})
+        before, after = jax.tree.leaves(VARIABLES['batch_stats']), jax.tree.leaves(collections['batch_stats'])
+        assert all(bool(np.any(a != b)) == train for a, b in zip(before, after, strict=True))
+
+
+def test_bfloat16_keeps_float32_variables_and_near_embeddings():
+    def encoder():
+        return image_encoder('resnet_small', DIM, width=4, stage_sizes=(1, 1), dtype=jnp.bfloat16)
+
+    batch = random_batch(BATCH)
+    system = small_cmic(query_encoder=encoder(), view_encoder=ViewEncoder(encoder()))
+    chex.assert_trees_all_equal(system.init(jax.random.key(0), batch), VARIABLES)
+    total, collections, report = loss(system, batch, train=True)
+    assert {x.dtype for x in jax.tree.leaves((VARIABLES, collections, total, report))} == {jnp.dtype('float32')}
+    chex.assert_trees_all_close(collections, loss(small_cmic(), batch, train=True)[1], rtol=0.05, atol=0.02)
+    for modality in ('photo', 'views'):
+        half, full = system.embed(VARIABLES, batch, modality), small_cmic().embed(VARIABLES, batch, modality)
+        assert half.dtype == jnp.float32 and not np.array_equal(half, full)
+        assert np.sum(half * full, axis=-1).min() > 0.999  # cosine
+
+
+def resnet_parameters(kind, channels):
+    """Of ResNet-34 and ResNet-50 without fc, from the layer sizes of He et al. 2016, table 1."""
+    total, width = 7 * 7 * channels * 64 + 2 * 64, 64
+    for planes, blocks in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True):
+        out = planes * (4 if kind == 'bottleneck' else 1)
+        for _ in range(blocks):
+            if kind == 'bottleneck':
+                total += width * planes + 9 * planes**2 + planes * out + 2 * (planes + planes + out)
+            else:
+                total += 9 * width * planes + 9 * planes**2 + 2 * (planes + planes)
+            if width != out:
+                total += width * out + 2 * out
+            width = out
+    return total, width
+
+
+def test_paper_preset_traces_with_the_expected_sizes():
+    begin = time.process_time()
+    # torchvision's counts with three channels and a 1000-way layer, to check the formula itself.
+    for kind, published in (('bottleneck', 25_557_032), ('basic', 21_797_672)):
+        backbone, width = resnet_parameters(kind, 3)
+        assert backbone + width * 1000 + 1000 == published
+    config, _ = load_config('pix3d.py:paper')
+    system = CMIC.from_config(config)
+    count, size, views = config.batch_size, config.data.image_size, config.render.views
+    assert (count, size, views, config.data.views_per_step) == (60, 224, 12, 0)
+    shapes = {
+        'image': ((size, size, 3), 'uint8'), 'mask': ((size, size, 1), 'uint8'),
+        'views': ((views, size, size, 1), 'uint8'), 'query_valid': ((), 'bool'), 'shape_valid': ((), 'bool'),
+        **{name: ((), 'int32') for name in ('positive', 'query_category', 'shape_category')}}
+    batch = {name: jax.ShapeDtypeStruct((count, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+    variables = jax.eval_shape(system.init, jax.random.key(0), batch)
+    for name, kind, channels in (('query', 'bottleneck', 4), ('view', 'basic', 1)):
+        backbone, width = resnet_parameters(kind, channels)
+        found = sum(x.size for x in jax.tree.leaves(variables['params'][name]))
+        assert found == backbone + 2 * width + width * 128 + 128
+    assert sum(x.size for x in jax.tree.leaves(variables['params']['attention'])) == 128 * 128
+    assert set(variables['params']) == {'query', 'view', 'attention'}
+
+    def train(params, collections, batch):
+        return loss(system, batch, variables={'params': params, **collections}, train=True)[0]
+
+    collections = {'batch_stats': variables['batch_stats']}
+    value, gradient = jax.eval_shape(jax.value_and_grad(train), variables['params'], collections, batch)
+    assert (value.shape, value.dtype) == ((), jnp.float32)
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradient, variables['params'])
+    embedded = [jax.eval_shape(lambda v, b, m=m: system.embed(v, b, m), variables, batch) for m in ('photo', 'views')]
+    assert [x.shape for x in embedded] == [(60, 128), (60, 12, 128)]
+    assert jax.eval_shape(system.score, variables, *embedded).shape == (60, 60)
+    assert time.process_time() - begin < 30
+
+
+def test_configs_build_the_system_they_name():
+    config, _ = load_config('pix3d.py:smoke')
+    system = CMIC.from_config(config)
+    assert (system.temperature, system.category_weight, system.true_shape) == (0.1, 0.2, 'included')
+    batch = random_batch(4)
+    variables = system.init(jax.random.key(0), batch)
+    assert system.embed(variables, batch, 'photo').shape == (4, config.model.embedding_dim)
+    for key, choices in CHOICES.items():
+        group, name = key.split('.')
+        config, _ = load_config('pix3d.py:smoke')
+        config[group][name] = 'something'
+        with pytest.raises(ConfigError, match=f"config.{key}: 'something' is not one of {', '.join(choices)}"):
+            CMIC.from_config(config)
+    config, _ = load_config('pix3d.py:smoke')
+    config.model.view_encoder = 'vgg'
+    with pytest.raises(ConfigError, match="'vgg'.*resnet18"):
+        CMIC.from_config(config)
+    config, _ = load_config('pix3d.py:smoke')
+    config.color.hsv_range = (0.1,)
+    with pytest.raises(ConfigError, match='hsv_range: .* is not three numbers'):
+        CMIC.from_config(config)
+
+
+def test_sizes_that_do_not_belong_together_are_refused():
+    batch = random_batch(4)
+    batch['mask'] = np.zeros((4, SIZE // 2, SIZE, 1), np.uint8)
+    with pytest.raises((ValueError, TypeError)):
+        loss(small_cmic(), batch)

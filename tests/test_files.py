@@ -1,0 +1,50 @@
+"""Files replaced in one step, and storage faults as errors."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from jaxret.errors import StorageError
+from jaxret.files import storage_errors, write_atomically
+
+
+def test_writes_with_folders_and_usual_permissions(tmp_path):
+    path = tmp_path / 'new' / 'folder' / 'ä.json'
+    for text in ('Größe', 'shorter'):
+        write_atomically(path, text)
+        assert path.read_text(encoding='utf-8') == text
+    other = tmp_path / 'other'
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    write_atomically(path, 'old')
+
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'replace', full)
+    with pytest.raises(StorageError, match=r'a\.json: cannot be written \(No space left'):
+        write_atomically(path, 'new')
+    assert path.read_text() == 'old' and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(StorageError, match='below: cannot be written'):
+        write_atomically(path / 'below', 'text')
+
+
+def test_writers_of_one_file_do_not_collide(tmp_path):
+    path = tmp_path / 'a.json'
+    texts = [str(digit) * 100_000 for digit in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda text: write_atomically(path, text), texts))
+    assert path.read_text() in texts and list(tmp_path.iterdir()) == [path]
+
+
+def test_only_storage_faults_change_their_kind(tmp_path):
+    with pytest.raises(StorageError, match='cannot be written'), storage_errors(tmp_path):
+        raise PermissionError(13, 'Permission denied')
+    with pytest.raises(ValueError, match='mine'), storage_errors(tmp_path):
+        raise ValueError('mine')
