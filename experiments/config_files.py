@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib.util
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
     if config is None:
         raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(presets)}')
     return config, f'{path.stem}-{preset}'
+
+
+def cache_folder(config: ConfigDict) -> Path:
+    """Where prepared data goes: config.cache_dir, or $XDG_CACHE_HOME/jaxret, or ~/.cache/jaxret."""
+    if config.cache_dir:
+        return Path(config.cache_dir)
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxret'
 
 
 def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:

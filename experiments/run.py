@@ -19,11 +19,21 @@ and stops; the same command goes on from there.
 import argparse
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
-from config_files import apply_overrides, changed_keys, config_names, flatten, load_config, split_overrides, unflatten
+from config_files import (
+    apply_overrides,
+    cache_folder,
+    changed_keys,
+    config_names,
+    flatten,
+    load_config,
+    split_overrides,
+    unflatten,
+)
 from ml_collections import ConfigDict
 
 from jaxret.errors import ConfigError, JaxretError
@@ -91,6 +101,9 @@ def _experiment(config: ConfigDict) -> ModuleType:
     """The module that runs a config; only those of this folder, whatever a config file says."""
     if config.experiment not in EXPERIMENTS:
         raise ConfigError(f'config.experiment: {config.experiment!r} is not one of {", ".join(EXPERIMENTS)}')
+    # TensorFlow and matplotlib would leave files in the home folder; both look at these when they are imported.
+    for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
+        os.environ.setdefault(name, str(cache_folder(config).absolute() / 'libraries'))
     return importlib.import_module(config.experiment)
 
 

@@ -18,9 +18,9 @@ def small_cmic(*, axis_name: str | None = None, **changes) -> CMIC:
     fields = {
         'query_encoder': encoder(), 'view_encoder': ViewEncoder(encoder()), 'attention': ViewAttention(),
         'embedding_dim': DIM, 'pooling': 'attention', 'mask': 'channel', 'loss_kind': 'contrastive', 'temperature': 0.1,
-        'category_weight': 0.2, 'reduction': 'mean', 'true_shape': 'included', 'sampling_correction': False, 'triplet_margin': 0.2,
-        'color_mode': 'lab', 'color_ratio': 'style_over_content', 'color_probability': 1.0,
-        'hsv_range': (0.1, 0.3, 0.3),
+        'category_weight': 0.2, 'reduction': 'mean', 'true_shape': 'included', 'sampling_correction': False,
+        'triplet_margin': 0.2, 'mining': 'all', 'color_mode': 'lab', 'color_ratio': 'style_over_content',
+        'color_probability': 1.0, 'hsv_range': (0.1, 0.3, 0.3),
     }
     return CMIC(**(fields | changes))
 

@@ -73,7 +73,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.color = color = ConfigDict()  # colour augmentation of training photos
     color.mode = 'lab'  # transfer in 'lab' or 'ruderman', random 'hsv', or 'none'
     color.ratio = 'style_over_content'  # or 'content_over_style' (as Eq. 1 is printed)
-    color.probability = 1.0  # share of photos changed
+    color.probability = 1.0  # share of photos changed (the paper's HSV row uses 0.5)
     color.hsv_range = (0.1, 0.3, 0.3)  # largest shift of hue (turns), saturation and value
 
     config.model = model = ConfigDict()
@@ -91,11 +91,12 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.true_shape = 'included'  # in the category loss; 'not_positive' (Eq. 5), 'removed' (Table 4's ablation)
     loss.sampling_correction = True  # scores learn how often a shape is photographed (see systems/cmic.py)
     loss.reduction = 'mean'  # over the batch, or 'sum' (Eq. 4)
-    loss.margin = 0.2  # of the triplet loss
+    loss.margin = 0.2  # of the triplet loss, on 1 - score
+    loss.mining = 'all'  # of instance triplets: 'all', 'semi_hard', 'hard', 'batch_hard'
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = 'adam'  # or 'sgd'
-    optimizer.learning_rate = 1e-3
+    optimizer.learning_rate = 3e-3
     optimizer.schedule = 'cosine'  # or 'constant'
     optimizer.warmup = 0.05  # share of the steps
     optimizer.b1 = 0.9  # Adam
@@ -103,7 +104,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     optimizer.momentum = 0.9  # SGD
     optimizer.weight_decay = 1e-2  # decoupled, not on biases and normalisation
     optimizer.clip_norm = 0.0  # of the gradient; 0 is none
-    optimizer.average_decay = 0.995  # moving average of the weights, used in evaluation; 0 is none
+    optimizer.average_decay = 0.99  # moving average of the weights, used in evaluation; 0 is none
 
     config.parallel = parallel = ConfigDict()
     parallel.mode = 'jit'  # or 'pmap'

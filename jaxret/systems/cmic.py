@@ -34,6 +34,7 @@ from jaxret.encoders.heads import ImageEncoder, image_encoder
 from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder
 from jaxret.errors import ConfigError
 from jaxret.losses import contrastive, margin, scores
+from jaxret.losses.mining import TRIPLET_RULES
 from jaxret.systems.base import Batch, Variables
 
 CHOICES = {
@@ -41,6 +42,7 @@ CHOICES = {
     'model.mask': ('channel', 'multiply', 'none'),
     'model.dtype': ('float32', 'bfloat16'),
     'loss.kind': ('contrastive', 'triplet'),
+    'loss.mining': TRIPLET_RULES,
     'loss.reduction': ('mean', 'sum'),
     'loss.true_shape': ('included', 'not_positive', 'removed'),
     'color.mode': ('lab', 'ruderman', 'hsv', 'none'),
@@ -65,6 +67,7 @@ class CMIC:
     true_shape: str
     sampling_correction: bool
     triplet_margin: float
+    mining: str
     color_mode: str
     color_ratio: str
     color_probability: float
@@ -98,8 +101,9 @@ class CMIC:
                    mask=model.mask, loss_kind=config.loss.kind, temperature=config.loss.temperature,
                    category_weight=config.loss.category_weight, reduction=config.loss.reduction,
                    true_shape=config.loss.true_shape, sampling_correction=config.loss.sampling_correction,
-                   triplet_margin=config.loss.margin, color_mode=config.color.mode, color_ratio=config.color.ratio,
-                   color_probability=config.color.probability, hsv_range=tuple(config.color.hsv_range))
+                   triplet_margin=config.loss.margin, mining=config.loss.mining, color_mode=config.color.mode,
+                   color_ratio=config.color.ratio, color_probability=config.color.probability,
+                   hsv_range=tuple(config.color.hsv_range))
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}, each {'query', 'view'[, 'attention']}."""
@@ -175,11 +179,12 @@ class CMIC:
                                                   include_true=self.true_shape == 'included')
         other = batch['query_category'][:, None] != batch['shape_category'][None, :]
         if self.loss_kind == 'triplet':
-            # Paper 4.3: every hard and semi-hard shape; farthest of the category against the nearest of the others.
+            # Paper 4.3: every hard and semi-hard shape, which is mining 'all' as the others have no loss; for the
+            # category the farthest of it against the nearest of the others.
             pairs = queries[:, None] & shapes[None, :]
             triplet = partial(margin.triplet, scores.distances_from_scores(matrix), margin=self.triplet_margin,
                               reduction='mean_nonzero' if self.reduction == 'mean' else 'sum')
-            return (triplet(instance & pairs, negatives=~instance & pairs, mining='all'),
+            return (triplet(instance & pairs, negatives=~instance & pairs, mining=self.mining),
                     triplet(category & pairs, negatives=other & pairs, mining='batch_hard'))
         reduce = contrastive.masked_mean if self.reduction == 'mean' else contrastive.masked_sum
         kept = ~instance if self.true_shape == 'removed' else None

@@ -123,7 +123,8 @@ def test_sampling_is_bilinear_with_fill_outside():
     boxes = np.stack([corners[:, 0, 0], corners[:, 1, 0], corners[:, 0, 1], corners[:, 1, 1]], 1).astype(np.float32)
     boxes[::2] = boxes[::2][:, [0, 3, 2, 1]]
     out = crop_and_resize(images, boxes, size=9, fill=77).numpy()
-    expected = np.stack([slow_crop(image, box.astype(np.float64), 77) for image, box in zip(images, boxes, strict=True)])
+    pairs = zip(images, boxes.astype(np.float64), strict=True)
+    expected = np.stack([slow_crop(image, box, 77) for image, box in pairs])
     assert out.dtype == np.uint8 and (expected == 77).all(axis=-1).any()
     assert np.abs(out - expected).max() < 0.5 + 1e-2  # rounded to the nearest
 

@@ -1,0 +1,71 @@
+"""Starts `experiments/run.py` as a user does, in a clean environment, for the tests beside this file."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN = Path(__file__).parents[2] / 'experiments' / 'run.py'
+PATIENCE = 240  # seconds
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders that a run may use: `cache` is meant to be written to; `home`, `cwd` and `temporary` must stay empty."""
+
+    root: Path
+
+    def folder(self, name: str) -> Path:
+        path = self.root / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    @property
+    def cache(self) -> Path:
+        return self.folder('cache')
+
+    def start(self, workdir: Path, *arguments: str, largest_file: int = 0) -> subprocess.Popen:
+        """A running command on the synthetic sample, with one device and none of the test session's settings.
+
+        With `largest_file` (KiB) the system refuses to write larger files, as a full disk would.
+        """
+        env = {key: value for key, value in os.environ.items() if not key.startswith(('JAX', 'XLA', 'XDG', 'TF_'))}
+        env |= {'HOME': str(self.folder('home')), 'TMPDIR': str(self.folder('temporary')), 'PYTHONUNBUFFERED': '1',
+                'PYTHONDONTWRITEBYTECODE': '1', 'JAX_PLATFORMS': 'cpu',
+                # The same program is compiled once for all runs.
+                'JAX_COMPILATION_CACHE_DIR': str(self.folder('compiled')),
+                'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+        command = [sys.executable, str(RUN), '--config=pix3d.py:smoke', f'--config.cache_dir={self.cache}',
+                   f'--workdir={workdir}', *arguments]
+        if largest_file:
+            command = ['bash', '-c', f'ulimit -f {largest_file} && exec "$@"', 'bash', *command]
+        return subprocess.Popen(command, env=env, cwd=self.folder('cwd'), stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error."""
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    return process.returncode, out, err
+
+
+def checkpoint_steps(workdir: Path) -> list[int]:
+    """Steps of the complete checkpoints of a work directory."""
+    return sorted(int(path.name) for path in (workdir / 'checkpoints').glob('*') if path.name.isdigit())
+
+
+def wait_for_checkpoint(process: subprocess.Popen, workdir: Path, *, after: int = 0) -> None:
+    """Returns as soon as there is a checkpoint of a later step than `after`; the process must still be running."""
+    deadline = time.monotonic() + PATIENCE
+    while not any(step > after for step in checkpoint_steps(workdir)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, 'no checkpoint'
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()

@@ -1,0 +1,182 @@
+"""What `run.py` refuses before any training, and how it says so. In this process."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import run
+
+from data_pipelines.sample.pix3d_layout import write_pix3d_sample
+
+
+@pytest.fixture(scope='module')
+def sample(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('sample') / 'data'
+    return write_pix3d_sample(root, shapes_per_category=1, photos_per_shape=3, processes=1, progress=False)
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Runs a command that must fail before training; returns its message."""
+
+    def check(*arguments: str, config: str = 'pix3d.py:smoke') -> str:
+        workdir = tmp_path / 'workdir'
+        common = [f'--workdir={workdir}', f'--config.cache_dir={tmp_path / "cache"}', '--config.processes=1']
+        assert run.main([f'--config={config}', *common, *arguments]) == 1
+        out, err = capsys.readouterr()
+        assert 'Traceback' not in out + err
+        assert not (workdir / 'checkpoints').exists()
+        assert not (workdir / 'metrics.jsonl').exists()
+        return err[f'\n{err}'.index('\nerror: '):]  # progress bars may stand above it
+
+    return check
+
+
+def test_help_explains_everything(capsys):
+    assert run.main(['--help']) == run.main(['-h']) == 0
+    out = capsys.readouterr().out
+    for text in ('--config', '--workdir', '--mode', '--config.KEY=VALUE', 'PRESET', 'data_dir', 'Configs: pix3d.py'):
+        assert text in out
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ([], '--config is missing; use --config=NAME with one of pix3d.py'),
+    (['--config=pix3d.py', '--verbose'], '--verbose: unknown argument; use --config'),
+    (['--config=pix3d.py', 'word'], 'word: unknown argument'),
+    (['--config=pix3d.py', '--conf.seed=1'], '--conf.seed=1: unknown argument'),
+    (['--config=pix3d.py', '--mode=test'], '--mode=test: use train or eval'),
+    (['--config=pix3d.py', '--workdir'], '--workdir: expected one argument'),
+    (['--config=pix4d.py'], 'no such config; use one of pix3d.py'),
+    (['--config=pix3d.py:tiny'], 'pix3d.py has small, paper, smoke'),
+    (['--config=pix3d.py', '--config.sede=1'], 'unknown key. Did you mean seed'),
+    (['--config=pix3d.py', '--config.seed=one'], 'not a int'),
+    (['--config=pix3d.py', '--config.seed'], '--config.seed: no value'),
+    (['--mode=eval'], '--mode=eval needs --workdir=DIR'),
+    (['--mode=eval', '--workdir=nowhere'], 'nowhere/config.json: no such file'),
+])  # fmt: skip
+def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run.main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith('error: ')
+    assert message in err
+    assert out == ''
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(('override', 'message'), [
+    ('--config.experiment=os', "'os' is not one of photo_to_shape"),
+    ('--config.select=loss', "'loss' is not one of mean_reciprocal_rank, top1, top10"),
+    ('--config.parallel.mode=tpu', "'tpu' is not one of jit, pmap"),
+    ('--config.parallel.devices=99', 'config.parallel.devices: 99'),
+    ('--config.on_bad_file=ignore', "'ignore'"),
+    ('--config.data.up_axis=x', "'x'"),
+    ('--config.data.categories=lamp', "no photo or shape of category 'lamp'; choose from: bed, chair, sofa, table"),
+])  # fmt: skip
+def test_wrong_values_are_found_before_training(refused, sample, override, message):
+    assert message in refused(f'--config.data_dir={sample}', override)
+
+
+def test_a_missing_data_folder(refused, tmp_path):
+    message = refused(f'--config.data_dir={tmp_path / "none"}')
+    assert str(tmp_path / 'none') in message
+    assert 'does not exist' in message
+    assert 'pix3d.json, img, mask, model' in message
+
+
+def test_a_folder_without_the_layout(refused, tmp_path):
+    assert 'pix3d.json: missing' in refused(f'--config.data_dir={tmp_path}')
+
+
+@pytest.mark.parametrize(('text', 'found'), [
+    ('[{"img": ', 'malformed JSON: Expecting value at line 1, column 10'),
+    ('{}', 'an object, not a list'),
+    ('[]', 'an empty list'),
+    ('', 'empty file'),
+])  # fmt: skip
+def test_a_malformed_list_of_photos(refused, tmp_path, text, found):
+    (tmp_path / 'pix3d.json').write_text(text)
+    message = refused(f'--config.data_dir={tmp_path}')
+    assert 'pix3d.json' in message
+    assert found in message
+
+
+def test_all_that_is_wrong_is_reported_together(refused, sample, tmp_path):
+    root = tmp_path / 'data'
+    shutil.copytree(sample, root)
+    entries = json.loads((root / 'pix3d.json').read_text())
+    used = [entry for entry in entries if not entry['occluded'] and not entry['truncated']]
+    photo, mask, mesh, gone = used[0]['img'], used[1]['mask'], used[4]['model'], used[7]['img']
+    (root / photo).write_bytes((root / photo).read_bytes()[:300])
+    (root / mask).write_bytes(b'')
+    (root / mesh).write_text('v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n')
+    (root / gone).unlink()
+    del used[10]['mask']
+    used[11]['model'] = '../outside.obj'
+    (root / 'pix3d.json').write_text(json.dumps(entries))
+    message = refused(f'--config.data_dir={root}', '--config.batch_size=99')
+    for part in (photo, mask, mesh, gone, f'[{entries.index(used[10])}].mask: missing key',
+                 "path '../outside.obj' leaves the folder", '4 usable shapes where 99 are needed'):
+        assert part in message
+
+
+def test_a_batch_larger_than_the_gallery(refused, sample):
+    message = refused(f'--config.data_dir={sample}', '--config.batch_size=5')
+    assert '4 usable shapes where 5 are needed' in message
+
+
+def test_a_split_without_photos(refused, sample, tmp_path):
+    root = tmp_path / 'data'
+    shutil.copytree(sample, root)
+    entries = json.loads((root / 'pix3d.json').read_text())
+    (root / 'pix3d.json').write_text(json.dumps([entry | {'split': 'train'} for entry in entries]))
+    assert 'no photos in split test' in refused(f'--config.data_dir={root}')
+
+
+def test_folders_that_cannot_be_written(tmp_path, sample, capsys):
+    (tmp_path / 'file').write_text('')
+    for workdir, cache in (('file/workdir', 'cache'), ('workdir', 'file/cache')):
+        assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path / workdir}', '--config.processes=1',
+                         f'--config.cache_dir={tmp_path / cache}']) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f'error: {tmp_path / "file"}')
+        assert 'cannot be written' in err
+
+
+def test_a_run_that_never_saved_can_take_another_config(tmp_path, capsys):
+    """A mistyped value must not lock the work directory."""
+    arguments = ['--config=pix3d.py:smoke', f'--workdir={tmp_path / "workdir"}',
+                 f'--config.data_dir={tmp_path / "none"}']
+    (tmp_path / 'workdir').mkdir()
+    (tmp_path / 'workdir' / 'split.json').write_text('{}')
+    for value in ('contrastive', 'triplet'):
+        assert run.main([*arguments, f'--config.loss.kind={value}']) == 1
+        assert 'does not exist' in capsys.readouterr().err
+        stored = json.loads((tmp_path / 'workdir' / 'config.json').read_text())
+        assert stored['loss.kind'] == value
+        assert not (tmp_path / 'workdir' / 'split.json').exists()
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', '{}', '"text"'])
+@pytest.mark.parametrize('mode', ['train', 'eval'])
+def test_a_damaged_stored_config(tmp_path, capsys, text, mode):
+    (tmp_path / 'config.json').write_text(text)
+    assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path}', f'--mode={mode}']) == 1
+    assert f'error: {tmp_path / "config.json"}: ' in capsys.readouterr().err
+    assert (tmp_path / 'config.json').read_text() == text
+
+
+def test_only_what_is_evaluated_can_change_in_evaluation(tmp_path, capsys):
+    assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path}', f'--config.data_dir={tmp_path / "no"}']) == 1
+    for key in ('model.embedding_dim', 'seed', 'loss.temperature', 'experiment'):
+        assert run.main(['--mode=eval', f'--workdir={tmp_path}', f'--config.{key}=3']) == 1
+        assert f'--config.{key}: cannot change in --mode=eval; these can: data_dir' in capsys.readouterr().err
+    assert run.main(['--mode=eval', f'--workdir={tmp_path}', '--config.sede=3']) == 1
+    assert 'unknown key' in capsys.readouterr().err
+
+
+def test_a_stored_config_cannot_name_other_code(tmp_path, capsys):
+    (tmp_path / 'config.json').write_text(json.dumps({'experiment': 'antigravity'}))
+    assert run.main(['--mode=eval', f'--workdir={tmp_path}']) == 1
+    assert "config.experiment: 'antigravity' is not one of photo_to_shape" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""What may import what, and that encoders, losses, systems and training need neither TensorFlow nor mesh tools."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Folder -> packages that nothing in it may import.
+FORBIDDEN = {
+    'jaxret': ('tensorflow', 'tensorflow_datasets', 'data_pipelines', 'experiments', 'photo_to_shape', 'config_files'),
+    'jaxret/encoders': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval'),
+    'jaxret/losses': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.encoders'),
+    'jaxret/geometry': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.encoders', 'jaxret.losses'),
+    'jaxret/systems': ('jaxret.training', 'jaxret.retrieval', 'trimesh', 'embreex'),
+    'jaxret/training': ('jaxret.retrieval', 'jaxret.geometry', 'trimesh', 'embreex'),
+    'data_pipelines': ('experiments', 'photo_to_shape', 'config_files', 'jaxret.systems', 'jaxret.training', 'flax'),
+}
+# Code that would load Python objects, and so run code, from a file.
+EXECUTING = ('pickle', 'dill', 'cloudpickle', 'marshal', 'shelve', 'joblib')
+
+
+def modules(folder):
+    return sorted((ROOT / folder).rglob('*.py'))
+
+
+def imported(path):
+    """Dotted names that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: relative import'
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def within(name, package):
+    return name == package or name.startswith(package + '.')
+
+
+@pytest.mark.parametrize('folder', FORBIDDEN)
+def test_direction_of_imports(folder):
+    assert modules(folder)
+    found = [f'{path.relative_to(ROOT)} imports {name}' for path in modules(folder) for name in imported(path)
+             if any(within(name, package) for package in FORBIDDEN[folder])]
+    assert not found
+
+
+def test_nothing_that_runs_loaded_code():
+    found = [f'{path.relative_to(ROOT)} imports {name}' for folder in ('jaxret', 'data_pipelines', 'experiments')
+             for path in modules(folder) for name in imported(path) if name.split('.')[0] in EXECUTING]
+    assert not found
+
+
+def in_new_process(code):
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+BLOCK = '''
+import importlib, pkgutil, sys
+sys.path[:0] = ['tests', 'experiments', '.']
+blocked = {blocked}
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in blocked:
+            raise ImportError(name + ' is blocked')
+
+sys.meta_path.insert(0, Blocker())
+import jaxret
+names = [module.name for module in pkgutil.walk_packages(jaxret.__path__, 'jaxret.')]
+'''
+TENSORFLOW = ('tensorflow', 'tensorflow_datasets', 'data_pipelines', 'experiments')
+
+
+def test_whole_library_without_tensorflow():
+    code = BLOCK.format(blocked=TENSORFLOW) + '''
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+'''
+    assert int(in_new_process(code)) == len(modules('jaxret')) - 1  # less jaxret/__init__.py
+
+
+def test_training_from_arrays_without_tensorflow_and_mesh_tools():
+    code = BLOCK.format(blocked=(*TENSORFLOW, 'trimesh', 'embreex', 'scipy.spatial', 'matplotlib', 'jinja2')) + '''
+for name in names:
+    if name.split('.')[1] in ('encoders', 'losses', 'systems', 'training'):
+        importlib.import_module(name)
+import jax, numpy
+from small_cmic import optimizer_config, random_batch, small_cmic
+from jaxret.training.optimizers import make_optimizer, make_schedule
+from jaxret.training.parallel import make_parallel
+from jaxret.training.state import create_state
+from jaxret.training.step import make_train_step
+
+parallel = make_parallel('jit', devices=1, batch_size=4)
+schedule = make_schedule(optimizer_config(), 2)
+optimizer = make_optimizer(optimizer_config(), schedule)
+system = small_cmic()
+state = create_state(system.init(jax.random.key(0), random_batch(4)), optimizer, average=False)
+step = parallel.compile(make_train_step(system, optimizer, seed=0, learning_rate=schedule))
+state, metrics = step(parallel.place_state(state), parallel.place_batch(random_batch(4)))
+print(bool(numpy.isfinite(metrics['loss'])), int(state.step))
+'''
+    assert in_new_process(code).split() == ['True', '1']
