@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 console = Console()
+if not console.is_terminal:  # a log file has no width of its own
+    console = Console(width=120)
 
 
 def print_banner(title: str, rows: Mapping[str, str]) -> None:
@@ -36,8 +38,8 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     for name, values in metrics['per_category'].items():
         row(name, values)
     table.add_section()
-    row('mean over queries', metrics)
-    row('mean over categories', {**metrics, 'queries': ''}, '_macro')
+    row('all queries', metrics)
+    row('category mean', {**metrics, 'queries': ''}, '_macro')
     row('chance', {**metrics, 'queries': ''}, '_chance')
-    row('prior (most frequent)', {**metrics, 'queries': ''}, '_prior')
+    row('prior', {**metrics, 'queries': ''}, '_prior')
     console.print(table)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from config_files import flatten
+from config_files import cache_folder, flatten
 from console import console, print_banner, print_metrics
 from ml_collections import ConfigDict
 
@@ -25,7 +25,7 @@ from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
 from jaxret.geometry.render import ViewRing
 from jaxret.retrieval.contact_sheet import QueryCard, select_queries
-from jaxret.retrieval.index import Embedder
+from jaxret.retrieval.embedder import Embedder
 from jaxret.retrieval.metrics import add_shape_metrics, retrieval_metrics
 from jaxret.retrieval.ranking import positive_ranks, top_k_indices
 from jaxret.retrieval.report import write_report
@@ -54,7 +54,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     data_dir, synthetic = _data_folder(config)
     layout = _read_layout(config, data_dir, workdir, train=train)
     prepared = prepare(layout, ring, size=config.data.image_size, crop=config.data.crop,
-                       margin=config.data.margin, fit=config.data.fit, cache_dir=_cache_folder(config),
+                       margin=config.data.margin, fit=config.data.fit, cache_dir=cache_folder(config),
                        processes=_processes(config), on_bad_file=config.on_bad_file)
     layout = prepared.layout
     gallery = load_gallery(prepared)
@@ -63,9 +63,9 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     embedder = Embedder(system, parallel)
     steps = 0
     if train:
-        photos, epochs = len(queries['train'].names), config.sample.epochs if synthetic else config.epochs
+        photos = len(queries['train'].names)
         pipeline.check_batch_size(config.batch_size, photos, len(gallery.names))
-        steps = max(1, round(epochs * pipeline.steps_per_epoch(photos, config.batch_size)))
+        steps = max(1, round(config.epochs * pipeline.steps_per_epoch(photos, config.batch_size)))
     schedule = make_schedule(config.optimizer, max(1, steps))
     optimizer = make_optimizer(config.optimizer, schedule)
     state = _initial_state(system, optimizer, gallery, config)
@@ -82,7 +82,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         'workdir': str(workdir),
     })
 
-    with Checkpoints(workdir / 'checkpoints', metric=config.select, read_only=not train) as checkpoints:
+    with Checkpoints(workdir / 'checkpoints', metric=f'val_{config.select}', read_only=not train) as checkpoints:
         if train and not _train(config, workdir, layout, queries, gallery, parallel, embedder, optimizer, schedule,
                                 state, steps, checkpoints):
             console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
@@ -118,7 +118,7 @@ def _check_config(config: ConfigDict) -> None:
         raise ConfigError(f'config.select: {config.select!r} is not one of {", ".join(SELECTION)}')
     positive = ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'data.image_size', 'model.embedding_dim',
                 'loss.temperature', 'optimizer.learning_rate', 'evaluation.batch_size', 'evaluation.points',
-                'evaluation.voxels', 'sample.epochs')
+                'evaluation.voxels')
     flat = flatten(config)
     for key in positive:
         if not flat[key] > 0:
@@ -133,7 +133,7 @@ def _data_folder(config: ConfigDict) -> tuple[Path, bool]:
     if config.data_dir:
         return Path(config.data_dir), False
     sample = config.sample
-    folder = _cache_folder(config) / f'sample-pix3d-{sample.shapes_per_category}x{sample.photos_per_shape}'
+    folder = cache_folder(config) / f'sample-pix3d-{sample.shapes_per_category}x{sample.photos_per_shape}'
     console.print(f'[bold yellow]No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
                   f'--config.data_dir=DIR, a folder with pix3d.json, img/, mask/, model/.[/]', soft_wrap=True)
     write_pix3d_sample(folder, shapes_per_category=sample.shapes_per_category,
@@ -146,16 +146,20 @@ def _read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bo
     stored = workdir / 'split.json'
     split_table = None
     if stored.exists():
-        content = json.loads(stored.read_text())
-        if content['data_dir'] == str(data_dir.resolve()):
-            split_table = content['split']
+        try:
+            content = json.loads(stored.read_text())
+            if content['data_dir'] == str(data_dir.resolve()):
+                split_table = content['split']
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f'{stored}: damaged ({error!r}); delete it if the split was not drawn by this run, '
+                                  f'else name another --workdir') from error
     data = config.data
     layout = read_pix3d(
         data_dir, categories=tuple(data.categories), exclude_occluded=data.exclude_occluded,
         exclude_truncated=data.exclude_truncated, gallery=data.gallery, on_bad_file=config.on_bad_file, crop=data.crop,
         test_fraction=data.test_fraction, val_fraction=data.val_fraction, seed=config.seed, split_table=split_table,
         required_splits=('train', 'val', 'test') if train else ('test',), up_axis=data.up_axis,
-        min_shapes=config.batch_size if train else 1, cache_dir=_cache_folder(config),
+        min_shapes=config.batch_size if train else 1, cache_dir=cache_folder(config),
         check_processes=_processes(config))
     if train and split_table is None:
         content = {'data_dir': str(data_dir.resolve()), 'split': layout.split_table()}
@@ -184,8 +188,7 @@ def _train(config: ConfigDict, workdir: Path, layout: Pix3DLayout, queries: dict
         scores = _score(config, embedder, state, held_out, gallery)
         values = retrieval_metrics(scores, held_out.shape, held_out.category, gallery.category,
                                    category_names=layout.categories)
-        return {f'val_{name}': values[name] for name in (*SELECTION, 'category_top1')} | {
-            config.select: values[config.select]}
+        return {f'val_{name}': values[name] for name in (*SELECTION, 'category_top1')}
 
     def batches(start: int, stop: int):
         return pipeline.training_batches(
@@ -259,12 +262,6 @@ def _short_name(model: str) -> str:
 
 def _view_ring(config: ConfigDict) -> ViewRing:
     return ViewRing(size=config.data.image_size, **config.render.to_dict())
-
-
-def _cache_folder(config: ConfigDict) -> Path:
-    if config.cache_dir:
-        return Path(config.cache_dir)
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxret'
 
 
 def _processes(config: ConfigDict) -> int:

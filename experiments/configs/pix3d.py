@@ -25,15 +25,15 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.processes = 0  # worker processes that check, render and measure; 0 is one a core
 
     config.batch_size = 24  # photos a step, and distinct shapes a step
-    config.epochs = 100  # passes over the training photos
+    config.epochs = 60  # passes over the training photos
     config.log_every = 10  # steps a line of metrics.jsonl
     config.checkpoint_every = 100  # steps between evaluations on the held-out part, each with a checkpoint
     config.select = 'mean_reciprocal_rank'  # held-out metric that picks the checkpoint: this, 'top1' or 'top10'
 
     config.data = data = ConfigDict()
     data.categories = ()  # () is every category found
-    data.exclude_occluded = True
-    data.exclude_truncated = True
+    data.exclude_occluded = True  # leave out photos marked `occluded` (`slightly_occluded` ones stay)
+    data.exclude_truncated = True  # leave out photos marked `truncated`
     data.gallery = 'folder'  # 'folder': every model of the categories; 'referenced': only those that photos show
     data.test_fraction = 0.483  # of the photos, where pix3d.json has no key `split` (2,470 of 5,118 in the paper)
     data.val_fraction = 0.1  # of the training photos, held out to select the checkpoint
@@ -58,17 +58,17 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.photo_augmentation = photo = ConfigDict()  # photo and mask together
     photo.translate = 0.05  # largest shift, share of the side
-    photo.area = (0.85, 0.95)  # of the random crop, share of the image
-    photo.aspect = (0.75, 1.3333333333)  # of the random crop
+    photo.area = (0.7, 1.0)  # of the random crop, share of the image
+    photo.aspect = (0.95, 1.05)  # of the random crop; how wide an object is tells much about its shape
     photo.flip = 0.5  # probability
     photo.fill = 0  # grey level outside the image
 
     config.view_augmentation = view = ConfigDict()  # every view by itself
-    view.translate = 0.0
-    view.area = (0.65, 0.9)
-    view.aspect = (0.75, 1.3333333333)
-    view.flip = 0.5
-    view.fill = 255
+    view.translate = 0.0  # these five as for photos
+    view.area = (0.8, 1.0)  # of the random crop, share of the image
+    view.aspect = (0.95, 1.05)  # of the random crop
+    view.flip = 0.5  # probability
+    view.fill = 255  # grey level outside the image; the views' background
 
     config.color = color = ConfigDict()  # colour augmentation of training photos
     color.mode = 'lab'  # transfer in 'lab' or 'ruderman', random 'hsv', or 'none'
@@ -78,15 +78,15 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.model = model = ConfigDict()
     model.query_encoder = 'resnet_small'  # or resnet_coarse, resnet18, resnet34, resnet50
-    model.view_encoder = 'resnet_coarse'
-    model.embedding_dim = 128
+    model.view_encoder = 'resnet_coarse'  # the same choices
+    model.embedding_dim = 128  # D, of photos and of views
     model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max'
     model.mask = 'channel'  # 'channel' (fourth), 'multiply' (photo x mask), 'none'
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
 
     config.loss = loss = ConfigDict()
     loss.kind = 'contrastive'  # or 'triplet'
-    loss.temperature = 0.1
+    loss.temperature = 0.1  # tau of Eq. 4 and 5; divides the scores
     loss.category_weight = 0.2  # beta_1 of Eq. 6
     loss.true_shape = 'included'  # in the category loss; 'not_positive' (Eq. 5), 'removed' (Table 4's ablation)
     loss.sampling_correction = True  # scores learn how often a shape is photographed (see systems/cmic.py)
@@ -96,7 +96,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = 'adam'  # or 'sgd'
-    optimizer.learning_rate = 3e-3
+    optimizer.learning_rate = 3e-3  # the schedule's highest value
     optimizer.schedule = 'cosine'  # or 'constant'
     optimizer.warmup = 0.05  # share of the steps
     optimizer.b1 = 0.9  # Adam
@@ -117,9 +117,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     evaluation.voxels = 128  # grid side of the IoU
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''
-    sample.shapes_per_category = 12
-    sample.photos_per_shape = 12
-    sample.epochs = 40  # in place of `epochs`: synthetic photos need less
+    sample.shapes_per_category = 12  # 1 .. 24, in each of 4 categories
+    sample.photos_per_shape = 12  # usable ones; some more are occluded or truncated
 
     if preset == 'paper':
         config.batch_size, config.epochs = 60, 500
@@ -128,6 +127,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
         data.gallery, data.image_size, data.crop, data.fit = 'referenced', 224, 'none', 'stretch'
         model.query_encoder, model.view_encoder = 'resnet50', 'resnet34'
         data.views_per_step, loss.sampling_correction = 0, False
+        photo.area, view.area = (0.85, 0.95), (0.65, 0.9)
+        photo.aspect = view.aspect = (0.75, 1.3333333333)
         optimizer.learning_rate, optimizer.schedule, optimizer.warmup = 5e-5, 'constant', 0.0
         optimizer.b1, optimizer.weight_decay, optimizer.average_decay = 0.5, 0.0, 0.0
     elif preset == 'smoke':
@@ -135,7 +136,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         data.image_size, data.views_per_step, render.views, render.supersample = 32, 2, 4, 1
         evaluation.batch_size, evaluation.points, evaluation.voxels = 8, 500, 32
         model.embedding_dim = 16
-        sample.shapes_per_category, sample.photos_per_shape, sample.epochs = 3, 4, 2
+        sample.shapes_per_category, sample.photos_per_shape = 3, 4
     elif preset != 'small':
         raise ValueError(preset)
     return config

@@ -1,5 +1,6 @@
 """Orbax checkpoints of a train state: asynchronous, atomic, the newest and the best kept."""
 
+import math
 from pathlib import Path
 
 import jax
@@ -25,9 +26,13 @@ class Checkpoints:
     def __init__(self, folder: Path, *, metric: str, read_only: bool = False):
         self.folder = folder.absolute()
         self._metric = metric
-        newest_and_best = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda m: m[metric], n=1)])
+
+        def quality(metrics: dict[str, float]) -> float:
+            return metrics.get(metric, -math.inf)
+
+        newest_and_best = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=quality, n=1)])
         self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(
-            best_fn=lambda m: m[metric], best_mode='max', preservation_policy=newest_and_best, create=not read_only,
+            best_fn=quality, best_mode='max', preservation_policy=newest_and_best, create=not read_only,
             read_only=read_only, cleanup_tmp_directories=not read_only))
 
     def __enter__(self) -> 'Checkpoints':
@@ -47,7 +52,7 @@ class Checkpoints:
         return self._manager.best_step()
 
     def save(self, state: TrainState, metrics: dict[str, float]) -> None:
-        """Starts to save in the background; waits for the save before it.
+        """Starts to save in the background; waits for the save before it. Without its metric it is never the best.
 
         Raises:
           StorageError: this or the previous save failed (full disk, folder not writable).

@@ -79,17 +79,19 @@ def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int
             rate = (step - seen) * batch_size / max(now - clock, 1e-9)
             line = {**means, 'examples_per_second': rate}
             progress.update(bar, completed=step, loss=means['loss'], rate=rate)
-            last = step == steps or bool(stopped)
-            if last or step % checkpoint_every == 0:
+            due, stop = step == steps or step % checkpoint_every == 0, bool(stopped)
+            if due:
                 single = parallel.single(state)
                 evaluation = evaluate(single)
                 checkpoints.save(single, evaluation)
                 line |= evaluation
-                progress.console.print(f'step {step}: loss {means["loss"]:.4f}, ' + ', '.join(
-                    f'{name} {value:.3f}' for name, value in evaluation.items()))
+                numbers = ', '.join(f'{name} {value:.3f}' for name, value in evaluation.items())
+                progress.console.print(f'step {step}: loss {means["loss"]:.4f}, {numbers}', soft_wrap=True)
+            elif stop:  # not evaluated, so that the resumed run has the candidates of an uninterrupted one
+                checkpoints.save(parallel.single(state), {})
             metrics_file.write(step, line)
             on_log(step, line)
-            if last:
+            if stop:
                 break
             clock, seen = time.monotonic(), step
         checkpoints.wait()

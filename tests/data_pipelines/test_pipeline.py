@@ -273,8 +273,8 @@ def test_photos_to_embed_come_in_order_once_and_the_last_batch_is_padded(batch_s
     found = list(pipeline.query_batches(QUERIES, size=SIZE, batch_size=batch_size))
     assert len(found) == -(-PHOTOS // batch_size)
     for batch in found:
-        assert batch['image'].shape == (batch_size, SIZE, SIZE, 3) and batch['mask'].shape == (batch_size, SIZE, SIZE, 1)
-        assert batch['query_valid'].shape == (batch_size,)
+        assert {name: value.shape for name, value in batch.items()} == {
+            'image': (batch_size, SIZE, SIZE, 3), 'mask': (batch_size, SIZE, SIZE, 1), 'query_valid': (batch_size,)}
     valid = np.concatenate([batch['query_valid'] for batch in found])
     np.testing.assert_array_equal(valid, np.arange(len(valid)) < PHOTOS)
     image, mask = (np.concatenate([batch[name] for batch in found]) for name in ('image', 'mask'))

@@ -210,15 +210,16 @@ def other_data(tmp_path_factory) -> Path:
 
 
 def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, other_data, capsys):
-    """In this process, so on the test session's simulated devices, with a checkpoint that one device made."""
     reference, _ = uninterrupted
     workdir = place.root / 'evaluated'
     shutil.copytree(reference, workdir)
     shutil.rmtree(workdir / 'report')
-    arguments = ['--mode=eval', f'--workdir={workdir}', f'--config.data_dir={other_data}']
-    assert run.main(arguments) == 1  # the damaged photo
-    assert 'sofa' in capsys.readouterr().err
-    assert run.main([*arguments, '--config.on_bad_file=skip']) == 0, capsys.readouterr().err
+    arguments = ['--mode=eval', f'--config.data_dir={other_data}']
+    damaged = next(path for path in (other_data / 'img' / 'sofa').iterdir() if path.stat().st_size == 500)
+    assert run.main([*arguments, f'--workdir={workdir}', f'--config.cache_dir={place.cache}']) == 1
+    assert str(damaged) in capsys.readouterr().err
+    status, _, err = finish(place.start(workdir, *arguments, '--config.on_bad_file=skip'))
+    assert status == 0, err
     metrics = json.loads((workdir / 'metrics.json').read_text())
     assert metrics.keys() >= FLAT_KEYS - {'top1_prior', 'top10_prior'}
     assert metrics['data_dir'] == str(other_data)
@@ -229,7 +230,6 @@ def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, othe
     assert metrics['step'] == json.loads((reference / 'metrics.json').read_text())['step']
     page = (workdir / 'report' / 'index.html').read_text()
     assert 'seat' in page
-    damaged = next(path for path in (other_data / 'img' / 'sofa').iterdir() if path.stat().st_size == 500)
     assert damaged.name in page
     for name in ('config.json', 'split.json', 'metrics.jsonl'):
         assert (workdir / name).read_text() == (reference / name).read_text(), name

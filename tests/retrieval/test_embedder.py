@@ -6,7 +6,7 @@ import pytest
 import references as ref
 from small_cmic import DIM, VIEWS, random_batch, small_cmic
 
-from jaxret.retrieval.index import Embedder
+from jaxret.retrieval.embedder import Embedder
 from jaxret.training.parallel import make_parallel
 
 COUNT = 11

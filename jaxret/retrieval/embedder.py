@@ -1,28 +1,12 @@
-"""The gallery as a first-class object: what is searched, encoded once however many queries ask."""
+"""Embeddings and scores of whole data sets: every item is encoded once, however many queries ask for it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import jax
 import numpy as np
 
 from jaxret.systems.base import System, Variables
 from jaxret.training.parallel import Parallel
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Shapes and their embeddings.
-
-    Attributes:
-      names: one id a shape.
-      categories: int32 [G].
-      embeddings: what the system's `embed` gave, [G, ...].
-    """
-
-    names: tuple[str, ...]
-    categories: np.ndarray
-    embeddings: np.ndarray
 
 
 class Embedder:
