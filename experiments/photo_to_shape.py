@@ -1,18 +1,17 @@
 """Photo -> CAD model: data, CMIC, training, evaluation and report, read from top to bottom."""
 
 import json
-import os
-import platform
 import time
-from importlib.metadata import version
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from config_files import cache_folder, flatten
-from console import console, print_banner, print_metrics
+from console import console, print_metrics
 from ml_collections import ConfigDict
+from training_run import check_training_values, check_workdir_has_checkpoints, processes, provenance, trained_state
 
 from data_pipelines import pipeline
 from data_pipelines.augmentation import Augmentation
@@ -20,7 +19,6 @@ from data_pipelines.photos import frame_photo, read_pair
 from data_pipelines.pix3d import Pix3DLayout, paper_note, read_pix3d
 from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, load_queries, prepare
 from data_pipelines.sample.pix3d_layout import write_pix3d_sample
-from data_pipelines.tensorboard import scalar_writer
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
 from jaxret.geometry.render import ViewRing
@@ -31,14 +29,9 @@ from jaxret.retrieval.ranking import positive_ranks, top_k_indices
 from jaxret.retrieval.report import write_report
 from jaxret.retrieval.shape_metrics import compare_shapes
 from jaxret.systems.cmic import CMIC
-from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.logging import read_history
-from jaxret.training.loop import fit
-from jaxret.training.optimizers import make_optimizer, make_schedule
-from jaxret.training.parallel import Parallel, make_parallel
-from jaxret.training.state import TrainState, count_parameters, create_state
-from jaxret.training.step import make_train_step
-from jaxret.workers import default_processes
+from jaxret.training.parallel import make_parallel
+from jaxret.training.state import TrainState
 
 SELECTION = ('mean_reciprocal_rank', 'top1', 'top10')
 
@@ -49,13 +42,13 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     _check_config(config)
     system, ring = CMIC.from_config(config), _view_ring(config)
     parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size)
-    if not train and not (workdir / 'checkpoints').exists():
-        raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoints; train with this --workdir first')
+    if not train:
+        check_workdir_has_checkpoints(workdir)
     data_dir, synthetic = _data_folder(config)
     layout = _read_layout(config, data_dir, workdir, train=train)
     prepared = prepare(layout, ring, size=config.data.image_size, crop=config.data.crop,
                        margin=config.data.margin, fit=config.data.fit, cache_dir=cache_folder(config),
-                       processes=_processes(config), on_bad_file=config.on_bad_file)
+                       processes=processes(config), on_bad_file=config.on_bad_file)
     layout = prepared.layout
     gallery = load_gallery(prepared)
     queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
@@ -66,31 +59,30 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         photos = len(queries['train'].names)
         pipeline.check_batch_size(config.batch_size, photos, len(gallery.names))
         steps = max(1, round(config.epochs * pipeline.steps_per_epoch(photos, config.batch_size)))
-    schedule = make_schedule(config.optimizer, max(1, steps))
-    optimizer = make_optimizer(config.optimizer, schedule)
-    state = _initial_state(system, optimizer, gallery, config)
-    print_banner('CMIC, photo to CAD model', {
-        'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
-        'photos': ', '.join(f'{len(table.names)} {split}' for split, table in queries.items())
-                  + f'; {config.data.image_size} x {config.data.image_size} pixels',
-        'gallery': f'{len(gallery.names)} shapes, {config.render.views} views each; {", ".join(layout.categories)}',
-        'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
-        'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}; '
-                    f'{count_parameters(state.params):,} parameters, {config.model.dtype}',
-        'devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode})',
-        'steps': f'{steps:,} of {config.batch_size} photos and as many shapes' if steps else 'evaluation only',
-        'workdir': str(workdir),
-    })
 
-    with Checkpoints(workdir / 'checkpoints', metric=f'val_{config.select}', read_only=not train) as checkpoints:
-        if train and not _train(config, workdir, layout, queries, gallery, parallel, embedder, optimizer, schedule,
-                                state, steps, checkpoints):
-            console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
-            return 0
-        best = checkpoints.best_step
-        if best is None:
-            raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoint; train with this --workdir first')
-        state = checkpoints.restore(state, step=best)
+    def evaluate(state: TrainState) -> dict[str, float]:
+        held_out = queries['val']
+        values = retrieval_metrics(_score(config, embedder, state, held_out, gallery), held_out.shape,
+                                   held_out.category, gallery.category, category_names=layout.categories)
+        return {f'val_{name}': values[name] for name in (*SELECTION, 'category_top1')}
+
+    size = config.data.image_size
+    state = trained_state(
+        config, workdir, train=train, parallel=parallel, steps=steps, evaluate=evaluate,
+        make_system=lambda axis_name: CMIC.from_config(config, axis_name=axis_name),
+        example={'image': np.zeros((1, size, size, 3), np.uint8), 'mask': np.zeros((1, size, size, 1), np.uint8),
+                 'views': gallery.views[:1]},
+        batches=partial(_training_batches, config, queries['train'], gallery), metric=f'val_{config.select}',
+        title='CMIC, photo to CAD model',
+        facts={
+            'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
+            'photos': ', '.join(f'{len(table.names)} {split}' for split, table in queries.items())
+                      + f'; {size} x {size} pixels',
+            'gallery': f'{len(gallery.names)} shapes, {config.render.views} views each; {", ".join(layout.categories)}',
+            'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
+            'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}'})
+    if state is None:
+        return 0
 
     test = queries['test']
     scores = _score(config, embedder, state, test, gallery)
@@ -106,7 +98,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         workdir / 'report', title=f'Photo to CAD model: {workdir.name}', metrics=metrics, config=flatten(config),
         history=read_history(workdir / 'metrics.jsonl'), queries=_cards(layout, scores, test, gallery),
         skipped=[str(problem) for problem in (*layout.skipped, *distances)], notes=notes,
-        provenance={'synthetic': synthetic, **_provenance(config, data_dir, parallel, started)})
+        provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started))
     print_metrics(metrics)
     console.print(f'report: {report}', soft_wrap=True)
     return 0
@@ -116,14 +108,8 @@ def _check_config(config: ConfigDict) -> None:
     """Refuses values that would fail only after long work."""
     if config.select not in SELECTION:
         raise ConfigError(f'config.select: {config.select!r} is not one of {", ".join(SELECTION)}')
-    positive = ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'data.image_size', 'model.embedding_dim',
-                'loss.temperature', 'optimizer.learning_rate', 'evaluation.batch_size', 'evaluation.points',
-                'evaluation.voxels')
-    flat = flatten(config)
-    for key in positive:
-        if not flat[key] > 0:
-            raise ConfigError(f'config.{key}: {flat[key]!r} must be above 0')
-    make_optimizer(config.optimizer, make_schedule(config.optimizer, 1))
+    check_training_values(config, positive=('data.image_size', 'model.embedding_dim', 'loss.temperature',
+                                            'evaluation.batch_size', 'evaluation.points', 'evaluation.voxels'))
     for group in (config.photo_augmentation, config.view_augmentation):
         Augmentation.from_config(group)
 
@@ -137,7 +123,7 @@ def _data_folder(config: ConfigDict) -> tuple[Path, bool]:
     console.print(f'[bold yellow]No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
                   f'--config.data_dir=DIR, a folder with pix3d.json, img/, mask/, model/.[/]', soft_wrap=True)
     write_pix3d_sample(folder, shapes_per_category=sample.shapes_per_category,
-                       photos_per_shape=sample.photos_per_shape, processes=_processes(config))
+                       photos_per_shape=sample.photos_per_shape, processes=processes(config))
     return folder, True
 
 
@@ -160,50 +146,20 @@ def _read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bo
         test_fraction=data.test_fraction, val_fraction=data.val_fraction, seed=config.seed, split_table=split_table,
         required_splits=('train', 'val', 'test') if train else ('test',), up_axis=data.up_axis,
         min_shapes=config.batch_size if train else 1, cache_dir=cache_folder(config),
-        check_processes=_processes(config))
+        check_processes=processes(config))
     if train and split_table is None:
         content = {'data_dir': str(data_dir.resolve()), 'split': layout.split_table()}
         write_atomically(stored, json.dumps(content) + '\n')
     return layout
 
 
-def _initial_state(system: CMIC, optimizer, gallery: GalleryTable, config: ConfigDict) -> TrainState:
-    size = config.data.image_size
-    example = {'image': np.zeros((1, size, size, 3), np.uint8), 'mask': np.zeros((1, size, size, 1), np.uint8),
-               'views': gallery.views[:1]}
-    variables = jax.jit(system.init)(jax.random.key(config.seed), example)
-    return create_state(variables, optimizer, average=config.optimizer.average_decay > 0)
-
-
-def _train(config: ConfigDict, workdir: Path, layout: Pix3DLayout, queries: dict[str, QueryTable],
-           gallery: GalleryTable, parallel: Parallel, embedder: Embedder, optimizer, schedule, state: TrainState,
-           steps: int, checkpoints: Checkpoints) -> bool:
-    """Runs the train loop; False where a signal stopped it."""
-    step = make_train_step(CMIC.from_config(config, axis_name=parallel.axis_name), optimizer, seed=config.seed,
-                           learning_rate=schedule, average_decay=config.optimizer.average_decay,
-                           axis_name=parallel.axis_name)
-    held_out = queries['val']
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        scores = _score(config, embedder, state, held_out, gallery)
-        values = retrieval_metrics(scores, held_out.shape, held_out.category, gallery.category,
-                                   category_names=layout.categories)
-        return {f'val_{name}': values[name] for name in (*SELECTION, 'category_top1')}
-
-    def batches(start: int, stop: int):
-        return pipeline.training_batches(
-            queries['train'], gallery, size=config.data.image_size, batch_size=config.batch_size, seed=config.seed,
-            start=start, stop=stop, photo_augmentation=Augmentation.from_config(config.photo_augmentation),
-            view_augmentation=Augmentation.from_config(config.view_augmentation),
-            views_per_step=config.data.views_per_step)
-
-    writer = scalar_writer(workdir / 'tensorboard')
-    try:
-        return fit(state, step, batches=batches, evaluate=evaluate, parallel=parallel, checkpoints=checkpoints,
-                   workdir=workdir, steps=steps, log_every=config.log_every, checkpoint_every=config.checkpoint_every,
-                   batch_size=config.batch_size, on_log=writer.write_scalars)
-    finally:
-        writer.close()
+def _training_batches(config: ConfigDict, queries: QueryTable, gallery: GalleryTable, start: int, stop: int
+                      ) -> Iterator[pipeline.Batch]:
+    return pipeline.training_batches(
+        queries, gallery, size=config.data.image_size, batch_size=config.batch_size, seed=config.seed, start=start,
+        stop=stop, photo_augmentation=Augmentation.from_config(config.photo_augmentation),
+        view_augmentation=Augmentation.from_config(config.view_augmentation),
+        views_per_step=config.data.views_per_step)
 
 
 def _score(config: ConfigDict, embedder: Embedder, state: TrainState, queries: QueryTable, gallery: GalleryTable
@@ -227,7 +183,7 @@ def _test_metrics(config: ConfigDict, layout: Pix3DLayout, scores: np.ndarray, t
     best = top_k_indices(scores, 1, test.shape)[:, 0]
     distances = compare_shapes(gallery.paths, test.shape, best, points=config.evaluation.points,
                                resolution=config.evaluation.voxels, up_axis=config.data.up_axis,
-                               on_bad_file=config.on_bad_file, processes=_processes(config))
+                               on_bad_file=config.on_bad_file, processes=processes(config))
     return add_shape_metrics(metrics, hausdorff=distances.hausdorff, iou=distances.iou, query_category=test.category,
                              category_names=layout.categories), distances.problems
 
@@ -262,16 +218,3 @@ def _short_name(model: str) -> str:
 
 def _view_ring(config: ConfigDict) -> ViewRing:
     return ViewRing(size=config.data.image_size, **config.render.to_dict())
-
-
-def _processes(config: ConfigDict) -> int:
-    return config.processes or default_processes()
-
-
-def _provenance(config: ConfigDict, data_dir: Path, parallel: Parallel, started: float) -> dict[str, str]:
-    packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
-    return {'Data': str(data_dir), 'Seed': str(config.seed),
-            'Software': f'Python {platform.python_version()}, {packages}',
-            'Devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}), '
-                       f'{os.cpu_count()} CPU cores',
-            'Time': f'{time.monotonic() - started:.0f} s for this command'}

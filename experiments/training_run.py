@@ -1,0 +1,122 @@
+"""What every experiment does between its data and its evaluation: initialise, train or resume, restore the best."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+from config_files import flatten
+from console import console, print_banner
+from ml_collections import ConfigDict
+
+from data_pipelines.tensorboard import scalar_writer
+from jaxret.errors import CheckpointError, ConfigError
+from jaxret.systems.base import System
+from jaxret.training.checkpoints import Checkpoints
+from jaxret.training.loop import fit
+from jaxret.training.optimizers import make_optimizer, make_schedule
+from jaxret.training.parallel import Parallel
+from jaxret.training.state import TrainState, count_parameters, create_state
+from jaxret.training.step import make_train_step
+from jaxret.workers import default_processes
+
+Batch = Mapping[str, np.ndarray]
+
+
+def check_training_values(config: ConfigDict, *, positive: Sequence[str] = ()) -> None:
+    """Refuses values that would fail only after long work.
+
+    Args:
+      config: with batch_size, epochs, log_every, checkpoint_every and the group `optimizer`.
+      positive: further keys that must be above 0.
+
+    Raises:
+      ConfigError: such a value.
+    """
+    flat = flatten(config)
+    for key in ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'optimizer.learning_rate', *positive):
+        if not flat[key] > 0:
+            raise ConfigError(f'config.{key}: {flat[key]!r} must be above 0')
+    make_optimizer(config.optimizer, make_schedule(config.optimizer, 1))
+
+
+def check_workdir_has_checkpoints(workdir: Path) -> None:
+    """Raises CheckpointError where there is nothing to evaluate."""
+    if not (workdir / 'checkpoints').exists():
+        raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoints; train with this --workdir first')
+
+
+def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: Parallel,
+                  make_system: Callable[[str | None], System], example: Batch,
+                  batches: Callable[[int, int], Iterator[Batch]], evaluate: Callable[[TrainState], dict[str, float]],
+                  metric: str, steps: int, title: str, facts: Mapping[str, str]) -> TrainState | None:
+    """Prints the banner, trains (or resumes) and restores the best checkpoint.
+
+    Args:
+      config: with the keys of `check_training_values` and a seed.
+      workdir: holds checkpoints, metrics.jsonl and TensorBoard events.
+      train: False only restores.
+      parallel: devices and mode.
+      make_system: the system for a device axis name (None: global arrays).
+      example: a batch of the shapes to come; one item of each is enough.
+      batches: (start, stop) -> the batches of those steps.
+      evaluate: held-out metrics of a state.
+      metric: the one of them that picks the checkpoint; higher is better.
+      steps: length of the run.
+      title: of the banner.
+      facts: rows of the banner about the data.
+
+    Returns:
+      The state of the best checkpoint; None where a signal stopped the training.
+
+    Raises:
+      CheckpointError: nothing to restore.
+    """
+    schedule = make_schedule(config.optimizer, max(1, steps))
+    optimizer = make_optimizer(config.optimizer, schedule)
+    variables = jax.jit(make_system(None).init)(jax.random.key(config.seed), example)
+    state = create_state(variables, optimizer, average=config.optimizer.average_decay > 0)
+    print_banner(title, {
+        **facts, 'parameters': f'{count_parameters(state.params):,}, {config.model.dtype}',
+        'devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode})',
+        'steps': f'{steps:,} of batch size {config.batch_size}' if train else 'evaluation only',
+        'workdir': str(workdir)})
+    with Checkpoints(workdir / 'checkpoints', metric=metric, read_only=not train) as checkpoints:
+        if train:
+            step = make_train_step(make_system(parallel.axis_name), optimizer, seed=config.seed, learning_rate=schedule,
+                                   average_decay=config.optimizer.average_decay, axis_name=parallel.axis_name)
+            writer = scalar_writer(workdir / 'tensorboard')
+            try:
+                finished = fit(state, step, batches=batches, evaluate=evaluate, parallel=parallel,
+                               checkpoints=checkpoints, workdir=workdir, steps=steps, log_every=config.log_every,
+                               checkpoint_every=config.checkpoint_every, batch_size=config.batch_size,
+                               on_log=writer.write_scalars)
+            finally:
+                writer.close()
+            if not finished:
+                console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
+                return None
+        best = checkpoints.best_step
+        if best is None:
+            raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoint; train with this --workdir first')
+        return checkpoints.restore(state, step=best)
+
+
+def processes(config: ConfigDict) -> int:
+    """Worker processes of a config: its own number, or one a core."""
+    return config.processes or default_processes()
+
+
+def provenance(config: ConfigDict, data_dir: Path, parallel: Parallel, *, synthetic: bool, started: float
+               ) -> dict[str, str | bool]:
+    """What ran on what, for the report; `started` is `time.monotonic()` at the start."""
+    packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
+    return {'synthetic': synthetic, 'Data': str(data_dir), 'Seed': str(config.seed),
+            'Software': f'Python {platform.python_version()}, {packages}',
+            'Devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}), '
+                       f'{os.cpu_count()} CPU cores',
+            'Time': f'{time.monotonic() - started:.0f} s for this command'}
