@@ -114,9 +114,13 @@ def augment_photos(images: tf.Tensor, masks: tf.Tensor, augmentation: Augmentati
             crop_and_resize(masks, boxes, size=size, fill=0))
 
 
-def augment_views(views: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor) -> tf.Tensor:
-    """Crops, shifts and flips every view of [G, V, S, S, 1] (uint8) by a box of its own."""
+def augment_views(
+    views: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor, *, size: int | None = None
+) -> tf.Tensor:
+    """Crops, shifts and flips every view of [G, V, S, S, 1] (uint8) by a box of its own; `size` replaces S."""
     shape = tf.shape(views)
+    size = size or views.shape[2]
     flat = tf.reshape(views, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
     boxes = sample_boxes(tf.shape(flat)[0], augmentation, seed)
-    return tf.reshape(crop_and_resize(flat, boxes, size=views.shape[2], fill=augmentation.fill), shape)
+    cropped = crop_and_resize(flat, boxes, size=size, fill=augmentation.fill)
+    return tf.reshape(cropped, tf.concat([shape[:2], [size, size], shape[4:]], 0))

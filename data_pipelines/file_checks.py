@@ -12,7 +12,7 @@ import PIL
 from data_pipelines import photos
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
-from jaxret.geometry import mesh
+from jaxret.geometry import mesh, off
 from jaxret.workers import map_parallel
 
 # What a sound pair tells: (width, height, mask has object pixels).
@@ -60,13 +60,13 @@ def check_meshes(
     return [result if result and isinstance(result[0], Problem) else () for result in found]
 
 
-def signature(path: Path) -> tuple[int, int] | None:
-    """(bytes, nanoseconds of last change) of a file, None where it cannot be looked at."""
+def signature(path: Path) -> tuple[int, ...] | None:
+    """Bytes and nanoseconds of last change of a file and of a .gltf file's buffers; None where one cannot be looked at."""
     try:
-        status = path.stat()
+        states = [file.stat() for file in (path, *mesh.buffer_files(path))]
     except (OSError, ValueError):
         return None
-    return status.st_size, status.st_mtime_ns
+    return tuple(number for state in states for number in (state.st_size, state.st_mtime_ns))
 
 
 def source_hash(*modules: Any) -> str:
@@ -89,7 +89,7 @@ def _remembered(
     check: Callable, items: Sequence[Sequence[Any]], *, processes: int, memory: Path | None, progress: bool, label: str
 ) -> list:
     """check(item) for every item, from memory where an item's files have not changed since they were found sound."""
-    version = f'{source_hash(photos, mesh)} {PIL.__version__}'
+    version = f'{source_hash(photos, mesh, off)} {PIL.__version__}'
     known = _recall(memory, version)
     keys = ['|'.join(str(part) for part in item) for item in items]
     marks = [[signature(part) for part in item if isinstance(part, Path)] for item in items]

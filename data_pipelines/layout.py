@@ -87,5 +87,10 @@ def orphan(name: str, model: str) -> Problem:
 def empty_splits(photos: Sequence[PhotoEntry], required: Sequence[str], where: str) -> list[Problem]:
     """A problem for each required split that has no photos."""
     counts = Counter(photo.split for photo in photos)
-    action = 'widen the filters (categories, occluded, truncated), or correct the key split'
-    return [Problem(where, f'no photos in split {split}', action) for split in required if counts[split] == 0]
+    widen = 'widen the filters (categories, occluded, truncated), or correct the key split'
+    hold_out = 'raise val_fraction, add train photos of shapes that have only one, or mark photos with split val'
+    return [
+        Problem(where, f'no photos in split {split}', hold_out if split == 'val' and counts['train'] else widen)
+        for split in required
+        if counts[split] == 0
+    ]

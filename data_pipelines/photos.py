@@ -273,15 +273,15 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _wide_grey(image: Image.Image) -> np.ndarray | None:
-    """Values of a grey picture with more than 8 bits, int64 [H, W], else None."""
+    """Values of a grey picture with more than 8 bits, uint16 [H, W], else None."""
     if image.mode == 'F':
         raise ValueError('floating-point pixels are not supported')
     if image.mode != 'I' and not image.mode.startswith('I;'):
         return None
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError('grey values outside of 16 bits')
-    return values
+    return values.astype(np.uint16)
 
 
 def _has_alpha(image: Image.Image) -> bool:
@@ -291,8 +291,10 @@ def _has_alpha(image: Image.Image) -> bool:
 def _photo_pixels(image: Image.Image) -> np.ndarray:
     wide = _wide_grey(image)
     if wide is not None:
-        grey = ((wide + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        grey = wide.astype(np.int32)
+        grey += 128
+        grey //= 257
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
     if _has_alpha(image):
         layer = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', layer.size, 'white'), layer)
@@ -305,9 +307,9 @@ def _mask_pixels(image: Image.Image) -> np.ndarray:
         half = 128 if values.max() <= 255 else 32768
     else:
         layer = np.asarray(image.convert('RGBA')) if _has_alpha(image) else np.asarray(image.convert('RGB'))
-        values, half = layer[:, :, :3].max(axis=2).astype(np.int64), 128
+        values, half = layer[:, :, :3].max(axis=2).astype(np.uint16), 128
         if layer.shape[2] == 4:
-            alpha = layer[:, :, 3].astype(np.int64)
+            alpha = layer[:, :, 3].astype(np.uint16)  # 255 * 255 fits
             values = alpha if values.min() == values.max() and alpha.min() < alpha.max() else values * alpha // 255
     if values.max() == 1:  # 0/1 masks
         half = 1

@@ -13,14 +13,16 @@ published Pix3D should give the counts in PAPER_COUNTS; `paper_note` compares.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.file_checks import check_meshes, check_pairs, signature
+from data_pipelines.folders import open_folder, resolve
 from data_pipelines.layout import PhotoEntry, Pix3DLayout, ShapeEntry, empty_splits, orphan
 from data_pipelines.photos import clip_box
 from data_pipelines.pix3d_json import JSON_NAME, SPLITS, Entry, read_entries
-from data_pipelines.pix3d_shapes import list_shapes, resolve
+from data_pipelines.pix3d_shapes import list_shapes
 from data_pipelines.splits import hold_out, split_photos
 from jaxret.errors import ConfigError, DataError, Problem
 
@@ -78,9 +80,10 @@ def read_pix3d(
       ConfigError: an option has no such value.
     """
     fractions = {'test_fraction': test_fraction, 'val_fraction': val_fraction}
-    _check_options(fractions, gallery=gallery, on_bad_file=on_bad_file, crop=crop, up_axis=up_axis)
-    root = _open_folder(Path(data_dir))
+    _check_options(fractions, categories, gallery=gallery, on_bad_file=on_bad_file, crop=crop, up_axis=up_axis)
+    root = open_folder(Path(data_dir), layout="Pix3D's layout (pix3d.json, img, mask, model)")
     entries, problems = read_entries(root)
+    malformed = bool(problems)
     used = [
         entry
         for entry in entries
@@ -122,7 +125,7 @@ def read_pix3d(
         if name in split
     )
     problems += split_problems
-    if split or not used:
+    if not malformed and (split or not used):  # entries that could not be read may be the ones missing
         problems += empty_splits(photos, required_splits, str(root / JSON_NAME))
     if problems:
         raise DataError(problems + skipped)
@@ -150,7 +153,7 @@ def paper_note(layout: Pix3DLayout) -> str | None:
     return None if found == PAPER_COUNTS else f'counts here (in the CMIC paper): {pairs}'
 
 
-def _check_options(fractions: Mapping[str, float], **options: str) -> None:
+def _check_options(fractions: Mapping[str, float], categories: Sequence[str], **options: str) -> None:
     allowed = {
         'gallery': ('folder', 'referenced'),
         'on_bad_file': ('error', 'skip'),
@@ -163,19 +166,9 @@ def _check_options(fractions: Mapping[str, float], **options: str) -> None:
     for name, value in fractions.items():
         if not 0 <= value < 1:
             raise ConfigError(f'{name}={value!r}: use a share in [0, 1)')
-
-
-def _open_folder(folder: Path) -> Path:
-    action = 'name a folder in Pix3D\'s layout (pix3d.json, img, mask, model)'
-    try:
-        if not folder.exists():
-            raise DataError(Problem(str(folder), 'data_dir does not exist', action))
-        if not folder.is_dir():
-            raise DataError(Problem(str(folder), 'data_dir is not a folder', action))
-        next(folder.iterdir(), None)
-        return folder.resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(Problem(str(folder), f'data_dir cannot be read ({error})', 'check its permissions')) from error
+    for category in categories:
+        if category in ('', '.', '..') or '/' in category or '\0' in category:
+            raise ConfigError(f'categories: {category!r} is not the name of a folder below model/')
 
 
 def _escaping(root: Path, used: Sequence[Entry]) -> list[Problem]:
@@ -203,7 +196,7 @@ def _bad_files(
     """What is wrong with the files, by name of photo or shape."""
     photo_memory = mesh_memory = None
     if cache_dir is not None:
-        stem = Path(cache_dir) / 'checked' / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        stem = Path(cache_dir) / 'checked' / hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
         photo_memory, mesh_memory = (stem.with_name(f'{stem.name}-{kind}.json') for kind in ('photos', 'meshes'))
     bad = {}
     pairs = [(root / entry.image, root / entry.mask) for entry in used]

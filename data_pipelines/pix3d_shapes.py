@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_pipelines.folders import resolve
 from data_pipelines.layout import ShapeEntry
 from data_pipelines.pix3d_json import Entry
 from jaxret.errors import Problem
@@ -16,7 +17,8 @@ def list_shapes(
     """Shapes of the selected photos, and with `whole_folder` every other mesh of the chosen categories.
 
     Raw scans are no shapes of their own: files named by a `model_raw` key, or whose name ends in `_raw`, are left out
-    unless a photo's `model` names them. Hidden files and folders are ignored.
+    unless a photo's `model` names them. Hidden files and folders are ignored. Links to folders are followed; what a
+    category reaches by several ways, or by a loop, is listed once.
 
     Args:
       root: the folder, links resolved.
@@ -31,16 +33,35 @@ def list_shapes(
     category_of = {entry.model: entry.category for entry in used}
     problems: list[Problem] = []
     if whole_folder:
-        folders = [root / 'model' / category for category in categories] if categories else [root / 'model']
+        whole = [resolve(root, '.'), resolve(root, 'model')]  # a link to these is a loop
+        entered: set[tuple[str, Path]] = set()
+
+        def leaves(name: str) -> bool:
+            if resolve(root, name).is_relative_to(root):
+                return False
+            action = 'put the file or folder itself below the data folder'
+            problems.append(Problem(printable(root / name), 'a link that leaves the folder', action))
+            return True
+
+        def enter(folder: Path) -> bool:
+            name = folder.relative_to(root).as_posix()
+            place = (name.split('/')[1], resolve(root, name))
+            if place[1] in whole or place in entered or leaves(name):
+                return False
+            entered.add(place)
+            return True
 
         def unreadable(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
                 found = f'cannot be read ({error.strerror or error})'
-                problems.append(Problem(str(error.filename), found, 'check its permissions'))
+                problems.append(Problem(printable(error.filename), found, 'check its permissions'))
 
-        for folder in folders:
-            for parent, children, files in os.walk(folder, onerror=unreadable):
-                children[:] = [child for child in children if not child.startswith('.')]
+        folders = [root / 'model' / category for category in categories]
+        for folder in [folder for folder in folders if enter(folder)] if categories else [root / 'model']:
+            for parent, children, files in os.walk(folder, onerror=unreadable, followlinks=True):
+                children[:] = [
+                    child for child in sorted(children) if not child.startswith('.') and enter(Path(parent, child))
+                ]
                 for file in files:
                     path = Path(parent, file)
                     name = path.relative_to(root).as_posix()
@@ -49,17 +70,13 @@ def list_shapes(
                         continue
                     if len(parts) < 3 or name in raw or path.stem.endswith('_raw'):
                         continue
-                    if not resolve(root, name).is_relative_to(root):
-                        found = 'a link that leaves the folder'
-                        problems.append(Problem(str(path), found, 'put the file itself below the data folder'))
-                        continue
-                    category_of[name] = parts[1]
+                    if printable(name) != name:
+                        problems.append(Problem(printable(path), 'a name that is not UTF-8', 'rename it'))
+                    elif not leaves(name):
+                        category_of[name] = parts[1]
     return [ShapeEntry(model, root / model, category_of[model]) for model in sorted(category_of)], problems
 
 
-def resolve(root: Path, name: str) -> Path:
-    """Where a path below `root` really leads; `root` itself where that cannot be told (found by the file checks)."""
-    try:
-        return (root / name).resolve()
-    except (OSError, RuntimeError, ValueError):
-        return root
+def printable(path: Path | str) -> str:
+    """A path as text that can be written anywhere: bytes that are not UTF-8 become a replacement character."""
+    return os.fsencode(path).decode(errors='replace')

@@ -3,20 +3,19 @@
 Letters: n photos, G shapes, V views, S size in pixels.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from data_pipelines.layout import Pix3DLayout
 from data_pipelines.quiet import tfds
+from data_pipelines.record_folder import as_text, read_records
 from jaxret.errors import StorageError
 from jaxret.geometry.render import ViewRing
 
 SPLITS = ('train', 'val', 'test')
-QUERIES, GALLERY, VERSION = 'retrieval_queries', 'retrieval_gallery', '1.0.0'
+QUERIES, GALLERY = 'retrieval_queries', 'retrieval_gallery'
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,13 @@ def load_queries(prepared: Prepared, split: str) -> QueryTable:
     if split not in SPLITS:
         raise ValueError(f'split={split!r}: use one of {", ".join(SPLITS)}')
     keep = {'image': tfds.decode.SkipDecoding(), 'mask': tfds.decode.SkipDecoding()}
-    rows = list(_records(prepared.folder, QUERIES, split, keep))
+    rows = list(read_records(prepared.folder, QUERIES, split, keep))
     return QueryTable(
         images_encoded=[bytes(row['image']) for row in rows],
         masks_encoded=[bytes(row['mask']) for row in rows],
         category=np.array([row['category'] for row in rows], np.int32),
         shape=np.array([row['shape'] for row in rows], np.int32),
-        names=[_text(row['name']) for row in rows],
+        names=[as_text(row['name']) for row in rows],
     )
 
 
@@ -97,30 +96,13 @@ def load_gallery(prepared: Prepared) -> GalleryTable:
     Returns:
       the table.
     """
-    rows = _records(prepared.folder, GALLERY, 'gallery', None)
+    rows = read_records(prepared.folder, GALLERY, 'gallery', None)
     shapes, ring = prepared.layout.shapes, prepared.ring
     views = np.empty((len(shapes), ring.views, ring.size, ring.size, 1), np.uint8)
     category, names = np.empty(len(shapes), np.int32), []
     for index, row in enumerate(rows):
         views[index], category[index] = row['views'], row['category']
-        names.append(_text(row['name']))
+        names.append(as_text(row['name']))
     if names != [shape.model for shape in shapes]:
         raise StorageError(f'{prepared.folder}: holds another gallery; delete the folder to prepare it again')
     return GalleryTable(views, category, names, [shape.path for shape in shapes])
-
-
-def _records(folder: Path, name: str, split: str, decoders: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """Records of a split in the order in which they were written; none for a split that was not."""
-    directory = folder / name / VERSION
-    if not directory.is_dir():
-        return
-    try:
-        builder = tfds.builder_from_directory(directory)
-        if split in builder.info.splits:
-            yield from builder.as_data_source(split=split, decoders=decoders)
-    except Exception as error:
-        raise StorageError(f'{directory}: damaged ({error}); delete {folder} to prepare it again') from error
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -4,22 +4,15 @@
     <cache_dir>/<name>-<key>/retrieval_gallery/<version>/   split gallery
     <cache_dir>/<name>-<key>/prepared.json                  written last
 
-The key hashes the layout's fingerprint (folder, files, splits), every option and the code that makes the pixels, as
-TFDS itself knows a dataset by name and version only. A folder gets its name when it is complete; what a killed
-preparation leaves behind has another name and is removed by the next one.
+The key hashes the layout's fingerprint (folder, files, splits), every option and the code that makes the pixels; see
+`record_folder`.
 """
 
-import contextlib
 import dataclasses
-import errno
-import fcntl
 import functools
 import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +26,6 @@ from data_pipelines.prepared import (
     GALLERY,
     QUERIES,
     SPLITS,
-    VERSION,
     GalleryTable,
     Prepared,
     QueryTable,
@@ -41,8 +33,8 @@ from data_pipelines.prepared import (
     load_queries,
 )
 from data_pipelines.quiet import tfds
-from jaxret.errors import DataError, JaxretError, Problem, StorageError
-from jaxret.files import write_atomically
+from data_pipelines.record_folder import VERSION, RecordBuilder, build_records, complete_folder
+from jaxret.errors import DataError, Problem
 from jaxret.geometry import mesh, rays, render
 from jaxret.geometry.render import ViewRing, render_many
 from jaxret.workers import map_parallel
@@ -100,87 +92,27 @@ def prepare(
     """
     framing = {'size': size, 'crop': crop, 'margin': margin, 'fit': fit, 'fill': fill}
     key = _key(layout, framing | {'ring': dataclasses.asdict(ring), 'on_bad_file': on_bad_file})
-    parent = Path(cache_dir)
-    folder = parent / f'{name}-{key}'
-    complete = folder / 'prepared.json'
-    try:
-        if not complete.is_file():
-            parent.mkdir(parents=True, exist_ok=True)
-            with _locked(parent / f'.{folder.name}.lock'):
-                if not complete.is_file():  # nobody else did it meanwhile
-                    options = {'on_bad_file': on_bad_file, 'processes': processes, 'progress': progress}
-                    _write_folder(layout, ring, framing, folder, **options)
-        done = json.loads(complete.read_text(encoding='utf-8'))
-    except JaxretError:
-        raise
-    except Exception as error:
-        raise _storage_error(parent, error) from error
+    folder = Path(cache_dir) / f'{name}-{key}'
+    options = {'on_bad_file': on_bad_file, 'processes': processes, 'progress': progress}
+    done = complete_folder(folder, lambda draft: _write(layout, ring, framing, draft, **options))
     dropped = set(done['dropped'])
     if dropped:
         layout = layout.without(dropped, [Problem(*problem) for problem in done['problems']])
     return Prepared(folder, layout, size, ring)
 
 
-class _Info(tfds.core.DatasetInfo):
-    def initialize_from_bucket(self) -> None:
-        """There is no published dataset of this name to ask a server for."""
-
-
-class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Writes records from generators, in their order, and says nothing while doing so."""
-
-    VERSION = tfds.core.Version(VERSION)
-    DESCRIPTION = ''
-    # Nothing is downloaded, so there are no checksums beside the code; looking for them needs a package
-    # (importlib_resources) that TFDS 4.9.10 does not declare.
-    code_path = None
-
-    def __init__(self, *, generators: dict[str, Any], features: dict[str, Any], **kwargs):
-        self._generators, self._features = generators, features
-        super().__init__(file_format='array_record', **kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(self._features)
-        return _Info(builder=self, description=self.DESCRIPTION, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager) -> dict[str, Any]:
-        return self._generators
-
-    def _generate_examples(self):
-        raise NotImplementedError  # each split has its generator
-
-    def _log_download_bytes(self) -> None:
-        pass
-
-    def _log_download_done(self) -> None:
-        pass
-
-
-class RetrievalQueries(_Builder, skip_registration=True):
+class RetrievalQueries(RecordBuilder, skip_registration=True):
     """Splits train, val, test: image [S, S, 3], mask [S, S, 1], category, shape (gallery index), name."""
 
     name = QUERIES
     DESCRIPTION = 'Photos and object masks, framed to a square, each with the gallery index of its CAD model.'
 
 
-class RetrievalGallery(_Builder, skip_registration=True):
+class RetrievalGallery(RecordBuilder, skip_registration=True):
     """Split gallery: views [V, S, S, 1], category, name."""
 
     name = GALLERY
     DESCRIPTION = 'CAD models as grey views from a ring of cameras.'
-
-
-def _write_folder(layout: Pix3DLayout, ring: ViewRing, framing: dict[str, Any], folder: Path, **options: Any) -> None:
-    """Write below a draft folder that gets its name at the end."""
-    _remove_leftovers(folder)
-    draft = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
-    try:
-        draft.chmod(0o755)
-        done = _write(layout, ring, framing, draft, **options)
-        write_atomically(draft / 'prepared.json', json.dumps(done, indent=1))
-        os.replace(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write(
@@ -210,7 +142,7 @@ def _write(
 
     views = tfds.features.Tensor(shape=(ring.views, ring.size, ring.size, 1), dtype=np.uint8, encoding='zlib')
     features = {'views': views, 'category': np.int64, 'name': tfds.features.Text()}
-    _build(RetrievalGallery, folder, {'gallery': gallery()}, features, failed)
+    build_records(RetrievalGallery, folder, {'gallery': gallery()}, features, failed)
     index_of: dict[str, int] = {}
     for shape in layout.shapes:
         if shape.model not in failed:
@@ -243,7 +175,7 @@ def _write(
         'name': tfds.features.Text(),
     }
     if generators:
-        _build(RetrievalQueries, folder, generators, features, failed)
+        build_records(RetrievalQueries, folder, generators, features, failed)
     problems = [problem for wrong in failed.values() for problem in wrong]
     if failed and on_bad_file == 'error':
         raise DataError(problems)
@@ -252,59 +184,7 @@ def _write(
     return {'dropped': list(failed), 'problems': [dataclasses.astuple(problem) for problem in problems]}
 
 
-def _build(
-    builder_class: type[_Builder],
-    folder: Path,
-    generators: dict[str, Any],
-    features: dict[str, Any],
-    failed: dict[str, tuple[Problem, ...]],
-) -> None:
-    builder = builder_class(data_dir=folder, generators=generators, features=features)
-    try:
-        builder.download_and_prepare(download_dir=folder / 'downloads')
-    except Exception:
-        if failed:  # TFDS gives up where every example of a split failed
-            raise DataError([problem for wrong in failed.values() for problem in wrong]) from None
-        raise
-    finally:
-        shutil.rmtree(folder / 'downloads', ignore_errors=True)
-
-
 def _key(layout: Pix3DLayout, options: dict[str, Any]) -> str:
     code = source_hash(photos, mesh, rays, render)
     content = json.dumps([layout.fingerprint, layout.categories, options, code, VERSION], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Only one process prepares a folder; another waits and finds it done. The lock ends with its process."""
-    with path.open('w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Drafts of preparations that were killed: none is at work while the caller holds the lock."""
-    for draft in folder.parent.glob(f'.{folder.name}.*'):
-        if draft.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _storage_error(folder: Path, error: Exception) -> Exception:
-    """A StorageError if the disk is behind an error, else the error itself.
-
-    TFDS wraps what it meets, and the record writer raises RuntimeError with the system's words in its message.
-    """
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
-    spoken = [os.strerror(code) for code in codes]
-    cause: BaseException | None = error
-    while cause is not None:
-        reason = next((words for words in spoken if words in str(cause)), None)
-        if reason is None and isinstance(cause, OSError):
-            reason = cause.strerror or str(cause)
-        if reason is not None:
-            return StorageError(f'{folder}: cannot be written ({reason}); free space, or name another cache folder')
-        cause = cause.__cause__ or cause.__context__
-    return error

@@ -1,4 +1,4 @@
-"""Deterministic splits of photos into train, val and test that depend on names and a seed only, not on file order."""
+"""Deterministic splits that depend on names and a seed only, not on file order: of photos, and of objects by class."""
 
 import hashlib
 from collections import defaultdict
@@ -46,7 +46,8 @@ def hold_out(
 ) -> dict[str, str]:
     """Move a share of the train photos to val, never the last train photo of a shape.
 
-    Photos are taken in the order of sha256('<seed>:val:<photo>') until round(val_fraction * train photos) are found.
+    Photos are taken in the order of sha256('<seed>:val:<photo>') until round(val_fraction * train photos) are found,
+    and at least one.
 
     Args:
       split: 'train', 'val' or 'test' by the photo's name.
@@ -61,14 +62,34 @@ def hold_out(
     left: dict[str, int] = defaultdict(int)
     for photo in train:
         left[shape_of[photo]] += 1
+    count = max(1, round(val_fraction * len(train))) if val_fraction > 0 else 0
     held: dict[str, str] = {}
     for photo in train:
-        if len(held) == round(val_fraction * len(train)):
+        if len(held) == count:
             break
         if left[shape_of[photo]] > 1:
             left[shape_of[photo]] -= 1
             held[photo] = 'val'
     return {**split, **held}
+
+
+def draw_per_class(class_of: Mapping[str, str], *, count: int, seed: int) -> set[str]:
+    """A few objects of each class: the first `count` in the order of sha256('<seed>:few:<object>').
+
+    A smaller draw is part of a larger one.
+
+    Args:
+      class_of: class of each object, by the object's name.
+      count: objects a class; a class with fewer gives all.
+      seed: another seed, another choice.
+
+    Returns:
+      names of the drawn objects.
+    """
+    members = defaultdict(list)
+    for name in sorted(class_of, key=lambda name: _hash(f'{seed}:few:{name}')):
+        members[class_of[name]].append(name)
+    return {name for names in members.values() for name in names[:count]}
 
 
 def _hash(text: str) -> str:

@@ -35,7 +35,8 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
     """
     file, _, preset = name.partition(':')
     path = Path(file if file.endswith('.py') else file + '.py')
-    path = path if path.is_file() else FOLDER / path
+    if path.name == str(path) and (FOLDER / path).is_file():  # whatever file of that name lies in the current folder
+        path = FOLDER / path
     if not path.is_file():
         raise ConfigError(f'--config={name}: no such config; use one of {", ".join(config_names())}, or the path of a '
                           f'config file')
@@ -52,6 +53,31 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
     if config is None:
         raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(presets)}')
     return config, f'{path.stem}-{preset}'
+
+
+def presets(name: str) -> tuple[str, ...]:
+    """Presets of a config file of this repository; the first is the default."""
+    path = FOLDER / name
+    spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return tuple(module.PRESETS)
+
+
+def check_keys(flat: dict[str, Any], where: str) -> None:
+    """Compares the keys of a flattened config with those of this repository's config of the same experiment.
+
+    Raises:
+      ConfigError: keys that are missing or unknown, named.
+    """
+    for name in config_names():
+        reference = flatten(load_config(name)[0])
+        if flat.get('experiment', reference['experiment']) == reference['experiment']:
+            wrong = [f'{kind} keys {", ".join(sorted(keys))}' for kind, keys in (
+                ('missing', reference.keys() - flat.keys()), ('unknown', flat.keys() - reference.keys())) if keys]
+            if wrong:
+                raise ConfigError(f'{where}: {"; ".join(wrong)}; {name} has every key of this version with its default')
+            return
 
 
 def cache_folder(config: ConfigDict) -> Path:
@@ -156,12 +182,17 @@ def _parse_scalar(value: Any, kind: type) -> Any:
     return value
 
 
+def covers(names: Sequence[str], key: str) -> bool:
+    """Whether a key, or its group, is among the names."""
+    return key in names or key.split('.')[0] in names
+
+
 def changed_keys(stored: dict[str, Any], config: dict[str, Any], *, free: Sequence[str]) -> list[str]:
-    """One line a key whose value differs between two flattened configs, those in `free` excepted."""
+    """One line a key whose value differs between two flattened configs; keys and groups in `free` are excepted."""
     lines = []
     for key in sorted(stored.keys() | config.keys()):
         before, now = (_plain(flat.get(key, '(absent)')) for flat in (stored, config))
-        if before != now and key not in free:
+        if before != now and not covers(free, key):
             lines.append(f'config.{key}: {before!r} there, {now!r} now')
     return lines
 

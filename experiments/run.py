@@ -9,43 +9,43 @@
 --workdir    where checkpoints, metrics and the report go (default: runs/NAME-PRESET-DATA); the same command again
              resumes there
 --mode       train: train (or resume), then evaluate the best checkpoint on the test split and write the report
-             eval: only evaluate and report; the config is the workdir's (--config is not needed), of which `data_dir`
-             and the keys of `data`, `render` and `evaluation` may be overridden
+             eval: only evaluate and report; the config is the workdir's (--config is not needed), and only what is
+             evaluated can be overridden (see below)
 
-Without --config.data_dir a synthetic sample is made in the cache folder and used. A first Ctrl-C (or SIGTERM) saves
-and stops; the same command goes on from there.
+Without --config.data_dir a synthetic sample is made in the cache folder and used.
+
+While it trains, a first Ctrl-C (or SIGTERM) saves at the next multiple of log_every steps and ends with status 0; the
+same command goes on from there. Interrupted at another time, it ends with 130 (Ctrl-C) or 143 (SIGTERM). Errors: 1.
 """
 
 import argparse
+import contextlib
 import importlib
-import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from config_files import (
     apply_overrides,
     cache_folder,
-    changed_keys,
+    check_keys,
     config_names,
+    covers,
     flatten,
     load_config,
+    presets,
     split_overrides,
     unflatten,
 )
 from ml_collections import ConfigDict
+from workdir import EVALUATION, check_folders, locked, store_config, stored_config
 
 from jaxret.errors import ConfigError, JaxretError
-from jaxret.files import storage_errors, write_atomically
 
 EXPERIMENTS = ('photo_to_shape',)  # modules beside this file that `config.experiment` may name
-# Keys that may differ between a work directory and a run that resumes it: where things are, and what is looked at.
-FREE = ('cache_dir', 'processes', 'parallel.devices', 'parallel.mode', 'evaluation.batch_size',
-        'evaluation.shape_metrics')
-EVALUATION_GROUPS = ('data', 'render', 'evaluation', 'sample')
-EVALUATION_KEYS = ('data_dir', 'cache_dir', 'on_bad_file', 'processes')
-
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
@@ -57,44 +57,89 @@ def main(arguments: list[str]) -> int:
     try:
         known, rest = parser.parse_known_args(arguments)
         if known.help:
-            print(f'{__doc__}\nConfigs: {", ".join(config_names())}')
+            print(_help())
             return 0
         overrides = split_overrides(rest)
-        if known.mode == 'train':
-            config, workdir = _training_config(known.config, known.workdir, overrides)
-        elif known.mode == 'eval':
-            config, workdir = _evaluation_config(known.config, known.workdir, overrides)
-        else:
+        if known.mode not in ('train', 'eval'):
             raise ConfigError(f'--mode={known.mode}: use train or eval')
-        return _experiment(config).run(config, workdir, train=known.mode == 'train')
+        with _terminated_as_interrupted():
+            return (_train if known.mode == 'train' else _evaluate)(known.config, known.workdir, overrides)
     except (JaxretError, argparse.ArgumentError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # outside the train loop, which saves and ends by itself
-        print('interrupted; the same command starts again', file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:  # outside the train loop, which saves and ends by itself
+        terminated = isinstance(stop, _Terminated)
+        print(f'{"terminated" if terminated else "interrupted"}; the same command starts again', file=sys.stderr)
+        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
 
-def _training_config(name: str, workdir: str, overrides: dict[str, str]) -> tuple[ConfigDict, Path]:
-    """The config of a run, stored in its work directory; refuses a work directory of another config."""
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, where nobody waits for it."""
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that unfinished files are removed; a second one does not disturb that."""
+
+    def handle(number, frame) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    try:
+        old = signal.signal(signal.SIGTERM, handle)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _help() -> str:
+    configs = '\n'.join(f'  {name:<14} {", ".join(presets(name))}' for name in config_names())
+    keys, groups = [], []
+    for key in EVALUATION:
+        grouped = any(other.startswith(f'{key}.') for name in config_names() for other in flatten(load_config(name)[0]))
+        (groups if grouped else keys).append(key)
+    return (f'{__doc__}\nConfigs and their presets:\n{configs}\n\nWhat --mode=eval can override: {", ".join(keys)}, and '
+            f'the keys of {", ".join(groups)}.')
+
+
+def _train(name: str, workdir: str, overrides: dict[str, str]) -> int:
+    """Trains or resumes; refuses a work directory of another config, or in which another process trains."""
     if not name:
         raise ConfigError(f'--config is missing; use --config=NAME with one of {", ".join(config_names())}')
     config, short = load_config(name)
+    check_keys(flatten(config), f'--config={name}')
     apply_overrides(config, overrides)
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
-    path = folder / 'config.json'
-    with storage_errors(folder):
-        exists = path.exists()
-    differing = changed_keys(_stored_config(path), flatten(config), free=FREE) if exists else []
-    if differing and any(entry.name.isdigit() for entry in (folder / 'checkpoints').glob('*')):
-        raise ConfigError(f'{folder} was made with another config:\n  ' + '\n  '.join(differing)
-                          + '\nuse the same values to resume, or name another --workdir')
-    if differing or not exists:  # a run that failed before its first checkpoint leaves nothing to resume
-        with storage_errors(folder):
-            (folder / 'split.json').unlink(missing_ok=True)
-        write_atomically(path, json.dumps(flatten(config), indent=2) + '\n')
-    return config, folder
+    with locked(folder):
+        store_config(config, folder)
+        check_folders(folder)
+        return _experiment(config).run(config, folder, train=True)
+
+
+def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
+    """Evaluates with the config that a work directory was trained with, changed only in what is evaluated."""
+    if not workdir:
+        raise ConfigError('--mode=eval needs --workdir=DIR, the work directory of a training run')
+    path = Path(workdir) / 'config.json'
+    if not path.exists():
+        raise ConfigError(f'{path}: no such file; --workdir must be the work directory of a training run')
+    stored = stored_config(path)
+    check_keys(stored, str(path))
+    if name and load_config(name)[0].experiment != stored['experiment']:
+        raise ConfigError(f'--config={name}: {workdir} holds a {stored["experiment"]} experiment; leave --config out')
+    for key in overrides:
+        if key in stored and not covers(EVALUATION, key):
+            raise ConfigError(f'--config.{key}: cannot change in --mode=eval; these, and the keys of these groups, can: '
+                              f'{", ".join(EVALUATION)}')
+    config = unflatten(stored)
+    apply_overrides(config, overrides)
+    check_folders(path.parent)
+    return _experiment(config).run(config, path.parent, train=False)
 
 
 def _experiment(config: ConfigDict) -> ModuleType:
@@ -105,35 +150,6 @@ def _experiment(config: ConfigDict) -> ModuleType:
     for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
         os.environ.setdefault(name, str(cache_folder(config).absolute() / 'libraries'))
     return importlib.import_module(config.experiment)
-
-
-def _evaluation_config(name: str, workdir: str, overrides: dict[str, str]) -> tuple[ConfigDict, Path]:
-    """The config that a work directory was trained with, changed only in what is evaluated."""
-    if not workdir:
-        raise ConfigError('--mode=eval needs --workdir=DIR, the work directory of a training run')
-    path = Path(workdir) / 'config.json'
-    if not path.exists():
-        raise ConfigError(f'{path}: no such file; --workdir must be the work directory of a training run')
-    stored = _stored_config(path)
-    if name and load_config(name)[0].experiment != stored['experiment']:
-        raise ConfigError(f'--config={name}: {workdir} holds a {stored["experiment"]} experiment; leave --config out')
-    for key in overrides:
-        if key.split('.')[0] not in EVALUATION_GROUPS and key not in EVALUATION_KEYS and key in stored:
-            raise ConfigError(f'--config.{key}: cannot change in --mode=eval; these can: '
-                              f'{", ".join(EVALUATION_KEYS)} and the keys of {", ".join(EVALUATION_GROUPS)}')
-    config = unflatten(stored)
-    apply_overrides(config, overrides)
-    return config, Path(workdir)
-
-
-def _stored_config(path: Path) -> dict:
-    try:
-        stored = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f'{path}: cannot be read ({error}); delete the work directory or name another') from error
-    if not isinstance(stored, dict) or 'experiment' not in stored:
-        raise ConfigError(f'{path}: not the config of a run; delete the work directory or name another')
-    return stored
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from jaxret.errors import CheckpointError, ConfigError
 from jaxret.systems.base import System
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.loop import fit
-from jaxret.training.optimizers import make_optimizer, make_schedule
+from jaxret.training.optimizers import make_grouped_optimizer
 from jaxret.training.parallel import Parallel
 from jaxret.training.state import TrainState, count_parameters, create_state
 from jaxret.training.step import make_train_step
@@ -41,7 +41,7 @@ def check_training_values(config: ConfigDict, *, positive: Sequence[str] = ()) -
     for key in ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'optimizer.learning_rate', *positive):
         if not flat[key] > 0:
             raise ConfigError(f'config.{key}: {flat[key]!r} must be above 0')
-    make_optimizer(config.optimizer, make_schedule(config.optimizer, 1))
+    make_grouped_optimizer(config.optimizer, 1, {})
 
 
 def check_workdir_has_checkpoints(workdir: Path) -> None:
@@ -53,7 +53,8 @@ def check_workdir_has_checkpoints(workdir: Path) -> None:
 def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: Parallel,
                   make_system: Callable[[str | None], System], example: Batch,
                   batches: Callable[[int, int], Iterator[Batch]], evaluate: Callable[[TrainState], dict[str, float]],
-                  metric: str, steps: int, title: str, facts: Mapping[str, str]) -> TrainState | None:
+                  metric: str, steps: int, title: str, facts: Mapping[str, str],
+                  parameter_groups: Mapping[str, ConfigDict] | None = None) -> TrainState | None:
     """Prints the banner, trains (or resumes) and restores the best checkpoint.
 
     Args:
@@ -69,6 +70,7 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
       steps: length of the run.
       title: of the banner.
       facts: rows of the banner about the data.
+      parameter_groups: optimizer config of top-level parameters that have one of their own.
 
     Returns:
       The state of the best checkpoint; None where a signal stopped the training.
@@ -76,8 +78,7 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
     Raises:
       CheckpointError: nothing to restore.
     """
-    schedule = make_schedule(config.optimizer, max(1, steps))
-    optimizer = make_optimizer(config.optimizer, schedule)
+    optimizer, schedule = make_grouped_optimizer(config.optimizer, max(1, steps), parameter_groups or {})
     variables = jax.jit(make_system(None).init)(jax.random.key(config.seed), example)
     state = create_state(variables, optimizer, average=config.optimizer.average_decay > 0)
     print_banner(title, {

@@ -66,3 +66,31 @@ def render_view(vertices, faces, ring, view):
                     grey = ring.ambient + ring.diffuse * max(0.0, normal @ light)
                     image[row, column] = round(255 * grey)
     return image
+
+
+def face_feature_rows(vertices, faces):
+    """MeshNet's 15 values of each face, one face at a time."""
+    rows = []
+    for a, b, c in faces:
+        corners = [vertices[a], vertices[b], vertices[c]]
+        centre = sum(corners) / 3
+        normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+        length = math.sqrt(float(normal @ normal))
+        rows.append([*centre, *(value for corner in corners for value in corner - centre), *(normal / length)])
+    return np.array(rows)
+
+
+def neighbor_rows(faces):
+    """Face across each edge: the next one, in the order of indices and around, of those that have the edge."""
+    sides = {}
+    for face, corners in enumerate(faces):
+        for k in range(3):
+            sides.setdefault(frozenset((int(corners[k]), int(corners[(k + 1) % 3]))), []).append(face)
+    rows = []
+    for face, corners in enumerate(faces):
+        row = []
+        for k in range(3):
+            sharing = sides[frozenset((int(corners[k]), int(corners[(k + 1) % 3])))]
+            row.append(sharing[(sharing.index(face) + 1) % len(sharing)])
+        rows.append(row)
+    return np.array(rows)

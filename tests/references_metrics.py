@@ -91,3 +91,39 @@ def evaluation(scores, positive, query_category, gallery_category, train, ks):
         base, kind, _ = name.partition('_chance') if '_chance' in name else name.partition('_prior')
         result[f'{base}_macro{kind}'] = sum(means) / len(means)
     return result
+
+
+def cosine(x, y):
+    """Cosine in steps of 2^-36 (a whole number), 0 for a zero vector."""
+    length = math.sqrt(math.fsum(a * a for a in x)) * math.sqrt(math.fsum(b * b for b in y))
+    return round(math.fsum(a * b for a, b in zip(x, y, strict=True)) / length * 2**36) if length else 0
+
+
+def ranked_relevance(scores_row, gallery_labels, label, without=None):
+    """Whether the item at each rank is relevant: best first, irrelevant ones first among equals, NaN last."""
+    places = [g for g in range(len(scores_row)) if g != without]
+    places.sort(key=lambda g: (math.isnan(scores_row[g]), 0 if math.isnan(scores_row[g]) else -scores_row[g],
+                               gallery_labels[g] == label))
+    return [gallery_labels[g] == label for g in places]
+
+
+def average_precision(relevance):
+    """Mean precision at the ranks of the relevant items; None if there are none."""
+    precisions = [sum(relevance[:rank]) / rank for rank in range(1, len(relevance) + 1) if relevance[rank - 1]]
+    return sum(precisions) / len(precisions) if precisions else None
+
+
+def interpolated_precision(relevance, levels):
+    """Highest precision at any rank whose recall is at least t / (levels - 1)."""
+    total = sum(relevance)
+    points = [(sum(relevance[:rank]), rank) for rank in range(1, len(relevance) + 1)]
+    return [max(found / rank for found, rank in points if found * (levels - 1) >= t * total) for t in range(levels)]
+
+
+def mixing(pooled, modality, k):
+    """Share of the k nearest by cosine that are of another modality; the own one comes first among equals."""
+    found = 0
+    for i, x in enumerate(pooled):
+        others = [(-cosine(x, y), modality[i] != modality[j]) for j, y in enumerate(pooled) if j != i]
+        found += sum(other for _, other in sorted(others)[:k])
+    return found / (k * len(pooled))

@@ -79,7 +79,8 @@ def look_at(position: np.ndarray, target: np.ndarray, *, roll: float = 0.0) -> n
 def random_camera(rng: np.random.Generator, vertices: np.ndarray, *, cut: bool = False) -> Camera:
     """Draws a free pose that has the object in frame.
 
-    Azimuth is uniform over the circle, elevation 5 to 45 degrees, roll a few degrees, focal length 24 to 52 mm. The
+    Azimuth is normal about the front with a deviation of 50 degrees, as people photograph furniture mostly but not
+    only from the front; elevation 5 to 40 degrees, roll a few degrees, focal length 24 to 52 mm. The
     distance makes the object fill 65 to 97 % of the frame, off centre by what is left.
 
     Args:
@@ -94,7 +95,7 @@ def random_camera(rng: np.random.Generator, vertices: np.ndarray, *, cut: bool =
     aspect = rng.choice([4 / 3, 4 / 3, 3 / 2, 1.0, 3 / 4])
     short_side = 2 * round(long_side / max(aspect, 1 / aspect) / 2)
     width, height = (long_side, short_side) if aspect >= 1 else (short_side, long_side)
-    azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(5, 45))
+    azimuth, elevation = np.deg2rad(rng.normal(0, 50)), np.deg2rad(rng.uniform(5, 40))
     roll, focal = np.deg2rad(np.clip(rng.normal(0, 2.5), -7, 7)), float(rng.uniform(24, 52))
     toward = np.array(
         [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)]

@@ -70,7 +70,7 @@ class Assembly:
         angle = 2 * np.pi * (np.arange(sections) + 0.5) / sections
         ring = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
         end_radius = radius if end_radius is None else end_radius
-        self.add(label, *_loft([start + radius * ring, end + end_radius * ring]))
+        self.add(label, *loft([start + radius * ring, end + end_radius * ring]))
 
     def path(self, label: str, points: Sequence[Triple], radius: float, *, closed: bool = False) -> None:
         """Adds a bent tube: rods along a polyline, each drawn a little past its joints so that they overlap."""
@@ -89,7 +89,7 @@ class Assembly:
             ring = np.empty((len(outline), 3))
             ring[:, first], ring[:, second], ring[:, axis] = outline[:, 0], outline[:, 1], level
             rings.append(ring)
-        self.add(label, *_loft(rings))
+        self.add(label, *loft(rings))
 
     def cushion(self, label: str, low: Triple, high: Triple, *, roundness: float = 0.35) -> None:
         """Adds a rounded box (superellipsoid) between two opposite corners; roundness 1 gives an ellipsoid."""
@@ -103,7 +103,7 @@ class Assembly:
             x = power(np.cos(angle)) * power(np.cos(longitude))
             z = power(np.cos(angle)) * power(np.sin(longitude))
             rings.append(np.stack([x, np.full(columns, power(np.sin(angle))), z], 1))
-        vertices, faces = _loft(rings)
+        vertices, faces = loft(rings)
         vertices[-2], vertices[-1] = (0, -1, 0), (0, 1, 0)
         self.add(label, (low + high) / 2 + vertices * (high - low) / 2, faces)
 
@@ -162,16 +162,21 @@ def _triangles(quads: Sequence[tuple[int, ...]]) -> np.ndarray:
     return np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
 
 
-def _loft(rings: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Skins a stack of rings [S, 3] and closes both ends with fans around their centres (the last two vertices)."""
+def loft(rings: Sequence[np.ndarray], *, closed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Skins a stack of rings [S, 3] and closes both ends with fans around their centres (the last two vertices).
+
+    With `closed` the last ring is joined to the first instead.
+    """
     count, sections = len(rings), len(rings[0])
-    vertices = np.concatenate([*rings, [rings[0].mean(0)], [rings[-1].mean(0)]])
     here, after = np.arange(sections), np.roll(np.arange(sections), -1)
     faces = []
-    for ring in range(count - 1):
-        low, high = ring * sections, (ring + 1) * sections
+    for ring in range(count if closed else count - 1):
+        low, high = ring * sections, (ring + 1) % count * sections
         faces += [np.stack([low + here, low + after, high + after], 1)]
         faces += [np.stack([low + here, high + after, high + here], 1)]
+    if closed:
+        return np.concatenate(rings), np.concatenate(faces)
+    vertices = np.concatenate([*rings, [rings[0].mean(0)], [rings[-1].mean(0)]])
     bottom, top, last = count * sections, count * sections + 1, (count - 1) * sections
     faces += [np.stack([np.full(sections, bottom), after, here], 1)]
     faces += [np.stack([np.full(sections, top), last + here, last + after], 1)]

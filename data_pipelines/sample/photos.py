@@ -14,7 +14,7 @@ from data_pipelines.sample.scene import Item, furniture_item, room
 
 KINDS = ('clear', 'slightly_occluded', 'occluded', 'truncated')
 _HIDDEN = {  # the share of the object's silhouette in the frame that other things may hide
-    'clear': (0.0, 0.01), 'slightly_occluded': (0.04, 0.25), 'occluded': (0.4, 0.8), 'truncated': (0.0, 0.01),
+    'clear': (0.0, 0.01), 'slightly_occluded': (0.03, 0.18), 'occluded': (0.4, 0.8), 'truncated': (0.0, 0.01),
 }
 _OUTSIDE = {  # the share of the silhouette that may lie outside the frame
     'clear': (0.0, 0.06), 'slightly_occluded': (0.0, 0.06), 'occluded': (0.0, 0.06), 'truncated': (0.15, 0.6),
@@ -92,7 +92,7 @@ def _compose(
         items = [target, shell] + [item for number, item in enumerate(items, 1) if number not in in_front]
         if kind in ('clear', 'truncated'):
             return camera, items, 0.0, float(outside)
-        size = rng.uniform(0.15, 0.4) if kind == 'slightly_occluded' else rng.uniform(0.5, 0.8)
+        size = rng.uniform(0.12, 0.3) if kind == 'slightly_occluded' else rng.uniform(0.5, 0.8)
         for _trial in range(6):
             thing = _occluder(rng, camera, alone, probes, size, floor)
             seen = Stage([target, thing]).cast(camera.position, probes).item

@@ -12,30 +12,21 @@ the model's frame, `focal_length` is in mm for a sensor 32 mm wide, and `bbox` i
 mask, right and bottom exclusive. There are no keypoints and no voxels, and no `split`: the reader's own rule applies.
 """
 
-import glob
-import json
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from data_pipelines.sample.folder import complete_sample, write_json
 from data_pipelines.sample.furniture import CATEGORIES, Furniture, make_furniture, write_obj
 from data_pipelines.sample.photos import Photo, flags, take_photo
-from jaxret.errors import ConfigError, StorageError
-from jaxret.files import storage_errors
+from jaxret.errors import ConfigError
 from jaxret.workers import map_parallel
 
-GENERATOR_VERSION = 1
-MARKER = 'complete.json'
-_SLIGHTLY_OCCLUDED = 0.2  # share of the usable photos
-_STALE = 3600.0  # seconds after which a folder that a killed run left behind is removed
+GENERATOR_VERSION = 2
+_SLIGHTLY_OCCLUDED = 0.15  # share of the usable photos
 _FEW = 24  # photos that are rendered faster than a process starts
 _HANGS = 3600.0  # seconds after which a process that renders one shape's photos is given up
 
@@ -64,10 +55,9 @@ def write_pix3d_sample(
 ) -> Path:
     """Writes the sample to `root`, or returns at once where the same sample already stands there.
 
-    Everything is written to a sibling folder that is renamed at the end, so `root` is never half written. Beside
-    `photos_per_shape` usable photos a shape (a fifth of them slightly occluded), every second shape gets one more
-    photo that is occluded or truncated, for the reader's filters. A sample of another seed, size or generator version
-    is replaced; a folder with anything else in it is refused.
+    `root` is never half written (`complete_sample`). Beside `photos_per_shape` usable photos a shape (a fifth of them
+    slightly occluded), every second shape gets one more photo that is occluded or truncated, for the reader's filters.
+    A sample of another seed, size or generator version is replaced; a folder with anything else in it is refused.
 
     Args:
       root: the folder to write.
@@ -98,26 +88,14 @@ def write_pix3d_sample(
         'shapes_per_category': shapes_per_category,
         'photos_per_shape': photos_per_shape,
     }
-    with storage_errors(root):
-        found = _read_marker(root)
-        if found is not None and all(found.get(key) == value for key, value in wanted.items()):
-            return root
-        if found is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise StorageError(f'{root}: holds something other than a sample; name an empty or a new folder')
-        root.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(root)
-        folder = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', suffix='.partial', dir=root.parent))
-        try:
-            folder.chmod(0o755)
-            jobs = _plan(folder, seed, shapes_per_category, photos_per_shape)
-            entries = _run(jobs, processes, progress)
-            _write_json(folder / 'pix3d.json', entries)
-            shapes = len(CATEGORIES) * shapes_per_category
-            _write_json(folder / MARKER, {**wanted, 'shapes': shapes, 'photos': len(entries), 'synthetic': True})
-            _publish(folder, root, wanted)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    return root
+
+    def write(folder: Path) -> dict[str, int]:
+        jobs = _plan(folder, seed, shapes_per_category, photos_per_shape)
+        entries = _run(jobs, processes, progress)
+        write_json(folder / 'pix3d.json', entries)
+        return {'shapes': len(CATEGORIES) * shapes_per_category, 'photos': len(entries)}
+
+    return complete_sample(root, wanted, write)
 
 
 def _plan(folder: Path, seed: int, shapes: int, photos: int) -> list[_Job]:
@@ -190,39 +168,3 @@ def _entry(shape: Furniture, photo: Photo, name: str, model: str) -> dict:
         'bbox': [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
         **flags(photo),
     }
-
-
-def _write_json(path: Path, value: list | dict) -> None:
-    path.write_text(json.dumps(value, indent=1) + '\n', encoding='ascii')
-
-
-def _read_marker(root: Path) -> dict | None:
-    """The marker of a complete sample, or None."""
-    try:
-        found = json.loads((root / MARKER).read_text(encoding='utf-8'))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get('synthetic') is True else None
-
-
-def _publish(folder: Path, root: Path, wanted: dict) -> None:
-    """Renames the finished folder to `root`; an older sample is moved away first. Another run may have been faster."""
-    old = folder.with_suffix('.old.partial')
-    if _read_marker(root) is not None:
-        with suppress(FileNotFoundError):
-            os.rename(root, old)
-    try:
-        os.rename(folder, root)
-    except OSError:
-        found = _read_marker(root)
-        if found is None or any(found.get(key) != value for key, value in wanted.items()):
-            raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _remove_stale(root: Path) -> None:
-    """Removes what killed runs left beside `root`, unless it is young enough to belong to a run under way."""
-    for path in root.parent.glob(f'.{glob.escape(root.name)}-*.partial'):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE:
-                shutil.rmtree(path, ignore_errors=True)

@@ -25,9 +25,9 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.processes = 0  # worker processes that check, render and measure; 0 is one a core
 
     config.batch_size = 24  # photos a step, and distinct shapes a step
-    config.epochs = 60  # passes over the training photos
+    config.epochs = 75  # passes over the training photos
     config.log_every = 10  # steps a line of metrics.jsonl
-    config.checkpoint_every = 100  # steps between evaluations on the held-out part, each with a checkpoint
+    config.checkpoint_every = 200  # steps between evaluations on the held-out part, each with a checkpoint
     config.select = 'mean_reciprocal_rank'  # held-out metric that picks the checkpoint: this, 'top1' or 'top10'
 
     config.data = data = ConfigDict()
@@ -61,7 +61,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     photo.area = (0.7, 1.0)  # of the random crop, share of the image
     photo.aspect = (0.95, 1.05)  # of the random crop; how wide an object is tells much about its shape
     photo.flip = 0.5  # probability
-    photo.fill = 0  # grey level outside the image
+    photo.fill = 255  # grey level outside the image (photos are padded white)
 
     config.view_augmentation = view = ConfigDict()  # every view by itself
     view.translate = 0.0  # these five as for photos
@@ -81,7 +81,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.view_encoder = 'resnet_coarse'  # the same choices
     model.embedding_dim = 128  # D, of photos and of views
     model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max'
-    model.mask = 'channel'  # 'channel' (fourth), 'multiply' (photo x mask), 'none'
+    model.mask = 'both'  # 'channel' (fourth), 'multiply' (photo x mask), 'both', 'none'
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
 
     config.loss = loss = ConfigDict()
@@ -117,17 +117,17 @@ def get_config(preset: str = 'small') -> ConfigDict:
     evaluation.voxels = 128  # grid side of the IoU
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''
-    sample.shapes_per_category = 12  # 1 .. 24, in each of 4 categories
-    sample.photos_per_shape = 12  # usable ones; some more are occluded or truncated
+    sample.shapes_per_category = 10  # 1 .. 24, in each of 4 categories
+    sample.photos_per_shape = 30  # usable ones; some more are occluded or truncated
 
     if preset == 'paper':
         config.batch_size, config.epochs = 60, 500
         config.checkpoint_every, config.select = 440, 'top1'  # 44 steps an epoch on Pix3D's training photos
         data.categories = ('bed', 'chair', 'sofa', 'table')
         data.gallery, data.image_size, data.crop, data.fit = 'referenced', 224, 'none', 'stretch'
-        model.query_encoder, model.view_encoder = 'resnet50', 'resnet34'
+        model.query_encoder, model.view_encoder, model.mask = 'resnet50', 'resnet34', 'channel'
         data.views_per_step, loss.sampling_correction = 0, False
-        photo.area, view.area = (0.85, 0.95), (0.65, 0.9)
+        photo.area, view.area, photo.fill = (0.85, 0.95), (0.65, 0.9), 0
         photo.aspect = view.aspect = (0.75, 1.3333333333)
         optimizer.learning_rate, optimizer.schedule, optimizer.warmup = 5e-5, 'constant', 0.0
         optimizer.b1, optimizer.weight_decay, optimizer.average_decay = 0.5, 0.0, 0.0

@@ -106,8 +106,8 @@ _ARCHITECTURES: dict[str, dict[str, Any]] = {
     'resnet18': {'stage_sizes': (2, 2, 2, 2), 'block': 'basic'},
     'resnet34': {'stage_sizes': (3, 4, 6, 3), 'block': 'basic'},
     'resnet50': {'stage_sizes': (3, 4, 6, 3), 'block': 'bottleneck'},
-    'resnet_small': {'stage_sizes': (1, 1, 1, 1), 'block': 'basic', 'width': 32, 'stem': 'small'},
-    'resnet_coarse': {'stage_sizes': (1, 1, 1, 1), 'block': 'basic', 'width': 24, 'stem': 'coarse'},
+    'resnet_small': {'stage_sizes': (1, 1, 1, 1), 'block': 'basic', 'width': 16, 'stem': 'small'},
+    'resnet_coarse': {'stage_sizes': (1, 1, 1, 1), 'block': 'basic', 'width': 16, 'stem': 'coarse'},
 }
 RESNET_NAMES = tuple(_ARCHITECTURES)
 
@@ -190,8 +190,8 @@ def resnet(name: str, **overrides: Any) -> ResNet:
 
     Args:
       name: 'resnet18', 'resnet34', 'resnet50' (the published ones), or, for 64 x 64 images on CPUs, with one basic
-        block a stage, 'resnet_small' (width 32, 'small' stem) or 'resnet_coarse' (width 24, 'coarse' stem; a tenth of
-        the cost, for the many plain views of a shape).
+        block a stage and width 16, 'resnet_small' ('small' stem) or 'resnet_coarse' ('coarse' stem; a third of the cost,
+        for the many plain views of a shape).
       **overrides: attributes of `ResNet` to set: num_classes, width, stem, dtype, axis_name, zero_init_residual, ...
 
     Returns:

@@ -20,6 +20,7 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import DataError, Problem
+from jaxret.geometry.off import off_fault
 
 MESH_SUFFIXES = ('.obj', '.off', '.ply', '.stl', '.glb', '.gltf')
 MAX_BYTES = 512 * 2**20
@@ -27,6 +28,7 @@ MAX_FACES = 5_000_000
 # A mesh whose whole surface is smaller than this (longest side scaled to 1) is a line, invisible in any picture.
 _MIN_AREA = 1e-6
 _MAX_COORDINATE = 1e100  # beyond it, areas and lengths overflow
+_SHORT_FACE = re.compile(rb'^[ \t]*f(?:[ \t]+[^\s#]+){0,2}[ \t]*(?:#.*)?\r?$', re.MULTILINE)  # of an OBJ file
 _EXPORT_AGAIN = 'export the mesh again, or take it out of the data set'
 
 
@@ -121,6 +123,21 @@ def normalize_mesh(mesh: Mesh, *, mode: str) -> Mesh:
     return Mesh(centred / scale, mesh.faces)
 
 
+def buffer_files(path: Path) -> list[Path]:
+    """The files from which a .gltf file takes its buffers; none for other formats, embedded buffers, or damaged files.
+
+    Args:
+      path: mesh file.
+    """
+    if path.suffix.lower() != '.gltf':
+        return []
+    try:
+        uris = [buffer.get('uri', 'data:') for buffer in json.loads(_read_bytes(path, MAX_BYTES)).get('buffers', [])]
+        return [path.parent / unquote(uri) for uri in uris if not uri.startswith('data:')]
+    except (DataError, ValueError, TypeError, AttributeError, RecursionError):  # load_mesh says what is wrong
+        return []
+
+
 class _Unusable(Exception):
     """What is wrong with a mesh; becomes a DataError that also names the file."""
 
@@ -153,17 +170,14 @@ def _refuse_damaged(path: Path, data: bytes) -> None:
     """Finds what the readers would accept with part of the faces missing, mostly files that were cut off."""
     kind = path.suffix.lower()
     if kind == '.off':
-        lines = [line for line in (raw.split(b'#')[0].strip() for raw in data.splitlines()) if line]
-        # Some ModelNet files have the counts on the first line: 'OFF8 12 0'.
-        head = re.match(rb'[A-Z0-9]*?OFF\s*(\d*)(?:\s+(\d+))?', lines[0], re.IGNORECASE) if lines else None
-        if head is None:
-            raise _bad(path, "the first line is not an OFF header ('OFF')")
-        counts = head.groups() if head[1] else tuple(lines[1].split()[:2]) if len(lines) > 1 else ()
-        if len(counts) != 2 or not all(count and count.isdigit() and len(count) < 19 for count in counts):
-            raise _bad(path, 'the OFF header has no vertex and face counts')
-        expected, present = int(counts[0]) + int(counts[1]), len(lines) - (1 if head[1] else 2)
-        if present < expected:
-            raise _bad(path, f'cut off: the header names {expected} vertices and faces, {present} lines follow')
+        fault = off_fault(data)
+        if fault is not None:
+            raise _bad(path, fault)
+    elif kind == '.obj':
+        short = _SHORT_FACE.search(data.replace(b'\\\r\n', b' ').replace(b'\\\n', b' '))
+        if short is not None:
+            face = short[0].strip()[:60].decode('ascii', 'replace')
+            raise _bad(path, f'cut off, or a damaged face of under three vertices: {face!r}')
     elif kind == '.stl':
         declared = int.from_bytes(data[80:84], 'little') if len(data) >= 84 else -1
         if len(data) != 84 + 50 * declared:
@@ -244,8 +258,9 @@ def _flatten(scene: trimesh.Scene, max_faces: int) -> tuple[np.ndarray, np.ndarr
             continue  # points and curves have no surface
         own_vertices = np.asarray(geometry.vertices, np.float64).reshape(-1, 3)
         own_faces = np.asarray(geometry.faces, np.int64).reshape(-1, 3)
-        if own_faces.min() < 0 or own_faces.max() >= len(own_vertices):  # before the offset hides it
-            raise _Unusable(f'a face names vertex {own_faces.max()} of {len(own_vertices)}')
+        outside = own_faces[(own_faces < 0) | (own_faces >= len(own_vertices))]
+        if outside.size:  # before the offset hides it
+            raise _Unusable(f'a face names vertex {outside[0]} of {len(own_vertices)}, counted from 0')
         face_count += len(own_faces)
         if face_count > max_faces:
             raise _Unusable(f'more than {max_faces:,} faces')

@@ -39,7 +39,7 @@ from jaxret.systems.base import Batch, Variables
 
 CHOICES = {
     'model.pooling': ('attention', 'mean', 'max'),
-    'model.mask': ('channel', 'multiply', 'none'),
+    'model.mask': ('channel', 'multiply', 'both', 'none'),
     'model.dtype': ('float32', 'bfloat16'),
     'loss.kind': ('contrastive', 'triplet'),
     'loss.mining': TRIPLET_RULES,
@@ -224,9 +224,9 @@ class CMIC:
     def _photo_input(self, images: jax.Array, mask: jax.Array) -> jax.Array:
         """Photos in [-1, 1] with the mask in [0, 1]: as fourth channel, multiplied in, or left out (001, Table 2)."""
         photos, mask = images * 2 - 1, mask.astype(jnp.float32) / 255
-        if self.mask == 'channel':
-            return jnp.concatenate([photos, mask], axis=-1)
-        return photos * mask if self.mask == 'multiply' else photos
+        if self.mask in ('multiply', 'both'):
+            photos = photos * mask
+        return jnp.concatenate([photos, mask], axis=-1) if self.mask in ('channel', 'both') else photos
 
     def _apply(self, encoder: nn.Module, variables: Variables, name: str, images: jax.Array, train: bool
                ) -> tuple[jax.Array, Any]:

@@ -1,5 +1,7 @@
 """Optimizers and learning-rate schedules by name."""
 
+from collections.abc import Mapping
+
 import jax
 import optax
 from ml_collections import ConfigDict
@@ -60,3 +62,30 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     else:
         chain += [*decay, optax.trace(config.momentum)] if config.momentum > 0 else decay
     return optax.chain(*chain, optax.scale_by_learning_rate(schedule))
+
+
+def make_grouped_optimizer(config: ConfigDict, steps: int, groups: Mapping[str, ConfigDict]
+                           ) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of a run, where some top-level parameters may have one of their own (the centers of center losses).
+
+    Args:
+      config: of the optimizer of all other parameters.
+      steps: length of the run.
+      groups: optimizer config by top-level name in the parameters.
+
+    Returns:
+      The optimizer, and the schedule of the main one.
+
+    Raises:
+      ConfigError: as `make_schedule` and `make_optimizer`.
+    """
+    schedule = make_schedule(config, steps)
+    main = make_optimizer(config, schedule)
+    if not groups:
+        return main, schedule
+    own = {name: make_optimizer(group, make_schedule(group, steps)) for name, group in groups.items()}
+
+    def labels(params: optax.Params) -> dict[str, str]:
+        return {name: name if name in own else '' for name in params}
+
+    return optax.multi_transform({'': main, **own}, labels), schedule

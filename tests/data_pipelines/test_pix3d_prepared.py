@@ -102,7 +102,7 @@ def test_two_folders_never_share_and_options_count(tmp_path, monkeypatch):
 def test_interrupted_preparation_leaves_nothing_that_counts(tmp_path, monkeypatch):
     write_folder(tmp_path / 'data')
     layout = read(tmp_path / 'data')
-    write, seen = retrieval_dataset._build, []
+    write, seen = retrieval_dataset.build_records, []
 
     def interrupted(builder_class, folder, *rest):
         seen.append(folder)
@@ -110,7 +110,7 @@ def test_interrupted_preparation_leaves_nothing_that_counts(tmp_path, monkeypatc
             raise KeyboardInterrupt
         write(builder_class, folder, *rest)
 
-    monkeypatch.setattr(retrieval_dataset, '_build', interrupted)
+    monkeypatch.setattr(retrieval_dataset, 'build_records', interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepared_from(layout, tmp_path / 'cache')
     assert folders(tmp_path / 'cache') == []

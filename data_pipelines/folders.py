@@ -1,0 +1,35 @@
+"""The folder of a data set: opened, and where the paths below it really lead."""
+
+from pathlib import Path
+
+from jaxret.errors import DataError, Problem
+
+
+def open_folder(folder: Path, *, layout: str) -> Path:
+    """The folder with links resolved.
+
+    Args:
+      folder: as the user names it.
+      layout: what it should be, for the message ("Pix3D's layout (...)").
+
+    Raises:
+      DataError: it does not exist, is no folder, or cannot be read.
+    """
+    action = f'name a folder in {layout}'
+    try:
+        if not folder.exists():
+            raise DataError(Problem(str(folder), 'data_dir does not exist', action))
+        if not folder.is_dir():
+            raise DataError(Problem(str(folder), 'data_dir is not a folder', action))
+        next(folder.iterdir(), None)
+        return folder.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(Problem(str(folder), f'data_dir cannot be read ({error})', 'check its permissions')) from error
+
+
+def resolve(root: Path, name: str) -> Path:
+    """Where a path below `root` really leads; `root` itself where that cannot be told (found by the file checks)."""
+    try:
+        return (root / name).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return root

@@ -1,0 +1,131 @@
+"""A work directory: locked while a run trains there; its stored config, photo split and folders, checked early."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from config_files import changed_keys, flatten
+from ml_collections import ConfigDict
+
+from jaxret.errors import CheckpointError, ConfigError, StorageError
+from jaxret.files import storage_errors, write_atomically
+
+# Keys, and groups of keys, that change no weight: they may differ between a work directory and a run that resumes it.
+FREE = ('cache_dir', 'processes', 'parallel', 'evaluation')
+# What --mode=eval may change: the data, and how it is looked at.
+EVALUATION = ('data_dir', 'on_bad_file', 'data', 'render', 'sample', *FREE)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Only one process trains in a work directory; makes the folder. The lock ends with its process, however it ends.
+
+    Raises:
+      CheckpointError: another process holds the lock.
+      StorageError: the folder cannot be written.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / '.lock').open('a+')
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise CheckpointError(f'{folder}: process {file.read().strip() or "unknown"} is training there; wait until '
+                                  f'it ends, or name another --workdir') from None
+        except OSError:  # a file system without locks
+            pass
+        with storage_errors(folder):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there is a complete checkpoint."""
+    return any(entry.name.isdigit() for entry in (folder / 'checkpoints').glob('*'))
+
+
+def check_folders(folder: Path) -> None:
+    """Raises StorageError where something that is no folder has the name of one that a run writes at its end."""
+    for name in ('checkpoints', 'tensorboard', 'report'):
+        path = folder / name
+        if path.exists() and not path.is_dir():
+            raise StorageError(f'{path}: not a folder; remove it, or name another --workdir')
+
+
+def store_config(config: ConfigDict, folder: Path) -> None:
+    """Stores the config of a run.
+
+    Raises:
+      ConfigError: the work directory has checkpoints of another config.
+    """
+    path = folder / 'config.json'
+    differing = changed_keys(stored_config(path), flatten(config), free=FREE) if path.exists() else []
+    if differing and has_checkpoints(folder):
+        raise ConfigError(f'{folder} was made with another config:\n  ' + '\n  '.join(differing)
+                          + '\nuse the same values to resume, or name another --workdir')
+    if differing or not path.exists():  # a run that failed before its first checkpoint leaves nothing to resume
+        write_atomically(path, json.dumps(flatten(config), indent=2) + '\n')
+
+
+def stored_config(path: Path) -> dict:
+    """The flattened config of a work directory."""
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f'{path}: cannot be read ({error}); delete the work directory or name another') from error
+    if not isinstance(stored, dict) or 'experiment' not in stored:
+        raise ConfigError(f'{path}: not the config of a run; delete the work directory or name another')
+    return stored
+
+
+@dataclass(frozen=True)
+class RunSplit:
+    """What a run was trained on, `split.json`: split and shape of every photo, by its name; names of the gallery."""
+
+    split: dict[str, str]
+    shape: dict[str, str]
+    gallery: list[str]
+
+    @classmethod
+    def read(cls, folder: Path) -> 'RunSplit':
+        """Raises CheckpointError where it is missing or damaged."""
+        path = folder / 'split.json'
+        try:
+            stored = cls(**json.loads(path.read_text()))
+            if stored.split.keys() != stored.shape.keys():
+                raise ValueError('photos without a shape')
+            return stored
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(f'{path}: missing or damaged ({error}), and without it photos of the training cannot '
+                                  f'be told from test photos; name another --workdir') from error
+
+    def write(self, folder: Path) -> None:
+        """Writes `split.json`."""
+        write_atomically(folder / 'split.json', json.dumps(asdict(self)) + '\n')
+
+    def count(self, split: str) -> int:
+        """Number of photos in a split."""
+        return list(self.split.values()).count(split)
+
+    def check_same(self, now: 'RunSplit', folder: Path) -> None:
+        """Raises CheckpointError, with names, where the photos or shapes of a run are not what it was started on."""
+        lines = []
+        for kind, before, after in (('photos', self.shape, now.shape), ('shapes', self.gallery, now.gallery)):
+            for change, names in (('added', set(after) - set(before)), ('removed', set(before) - set(after))):
+                if names:
+                    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+                    lines.append(f'{len(names)} {kind} {change}: {", ".join(sorted(names)[:5])}{more}')
+        moved = sorted(photo for photo in self.shape.keys() & now.shape if self.shape[photo] != now.shape[photo])
+        if moved:
+            lines.append(f'{len(moved)} photos of another shape: {", ".join(moved[:5])}')
+        if lines:
+            raise CheckpointError(f'{folder} was started on other data:\n  ' + '\n  '.join(lines)
+                                  + '\nrestore the data to resume, or name another --workdir')

@@ -1,0 +1,111 @@
+"""Random changes of point clouds and mesh features, for use inside the compiled step: pure functions of a key.
+
+Ranges are those of the cross-modal center loss (Jing et al., CVPR 2021), from its public code. Letters: B objects,
+N points, F faces. +y is up.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def scale_and_shift_points(
+    key: chex.PRNGKey, points: chex.Array, *, scale: tuple[float, float] = (2 / 3, 3 / 2), shift: float = 0.2
+) -> chex.Array:
+    """Stretches every cloud along each axis and moves it: p * s + t, s ~ U(scale)^3, t ~ U(-shift, shift)^3.
+
+    Args:
+      key: random key.
+      points: [B, N, 3].
+      scale: smallest and largest factor; (1, 1) for none.
+      shift: largest shift; 0 for none.
+
+    Returns:
+      [B, N, 3].
+    """
+    chex.assert_rank(points, 3)
+    scale_key, shift_key = jax.random.split(key)
+    shape = (points.shape[0], 1, 3)
+    factors = jax.random.uniform(scale_key, shape, points.dtype, *scale)
+    return points * factors + jax.random.uniform(shift_key, shape, points.dtype, -shift, shift)
+
+
+def rotate_points(key: chex.PRNGKey, points: chex.Array, *, degrees: float = 180.0) -> chex.Array:
+    """Turns every cloud about the up axis by a ~ U(-degrees, degrees): (x cos a + z sin a, y, z cos a - x sin a).
+
+    Args:
+      key: random key.
+      points: [B, N, 3].
+      degrees: largest angle; 0 for none.
+
+    Returns:
+      [B, N, 3].
+    """
+    chex.assert_rank(points, 3)
+    angles = jnp.deg2rad(jax.random.uniform(key, (points.shape[0], 1), points.dtype, -degrees, degrees))
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    return jnp.stack([x * cos + z * sin, y, z * cos - x * sin], axis=-1)
+
+
+def jitter_points(key: chex.PRNGKey, points: chex.Array, *, sigma: float = 0.01, clip: float = 0.02) -> chex.Array:
+    """Moves every coordinate by clip(N(0, sigma^2), -clip, clip).
+
+    Args:
+      key: random key.
+      points: any shape; usually [B, N, 3].
+      sigma: standard deviation before clipping; 0 for none.
+      clip: largest change.
+
+    Returns:
+      the shape of `points`.
+    """
+    noise = sigma * jax.random.normal(key, points.shape, points.dtype)
+    return points + jnp.clip(noise, -clip, clip)
+
+
+def jitter_faces(key: chex.PRNGKey, faces: chex.Array, *, sigma: float = 0.01, clip: float = 0.05) -> chex.Array:
+    """Jitters centre and corners of every face, each value by itself; the normal stays.
+
+    Args:
+      key: random key.
+      faces: [B, F, 15]: centre 3, corners 9, normal 3.
+      sigma: as `jitter_points`.
+      clip: as `jitter_points`.
+
+    Returns:
+      [B, F, 15].
+    """
+    chex.assert_shape(faces, (None, None, 15))
+    moved = jitter_points(key, faces[..., :12], sigma=sigma, clip=clip)
+    return jnp.concatenate([moved, faces[..., 12:]], axis=-1)
+
+
+def augment_points(
+    key: chex.PRNGKey,
+    points: chex.Array,
+    *,
+    scale: tuple[float, float] = (2 / 3, 3 / 2),
+    shift: float = 0.2,
+    degrees: float = 180.0,
+    sigma: float = 0.01,
+    clip: float = 0.02,
+) -> chex.Array:
+    """Stretch and shift, turn, jitter: the order of the public code.
+
+    Args:
+      key: random key; one a step (`fold_in(key, step)`).
+      points: [B, N, 3].
+      scale: of `scale_and_shift_points`, like shift.
+      shift: largest shift.
+      degrees: of `rotate_points`.
+      sigma: of `jitter_points`, like clip.
+      clip: largest jitter.
+
+    Returns:
+      [B, N, 3].
+    """
+    stretch_key, turn_key, jitter_key = jax.random.split(key, 3)
+    points = scale_and_shift_points(stretch_key, points, scale=scale, shift=shift)
+    points = rotate_points(turn_key, points, degrees=degrees)
+    return jitter_points(jitter_key, points, sigma=sigma, clip=clip)

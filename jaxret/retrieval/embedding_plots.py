@@ -1,0 +1,188 @@
+"""Pictures of a joint embedding space: precision-recall of every direction, and t-SNE by class and by modality."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from jaxret.retrieval.average_precision import normalized_rows
+from jaxret.retrieval.plots import _cycle, _style
+
+_MARKERS = 'o^sDvP*X'
+_FEW_CLASSES = 20  # names of more are smaller
+_FEWEST_POINTS = 5  # t-SNE of fewer says nothing
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Embeddings laid out in the plane.
+
+    Attributes:
+      position: [n, 2] float64.
+      label: [n] class ids.
+      modality: [n] index of the modality.
+    """
+
+    position: np.ndarray
+    label: np.ndarray
+    modality: np.ndarray
+
+
+def lay_out(
+    embeddings: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    max_points: int = 2000,
+    seed: int = 0,
+    iterations: int = 1000,
+) -> Plane | None:
+    """t-SNE of the normalised embeddings of all modalities together.
+
+    Where there are too many, objects are drawn at random and shown in all modalities. The same seed gives the same
+    picture.
+
+    Args:
+      embeddings: {modality: [N, D]}.
+      labels: [N] class ids.
+      max_points: most points of all modalities together.
+      seed: of the drawn objects and of t-SNE.
+      iterations: of t-SNE, at least 250.
+
+    Returns:
+      The plane, or None if there are fewer than five points or all embeddings are the same.
+
+    Source: van der Maaten and Hinton, J. Mach. Learn. Res. 9 (2008) 2579.
+    """
+    labels = np.asarray(labels)
+    objects = np.arange(len(labels))
+    most = max(max_points // max(len(embeddings), 1), 1)
+    if len(objects) > most:
+        objects = np.sort(np.random.default_rng(seed).choice(len(objects), most, replace=False))
+    pooled = np.concatenate([normalized_rows(name, x)[objects] for name, x in embeddings.items()])
+    if len(pooled) < _FEWEST_POINTS or np.ptp(pooled, axis=0).max() < 1e-9:
+        return None
+    # Two coordinates of largest spread to start from; t-SNE's own start needs as many dimensions as it draws.
+    start = np.random.default_rng(seed).normal(scale=1e-4, size=(len(pooled), 2))
+    left, size, _ = np.linalg.svd(pooled - pooled.mean(axis=0), full_matrices=False)
+    start[:, : min(2, len(size))] += 1e-4 * (left * size)[:, :2] / (left[:, 0] * size[0]).std()
+    tsne = TSNE(init=start, random_state=seed, perplexity=min(30.0, (len(pooled) - 1) / 3), max_iter=iterations)
+    # One thread: sums are then always in the same order, and threads do not wait for each other on a busy machine.
+    with threadpool_limits(1):
+        position = tsne.fit_transform(pooled).astype(np.float64)
+    return Plane(position, np.tile(labels[objects], len(embeddings)),
+                 np.repeat(np.arange(len(embeddings)), len(objects)))
+
+
+def draw_embedding(
+    embeddings: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    max_points: int = 2000,
+    seed: int = 0,
+    iterations: int = 1000,
+) -> Figure | None:
+    """The same t-SNE twice: coloured by class (named near the middle of each) and by modality.
+
+    Args:
+      class_names: name of every class id.
+      embeddings, labels, max_points, seed, iterations: as `lay_out`.
+
+    Returns:
+      The figure, or None if there is nothing to draw.
+    """
+    plane = lay_out(embeddings, labels, max_points=max_points, seed=seed, iterations=iterations)
+    if plane is None:
+        return None
+    figure = Figure(figsize=(13.0, 6.0), layout='constrained', dpi=110)
+    FigureCanvasAgg(figure)
+    size = float(np.clip(6000 / len(plane.label), 7, 40))
+    by_class, by_modality = figure.subplots(1, 2)
+    present = np.unique(plane.label)
+    for c, colour in zip(present, _class_colours(len(present)), strict=True):
+        for m in range(len(embeddings)):
+            points = plane.position[(plane.label == c) & (plane.modality == m)]
+            _scatter(by_class, points, colour, _MARKERS[m % len(_MARKERS)], size)
+        mine = plane.position[plane.label == c]
+        # At a member: the middle of a class in two parts would be on nobody's ground.
+        x, y = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]
+        by_class.text(x, y, class_names[c], fontsize=8.5 if len(present) <= _FEW_CLASSES else 6.5, ha='center',
+                      va='center', color=tuple(0.55 * channel for channel in colour), parse_math=False,
+                      fontweight='bold', path_effects=[withStroke(linewidth=2, foreground='white', alpha=0.8)])
+    shapes = []
+    order = np.random.default_rng(seed).permutation(len(plane.label))  # so that no modality hides another
+    tints = np.array(_cycle(len(embeddings)))
+    for m, name in enumerate(embeddings):
+        shapes.append(Line2D([], [], marker=_MARKERS[m % len(_MARKERS)], color=tints[m], linestyle='none', label=name))
+    for part in np.array_split(order, min(20, len(order))):
+        for m in range(len(embeddings)):
+            mine = part[plane.modality[part] == m]
+            _scatter(by_modality, plane.position[mine], tints[m], _MARKERS[m % len(_MARKERS)], size)
+    objects = len(plane.label) // len(embeddings)
+    for axes, title in ((by_class, 't-SNE, by class'), (by_modality, 't-SNE, by modality')):
+        _style(axes, title, '', '')
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[['top', 'right', 'bottom', 'left']].set_visible(False)
+    legend = by_modality.legend(handles=shapes, frameon=False, fontsize=9, loc='upper left', bbox_to_anchor=(0, -0.01),
+                                ncols=len(shapes), title=f'{objects} of {len(np.asarray(labels))} objects')
+    legend.get_title().set_fontsize(9)
+    return figure
+
+
+def draw_precision_recall(metrics: Mapping) -> Figure | None:
+    """Precision against recall of all directions: one panel a query modality, one line a gallery modality.
+
+    Args:
+      metrics: result of `cross_modal_metrics`.
+
+    Returns:
+      The figure, or None if no direction has a curve.
+    """
+    curves = dict(metrics.get('precision_recall', {}))
+    recall = curves.pop('recall', None)
+    plain = {name: curve for name, curve in curves.items() if not name.endswith('_excluding_self')}
+    if not plain or any(value is None for curve in plain.values() for value in curve):
+        return None
+    modalities = _modalities(plain)
+    figure = Figure(figsize=(4.0 * len(modalities), 3.7), layout='constrained', dpi=110)
+    FigureCanvasAgg(figure)
+    for place, query in enumerate(modalities):
+        axes = figure.add_subplot(1, len(modalities), place + 1)
+        _style(axes, f'{query} queries', 'recall', 'interpolated precision' if place == 0 else '')
+        for number, (gallery, colour) in enumerate(zip(modalities, _cycle(len(modalities)), strict=True)):
+            name = f'map_{query}_{gallery}'
+            axes.plot(recall, plain[name], color=colour, linewidth=1.8, marker=_MARKERS[number % len(_MARKERS)],
+                      markersize=3.5, label=f'{gallery} gallery, mAP {metrics[name]:.1%}')
+            alone = curves.get(f'{name}_excluding_self', [None])
+            if None not in alone:
+                axes.plot(recall, alone, color=colour, linewidth=1.2, linestyle='--',
+                          label=f'{gallery} without itself, {metrics[f"{name}_excluding_self"]:.1%}')
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(0, 1.03)
+        axes.legend(frameon=False, fontsize=8, loc='lower left')
+    return figure
+
+
+def _modalities(curves: Mapping[str, Sequence]) -> list[str]:
+    """Names in order, from the keys map_<query>_<gallery> of all pairs; a name may hold an underscore."""
+    own = [name.removeprefix('map_') for name in curves]
+    halves = [name[: len(name) // 2] for name in own]
+    return [half for half, name in zip(halves, own, strict=True) if name == f'{half}_{half}']
+
+
+def _class_colours(count: int) -> list:
+    """Colours told apart as far as `count` allows: the hue wheel, in two shades."""
+    wheel = matplotlib.colormaps['hsv']
+    return [tuple(np.array(wheel(i / max(count, 1))[:3]) * (0.85, 0.55)[i % 2]) for i in range(count)]
+
+
+def _scatter(axes, points: np.ndarray, colour, marker: str, size: float) -> None:
+    axes.scatter(points[:, 0], points[:, 1], s=size, color=[colour], marker=marker, linewidths=0, alpha=0.75)

@@ -1,0 +1,65 @@
+"""OFF files as ModelNet has them, and each way in which they can be damaged."""
+
+import pytest
+
+from jaxret.errors import DataError
+from jaxret.geometry.mesh import load_mesh
+
+VERTICES = '0 0 0\n1 0 0\n1 1 0\n0 1 0\n0 0 1\n'
+FACES = '3 0 1 2\n4 0 1 2 3\n3 0 1 4\n'
+WHOLE = f'OFF\n5 3 0\n{VERTICES}{FACES}'
+
+SOUND = {
+    'plain': WHOLE,
+    'counts on the first line': f'OFF 5 3 0\n{VERTICES}{FACES}',
+    'counts in the first word': f'OFF5 3 0\n{VERTICES}{FACES}',
+    'comments and blank lines': f'# a\n\nOFF # b\n# c\n5 3 0 # d\n{VERTICES}\n# e\n{FACES}\n\n',
+    'windows': WHOLE.replace('\n', '\r\n'),
+    'tabs': WHOLE.replace(' ', '\t'),
+    'no edge count': f'OFF\n5 3\n{VERTICES}{FACES}',
+    'face colours': f'OFF\n5 3 0\n{VERTICES}3 0 1 2 255 0 0\n4 0 1 2 3 0.1 0.2 0.3\n3 0 1 4\n',
+    'vertex colours': f'COFF\n5 3 0\n{VERTICES.replace(chr(10), " 255 0 0 255" + chr(10))}{FACES}',
+    'vertex normals': f'NOFF\n5 3 0\n{VERTICES.replace(chr(10), " 0 0 1" + chr(10))}{FACES}',
+    'no last newline': WHOLE.rstrip(),
+}
+
+DAMAGED = {
+    'no header': (WHOLE[4:], 'not an OFF header'),
+    'no counts': (f'OFF\n{VERTICES}{FACES}'.replace('0 0 0\n', 'x\n', 1), 'no vertex and face counts'),
+    'a vertex too many': (f'OFF\n6 2 0\n{VERTICES}{FACES}', 'wrong counts'),
+    'a vertex too few': (f'OFF\n4 4 0\n{VERTICES}{FACES}', 'index outside'),
+    'vertices uncounted': (f'OFF\n4 3 0\n{VERTICES}{FACES}', 'the header names 4 vertices and 3 faces, 8 lines'),
+    'faces uncounted': (f'OFF\n5 2 0\n{VERTICES}{FACES}', 'wrong counts'),
+    'faces missing': (f'OFF\n5 9 0\n{VERTICES}{FACES}', 'cut off'),
+    'cut in a line': (WHOLE[:-4], 'cut off'),
+    'huge counts': (f'OFF\n900000000000 3 0\n{VERTICES}{FACES}', 'cut off'),
+    'index too large': (WHOLE.replace('3 0 1 4', '3 0 1 5'), 'index outside'),
+    'negative index': (WHOLE.replace('3 0 1 4', '3 0 1 -1'), 'index outside'),
+    'not a number': (WHOLE.replace('0 0 1\n', '0 nan 1\n'), '1 of 5 vertices are not finite'),
+    'infinite': (WHOLE.replace('0 0 1\n', '0 inf 1\n'), 'not finite'),
+    'short face': (WHOLE.replace('3 0 1 2\n', '3 0 1\n'), "damaged face: '3 0 1'"),
+    'short vertex': (WHOLE.replace('1 1 0\n', '1 1\n'), 'damaged vertex'),
+    'a word': (WHOLE.replace('3 0 1 4', '3 0 x 4'), 'not a readable OFF file'),
+    'empty': ('', 'empty'),
+    'no faces': (f'OFF\n5 0 0\n{VERTICES}', 'no triangles'),
+}
+
+
+@pytest.mark.parametrize('name', SOUND)
+def test_sound_files(tmp_path, name):
+    path = tmp_path / 'a.off'
+    path.write_bytes(SOUND[name].encode())
+    mesh = load_mesh(path)
+    assert mesh.vertices.shape == (5, 3)
+    assert sorted(map(sorted, mesh.faces.tolist())) == [[0, 1, 2], [0, 1, 2], [0, 1, 4], [0, 2, 3]]
+
+
+@pytest.mark.parametrize('name', DAMAGED)
+def test_damaged_files(tmp_path, name):
+    text, found = DAMAGED[name]
+    path = tmp_path / 'a.off'
+    path.write_bytes(text.encode())
+    with pytest.raises(DataError) as caught:
+        load_mesh(path)
+    (problem,) = caught.value.problems
+    assert problem.where == str(path) and found in problem.found
