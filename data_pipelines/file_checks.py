@@ -61,7 +61,7 @@ def check_meshes(
 
 
 def signature(path: Path) -> tuple[int, ...] | None:
-    """Bytes and nanoseconds of last change of a file and of a .gltf file's buffers; None where one cannot be looked at."""
+    """(bytes, nanoseconds of last change) of a file, then of each buffer of a .gltf file; None if any is missing."""
     try:
         states = [file.stat() for file in (path, *mesh.buffer_files(path))]
     except (OSError, ValueError):

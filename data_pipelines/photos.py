@@ -313,4 +313,4 @@ def _mask_pixels(image: Image.Image) -> np.ndarray:
             values = alpha if values.min() == values.max() and alpha.min() < alpha.max() else values * alpha // 255
     if values.max() == 1:  # 0/1 masks
         half = 1
-    return np.where(values >= half, 255, 0).astype(np.uint8)
+    return np.where(values >= half, np.uint8(255), np.uint8(0))

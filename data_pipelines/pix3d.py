@@ -21,7 +21,7 @@ from data_pipelines.file_checks import check_meshes, check_pairs, signature
 from data_pipelines.folders import open_folder, resolve
 from data_pipelines.layout import PhotoEntry, Pix3DLayout, ShapeEntry, empty_splits, orphan
 from data_pipelines.photos import clip_box
-from data_pipelines.pix3d_json import JSON_NAME, SPLITS, Entry, read_entries
+from data_pipelines.pix3d_json import JSON_NAME, Entry, read_entries
 from data_pipelines.pix3d_shapes import list_shapes
 from data_pipelines.splits import hold_out, split_photos
 from jaxret.errors import ConfigError, DataError, Problem
@@ -65,6 +65,7 @@ def read_pix3d(
       val_fraction: share of the train photos held out as val, where no entry is marked val.
       seed: of the split.
       split_table: split by photo name, from an earlier run; it takes the place of the entries' and of a new split.
+        A photo that it does not know was never trained on: test, or what its own key `split` says.
       required_splits: splits that must not be empty.
       min_shapes: smallest gallery that is accepted (a batch needs as many distinct shapes as it has queries).
       up_axis: axis that points up in the mesh files, 'y' (Pix3D) or 'z'.
@@ -113,18 +114,17 @@ def read_pix3d(
         shapes = [shape for shape in shapes if shape.model not in bad]
     else:
         problems += wrong_files
-    if len(shapes) < max(1, min_shapes):
+    if len(shapes) < max(1, min_shapes) and not (malformed and gallery == 'referenced'):
         found = f'{len(shapes)} usable shapes where {max(1, min_shapes)} are needed'
         problems.append(Problem(str(root / 'model'), found, 'add shapes, or use a smaller batch'))
-    split, split_problems = _split(
-        used, split_table=split_table, test_fraction=test_fraction, val_fraction=val_fraction, seed=seed, root=root
+    split = _split(
+        used, split_table=split_table, test_fraction=test_fraction, val_fraction=val_fraction, seed=seed
     )
     photos = tuple(
         PhotoEntry(name, root / name, root / entry.mask, entry.category, entry.model, split[name], entry.bbox)
         for name, entry in sorted({entry.image: entry for entry in used}.items())
         if name in split
     )
-    problems += split_problems
     if not malformed and (split or not used):  # entries that could not be read may be the ones missing
         problems += empty_splits(photos, required_splits, str(root / JSON_NAME))
     if problems:
@@ -228,22 +228,17 @@ def _split(
     test_fraction: float,
     val_fraction: float,
     seed: int,
-    root: Path,
-) -> tuple[dict[str, str], list[Problem]]:
+) -> dict[str, str]:
     shape_of = {entry.image: entry.model for entry in used}
     if split_table is not None:
-        unknown = [name for name in shape_of if split_table.get(name) not in SPLITS]
-        if unknown:
-            found = f'{len(unknown)} photos that the stored split does not know ({unknown[0]}, ...)'
-            return {}, [Problem(str(root / JSON_NAME), found, 'use the data of that run, or start a new run')]
-        return {name: split_table[name] for name in shape_of}, []
+        return {entry.image: split_table.get(entry.image, entry.split or 'test') for entry in used}
     marked = {entry.image: entry.split for entry in used if entry.split is not None}
     if marked and len(marked) < len(shape_of):
-        return {}, []  # already reported by read_entries
+        return {}  # already reported by read_entries
     split = marked or split_photos(shape_of, test_fraction=test_fraction, seed=seed)
     if 'val' not in split.values():
         split = hold_out(split, shape_of, val_fraction=val_fraction, seed=seed)
-    return split, []
+    return split
 
 
 def _fingerprint(root: Path, photos: Sequence[PhotoEntry], shapes: Sequence[ShapeEntry], up_axis: str) -> str:

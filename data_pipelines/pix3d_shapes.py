@@ -56,12 +56,15 @@ def list_shapes(
                 found = f'cannot be read ({error.strerror or error})'
                 problems.append(Problem(printable(error.filename), found, 'check its permissions'))
 
-        folders = [root / 'model' / category for category in categories]
-        for folder in [folder for folder in folders if enter(folder)] if categories else [root / 'model']:
-            for parent, children, files in os.walk(folder, onerror=unreadable, followlinks=True):
-                children[:] = [
-                    child for child in sorted(children) if not child.startswith('.') and enter(Path(parent, child))
-                ]
+        top = root / 'model'
+        waiting = [top / category for category in categories] or [top]
+        for folder in waiting:
+            if folder != top and not enter(folder):
+                continue
+            for parent, children, files in os.walk(folder, onerror=unreadable):
+                shown = [Path(parent, child) for child in sorted(children) if not child.startswith('.')]
+                waiting += [child for child in shown if child.is_symlink()]  # last, so that real names go first
+                children[:] = [child.name for child in shown if not child.is_symlink() and enter(child)]
                 for file in files:
                     path = Path(parent, file)
                     name = path.relative_to(root).as_posix()

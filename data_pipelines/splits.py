@@ -1,4 +1,8 @@
-"""Deterministic splits that depend on names and a seed only, not on file order: of photos, and of objects by class."""
+"""Deterministic splits of photos, and of objects by class.
+
+They depend on the set of names, the numbers wanted and a seed, not on file order. One photo more or less may move
+others: store a split to keep it.
+"""
 
 import hashlib
 from collections import defaultdict

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -35,33 +36,36 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
     """
     file, _, preset = name.partition(':')
     path = Path(file if file.endswith('.py') else file + '.py')
-    if path.name == str(path) and (FOLDER / path).is_file():  # whatever file of that name lies in the current folder
+    if '/' not in file and (FOLDER / path).is_file():  # whatever file of that name lies in the current folder
         path = FOLDER / path
     if not path.is_file():
         raise ConfigError(f'--config={name}: no such config; use one of {", ".join(config_names())}, or the path of a '
                           f'config file')
-    spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        presets, get_config = tuple(module.PRESETS), module.get_config
-        preset = preset or presets[0]
-        config = get_config(preset) if preset in presets else None
+        module = _module(path)
+        choices = tuple(module.PRESETS)
+        preset = preset or choices[0]
+        config = module.get_config(preset) if preset in choices else None
+        if not isinstance(config, ConfigDict | None):
+            raise TypeError(f'get_config returns a {type(config).__name__}, not a ConfigDict')
     except Exception as error:
         raise ConfigError(f'--config={name}: {path} is not a config file ({type(error).__name__}: {error}); it needs '
                           f'PRESETS and get_config(preset), as {FOLDER.name}/pix3d.py has them') from error
     if config is None:
-        raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(presets)}')
+        raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(choices)}')
     return config, f'{path.stem}-{preset}'
 
 
 def presets(name: str) -> tuple[str, ...]:
     """Presets of a config file of this repository; the first is the default."""
-    path = FOLDER / name
+    return tuple(_module(FOLDER / name).PRESETS)
+
+
+def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return tuple(module.PRESETS)
+    return module
 
 
 def check_keys(flat: dict[str, Any], where: str) -> None:
@@ -70,9 +74,11 @@ def check_keys(flat: dict[str, Any], where: str) -> None:
     Raises:
       ConfigError: keys that are missing or unknown, named.
     """
+    if 'experiment' not in flat:
+        raise ConfigError(f'{where}: missing key experiment')
     for name in config_names():
         reference = flatten(load_config(name)[0])
-        if flat.get('experiment', reference['experiment']) == reference['experiment']:
+        if reference['experiment'] == flat['experiment']:
             wrong = [f'{kind} keys {", ".join(sorted(keys))}' for kind, keys in (
                 ('missing', reference.keys() - flat.keys()), ('unknown', flat.keys() - reference.keys())) if keys]
             if wrong:

@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-console = Console()
+console = Console(markup=False, emoji=False)  # paths may look like markup
 if not console.is_terminal:  # a log file has no width of its own
-    console = Console(width=120)
+    console = Console(width=120, markup=False, emoji=False)
 
 
 def print_banner(title: str, rows: Mapping[str, str]) -> None:

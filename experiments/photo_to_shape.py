@@ -11,7 +11,15 @@ import numpy as np
 from config_files import cache_folder, flatten
 from console import console, print_metrics
 from ml_collections import ConfigDict
-from training_run import check_training_values, check_workdir_has_checkpoints, processes, provenance, trained_state
+from training_run import (
+    check_training_values,
+    check_workdir_has_checkpoints,
+    checkpoint_note,
+    processes,
+    provenance,
+    trained_state,
+)
+from workdir import RunSplit, has_checkpoints
 
 from data_pipelines import pipeline
 from data_pipelines.augmentation import Augmentation
@@ -19,7 +27,7 @@ from data_pipelines.photos import frame_photo, read_pair
 from data_pipelines.pix3d import Pix3DLayout, paper_note, read_pix3d
 from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, load_queries, prepare
 from data_pipelines.sample.pix3d_layout import write_pix3d_sample
-from jaxret.errors import CheckpointError, ConfigError
+from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
 from jaxret.geometry.render import ViewRing
 from jaxret.retrieval.contact_sheet import QueryCard, select_queries
@@ -45,13 +53,18 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     if not train:
         check_workdir_has_checkpoints(workdir)
     data_dir, synthetic = _data_folder(config)
-    layout = _read_layout(config, data_dir, workdir, train=train)
+    layout, run_split = _read_layout(config, data_dir, workdir, train=train)
     prepared = prepare(layout, ring, size=config.data.image_size, crop=config.data.crop,
                        margin=config.data.margin, fit=config.data.fit, cache_dir=cache_folder(config),
                        processes=processes(config), on_bad_file=config.on_bad_file)
     layout = prepared.layout
     gallery = load_gallery(prepared)
     queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
+    # Of the run's own training photos, also where other data is evaluated; the held-out ones among them, so that the
+    # prior does not depend on their choice.
+    index_of = {name: index for index, name in enumerate(gallery.names)}
+    train_positive = np.array([index_of.get(run_split.shape[photo], -1) for photo, split in run_split.split.items()
+                               if split != 'test'], np.int64)
 
     embedder = Embedder(system, parallel)
     steps = 0
@@ -86,12 +99,11 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
 
     test = queries['test']
     scores = _score(config, embedder, state, test, gallery)
-    train_positive = queries['train'].shape if len(queries['train'].names) else None
     metrics, distances = _test_metrics(config, layout, scores, test, gallery, train_positive)
     metrics |= {'step': int(state.step), 'data_dir': str(data_dir), 'synthetic': synthetic, 'seed': config.seed}
     write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
-    notes = [f'Checkpoint of step {int(state.step)}, best {config.select} on {len(queries["val"].names)} held-out '
-             f'training photos.']
+    notes = [checkpoint_note(workdir, int(state.step), metric=f'val_{config.select}',
+                             held_out=f'{run_split.count("val")} held-out training photos')]
     if not synthetic and (note := paper_note(layout)):
         notes.append(note)
     report = write_report(
@@ -108,8 +120,18 @@ def _check_config(config: ConfigDict) -> None:
     """Refuses values that would fail only after long work."""
     if config.select not in SELECTION:
         raise ConfigError(f'config.select: {config.select!r} is not one of {", ".join(SELECTION)}')
-    check_training_values(config, positive=('data.image_size', 'model.embedding_dim', 'loss.temperature',
-                                            'evaluation.batch_size', 'evaluation.points', 'evaluation.voxels'))
+    check_training_values(
+        config, positive=('data.image_size', 'model.embedding_dim', 'loss.temperature', 'evaluation.batch_size',
+                          'evaluation.points', 'evaluation.voxels'),
+        not_negative=('data.margin', 'data.views_per_step', 'loss.category_weight', 'loss.margin', 'color.hsv_range'),
+        fractions=('data.test_fraction', 'data.val_fraction'),
+        choices={'data.gallery': ('folder', 'referenced'), 'data.crop': ('mask', 'bbox', 'none'),
+                 'data.fit': ('pad', 'stretch')})
+    if not 0 <= config.color.probability <= 1:
+        raise ConfigError(f'config.color.probability: {config.color.probability!r} is not in [0, 1]')
+    if config.data.views_per_step > config.render.views:
+        raise ConfigError(f'config.data.views_per_step: {config.data.views_per_step}, but config.render.views is '
+                          f'{config.render.views}')
     for group in (config.photo_augmentation, config.view_augmentation):
         Augmentation.from_config(group)
 
@@ -120,37 +142,39 @@ def _data_folder(config: ConfigDict) -> tuple[Path, bool]:
         return Path(config.data_dir), False
     sample = config.sample
     folder = cache_folder(config) / f'sample-pix3d-{sample.shapes_per_category}x{sample.photos_per_shape}'
-    console.print(f'[bold yellow]No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
-                  f'--config.data_dir=DIR, a folder with pix3d.json, img/, mask/, model/.[/]', soft_wrap=True)
+    console.print(f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
+                  f'--config.data_dir=DIR, a folder with pix3d.json, img/, mask/, model/.', style='bold yellow',
+                  soft_wrap=True)
     write_pix3d_sample(folder, shapes_per_category=sample.shapes_per_category,
                        photos_per_shape=sample.photos_per_shape, processes=processes(config))
     return folder, True
 
 
-def _read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> Pix3DLayout:
-    """Reads and checks everything; the split is stored with the run, and used again where the data is the run's own."""
-    stored = workdir / 'split.json'
-    split_table = None
-    if stored.exists():
-        try:
-            content = json.loads(stored.read_text())
-            if content['data_dir'] == str(data_dir.resolve()):
-                split_table = content['split']
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f'{stored}: damaged ({error!r}); delete it if the split was not drawn by this run, '
-                                  f'else name another --workdir') from error
+def _read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> tuple[Pix3DLayout, RunSplit]:
+    """Reads and checks everything, with the split that the run was started with; also returns that.
+
+    A run with checkpoints goes on only with the photos and shapes of its start. An evaluation takes any data: photos
+    that the run was trained on stay out of test, by name; photos it does not know are test photos.
+    """
+    stored = RunSplit.read(workdir) if has_checkpoints(workdir) else None
     data = config.data
     layout = read_pix3d(
         data_dir, categories=tuple(data.categories), exclude_occluded=data.exclude_occluded,
         exclude_truncated=data.exclude_truncated, gallery=data.gallery, on_bad_file=config.on_bad_file, crop=data.crop,
-        test_fraction=data.test_fraction, val_fraction=data.val_fraction, seed=config.seed, split_table=split_table,
-        required_splits=('train', 'val', 'test') if train else ('test',), up_axis=data.up_axis,
-        min_shapes=config.batch_size if train else 1, cache_dir=cache_folder(config),
+        test_fraction=data.test_fraction, val_fraction=data.val_fraction, seed=config.seed,
+        split_table=stored.split if stored else None, required_splits=('train', 'val', 'test') if train else ('test',),
+        up_axis=data.up_axis, min_shapes=config.batch_size if train else 1, cache_dir=cache_folder(config),
         check_processes=processes(config))
-    if train and split_table is None:
-        content = {'data_dir': str(data_dir.resolve()), 'split': layout.split_table()}
-        write_atomically(stored, json.dumps(content) + '\n')
-    return layout
+    if not train:
+        return layout, stored
+    now = RunSplit(split=layout.split_table(), shape={photo.name: photo.model for photo in layout.photos},
+                   gallery=[shape.model for shape in layout.shapes])
+    if stored:
+        stored.check_same(now, workdir)
+    pipeline.check_batch_size(config.batch_size, len(layout.split_photos('train')), len(layout.shapes))
+    if not stored:
+        now.write(workdir)
+    return layout, now
 
 
 def _training_batches(config: ConfigDict, queries: QueryTable, gallery: GalleryTable, start: int, stop: int

@@ -45,7 +45,8 @@ from workdir import EVALUATION, check_folders, locked, store_config, stored_conf
 
 from jaxret.errors import ConfigError, JaxretError
 
-EXPERIMENTS = ('photo_to_shape',)  # modules beside this file that `config.experiment` may name
+EXPERIMENTS = ('photo_to_shape', 'cross_modal')  # modules beside this file that `config.experiment` may name
+
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
@@ -102,8 +103,8 @@ def _help() -> str:
     for key in EVALUATION:
         grouped = any(other.startswith(f'{key}.') for name in config_names() for other in flatten(load_config(name)[0]))
         (groups if grouped else keys).append(key)
-    return (f'{__doc__}\nConfigs and their presets:\n{configs}\n\nWhat --mode=eval can override: {", ".join(keys)}, and '
-            f'the keys of {", ".join(groups)}.')
+    return (f'{__doc__}\nConfigs and their presets:\n{configs}\n\nWhat --mode=eval can override: {", ".join(keys)}, '
+            f'and the keys of {", ".join(groups)}.')
 
 
 def _train(name: str, workdir: str, overrides: dict[str, str]) -> int:
@@ -130,12 +131,16 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
         raise ConfigError(f'{path}: no such file; --workdir must be the work directory of a training run')
     stored = stored_config(path)
     check_keys(stored, str(path))
-    if name and load_config(name)[0].experiment != stored['experiment']:
-        raise ConfigError(f'--config={name}: {workdir} holds a {stored["experiment"]} experiment; leave --config out')
+    if name:
+        flat = flatten(load_config(name)[0])
+        check_keys(flat, f'--config={name}')
+        if flat['experiment'] != stored['experiment']:
+            raise ConfigError(f'--config={name}: {workdir} holds a {stored["experiment"]} experiment; leave --config '
+                              f'out')
     for key in overrides:
         if key in stored and not covers(EVALUATION, key):
-            raise ConfigError(f'--config.{key}: cannot change in --mode=eval; these, and the keys of these groups, can: '
-                              f'{", ".join(EVALUATION)}')
+            raise ConfigError(f'--config.{key}: cannot change in --mode=eval; these, and the keys of these groups, '
+                              f'can: {", ".join(EVALUATION)}')
     config = unflatten(stored)
     apply_overrides(config, overrides)
     check_folders(path.parent)

@@ -12,11 +12,13 @@ import numpy as np
 from config_files import flatten
 from console import console, print_banner
 from ml_collections import ConfigDict
+from workdir import has_checkpoints
 
-from data_pipelines.tensorboard import scalar_writer
+from data_pipelines.tensorboard import ScalarWriter
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.systems.base import System
 from jaxret.training.checkpoints import Checkpoints
+from jaxret.training.logging import read_history
 from jaxret.training.loop import fit
 from jaxret.training.optimizers import make_grouped_optimizer
 from jaxret.training.parallel import Parallel
@@ -27,26 +29,43 @@ from jaxret.workers import default_processes
 Batch = Mapping[str, np.ndarray]
 
 
-def check_training_values(config: ConfigDict, *, positive: Sequence[str] = ()) -> None:
+def check_training_values(config: ConfigDict, *, positive: Sequence[str] = (), not_negative: Sequence[str] = (),
+                          fractions: Sequence[str] = (), choices: Mapping[str, Sequence[str]] | None = None) -> None:
     """Refuses values that would fail only after long work.
 
     Args:
-      config: with batch_size, epochs, log_every, checkpoint_every and the group `optimizer`.
-      positive: further keys that must be above 0.
+      config: with the keys that every experiment has.
+      positive: further keys that must be above 0; of a tuple, every element.
+      not_negative: further keys that must be 0 or above.
+      fractions: further keys that must be in [0, 1).
+      choices: further keys with their valid values.
 
     Raises:
       ConfigError: such a value.
     """
     flat = flatten(config)
-    for key in ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'optimizer.learning_rate', *positive):
-        if not flat[key] > 0:
-            raise ConfigError(f'config.{key}: {flat[key]!r} must be above 0')
+    rules = {
+        'above 0': (lambda x: x > 0, ('batch_size', 'epochs', 'log_every', 'checkpoint_every',
+                                      'optimizer.learning_rate', *positive)),
+        '0 or above': (lambda x: x >= 0, ('processes', 'parallel.devices', 'optimizer.weight_decay',
+                                          'optimizer.clip_norm', *not_negative)),
+        'at least 0 and below 1': (lambda x: 0 <= x < 1, ('optimizer.b1', 'optimizer.b2', 'optimizer.momentum',
+                                                          'optimizer.average_decay', *fractions)),
+        'a number of 32 bits': (lambda x: -2**31 <= x < 2**31, ('seed',)),
+    }
+    for rule, (valid, keys) in rules.items():
+        for key in keys:
+            if not all(valid(value) for value in (flat[key] if isinstance(flat[key], tuple) else (flat[key],))):
+                raise ConfigError(f'config.{key}: {flat[key]!r} must be {rule}')
+    for key, names in {'on_bad_file': ('error', 'skip'), 'data.up_axis': ('y', 'z'), **(choices or {})}.items():
+        if flat[key] not in names:
+            raise ConfigError(f'config.{key}: {flat[key]!r} is not one of {", ".join(names)}')
     make_grouped_optimizer(config.optimizer, 1, {})
 
 
 def check_workdir_has_checkpoints(workdir: Path) -> None:
     """Raises CheckpointError where there is nothing to evaluate."""
-    if not (workdir / 'checkpoints').exists():
+    if not has_checkpoints(workdir):
         raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoints; train with this --workdir first')
 
 
@@ -90,7 +109,7 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
         if train:
             step = make_train_step(make_system(parallel.axis_name), optimizer, seed=config.seed, learning_rate=schedule,
                                    average_decay=config.optimizer.average_decay, axis_name=parallel.axis_name)
-            writer = scalar_writer(workdir / 'tensorboard')
+            writer = ScalarWriter(workdir / 'tensorboard')
             try:
                 finished = fit(state, step, batches=batches, evaluate=evaluate, parallel=parallel,
                                checkpoints=checkpoints, workdir=workdir, steps=steps, log_every=config.log_every,
@@ -105,6 +124,20 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
         if best is None:
             raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoint; train with this --workdir first')
         return checkpoints.restore(state, step=best)
+
+
+def checkpoint_note(workdir: Path, step: int, *, metric: str, held_out: str) -> str:
+    """How the evaluated checkpoint was chosen, for the report.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint.
+      metric: held-out metric that picks the checkpoint.
+      held_out: on what it was measured ('12 held-out training photos').
+    """
+    if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
+        return f'Checkpoint of step {step}, best {metric.removeprefix("val_")} on {held_out}.'
+    return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'
 
 
 def processes(config: ConfigDict) -> int:

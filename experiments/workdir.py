@@ -100,8 +100,8 @@ class RunSplit:
         path = folder / 'split.json'
         try:
             stored = cls(**json.loads(path.read_text()))
-            if stored.split.keys() != stored.shape.keys():
-                raise ValueError('photos without a shape')
+            if stored.split.keys() != stored.shape.keys() or not {*stored.split.values()} <= {'train', 'val', 'test'}:
+                raise ValueError('photos without a shape or with an unknown split')
             return stored
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(f'{path}: missing or damaged ({error}), and without it photos of the training cannot '

@@ -6,6 +6,7 @@ Parameters are nested dicts as Flax has them. A layer is {'linear': {'kernel': [
 import math
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 from references_encoders import batch_norm, random_variables
 
@@ -13,6 +14,16 @@ from references_encoders import batch_norm, random_variables
 def variables_for(model, *inputs, seed=0):
     """`random_variables` of a module that takes several inputs."""
     return random_variables(SimpleNamespace(init=lambda key, x: model.init(key, *x)), inputs, seed)
+
+
+def slopes(loss, params, gradients, step=2e-4):
+    """The slope of `loss` along `gradients`, once as their length and once by a central difference."""
+    length = np.sqrt(sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in jax.tree.leaves(gradients)))
+
+    def moved(distance):
+        return loss(jax.tree.map(lambda p, g: (p + distance / length * g).astype(p.dtype), params, gradients))
+
+    return length, (float(moved(step)) - float(moved(-step))) / (2 * step)
 
 
 def relu(x):

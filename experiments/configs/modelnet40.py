@@ -1,8 +1,8 @@
 """Cross-modal retrieval on ModelNet40: images, meshes and point clouds, nine directions.
 
-  python experiments/run.py --config=modelnet40.py                          label prediction, noisy centers, SimSiam (small)
+  python experiments/run.py --config=modelnet40.py                          labels, noisy centers, SimSiam (small)
   python experiments/run.py --config=modelnet40.py:clf                      the baseline: labels, centers, MSE (small)
-  python experiments/run.py --config=modelnet40.py --config.data_dir=DIR    on real meshes: DIR/<class>/{train,test}/*.off
+  python experiments/run.py --config=modelnet40.py --config.data_dir=DIR    on meshes: DIR/<class>/{train,test}/*.off
   python experiments/run.py --config=modelnet40.py:paper --config.data_dir=DIR   full size, for GPUs
   python experiments/run.py --config=modelnet40.py:paper_clf --config.data_dir=DIR   full-size baseline
   python experiments/run.py --config=modelnet40.py:smoke                    seconds, to see that everything works
@@ -34,13 +34,19 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.classes = ()  # () is every class found
+    data.layout = 'meshes'  # data_dir: DIR/<class>/{train,test}/*.off; 'published': the preprocessed ModelNet40, in
+    data.images_dir = 'ModelNet40-Images-180'  # these folders below data_dir: views,
+    data.points_dir = 'modelnet40_ply_hdf5_2048'  # points and id lists,
+    data.features_dir = 'ModelNet40-MeshNet'  # and MeshNet's .npz files
+    data.published_views = 180  # of each object to use, evenly spaced among the published 180
     data.train_per_class = 0  # training meshes of each class to use; 0 is all
     data.val_fraction = 0.0  # of the training meshes, held out; needed for select='mean_map'
     data.image_size = 64  # side of the views
     data.views_per_step = 2  # different views of an object in a training step, averaged
     data.points = 256  # of an object in a step, drawn from 2,048
     data.faces = 256  # most faces of a mesh after simplification
-    data.up_axis = 'z'  # of the mesh files: 'y' or 'z'
+    data.up_axis = 'z'  # of the mesh files (and published mesh features): 'y' or 'z'
+    data.points_up_axis = 'y'  # of published points
 
     config.render = render = ConfigDict()  # the grey views
     render.views = 12  # on a ring, evenly spaced
@@ -78,6 +84,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.center_weight = 0.1  # beta of Eq. 9
     loss.sigma = 0.1  # deviation of the noise on the centers
     loss.noise_mean = 0.0  # theta of Eq. 6
+    loss.noise = 'center'  # drawn once a center; 'feature': for every object and modality
+    loss.squared = False  # distances of the noisy center loss; Eq. 6 prints them without a square
     loss.clean_weight = 1.0  # w_1 of Eq. 6
     loss.noisy_weight = 1.0  # w_2 of Eq. 6
     loss.alignment = 'simsiam'  # or 'mse', 'none'
@@ -111,12 +119,14 @@ def get_config(preset: str = 'small') -> ConfigDict:
     sample.train_per_class = 12  # meshes
     sample.test_per_class = 6  # meshes
 
+    if preset not in PRESETS:
+        raise ValueError(preset)
     if preset in ('clf', 'paper_clf'):
         loss.center, loss.alignment = 'center', 'mse'
         loss.alignment_weight = 0.1
     if preset in ('paper', 'paper_clf'):
         # Public code of the baseline: SGD 0.001, momentum 0.9, weight decay 1e-3, batch 96, x0.1 every 10,000 updates,
-        # centers at 0.001, weights 1, 10, 0.1. Choo et al.: batch 48 and cosine decay; what they leave open is as there.
+        # centers at 0.001, weights 1, 10, 0.1. Choo et al.: batch 48, cosine decay; what they leave open is as there.
         config.batch_size, config.epochs, config.checkpoint_every = 48, 270, 205
         data.image_size, data.points, data.faces, render.supersample = 112, 1024, 1024, 1
         view.area = (0.25, 1.0)

@@ -35,7 +35,8 @@ def nearest_neighbors(x: jax.Array, count: int, *, block: int = 512) -> jax.Arra
     [B, block, N] instead of [B, N, N]. Among equal distances the lower index comes first, so a point comes first
     in its own list unless a copy of it has a lower index. Distances of up to 8 channels are sums of squared
     differences. Of more they are |x|^2 - 2 x.y + |y|^2, whose rounding, about 1e-7 of the squared spread of the
-    cloud, may reorder distances that are equal to within it. The indices carry no gradient.
+    cloud, may reorder distances that are equal to within it. The indices carry no gradient. With a batch sharded
+    under `jit` the result is the same, but XLA's top-k gathers the distances onto every device; under `pmap` not.
 
     Wang et al. 2019 (DGCNN, arXiv:1801.07829), section 3.2, with the point itself among its neighbours as in its
     public code.
@@ -63,8 +64,7 @@ def nearest_neighbors(x: jax.Array, count: int, *, block: int = 512) -> jax.Arra
         x = x - x.mean(axis=1, keepdims=True)  # distances stay, the terms that cancel get small
 
     def search(rows: jax.Array) -> jax.Array:
-        distances = _squared_distances(rows, x).reshape(-1, points)  # XLA's fast top-k on CPU takes rank 2 only
-        return jax.lax.top_k(-distances, count)[1].reshape(batch, -1, count)
+        return jax.lax.top_k(-_squared_distances(rows, x), count)[1]
 
     if points <= block:
         return search(x)

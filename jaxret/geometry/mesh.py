@@ -28,7 +28,8 @@ MAX_FACES = 5_000_000
 # A mesh whose whole surface is smaller than this (longest side scaled to 1) is a line, invisible in any picture.
 _MIN_AREA = 1e-6
 _MAX_COORDINATE = 1e100  # beyond it, areas and lengths overflow
-_SHORT_FACE = re.compile(rb'^[ \t]*f(?:[ \t]+[^\s#]+){0,2}[ \t]*(?:#.*)?\r?$', re.MULTILINE)  # of an OBJ file
+# A face of an OBJ file with under three vertices. Possessive, as files are large.
+_SHORT_FACE = re.compile(rb'^[ \t]*+f(?:[ \t]++[^\s#]++){0,2}+[ \t]*+(?:#|\r?$)', re.MULTILINE)
 _EXPORT_AGAIN = 'export the mesh again, or take it out of the data set'
 
 

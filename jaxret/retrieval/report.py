@@ -1,17 +1,12 @@
 """The report of a run: one folder with `index.html`, which opens offline, and its pictures as files beside it."""
 
-import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
-from PIL import Image
 
 from jaxret.files import storage_errors
 from jaxret.retrieval.contact_sheet import QueryCard, draw_contact_sheet, sections_of, select_queries, write_thumbnails
 from jaxret.retrieval.plots import draw_categories, draw_curves
+from jaxret.retrieval.report_page import save_picture, write_page
 from jaxret.retrieval.report_tables import accuracy_names, category_table, other_measures, tiles
 
 __all__ = ['QueryCard', 'select_queries', 'write_report']
@@ -55,17 +50,22 @@ def write_report(
     reference = {'Top-1 chance (test)': metrics.get('top1_chance')}
     curves = draw_curves(history, reference={name: value for name, value in reference.items() if value is not None})
     categories = draw_categories(metrics, names)
-    synthetic = {True: 'synthetic', False: 'real', None: 'unstated'}[provenance.get('synthetic')]
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         cards = write_thumbnails(folder / 'images', sections)
-        sheet = draw_contact_sheet(sections, title=title) if sections else None
-        _save(sheet, folder / 'contact_sheet.png')
-        _save(curves, folder / 'curves.png')
-        _save(categories, folder / 'categories.png')
-        page = _template().render(
+        save_picture(draw_contact_sheet(sections, title=title) if sections else None, folder / 'contact_sheet.png')
+        save_picture(curves, folder / 'curves.png')
+        save_picture(categories, folder / 'categories.png')
+        return write_page(
+            folder,
+            'report.html',
             title=title,
-            data=synthetic,
+            config=config,
+            skipped=skipped,
+            notes=notes,
+            provenance=provenance,
+            real='photos',
+            columns=3 + max((len(card.results) for group in sections.values() for card in group), default=0),
             tiles=tiles(metrics),
             measures=other_measures(metrics),
             names=names,
@@ -73,35 +73,6 @@ def write_report(
             has_prior=metrics.get('top1_prior') is not None,
             has_shape='hausdorff' in metrics,
             sections=cards,
-            answers=max((len(card.results) for group in sections.values() for card in group), default=0),
             has_curves=curves is not None,
             has_categories=categories is not None,
-            config=json.dumps(config, indent=2, sort_keys=True, default=str),
-            skipped=[str(line) for line in skipped],
-            notes=[str(line) for line in notes],
-            provenance={str(key): str(value) for key, value in provenance.items() if key != 'synthetic'},
         )
-        path = folder / 'index.html'
-        path.write_text(page, encoding='utf-8')
-    return path
-
-
-def _save(picture: Figure | Image.Image | None, path: Path) -> None:
-    """Saves a picture; without one, removes that of an earlier report."""
-    if picture is None:
-        path.unlink(missing_ok=True)
-        return
-    if isinstance(picture, Image.Image):
-        picture.save(path)
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Glyph')  # a name in a script that the font lacks: boxes are shown
-        picture.savefig(path)
-
-
-def _template():
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template('report.html')

@@ -14,6 +14,7 @@ Differs from the papers in (config values, the other choice in brackets):
   - retrieval uses the features before the projection, as the baseline does; the paper does not say.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,9 @@ from jaxret.encoders.pointwise import PointwiseLayer
 from jaxret.encoders.resnet import resnet
 from jaxret.encoders.view_pooling import ViewEncoder, mean_views
 from jaxret.errors import ConfigError
-from jaxret.losses.center import REDUCTIONS, cross_modal_center_loss, noisy_center_loss
+from jaxret.losses.center import NOISE_DRAWS, REDUCTIONS, cross_modal_center_loss, noisy_center_loss
 from jaxret.losses.classification import cross_modal_cross_entropy
+from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.losses.siamese import cross_modal_simsiam, pairwise_mse
 from jaxret.systems.base import Batch, Variables
@@ -44,6 +46,7 @@ CHOICES = {
     'loss.center': ('center', 'noisy_center'),
     'loss.alignment': ('mse', 'simsiam', 'none'),
     'loss.reduction': REDUCTIONS,
+    'loss.noise': NOISE_DRAWS,
 }
 
 
@@ -79,6 +82,8 @@ class CrossModalCenter:
     alignment_weight: float
     sigma: float
     noise_mean: float
+    noise: str
+    squared: bool
     clean_weight: float
     noisy_weight: float
 
@@ -92,13 +97,22 @@ class CrossModalCenter:
           axis_name: device axis over which batch norm is synchronised (only for `pmap`).
 
         Raises:
-          ConfigError: a value that is not one of its choices.
+          ConfigError: a value that is not one of its choices, or out of range.
         """
         for key, choices in CHOICES.items():
             group, name = key.split('.')
             if config[group][name] not in choices:
                 raise ConfigError(f'config.{key}: {config[group][name]!r} is not one of {", ".join(choices)}')
         model, loss = config.model, config.loss
+        for group, names, least in (
+                ('model', ('embedding_dim', 'neighbors', 'point_width', 'mesh_width', 'label_hidden',
+                           'projection_hidden'), 'above 0'),
+                ('loss', ('label_weight', 'center_weight', 'alignment_weight', 'sigma', 'clean_weight', 'noisy_weight'),
+                 '0 or above')):
+            for name in names:
+                value = config[group][name]
+                if value < 0 or (value == 0 and least == 'above 0'):
+                    raise ConfigError(f'config.{group}.{name}: {value!r} must be {least}')
         shared = {'dtype': jnp.dtype(model.dtype), 'axis_name': axis_name}
         if model.point_encoder == 'dgcnn':
             point = DGCNN(dim=model.embedding_dim, neighbors=model.neighbors, width=model.point_width, **shared)
@@ -113,7 +127,8 @@ class CrossModalCenter:
             predictor=MLP(model.projection_hidden, model.embedding_dim), classes=classes, dim=model.embedding_dim,
             center=loss.center, alignment=loss.alignment, reduction=loss.reduction, label_weight=loss.label_weight,
             center_weight=loss.center_weight, alignment_weight=loss.alignment_weight, sigma=loss.sigma,
-            noise_mean=loss.noise_mean, clean_weight=loss.clean_weight, noisy_weight=loss.noisy_weight)
+            noise_mean=loss.noise_mean, noise=loss.noise, squared=loss.squared, clean_weight=loss.clean_weight,
+            noisy_weight=loss.noisy_weight)
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}; params also hold 'centers' [C, D], drawn from N(0, 1)."""
@@ -140,8 +155,8 @@ class CrossModalCenter:
         point_key, mesh_key, noise_key = jax.random.split(rng, 3)
         if train:
             objects = _global_objects(batch['label'].shape[0], axis_name)
-            batch = {**batch, 'points': augment_points(_object_keys(point_key, objects), batch['points']),
-                     'faces': jitter_faces(_object_keys(mesh_key, objects), batch['faces'])}
+            batch = {**batch, 'points': _each(augment_points, point_key, objects, batch['points']),
+                     'faces': _each(jitter_faces, mesh_key, objects, batch['faces'])}
         features, statistics = [], {}
         for name in MODALITIES:
             feature, statistics[name] = self._apply(variables, name, _inputs(batch, name), train)
@@ -156,11 +171,11 @@ class CrossModalCenter:
         label_loss = cross_modal_cross_entropy(logits, labels, valid=valid)
         center_loss = self._center_loss(features, labels, params['centers'], noise_key, valid)
         alignment_loss = self._alignment_loss(features, params, valid)
-        hits = jnp.mean(jnp.argmax(logits, axis=-1) == labels[None, :], axis=0, where=valid)
+        hits = jnp.mean(jnp.argmax(logits, axis=-1) == labels[None, :], axis=0)  # [M, B] -> [B]
         total = (self.label_weight * label_loss + self.center_weight * center_loss
                  + self.alignment_weight * alignment_loss)
         report = {'label_loss': label_loss, 'center_loss': center_loss, 'alignment_loss': alignment_loss,
-                  'label_accuracy': hits}
+                  'label_accuracy': masked_mean(hits, valid)}
         return total, ({'batch_stats': statistics}, report)
 
     def embed(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
@@ -187,7 +202,7 @@ class CrossModalCenter:
             return cross_modal_center_loss(features, labels, centers, reduction=self.reduction, valid=valid)
         return noisy_center_loss(features, labels, centers, key=key, sigma=self.sigma, mean=self.noise_mean,
                                  clean_weight=self.clean_weight, noisy_weight=self.noisy_weight,
-                                 reduction=self.reduction, valid=valid)
+                                 squared=self.squared, noise=self.noise, reduction=self.reduction, valid=valid)
 
     def _alignment_loss(self, features: jax.Array, params: dict[str, Any], valid: jax.Array) -> jax.Array:
         if self.alignment == 'none':
@@ -224,7 +239,8 @@ def _global_objects(local: int, axis_name: str | None) -> tuple[jax.Array, int]:
     return jax.lax.axis_index(axis_name) * local + jnp.arange(local), jax.lax.axis_size(axis_name) * local
 
 
-def _object_keys(key: jax.Array, objects: tuple[jax.Array, int]) -> jax.Array:
-    """One random key an object, the same however the batch is split over devices."""
+def _each(change: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, objects: tuple[jax.Array, int],
+          values: jax.Array) -> jax.Array:
+    """`change` of every object with a key of its own, the same however the batch is split over devices."""
     mine, total = objects
-    return jax.random.split(key, total)[mine]
+    return jax.vmap(lambda own, value: change(own, value[None])[0])(jax.random.split(key, total)[mine], values)

@@ -83,14 +83,16 @@ def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int
             if due:
                 single = parallel.single(state)
                 evaluation = evaluate(single)
-                checkpoints.save(single, evaluation)
                 line |= evaluation
                 numbers = ', '.join(f'{name} {value:.3f}' for name, value in evaluation.items())
                 progress.console.print(f'step {step}: loss {means["loss"]:.4f}, {numbers}', soft_wrap=True)
-            elif stop:  # not evaluated, so that the resumed run has the candidates of an uninterrupted one
-                checkpoints.save(parallel.single(state), {})
+            # The line first: a resumed run drops lines later than its checkpoint, but could not add a missing one.
             metrics_file.write(step, line)
             on_log(step, line)
+            if due:
+                checkpoints.save(single, evaluation)
+            elif stop:  # not evaluated, so that the resumed run has the candidates of an uninterrupted one
+                checkpoints.save(parallel.single(state), {})
             if stop:
                 break
             clock, seen = time.monotonic(), step

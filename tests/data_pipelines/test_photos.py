@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -51,6 +52,32 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
     values = (np.arange(240).reshape(12, 20) * 257).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / f'deep.{suffix}')
     np.testing.assert_array_equal(photos.read_photo(tmp_path / f'deep.{suffix}')[:, :, 2], values // 257)
+
+
+def test_sixteen_bit_grey_is_rounded(tmp_path):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(tmp_path / 'deep.png')
+    expected = np.round(values / 257).astype(np.uint8)
+    np.testing.assert_array_equal(photos.read_photo(tmp_path / 'deep.png')[:, :, 0], expected)
+    np.testing.assert_array_equal(photos.read_mask(tmp_path / 'deep.png'), np.where(values >= 32768, 255, 0))
+
+
+@pytest.mark.parametrize('mode', ['deep', 'alpha'])
+def test_pixels_are_not_held_as_wide_integers(tmp_path, mode):
+    pixels = 1000 * 1000
+    values = np.arange(pixels, dtype=np.uint32).reshape(1000, 1000)
+    if mode == 'deep':
+        image = Image.fromarray((values % 65536).astype(np.uint16))
+    else:
+        image = Image.fromarray((values[:, :, None] % np.array([251, 241, 239, 233])).astype(np.uint8))
+    image.save(tmp_path / 'large.png', compress_level=1)
+    for read in (photos.read_photo, photos.read_mask):
+        tracemalloc.start()
+        try:
+            read(tmp_path / 'large.png')
+            assert tracemalloc.get_traced_memory()[1] < 16 * pixels
+        finally:
+            tracemalloc.stop()
 
 
 def test_alpha_is_composited_over_white(tmp_path):

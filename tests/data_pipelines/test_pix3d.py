@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 from pix3d_folders import write_box, write_folder, write_json, write_mask, write_photo
 
@@ -159,6 +160,42 @@ def test_links_out_of_the_folder(tmp_path):
     ]  # fmt: skip
 
 
+def test_links_to_folders_are_followed_and_loops_end(tmp_path):
+    root = tmp_path / 'data'
+    write_folder(root, spare=2)
+    (root / 'model/sofa').rename(root / 'store')
+    (root / 'model/sofa').symlink_to('../store')
+    for name, target in (('all', '..'), ('again', '../model'), ('twice', 'spare0'), ('a', 'spare0'), ('self', '.')):
+        (root / 'store' / name).symlink_to(target)
+    for options in ({}, {'categories': ('bed', 'chair', 'sofa')}):
+        shapes = read(root, **options).shapes
+        sofas = [shape.model for shape in shapes if shape.category == 'sofa']
+        assert sofas == ['model/sofa/spare0/model.obj', 'model/sofa/spare1/model.obj'] and len(shapes) == 5
+    (tmp_path / 'outside').mkdir()
+    (root / 'model/table').symlink_to(tmp_path / 'outside')
+    (problem,) = problems_of(root)
+    assert problem.where == str(root / 'model/table') and 'leaves the folder' in problem.found
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    root = tmp_path / os.fsdecode(b'data\xe9')
+    write_folder(root)
+    assert len(read(root, cache_dir=tmp_path / 'cache').shapes) == 4
+    write_box(root / os.fsdecode(b'model/bed/B\xe9b\xe9.obj'), (1, 1, 1))
+    (root / os.fsdecode(b'model/bed/\xe9.txt')).write_text('no mesh')
+    (problem,) = problems_of(root)
+    assert problem.where.endswith('model/bed/B\ufffdb\ufffd.obj') and 'not UTF-8' in problem.found
+    assert str(problem).encode()
+
+
+def test_nothing_follows_from_a_list_without_a_sound_entry(tmp_path):
+    entries = write_folder(tmp_path)
+    write_json(tmp_path, [entry | {'model': 3} for entry in entries])
+    for gallery in ('folder', 'referenced'):
+        problems = problems_of(tmp_path, gallery=gallery)
+        assert [problem.found for problem in problems] == ['a number, not a string'] * len(entries)
+
+
 def damage(root, entries) -> list[str]:
     """Damage five photos' files and three shapes; returns what is to be found, in the order of reporting."""
     (root / entries[0]['img']).unlink()
@@ -226,6 +263,25 @@ def test_fingerprint_follows_folder_files_and_options(tmp_path):
     assert len({layout.fingerprint for layout in (first, *others)}) == 6
 
 
+def test_a_change_of_a_gltf_buffer_is_noticed(tmp_path):
+    write_folder(tmp_path / 'data')
+    files = trimesh.creation.box((1, 2, 3)).export(file_type='gltf', merge_buffers=True)
+    header = json.loads(files['model.gltf'])
+    header['buffers'][0]['uri'] = 'parts/my%20buffer.bin'
+    folder = tmp_path / 'data/model/sofa/spare0'
+    (folder / 'parts').mkdir()
+    (folder / 'parts/my buffer.bin').write_bytes(files['gltf_buffer.bin'])
+    (folder / 'model.obj').unlink()
+    (folder / 'model.gltf').write_text(json.dumps(header))
+    options = {'cache_dir': tmp_path / 'cache'}
+    first = read(tmp_path / 'data', **options)
+    assert read(tmp_path / 'data', **options).fingerprint == first.fingerprint
+    os.utime(folder / 'parts/my buffer.bin', ns=(1, 1))
+    assert read(tmp_path / 'data', **options).fingerprint != first.fingerprint
+    (folder / 'parts/my buffer.bin').write_bytes(b'cut')
+    assert len(problems_of(tmp_path / 'data', **options)) == 1
+
+
 def test_sound_files_are_remembered_and_changed_ones_looked_at_again(tmp_path, monkeypatch):
     entries = write_folder(tmp_path / 'data')
     looked_at = []
@@ -264,6 +320,9 @@ def test_options_are_checked(tmp_path):
     for name, value in wrong.items():
         with pytest.raises(ConfigError, match=name):
             read(tmp_path, **{name: value})
+    for category in ('/etc', '..', 'bed/shape0', '', '.', 'a\0'):
+        with pytest.raises(ConfigError, match='categories'):
+            read(tmp_path, categories=('bed', category))
 
 
 def test_paper_note_compares_counts(tmp_path):

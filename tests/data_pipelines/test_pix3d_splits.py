@@ -65,6 +65,9 @@ def test_val_is_held_out_of_train_and_leaves_each_shape_a_photo():
     everything = hold_out(split, shape_of, val_fraction=0.99, seed=0)
     assert {shape_of[photo] for photo, part in everything.items() if part == 'train'} == still
     assert 'val' not in hold_out(split, shape_of, val_fraction=0.0, seed=0).values()
+    few = {'a': 'x', 'b': 'x', 'c': 'y', 'd': 'z'}
+    one = hold_out(dict.fromkeys(few, 'train'), few, val_fraction=0.1, seed=0)
+    assert list(one.values()).count('val') == 1 and 'val' in (one['a'], one['b'])
 
 
 def read(root, **options):
@@ -87,9 +90,11 @@ def test_stored_split_is_used_again(tmp_path):
     write_json(tmp_path, entries[:-1])  # one photo fewer: a new split would be another one
     reused = read(tmp_path, split_table=stored, seed=0)
     assert reused.split_table() == {name: stored[name] for name in reused.split_table()} and len(reused.photos) == 13
-    del stored[entries[0]['img']]
-    with pytest.raises(DataError, match='1 photos that the stored split does not know'):
-        read(tmp_path, split_table=stored)
+    name = entries[0]['img']
+    assert stored.pop(name) and read(tmp_path, split_table=stored).split_table() == reused.split_table() | {name: 'test'}
+    marked = [entry | {'split': 'val'} for entry in entries]
+    write_json(tmp_path, marked)
+    assert read(tmp_path, split_table=stored).split_table()[name] == 'val'
 
 
 def test_given_splits_are_kept_and_val_comes_from_train(tmp_path):
@@ -100,6 +105,12 @@ def test_given_splits_are_kept_and_val_comes_from_train(tmp_path):
     entries[1]['split'] = 'val'
     write_json(tmp_path, entries)
     assert Counter(read(tmp_path).split_table().values()) == {'train': 11, 'val': 1, 'test': 3}
+
+
+def test_advice_where_nothing_is_held_out(tmp_path):
+    write_folder(tmp_path)
+    with pytest.raises(DataError, match='no photos in split val; raise val_fraction'):
+        read(tmp_path, val_fraction=0, required_splits=('train', 'val', 'test'))
 
 
 def test_a_split_without_photos_is_a_problem(tmp_path):

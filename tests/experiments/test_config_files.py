@@ -9,6 +9,7 @@ from config_files import (
     FOLDER,
     apply_overrides,
     changed_keys,
+    check_keys,
     config_names,
     flatten,
     load_config,
@@ -39,6 +40,9 @@ def overridden(**overrides):
 
 def test_a_bare_name_means_a_config_of_this_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'pix3d.py').write_text('raise SystemExit')  # such as data_pipelines/pix3d.py, seen from that folder
+    (tmp_path / 'mine.py').write_text(OWN_CONFIG)
+    assert load_config('mine.py')[1] == 'mine-only'
     assert 'pix3d.py' in config_names()
     assert load_config('pix3d.py')[1] == load_config('pix3d')[1] == 'pix3d-small'
     assert load_config('pix3d.py:smoke')[1] == load_config('pix3d:smoke')[1] == 'pix3d-smoke'
@@ -77,7 +81,8 @@ def test_a_path_means_an_own_config_file(tmp_path):
         load_config(f'{path}:other')
 
 
-@pytest.mark.parametrize('text', ['PRESETS = (', 'PRESETS = ()', 'x = 1', 'import nothing_of_this_name'])
+@pytest.mark.parametrize('text', ['PRESETS = (', 'PRESETS = ()', 'x = 1', 'import nothing_of_this_name',
+                                  "PRESETS, get_config = ('a',), lambda preset: {}"])
 def test_a_file_that_is_no_config(tmp_path, text):
     path = tmp_path / 'mine.py'
     path.write_text(text)
@@ -92,6 +97,19 @@ def test_unknown_names_list_the_valid_ones(tmp_path):
             load_config(name)
     with pytest.raises(ConfigError, match="no preset 'large'; pix3d.py has small, paper, smoke"):
         load_config('pix3d:large')
+
+
+def test_keys_that_another_config_of_the_experiment_does_not_have():
+    config = flatten(load_config('pix3d')[0])
+    check_keys(config, 'here')
+    check_keys({'experiment': 'antigravity'}, 'here')  # refused by its name
+    without = {key: value for key, value in config.items() if key not in ('seed', 'loss.kind')}
+    with pytest.raises(ConfigError, match='^here: missing keys loss.kind, seed; pix3d.py has every key'):
+        check_keys(without, 'here')
+    with pytest.raises(ConfigError, match='^here: unknown keys render.shadows; '):
+        check_keys({**config, 'render.shadows': True}, 'here')
+    with pytest.raises(ConfigError, match='^here: missing key experiment'):
+        check_keys({}, 'here')
 
 
 def test_an_unknown_key_lists_near_and_all_keys():
@@ -173,6 +191,7 @@ def test_changed_keys_names_what_differs():
     config = flatten(load_config('pix3d')[0])
     other = {**config, 'loss.kind': 'triplet', 'data.categories': ['bed'], 'cache_dir': 'elsewhere'}
     assert changed_keys(config, {**config, 'data.categories': []}, free=()) == []  # JSON has no tuples
+    assert changed_keys(config, {**config, 'parallel.mode': 'pmap'}, free=('parallel',)) == []
     assert changed_keys(config, other, free=('cache_dir',)) == [
         "config.data.categories: [] there, ['bed'] now", "config.loss.kind: 'contrastive' there, 'triplet' now"]
     without = {key: value for key, value in config.items() if key != 'seed'}

@@ -16,7 +16,7 @@ from run_command import Place, checkpoint_steps, finish, wait_for_checkpoint
 from data_pipelines.sample.pix3d_layout import write_pix3d_sample
 
 # Long enough to be interrupted: 5 steps an epoch.
-LONG = ('--config.epochs=24', '--config.sample.epochs=24', '--config.log_every=10', '--config.checkpoint_every=20')
+LONG = ('--config.epochs=24', '--config.log_every=10', '--config.checkpoint_every=20')
 STEPS = 120
 FLAT_KEYS = {
     'top1', 'top10', 'category_top1', 'hausdorff', 'iou', 'top1_macro', 'top10_macro', 'top1_chance', 'top1_prior',
@@ -79,7 +79,7 @@ def test_a_run_leaves_metrics_checkpoints_and_a_report(place, uninterrupted):
     assert status == 0, err
     assert 'Traceback' not in err
     assert {path.name for path in workdir.iterdir()} == {
-        'config.json', 'split.json', 'metrics.jsonl', 'metrics.json', 'checkpoints', 'tensorboard', 'report'}
+        '.lock', 'config.json', 'split.json', 'metrics.jsonl', 'metrics.json', 'checkpoints', 'tensorboard', 'report'}
     metrics = json.loads((workdir / 'metrics.json').read_text())
     assert metrics.keys() >= FLAT_KEYS
     assert all(np.isfinite(metrics[key]) for key in FLAT_KEYS)
@@ -105,6 +105,8 @@ def test_synthetic_data_is_said_in_one_line(uninterrupted):
 
 def test_the_report_opens_offline(uninterrupted):
     page = (uninterrupted[0] / 'report' / 'index.html').read_text()
+    split = json.loads((uninterrupted[0] / 'split.json').read_text())['split']
+    assert f'best mean_reciprocal_rank on {list(split.values()).count("val")} held-out training photos' in page
     assert 'synthetic' in page.lower()
     assert 'src="http' not in page
     assert 'href="http' not in page
@@ -192,15 +194,16 @@ def test_another_config_is_refused_with_the_keys_named(uninterrupted, capsys):
 
 @pytest.fixture(scope='module')
 def other_data(tmp_path_factory) -> Path:
-    """Other shapes than trained on; beds are missing, chairs are called seats, and one test photo is damaged."""
+    """Other photos, of some shapes trained on; no beds, chairs are called seats, and one test photo is damaged."""
     root = tmp_path_factory.mktemp('other') / 'data'
     write_pix3d_sample(root, seed=7, shapes_per_category=2, photos_per_shape=4, processes=1, progress=False)
     entries = json.loads((root / 'pix3d.json').read_text())
     shutil.rmtree(root / 'model' / 'bed')
     (root / 'model' / 'chair').rename(root / 'model' / 'seat')
+    (root / 'img').rename(root / 'photos')  # other names than the photos trained on
     entries = [entry for entry in entries if entry['category'] != 'bed']
     for entry in entries:
-        entry['split'] = 'test'
+        entry['split'], entry['img'] = 'test', entry['img'].replace('img/', 'photos/')
         if entry['category'] == 'chair':
             entry['category'], entry['model'] = 'seat', entry['model'].replace('model/chair/', 'model/seat/')
     (root / 'pix3d.json').write_text(json.dumps(entries))
@@ -215,7 +218,7 @@ def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, othe
     shutil.copytree(reference, workdir)
     shutil.rmtree(workdir / 'report')
     arguments = ['--mode=eval', f'--config.data_dir={other_data}']
-    damaged = next(path for path in (other_data / 'img' / 'sofa').iterdir() if path.stat().st_size == 500)
+    damaged = next(path for path in (other_data / 'photos' / 'sofa').iterdir() if path.stat().st_size == 500)
     assert run.main([*arguments, f'--workdir={workdir}', f'--config.cache_dir={place.cache}']) == 1
     assert str(damaged) in capsys.readouterr().err
     status, _, err = finish(place.start(workdir, *arguments, '--config.on_bad_file=skip'))
@@ -226,6 +229,7 @@ def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, othe
     assert metrics['synthetic'] is False
     assert set(metrics['per_category']) == {'seat', 'sofa', 'table'}
     assert metrics['gallery'] == 6
+    assert metrics['top1_prior'] is not None  # from the run's own photos of the sofas and tables of the same names
     assert metrics['queries'] == 3 * 2 * 4 - 1
     assert metrics['step'] == json.loads((reference / 'metrics.json').read_text())['step']
     page = (workdir / 'report' / 'index.html').read_text()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import run
+from config_files import config_names
 
 from data_pipelines.sample.pix3d_layout import write_pix3d_sample
 
@@ -36,18 +37,19 @@ def refused(tmp_path, capsys):
 def test_help_explains_everything(capsys):
     assert run.main(['--help']) == run.main(['-h']) == 0
     out = capsys.readouterr().out
-    for text in ('--config', '--workdir', '--mode', '--config.KEY=VALUE', 'PRESET', 'data_dir', 'Configs: pix3d.py'):
+    for text in ('--config', '--workdir', '--mode', '--config.KEY=VALUE', 'PRESET', 'data_dir', *config_names(),
+                 'small, paper, smoke', 'eval can override: data_dir, on_bad_file', 'data, render, sample, parallel, evaluation'):
         assert text in out
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    ([], '--config is missing; use --config=NAME with one of pix3d.py'),
+    ([], f'--config is missing; use --config=NAME with one of {", ".join(config_names())}'),
     (['--config=pix3d.py', '--verbose'], '--verbose: unknown argument; use --config'),
     (['--config=pix3d.py', 'word'], 'word: unknown argument'),
     (['--config=pix3d.py', '--conf.seed=1'], '--conf.seed=1: unknown argument'),
     (['--config=pix3d.py', '--mode=test'], '--mode=test: use train or eval'),
     (['--config=pix3d.py', '--workdir'], '--workdir: expected one argument'),
-    (['--config=pix4d.py'], 'no such config; use one of pix3d.py'),
+    (['--config=pix4d.py'], f'no such config; use one of {", ".join(config_names())}'),
     (['--config=pix3d.py:tiny'], 'pix3d.py has small, paper, smoke'),
     (['--config=pix3d.py', '--config.sede=1'], 'unknown key. Did you mean seed'),
     (['--config=pix3d.py', '--config.seed=one'], 'not a int'),
@@ -72,6 +74,22 @@ def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monk
     ('--config.parallel.devices=99', 'config.parallel.devices: 99'),
     ('--config.on_bad_file=ignore', "'ignore'"),
     ('--config.data.up_axis=x', "'x'"),
+    ('--config.processes=-1', 'config.processes: -1 must be 0 or above'),
+    ('--config.seed=2147483648', 'config.seed: 2147483648 must be a number of 32 bits'),
+    ('--config.loss.margin=-1', 'config.loss.margin: -1.0 must be 0 or above'),
+    ('--config.loss.category_weight=-1', 'config.loss.category_weight'),
+    ('--config.loss.temperature=0', 'config.loss.temperature: 0.0 must be above 0'),
+    ('--config.color.probability=1.1', 'config.color.probability: 1.1 is not in [0, 1]'),
+    ('--config.color.hsv_range=0.1,-0.1,0', 'config.color.hsv_range'),
+    ('--config.optimizer.average_decay=1', 'config.optimizer.average_decay: 1.0 must be at least 0 and below 1'),
+    ('--config.optimizer.b1=1', 'config.optimizer.b1'),
+    ('--config.optimizer.b2=-0.1', 'config.optimizer.b2'),
+    ('--config.data.margin=-0.1', 'config.data.margin'),
+    ('--config.data.val_fraction=1', 'config.data.val_fraction'),
+    ('--config.data.fit=crop', "config.data.fit: 'crop' is not one of pad, stretch"),
+    ('--config.data.crop=box', "config.data.crop: 'box' is not one of mask, bbox, none"),
+    ('--config.data.gallery=all', "config.data.gallery: 'all' is not one of folder, referenced"),
+    ('--config.data.views_per_step=5', 'config.data.views_per_step: 5, but config.render.views is 4'),
     ('--config.data.categories=lamp', "no photo or shape of category 'lamp'; choose from: bed, chair, sofa, table"),
 ])  # fmt: skip
 def test_wrong_values_are_found_before_training(refused, sample, override, message):
@@ -148,14 +166,11 @@ def test_a_run_that_never_saved_can_take_another_config(tmp_path, capsys):
     """A mistyped value must not lock the work directory."""
     arguments = ['--config=pix3d.py:smoke', f'--workdir={tmp_path / "workdir"}',
                  f'--config.data_dir={tmp_path / "none"}']
-    (tmp_path / 'workdir').mkdir()
-    (tmp_path / 'workdir' / 'split.json').write_text('{}')
     for value in ('contrastive', 'triplet'):
         assert run.main([*arguments, f'--config.loss.kind={value}']) == 1
         assert 'does not exist' in capsys.readouterr().err
         stored = json.loads((tmp_path / 'workdir' / 'config.json').read_text())
         assert stored['loss.kind'] == value
-        assert not (tmp_path / 'workdir' / 'split.json').exists()
 
 
 @pytest.mark.parametrize('text', ['', '{', '[]', '{}', '"text"'])
@@ -171,7 +186,7 @@ def test_only_what_is_evaluated_can_change_in_evaluation(tmp_path, capsys):
     assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path}', f'--config.data_dir={tmp_path / "no"}']) == 1
     for key in ('model.embedding_dim', 'seed', 'loss.temperature', 'experiment'):
         assert run.main(['--mode=eval', f'--workdir={tmp_path}', f'--config.{key}=3']) == 1
-        assert f'--config.{key}: cannot change in --mode=eval; these can: data_dir' in capsys.readouterr().err
+        assert f'--config.{key}: cannot change in --mode=eval; these, and the keys of' in capsys.readouterr().err
     assert run.main(['--mode=eval', f'--workdir={tmp_path}', '--config.sede=3']) == 1
     assert 'unknown key' in capsys.readouterr().err
 

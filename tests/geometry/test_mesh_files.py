@@ -178,6 +178,23 @@ def test_unusable_geometry(tmp_path, vertices, faces, message):
     assert message in problem(path)
 
 
+@pytest.mark.parametrize('face', ['f 2 3', 'f 2', 'f', '  f\t2/1/1  3//4 ', 'f 1 2 # 3', 'f 1 2\r', 'f 1 \\\n 3'])
+def test_obj_faces_cut_short_are_refused(tmp_path, face):
+    start = 'v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n'
+    for end in ('', '\nf 3 2 1\n'):
+        assert 'under three vertices' in problem(write(tmp_path, '.obj', start + face + end))
+    whole = 'f 1 \\\n 2 3\nf 1//1 2//2 3//3  \r\nfo 1\n# f 1 2\n'
+    assert len(load_mesh(write(tmp_path, '.obj', start + whole)).faces) == 3
+
+
+@pytest.mark.parametrize('index', [-1, 3, 7])
+def test_an_index_out_of_range_is_named(tmp_path, index):
+    header = 'ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n'
+    header += 'element face 2\nproperty list uchar int vertex_indices\nend_header\n'
+    path = write(tmp_path, '.ply', f'{header}0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n3 0 1 {index}\n')
+    assert f'names vertex {index} of 3' in problem(path)
+
+
 def test_points_without_faces(tmp_path):
     assert 'no triangles' in problem(write(tmp_path, '.obj', 'v 0 0 0\nv 1 0 0\nv 0 1 0\n'))
     assert 'no triangles' in problem(write(tmp_path, '.off', 'OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n'))

@@ -38,6 +38,8 @@ DAMAGED = {
     'not a number': (WHOLE.replace('0 0 1\n', '0 nan 1\n'), '1 of 5 vertices are not finite'),
     'infinite': (WHOLE.replace('0 0 1\n', '0 inf 1\n'), 'not finite'),
     'short face': (WHOLE.replace('3 0 1 2\n', '3 0 1\n'), "damaged face: '3 0 1'"),
+    'large count': (WHOLE.replace('3 0 1 2\n', '1000000 0 1 2\n'), "damaged face: '1000000 0 1 2'"),
+    'signed count': (WHOLE.replace('3 0 1 2\n', '-3 0 1 2\n'), "damaged face: '-3 0 1 2'"),
     'short vertex': (WHOLE.replace('1 1 0\n', '1 1\n'), 'damaged vertex'),
     'a word': (WHOLE.replace('3 0 1 4', '3 0 x 4'), 'not a readable OFF file'),
     'empty': ('', 'empty'),

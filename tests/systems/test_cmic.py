@@ -1,6 +1,5 @@
 """CMIC against loop-written oracles: losses, inputs, colour augmentation, statistics, and the published sizes."""
 
-import time
 
 import chex
 import flax.linen as nn
@@ -380,7 +379,6 @@ def resnet_parameters(kind, channels):
 
 
 def test_paper_preset_traces_with_the_expected_sizes():
-    begin = time.process_time()
     # torchvision's counts with three channels and a 1000-way layer, to check the formula itself.
     for kind, published in (('bottleneck', 25_557_032), ('basic', 21_797_672)):
         backbone, width = resnet_parameters(kind, 3)
@@ -412,7 +410,6 @@ def test_paper_preset_traces_with_the_expected_sizes():
     embedded = [jax.eval_shape(lambda v, b, m=m: system.embed(v, b, m), variables, batch) for m in ('photo', 'views')]
     assert [x.shape for x in embedded] == [(60, 128), (60, 12, 128)]
     assert jax.eval_shape(system.score, variables, *embedded).shape == (60, 60)
-    assert time.process_time() - begin < 30
 
 
 def test_configs_build_the_system_they_name():

@@ -96,6 +96,18 @@ def test_resumed_run_equals_uninterrupted_one(tmp_path, mode, devices):
     assert lines(tmp_path / 'whole') == lines(tmp_path / 'parts')
 
 
+def test_no_checkpoint_is_without_its_line(tmp_path, monkeypatch):
+    run, save, logged = Run(tmp_path), Checkpoints.save, []
+
+    def save_later(self, state, metrics):
+        logged.append(read_history(tmp_path / 'metrics.jsonl')[-1])
+        save(self, state, metrics)
+
+    monkeypatch.setattr(Checkpoints, 'save', save_later)
+    run.fit(steps=8)
+    assert [(line['step'], 'top1' in line) for line in logged] == [(4, True), (8, True)]
+
+
 def test_newest_and_best_are_kept(tmp_path):
     run = Run(tmp_path)
     run.fit(evaluate=lambda state: {'top1': {4: 0.9, 8: 0.5, 12: 0.7}[int(state.step)]})

@@ -1,0 +1,32 @@
+"""Scalars for TensorBoard where they cannot be written."""
+
+import pytest
+import tensorflow as tf
+
+from data_pipelines.tensorboard import ScalarWriter
+from jaxret.errors import StorageError
+
+
+def test_scalars_are_written(tmp_path):
+    writer = ScalarWriter(tmp_path / 'events')
+    writer.write_scalars(1, {'loss': 0.5})
+    writer.close()
+    assert list((tmp_path / 'events').glob('events.out.tfevents.*'))
+
+
+def test_no_folder(tmp_path):
+    (tmp_path / 'events').write_text('')
+    with pytest.raises(StorageError, match=f'{tmp_path / "events"}: cannot be written'):
+        ScalarWriter(tmp_path / 'events').write_scalars(1, {'loss': 0.5})
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    writer = ScalarWriter(tmp_path / 'events')
+
+    def full(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, 'No space left on device')
+
+    monkeypatch.setattr(writer._writer, 'write_scalars', full)
+    with pytest.raises(StorageError, match='No space left on device'):
+        writer.write_scalars(1, {'loss': 0.5})
+    writer.close()
