@@ -82,7 +82,7 @@ def read_modelnet(
     )
     memory = None
     if cache_dir is not None:
-        memory = Path(cache_dir) / 'checked' / f'{hashlib.sha256(str(root).encode()).hexdigest()[:16]}-meshes.json'
+        memory = Path(cache_dir) / 'checked' / f'{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}-meshes.json'
     paths = [entry.mesh for entry in entries]
     wrong = check_meshes(paths, up_axis=up_axis, processes=check_processes, memory=memory, progress=progress)
     return make_layout(

@@ -25,7 +25,6 @@ from training_run import (
     check_training_values,
     check_workdir_has_checkpoints,
     checkpoint_note,
-    processes,
     provenance,
     trained_state,
 )
@@ -82,8 +81,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
             'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
             'objects': ', '.join(f'{len(table)} {split}' for split, table in tables.items())
                        + f'; {len(layout.categories)} classes',
-            'inputs': f'{prepared.views} views of {prepared.size} x {prepared.size} pixels, {config.data.points} points, '
-                      f'{config.data.faces} faces',
+            'inputs': f'{prepared.views} views of {prepared.size} x {prepared.size} pixels, {config.data.points} '
+                      f'points, {config.data.faces} faces',
             'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
             'losses': f'labels, {config.loss.center}, {config.loss.alignment}',
             'encoders': f'{config.model.image_encoder}, meshnet, {config.model.point_encoder}'},
@@ -195,9 +194,9 @@ def _notes(config: ConfigDict, workdir: Path, step: int, *, views: int, held_out
     used = config.evaluation.views or views
     return [
         checkpoint,
-        'mAP: mean over all test objects of the average precision over the whole gallery, ranked by cosine; relevant is '
-        'what has the class of the query. Equal scores count against the system.',
-        'Within a modality the query itself is in the gallery, as in the published tables, where it always comes first; '
+        'mAP: mean over all test objects of the average precision over the whole gallery, ranked by cosine; relevant '
+        'is what has the class of the query. Equal scores count against the system.',
+        'Within a modality the query itself is in the gallery, as in the published tables, and comes first; '
         'the columns "without itself" take it out. In other directions the same object in the gallery is relevant.',
         f'An image query is the mean feature of {"all" if used == views else "the same"} {used} of {views} views.',
         'Meshes and point clouds are shown by a rendered view of their object.']

@@ -31,7 +31,7 @@ INPUTS = {'image': ('image',), 'mesh': ('faces', 'neighbors'), 'point': ('points
 
 @dataclass(frozen=True)
 class RunObjects:
-    """What a run was started on, `split.json`: its classes in the order of the labels, and the split of every object."""
+    """What a run was started on, `split.json`: its classes in the order of labels, and the split of every object."""
 
     categories: list[str]
     split: dict[str, str]

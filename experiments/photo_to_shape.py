@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,6 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     layout = prepared.layout
     gallery = load_gallery(prepared)
     queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
-    # Of the run's own training photos, also where other data is evaluated; the held-out ones among them, so that the
-    # prior does not depend on their choice.
-    index_of = {name: index for index, name in enumerate(gallery.names)}
-    train_positive = np.array([index_of.get(run_split.shape[photo], -1) for photo, split in run_split.split.items()
-                               if split != 'test'], np.int64)
 
     embedder = Embedder(system, parallel)
     steps = 0
@@ -99,7 +94,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
 
     test = queries['test']
     scores = _score(config, embedder, state, test, gallery)
-    metrics, distances = _test_metrics(config, layout, scores, test, gallery, train_positive)
+    metrics, distances = _test_metrics(config, layout, scores, test, gallery,
+                                       _train_positive(run_split, gallery.names))
     metrics |= {'step': int(state.step), 'data_dir': str(data_dir), 'synthetic': synthetic, 'seed': config.seed}
     write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     notes = [checkpoint_note(workdir, int(state.step), metric=f'val_{config.select}',
@@ -198,7 +194,7 @@ def _score(config: ConfigDict, embedder: Embedder, state: TrainState, queries: Q
 
 
 def _test_metrics(config: ConfigDict, layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: GalleryTable,
-                  train_positive: np.ndarray | None) -> tuple[dict[str, Any], tuple]:
+                  train_positive: np.ndarray) -> tuple[dict[str, Any], tuple]:
     """Accuracies, and the distance of the Top-1 shapes to the true ones."""
     metrics = retrieval_metrics(scores, test.shape, test.category, gallery.category,
                                 category_names=layout.categories, train_positive=train_positive)
@@ -210,6 +206,16 @@ def _test_metrics(config: ConfigDict, layout: Pix3DLayout, scores: np.ndarray, t
                                on_bad_file=config.on_bad_file, processes=processes(config))
     return add_shape_metrics(metrics, hausdorff=distances.hausdorff, iou=distances.iou, query_category=test.category,
                              category_names=layout.categories), distances.problems
+
+
+def _train_positive(run_split: RunSplit, names: Sequence[str]) -> np.ndarray:
+    """Gallery index of the shape of every photo that the run was trained on, -1 where it is not in this gallery.
+
+    Held-out photos are among them, so that the prior does not depend on their choice.
+    """
+    index_of = {name: index for index, name in enumerate(names)}
+    return np.array([index_of.get(run_split.shape[photo], -1) for photo, split in run_split.split.items()
+                     if split != 'test'], np.int64)
 
 
 def _cards(layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: GalleryTable) -> list[QueryCard]:

@@ -23,7 +23,8 @@ class Problem:
     action: str
 
     def __str__(self) -> str:
-        return f'{self.where}: {self.found}; {self.action}'
+        text = f'{self.where}: {self.found}; {self.action}'
+        return text.encode(errors='backslashreplace').decode()  # so that names that are not UTF-8 can be printed
 
 
 class DataError(JaxretError):

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.encoders.neighbors import PairConvolution, nearest_neighbors
-from jaxret.encoders.pointwise import FeatureHead, PointwiseLayer, largest, scaled
+from jaxret.encoders.pointwise import FeatureHead, PointwiseLayer, scaled
+from jaxret.losses.scores import largest
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:

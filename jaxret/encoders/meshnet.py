@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from jaxret.encoders.layers import batch_norm
 from jaxret.encoders.neighbors import PairConvolution, gather_neighbors
-from jaxret.encoders.pointwise import FeatureHead, PointwiseLayer, largest, scaled
+from jaxret.encoders.pointwise import FeatureHead, PointwiseLayer, scaled
+from jaxret.losses.scores import largest
 
 
 class FaceRotateConvolution(nn.Module):

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.encoders.layers import batch_norm
-from jaxret.encoders.pointwise import UNIFORM_INIT, largest, uniform_bias
+from jaxret.encoders.pointwise import UNIFORM_INIT, uniform_bias
 from jaxret.errors import ConfigError
+from jaxret.losses.scores import largest
 
 # Up to this many channels squared differences are added one by one: no rounding of large terms that cancel.
 _DIRECT_CHANNELS = 8

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxret.encoders.pointwise import FeatureHead, PointwiseLayer, largest, scaled
+from jaxret.encoders.pointwise import FeatureHead, PointwiseLayer, scaled
+from jaxret.losses.scores import largest
 
 
 class TransformNet(nn.Module):

@@ -32,25 +32,6 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def largest(x: jax.Array, *, axis: int) -> jax.Array:
-    """Largest values along an axis, with a gradient that stays right under `jit`: x at argmax x.
-
-    The gradient of `jnp.max` goes where x == max x. If x is cheap, such as batch norm and ReLU, XLA computes it again
-    for that comparison; a fused multiply-add there rounds differently, no entry is equal, and the gradient is lost
-    without a sign (jax issue 40564; with jax 0.10.2 on CPU, a third of MeshNet's). An index has no rounding.
-
-    Args:
-      x: float [...].
-      axis: to be reduced.
-
-    Returns:
-      x without that axis; the first of entries that tie gets the gradient.
-    """
-    index = jnp.expand_dims(jax.lax.stop_gradient(jnp.argmax(x, axis=axis)), axis)
-    chosen = jax.lax.broadcasted_iota(index.dtype, x.shape, axis % x.ndim) == index
-    return jnp.where(chosen, x, 0).sum(axis=axis)
-
-
 class PointwiseLayer(nn.Module):
     """act(bn(W x + b)) of the last axis; batch norm sees all entries of the other axes.
 

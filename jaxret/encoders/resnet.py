@@ -190,8 +190,8 @@ def resnet(name: str, **overrides: Any) -> ResNet:
 
     Args:
       name: 'resnet18', 'resnet34', 'resnet50' (the published ones), or, for 64 x 64 images on CPUs, with one basic
-        block a stage and width 16, 'resnet_small' ('small' stem) or 'resnet_coarse' ('coarse' stem; a third of the cost,
-        for the many plain views of a shape).
+        block a stage and width 16, 'resnet_small' ('small' stem) or 'resnet_coarse' ('coarse' stem; a third of the
+        cost, for the many plain views of a shape).
       **overrides: attributes of `ResNet` to set: num_classes, width, stem, dtype, axis_name, zero_init_residual, ...
 
     Returns:

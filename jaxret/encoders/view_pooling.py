@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.encoders.layers import linear
+from jaxret.losses.scores import largest
 
 
 def merge_views(views: jax.Array) -> jax.Array:
@@ -104,8 +105,9 @@ def max_views(embeddings: jax.Array, valid: jax.Array | None = None) -> jax.Arra
       valid: bool [G, V]; None for all views. What the other views hold, NaN too, does not matter.
 
     Returns:
-      [G, D], not normalised; 0 with gradient 0 for a shape without a valid view. Views that tie share the gradient.
+      [G, D], not normalised; 0 with gradient 0 for a shape without a valid view. The first
+      of views that tie gets the gradient.
     """
     valid = _checked_valid(embeddings, valid)
-    largest = jnp.where(valid, embeddings, -jnp.inf).max(axis=1)  # [G, V, D] -> [G, D]
-    return jnp.where(valid.any(axis=1), largest, 0)
+    pooled = largest(jnp.where(valid, embeddings, jnp.finfo(embeddings.dtype).min), axis=1)  # [G, V, D] -> [G, D]
+    return jnp.where(valid.any(axis=1), pooled, 0)

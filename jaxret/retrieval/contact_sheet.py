@@ -100,24 +100,39 @@ def sections_of(cards: Sequence[QueryCard]) -> dict[str, list[QueryCard]]:
     return {heading: [cards[i] for i in indices] for heading, indices in chosen.items()}
 
 
-def write_thumbnails(folder: Path, sections: dict[str, list[QueryCard]]) -> dict[str, list[dict]]:
-    """Writes the thumbnails that the cards need into `folder` and returns what the page says about each card.
-
-    A file is named by its content, so a shape that many queries share is stored once. Files of an earlier report are
-    removed.
-    """
+def empty_thumbnails(folder: Path) -> None:
+    """Makes the folder of thumbnails; files of an earlier report are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in [*folder.glob('photo-*.jpg'), *folder.glob('mask-*.png'), *folder.glob('view-*.png')]:
         old.unlink()
 
+
+def store_thumbnail(folder: Path, array: np.ndarray, kind: str) -> str:
+    """Writes a thumbnail, named by its content, so that what many queries share is stored once.
+
+    Args:
+      folder: of the thumbnails.
+      array: uint8 [H, W] or [H, W, 3].
+      kind: 'photo', 'mask' or 'view'.
+
+    Returns:
+      Its path as the page names it.
+    """
+    image = _image(array, kind)
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    digest = hashlib.sha256(image.tobytes() + str(image.size).encode()).hexdigest()[:16]
+    name = f'{kind}-{digest}.{"jpg" if kind == "photo" else "png"}'
+    if not (folder / name).exists():
+        image.save(folder / name, **({'quality': 88} if kind == 'photo' else {'optimize': True}))
+    return f'{folder.name}/{name}'
+
+
+def write_thumbnails(folder: Path, sections: dict[str, list[QueryCard]]) -> dict[str, list[dict]]:
+    """Writes the thumbnails that the cards need into an empty `folder`; returns what the page says about each card."""
+    empty_thumbnails(folder)
+
     def store(array: np.ndarray, kind: str) -> str:
-        image = _image(array, kind)
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        digest = hashlib.sha256(image.tobytes() + str(image.size).encode()).hexdigest()[:16]
-        name = f'{kind}-{digest}.{"jpg" if kind == "photo" else "png"}'
-        if not (folder / name).exists():
-            image.save(folder / name, **({'quality': 88} if kind == 'photo' else {'optimize': True}))
-        return f'{folder.name}/{name}'
+        return store_thumbnail(folder, array, kind)
 
     return {
         heading: [

@@ -10,10 +10,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 _BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = '#1f5fa8', '#d1701c', '#2b8a5b', '#7a4fa3', '#6b7582'
 _COLOURS = (_BLUE, _ORANGE, _GREEN, _PURPLE, _GREY)
+_FRACTIONS = ('Validation accuracy', 'Held-out mAP', 'Label accuracy in training')  # titles of panels from 0 to 1
 # Panel title -> which keys of metrics.jsonl it shows, y label.
 _PANELS = (
     ('Loss', re.compile(r'(.*_)?loss'), 'loss'),
     ('Validation accuracy', re.compile(r'val_(category_)?top\d+(_macro)?'), 'accuracy'),
+    ('Held-out mAP', re.compile(r'val_mean_map(_excluding_self)?'), 'mean mAP'),
+    ('Label accuracy in training', re.compile(r'label_accuracy'), 'accuracy'),
     ('Learning rate', re.compile(r'learning_rate|lr'), 'learning rate'),
     ('Gradient norm', re.compile(r'grad(ient)?_norm'), 'norm'),
     ('Speed', re.compile(r'examples_per_sec(ond)?'), 'examples/s'),
@@ -53,6 +56,7 @@ def draw_curves(history: Sequence[Mapping], *, reference: Mapping[str, float] | 
         if title == 'Validation accuracy':
             for name, value in (reference or {}).items():
                 axes.axhline(value, color=_GREY, linewidth=1, linestyle=':', label=f'{name} {value:.1%}')
+        if title in _FRACTIONS:
             axes.set_ylim(0, 1)
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         elif title != 'Loss':

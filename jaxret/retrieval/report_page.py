@@ -45,8 +45,8 @@ def write_page(
       skipped: one line for each file that was left out.
       notes: one line each, shown near the top.
       provenance: what was run on what: {label: text}. The key 'synthetic' (bool) becomes the line on the data.
-      values: what else the template shows; among it `columns`, the pictures of a strip, and `real`, of what synthetic
-        data says nothing.
+      values: what else the template shows; among it `questions` and `answers`, the pictures of a strip, and `real`, of
+        what synthetic data says nothing.
 
     Returns:
       The path of index.html.

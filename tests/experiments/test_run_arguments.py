@@ -38,7 +38,8 @@ def test_help_explains_everything(capsys):
     assert run.main(['--help']) == run.main(['-h']) == 0
     out = capsys.readouterr().out
     for text in ('--config', '--workdir', '--mode', '--config.KEY=VALUE', 'PRESET', 'data_dir', *config_names(),
-                 'small, paper, smoke', 'eval can override: data_dir, on_bad_file', 'data, render, sample, parallel, evaluation'):
+                 'small, paper, smoke', 'eval can override: data_dir, on_bad_file',
+                 'data, render, sample, parallel, evaluation'):
         assert text in out
 
 

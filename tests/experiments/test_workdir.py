@@ -95,6 +95,12 @@ def test_training_photos_are_never_scored_wherever_they_lie(trained, data, tmp_p
     assert found == stored.split | dict.fromkeys(new, 'test')
 
 
+def test_the_prior_is_of_the_runs_own_photos_by_the_name_of_their_shape():
+    split = {'a': 'train', 'b': 'val', 'c': 'test', 'd': 'train'}
+    stored = RunSplit(split, {'a': 'x', 'b': 'y', 'c': 'x', 'd': 'z'}, ['x', 'y', 'z'])
+    assert photo_to_shape._train_positive(stored, ['y', 'w', 'x']).tolist() == [2, 0, -1]
+
+
 def test_one_process_trains_in_a_work_directory(trained, data, capsys):
     with locked(trained):
         assert train(trained, data) == 1
