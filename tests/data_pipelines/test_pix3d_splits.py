@@ -91,7 +91,8 @@ def test_stored_split_is_used_again(tmp_path):
     reused = read(tmp_path, split_table=stored, seed=0)
     assert reused.split_table() == {name: stored[name] for name in reused.split_table()} and len(reused.photos) == 13
     name = entries[0]['img']
-    assert stored.pop(name) and read(tmp_path, split_table=stored).split_table() == reused.split_table() | {name: 'test'}
+    del stored[name]
+    assert read(tmp_path, split_table=stored).split_table() == reused.split_table() | {name: 'test'}
     marked = [entry | {'split': 'val'} for entry in entries]
     write_json(tmp_path, marked)
     assert read(tmp_path, split_table=stored).split_table()[name] == 'val'

@@ -1,5 +1,7 @@
 """The cross-modal system against loop-written oracles of its own features; gradients, statistics, devices, sizes."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,7 @@ INPUTS = {'image': ('image',), 'mesh': ('faces', 'neighbors'), 'point': ('points
 BASELINE = {'center': 'center', 'alignment': 'mse'}
 
 
+@partial(jax.jit, static_argnums=0, static_argnames='train')
 def loss(system, batch, *, variables=VARIABLES, rng=KEY, train=False):
     total, (collections, report) = system.loss(variables, batch, rng=rng, step=jnp.int32(0), train=train)
     return total, collections, report
@@ -44,10 +47,14 @@ def features_of(system, batch, variables=VARIABLES):
     """[M, B, D] in evaluation mode, float64."""
     scaled = dict(batch, image=batch['image'].astype(np.float32) / 127.5 - 1)
     return np.stack([
-        system.encoders[name].apply(
-            {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]},
-            *(scaled[key] for key in INPUTS[name]))
+        _features(system.encoders[name], variables['params'][name], variables['batch_stats'][name],
+                  *(scaled[key] for key in INPUTS[name]))
         for name in MODALITIES]).astype(np.float64)
+
+
+@partial(jax.jit, static_argnums=0)
+def _features(encoder, params, statistics, *inputs):
+    return encoder.apply({'params': params, 'batch_stats': statistics}, *inputs)
 
 
 def expected_losses(system, batch, *, variables=VARIABLES, rng=KEY):
@@ -96,7 +103,7 @@ def test_loss_is_the_weighted_sum_of_the_oracles(changes, padded):
 def test_real_encoders_have_the_same_losses():
     system, batch = small_system(), random_batch(4, seed=2)
     variables = jax.jit(system.init)(jax.random.key(3), batch)
-    report = jax.jit(lambda v, b: loss(system, b, variables=v)[2])(variables, batch)
+    report = loss(system, batch, variables=variables)[2]
     found = [report[name] for name in ('label_loss', 'center_loss', 'alignment_loss')]
     np.testing.assert_allclose(found, expected_losses(system, batch, variables=variables), rtol=1e-4)
 
@@ -112,8 +119,8 @@ def test_label_accuracy_counts_every_modality_of_valid_objects():
 @pytest.mark.parametrize('changes', [{}, BASELINE])
 def test_awkward_batches_stay_finite(changes):
     system, plain = small_system(flat=True, **changes), random_batch(4)
-    gradient = jax.jit(jax.value_and_grad(
-        lambda params, batch: loss(system, batch, variables={**VARIABLES, 'params': params}, train=True)[0]))
+    gradient = jax.value_and_grad(
+        lambda params, batch: loss(system, batch, variables={**VARIABLES, 'params': params}, train=True)[0])
     same = {name: np.repeat(value[:1], 4, axis=0) for name, value in plain.items()}
     nothing = plain | {'valid': np.zeros(4, bool)}
     for batch in (same, nothing, plain | {'faces': np.zeros_like(plain['faces'])}):
@@ -198,17 +205,18 @@ def test_points_and_faces_are_changed_in_training_each_object_with_its_own_key()
 
     system = small_system(encoders={name: Recorder(name) for name in MODALITIES})
     batch = random_batch(BATCH)
-    loss(system, batch)
+    run = partial(loss.__wrapped__, system, batch)
+    run()
     np.testing.assert_array_equal(seen['point'], batch['points'])
-    loss(system, batch, train=True)
+    run(train=True)
     for name, inputs, change, key in (('point', 'points', augment_points, 0), ('mesh', 'faces', jitter_faces, 1)):
         keys = jax.random.split(jax.random.split(KEY, 3)[key], BATCH)
         expected = [change(own, batch[inputs][row:row + 1])[0] for row, own in enumerate(keys)]
         np.testing.assert_allclose(seen[name], np.stack(expected), rtol=1e-5, atol=1e-6)
     first = seen['point']
-    loss(system, batch, train=True)
+    run(train=True)
     np.testing.assert_array_equal(first, seen['point'])
-    loss(system, batch, train=True, rng=jax.random.key(6))
+    run(train=True, rng=jax.random.key(6))
     assert np.abs(first - seen['point']).max() > 0.01
 
 
