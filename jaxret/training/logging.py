@@ -48,5 +48,5 @@ def read_history(path: Path) -> list[dict[str, float]]:
 def training_progress() -> Progress:
     """A progress bar with loss, examples a second and time left."""
     return Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
-                    TextColumn('loss {task.fields[loss]:.3f}'), TextColumn('{task.fields[rate]:.0f} photos/s'),
+                    TextColumn('loss {task.fields[loss]:.3f}'), TextColumn('{task.fields[rate]:.0f} examples/s'),
                     TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn())
