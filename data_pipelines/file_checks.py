@@ -1,4 +1,4 @@
-"""Are photos, masks and meshes readable? Each is really decoded, in worker processes; sound files are remembered."""
+"""Are photos, masks, meshes, grids readable? Each is decoded, in worker processes; sound files are remembered."""
 
 import contextlib
 import hashlib
@@ -12,11 +12,13 @@ import PIL
 from data_pipelines import photos
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
-from jaxret.geometry import mesh, off
+from jaxret.geometry import distance_grids, mesh, off
 from jaxret.workers import map_parallel
 
 # What a sound pair tells: (width, height, mask has object pixels).
 PairFacts = tuple[int, int, bool]
+# What a sound picture tells: (width, height, all its pixels are grey).
+PictureFacts = tuple[int, int, bool]
 # Fewer files are done in this process, sooner than others start.
 SERIAL_BELOW = 48
 
@@ -37,6 +39,30 @@ def check_pairs(
     """
     options = {'processes': processes, 'memory': memory, 'progress': progress}
     return _remembered(_check_pair, pairs, label='Checking photos', **options)
+
+
+def check_pictures(
+    paths: Sequence[Path],
+    *,
+    processes: int,
+    memory: Path | None = None,
+    progress: bool = True,
+    label: str = 'Checking photos',
+) -> list[PictureFacts | tuple[Problem, ...]]:
+    """Decode every picture.
+
+    Args:
+      paths: image files.
+      processes: worker processes.
+      memory: as `check_pairs`.
+      progress: show a progress bar.
+      label: its title.
+
+    Returns:
+      for each picture (width, height, all its pixels are grey) or what is wrong with it.
+    """
+    options = {'processes': processes, 'memory': memory, 'progress': progress, 'label': label}
+    return _remembered(_check_picture, [(path,) for path in paths], **options)
 
 
 def check_meshes(
@@ -60,6 +86,32 @@ def check_meshes(
     return [result if result and isinstance(result[0], Problem) else () for result in found]
 
 
+def check_grids(
+    items: Sequence[tuple[Path, ...]],
+    *,
+    resolution: int,
+    processes: int,
+    memory: Path | None = None,
+    progress: bool = True,
+) -> list[tuple[Problem, ...]]:
+    """Read every distance grid.
+
+    Args:
+      items: files (scan, mask, CAD model), or (CAD model,) alone.
+      resolution: voxels that each side must have.
+      processes: worker processes.
+      memory: as `check_pairs`.
+      progress: show a progress bar.
+
+    Returns:
+      what is wrong with each; an empty tuple for a sound one.
+    """
+    rows = [(*item, resolution) for item in items]
+    options = {'processes': processes, 'memory': memory, 'progress': progress}
+    found = _remembered(_check_grids, rows, label='Checking grids', **options)
+    return [result if result and isinstance(result[0], Problem) else () for result in found]
+
+
 def signature(path: Path) -> tuple[int, ...] | None:
     """(bytes, nanoseconds of last change) of a file, then of each buffer of a .gltf file; None if any is missing."""
     try:
@@ -80,8 +132,42 @@ def _check_pair(pair: tuple[Path, Path]) -> PairFacts:
     return photo.shape[1], photo.shape[0], bool(mask.any())
 
 
+def _check_picture(item: tuple[Path]) -> PictureFacts:
+    pixels = photos.read_photo(item[0])
+    return pixels.shape[1], pixels.shape[0], bool((pixels == pixels[:, :, :1]).all())
+
+
 def _check_mesh(item: tuple[Path, str]) -> tuple[bool]:
     mesh.load_mesh(item[0], up_axis=item[1])
+    return (True,)
+
+
+def _check_grids(item: tuple) -> tuple[bool]:
+    """Raises DataError with everything that is wrong with a scan, its mask and its CAD model, or a CAD model alone."""
+    *paths, resolution = item
+    problems, grids = [], {}
+    for path in (paths[0], paths[-1]):
+        try:
+            grids[path] = distance_grids.read_distances(path)
+        except DataError as error:
+            problems += error.problems
+    if len(paths) == 3:
+        try:
+            mask = distance_grids.read_mask(paths[1], like=grids.get(paths[0]))
+            if paths[0] in grids and not (mask & grids[paths[0]].occupancy()).any():
+                found = 'the scan has no surface within the mask: nothing of the object is in it'
+                problems.append(Problem(str(paths[1]), found, 'leave the scan out'))
+        except DataError as error:
+            problems += error.problems
+    for path, grid in grids.items():
+        sides = grid.values.shape
+        if sides != (resolution,) * 3:
+            found = f'{" x ".join(map(str, sides))} voxels, not {resolution} along each side'
+            problems.append(Problem(str(path), found, 'export the grid again at that size'))
+        elif not grid.occupancy().any():
+            problems.append(Problem(str(path), 'no voxel is near a surface', 'export the grid again, or leave it out'))
+    if problems:
+        raise DataError(list(dict.fromkeys(problems)))
     return (True,)
 
 
@@ -89,7 +175,7 @@ def _remembered(
     check: Callable, items: Sequence[Sequence[Any]], *, processes: int, memory: Path | None, progress: bool, label: str
 ) -> list:
     """check(item) for every item, from memory where an item's files have not changed since they were found sound."""
-    version = f'{source_hash(photos, mesh, off)} {PIL.__version__}'
+    version = f'{source_hash(photos, mesh, off, distance_grids)} {PIL.__version__}'
     known = _recall(memory, version)
     keys = ['|'.join(str(part) for part in item) for item in items]
     marks = [[signature(part) for part in item if isinstance(part, Path)] for item in items]

@@ -1,5 +1,6 @@
 """The folder of a data set: opened, and where the paths below it really lead."""
 
+import os
 from pathlib import Path
 
 from jaxret.errors import DataError, Problem
@@ -33,3 +34,15 @@ def resolve(root: Path, name: str) -> Path:
         return (root / name).resolve()
     except (OSError, RuntimeError, ValueError):
         return root
+
+
+def names_in(folder: Path, problems: list[Problem]) -> list[str]:
+    """Names in a folder, sorted, without hidden ones; none for what is no folder. Adds what is wrong to `problems`."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith('.'))
+    except (NotADirectoryError, FileNotFoundError):
+        return []
+    except OSError as error:
+        found = f'cannot be read ({error.strerror or error})'
+        problems.append(Problem(str(folder), found, 'check its permissions'))
+        return []

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.file_checks import check_meshes
-from data_pipelines.folders import open_folder, resolve
+from data_pipelines.folders import names_in, open_folder, resolve
 from data_pipelines.objects import (
     ObjectEntry,
     ObjectLayout,
@@ -42,7 +42,8 @@ def read_modelnet(
 ) -> ObjectLayout:
     """Read and check a folder in ModelNet's layout. Only meshes that are used are looked at.
 
-    Folders without a `train` or `test` folder, hidden ones and files that are no meshes are ignored.
+    Folders without a `train` or `test` folder (and without meshes), hidden ones and files that are no meshes are
+    ignored.
 
     Args:
       data_dir: the folder.
@@ -50,7 +51,8 @@ def read_modelnet(
       train_per_class: training meshes a class, drawn by hash of the name; 0 for all.
       val_fraction: share of the train meshes held out as val, by hash, never the last one of a class.
       seed: of both choices.
-      on_bad_file: 'error', or 'skip': bad meshes, and classes that then lack a required split, are left out and listed.
+      on_bad_file: 'error', or 'skip': bad or misplaced meshes, and classes that then lack a required split, are left
+        out and listed.
       split_table: split by name, from an earlier run.
       required_splits: splits of which every class must have a mesh.
       up_axis: axis that points up in the files.
@@ -67,8 +69,8 @@ def read_modelnet(
     """
     check_options(train_per_class=train_per_class, val_fraction=val_fraction, on_bad_file=on_bad_file, up_axis=up_axis)
     root = open_folder(Path(data_dir), layout="ModelNet's layout (<class>/train and <class>/test with meshes)")
-    found, problems = _list_meshes(root)
-    problems += missing_classes(found, classes, root)
+    found, misplaced = _list_meshes(root, classes)
+    problems = missing_classes(found, classes, root)
     if not found:
         action = "name a folder in ModelNet's layout: <class>/train and <class>/test with meshes"
         problems.append(Problem(str(root), 'no meshes in class folders', action))
@@ -88,45 +90,65 @@ def read_modelnet(
     return make_layout(
         root,
         entries,
-        problems + split_problems,
+        problems + split_problems + ([] if on_bad_file == 'skip' else misplaced),
         {entry.name: found for entry, found in zip(entries, wrong, strict=True) if found},
+        skipped=misplaced if on_bad_file == 'skip' else [],
         on_bad_file=on_bad_file,
         required_splits=required_splits,
         up_axis=up_axis,
     )
 
 
-def _list_meshes(root: Path) -> tuple[list[ObjectEntry], list[Problem]]:
-    """All meshes with their class and split, and what is wrong with the folders."""
+def _list_meshes(root: Path, classes: Sequence[str]) -> tuple[list[ObjectEntry], list[Problem]]:
+    """All meshes with their class and split, and what is wrong with the folders of the classes in use."""
     entries: list[ObjectEntry] = []
     problems: list[Problem] = []
-    for category in _names(root, problems):
-        splits = [split for split in ('train', 'test') if (root / category / split).is_dir()]
-        for split in splits:
-            for file in _names(root / category / split, problems):
-                name = f'{category}/{split}/{file}'
-                if Path(file).suffix.lower() not in MESH_SUFFIXES:
-                    continue
-                if not resolve(root, name).is_relative_to(root):
-                    found = 'a link that leaves the folder'
-                    problems.append(Problem(str(root / name), found, 'put the file itself below the data folder'))
-                    continue
-                entries.append(ObjectEntry(name, category, split, root / name))
-        if not splits and (root / category).is_dir():
-            loose = [name for name in _names(root / category, problems) if Path(name).suffix.lower() in MESH_SUFFIXES]
-            if loose:
-                found = f'{len(loose)} meshes, but no train or test folder'
-                problems.append(Problem(str(root / category), found, 'put them into <class>/train and <class>/test'))
+    for category in names_in(root, problems):
+        listed, wrong = _list_class(root, category)
+        entries += listed
+        if not classes or category in classes:
+            problems += wrong
     return entries, problems
 
 
-def _names(folder: Path, problems: list[Problem]) -> list[str]:
-    """Names in a folder, sorted, without hidden ones."""
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith('.'))
-    except NotADirectoryError:
-        return []
-    except OSError as error:
-        found = f'cannot be read ({error.strerror or error})'
-        problems.append(Problem(str(folder), found, 'check its permissions'))
-        return []
+def _list_class(root: Path, category: str) -> tuple[list[ObjectEntry], list[Problem]]:
+    entries: list[ObjectEntry] = []
+    problems: list[Problem] = []
+    splits = [split for split in ('train', 'test') if (root / category / split).is_dir()]
+    for split in splits:
+        folder = f'{category}/{split}'
+        if not resolve(root, folder).is_relative_to(root):  # once for all that is in it
+            problems.append(_link(root / folder))
+            continue
+        for file in names_in(root / folder, problems):
+            name = f'{folder}/{file}'
+            if not _is_mesh(file):
+                if count := _meshes_below(root / name):
+                    found = f'{count} meshes in a folder below {split}'
+                    problems.append(Problem(str(root / name), found, f'put them into <class>/{split} itself'))
+            elif resolve(root, name).is_relative_to(root):
+                entries.append(ObjectEntry(name, category, split, root / name))
+            else:
+                problems.append(_link(root / name))
+    if splits and not entries and not problems:
+        found = f'no meshes in {" and ".join(splits)}'
+        problems.append(Problem(str(root / category), found, 'add some, or remove the folder'))
+    if not splits and (root / category).is_dir():
+        loose = [name for name in names_in(root / category, problems) if _is_mesh(name)]
+        if loose:
+            found = f'{len(loose)} meshes, but no train or test folder'
+            problems.append(Problem(str(root / category), found, 'put them into <class>/train and <class>/test'))
+    return entries, problems
+
+
+def _link(path: Path) -> Problem:
+    return Problem(str(path), 'a link that leaves the folder', 'put what it leads to below the data folder')
+
+
+def _is_mesh(name: str) -> bool:
+    return Path(name).suffix.lower() in MESH_SUFFIXES
+
+
+def _meshes_below(folder: Path) -> int:
+    """Meshes in a folder, at any depth, without hidden ones; 0 for what is no folder."""
+    return sum(_is_mesh(name) and not name.startswith('.') for _, _, names in os.walk(folder) for name in names)

@@ -28,6 +28,7 @@ from data_pipelines.objects import SPLITS, ObjectLayout
 from data_pipelines.quiet import tfds
 from data_pipelines.record_folder import (
     VERSION,
+    KeepEncoded,
     RecordBuilder,
     as_text,
     build_records,
@@ -62,13 +63,6 @@ class ModelNetObjects(RecordBuilder, skip_registration=True):
 
     name = OBJECTS
     DESCRIPTION = 'Labelled objects as grey views, points of the surface, and faces with their neighbours.'
-
-
-class _KeepEncoded(tfds.decode.SkipDecoding):
-    """Leaves the pictures of a sequence encoded, which TFDS 4.9.10's own decoder does for single pictures only."""
-
-    def decode_batch_example_np(self, example: np.ndarray) -> np.ndarray:
-        return example
 
 
 def prepare_modelnet(
@@ -142,7 +136,7 @@ def load_objects(prepared: PreparedObjects, split: str) -> ObjectTable:
         size=prepared.size,
     )
     found = 0
-    for record in read_records(prepared.folder, OBJECTS, split, {'views': _KeepEncoded()}):
+    for record in read_records(prepared.folder, OBJECTS, split, {'views': KeepEncoded()}):
         row = wanted.get(as_text(record['name']))
         if row is None:  # of a class that lost its test objects
             continue

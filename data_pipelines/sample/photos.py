@@ -67,7 +67,7 @@ def take_photo(shape: Furniture, others: Sequence[Furniture], *, kind: str, seed
     light, first = shade(stage, camera, directions[:lit], random_lights(rng, camera), rng)
     item = np.concatenate([first, stage.cast(camera.position, directions[lit:]).item])
     share = (item == 0).reshape(len(_SAMPLES), height, width).mean(0)
-    image = _expose(light.reshape(_LIT_SAMPLES, height, width, 3).mean(0), rng)
+    image = expose(light.reshape(_LIT_SAMPLES, height, width, 3).mean(0), rng)
     return Photo(image, np.where(share >= 0.5, 255, 0).astype(np.uint8), camera, kind, hidden, outside)
 
 
@@ -119,7 +119,7 @@ def _probe(camera: Camera, *, count: int = 56) -> tuple[np.ndarray, np.ndarray]:
     return camera.rays(u.ravel(), v.ravel()), inside.ravel()
 
 
-def _expose(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def expose(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Linear light [H, W, 3] to a uint8 photo: exposure, white balance, vignette, tone, blur and sensor noise."""
     height, width = light.shape[:2]
     level = np.quantile(light.mean(2), 0.9)
