@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from data_pipelines.folders import open_folder
-from data_pipelines.modelnet_objects import check_meshnet
+from data_pipelines.modelnet_objects import count_faces
 from data_pipelines.objects import (
     ObjectEntry,
     ObjectLayout,
@@ -51,6 +51,8 @@ def read_modelnet_files(
     view_ids: Sequence[int] = tuple(range(180)),
     up_axis: str = 'z',
     points_up_axis: str = 'y',
+    points: int = 2048,
+    max_faces: int = 1024,
     check_processes: int = 2,
     progress: bool = True,
 ) -> ObjectLayout:
@@ -70,6 +72,8 @@ def read_modelnet_files(
       view_ids: numbers of the views to use.
       up_axis: axis that points up in the mesh features (they were made from ModelNet's meshes).
       points_up_axis: axis that points up in the points.
+      points: points of every object that are needed.
+      max_faces: most faces that an object may have, as published features cannot be simplified.
       check_processes: processes that read .npz files.
       progress: show a progress bar.
 
@@ -84,7 +88,11 @@ def read_modelnet_files(
     check_options(train_per_class=train_per_class, val_fraction=val_fraction, on_bad_file=on_bad_file, **options)
     if not view_ids or len(set(view_ids)) != len(view_ids) or min(view_ids) < 0:
         raise ConfigError(f'view_ids={list(view_ids)!r}: use one or more different numbers from 0')
-    layouts = ('<class>/<id>/<id>.<number>.png', "modelnet40_ply_hdf5_2048's layout", '<id>.npz files, at any depth')
+    layouts = (
+        'the layout <class>/<id>/<id>.<number>.png (data.images_dir)',
+        "modelnet40_ply_hdf5_2048's layout (data.points_dir)",
+        'the layout <class>/.../<id>.npz (data.features_dir)',
+    )
     roots, problems = [], []
     for folder, layout in zip((images_dir, points_dir, meshes_dir), layouts, strict=True):
         try:
@@ -93,18 +101,20 @@ def read_modelnet_files(
             problems += error.problems
     if problems:
         raise DataError(problems)
-    images, points, meshes = roots
-    rows, problems = _list_rows(points)
-    rows = {key: row for key, row in rows.items() if not classes or key[0] in classes}
-    entries, skipped = _match(rows, images, meshes, classes)
-    problems += missing_classes(entries, classes, points)
+    images, clouds, meshes = roots
+    rows, problems = _list_rows(clouds, points)
+    entries, skipped = _match(rows, images, meshes)
+    problems += missing_classes(entries, classes, clouds)
+    if classes:
+        entries = [entry for entry in entries if entry.category in classes]
+        skipped = [problem for problem in skipped if problem.where.partition('/')[0] in classes]
     entries, split_problems = assign_splits(
         entries,
         train_per_class=train_per_class,
         val_fraction=val_fraction,
         seed=seed,
         split_table=split_table,
-        where=points,
+        where=clouds,
     )
     bad: dict[str, list[Problem]] = {}
     for entry in entries:
@@ -115,11 +125,17 @@ def read_modelnet_files(
             bad.setdefault(entry.name, []).append(Problem(str(entry.images), found, 'restore them'))
     paths = [entry.mesh for entry in entries]
     title = 'Checking mesh features' if progress else None
-    for index, result in map_parallel(check_meshnet, paths, processes=check_processes, serial_below=48, progress=title):
+    large = []
+    for index, result in map_parallel(count_faces, paths, processes=check_processes, serial_below=48, progress=title):
         if isinstance(result, DataError):
             bad.setdefault(entries[index].name, []).extend(result.problems)
+        elif result > max_faces:
+            large.append(result)
+    if large:  # a setting, not a fault of the files: once, and also with on_bad_file='skip'
+        found = f'{len(large)} objects have more than {max_faces} faces, up to {max(large)}'
+        problems.append(Problem(str(meshes), found, f'set --config.data.faces={max(large)}'))
     return make_layout(
-        points,
+        clouds,
         entries,
         problems + split_problems,
         bad,
@@ -133,13 +149,13 @@ def read_modelnet_files(
 
 
 def _match(
-    rows: Mapping[tuple[str, str], tuple[str, Path, int]], images: Path, meshes: Path, classes: Sequence[str]
+    rows: Mapping[tuple[str, str], tuple[str, Path, int]], images: Path, meshes: Path
 ) -> tuple[list[ObjectEntry], list[Problem]]:
     """Objects with all three modalities, and what the others lack. Keys are (class, id)."""
     pictures = {
         (category.name, folder.name): folder
         for category in sorted(images.iterdir())
-        if category.is_dir() and (not classes or category.name in classes)
+        if category.is_dir()
         for folder in sorted(category.iterdir())
         if folder.is_dir()
     }
@@ -172,7 +188,7 @@ def _match(
     return entries, skipped
 
 
-def _list_rows(folder: Path) -> tuple[dict[tuple[str, str], tuple[str, Path, int]], list[Problem]]:
+def _list_rows(folder: Path, points: int) -> tuple[dict[tuple[str, str], tuple[str, Path, int]], list[Problem]]:
     """(split, file, row) of every object by (class, id), and what is wrong with the files."""
     rows: dict[tuple[str, str], tuple[str, Path, int]] = {}
     problems: list[Problem] = []
@@ -188,7 +204,7 @@ def _list_rows(folder: Path) -> tuple[dict[tuple[str, str], tuple[str, Path, int
     for match, path in files:
         try:
             listed = _read_ids(folder / f'ply_data_{match[1]}_{match[2]}_id2file.json')
-            labels = _read_labels(path)
+            labels = _read_labels(path, points)
             if len(labels) != len(listed):
                 found = f'{len(labels)} objects, but its id list has {len(listed)}'
                 raise DataError(Problem(str(path), found, _AGAIN))
@@ -228,8 +244,8 @@ def _read_ids(path: Path) -> list[str]:
     return listed
 
 
-def _read_labels(path: Path) -> np.ndarray:
-    """Labels of an HDF5 file, int64 [n], its keys and shapes checked."""
+def _read_labels(path: Path, count: int) -> np.ndarray:
+    """Labels of an HDF5 file, int64 [n], its keys and shapes checked; each object must have `count` points."""
     try:
         with h5py.File(path, 'r') as file:
             missing = [key for key in ('data', 'label') if not isinstance(file.get(key), h5py.Dataset)]
@@ -240,8 +256,11 @@ def _read_labels(path: Path) -> np.ndarray:
             numbers = labels.dtype.kind in 'iu' and points.dtype.kind == 'f' and points.ndim == 3
             if not numbers or points.shape[2] != 3 or labels.size != len(points):
                 found = f'data {points.dtype} {list(points.shape)}, label {labels.dtype} {list(labels.shape)}'
-                action = 'expected data float [n, 2048, 3] and label int [n, 1]'
+                action = f'expected data float [n, {count}, 3] and label int [n, 1]'
                 raise DataError(Problem(str(path), found, action))
+            if points.shape[1] < count:
+                found = f'{points.shape[1]} points an object where {count} are needed'
+                raise DataError(Problem(str(path), found, 'name the folder modelnet40_ply_hdf5_2048'))
             return labels.reshape(-1).astype(np.int64)
     except (OSError, ValueError, TypeError) as error:
         raise DataError(Problem(str(path), f'not a readable HDF5 file ({error})', _AGAIN)) from error

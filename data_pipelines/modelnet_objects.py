@@ -136,15 +136,15 @@ def read_row(path: Path, row: int, *, count: int) -> np.ndarray:
         raise _bad(path, f'row {row} cannot be read ({error})', 'download the file again') from error
     if points.shape != (count, 3):
         found = f'{len(points)} points a row where {count} are wanted'
-        raise _bad(path, found, f'set --config.data.points to at most {len(points)}')
+        raise _bad(path, found, 'use files with as many')
     if not np.isfinite(points).all():
         raise _bad(path, f'row {row} has points that are not finite', 'download the file again')
     return points
 
 
-def check_meshnet(path: Path) -> None:
-    """Raises DataError where `read_meshnet` would."""
-    read_meshnet(path)
+def count_faces(path: Path) -> int:
+    """Faces of MeshNet's .npz file; raises DataError where `read_meshnet` would."""
+    return len(read_meshnet(path)[0])
 
 
 def read_meshnet(path: Path) -> tuple[np.ndarray, np.ndarray]:

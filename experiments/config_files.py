@@ -115,8 +115,13 @@ def unflatten(flat: dict[str, Any]) -> ConfigDict:
     return config
 
 
-def split_overrides(arguments: Sequence[str]) -> dict[str, str]:
+def split_overrides(arguments: Sequence[str], *, known: str = '--config, --config.KEY=VALUE, --workdir, --mode or '
+                                                              '--help') -> dict[str, str]:
     """{'key': 'value'} from arguments '--config.key=value' or '--config.key value'.
+
+    Args:
+      arguments: what is left of the command line.
+      known: the command's arguments, for the message.
 
     Raises:
       ConfigError: anything else among the arguments, or a missing value.
@@ -125,8 +130,7 @@ def split_overrides(arguments: Sequence[str]) -> dict[str, str]:
     while rest:
         argument = rest.pop(0)
         if not argument.startswith('--config.'):
-            raise ConfigError(f'{argument}: unknown argument; use --config, --config.KEY=VALUE, --workdir, --mode or '
-                              f'--help')
+            raise ConfigError(f'{argument}: unknown argument; use {known}')
         key, equals, value = argument.removeprefix('--config.').partition('=')
         if not equals:
             if not rest or rest[0].startswith('--'):

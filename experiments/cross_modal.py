@@ -113,9 +113,10 @@ def print_directions(metrics: dict[str, Any]) -> None:
     for column in ('query \u2192 gallery', 'mAP', '95 % interval', 'class mean', 'chance', 'without itself', 'chance'):
         table.add_column(column, justify='right' if table.columns else 'left')
 
-    def row(title: str, key: str) -> None:
-        alone = f'{key}_excluding_self'
-        values = [metrics.get(name) for name in (key, f'{key}_macro', f'{key}_chance', alone, f'{alone}_chance')]
+    def row(title: str, key: str, *, alone: bool) -> None:
+        names = [key, f'{key}_macro', f'{key}_chance']
+        names += [f'{key}_excluding_self', f'{key}_excluding_self_chance'] if alone else []
+        values = [metrics.get(name) for name in names] + [None] * (5 - len(names))
         shown = ['' if value is None else f'{value:.3f}' for value in values]
         low, high = metrics.get(f'{key}_low'), metrics.get(f'{key}_high')
         interval = '' if low is None or high is None else f'{low:.3f} - {high:.3f}'
@@ -123,9 +124,9 @@ def print_directions(metrics: dict[str, Any]) -> None:
 
     for query in MODALITIES:
         for gallery in MODALITIES:
-            row(f'{query} \u2192 {gallery}', f'map_{query}_{gallery}')
+            row(f'{query} \u2192 {gallery}', f'map_{query}_{gallery}', alone=query == gallery)
     table.add_section()
-    row('mean of the nine', 'mean_map')
+    row('mean of the nine', 'mean_map', alone=True)
     console.print(table)
 
 

@@ -81,7 +81,8 @@ def read_objects(config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic
         layout = read_modelnet_files(
             images_dir=data_dir / data.images_dir, points_dir=data_dir / data.points_dir,
             meshes_dir=data_dir / data.features_dir, view_ids=spaced(data.published_views, PUBLISHED_VIEWS),
-            up_axis=data.up_axis, points_up_axis=data.points_up_axis, **options)
+            up_axis=data.up_axis, points_up_axis=data.points_up_axis, points=STORED_POINTS, max_faces=data.faces,
+            **options)
     else:
         layout = read_modelnet(data_dir, up_axis='z' if synthetic else data.up_axis, cache_dir=cache_folder(config),
                                **options)

@@ -41,6 +41,7 @@ def random_batch(batch_size: int, *, seed: int = 0, categories: int = 3) -> dict
 
 def optimizer_config(**changes) -> ConfigDict:
     """Plain SGD; `changes` replace keys."""
-    keys = {'name': 'sgd', 'learning_rate': 0.05, 'schedule': 'constant', 'warmup': 0.0, 'b1': 0.9, 'b2': 0.999,
-            'momentum': 0.0, 'weight_decay': 0.0, 'clip_norm': 0.0}
+    keys = {'name': 'sgd', 'learning_rate': 0.05, 'schedule': 'constant', 'warmup': 0.0, 'decay_every': 3,
+            'decay_factor': 0.1, 'b1': 0.9, 'b2': 0.999, 'momentum': 0.0, 'nesterov': False, 'weight_decay': 0.0,
+            'clip_norm': 0.0}
     return ConfigDict(keys | changes)

@@ -11,6 +11,7 @@ Jing et al. (CVPR 2021), Choo et al. (KSII TIIS 2024). Mean mAP of the nine dire
 48: baseline 86.33, its own method 85.41; at 24: 76.02, 76.13; at 12: 26.19, 26.36. It prints no loss weights.
 """
 
+import config_groups as groups
 from ml_collections import ConfigDict
 
 PRESETS = ('small', 'clf', 'paper', 'paper_clf', 'smoke')
@@ -18,13 +19,7 @@ PRESETS = ('small', 'clf', 'paper', 'paper_clf', 'smoke')
 
 def get_config(preset: str = 'small') -> ConfigDict:
     """The config of a preset; every key with its default."""
-    config = ConfigDict()
-    config.experiment = 'cross_modal'  # which experiments/*.py runs it
-    config.seed = 0  # decides initial weights, batches, augmentation, held-out part
-    config.data_dir = ''  # folder in ModelNet's layout; '' makes and uses the synthetic sample
-    config.cache_dir = ''  # prepared data; '' is $XDG_CACHE_HOME/jaxret or ~/.cache/jaxret
-    config.on_bad_file = 'error'  # 'error': refuse to start, listing all; 'skip': go on without, listing all
-    config.processes = 0  # worker processes that check, render and simplify; 0 is one a core
+    config = groups.common('cross_modal')  # seed, data_dir (ModelNet's layout), cache_dir, on_bad_file, processes
 
     config.batch_size = 24  # objects a step
     config.epochs = 40  # passes over the training objects
@@ -44,28 +39,12 @@ def get_config(preset: str = 'small') -> ConfigDict:
     data.image_size = 64  # side of the views
     data.views_per_step = 2  # different views of an object in a training step, averaged
     data.points = 256  # of an object in a step, drawn from 2,048
-    data.faces = 256  # most faces of a mesh after simplification
+    data.faces = 256  # most faces of a mesh after simplification; published features need 1,024
     data.up_axis = 'z'  # of the mesh files (and published mesh features): 'y' or 'z'
     data.points_up_axis = 'y'  # of published points
 
-    config.render = render = ConfigDict()  # the grey views
-    render.views = 12  # on a ring, evenly spaced
-    render.elevation = 30.0  # degrees
-    render.first_azimuth = 0.0  # degrees; 0 looks at the front (+z), 90 at the right side (+x)
-    render.field_of_view = 40.0  # degrees
-    render.light_azimuth = -25.0  # degrees from the line of sight to the right; the light moves with the camera
-    render.light_elevation = 25.0  # degrees from the line of sight upwards
-    render.ambient = 0.2  # grey in [0, 1] of a face turned away from the light
-    render.diffuse = 0.65  # added for a face turned to the light
-    render.background = 255  # grey level
-    render.supersample = 2  # rays a pixel along each axis
-
-    config.view_augmentation = view = ConfigDict()  # every view by itself
-    view.translate = 0.0  # largest shift, share of the side
-    view.area = (0.7, 1.0)  # of the random crop, share of the image
-    view.aspect = (1.0, 1.0)  # width / height of the random crop
-    view.flip = 0.5  # probability
-    view.fill = 255  # grey level outside the image; the views' background
+    config.render = render = groups.render()  # the grey views
+    config.view_augmentation = view = groups.augmentation(translate=0.0, area=(0.7, 1.0), aspect=(1.0, 1.0))
 
     config.model = model = ConfigDict()
     model.image_encoder = 'resnet_coarse'  # or resnet_small, resnet18, resnet34, resnet50
@@ -81,7 +60,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # alpha of Eq. 9
     loss.center = 'noisy_center'  # or 'center'
-    loss.center_weight = 0.1  # beta of Eq. 9
+    loss.center_weight = 2.0  # beta of Eq. 9
     loss.sigma = 0.1  # deviation of the noise on the centers
     loss.noise_mean = 0.0  # theta of Eq. 6
     loss.noise = 'center'  # drawn once a center; 'feature': for every object and modality
@@ -92,24 +71,11 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.alignment_weight = 1.0  # gamma of Eq. 9
     loss.reduction = 'mean'  # of the center loss; 'half_sum' as printed
 
-    config.optimizer = optimizer = ConfigDict()
-    optimizer.name = 'adam'  # or 'sgd'
-    optimizer.learning_rate = 3e-3  # the schedule's highest value
-    optimizer.schedule = 'cosine'  # or 'constant'
-    optimizer.warmup = 0.05  # share of the steps
-    optimizer.b1 = 0.9  # Adam
-    optimizer.b2 = 0.999  # Adam
-    optimizer.momentum = 0.9  # SGD
-    optimizer.weight_decay = 1e-3  # decoupled for Adam; not on biases and normalisation
-    optimizer.clip_norm = 0.0  # of the gradient; 0 is none
-    optimizer.average_decay = 0.98  # moving average of the weights, used in evaluation; 0 is none
-
+    config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3, average_decay=0.98)
     config.center_optimizer = centers = ConfigDict(optimizer.to_dict())  # of the centers; average_decay is shared
     centers.weight_decay = 0.0  # centers are not drawn to the origin
 
-    config.parallel = parallel = ConfigDict()
-    parallel.mode = 'jit'  # or 'pmap'
-    parallel.devices = 0  # 0 is as many as divide the batch
+    config.parallel = groups.parallel()
 
     config.evaluation = evaluation = ConfigDict()
     evaluation.batch_size = 32  # objects encoded at once
@@ -123,7 +89,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         raise ValueError(preset)
     if preset in ('clf', 'paper_clf'):
         loss.center, loss.alignment = 'center', 'mse'
-        loss.alignment_weight = 0.1
+        loss.center_weight, loss.alignment_weight = 0.1, 0.1
     if preset in ('paper', 'paper_clf'):
         # Public code of the baseline: SGD 0.001, momentum 0.9, weight decay 1e-3, batch 96, x0.1 every 10,000 updates,
         # centers at 0.001, weights 1, 10, 0.1. Choo et al.: batch 48, cosine decay; what they leave open is as there.

@@ -9,6 +9,7 @@ The paper's figures on Pix3D (its Table 1): Top-1 78.9 %, Top-10 96.1 %, Hausdor
 queries; over categories Top-1 is 77.6 %). Its split, renders and camera were not published.
 """
 
+import config_groups as groups
 from ml_collections import ConfigDict
 
 PRESETS = ('small', 'paper', 'smoke')
@@ -16,13 +17,7 @@ PRESETS = ('small', 'paper', 'smoke')
 
 def get_config(preset: str = 'small') -> ConfigDict:
     """The config of a preset; every key with its default."""
-    config = ConfigDict()
-    config.experiment = 'photo_to_shape'  # which experiments/*.py runs it
-    config.seed = 0  # decides initial weights, batches, augmentation, split
-    config.data_dir = ''  # folder in Pix3D's layout; '' makes and uses the synthetic sample
-    config.cache_dir = ''  # prepared data; '' is $XDG_CACHE_HOME/jaxret or ~/.cache/jaxret
-    config.on_bad_file = 'error'  # 'error': refuse to start, listing all; 'skip': go on without, listing all
-    config.processes = 0  # worker processes that check, render and measure; 0 is one a core
+    config = groups.common('photo_to_shape')  # seed, data_dir (Pix3D's layout), cache_dir, on_bad_file, processes
 
     config.batch_size = 24  # photos a step, and distinct shapes a step
     config.epochs = 60  # passes over the training photos
@@ -45,31 +40,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     data.fit = 'pad'  # 'pad' keeps the aspect (white borders), 'stretch' does not
     data.up_axis = 'y'  # of the meshes: 'y' or 'z'
 
-    config.render = render = ConfigDict()  # the grey views
-    render.views = 12  # on a ring, evenly spaced
-    render.elevation = 30.0  # degrees
-    render.first_azimuth = 0.0  # degrees; 0 looks at the front (+z), 90 at the right side (+x)
-    render.field_of_view = 40.0  # degrees
-    render.light_azimuth = -25.0  # degrees from the line of sight to the right; the light moves with the camera
-    render.light_elevation = 25.0  # degrees from the line of sight upwards
-    render.ambient = 0.2  # grey in [0, 1] of a face turned away from the light
-    render.diffuse = 0.65  # added for a face turned to the light
-    render.background = 255  # grey level
-    render.supersample = 2  # rays a pixel along each axis
-
-    config.photo_augmentation = photo = ConfigDict()  # photo and mask together
-    photo.translate = 0.05  # largest shift, share of the side
-    photo.area = (0.7, 1.0)  # of the random crop, share of the image
-    photo.aspect = (0.95, 1.05)  # of the random crop; how wide an object is tells much about its shape
-    photo.flip = 0.5  # probability
-    photo.fill = 255  # grey level outside the image (photos are padded white)
-
-    config.view_augmentation = view = ConfigDict()  # every view by itself
-    view.translate = 0.0  # these five as for photos
-    view.area = (0.8, 1.0)  # of the random crop, share of the image
-    view.aspect = (0.95, 1.05)  # of the random crop
-    view.flip = 0.5  # probability
-    view.fill = 255  # grey level outside the image; the views' background
+    config.render = render = groups.render()  # the grey views
+    # photo and mask together; how wide an object is tells much about its shape
+    config.photo_augmentation = photo = groups.augmentation(translate=0.05, area=(0.7, 1.0), aspect=(0.95, 1.05))
+    config.view_augmentation = view = groups.augmentation(translate=0.0, area=(0.8, 1.0), aspect=(0.95, 1.05))
 
     config.color = color = ConfigDict()  # colour augmentation of training photos
     color.mode = 'lab'  # transfer in 'lab' or 'ruderman', random 'hsv', or 'none'
@@ -95,21 +69,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.margin = 0.2  # of the triplet loss, on 1 - score
     loss.mining = 'all'  # of instance triplets: 'all', 'semi_hard', 'hard', 'batch_hard'
 
-    config.optimizer = optimizer = ConfigDict()
-    optimizer.name = 'adam'  # or 'sgd'
-    optimizer.learning_rate = 3e-3  # the schedule's highest value
-    optimizer.schedule = 'cosine'  # or 'constant'
-    optimizer.warmup = 0.05  # share of the steps
-    optimizer.b1 = 0.9  # Adam
-    optimizer.b2 = 0.999  # Adam
-    optimizer.momentum = 0.9  # SGD
-    optimizer.weight_decay = 1e-2  # not on biases and normalisation; Adam: decoupled, SGD: through the momentum
-    optimizer.clip_norm = 0.0  # of the gradient; 0 is none
-    optimizer.average_decay = 0.99  # moving average of the weights, used in evaluation; 0 is none
-
-    config.parallel = parallel = ConfigDict()
-    parallel.mode = 'jit'  # or 'pmap'
-    parallel.devices = 0  # 0 is as many as divide the batch
+    config.optimizer = optimizer = groups.optimizer(weight_decay=1e-2, average_decay=0.99)
+    config.parallel = groups.parallel()
 
     config.evaluation = evaluation = ConfigDict()
     evaluation.batch_size = 32  # photos, or shapes, encoded at once

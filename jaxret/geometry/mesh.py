@@ -20,7 +20,7 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import DataError, Problem
-from jaxret.geometry.off import off_fault
+from jaxret.geometry.off import off_fault, without_polygons
 
 MESH_SUFFIXES = ('.obj', '.off', '.ply', '.stl', '.glb', '.gltf')
 MAX_BYTES = 512 * 2**20
@@ -75,6 +75,8 @@ def load_mesh(
     if path.suffix.lower() in ('.obj', '.off') or data[:5] == b'solid':
         # on a stray byte (a name in Latin-1) trimesh would guess the encoding, which is slow on large files
         data = data.decode('utf-8', 'replace').encode()
+    if path.suffix.lower() == '.off':
+        data = without_polygons(data)
     try:
         with _quiet():
             scene = trimesh.load_scene(

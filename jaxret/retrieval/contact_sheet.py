@@ -103,8 +103,9 @@ def sections_of(cards: Sequence[QueryCard]) -> dict[str, list[QueryCard]]:
 def empty_thumbnails(folder: Path) -> None:
     """Makes the folder of thumbnails; files of an earlier report are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in [*folder.glob('photo-*.jpg'), *folder.glob('mask-*.png'), *folder.glob('view-*.png')]:
-        old.unlink()
+    for pattern in ('photo-*.jpg', 'mask-*.png', 'view-*.png', 'voxels-*.png'):
+        for old in folder.glob(pattern):
+            old.unlink()
 
 
 def store_thumbnail(folder: Path, array: np.ndarray, kind: str) -> str:
@@ -113,7 +114,7 @@ def store_thumbnail(folder: Path, array: np.ndarray, kind: str) -> str:
     Args:
       folder: of the thumbnails.
       array: uint8 [H, W] or [H, W, 3].
-      kind: 'photo', 'mask' or 'view'.
+      kind: 'photo', 'mask', 'view' or 'voxels' (in colour, and kept sharp).
 
     Returns:
       Its path as the page names it.
@@ -221,7 +222,7 @@ def _centred(draw, text: str, left: int, top: int, colour: str) -> None:
 
 def _image(array: np.ndarray, kind: str) -> Image.Image:
     array = np.asarray(array)
-    array = array[..., 0] if kind != 'photo' and array.ndim == 3 else array
+    array = array[..., 0] if kind in ('mask', 'view') and array.ndim == 3 else array
     if kind == 'mask' and array.max(initial=0) <= 1:
         array = array * np.uint8(255)
     return Image.fromarray(np.ascontiguousarray(array, np.uint8))

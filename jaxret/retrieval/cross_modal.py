@@ -50,15 +50,16 @@ def cross_modal_metrics(
         A, A_low, A_high       mean AP over queries and its Student-t interval
         A_macro                mean over classes of their mean AP
         A_chance               expected mean AP of a random order (exact)
-      within a modality also the same five for A_excluding_self, and A_chance_self_first, the expectation when the query
-      is first and the rest in random order: what embeddings that know nothing reach there.
+      the same five for A_excluding_self, which between modalities are those of A: no query is in its gallery. Within a
+      modality also A_chance_self_first, the expectation when the query is first and the rest in random order: what
+      embeddings that know nothing reach there.
       mean_map and mean_map_excluding_self, the means over all directions, with the same suffixes (their intervals are
       over objects, since the nine APs of one object are not independent).
       queries, gallery (both N), queries_without_relevant_excluding_self (objects alone in their class: they have no AP
       there and are left out), domain_mixing, domain_mixing_expected, domain_mixing_neighbors (see `domain_mixing`).
-      per_class: {name: {queries, mean_map, mean_map_low, mean_map_high, mean_map_chance, mean_map_excluding_self, and
-      A, A_excluding_self of every direction}}.
-      precision_recall: {recall: [T], A and A_excluding_self: [T] interpolated precision}.
+      per_class: {name: {queries, mean_map, mean_map_low, mean_map_high, mean_map_chance, mean_map_excluding_self, A of
+      every direction, and A_excluding_self within a modality}}.
+      precision_recall: {recall: [T], A and, within a modality, A_excluding_self: [T] interpolated precision}.
       A value is None where no query counts.
 
     Raises:
@@ -90,6 +91,9 @@ def cross_modal_metrics(
     for name in own:
         first = expected_average_precision(results[name].relevant, results[name].gallery, self_first=True)
         metrics[f'{name}_chance_self_first'] = _mean(first)
+    for name in (name for name in directions if name not in own):
+        for suffix in ('', '_low', '_high', '_macro', '_chance'):
+            metrics[f'{name}_excluding_self{suffix}'] = metrics[f'{name}{suffix}']
     metrics['queries_without_relevant_excluding_self'] = int(
         np.count_nonzero(~results[f'{own[0]}_excluding_self'].defined))
     metrics['domain_mixing'], metrics['domain_mixing_expected'] = domain_mixing(embeddings, neighbors=neighbors)

@@ -12,7 +12,7 @@ from jaxret.retrieval.contact_sheet import empty_thumbnails, store_thumbnail
 from jaxret.retrieval.embedding_plots import draw_embedding, draw_precision_recall
 from jaxret.retrieval.plots import draw_curves
 from jaxret.retrieval.report_page import save_picture, write_page
-from jaxret.retrieval.report_tables import UNKNOWN, accuracy, percent
+from jaxret.retrieval.report_tables import accuracy, percent
 
 ANSWERS, DRAWN = 10, 4  # answers to a query, and queries that all directions share
 
@@ -94,6 +94,7 @@ def write_cross_modal_report(
                 f'{query} \u2192 {gallery}': [
                     {
                         'query': item(row),
+                        'there': int(np.count_nonzero(labels == labels[row])) - (query == gallery),
                         'results': [item(found) | {'is_true': bool(labels[found] == labels[row])} for found in rows],
                     }
                     for row, rows in sheet
@@ -109,7 +110,8 @@ def ranked_sheets(
     """Which queries the sheet of each direction shows, and the ten best answers to each, without the query itself.
 
     The first `count` queries are the same objects in all directions, drawn at random, of different classes as far as
-    there are; then follow those of the lowest average precision in that direction.
+    there are, and rather of classes with several objects; then follow those of the lowest average precision in that
+    direction.
 
     Args:
       embeddings: {modality: [N, D]}.
@@ -125,7 +127,9 @@ def ranked_sheets(
     labels = np.asarray(labels)
     order = np.random.default_rng(seed).permutation(len(labels))
     first = {int(c): place for place, c in reversed(list(enumerate(labels[order])))}  # place of each class's first
-    drawn = order[sorted(range(len(order)), key=lambda place: first[int(labels[order[place]])] != place)[:count]]
+    single = np.bincount(labels)[labels[order]] == 1
+    repeated = [first[int(c)] != place for place, c in enumerate(labels[order])]
+    drawn = order[np.lexsort((single, repeated))[:count]]
     unit = {name: normalized_rows(name, x) for name, x in embeddings.items()}
     sheets = {}
     for query, gallery in product(unit, repeat=2):
@@ -149,14 +153,15 @@ def direction_table(metrics: Mapping, modalities: Sequence[str]) -> list[dict]:
 
 
 def _direction_row(metrics: Mapping, title: str, key: str) -> dict:
-    alone = f'{key}_excluding_self'
+    alone, first = f'{key}_excluding_self', metrics.get(f'{key}_chance_self_first')
+    differs = key == 'mean_map' or f'{key}_chance_self_first' in metrics  # between modalities there is no itself
     return {
         'title': title,
         'kind': 'direction',
         **_accuracy(metrics, key),
         'macro': percent(metrics.get(f'{key}_macro')),
-        'alone': _accuracy(metrics, alone) if alone in metrics else None,
-        'self_first': percent(metrics.get(f'{key}_chance_self_first')) if alone in metrics else UNKNOWN,
+        'alone': _accuracy(metrics, alone) if differs else None,
+        'self_first': percent(first),
     }
 
 

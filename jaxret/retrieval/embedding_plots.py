@@ -16,7 +16,9 @@ from jaxret.retrieval.average_precision import normalized_rows
 from jaxret.retrieval.plots import _cycle, _style
 
 _MARKERS = 'o^sDvP*X'
-_FEW_CLASSES = 20  # names of more are smaller
+_FEW_CLASSES = 20  # more are named by number
+_LONGEST_NAME = 24  # of a class, in letters
+_KEY_COLUMNS = 7  # of the numbers' key
 _FEWEST_POINTS = 5  # t-SNE of fewer says nothing
 
 
@@ -66,18 +68,25 @@ def lay_out(
     if len(objects) > most:
         objects = np.sort(np.random.default_rng(seed).choice(len(objects), most, replace=False))
     pooled = np.concatenate([normalized_rows(name, x)[objects] for name, x in embeddings.items()])
-    if len(pooled) < _FEWEST_POINTS or np.ptp(pooled, axis=0).max() < 1e-9:
+    position = in_plane(pooled, seed=seed, iterations=iterations)
+    if position is None:
         return None
-    # Two coordinates of largest spread to start from; t-SNE's own start needs as many dimensions as it draws.
-    start = np.random.default_rng(seed).normal(scale=1e-4, size=(len(pooled), 2))
-    left, size, _ = np.linalg.svd(pooled - pooled.mean(axis=0), full_matrices=False)
-    start[:, : min(2, len(size))] += 1e-4 * (left * size)[:, :2] / (left[:, 0] * size[0]).std()
-    tsne = TSNE(init=start, random_state=seed, perplexity=min(30.0, (len(pooled) - 1) / 3), max_iter=iterations)
-    # One thread: sums are then always in the same order, and threads do not wait for each other on a busy machine.
-    with threadpool_limits(1):
-        position = tsne.fit_transform(pooled).astype(np.float64)
     return Plane(position, np.tile(labels[objects], len(embeddings)),
                  np.repeat(np.arange(len(embeddings)), len(objects)))
+
+
+def in_plane(points: np.ndarray, *, seed: int = 0, iterations: int = 1000) -> np.ndarray | None:
+    """t-SNE of points [n, D]: [n, 2] float64, or None if there are fewer than five or all are the same."""
+    if len(points) < _FEWEST_POINTS or np.ptp(points, axis=0).max() < 1e-9:
+        return None
+    # Two coordinates of largest spread to start from; t-SNE's own start needs as many dimensions as it draws.
+    start = np.random.default_rng(seed).normal(scale=1e-4, size=(len(points), 2))
+    left, size, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    start[:, : min(2, len(size))] += 1e-4 * (left * size)[:, :2] / (left[:, 0] * size[0]).std()
+    tsne = TSNE(init=start, random_state=seed, perplexity=min(30.0, (len(points) - 1) / 3), max_iter=iterations)
+    # One thread: sums are then always in the same order, and threads do not wait for each other on a busy machine.
+    with threadpool_limits(1):
+        return tsne.fit_transform(points).astype(np.float64)
 
 
 def draw_embedding(
@@ -89,7 +98,7 @@ def draw_embedding(
     seed: int = 0,
     iterations: int = 1000,
 ) -> Figure | None:
-    """The same t-SNE twice: coloured by class (named near the middle of each) and by modality.
+    """The same t-SNE twice: coloured by class (named, or numbered where there are many, at its middle) and by modality.
 
     Args:
       class_names: name of every class id.
@@ -101,21 +110,31 @@ def draw_embedding(
     plane = lay_out(embeddings, labels, max_points=max_points, seed=seed, iterations=iterations)
     if plane is None:
         return None
-    figure = Figure(figsize=(13.0, 6.0), layout='constrained', dpi=110)
+    present = np.unique(plane.label)
+    colours = _class_colours(len(present))
+    names = [_short(class_names[c]) for c in present]
+    many, key_rows = len(present) > _FEW_CLASSES, -(-len(present) // _KEY_COLUMNS)
+    figure = Figure(figsize=(13.0, 6.0 + many * (0.4 + 0.15 * key_rows)), layout='constrained', dpi=110)
     FigureCanvasAgg(figure)
     size = float(np.clip(6000 / len(plane.label), 7, 40))
     by_class, by_modality = figure.subplots(1, 2)
-    present = np.unique(plane.label)
-    for c, colour in zip(present, _class_colours(len(present)), strict=True):
+    for number, (c, colour, name) in enumerate(zip(present, colours, names, strict=True), start=1):
         for m in range(len(embeddings)):
             points = plane.position[(plane.label == c) & (plane.modality == m)]
             _scatter(by_class, points, colour, _MARKERS[m % len(_MARKERS)], size)
         mine = plane.position[plane.label == c]
         # At a member: the middle of a class in two parts would be on nobody's ground.
         x, y = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]
-        by_class.text(x, y, class_names[c], fontsize=8.5 if len(present) <= _FEW_CLASSES else 6.5, ha='center',
-                      va='center', color=tuple(0.55 * channel for channel in colour), parse_math=False,
-                      fontweight='bold', path_effects=[withStroke(linewidth=2, foreground='white', alpha=0.8)])
+        by_class.text(x, y, str(number) if many else name, fontsize=8.5, ha='center', va='center', parse_math=False,
+                      color=_dark(colour), fontweight='bold',
+                      path_effects=[withStroke(linewidth=2, foreground='white', alpha=0.8)])
+    if many:
+        handles = [Line2D([], [], linestyle='none', label=f'{number}  {name}')
+                   for number, name in enumerate(names, start=1)]
+        key = figure.legend(handles=handles, loc='outside lower center', ncols=_KEY_COLUMNS, fontsize=8, frameon=False,
+                            handlelength=0, handletextpad=0)
+        for text, colour in zip(key.get_texts(), colours, strict=True):
+            text.set(color=_dark(colour), parse_math=False)
     shapes = []
     order = np.random.default_rng(seed).permutation(len(plane.label))  # so that no modality hides another
     tints = np.array(_cycle(len(embeddings)))
@@ -152,7 +171,7 @@ def draw_precision_recall(metrics: Mapping) -> Figure | None:
     if not plain or any(value is None for curve in plain.values() for value in curve):
         return None
     modalities = _modalities(plain)
-    figure = Figure(figsize=(4.0 * len(modalities), 3.7), layout='constrained', dpi=110)
+    figure = Figure(figsize=(4.0 * len(modalities), 4.5), layout='constrained', dpi=110)
     FigureCanvasAgg(figure)
     for place, query in enumerate(modalities):
         axes = figure.add_subplot(1, len(modalities), place + 1)
@@ -167,7 +186,7 @@ def draw_precision_recall(metrics: Mapping) -> Figure | None:
                           label=f'{gallery} without itself, {metrics[f"{name}_excluding_self"]:.1%}')
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(0, 1.03)
-        axes.legend(frameon=False, fontsize=8, loc='lower left')
+        axes.legend(frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(0, -0.17))  # on no curve
     return figure
 
 
@@ -182,6 +201,14 @@ def _class_colours(count: int) -> list:
     """Colours told apart as far as `count` allows: the hue wheel, in two shades."""
     wheel = matplotlib.colormaps['hsv']
     return [tuple(np.array(wheel(i / max(count, 1))[:3]) * (0.85, 0.55)[i % 2]) for i in range(count)]
+
+
+def _dark(colour: Sequence[float]) -> tuple[float, ...]:
+    return tuple(0.55 * channel for channel in colour)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + '\u2026'
 
 
 def _scatter(axes, points: np.ndarray, colour, marker: str, size: float) -> None:

@@ -10,13 +10,17 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 _BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = '#1f5fa8', '#d1701c', '#2b8a5b', '#7a4fa3', '#6b7582'
 _COLOURS = (_BLUE, _ORANGE, _GREEN, _PURPLE, _GREY)
-_FRACTIONS = ('Validation accuracy', 'Held-out mAP', 'Label accuracy in training')  # titles of panels from 0 to 1
+_FRACTIONS = ('Validation accuracy', 'Held-out mAP', 'Label accuracy in training', 'Held-out source accuracy',
+              'Largest pseudo-class')  # titles of panels from 0 to 1
 # Panel title -> which keys of metrics.jsonl it shows, y label.
 _PANELS = (
     ('Loss', re.compile(r'(.*_)?loss'), 'loss'),
-    ('Validation accuracy', re.compile(r'val_(category_)?top\d+(_macro)?'), 'accuracy'),
+    ('Validation accuracy', re.compile(r'val_(((category|exact|instance)_)?top\d+(_macro)?|ranking_quality)'),
+     'accuracy'),
     ('Held-out mAP', re.compile(r'val_mean_map(_excluding_self)?'), 'mean mAP'),
     ('Label accuracy in training', re.compile(r'label_accuracy'), 'accuracy'),
+    ('Held-out source accuracy', re.compile(r'val_source_accuracy'), 'accuracy'),
+    ('Largest pseudo-class', re.compile(r'(val_)?pseudo_largest_share'), 'share of the target'),
     ('Learning rate', re.compile(r'learning_rate|lr'), 'learning rate'),
     ('Gradient norm', re.compile(r'grad(ient)?_norm'), 'norm'),
     ('Speed', re.compile(r'examples_per_sec(ond)?'), 'examples/s'),

@@ -91,16 +91,41 @@ def test_everything_wrong_is_reported_together(tmp_path):
     (tmp_path / 'loose').mkdir()
     (tmp_path / 'box/train/box_0000.off').rename(tmp_path / 'loose/box.off')
     (tmp_path / 'ball/train/away.off').symlink_to('/etc/hostname')
+    (tmp_path / 'ball/test/more/a/b').mkdir(parents=True)
+    for name in ('ball.off', 'ball.STL', '.ball.off', 'notes.txt'):
+        (tmp_path / 'ball/test/more/a/b' / name).write_text('not read')
+    (tmp_path / 'cube/train/empty').mkdir(parents=True)
+    (tmp_path / 'cube/test').mkdir()
     found = problems(tmp_path, classes=())
     root = tmp_path.resolve()
-    assert found == [
+    misplaced = [
         (str(root / 'ball/train/away.off'), 'a link that leaves the folder'),
+        (str(root / 'ball/test/more'), '2 meshes in a folder below test'),
+        (str(root / 'cube'), 'no meshes in train and test'),
         (str(root / 'loose'), '1 meshes, but no train or test folder'),
+    ]
+    assert found == [
+        *misplaced,
         (str(root / 'ball/train/ball_0000.off'),
          'cut off: the header names 3 vertices and 1 faces, 2 lines follow'),
         (str(root / 'box/test/box_0004.off'), '1 of 3 vertices are not finite (NaN or infinite)'),
         (str(root), "class 'cone' has no test object"),
     ]  # fmt: skip
+    skipped = read(tmp_path, on_bad_file='skip').skipped
+    assert [(problem.where, problem.found) for problem in skipped] == found
+    # what is not used is not looked at
+    assert problems(tmp_path, classes=('box',)) == found[-2:-1]
+
+
+def test_a_folder_that_is_a_link_is_named_once(tmp_path):
+    write_collection(tmp_path / 'data')
+    (tmp_path / 'data/box').rename(tmp_path / 'box')
+    (tmp_path / 'data/box').symlink_to(tmp_path / 'box')
+    (tmp_path / 'data/disc').symlink_to(tmp_path / 'data/cone')  # does not leave it
+    root = (tmp_path / 'data').resolve()
+    links = [str(root / 'box' / split) for split in ('train', 'test')]
+    assert problems(root) == [(link, 'a link that leaves the folder') for link in links]
+    assert read(root, on_bad_file='skip').categories == ('ball', 'cone', 'disc')
 
 
 def test_skipping_leaves_out_bad_files_and_classes_without_test(tmp_path):

@@ -18,8 +18,8 @@ from jaxret.geometry.render import ViewRing
 
 def read(root, **options):
     folders = {f'{kind}_dir': root / kind for kind in ('images', 'points', 'meshes')}
-    options = {'view_ids': (0, 1, 2), 'val_fraction': 0, 'check_processes': 1, 'progress': False} | options
-    return read_modelnet_files(**folders | options)
+    defaults = {'view_ids': (0, 1, 2), 'val_fraction': 0, 'points': 32, 'check_processes': 1, 'progress': False}
+    return read_modelnet_files(**folders | defaults | options)
 
 
 def tables(layout, cache_dir, **options):
@@ -142,6 +142,18 @@ def test_labels_lists_and_shapes_that_disagree(tmp_path):
     assert any('data float32 [6, 32, 2]' in text for _, text in problems(read, tmp_path))
 
 
+@pytest.mark.parametrize('on_bad_file', ['error', 'skip'])
+def test_sizes_that_do_not_fit_are_one_problem_found_first(tmp_path, on_bad_file):
+    write_published(tmp_path)  # boxes have 12 faces, cones 16, balls 80
+    assert problems(read, tmp_path, max_faces=14, on_bad_file=on_bad_file) == [
+        ('meshes', '10 objects have more than 14 faces, up to 80')
+    ]
+    assert len(read(tmp_path, max_faces=80).objects) == 15
+    assert problems(read, tmp_path, points=33, on_bad_file=on_bad_file)[:2] == [
+        (f'ply_data_{split}0.h5', '32 points an object where 33 are needed') for split in ('test', 'train')
+    ]
+
+
 def test_names_without_class_folders(tmp_path):
     write_published(tmp_path)
     for path in (tmp_path / 'points').glob('*.json'):
@@ -217,8 +229,12 @@ def test_choices(tmp_path):
     layout = read(tmp_path, classes=('cone', 'box'), train_per_class=1)
     assert layout.categories == ('box', 'cone') and len(layout.split_objects('train')) == 2
     assert read(tmp_path, split_table=layout.split_table()).split_table() == layout.split_table()
+    (tmp_path / 'images/ball/ball_0099').mkdir()  # of a class that is not used
+    assert read(tmp_path, classes=('box',)).skipped == ()
+    with pytest.raises(DataError, match="no objects of class 'bowl'; choose from: ball, box, cone"):
+        read(tmp_path, classes=('box', 'bowl'))
     for wrong in ({'view_ids': ()}, {'view_ids': (1, 1)}, {'view_ids': (-1,)}, {'points_up_axis': 'x'}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             read(tmp_path, **wrong)
-    with pytest.raises(DataError, match='does not exist'):
+    with pytest.raises(DataError, match=r'does not exist; .*data\.images_dir'):
         read(tmp_path, images_dir=tmp_path / 'nowhere')

@@ -205,20 +205,33 @@ def test_no_default_hides_outside_the_config_files():
     assert [path for path in sources if re.search(r'config(\.\w+)*\.get\(', path.read_text())] == []
 
 
-# modelnet10.py takes its keys from modelnet40.py.
-@pytest.mark.parametrize('name', [name for name in config_names() if name != 'modelnet10.py'])
-def test_every_key_has_its_default_on_a_line_with_a_comment(name):
-    with (FOLDER / name).open('rb') as file:
+def _described_keys(path: Path, functions: dict[str, set[str]]) -> tuple[dict[str, set[str]], list[str]]:
+    """Keys that a file sets on a line of their own, by function and with their group, and lines without a comment."""
+    with path.open('rb') as file:
         comments = {token.start[0] for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT}
-    group_of, defined, silent = {'config': ''}, set(), []
-    for number, line in enumerate((FOLDER / name).read_text().splitlines(), start=1):
-        if match := re.match(r'    config\.(\w+) = (\w+) = ConfigDict\(\)', line):
-            group_of[match[2]] = f'{match[1]}.'
+    keys, group_of, silent = {}, {}, []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if match := re.match(r'def (\w+)\(', line):
+            here, group_of = keys.setdefault(match[1], set()), {}
+        elif match := re.match(r'    (?:config\.(\w+) = )?(?:(\w+) = )?ConfigDict\(\)', line):
+            group_of[match[2]] = f'{match[1]}.' if match[1] else ''
+        elif match := re.match(r'    (?:config\.(\w+) = )?(?:(\w+) = )?groups\.(\w+)\(', line):
+            group = f'{match[1]}.' if match[1] else ''
+            group_of[match[2]] = group
+            here |= {group + key for key in functions[match[3]]}
         elif match := re.match(r'    config\.(\w+) = \w+ = ConfigDict\((\w+)\.to_dict\(\)\)', line):  # a group copied
-            defined |= {key.replace(group_of[match[2]], f'{match[1]}.') for key in defined
-                        if key.startswith(group_of[match[2]])}
+            copied = group_of[match[2]]
+            here |= {f'{match[1]}.{key.removeprefix(copied)}' for key in here if key.startswith(copied)}
         elif (match := re.match(r'    (\w+)\.(\w+) = ', line)) and match[1] in group_of:
-            defined.add(group_of[match[1]] + match[2])
+            here.add(group_of[match[1]] + match[2])
             silent += [] if number in comments else [line.strip()]
-    assert defined == set(flatten(load_config(name)[0]))
-    assert silent == []
+    return keys, silent
+
+
+# modelnet10.py takes its keys from modelnet40.py, mi3dor2.py from mi3dor.py.
+@pytest.mark.parametrize('name', [name for name in config_names() if name not in ('modelnet10.py', 'mi3dor2.py')])
+def test_every_key_has_its_default_on_a_line_with_a_comment(name):
+    functions, silent_groups = _described_keys(FOLDER.parent / 'config_groups.py', {})
+    keys, silent = _described_keys(FOLDER / name, functions)
+    assert keys['get_config'] == set(flatten(load_config(name)[0]))
+    assert silent_groups + silent == []

@@ -65,3 +65,30 @@ def test_damaged_files(tmp_path, name):
         load_mesh(path)
     (problem,) = caught.value.problems
     assert problem.where == str(path) and found in problem.found
+
+
+@pytest.mark.parametrize('head', ['OFF\n6 {} 0', 'OFF6 {} 0', '# a\n\nOFF 6 {} 0 # b'])
+@pytest.mark.parametrize(('faces', 'triangles'), [
+    (['3 0 1 2', '4 0 1 2 3', '5 0 1 2 3 4 255 0 0', '6 5 4 3 2 1 0'],
+     [[0, 1, 2], [0, 1, 2], [0, 2, 3], [0, 1, 2], [0, 2, 3], [0, 3, 4], [5, 4, 3], [5, 3, 2], [5, 2, 1], [5, 1, 0]]),
+    (['6 0 1 2 3 4 5'], [[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 5]]),
+    (['5 0 1 2 3 4', '5 1 2 3 4 5'], [[0, 1, 2], [0, 2, 3], [0, 3, 4], [1, 2, 3], [1, 3, 4], [1, 4, 5]]),
+])  # fmt: skip
+def test_polygons_become_triangles_of_the_same_side(tmp_path, head, faces, triangles):
+    points = [[0, 0, 0], [2, 0, 0], [3, 1, 1], [2, 3, 0], [0, 2, 1], [-1, 1, 0]]
+    lines = [head.format(len(faces)), *(' '.join(map(str, point)) for point in points), *faces]
+    (tmp_path / 'a.off').write_text('\n'.join(lines))
+    mesh = load_mesh(tmp_path / 'a.off')
+    assert mesh.vertices.tolist() == points
+
+    def turned(corners):  # the same corners in the same sense, the lowest first
+        place = corners.index(min(corners))
+        return corners[place:] + corners[:place]
+
+    assert sorted(map(turned, mesh.faces.tolist())) == sorted(map(turned, triangles))
+
+
+def test_a_polygon_with_a_wrong_index(tmp_path):
+    (tmp_path / 'a.off').write_text(f'OFF\n5 2 0\n{VERTICES}3 0 1 2\n5 0 1 2 3 7\n')
+    with pytest.raises(DataError, match='index outside'):
+        load_mesh(tmp_path / 'a.off')

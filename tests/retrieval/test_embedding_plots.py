@@ -76,6 +76,9 @@ def test_many_classes_have_colours_of_their_own():
     figure = draw_embedding(embeddings, labels, [f'class {i}' for i in range(70)], iterations=250)
     colours = {tuple(points.get_facecolor()[0]) for points in figure.axes[0].collections}
     assert len(colours) == 70
+    assert [text.get_text() for text in figure.axes[0].texts] == [str(i) for i in range(1, 71)]
+    (key,) = figure.legends
+    assert [text.get_text() for text in key.get_texts()] == [f'{i + 1}  class {i}' for i in range(70)]
     picture(figure)
 
 
