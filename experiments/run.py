@@ -5,7 +5,7 @@
 --config     a file of experiments/configs, or a path; PRESET is one of the file's presets (first one by default)
 --config.KEY=VALUE
              overrides a key of the config, such as --config.data_dir=DIR or --config.loss.temperature=0.2; the config
-             file lists all keys with their defaults and meaning
+             file, and config_groups.py, list all keys with their defaults and meaning
 --workdir    where checkpoints, metrics and the report go (default: runs/NAME-PRESET-DATA); the same command again
              resumes there
 --mode       train: train (or resume), then evaluate the best checkpoint on the test split and write the report
@@ -19,12 +19,9 @@ same command goes on from there. Interrupted at another time, it ends with 130 (
 """
 
 import argparse
-import contextlib
 import importlib
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -40,12 +37,14 @@ from config_files import (
     split_overrides,
     unflatten,
 )
+from interruption import Terminated, exit_status, terminated_as_interrupted
 from ml_collections import ConfigDict
 from workdir import EVALUATION, check_folders, locked, store_config, stored_config
 
 from jaxret.errors import ConfigError, JaxretError
 
-EXPERIMENTS = ('photo_to_shape', 'cross_modal')  # modules beside this file that `config.experiment` may name
+# Modules beside this file that `config.experiment` may name.
+EXPERIMENTS = ('photo_to_shape', 'cross_modal', 'domain_adaptation')
 
 
 def main(arguments: list[str]) -> int:
@@ -63,38 +62,15 @@ def main(arguments: list[str]) -> int:
         overrides = split_overrides(rest)
         if known.mode not in ('train', 'eval'):
             raise ConfigError(f'--mode={known.mode}: use train or eval')
-        with _terminated_as_interrupted():
+        with terminated_as_interrupted():
             return (_train if known.mode == 'train' else _evaluate)(known.config, known.workdir, overrides)
     except (JaxretError, argparse.ArgumentError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:  # outside the train loop, which saves and ends by itself
-        terminated = isinstance(stop, _Terminated)
-        print(f'{"terminated" if terminated else "interrupted"}; the same command starts again', file=sys.stderr)
-        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, where nobody waits for it."""
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that unfinished files are removed; a second one does not disturb that."""
-
-    def handle(number, frame) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise _Terminated
-
-    try:
-        old = signal.signal(signal.SIGTERM, handle)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
+        what = 'terminated' if isinstance(stop, Terminated) else 'interrupted'
+        print(f'{what}; the same command starts again', file=sys.stderr)
+        return exit_status(stop)
 
 
 def _help() -> str:

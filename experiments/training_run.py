@@ -16,7 +16,7 @@ from workdir import has_checkpoints
 
 from data_pipelines.tensorboard import ScalarWriter
 from jaxret.errors import CheckpointError, ConfigError
-from jaxret.systems.base import System
+from jaxret.systems.base import System, Variables
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.logging import read_history
 from jaxret.training.loop import fit
@@ -73,7 +73,8 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
                   make_system: Callable[[str | None], System], example: Batch,
                   batches: Callable[[int, int], Iterator[Batch]], evaluate: Callable[[TrainState], dict[str, float]],
                   metric: str, steps: int, title: str, facts: Mapping[str, str],
-                  parameter_groups: Mapping[str, ConfigDict] | None = None) -> TrainState | None:
+                  parameter_groups: Mapping[str, ConfigDict] | None = None,
+                  start: Callable[[Variables], Variables] | None = None) -> TrainState | None:
     """Prints the banner, trains (or resumes) and restores the best checkpoint.
 
     Args:
@@ -90,6 +91,7 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
       title: of the banner.
       facts: rows of the banner about the data.
       parameter_groups: optimizer config of top-level parameters that have one of their own.
+      start: from the initial variables to those that a new run starts with; None for the same.
 
     Returns:
       The state of the best checkpoint; None where a signal stopped the training.
@@ -99,6 +101,8 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
     """
     optimizer, schedule = make_grouped_optimizer(config.optimizer, max(1, steps), parameter_groups or {})
     variables = jax.jit(make_system(None).init)(jax.random.key(config.seed), example)
+    if start is not None and train and not has_checkpoints(workdir):
+        variables = start(variables)
     state = create_state(variables, optimizer, average=config.optimizer.average_decay > 0)
     print_banner(title, {
         **facts, 'parameters': f'{count_parameters(state.params):,}, {config.model.dtype}',

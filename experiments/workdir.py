@@ -21,8 +21,12 @@ EVALUATION = ('data_dir', 'on_bad_file', 'data', 'render', 'sample', *FREE)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, option: str = '--workdir') -> Iterator[None]:
     """Only one process trains in a work directory; makes the folder. The lock ends with its process, however it ends.
+
+    Args:
+      folder: the work directory.
+      option: of the command, which names it.
 
     Raises:
       CheckpointError: another process holds the lock.
@@ -37,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise CheckpointError(f'{folder}: process {file.read().strip() or "unknown"} is training there; wait until '
-                                  f'it ends, or name another --workdir') from None
+                                  f'it ends, or name another {option}') from None
         except OSError:  # a file system without locks
             pass
         with storage_errors(folder):

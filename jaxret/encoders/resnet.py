@@ -136,6 +136,7 @@ class ResNet(nn.Module):
         under `jit` with a batch that is sharded over a mesh.
       zero_init_residual: start the last batch norm of each block with scale 0, so that each block starts as its
         shortcut (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
+      pooled: False ends with the map before the mean over the image, [B, h, w, F] of type `dtype`.
     """
 
     stage_sizes: Sequence[int]
@@ -146,6 +147,7 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
     zero_init_residual: bool = False
+    pooled: bool = True
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
@@ -179,6 +181,8 @@ class ResNet(nn.Module):
                     zero_init_residual=self.zero_init_residual,
                     name=f'layer{stage + 1}_{index}',
                 )(x, train=train)
+        if not self.pooled:
+            return x
         x = x.astype(jnp.float32).mean(axis=(1, 2))  # [B, h, w, F] -> [B, F]
         if self.num_classes is None:
             return x

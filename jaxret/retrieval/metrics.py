@@ -217,16 +217,25 @@ def _summary(accuracies: Mapping[str, _Accuracy], reciprocal, ranks, rows, confi
     return summary
 
 
+def mover_interval(rows: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """Mean of proportions (value, low, high) and its interval: mean -+ sqrt(sum_c (distance to the bound)^2) / C.
+
+    Source: Zou and Donner, Stat. Med. 27 (2008) 1693 (MOVER).
+    """
+    value, low, high = np.asarray(rows, np.float64).T
+    mean = float(np.mean(value))
+    below, above = (float(np.sqrt(np.sum((value - bound) ** 2))) / len(value) for bound in (low, high))
+    return mean, max(mean - below, 0.0), min(mean + above, 1.0)
+
+
 def _macro(name: str, rows: Sequence[Mapping]) -> dict:
-    """Mean of one accuracy over categories; MOVER: mean -+ sqrt(sum_c (distance to the Wilson bound)^2) / C."""
-    mean = float(np.mean([row[name] for row in rows]))
-    below = np.sqrt(sum((row[name] - row[f'{name}_low']) ** 2 for row in rows)) / len(rows)
-    above = np.sqrt(sum((row[f'{name}_high'] - row[name]) ** 2 for row in rows)) / len(rows)
+    """Mean of one accuracy over categories, with the MOVER of their Wilson intervals."""
+    mean, low, high = mover_interval([(row[name], row[f'{name}_low'], row[f'{name}_high']) for row in rows])
     priors = [row[f'{name}_prior'] for row in rows]
     return {
         f'{name}_macro': mean,
-        f'{name}_macro_low': float(max(mean - below, 0.0)),
-        f'{name}_macro_high': float(min(mean + above, 1.0)),
+        f'{name}_macro_low': low,
+        f'{name}_macro_high': high,
         f'{name}_macro_chance': float(np.mean([row[f'{name}_chance'] for row in rows])),
         f'{name}_macro_prior': None if None in priors else float(np.mean(priors)),
     }

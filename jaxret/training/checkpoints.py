@@ -8,7 +8,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from jaxret.errors import CheckpointError, StorageError
-from jaxret.training.state import TrainState
+from jaxret.training.state import PyTree, TrainState
 
 
 class Checkpoints:
@@ -94,6 +94,20 @@ class Checkpoints:
             raise CheckpointError(f'{self.folder / str(step)}: cannot be restored ({_first_line(error)}); it may be '
                                   f'damaged or of another model; delete that folder to go on from the one before, or '
                                   f'name another --workdir') from error
+
+    def stored_variables(self, *, step: int) -> dict[str, PyTree]:
+        """The variables to evaluate of the state saved at a step, whatever their structure.
+
+        Raises:
+          CheckpointError: unreadable.
+        """
+        try:
+            stored = self._manager.restore(step, args=ocp.args.StandardRestore())
+            params, collections = stored['average'] or (stored['params'], stored['collections'])
+            return {'params': params, **collections}
+        except Exception as error:
+            raise CheckpointError(f'{self.folder / str(step)}: cannot be read ({_first_line(error)}); it may be damaged'
+                                  ) from error
 
     def _storage_error(self, step: int | None, error: Exception) -> StorageError:
         good = [s for s in self._manager.all_steps(read=True) if s != step]

@@ -3,24 +3,28 @@
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
 from jaxret.errors import ConfigError
 
 OPTIMIZERS = ('adam', 'sgd')
-SCHEDULES = ('constant', 'cosine')
+SCHEDULES = ('constant', 'cosine', 'steps', 'inverse')
 
 
 def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
     """Learning rate by step.
 
     Args:
-      config: learning_rate, schedule ('constant' | 'cosine'), warmup (share of all steps, linear from 0).
+      config: learning_rate, schedule ('constant' | 'cosine' | 'steps' | 'inverse'), warmup (share of all steps, linear
+        from 0). 'steps' also has decay_every (steps after the warm-up) and decay_factor, by which every drop
+        multiplies. 'inverse' is learning_rate (1 + 10 p)^-0.75, p the share of the steps after the warm-up (Ganin and
+        Lempitsky, ICML 2015).
       steps: length of the run.
 
     Raises:
-      ConfigError: unknown schedule, warm-up outside 0..1.
+      ConfigError: unknown schedule, warm-up outside 0..1, drops that are none.
     """
     if config.schedule not in SCHEDULES:
         raise ConfigError(f'config.optimizer.schedule: {config.schedule!r} is not one of {", ".join(SCHEDULES)}')
@@ -29,6 +33,13 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
     warmup = round(config.warmup * steps)
     if config.schedule == 'constant':
         main = optax.constant_schedule(config.learning_rate)
+    elif config.schedule == 'steps':
+        if config.decay_every < 1 or not 0 < config.decay_factor < 1:
+            raise ConfigError(f'config.optimizer.decay_every, decay_factor: {config.decay_every}, '
+                              f'{config.decay_factor}; give 1 step or more, and a factor between 0 and 1')
+        main = optax.exponential_decay(config.learning_rate, config.decay_every, config.decay_factor, staircase=True)
+    elif config.schedule == 'inverse':
+        main = _inverse(config.learning_rate, max(1, steps - warmup))
     else:
         main = optax.cosine_decay_schedule(config.learning_rate, max(1, steps - warmup))
     if warmup == 0:
@@ -38,13 +49,17 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
     return optax.join_schedules([rise, main], [warmup])
 
 
+def _inverse(learning_rate: float, steps: int) -> optax.Schedule:
+    return lambda step: learning_rate * (1 + 10 * jnp.minimum(step / steps, 1.0)) ** -0.75
+
+
 def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Adam (decoupled weight decay) or SGD with momentum, after optional clipping by global norm.
 
     Weight decay leaves biases and normalisation parameters (rank below 2) alone.
 
     Args:
-      config: name, b1, b2 (Adam), momentum (SGD), weight_decay, clip_norm (0: none).
+      config: name, b1, b2 (Adam), momentum, nesterov (SGD), weight_decay, clip_norm (0: none).
       schedule: learning rate by step.
 
     Raises:
@@ -60,7 +75,7 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     if config.name == 'adam':
         chain += [optax.scale_by_adam(config.b1, config.b2), *decay]
     else:
-        chain += [*decay, optax.trace(config.momentum)] if config.momentum > 0 else decay
+        chain += [*decay, optax.trace(config.momentum, nesterov=config.nesterov)] if config.momentum > 0 else decay
     return optax.chain(*chain, optax.scale_by_learning_rate(schedule))
 
 

@@ -73,7 +73,39 @@ def test_constant_schedule_without_warmup():
     assert [float(schedule(step)) for step in (0, 7, 10_000)] == pytest.approx([5e-5] * 3)
 
 
-@pytest.mark.parametrize('changes', [{'schedule': 'linear'}, {'name': 'lion'}, {'warmup': 1.5}])
+def test_drops_go_on_and_on():
+    schedule = make_schedule(optimizer_config(learning_rate=2.0, schedule='steps', decay_every=4), STEPS)
+    assert [float(schedule(step)) for step in range(12)] == pytest.approx([2.0] * 4 + [0.2] * 4 + [0.02] * 4)
+
+
+def test_drops_are_counted_from_the_end_of_the_warm_up():
+    config = optimizer_config(learning_rate=2.0, schedule='steps', decay_every=4, decay_factor=0.5, warmup=0.1)
+    schedule = make_schedule(config, STEPS)
+    assert [float(schedule(step)) for step in range(10)] == pytest.approx([1.0] + [2.0] * 5 + [1.0] * 4)
+
+
+def test_nesterov_looks_ahead():
+    gradients = some_gradients(3)
+    params = run(optimizer_config(learning_rate=0.1, momentum=0.9, nesterov=True), gradients)
+    x, buffer = np.array([1.0, 2.0]), np.zeros(2)
+    for gradient in gradients:
+        g = np.asarray(gradient['bias'], np.float64)
+        buffer = 0.9 * buffer + g
+        x = x - 0.1 * (g + 0.9 * buffer)
+    np.testing.assert_allclose(params['bias'], x, rtol=1e-5)
+
+
+def test_inverse_schedule_falls_with_the_share_of_the_steps():
+    schedule = make_schedule(optimizer_config(learning_rate=0.01, schedule='inverse'), 20_000)
+    expected = [0.01, 0.01 * 6**-0.75, 0.01 * 11**-0.75, 0.01 * 11**-0.75]
+    assert [float(schedule(step)) for step in (0, 10_000, 20_000, 30_000)] == pytest.approx(expected)
+    after = make_schedule(optimizer_config(learning_rate=2.0, schedule='inverse', warmup=0.2), STEPS)
+    assert [float(after(step)) for step in (0, 3, 4, 12)] == pytest.approx([0.5, 2.0, 2.0, 2 * 6**-0.75])
+
+
+@pytest.mark.parametrize('changes', [{'schedule': 'linear'}, {'name': 'lion'}, {'warmup': 1.5},
+                                     {'schedule': 'steps', 'decay_every': 0},
+                                     {'schedule': 'steps', 'decay_factor': 1.0}])
 def test_bad_values_are_refused(changes):
     config = optimizer_config(**changes)
     with pytest.raises(ConfigError, match='config.optimizer'):

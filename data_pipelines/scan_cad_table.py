@@ -1,0 +1,110 @@
+"""Scans, CAD models and annotations of a split as numpy tables.
+
+Letters: n scans, G models of the gallery, A annotations, P models of a pool, R voxels a side, k rows. Grids are in
+index order [x, y, z], +y up, one bit a voxel.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ScanTable:
+    """Scans of one split, in the order of their names.
+
+    Attributes:
+      scan_bits, mask_bits, cad_bits: uint8 [n, R^3 / 8]: surface of the scan, voxels of the object, CAD model in the
+        scan's pose.
+      category: int32 [n], index into `categories`.
+      instance: int32 [n], row of the scan's model in the gallery.
+      names: of the scans.
+      categories: synsets.
+      resolution: R.
+    """
+
+    scan_bits: np.ndarray
+    mask_bits: np.ndarray
+    cad_bits: np.ndarray
+    category: np.ndarray
+    instance: np.ndarray
+    names: list[str]
+    categories: tuple[str, ...]
+    resolution: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def scans(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Surface of some scans: uint8 [k, R, R, R] of 0 and 1."""
+        return unpack(self.scan_bits[rows], self.resolution)
+
+    def masks(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Voxels of the object: uint8 [k, R, R, R]."""
+        return unpack(self.mask_bits[rows], self.resolution)
+
+    def cads(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Surface of their CAD models: uint8 [k, R, R, R]."""
+        return unpack(self.cad_bits[rows], self.resolution)
+
+
+@dataclass(frozen=True, eq=False)
+class CadTable:
+    """The gallery, in the order of names.
+
+    Attributes:
+      cad_bits: uint8 [G, R^3 / 8].
+      category: int32 [G], index into `categories`.
+      instance: int32 [G]: 0 .. G - 1.
+      names: '<synset>_<id>'.
+      categories: synsets.
+      resolution: R.
+    """
+
+    cad_bits: np.ndarray
+    category: np.ndarray
+    instance: np.ndarray
+    names: list[str]
+    categories: tuple[str, ...]
+    resolution: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def cads(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Surface of some models: uint8 [k, R, R, R]."""
+        return unpack(self.cad_bits[rows], self.resolution)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolTable:
+    """Annotations of the scans of one split.
+
+    Attributes:
+      scan: int32 [A], row of the split's ScanTable.
+      pool: int32 [A, P], rows of the gallery; 0 where there is none.
+      pool_valid: bool [A, P].
+      rank: int32 [A, P]: 1 is the most similar, 0 is not ranked.
+      category: int32 [A], of the scan.
+    """
+
+    scan: np.ndarray
+    pool: np.ndarray
+    pool_valid: np.ndarray
+    rank: np.ndarray
+    category: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scan)
+
+
+def pack(grids: np.ndarray) -> np.ndarray:
+    """Grids [..., R, R, R], True where not 0, as uint8 [..., ceil(R^3 / 8)]."""
+    return np.packbits(np.asarray(grids, bool).reshape(*grids.shape[:-3], -1), axis=-1)
+
+
+def unpack(bits: np.ndarray, resolution: int) -> np.ndarray:
+    """Packed grids uint8 [..., ceil(R^3 / 8)] as uint8 [..., R, R, R] of 0 and 1."""
+    voxels = np.unpackbits(bits, axis=-1, count=resolution**3)
+    return voxels.reshape(*bits.shape[:-1], resolution, resolution, resolution)

@@ -1,0 +1,50 @@
+"""What a result was made with: hardware, versions, and the commit of this code."""
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jaxret.workers import default_processes
+
+
+def machine() -> dict[str, Any]:
+    """Hardware and versions. A process of its own asks JAX for its devices, so that this one holds none."""
+    code = 'import jax; d = jax.devices(); print(f"{len(d)} x {d[0].device_kind}")'
+    asked = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    names = ('jaxret', 'jax', 'flax', 'optax', 'numpy', 'tensorflow-cpu')
+    return {'hardware': {'cores': default_processes(), 'processor': processor(), 'memory_gib': _memory(),
+                         'devices': asked.stdout.strip() or 'unknown', 'host': platform.node()},
+            'versions': {'python': platform.python_version(), **{name: version(name) for name in names}}}
+
+
+def source() -> dict[str, Any]:
+    """The commit of this code, and whether the tree differs from it; None where git does not know."""
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(['git', '-C', str(Path(__file__).parent), *arguments], capture_output=True, text=True)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+    status = git('status', '--porcelain')
+    return {'commit': git('rev-parse', 'HEAD'), 'dirty': None if status is None else bool(status)}
+
+
+def processor() -> str:
+    """Name of the processor."""
+    with contextlib.suppress(OSError):
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1)
+    except (ValueError, OSError):
+        return None

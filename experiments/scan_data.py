@@ -1,0 +1,133 @@
+"""Scans and CAD models of the scan-to-CAD experiment: the folder, the split of the run, the tables, the batches."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from config_files import cache_folder
+from console import console
+from cross_modal_data import RunObjects
+from ml_collections import ConfigDict
+from training_run import processes
+from workdir import has_checkpoints
+
+from data_pipelines import scan_cad_pipeline
+from data_pipelines.pipeline import Batch
+from data_pipelines.sample.scan_cad_layout import write_scan_cad_sample
+from data_pipelines.scan_cad import ScanCadLayout, read_scan_cad
+from data_pipelines.scan_cad_dataset import load_cads, load_pools, load_scans, prepare_scan_cad
+from data_pipelines.scan_cad_table import CadTable, PoolTable, ScanTable
+from data_pipelines.scan_simulation import simulate_layout
+from jaxret.errors import CheckpointError, ConfigError
+from jaxret.files import write_atomically
+
+SPLITS = ('test', 'val', 'train')
+RESOLUTION = 32  # voxels a side, what the network takes
+
+
+@dataclass(frozen=True)
+class ScanData:
+    """What a run trains and evaluates on.
+
+    Attributes:
+      layout: the folder as read.
+      scans, pools: of each split; pools are annotations with their CADs as rows of `cads`.
+      cads: the gallery.
+    """
+
+    layout: ScanCadLayout
+    scans: Mapping[str, ScanTable]
+    pools: Mapping[str, PoolTable]
+    cads: CadTable
+
+    @property
+    def annotated(self) -> bool:
+        """Whether there are annotations at all."""
+        return any(len(pools) for pools in self.pools.values())
+
+
+def data_folder(config: ConfigDict) -> tuple[Path, bool]:
+    """The data folder and whether its models are synthetic: the sample, which is made where data_dir is empty.
+
+    Where data_dir holds CAD grids and no pair list, scans of them are simulated.
+    """
+    sample = config.sample
+    if not config.data_dir:
+        folder = cache_folder(config) / f'sample-scan-cad-{sample.models_per_class}x{sample.scans_per_model}'
+        console.print(f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
+                      f'--config.data_dir=DIR, a folder with {config.data.pairs}, scan/ and cad/, or with CAD grids '
+                      f'<synset>/<id>.vox of which scans are simulated.', style='bold yellow', soft_wrap=True)
+        write_scan_cad_sample(folder, models_per_class=sample.models_per_class,
+                              scans_per_model=sample.scans_per_model, processes=processes(config))
+        return folder, True
+    root = Path(config.data_dir)
+    if (root / config.data.pairs).exists() or not any(root.glob('*/*.vox')):
+        return root, False
+    simulate = config.simulate
+    folder = cache_folder(config) / f'scans-{root.name}-{simulate.scans_per_model}-{simulate.seed}'
+    console.print(f'{root} holds CAD grids and no {config.data.pairs}: using scans SIMULATED from them ({folder}).',
+                  style='bold yellow', soft_wrap=True)
+    simulate_layout(root, folder, source='grids', scans_per_model=simulate.scans_per_model, seed=simulate.seed,
+                    processes=processes(config))
+    return folder, False
+
+
+def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> ScanCadLayout:
+    """Reads and checks everything. A run with checkpoints goes on only with the scans and split of its start."""
+    stored = RunObjects.read(workdir) if has_checkpoints(workdir) else None
+    data = config.data
+    layout = read_scan_cad(
+        data_dir, pairs=data.pairs, similarity=data.similarity, scan_dir=data.scan_dir, cad_dir=data.cad_dir,
+        on_bad_file=config.on_bad_file, required_splits=('train', 'test') if train else ('test',),
+        resolution=RESOLUTION, cache_dir=cache_folder(config), check_processes=processes(config))
+    if not train:
+        return layout
+    now = RunObjects(categories=list(layout.categories), split=layout.split_table())
+    if stored and stored != now:
+        raise CheckpointError(f'{workdir} was started on other scans or categories; restore the data to resume, or '
+                              f'name another --workdir')
+    if not stored:
+        _check_unseen(config, now)
+        write_atomically(workdir / 'split.json', json.dumps(asdict(now)) + '\n')
+    return layout
+
+
+def load_data(config: ConfigDict, layout: ScanCadLayout) -> ScanData:
+    """The grids of every split, made ready once."""
+    prepared = prepare_scan_cad(layout, cache_dir=cache_folder(config), on_bad_file=config.on_bad_file,
+                                processes=processes(config))
+    return ScanData(prepared.layout, {split: load_scans(prepared, split) for split in SPLITS},
+                    {split: load_pools(prepared, split) for split in SPLITS}, load_cads(prepared))
+
+
+def training_batches(config: ConfigDict, data: ScanData, start: int, stop: int) -> Iterator[Batch]:
+    """The batches of steps start .. stop - 1: pairs, or in fine-tuning annotated scans with their pools."""
+    options = {'batch_size': config.batch_size, 'seed': config.seed, 'start': start, 'stop': stop}
+    scans = data.scans['train']
+    if finetunes(config):
+        return scan_cad_pipeline.finetuning_batches(scans, data.cads, data.pools['train'], **options)
+    return scan_cad_pipeline.training_batches(scans, classes_per_batch=config.data.classes_per_batch, **options)
+
+
+def scan_batches(config: ConfigDict, scans: ScanTable) -> Iterator[Batch]:
+    """All scans of a split, in order."""
+    for batch in scan_cad_pipeline.scan_batches(scans, batch_size=config.evaluation.batch_size):
+        yield {name: batch[name] for name in ('scan', 'valid')}
+
+
+def cad_batches(config: ConfigDict, cads: CadTable) -> Iterator[Batch]:
+    """The whole gallery, in order."""
+    return scan_cad_pipeline.cad_batches(cads, batch_size=config.evaluation.batch_size)
+
+
+def _check_unseen(config: ConfigDict, now: RunObjects) -> None:
+    """Refuses to start from a run that was trained on what is held out here."""
+    if not config.start_from:
+        return
+    before = RunObjects.read(Path(config.start_from)).split
+    seen = sorted(name for name, split in now.split.items() if split != 'train' and before.get(name) == 'train')
+    if seen:
+        more = f' and {len(seen) - 5} more' if len(seen) > 5 else ''
+        raise CheckpointError(f'config.start_from: {config.start_from} was trained on {len(seen)} scans that are held '
+                              f'out here: {", ".join(seen[:5])}{more}; use data with the same split')

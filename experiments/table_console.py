@@ -1,0 +1,32 @@
+"""Prints the results of a paper's tables: its values beside ours, then its claims."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from console import console
+from rich.table import Table
+
+from jaxret.retrieval.table_report import cells
+
+LINES = (('paper', 'paper'), ('mean', 'ours'), ('sd', 'sd'), ('chance', 'chance'))
+
+
+def print_results(results: Mapping[str, Any]) -> None:
+    """Prints every table, a line each for the paper, our mean, its standard deviation over seeds, and chance."""
+    for table in results['tables']:
+        shown = Table(title=table['title'])
+        for column in ('', 'seeds', '', *(metric['title'] for metric in table['metrics'])):
+            shown.add_column(column, justify='right' if shown.columns else 'left')
+        for row in table['rows']:
+            shown.add_section()
+            texts = cells(row, table['metrics'])
+            count = row['values'][table['metrics'][0]['key']]['n']
+            for name, title in LINES:
+                first = (row['name'], str(count)) if name == 'paper' else ('', '')
+                shown.add_row(*first, title, *(text[name] for text in texts))
+        console.print(shown)
+    for name, state in {row['name']: row['state'] for table in results['tables'] for row in table['rows']}.items():
+        if state != 'finished':
+            console.print(f'{name}: {state}', soft_wrap=True)
+    for claim in results['claims']:
+        console.print(f'- {claim["sentence"]}', soft_wrap=True)

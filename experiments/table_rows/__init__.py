@@ -1,0 +1,181 @@
+"""What a paper's tables are: rows, each an experiment with one config, and the claims that the paper makes of them.
+
+`python experiments/tables.py NAME` reads NAME.py of this folder, which holds `PAPER = Paper(...)` and runs nothing.
+How to add one (ncf.py is the example):
+
+  MEAN = Metric('mean_map', 'Mean mAP')                       # a key of metrics.json, shown in percent
+  row = Row('ours at batch 12',                               # unique in the paper; no comma (--rows splits at them)
+            configs={'small': 'modelnet40.py', 'paper': 'modelnet40.py:paper'},  # --preset -> --config of run.py
+            overrides={'batch_size': 12},                     # as --config.batch_size=12
+            paper={'mean_map': 26.36})                        # as the paper prints it; what it does not print is absent
+  PAPER = Paper('Who (where, when)', tables=(Table('Table 1. ...', metrics=(MEAN,), rows=(row, other)),),
+                claims=(Claim('ours is better at batch 12', better=row.name, worse=other.name, metric='mean_map'),),
+                notes=('What a reader of the numbers must know.',))
+
+Every row is run by run.py, once a seed. Seed, data folder and work directory are given by tables.py; a row sets none of
+them. Rows that come to the same config (also under different names, in different tables) share their runs. A row whose
+training starts from the weights of another one names it (`starts_from`) and gets that row's work directory, of the same
+seed, as the override `start_key`. A value of a row's own overrides that this data set does not allow (run.py refuses
+it with 'config.KEY: ...') makes the row "not possible" here, with run.py's reason; any other error is a failure.
+
+The module imports only dataclasses from here: no JAX, no TensorFlow.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of a table.
+
+    Attributes:
+      key: of metrics.json.
+      title: of the column.
+      scale: times the value of metrics.json is what the paper prints; 100 is percent.
+      digits: decimals shown.
+      higher_is_better: False for distances and ranks, such as ANMRR.
+      chance: key of metrics.json for what guessing gives; '' is KEY_chance. None is shown where it is missing.
+    """
+
+    key: str
+    title: str
+    scale: float = 100.0
+    digits: int = 2
+    higher_is_better: bool = True
+    chance: str = ''
+
+    @property
+    def chance_key(self) -> str:
+        """Key of metrics.json for what guessing gives."""
+        return self.chance or f'{self.key}_chance'
+
+
+@dataclass(frozen=True)
+class Row:
+    """An experiment.
+
+    Attributes:
+      name: unique in the paper, without commas; what --rows selects by.
+      configs: {preset of tables.py: --config of run.py, such as 'modelnet40.py:clf'}; the same presets in all rows.
+      overrides: {key of the config: value}, in all presets; what `--config.KEY=VALUE` takes.
+      paper: {metric key: value as printed}.
+      starts_from: name of the row from whose work directory this one starts; '' for none.
+      start_key: key of this row's config that takes that work directory.
+    """
+
+    name: str
+    configs: Mapping[str, str]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    paper: Mapping[str, float] = field(default_factory=dict)
+    starts_from: str = ''
+    start_key: str = 'start_from'
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that are compared in the same metrics; the first metric is the one that matters most."""
+
+    title: str
+    metrics: tuple[Metric, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says of two rows: in a metric, one is better than the other.
+
+    Attributes:
+      text: the claim, as a sentence without a full stop.
+      better: name of the row that the paper finds better.
+      worse: name of the other row.
+      metric: key of a metric of both rows' tables.
+      difference: by how much, above 0, in the paper's units; None takes the difference of the rows' `paper` values,
+        and none is shown where one of these is absent.
+    """
+
+    text: str
+    better: str
+    worse: str
+    metric: str
+    difference: float | None = None
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The tables of a paper.
+
+    Attributes:
+      title: shown above everything.
+      tables: a row may stand in several (the same object).
+      claims: shown below the tables.
+      notes: lines for the reader of the numbers: what the paper leaves open and what was taken.
+
+    Raises:
+      ValueError: names that are used twice or unknown, presets that differ, a claim that its rows' values contradict.
+    """
+
+    title: str
+    tables: tuple[Table, ...]
+    claims: tuple[Claim, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rows = self.rows
+        for table in self.tables:
+            for row in table.rows:
+                if rows[row.name] != row:
+                    raise ValueError(f'two rows are named {row.name!r}')
+                if ',' in row.name:
+                    raise ValueError(f'{row.name!r}: a comma, which --rows takes for the end of the name')
+                if row.configs.keys() != set(self.presets):
+                    raise ValueError(f'{row.name}: presets {", ".join(row.configs)}, not {", ".join(self.presets)}')
+                unknown = row.paper.keys() - {metric.key for other in self.tables for metric in other.metrics}
+                if unknown:
+                    raise ValueError(f'{row.name}: values of {", ".join(sorted(unknown))}, which no table has')
+                self._check_start(row)
+        for claim in self.claims:
+            for name in (claim.better, claim.worse):
+                if name not in rows:
+                    raise ValueError(f'claim {claim.text!r}: no row {name!r}')
+            difference = self.difference(claim)
+            if difference is not None and difference <= 0:
+                raise ValueError(f'claim {claim.text!r}: the paper has a difference of {difference}')
+
+    def _check_start(self, row: Row) -> None:
+        before = [row.name]
+        while row.starts_from:
+            if row.starts_from not in self.rows or row.starts_from in before:
+                raise ValueError(f'{before[0]}: cannot start from {row.starts_from!r}')
+            row = self.rows[row.starts_from]
+            before.append(row.name)
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """What --preset takes; the first is the default."""
+        return tuple(self.tables[0].rows[0].configs)
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """{name: row}, in the order of the tables."""
+        return {row.name: row for table in self.tables for row in table.rows}
+
+    def metric(self, claim: Claim) -> Metric:
+        """The metric of a claim, which a table of each of its rows must have, in the same units."""
+        found = [next((metric for table in self.tables for metric in table.metrics
+                       if metric.key == claim.metric and name in {row.name for row in table.rows}), None)
+                 for name in (claim.better, claim.worse)]
+        if None in found or len({(metric.scale, metric.higher_is_better) for metric in found}) > 1:
+            raise ValueError(f'claim {claim.text!r}: its rows have no common metric {claim.metric!r}')
+        return found[0]
+
+    def difference(self, claim: Claim) -> float | None:
+        """The paper's difference in favour of the better row, in the paper's units."""
+        metric, rows = self.metric(claim), self.rows
+        if claim.difference is not None:
+            return claim.difference
+        values = [rows[name].paper.get(claim.metric) for name in (claim.better, claim.worse)]
+        if None in values:
+            return None
+        return (values[0] - values[1]) * (1 if metric.higher_is_better else -1)

@@ -1,0 +1,160 @@
+"""Runs the rows of a paper's tables over several seeds, and puts the paper's values beside ours.
+
+  python experiments/tables.py PAPER [--seeds=N] [--preset=PRESET] [--data_dir=DIR] [--rows=NAME,...]
+                               [--config.KEY=VALUE ...] [--out=DIR]
+
+PAPER        one of the papers below
+--seeds      every row is run with the seeds 0 .. N - 1 (default: 3); more can be added later
+--preset     one of the paper's presets (default: the first): 'small' is for CPUs, 'paper' the published setting
+--data_dir   folder of the data set, as run.py's --config.data_dir; without it the synthetic sample is used
+--rows       only these rows (and those that they start from): names or patterns, such as 'CLF*,*batch 48'
+--config.KEY=VALUE
+             overrides a key of every row's config, such as --config.data.train_per_class=2; not one that a row sets
+--out        where everything goes (default: runs/tables/PAPER-PRESET-DATA, with the overrides in its name)
+
+Each row and seed is run by run.py in a work directory of its own below OUT/runs, one after the other; its output is in
+log.txt there. Rows with equal configs share their runs. The same command goes on where it was stopped: a finished run
+is never run again, whatever became of the code since (results name the commit of each); a stopped one resumes; a failed
+one is tried again. Ctrl-C lets the run under way save and ends with status 130, SIGTERM with 143.
+A folder holds the tables of one preset, one data set (by names and sizes of its files) and one set of overrides.
+
+OUT/index.html (with pictures) and OUT/results.json hold the values, their spread over seeds, and for each claim of the
+paper the difference of its two rows, seed by seed. Status 1: a run failed; the others went on. A row that the data does
+not allow, such as a batch larger than the training set, is "not possible" and no failure.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from config_files import cache_folder, covers, split_overrides, unflatten
+from interruption import exit_status, terminated_as_interrupted
+from table_plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
+from table_results import collect
+from table_runs import run_jobs
+from workdir import locked
+
+from jaxret.errors import ConfigError, JaxretError
+from jaxret.files import write_atomically
+
+KNOWN = 'PAPER, --seeds, --preset, --data_dir, --rows, --config.KEY=VALUE, --out or --help'
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument('paper', nargs='?', default='')
+    for name, default in (('seeds', '3'), ('preset', ''), ('data_dir', ''), ('rows', ''), ('out', '')):
+        parser.add_argument(f'--{name}', default=default)
+    parser.add_argument('-h', '--help', action='store_true')
+    try:
+        known, rest = parser.parse_known_args(arguments)
+        if known.help:
+            print(_help())
+            return 0
+        overrides = split_overrides(rest, known=KNOWN)
+        if not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
+            raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
+        with terminated_as_interrupted():
+            return _run(known, overrides, int(known.seeds))
+    except (JaxretError, argparse.ArgumentError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print('stopped; the same command goes on', file=sys.stderr)
+        return exit_status(stop)
+
+
+def _help() -> str:
+    papers = []
+    for name in paper_names():
+        paper = load_paper(name)
+        papers.append(f'  {name:<10} {paper.title}; presets {", ".join(paper.presets)}; rows:')
+        papers += [f'             {row}' for row in paper.rows]
+    return f'{__doc__}\nPapers:\n' + '\n'.join(papers)
+
+
+def _run(known: argparse.Namespace, overrides: dict[str, str], seeds: int) -> int:
+    paper = load_paper(known.paper)
+    preset = known.preset or paper.presets[0]
+    if preset not in paper.presets:
+        raise ConfigError(f'--preset={preset}: use one of {", ".join(paper.presets)}')
+    names = select_rows(paper, known.rows)
+    data_dir = str(Path(known.data_dir).resolve()) if known.data_dir else ''
+    out = (Path(known.out) if known.out else Path('runs') / 'tables' / default_name(known.paper, preset, data_dir,
+                                                                                   overrides)).resolve()
+    jobs = plan(paper, names, preset=preset, overrides=overrides, data_dir=data_dir, out=out)
+    settings = {'paper': known.paper, 'preset': preset, 'data_dir': data_dir, 'data': data_fingerprint(data_dir),
+                'overrides': overrides}
+    cache = cache_folder(unflatten(next(iter(jobs.values())).config))
+    # TensorFlow and matplotlib would leave files in the home folder; both look at these when they are imported.
+    for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
+        os.environ.setdefault(name, str(cache.absolute() / 'libraries'))
+    needed = {name: [metric.key for table in paper.tables if name in {row.name for row in table.rows}
+                     for metric in table.metrics] for name in jobs}
+
+    def store() -> dict[str, Any]:
+        results = collect(paper, jobs, settings, names=names, seeds=seeds)
+        write_atomically(out / 'results.json', json.dumps(results, indent=2) + '\n')
+        return results
+
+    with locked(out, option='--out'):
+        check_settings(out, settings)
+        try:
+            run_jobs(jobs, seeds, metrics=needed, cache=cache, after=store)
+        except KeyboardInterrupt:
+            _report(store(), out, shown=False)
+            raise
+        return _report(store(), out, shown=True)
+
+
+def default_name(paper: str, preset: str, data_dir: str, overrides: Mapping[str, str]) -> str:
+    """Name of the folder where --out is not given: what its settings are."""
+    changed = [f'{key}={value}' for key, value in sorted(overrides.items()) if not covers(PASSING, key)]
+    name = '-'.join([paper, preset, Path(data_dir).name if data_dir else 'sample', *changed])
+    safe = re.sub(r'[^\w.,=+-]+', '_', name)
+    if safe == name and len(name) <= 120:
+        return name
+    return f'{safe[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}'
+
+
+def _report(results: Mapping[str, Any], out: Path, *, shown: bool) -> int:
+    """Writes the report and prints the results; returns the exit status."""
+    from table_console import print_results  # matplotlib, see above
+
+    from jaxret.retrieval.table_report import write_table_report
+    runs = [run for row in {row['name']: row for table in results['tables'] for row in table['rows']}.values()
+            for run in row['runs']]
+    page = write_table_report(out, results, provenance=_provenance(results, runs))
+    if shown:
+        print_results(results)
+    print(f'report: {page}')
+    return int(any(run['state'] not in ('finished', 'not possible') for run in runs))
+
+
+def _provenance(results: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> dict[str, str | bool]:
+    """What ran on what: every kind that is among the runs."""
+    def kinds(describe: Callable[[Mapping[str, Any]], str]) -> str:
+        counts = Counter(describe(run) for run in runs if 'versions' in run)
+        return '; '.join(f'{text} ({count} runs)' if len(counts) > 1 else text for text, count in counts.items())
+    settings = results['settings']
+    unique = {run['folder']: run.get('wall_seconds', 0.0) for run in runs}
+    return {
+        'synthetic': not settings['data_dir'], 'Data': settings['data_dir'] or 'the synthetic sample',
+        'Seeds': f'0 to {results["seeds"] - 1}', 'Runs': f'{len(unique)}; rows of equal configs share theirs',
+        'Code': kinds(lambda run: f'commit {run["commit"]}{", with changes" if run["dirty"] else ""}'),
+        'Software': kinds(lambda run: ', '.join(f'{name} {number}' for name, number in run['versions'].items())),
+        'Hardware': kinds(lambda run: f'{run["hardware"]["devices"]}, {run["hardware"]["cores"]} cores, '
+                                      f'{run["hardware"]["processor"]}'),
+        'Time': f'{sum(unique.values()) / 60:.1f} minutes in all runs', 'Written': results['written']}
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

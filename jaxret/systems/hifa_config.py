@@ -1,0 +1,76 @@
+"""The config values of HIFA's system: their choices and ranges, and the weights of its losses."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxret.encoders.image_backbones import BACKBONES
+from jaxret.encoders.shared_views import VIEW_POOLINGS
+from jaxret.errors import ConfigError
+from jaxret.losses.alignment import CENTROID_REDUCTIONS
+
+CHOICES = {
+    'model.backbone': BACKBONES,
+    'model.view_pooling': VIEW_POOLINGS,
+    'model.dtype': ('float32', 'bfloat16'),
+    'loss.mutual_information': ('none', 'bce', 'jsd', 'dv', 'dv_unbiased'),
+    'loss.mutual_information_form': ('global', 'local'),
+    'loss.norm': ('none', 'fixed', 'stepwise'),
+    'loss.centroid': ('none', 'batch', 'running', 'running_mstn'),
+    'loss.centroid_reduction': CENTROID_REDUCTIONS,
+    'loss.adversarial': ('none', 'revgrad'),
+    'loss.mmd': ('none', 'linear', 'multi_kernel', 'jan'),
+}
+ABOVE_0 = ('model.embedding_dim', 'model.discriminator_hidden', 'model.domain_hidden', 'loss.norm_radius',
+           'loss.norm_step')
+NOT_NEGATIVE = ('model.classifier_hidden', 'loss.label_weight', 'loss.mutual_information_weight', 'loss.norm_weight',
+                'loss.centroid_weight', 'loss.adversarial_weight', 'loss.mmd_weight', 'loss.coral_weight')
+SHARES = ('model.dropout', 'loss.mutual_information_decay', 'loss.centroid_momentum')  # at least 0, below 1
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Which losses there are and what they weigh: the config's group `loss`, key by key, but for the form of T."""
+
+    label_weight: float
+    mutual_information: str
+    mutual_information_weight: float
+    mutual_information_decay: float
+    norm: str
+    norm_weight: float
+    norm_radius: float
+    norm_step: float
+    centroid: str
+    centroid_weight: float
+    centroid_reduction: str
+    centroid_momentum: float
+    adversarial: str
+    adversarial_weight: float
+    mmd: str
+    mmd_weight: float
+    coral_weight: float
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses values that are not one of their choices, or out of range.
+
+    Args:
+      config: with the groups `model` and `loss`.
+
+    Raises:
+      ConfigError: naming the first such value.
+    """
+    def value_of(key: str) -> Any:
+        group, name = key.split('.')
+        return config[group][name]
+
+    for key, choices in CHOICES.items():
+        if value_of(key) not in choices:
+            raise ConfigError(f'config.{key}: {value_of(key)!r} is not one of {", ".join(choices)}')
+    limits = ((ABOVE_0, lambda value: value > 0, 'above 0'), (NOT_NEGATIVE, lambda value: value >= 0, '0 or above'),
+              (SHARES, lambda value: 0 <= value < 1, 'at least 0 and below 1'))
+    for keys, fits, words in limits:
+        for key in keys:
+            if not fits(value_of(key)):
+                raise ConfigError(f'config.{key}: {value_of(key)!r} must be {words}')

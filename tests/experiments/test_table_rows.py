@@ -1,0 +1,90 @@
+"""The rows of the papers' tables: their declarations, and what paper 003 prints."""
+
+import dataclasses
+
+import pytest
+from config_files import apply_overrides, load_config
+from table_plan import load_paper, paper_names, plan, select_rows
+from table_rows import Claim, Metric, Paper, Row, Table
+
+MAP = Metric('mean_map', 'Mean mAP')
+CONFIGS = {'small': 'modelnet40.py'}
+
+
+def paper(*rows, claims=()):
+    return Paper('P', (Table('T', (MAP,), rows),), claims)
+
+
+@pytest.mark.parametrize(('rows', 'claims', 'message'), [
+    ([Row('a', CONFIGS), Row('a', CONFIGS, {'seed': 1})], [], "two rows are named 'a'"),
+    ([Row('a, b', CONFIGS)], [], 'a comma'),
+    ([Row('a', CONFIGS), Row('b', {'paper': 'x.py'})], [], 'b: presets paper, not small'),
+    ([Row('a', CONFIGS, paper={'map': 1.0})], [], 'a: values of map'),
+    ([Row('a', CONFIGS, starts_from='b')], [], "a: cannot start from 'b'"),
+    ([Row('a', CONFIGS, starts_from='b'), Row('b', CONFIGS, starts_from='a')], [], "a: cannot start from 'a'"),
+    ([Row('a', CONFIGS)], [Claim('c', 'a', 'b', 'mean_map')], "claim 'c': no row 'b'"),
+    ([Row('a', CONFIGS), Row('b', CONFIGS)], [Claim('c', 'a', 'b', 'map')], "no common metric 'map'"),
+    ([Row('a', CONFIGS, paper={'mean_map': 1.0}), Row('b', CONFIGS, paper={'mean_map': 2.0})],
+     [Claim('c', 'a', 'b', 'mean_map')], "claim 'c': the paper has a difference of -1.0"),
+])
+def test_declarations_that_contradict_themselves_are_refused(rows, claims, message):
+    with pytest.raises(ValueError, match='claim|row|comma|presets|values|start') as caught:
+        paper(*rows, claims=claims)
+    assert message in str(caught.value)
+
+
+def test_the_paper_s_difference_is_above_0_for_what_it_finds_better():
+    lower = dataclasses.replace(MAP, key='anmrr', higher_is_better=False)
+    a, b = (Row(name, CONFIGS, paper={'anmrr': value}) for name, value in (('a', 0.3), ('b', 0.5)))
+    claims = (Claim('c', 'a', 'b', 'anmrr'), Claim('d', 'b', 'a', 'anmrr', difference=0.7))
+    both = Paper('P', (Table('T', (lower,), (a, b)),), claims)
+    assert [both.difference(claim) for claim in claims] == [pytest.approx(0.2), 0.7]
+    assert paper(Row('a', CONFIGS), Row('b', CONFIGS), claims=(Claim('c', 'a', 'b', 'mean_map'),)).difference(
+        Claim('c', 'a', 'b', 'mean_map')) is None
+    assert MAP.chance_key == 'mean_map_chance' and Metric('x', 'X', chance='y').chance_key == 'y'
+
+
+def test_rows_are_selected_by_patterns():
+    rows = load_paper('ncf')
+    assert select_rows(rows, '') == list(rows.rows)
+    assert select_rows(rows, 'clf*, WITH noisy centers') == [
+        'CLF at batch 12', 'CLF at batch 24', 'CLF at batch 48', 'with noisy centers']
+
+
+@pytest.mark.parametrize('name', paper_names())
+def test_every_preset_of_every_paper_gives_configs(name, tmp_path):
+    """Names of configs, presets and keys, and the types of values."""
+    found = load_paper(name)
+    for preset in found.presets:
+        jobs = plan(found, list(found.rows), preset=preset, overrides={}, data_dir='', out=tmp_path)
+        assert set(jobs) >= set(found.rows)
+        assert all(job.folder.parent == tmp_path / 'runs' for job in jobs.values())
+
+
+def test_rows_of_the_noisy_center_paper_are_what_it_prints(tmp_path):
+    found = load_paper('ncf')
+    for row in found.rows.values():
+        directions = [value for key, value in row.paper.items() if key != 'mean_map']
+        assert len(directions) == 9
+        assert sum(directions) / 9 == pytest.approx(row.paper['mean_map'], abs=0.0051)  # printed with two decimals
+    assert [round(found.difference(claim), 2) for claim in found.claims] == [0.17, 0.11, 0.92, 0.76]
+    assert [claim.better for claim in found.claims] == [
+        'proposed at batch 12', 'proposed at batch 24', 'CLF at batch 48', 'with noisy centers']
+    for preset, baseline in (('small', 'clf'), ('paper', 'paper_clf')):
+        jobs = plan(found, list(found.rows), preset=preset, overrides={'data.train_per_class': '2'}, data_dir='',
+                    out=tmp_path)
+        assert len({job.key for job in jobs.values()}) == 7  # of 8 rows: 'with' is table 1's, at batch 48
+        assert jobs['with noisy centers'] is jobs['proposed at batch 48']
+        for size in (12, 24, 48):
+            for row, name in ((f'CLF at batch {size}', baseline), (f'proposed at batch {size}', preset)):
+                config, _ = load_config(f'modelnet40.py:{name}')
+                apply_overrides(config, {'batch_size': str(size), 'data.train_per_class': '2'})
+                job = jobs[row]
+                assert job.config['loss.alignment'] == ('mse' if 'CLF' in row else 'simsiam')
+                assert job.config['loss.center'] == ('center' if 'CLF' in row else 'noisy_center')
+                assert all(job.config[key] == value for key, value in (
+                    ('batch_size', size), ('epochs', config.epochs), ('data.train_per_class', 2),
+                    ('optimizer.learning_rate', config.optimizer.learning_rate)))
+        without = jobs['without noisy centers'].config
+        differing = {key for key in without if without[key] != jobs['with noisy centers'].config[key]}
+        assert differing == {'loss.center'} and without['loss.center'] == 'center'

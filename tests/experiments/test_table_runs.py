@@ -1,0 +1,107 @@
+"""Tables with real processes: signals that reach the run under way, and a real training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import machine
+import pytest
+import table_runs
+import tables
+from interruption import Terminated, terminated_as_interrupted
+
+CHILD = '''
+import signal, sys, time
+got = []
+signal.signal(signal.SIGTERM, lambda number, frame: got.append('term'))
+signal.signal(signal.SIGINT, lambda number, frame: got.append('int'))
+print('ready', flush=True)
+end = time.monotonic() + 60
+while {until} and time.monotonic() < end:
+    time.sleep(0.01)
+print(*got, 'end', flush=True)
+sys.exit({status})
+'''
+
+
+def child(until='not got', status=0):
+    return [sys.executable, '-c', CHILD.format(until=until, status=status)]
+
+
+def signals_after(log, *numbers):
+    """Sends signals to this process: the first once the log says 'ready', the others half a second later each."""
+    def send():
+        while not (log.exists() and 'ready' in log.read_text()):
+            time.sleep(0.01)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            time.sleep(0.5)
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(('numbers', 'until', 'got'), [
+    ([signal.SIGINT], 'not got', 'term end'),
+    ([signal.SIGTERM], 'not got', 'term end'),
+    ([signal.SIGINT, signal.SIGINT], 'len(got) < 2', 'term int end'),
+])
+def test_an_interruption_is_passed_on_and_waited_for(tmp_path, numbers, until, got):
+    log = tmp_path / 'log.txt'
+    thread = signals_after(log, *numbers)
+    with terminated_as_interrupted(), pytest.raises(KeyboardInterrupt) as caught:
+        table_runs.run_command(child(until), log, os.environ)
+    thread.join()
+    assert isinstance(caught.value, Terminated) == (numbers[0] == signal.SIGTERM)
+    assert log.read_text().splitlines() == ['ready', got]
+
+
+def test_output_is_added_and_the_status_returned(tmp_path):
+    log = tmp_path / 'log.txt'
+    log.write_text('before\n')
+    assert table_runs.run_command(child('False', 3), log, os.environ) == 3
+    assert log.read_text() == 'before\nready\nend\n'
+    killed = [sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)']
+    assert table_runs.run_command(killed, log, os.environ) == -signal.SIGKILL
+
+
+def test_the_commit_is_that_of_the_repository(monkeypatch):
+    known = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=table_runs.RUN.parent, capture_output=True, text=True)
+    found = machine.source()
+    assert found['commit'] == (known.stdout.strip() or None) and found.keys() == {'commit', 'dirty'}
+    monkeypatch.setenv('PATH', '')
+    assert machine.source() == {'commit': None, 'dirty': None}
+
+
+# The smallest that the experiment can be, and code that is compiled fast rather than fast.
+TINY = ('parallel.devices=1', 'processes=1', 'epochs=1', 'sample.train_per_class=1', 'sample.test_per_class=1',
+        'data.image_size=32', 'data.points=64', 'data.faces=64', 'render.views=4', 'render.supersample=1',
+        'model.point_encoder=pointnet', 'model.point_width=0.1', 'model.mesh_width=0.1', 'model.embedding_dim=16')
+
+
+def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true')
+    command = ['ncf', '--rows=CLF*12,CLF*48', '--seeds=1', f'--out={tmp_path}/out',
+               f'--config.cache_dir={tmp_path}/cache', *(f'--config.{part}' for part in TINY)]
+    assert tables.main(command) == 0
+    results = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    real, impossible = results['tables'][0]['rows']
+    run = real['runs'][0]
+    stored = json.loads((Path(run['folder']) / 'metrics.json').read_text())
+    assert real['values']['map_mesh_point']['mean'] == pytest.approx(100 * stored['map_mesh_point'])
+    assert real['values']['mean_map']['chance'] == pytest.approx(100 * stored['mean_map_chance'])
+    assert run['metrics']['queries'] == stored['queries'] == 12 and run['hardware']['devices'] == '1 x cpu'
+    assert impossible['state'] == ('not possible: config.batch_size: 48, but there are 12 training objects; set '
+                                   '--config.batch_size to at most 12')
+    assert any((tmp_path / 'cache' / 'compiled').rglob('*'))
+    assert 'report:' in (Path(run['folder']) / 'log.txt').read_text()
+    assert f'{os.path.relpath(run["folder"], tmp_path / "out")}/report/index.html' in (
+        tmp_path / 'out' / 'index.html').read_text()
+    assert (tmp_path / 'out' / 'table_1.png').stat().st_size > 1000
+    out = capsys.readouterr().out
+    assert 'CLF at batch 48: not possible' in out and '26.19' in out
