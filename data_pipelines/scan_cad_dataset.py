@@ -209,9 +209,7 @@ def _write(
             if ordered[index] is not entry:
                 raise RuntimeError('the splits were not asked for in their order')
             if isinstance(result, DataError):
-                if isinstance(entry, CadEntry):
-                    raise result
-                failed[entry.name] = result.problems
+                failed[entry.model if isinstance(entry, CadEntry) else entry.name] = result.problems
                 continue
             yield index, result
 
@@ -223,7 +221,7 @@ def _write(
         generators = {GALLERY: records(layout.cads)}
         build_records(ScanCadModels, folder, generators, {'cad': bits, 'name': tfds.features.Text()}, failed)
     problems = [problem for wrong in failed.values() for problem in wrong]
-    if failed and on_bad_file == 'error':
+    if failed and (on_bad_file == 'error' or any(entry.model in failed for entry in layout.cads)):
         raise DataError(problems)
     if failed:
         layout.without(set(failed), problems)  # raises where too little is left

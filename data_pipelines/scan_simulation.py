@@ -18,8 +18,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,10 @@ import numpy as np
 from data_pipelines.file_checks import check_grids, check_meshes, signature
 from data_pipelines.folders import names_in, open_folder, resolve
 from data_pipelines.sample.folder import complete_sample, write_json
+from data_pipelines.scan_benchmark import generator, rank_pools, split_by_model, split_by_viewpoint, stable_hash
 from data_pipelines.scan_cad import POOL_SUFFIX
-from data_pipelines.scan_cad_json import POOL, RANKED
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.geometry.distance_grids import DistanceGrid, read_distances, write_distances, write_mask
-from jaxret.geometry.distances import voxel_iou
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, place_in_grid
 from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, load_mesh
 from jaxret.geometry.scan import ScanOptions, simulate_scan
@@ -41,8 +39,6 @@ from jaxret.workers import default_processes, map_parallel
 
 GENERATOR_VERSION = 1
 SOURCES = {'grids': ('.vox', '.df', '.sdf'), 'meshes': MESH_SUFFIXES}
-# A model of a pool is ranked if it overlaps the scanned one at least this much, in parts of the best overlap.
-_SIMILAR = 0.6
 _NEIGHBOURS = 2  # other models that may stand beside the scanned one
 _SIDE = 32
 
@@ -191,7 +187,7 @@ def write_scans(
     jobs = []
     for index, file in enumerate(files):
         others = [other.path for other in files if other is not file]
-        drawn = _generator(seed, 'neighbours', file.key).permutation(len(others))[:_NEIGHBOURS]
+        drawn = generator(seed, 'neighbours', file.key).permutation(len(others))[:_NEIGHBOURS]
         jobs.append(_Job(folder, index, file, tuple(others[i] for i in drawn)))
     function = functools.partial(_scan_model, scans=scans_per_model, seed=seed, options=options, up_axis=up_axis)
     title = 'Simulating scans' if progress else None
@@ -203,11 +199,16 @@ def write_scans(
         used.append(files[index])
         facts |= result[0]
         hidden += result[1]
+    if not facts:
+        found = f'none of {len(hidden)} scans shows enough of its model'
+        problems.append(Problem('scans', found, 'bring the cameras nearer (distance, max_depth)'))
     if problems and (on_bad_file == 'error' or not facts):
         raise DataError(problems)
     write_json(folder / 'scans.json', facts)
-    write_json(folder / 'scan2cad_objects.json', {'scan2cad_objects': _by_viewpoint(facts, scans_per_model, seed)})
-    write_json(folder / 'scan2cad_objects_models.json', {'scan2cad_objects': _by_model(facts, used, seed)})
+    viewpoints = split_by_viewpoint(list(facts), scans_per_model=scans_per_model, seed=seed)
+    models = split_by_model(list(facts), [file.key for file in used], seed=seed)
+    write_json(folder / 'scan2cad_objects.json', {'scan2cad_objects': viewpoints})
+    write_json(folder / 'scan2cad_objects_models.json', {'scan2cad_objects': models})
     grids = {file.key: read_distances(folder / 'cad' / f'{file.key}{POOL_SUFFIX}').occupancy() for file in used}
     samples = rank_pools(list(facts), grids, seed=seed)
     write_json(folder / 'similarity.json', {'samples': samples})
@@ -223,42 +224,6 @@ def write_scans(
     }
 
 
-def rank_pools(scans: Sequence[str], grids: Mapping[str, np.ndarray], *, seed: int) -> list[dict[str, Any]]:
-    """Annotations by geometry: pools of 6 other models of the scanned model's category, drawn at random.
-
-    Ranked are the up to 3 that overlap most (intersection over union of the occupancies), if they overlap at least 0.6
-    times as much as the best one. A category with fewer than 7 models has no pools.
-
-    Args:
-      scans: names of scans.
-      grids: bool [R, R, R] of every model by its key.
-      seed: decides the pools.
-
-    Returns:
-      'samples' of the similarity file.
-    """
-    members = defaultdict(list)
-    for key in sorted(grids):
-        members[key.split('_')[0]].append(key)
-    overlap = functools.cache(lambda first, second: voxel_iou(grids[first], grids[second]))
-    samples = []
-    for name in scans:
-        own = '_'.join(name.split('_')[-2:])
-        others = [key for key in members[own.split('_')[0]] if key != own]
-        if len(others) < POOL:
-            continue
-        pool = [others[i] for i in _generator(seed, 'pool', name).permutation(len(others))[:POOL]]
-        score = {key: overlap(*sorted((own, key))) for key in pool}
-        best = sorted(pool, key=lambda key: (-score[key], key))[:RANKED]
-        ranked = [key for key in best if score[key] >= _SIMILAR * score[best[0]]]
-        samples.append({
-            'reference': {'name': f'/scan/{name}'},
-            'pool': [{'name': f'/cad/{key}'} for key in pool],
-            'ranked': [{'name': f'/cad/{key}'} for key in ranked],
-        })  # fmt: skip
-    return samples
-
-
 def _scan_model(
     job: _Job, *, scans: int, seed: int, options: ScanOptions, up_axis: str
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
@@ -272,12 +237,12 @@ def _scan_model(
             continue
     model = job.folder / 'cad' / f'{job.file.key}{POOL_SUFFIX}'
     write_distances(model, grid)
-    first = _generator(seed, 'sector', job.file.key).uniform(0, 360)
+    first = generator(seed, 'sector', job.file.key).uniform(0, 360)
     facts, hidden = {}, []
     for number in range(scans):
         name = f'sim{job.index:05d}_{number:02d}_arc_0_{job.file.key}'
         low = first + 360 * number / scans
-        numbers = (seed, _hash(f'scan {number} of {job.file.key}'))
+        numbers = (seed, stable_hash(f'scan {number} of {job.file.key}'))
         try:
             scan = simulate_scan(
                 mesh, grid, neighbours=neighbours, azimuths=(low, low + 360 / scans), seed=numbers, options=options
@@ -321,38 +286,3 @@ def _link(model: Path, path: Path) -> None:
         os.link(model, path)
     except OSError:  # a file system without links
         shutil.copyfile(model, path)
-
-
-def _by_viewpoint(facts: Mapping[str, Any], scans: int, seed: int) -> dict[str, str]:
-    """Split by scan name; see `simulate_layout`."""
-    split = {}
-    for name in facts:
-        number, key = int(name.split('_')[1]), '_'.join(name.split('_')[-2:])
-        order = list(_generator(seed, 'viewpoint', key).permutation(scans))
-        place = order.index(number)
-        split[name] = 'test' if place == 0 else 'validation' if place == 1 and scans >= 4 else 'train'
-    return split
-
-
-def _by_model(facts: Mapping[str, Any], files: Sequence[ModelFile], seed: int) -> dict[str, str]:
-    """Split by scan name; see `simulate_layout`."""
-    members = defaultdict(list)
-    for file in files:
-        members[file.category].append(file.key)
-    split = {}
-    for keys in members.values():
-        keys.sort(key=lambda key: _hash(f'{seed} model {key}'))
-        test = max(1, round(len(keys) / 5)) if len(keys) > 1 else 0
-        val = max(1, round(len(keys) / 10)) if len(keys) >= 5 else 0
-        for place, key in enumerate(keys):
-            split[key] = 'test' if place < test else 'validation' if place < test + val else 'train'
-    return {name: split['_'.join(name.split('_')[-2:])] for name in facts}
-
-
-def _generator(seed: int, purpose: str, name: str) -> np.random.Generator:
-    """Does not depend on what other models there are."""
-    return np.random.default_rng([seed, _hash(f'{purpose} {name}')])
-
-
-def _hash(text: str) -> int:
-    return int(hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:16], 16)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -32,6 +33,11 @@ def source() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
     status = git('status', '--porcelain')
     return {'commit': git('rev-parse', 'HEAD'), 'dirty': None if status is None else bool(status)}
+
+
+def compiled_folder(cache: Path) -> Path:
+    """Where this machine's compiled programs are kept: they hold native code, which another may not run."""
+    return cache / 'compiled' / re.sub(r'\W+', '-', f'{platform.node()} {processor()}')
 
 
 def processor() -> str:

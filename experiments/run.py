@@ -38,6 +38,7 @@ from config_files import (
     unflatten,
 )
 from interruption import Terminated, exit_status, terminated_as_interrupted
+from machine import compiled_folder
 from ml_collections import ConfigDict
 from workdir import EVALUATION, check_folders, locked, store_config, stored_config
 
@@ -128,8 +129,12 @@ def _experiment(config: ConfigDict) -> ModuleType:
     if config.experiment not in EXPERIMENTS:
         raise ConfigError(f'config.experiment: {config.experiment!r} is not one of {", ".join(EXPERIMENTS)}')
     # TensorFlow and matplotlib would leave files in the home folder; both look at these when they are imported.
+    cache = cache_folder(config).absolute()
     for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
-        os.environ.setdefault(name, str(cache_folder(config).absolute() / 'libraries'))
+        os.environ.setdefault(name, str(cache / 'libraries'))
+    # A program is compiled once for all runs, seeds and resumptions on this machine.
+    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(compiled_folder(cache)))
+    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
     return importlib.import_module(config.experiment)
 
 

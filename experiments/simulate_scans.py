@@ -13,8 +13,8 @@
 --processes  worker processes; 0 is one a core
 --KEY=VALUE  any range of jaxret.geometry.scan.ScanOptions: --noise=0.002, --floor=1, --distance=1.5,3 (low and high)
 
-Then: python experiments/run.py --config=scan_cad.py --config.data_dir=OUT. It is tested from other viewpoints than those
-trained on; on other models with --config.data.pairs=scan2cad_objects_models.json.
+Then: python experiments/run.py --config=scan_cad.py --config.data_dir=OUT. Its test scans are from other
+viewpoints than those of training; with --config.data.pairs=scan2cad_objects_models.json they are of other models.
 """
 
 import argparse

@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from config_files import changed_keys
-from machine import machine, processor, source
+from machine import machine, source
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -29,7 +28,7 @@ STATES = ('finished', 'failed', 'not possible', 'stopped')
 ERROR_LINES = 20  # kept of an error that has more
 
 
-def run_jobs(jobs: Mapping[str, Job], seeds: int, *, metrics: Mapping[str, Sequence[str]], cache: Path,
+def run_jobs(jobs: Mapping[str, Job], seeds: int, *, metrics: Mapping[str, Sequence[str]],
              after: Callable[[], None] = lambda: None) -> None:
     """Runs every job that is not finished once a seed, seed by seed, so that early results compare all rows.
 
@@ -37,7 +36,6 @@ def run_jobs(jobs: Mapping[str, Job], seeds: int, *, metrics: Mapping[str, Seque
       jobs: {row name: job}.
       seeds: 0 .. seeds - 1.
       metrics: {row name: keys that metrics.json must have}.
-      cache: folder in which compiled programs are kept between the processes.
       after: called after every run.
 
     Raises:
@@ -72,7 +70,7 @@ def run_jobs(jobs: Mapping[str, Job], seeds: int, *, metrics: Mapping[str, Seque
                 write_record(job, seed, record)
             else:
                 needed = [key for name in names for key in metrics[name]]
-                record = _run(job, seed, needed=needed, cache=cache, environment=environment, before=record)
+                record = _run(job, seed, needed=needed, environment=environment, before=record)
             if record['state'] == 'not possible':
                 impossible[job.key] = record
             if record['state'] == 'finished':
@@ -107,7 +105,7 @@ def write_record(job: Job, seed: int, record: Mapping[str, Any]) -> None:
     write_atomically(job.workdir(seed) / 'result.json', json.dumps(dict(record), indent=2) + '\n')
 
 
-def _run(job: Job, seed: int, *, needed: Sequence[str], cache: Path, environment: Mapping[str, Any],
+def _run(job: Job, seed: int, *, needed: Sequence[str], environment: Mapping[str, Any],
          before: Mapping[str, Any]) -> dict[str, Any]:
     """Runs run.py and stores the record of the run, also where the command is interrupted, which then goes on."""
     folder = job.workdir(seed)
@@ -120,7 +118,7 @@ def _run(job: Job, seed: int, *, needed: Sequence[str], cache: Path, environment
               'started': datetime.now(UTC).isoformat(timespec='seconds')}
     clock, interrupted, status = time.monotonic(), None, None
     try:
-        status = run_command([sys.executable, str(RUN), *job.command(seed)], log, _child_environment(cache))
+        status = run_command([sys.executable, str(RUN), *job.command(seed)], log)
     except KeyboardInterrupt as stop:
         interrupted = stop
     seconds = time.monotonic() - clock + before.get('wall_seconds', 0.0)  # of all attempts
@@ -143,7 +141,7 @@ def _run(job: Job, seed: int, *, needed: Sequence[str], cache: Path, environment
     return record
 
 
-def run_command(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
+def run_command(command: Sequence[str], log: Path) -> int:
     """Runs a command to its end, its output added to a file; returns its exit status, -N for signal N.
 
     It has a session of its own, so that an interruption (Ctrl-C, SIGTERM) reaches it once: as SIGTERM, which a train
@@ -157,7 +155,7 @@ def run_command(command: Sequence[str], log: Path, environment: Mapping[str, str
     with storage_errors(log):
         file = log.open('a')
     with file, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                                env=dict(environment), start_new_session=True) as process:
+                                env={**os.environ, 'PYTHONUNBUFFERED': '1'}, start_new_session=True) as process:
         while True:
             try:
                 status = process.wait()
@@ -168,16 +166,6 @@ def run_command(command: Sequence[str], log: Path, environment: Mapping[str, str
     if interrupted:
         raise interrupted
     return status
-
-
-def _child_environment(cache: Path) -> dict[str, str]:
-    """With JAX's cache of compiled programs: rows and seeds share most of them, and a resumed run all.
-
-    Only for this machine: entries hold native code, which another processor may not run.
-    """
-    folder = cache / 'compiled' / re.sub(r'\W+', '-', f'{platform.node()} {processor()}')
-    return {'JAX_COMPILATION_CACHE_DIR': str(folder.absolute()), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-            **os.environ, 'PYTHONUNBUFFERED': '1'}
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _run(known: argparse.Namespace, overrides: dict[str, str], seeds: int) -> in
     with locked(out, option='--out'):
         check_settings(out, settings)
         try:
-            run_jobs(jobs, seeds, metrics=needed, cache=cache, after=store)
+            run_jobs(jobs, seeds, metrics=needed, after=store)
         except KeyboardInterrupt:
             _report(store(), out, shown=False)
             raise

@@ -103,7 +103,7 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
     variables = jax.jit(make_system(None).init)(jax.random.key(config.seed), example)
     if start is not None and train and not has_checkpoints(workdir):
         variables = start(variables)
-    state = create_state(variables, optimizer, average=config.optimizer.average_decay > 0)
+    state = create_state(variables, optimizer, seed=config.seed, average=config.optimizer.average_decay > 0)
     print_banner(title, {
         **facts, 'parameters': f'{count_parameters(state.params):,}, {config.model.dtype}',
         'devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode})',
@@ -111,7 +111,7 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
         'workdir': str(workdir)})
     with Checkpoints(workdir / 'checkpoints', metric=metric, read_only=not train) as checkpoints:
         if train:
-            step = make_train_step(make_system(parallel.axis_name), optimizer, seed=config.seed, learning_rate=schedule,
+            step = make_train_step(make_system(parallel.axis_name), optimizer, learning_rate=schedule,
                                    average_decay=config.optimizer.average_decay, axis_name=parallel.axis_name)
             writer = ScalarWriter(workdir / 'tensorboard')
             try:

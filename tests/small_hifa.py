@@ -3,7 +3,6 @@
 import flax.linen as nn
 import numpy as np
 
-from jaxret.encoders.alexnet import AlexNet, Stem
 from jaxret.encoders.discriminators import DomainDiscriminator, PairDiscriminator
 from jaxret.encoders.dropout import drop_units
 from jaxret.encoders.image_backbones import ResNetMaps
@@ -42,11 +41,9 @@ class Flat(nn.Module):
 
 def small_hifa(*, backbone: str = 'flat', dropout: float = 0.0, view_pooling: str = 'embedding', local: bool = False,
                hidden: tuple[int, ...] = (5,), axis_name: str | None = None, **weights) -> Hifa:
-    """The system with a stand-in, a narrow AlexNet or ResNet; HIFA's losses, unless `weights` say otherwise."""
+    """The system with a stand-in or a narrow ResNet; HIFA's losses, unless `weights` say otherwise."""
     if backbone == 'flat':
         network = Flat(dropout)
-    elif backbone == 'alexnet':
-        network = AlexNet(channels=(4, 5, 6, 5, 4), hidden=12, stem=Stem(3, 1, 1), dropout=dropout)
     else:
         network = ResNetMaps(resnet('resnet_coarse', width=4, stage_sizes=(1,), axis_name=axis_name, pooled=False))
     fields = {

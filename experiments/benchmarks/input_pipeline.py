@@ -93,11 +93,12 @@ def compile_step(config: ConfigDict, example: pipeline.Batch) -> tuple[Callable[
     schedule = make_schedule(config.optimizer, LONG)
     optimizer = make_optimizer(config.optimizer, schedule)
     system = CMIC.from_config(config, axis_name=parallel.axis_name)
-    step = parallel.compile(make_train_step(system, optimizer, seed=config.seed, learning_rate=schedule,
+    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule,
                                             average_decay=config.optimizer.average_decay,
                                             axis_name=parallel.axis_name))
     variables = jax.jit(CMIC.from_config(config).init)(jax.random.key(config.seed), example)
-    current = [parallel.place_state(create_state(variables, optimizer, average=config.optimizer.average_decay > 0))]
+    current = [parallel.place_state(create_state(
+        variables, optimizer, seed=config.seed, average=config.optimizer.average_decay > 0))]
 
     def advance(batch: Any) -> None:
         current[0], _ = step(current[0], batch)

@@ -132,7 +132,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
             group.name, group.learning_rate, group.schedule, group.warmup = 'sgd', rate, 'inverse', 0.0
             group.momentum, group.nesterov, group.weight_decay, group.average_decay = 0.9, True, 5e-4, 0.0
     if preset == 'smoke':
-        config.batch_size, config.shapes_per_step, config.epochs = 10, 10, 3.0
+        config.batch_size, config.shapes_per_step, config.epochs = 10, 10, 6.0
         config.log_every, config.checkpoint_every = 2, 4
         data.stored_size, data.image_size, data.views_per_step, data.val_fraction = 36, 32, 2, 0.5
         config.render.views, config.render.supersample = 3, 1

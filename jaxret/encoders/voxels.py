@@ -17,29 +17,39 @@ import jax.numpy as jnp
 
 from jaxret.encoders.convolution3d import Convolution3D
 from jaxret.encoders.masked_norm import MaskedBatchNorm
+from jaxret.errors import ConfigError
 
 CELLS = 32  # along each side of a grid
+STEMS = ('fine', 'coarse')
 
 
 class VoxelModule(nn.Module):
     """What every network of grids is told.
 
     Attributes:
-      outer_kernel: k of the convolutions that touch the grid of 32^3 itself, odd; 7 in the published network.
+      stem: 'fine' is the published network, with 7^3 kernels and layers at 32^3. 'coarse', for CPUs, has none at 32^3:
+        the encoder starts with its first halving, and the decoder's last doubling gives the logits.
       convolution: 'auto', 'direct' or 'slabs', the form of `convolution3d`.
       dtype: of the computation; parameters and statistics are float32.
       axis_name: mapped axis over which batch statistics are taken in training.
     """
 
-    outer_kernel: int = 7
+    stem: str = 'fine'
     convolution: str = 'auto'
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
     @property
+    def coarse(self) -> bool:
+        """Whether the network has no layers at 32^3."""
+        if self.stem not in STEMS:
+            raise ConfigError(f'stem {self.stem!r} is unknown; choose one of {", ".join(STEMS)}')
+        return self.stem == 'coarse'
+
+    @property
     def shared(self) -> dict[str, Any]:
         """Attributes that modules inside get too."""
-        return {'outer_kernel': self.outer_kernel, 'convolution': self.convolution, 'dtype': self.dtype,
+        return {'stem': self.stem, 'convolution': self.convolution, 'dtype': self.dtype,
                 'axis_name': self.axis_name}
 
     def conv(self, features: int, kernel: int, name: str, *, stride: int = 1, padding: int = 0,
@@ -90,9 +100,10 @@ class VoxelEncoder(VoxelModule):
         chex.assert_type(grids, float)
         options = {'train': train, 'valid': valid}
         *levels, last = self.channels
-        x = self.conv(levels[0], self.outer_kernel, 'conv0', padding=self.outer_kernel // 2)(grids)
+        x = grids if self.coarse else self.conv(levels[0], 7, 'conv0', padding=3)(grids)
         for level, features in enumerate(levels):  # 32^3 -> 16^3 -> 8^3 -> 4^3 -> 2^3
-            x = self.norm(f'bn{level}')(nn.relu(x), **options)
+            if level > 0 or not self.coarse:
+                x = self.norm(f'bn{level}')(nn.relu(x), **options)
             x = self.conv(features, 4, f'conv{level + 1}', stride=2, padding=1)(x)
             x = ResidualBlock3D(**self.shared, name=f'block{level + 1}')(x, **options)
         x = self.norm('bn4')(nn.relu(x), **options)
@@ -104,7 +115,7 @@ class VoxelDecoder(VoxelModule):
     """Vectors to logits of grids, the way of `VoxelEncoder` back: 1 -> 2^3 -> 4^3 -> 8^3 -> 16^3 -> 32^3.
 
     Attributes:
-      channels: at 2^3, 4^3, 8^3, 16^3 and 32^3.
+      channels: at 2^3, 4^3, 8^3, 16^3 and 32^3; the coarse network does without the last.
     """
 
     channels: Sequence[int] = (64, 32, 16, 8, 8)
@@ -123,14 +134,16 @@ class VoxelDecoder(VoxelModule):
         chex.assert_rank(vectors, 2)
         chex.assert_type(vectors, float)
         options = {'train': train, 'valid': valid}
-        first, *levels = self.channels
+        first, *levels = self.channels[:-1] + (1,) if self.coarse else self.channels
         x = nn.relu(vectors)[:, None, None, None]
         x = self.conv(first, 2, 'conv0', transposed=True)(x)
         for level, features in enumerate(levels, start=1):
             x = ResidualBlock3D(**self.shared, name=f'block{level}')(x, **options)
             x = self.conv(features, 4, f'conv{level}', stride=2, padding=1, transposed=True)(x)
-            x = self.norm(f'bn{level}')(nn.relu(x), **options)
-        x = self.conv(1, self.outer_kernel, 'conv5', padding=self.outer_kernel // 2, transposed=True)(x)
+            if level < len(levels) or not self.coarse:
+                x = self.norm(f'bn{level}')(nn.relu(x), **options)
+        if not self.coarse:
+            x = self.conv(1, 7, 'conv5', padding=3, transposed=True)(x)
         return x[..., 0].astype(jnp.float32)
 
 

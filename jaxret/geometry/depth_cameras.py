@@ -71,9 +71,9 @@ class DepthPictures:
 
 
 def look_at(positions: np.ndarray, target: np.ndarray, *, radius: float, size: int) -> Cameras:
-    """Cameras at [V, 3] that look at a point, +y up, with a ball of `radius` around it in the picture of the farthest.
+    """Cameras at [V, 3] that look at a point, +y up, as one sensor: the same focal length for all.
 
-    The focal length is one for all, as of one sensor: the ball fills the picture of the nearest camera or exceeds it.
+    A ball of `radius` around the point fills the picture of a camera at the mean distance.
     """
     backward = positions - target
     distance = np.linalg.norm(backward, axis=1, keepdims=True)

@@ -15,6 +15,7 @@ class TrainState:
 
     Attributes:
       step: int32 scalar, updates done.
+      seed: int32 scalar, the run's: a program compiled for one seed serves all.
       params: trainable parameters.
       collections: other variables of the system (batch statistics, running centroids), by collection name.
       opt_state: the optimizer's state.
@@ -22,6 +23,7 @@ class TrainState:
     """
 
     step: jax.Array
+    seed: jax.Array
     params: PyTree
     collections: dict[str, PyTree]
     opt_state: optax.OptState
@@ -41,19 +43,21 @@ class TrainState:
         return {'params': params, **collections}
 
 
-def create_state(variables: dict[str, PyTree], optimizer: optax.GradientTransformation, *, average: bool) -> TrainState:
+def create_state(variables: dict[str, PyTree], optimizer: optax.GradientTransformation, *, seed: int, average: bool
+                 ) -> TrainState:
     """The state before the first step.
 
     Args:
       variables: what `System.init` returned.
       optimizer: the gradient transformation.
+      seed: the run's, of 32 bits.
       average: whether to keep a moving average of the variables.
     """
     collections = {name: value for name, value in variables.items() if name != 'params'}
     params = variables['params']
     copy = jax.tree.map(lambda x: x.copy(), (params, collections)) if average else None  # donated with the state
-    return TrainState(step=jax.numpy.zeros((), jax.numpy.int32), params=params, collections=collections,
-                      opt_state=optimizer.init(params), average=copy)
+    return TrainState(step=jax.numpy.zeros((), jax.numpy.int32), seed=jax.numpy.asarray(seed, jax.numpy.int32),
+                      params=params, collections=collections, opt_state=optimizer.init(params), average=copy)
 
 
 def count_parameters(params: PyTree) -> int:

@@ -13,17 +13,15 @@ from jaxret.training.state import TrainState
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def make_train_step(system: System, optimizer: optax.GradientTransformation, *, seed: int,
-                    learning_rate: optax.Schedule, average_decay: float = 0.0, axis_name: str | None = None
-                    ) -> TrainStep:
+def make_train_step(system: System, optimizer: optax.GradientTransformation, *, learning_rate: optax.Schedule,
+                    average_decay: float = 0.0, axis_name: str | None = None) -> TrainStep:
     """One update as a pure function; `jaxret.training.parallel` compiles it.
 
-    Randomness is fold_in(key(seed), step), so a resumed run draws what an uninterrupted one does.
+    Randomness is fold_in(key(state.seed), step), so a resumed run draws what an uninterrupted one does.
 
     Args:
       system: gives the loss.
       optimizer: turns gradients into updates.
-      seed: the run's seed.
       learning_rate: schedule, only to report its value.
       average_decay: decay of the moving average of the variables; 0 keeps none. The first steps use the smaller
         (1 + step) / (10 + step), so that the random start is forgotten.
@@ -35,7 +33,7 @@ def make_train_step(system: System, optimizer: optax.GradientTransformation, *, 
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
             variables = {'params': params, **state.collections}
@@ -52,8 +50,8 @@ def make_train_step(system: System, optimizer: optax.GradientTransformation, *, 
             average = optax.incremental_update((params, collections), average, 1.0 - decay)
         metrics = {'loss': loss, 'gradient_norm': optax.tree.norm(gradients),
                    'learning_rate': jnp.asarray(learning_rate(state.step), jnp.float32), **report}
-        state = TrainState(step=state.step + 1, params=params, collections=collections, opt_state=opt_state,
-                           average=average)
+        state = state.replace(step=state.step + 1, params=params, collections=collections, opt_state=opt_state,
+                              average=average)
         return state, metrics
 
     return train_step

@@ -55,7 +55,7 @@ def test_an_interruption_is_passed_on_and_waited_for(tmp_path, numbers, until, g
     log = tmp_path / 'log.txt'
     thread = signals_after(log, *numbers)
     with terminated_as_interrupted(), pytest.raises(KeyboardInterrupt) as caught:
-        table_runs.run_command(child(until), log, os.environ)
+        table_runs.run_command(child(until), log)
     thread.join()
     assert isinstance(caught.value, Terminated) == (numbers[0] == signal.SIGTERM)
     assert log.read_text().splitlines() == ['ready', got]
@@ -64,10 +64,10 @@ def test_an_interruption_is_passed_on_and_waited_for(tmp_path, numbers, until, g
 def test_output_is_added_and_the_status_returned(tmp_path):
     log = tmp_path / 'log.txt'
     log.write_text('before\n')
-    assert table_runs.run_command(child('False', 3), log, os.environ) == 3
+    assert table_runs.run_command(child('False', 3), log) == 3
     assert log.read_text() == 'before\nready\nend\n'
     killed = [sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)']
-    assert table_runs.run_command(killed, log, os.environ) == -signal.SIGKILL
+    assert table_runs.run_command(killed, log) == -signal.SIGKILL
 
 
 def test_the_commit_is_that_of_the_repository(monkeypatch):

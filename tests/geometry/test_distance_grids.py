@@ -53,7 +53,7 @@ def test_masks_round_trip(tmp_path):
 
 
 def test_any_byte_but_0_is_the_object(tmp_path):
-    grid, values = make_grid(), np.zeros(DIMS, int)
+    values = np.zeros(DIMS, int)
     values[0, 1, 2], values[2, 3, 4] = 255, 1
     path = tmp_path / 'a.mask'
     path.write_bytes(grid_bytes(DIMS, 0.0625, np.eye(4), values, 'B'))

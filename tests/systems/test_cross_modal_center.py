@@ -237,9 +237,9 @@ def train(mode, devices, variables, *, steps=2, batch_size=8):
     config = optimizer_config(learning_rate=0.02)
     optimizer, schedule = make_grouped_optimizer(config, steps, {'centers': optimizer_config(learning_rate=0.1)})
     system = mixed_system(axis_name=parallel.axis_name)
-    step = parallel.compile(make_train_step(system, optimizer, seed=3, learning_rate=schedule,
+    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule,
                                             axis_name=parallel.axis_name))
-    state, history = parallel.place_state(create_state(variables, optimizer, average=False)), []
+    state, history = parallel.place_state(create_state(variables, optimizer, seed=3, average=False)), []
     for i in range(steps):
         batch = random_batch(batch_size, seed=i)
         batch['valid'][-3:] = i > 0

@@ -54,9 +54,13 @@ def variables_of(system):
     return {'params': params, **jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variables)}
 
 
-@partial(jax.jit, static_argnums=0, static_argnames='train')
 def run(system, variables, batch, *, step=STEP, rng=KEY, train=True):
-    """((loss, (collections, report)), gradients)."""
+    """((loss, (collections, report)), gradients) as numpy arrays, on which checks need no compilation."""
+    return jax.device_get(_run(system, variables, batch, step=step, rng=rng, train=train))
+
+
+@partial(jax.jit, static_argnums=0, static_argnames='train')
+def _run(system, variables, batch, *, step, rng, train):
     rest = {name: value for name, value in variables.items() if name != 'params'}
 
     def loss(params):
@@ -76,6 +80,14 @@ def classify(variables, x):
     for layer in variables['params']['classifier'].values():
         x = x @ np.asarray(layer['kernel'], np.float64) + np.asarray(layer['bias'], np.float64)[None]
     return x
+
+
+def norm(tree):
+    return np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))
+
+
+def all_finite(tree):
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
 def softmax(x):
@@ -146,7 +158,7 @@ def pair_scores(system, variables, maps, embeddings):
 
 
 def domain_logits(system, variables, x):
-    return np.asarray(system.domain.apply({'params': variables['params']['domain']}, x.astype(np.float32)))
+    return np.asarray(jax.jit(system.domain.apply)({'params': variables['params']['domain']}, x.astype(np.float32)))
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
@@ -211,7 +223,7 @@ def test_padding_changes_nothing(name):
 
 
 def test_evaluation_moves_nothing():
-    system, batch = system_of(dropout=0.5, backbone='flat', **NOTHING | {'centroid': 'running'}), random_batch(2, 3)
+    system, batch = system_of(dropout=0.5, **NOTHING | {'centroid': 'running'}), random_batch(2, 3)
     variables = variables_of(system)
     (value, (kept, _)), _ = run(system, variables, batch, train=False)
     chex.assert_trees_all_equal(kept, {'centroids': variables['centroids']})
@@ -238,10 +250,10 @@ def test_awkward_batches_stay_finite():
         same = {key: np.repeat(value[:1], len(value), axis=0) for key, value in plain.items()}
         for batch in (same, plain | {'label': np.full(PHOTOS, 2, np.int32)}, plain | {'valid': np.arange(PHOTOS) < 1},
                       plain | {'shape_valid': np.arange(SHAPES) < 1}):
-            chex.assert_tree_all_finite(run(system, variables, batch))
+            assert all_finite(run(system, variables, batch))
         nothing = plain | {'valid': np.zeros(PHOTOS, bool), 'shape_valid': np.zeros(SHAPES, bool)}
         (total, (collections, _)), gradients = run(system, variables, nothing, train=True)
-        assert total == 0 and optax.tree.norm(gradients) == 0
+        assert total == 0 and norm(gradients) == 0
         chex.assert_trees_all_close(collections, {key: variables[key] for key in collections})
 
 
@@ -253,7 +265,7 @@ def test_collapsed_pseudo_labels_are_reported():
     (total, (_, report)), gradients = run(system, variables, batch)
     assert report['pseudo_classes'] == 1 and report['pseudo_largest_share'] == 1
     assert report['centroid_loss'] == 0 and np.isfinite(total)
-    chex.assert_tree_all_finite(gradients)
+    assert all_finite(gradients)
 
 
 # Gradients ------------------------------------------------------------------------------------------------------------
@@ -265,7 +277,7 @@ def only(**changes):
 
 
 def norms(gradients):
-    return {name: float(optax.tree.norm(tree)) for name, tree in gradients.items()}
+    return {name: norm(tree) for name, tree in gradients.items()}
 
 
 def test_source_only_ignores_the_shapes():
@@ -288,11 +300,11 @@ def test_gradient_is_reversed_for_the_encoder_and_not_for_the_domain_classifier(
         logits = [system.domain.apply({'params': params['domain']}, x) for x in (found.photos, found.shapes)]
         return 0.6 * alignment.adversarial_loss(*logits)
 
-    expected = jax.jit(jax.grad(plain))(variables['params'])
+    expected = jax.device_get(jax.jit(jax.grad(plain))(variables['params']))
     _, gradients = run(system, variables, batch)
     chex.assert_trees_all_close(gradients['domain'], expected['domain'], rtol=1e-4, atol=1e-7)
     for name in ('backbone', 'embedding'):
-        assert optax.tree.norm(expected[name]) > 1e-4
+        assert norm(expected[name]) > 1e-4
         reversed_ = jax.tree.map(lambda x: -RAMP * x, expected[name])
         chex.assert_trees_all_close(gradients[name], reversed_, rtol=1e-3, atol=1e-6)
     start = norms(run(system, variables, batch, step=0)[1])
@@ -341,15 +353,15 @@ def test_dropout_is_a_function_of_the_key():
 
 
 def test_a_tiny_batch_is_learnt():
-    system, batch = system_of(backbone='alexnet'), random_batch(6, 4)
-    variables, optimizer = variables_of(system), optax.adam(3e-3)
-    state, history = optimizer.init(variables['params']), []
+    system, batch = system_of(), random_batch(6, 4)
+    variables, optimizer = variables_of(system), optax.adam(1e-2)
+    state, history, update = optimizer.init(variables['params']), [], jax.jit(optimizer.update)
     for _ in range(60):
         (_, (_, report)), gradients = run(system, variables, batch)
-        updates, state = optimizer.update(gradients, state)
-        variables = {'params': optax.apply_updates(variables['params'], updates)}
-        history.append(jax.device_get(report))
-    for name, share in (('label_loss', 0.2), ('norm_loss', 0.2), ('mutual_information_loss', 0.8)):
+        updates, state = update(gradients, state)
+        variables = {'params': jax.tree.map(np.add, variables['params'], updates)}
+        history.append(report)
+    for name, share in (('label_loss', 0.1), ('norm_loss', 0.1), ('mutual_information_loss', 0.5)):
         assert history[-1][name] < share * history[0][name], name
     assert history[-1]['label_accuracy'] == 1
 
@@ -360,9 +372,9 @@ def train(mode, devices, variables, *, steps=2, **changes):
     schedule = make_schedule(optimizer_config(learning_rate=0.02), steps)
     optimizer = make_optimizer(optimizer_config(), schedule)
     system = small_hifa(axis_name=parallel.axis_name, **changes)
-    step = parallel.compile(make_train_step(system, optimizer, seed=3, learning_rate=schedule,
+    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule,
                                             axis_name=parallel.axis_name))
-    state, history = parallel.place_state(create_state(variables, optimizer, average=False)), []
+    state, history = parallel.place_state(create_state(variables, optimizer, seed=3, average=False)), []
     for i in range(steps):
         batch = random_batch(16, 8, seed=i)
         if 'backbone' not in changes:  # padding in two devices' shares
@@ -373,8 +385,8 @@ def train(mode, devices, variables, *, steps=2, **changes):
 
 
 @pytest.mark.parametrize('changes', [
-    EVERYTHING | {'dropout': 0.5, 'local': True},
-    {'backbone': 'resnet', 'view_pooling': 'conv', 'centroid': 'running_mstn'}], ids=['everything', 'batch norm'])
+    EVERYTHING | {'dropout': 0.5, 'mmd': 'none', 'coral_weight': 0.0},
+    {'backbone': 'resnet', 'view_pooling': 'conv', 'centroid': 'running_mstn'}], ids=['state', 'batch norm'])
 def test_devices_do_not_change_the_numbers(changes):
     start = jax.device_get(variables_of(system_of(**changes)))
     state, history = train('jit', 1, start, **changes)
@@ -384,7 +396,7 @@ def test_devices_do_not_change_the_numbers(changes):
         chex.assert_trees_all_close(history, other_history, rtol=1e-4, atol=1e-5)
         # Plain SGD: the way travelled is the sum of the gradients.
         way, other_way = (jax.tree.map(np.subtract, moved.params, start['params']) for moved in (state, other))
-        assert optax.tree.norm(jax.tree.map(np.subtract, way, other_way)) < 1e-4 * optax.tree.norm(way)
+        assert norm(jax.tree.map(np.subtract, way, other_way)) < 1e-4 * norm(way)
         chex.assert_trees_all_close(state.collections, other.collections, rtol=1e-4, atol=1e-5)
 
 
@@ -395,10 +407,11 @@ def test_embeddings_are_raw_and_score_is_their_cosine():
     system, batch = system_of(dropout=0.5), random_batch(PHOTOS, SHAPES)
     variables = variables_of(system)
     found = encoded(system, variables, batch)
-    photos, shapes = system.embed(variables, batch, 'photo'), system.embed(variables, batch, 'shape')
+    embed = jax.jit(system.embed, static_argnums=2)
+    photos, shapes = embed(variables, batch, 'photo'), embed(variables, batch, 'shape')
     chex.assert_trees_all_close((photos, shapes), (np.float32(found['photos']), np.float32(found['shapes'])), rtol=1e-4)
     colored = {'views': np.repeat(batch['views'], 3, axis=-1)}
-    chex.assert_trees_all_close(system.embed(variables, colored, 'shape'), shapes, rtol=1e-5)
+    chex.assert_trees_all_close(embed(variables, colored, 'shape'), shapes, rtol=1e-5)
     probabilities = system.predict(variables, photos)
     np.testing.assert_allclose(probabilities, softmax(classify(variables, found['photos'])), rtol=1e-4)
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (found['photos'], found['shapes'])]

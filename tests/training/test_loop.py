@@ -32,8 +32,9 @@ class Run:
         optimizer = make_optimizer(config, schedule)
         self.parallel = make_parallel(mode, devices=devices, batch_size=BATCH)
         system = small_cmic(axis_name=self.parallel.axis_name)
-        self.state = create_state(small_cmic().init(jax.random.key(0), random_batch(BATCH)), optimizer, average=True)
-        self.step = make_train_step(system, optimizer, seed=0, learning_rate=schedule, average_decay=0.9,
+        self.state = create_state(small_cmic().init(jax.random.key(0), random_batch(BATCH)), optimizer, seed=0,
+                                  average=True)
+        self.step = make_train_step(system, optimizer, learning_rate=schedule, average_decay=0.9,
                                     axis_name=self.parallel.axis_name)
         self.workdir, self.seen = workdir, []
 
@@ -151,8 +152,9 @@ def test_non_finite_loss_names_step_and_checkpoint(tmp_path):
     config = optimizer_config()
     schedule = make_schedule(config, STEPS)
     optimizer = make_optimizer(config, schedule)
-    run.state = create_state(small_cmic().init(jax.random.key(0), random_batch(BATCH)), optimizer, average=False)
-    run.step = make_train_step(Poisoned, optimizer, seed=0, learning_rate=schedule)
+    run.state = create_state(small_cmic().init(jax.random.key(0), random_batch(BATCH)), optimizer, seed=0,
+                             average=False)
+    run.step = make_train_step(Poisoned, optimizer, learning_rate=schedule)
     with pytest.raises(NonFiniteError, match=r'at step 7; the last good checkpoint is .*checkpoints/4;'):
         run.fit(batches=batches)
     assert np.isfinite(run.saved(4).params['attention']['projection']['kernel']).all()
@@ -173,7 +175,7 @@ def test_checkpoint_of_another_model_is_one_clear_error(tmp_path):
     other = Run(tmp_path)
     optimizer = make_optimizer(optimizer_config(), make_schedule(optimizer_config(), STEPS))
     other.state = create_state(small_cmic(pooling='mean').init(jax.random.key(0), random_batch(BATCH)), optimizer,
-                               average=False)
+                               seed=0, average=False)
     with pytest.raises(CheckpointError, match='cannot be restored'):
         other.saved(12)
 

@@ -24,9 +24,9 @@ def train(mode, devices, *, steps, color_mode):
     optimizer = make_optimizer(config, schedule)
     variables = small_cmic().init(jax.random.key(1), random_batch(BATCH))
     system = small_cmic(axis_name=parallel.axis_name, color_mode=color_mode)
-    step = parallel.compile(make_train_step(system, optimizer, seed=3, learning_rate=schedule, average_decay=0.9,
+    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule, average_decay=0.9,
                                             axis_name=parallel.axis_name))
-    state = parallel.place_state(create_state(variables, optimizer, average=True))
+    state = parallel.place_state(create_state(variables, optimizer, seed=3, average=True))
     history = []
     for i in range(steps):
         state, metrics = step(state, parallel.place_batch(random_batch(BATCH, seed=i)))

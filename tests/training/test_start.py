@@ -21,7 +21,7 @@ def save(workdir, *steps, average=False):
     """Checkpoints (step, its score, the value of all its variables)."""
     with Checkpoints(workdir / 'checkpoints', metric='score') as checkpoints:
         for step, score, value in steps:
-            state = create_state(make_variables(value), optax.sgd(0.1), average=average)
+            state = create_state(make_variables(value), optax.sgd(0.1), seed=0, average=average)
             state = state.replace(step=jnp.asarray(step))
             if average:  # what is evaluated is not what is trained
                 state = state.replace(params=jax.tree.map(lambda x: x + 100, state.params))
