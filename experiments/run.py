@@ -45,7 +45,7 @@ from workdir import EVALUATION, check_folders, locked, store_config, stored_conf
 from jaxret.errors import ConfigError, JaxretError
 
 # Modules beside this file that `config.experiment` may name.
-EXPERIMENTS = ('photo_to_shape', 'cross_modal', 'domain_adaptation')
+EXPERIMENTS = ('photo_to_shape', 'cross_modal', 'domain_adaptation', 'scan_to_cad')
 
 
 def main(arguments: list[str]) -> int:

@@ -19,7 +19,7 @@ from data_pipelines.scan_cad import ScanCadLayout, read_scan_cad
 from data_pipelines.scan_cad_dataset import load_cads, load_pools, load_scans, prepare_scan_cad
 from data_pipelines.scan_cad_table import CadTable, PoolTable, ScanTable
 from data_pipelines.scan_simulation import simulate_layout
-from jaxret.errors import CheckpointError, ConfigError
+from jaxret.errors import CheckpointError
 from jaxret.files import write_atomically
 
 SPLITS = ('test', 'val', 'train')
@@ -74,21 +74,28 @@ def data_folder(config: ConfigDict) -> tuple[Path, bool]:
 
 
 def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> ScanCadLayout:
-    """Reads and checks everything. A run with checkpoints goes on only with the scans and split of its start."""
+    """Reads and checks everything.
+
+    A run with checkpoints goes on only with the scans and split of its start. An evaluation takes any data, but no test
+    scan that the run was trained on.
+    """
     stored = RunObjects.read(workdir) if has_checkpoints(workdir) else None
     data = config.data
     layout = read_scan_cad(
         data_dir, pairs=data.pairs, similarity=data.similarity, scan_dir=data.scan_dir, cad_dir=data.cad_dir,
         on_bad_file=config.on_bad_file, required_splits=('train', 'test') if train else ('test',),
         resolution=RESOLUTION, cache_dir=cache_folder(config), check_processes=processes(config))
-    if not train:
-        return layout
     now = RunObjects(categories=list(layout.categories), split=layout.split_table())
+    if not train:
+        if stored:
+            _check_unseen(workdir, stored, now, ('test',))
+        return layout
     if stored and stored != now:
         raise CheckpointError(f'{workdir} was started on other scans or categories; restore the data to resume, or '
                               f'name another --workdir')
     if not stored:
-        _check_unseen(config, now)
+        if config.start_from:
+            _check_unseen(Path(config.start_from), RunObjects.read(Path(config.start_from)), now, ('val', 'test'))
         write_atomically(workdir / 'split.json', json.dumps(asdict(now)) + '\n')
     return layout
 
@@ -121,13 +128,15 @@ def cad_batches(config: ConfigDict, cads: CadTable) -> Iterator[Batch]:
     return scan_cad_pipeline.cad_batches(cads, batch_size=config.evaluation.batch_size)
 
 
-def _check_unseen(config: ConfigDict, now: RunObjects) -> None:
-    """Refuses to start from a run that was trained on what is held out here."""
-    if not config.start_from:
-        return
-    before = RunObjects.read(Path(config.start_from)).split
-    seen = sorted(name for name, split in now.split.items() if split != 'train' and before.get(name) == 'train')
+def finetunes(config: ConfigDict) -> bool:
+    """Whether a step takes annotated scans with their pools."""
+    return config.loss.finetune != 'none'
+
+
+def _check_unseen(folder: Path, before: RunObjects, now: RunObjects, splits: tuple[str, ...]) -> None:
+    """Refuses held-out scans that a run was trained on."""
+    seen = sorted(name for name, split in now.split.items() if split in splits and before.split.get(name) == 'train')
     if seen:
         more = f' and {len(seen) - 5} more' if len(seen) > 5 else ''
-        raise CheckpointError(f'config.start_from: {config.start_from} was trained on {len(seen)} scans that are held '
-                              f'out here: {", ".join(seen[:5])}{more}; use data with the same split')
+        raise CheckpointError(f'{folder} was trained on {len(seen)} scans that are held out here: '
+                              f'{", ".join(seen[:5])}{more}; use a pair list with the same split')

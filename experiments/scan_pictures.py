@@ -22,7 +22,7 @@ def scan_cards(data: ScanData, scans: np.ndarray, cads: np.ndarray, *, system: S
     Args:
       data: test scans and gallery.
       scans, cads: their embeddings [Q, D], [G, D].
-      system, variables: give foreground and completion; None leaves them out.
+      system, variables: give foreground and completion where the system completes scans; None leaves them out.
     """
     table = data.scans['test']
     distances = cdist(scans, cads)
@@ -53,7 +53,7 @@ def _stages(data: ScanData, rows: np.ndarray, system: ScanCad | None, variables:
     scans, masks = table.scans(rows), table.masks(rows)
     painted = np.where(masks, OBJECT, CLUTTER)
     grids = {'scan': scans * painted}
-    if system is not None:
+    if system is not None and system.completes:
         foreground, completion = (np.asarray(x) > 0.5 for x in jax.jit(system.segment_and_complete)(variables, scans))
         grids |= {'foreground': foreground * painted, 'completion': completion * OBJECT}
     grids['own CAD'] = table.cads(rows)

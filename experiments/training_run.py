@@ -57,7 +57,8 @@ def check_training_values(config: ConfigDict, *, positive: Sequence[str] = (), n
         for key in keys:
             if not all(valid(value) for value in (flat[key] if isinstance(flat[key], tuple) else (flat[key],))):
                 raise ConfigError(f'config.{key}: {flat[key]!r} must be {rule}')
-    for key, names in {'on_bad_file': ('error', 'skip'), 'data.up_axis': ('y', 'z'), **(choices or {})}.items():
+    meshes = {'data.up_axis': ('y', 'z')} if 'data.up_axis' in flat else {}
+    for key, names in {'on_bad_file': ('error', 'skip'), **meshes, **(choices or {})}.items():
         if flat[key] not in names:
             raise ConfigError(f'config.{key}: {flat[key]!r} is not one of {", ".join(names)}')
     make_grouped_optimizer(config.optimizer, 1, {})

@@ -17,7 +17,7 @@ from jaxret.files import storage_errors, write_atomically
 # Keys, and groups of keys, that change no weight: they may differ between a work directory and a run that resumes it.
 FREE = ('cache_dir', 'processes', 'parallel', 'evaluation')
 # What --mode=eval may change: the data, and how it is looked at.
-EVALUATION = ('data_dir', 'on_bad_file', 'data', 'render', 'sample', *FREE)
+EVALUATION = ('data_dir', 'on_bad_file', 'data', 'render', 'simulate', 'sample', *FREE)
 
 
 @contextlib.contextmanager

@@ -76,23 +76,23 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
 
     config.loss = loss = ConfigDict()
-    loss.label_weight = 1.0
+    loss.label_weight = 1.0  # of the photos' cross-entropy
     loss.mutual_information = 'bce'  # between conv map and embedding: 'none', 'bce', 'jsd', 'dv', 'dv_unbiased'
     loss.mutual_information_weight = 0.05  # lambda of Eq. 7
-    loss.mutual_information_form = 'global'  # one score for the whole map; 'local': mean of the cells' scores
+    loss.mutual_information_form = 'global'  # one score for the whole map; 'local': mean of the cells' losses
     loss.mutual_information_decay = 0.99  # of the running average of 'dv_unbiased'
     loss.norm = 'fixed'  # feature norms drawn to norm_radius; 'stepwise': up by norm_step; 'none'
     loss.norm_weight = 1.0  # beta of Eq. 7
     loss.norm_radius = 25.0  # R
-    loss.norm_step = 1.0
+    loss.norm_step = 1.0  # by which 'stepwise' makes a feature longer
     loss.centroid = 'running'  # 'batch', 'running' (absent classes keep theirs), 'running_mstn' (decay to 0), 'none'
     loss.centroid_weight = 1.0  # times 2 / (1 + exp(-10 p)) - 1, p the share of the steps
     loss.centroid_reduction = 'sum'  # over classes and features, Eq. 6; 'mean' as in MSTN's code
     loss.centroid_momentum = 0.7  # of running centroids
     loss.adversarial = 'none'  # 'revgrad': domain discriminator behind a gradient reversal
-    loss.adversarial_weight = 1.0
+    loss.adversarial_weight = 1.0  # times the same ramp, as the scale of the reversal
     loss.mmd = 'none'  # maximum mean discrepancy: 'jan', of embedding and classes; or 'linear', 'multi_kernel'
-    loss.mmd_weight = 1.0
+    loss.mmd_weight = 1.0  # of the discrepancy
     loss.coral_weight = 0.0  # correlation alignment; 0 is none
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3, average_decay=0.98)
@@ -107,10 +107,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     evaluation.before = ''  # work directory of the run shown before this one in the report; '': the initial weights
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''; of each class
-    sample.train_photos = 30
-    sample.test_photos = 10
-    sample.train_shapes = 12
-    sample.test_shapes = 8
+    sample.train_photos = 30  # labelled
+    sample.test_photos = 10  # the queries
+    sample.train_shapes = 12  # without labels
+    sample.test_shapes = 8  # the gallery
 
     if preset not in PRESETS:
         raise ValueError(preset)

@@ -30,7 +30,7 @@ def _row(name: str, preset: str, overrides: dict, *printed: float) -> Row:
 
 
 def _margins(negative: float, positive: float = 0.0) -> dict[str, float]:
-    return {'loss.negative_margin': negative, 'loss.positive_margin': positive}
+    return {'loss.margin_negative': negative, 'loss.margin_positive': positive}
 
 
 BASELINE = Row('triplet (baseline)', _configs('triplet'), {}, _row(
@@ -42,7 +42,7 @@ RANDOM_P125 = _row('random m_n 1.25 m_p 1.25', 'random', _margins(1.25, 1.25), .
 RANDOM_P01 = _row('random m_n 1.25 m_p 0.1', 'random', _margins(1.25, 0.1), .49, .49, .19, .19, .45, .49)
 ADAPTIVE = tuple(
     _row(f'same and different class m_n 1.25 {margin}', 'adaptive',
-         _margins(1.25) | {'loss.same_class_margin': margin}, *printed)
+         _margins(1.25) | {'loss.margin_same_class': margin}, *printed)
     for margin, *printed in ((0.1, .47, .50, .20, .19, .46, .50), (0.2, .48, .50, .20, .20, .46, .50),
                              (0.3, .49, .50, .19, .19, .48, .50)))
 REPULSION_10 = _row('random(R) m_n 1.0', 'repulsion', _margins(1.0), .46, .49, .19, .19, .51, .51)
@@ -56,7 +56,7 @@ def _finetuned(margin: float, *printed: float, only_push: bool = False) -> Row:
     """A row of table 4, with its printed train, validation, test (all, filtered) and average."""
     keys = [metric.key for metric in (*TABLE_4[1:], TABLE_4[0])]
     return Row(f'{"only pushing" if only_push else "pushing and pulling"} m_n {margin}', _configs('finetune'),
-               _margins(margin) | {'loss.pool': 'push' if only_push else 'push_pull'},
+               _margins(margin) | {'loss.finetune': 'push' if only_push else 'push_pull'},
                dict(zip(keys, printed, strict=True)), starts_from=RANDOM_125.name)
 
 

@@ -8,6 +8,7 @@ convolution of stride s is a plain one whose s^3 output phases are interleaved a
 Letters: B batch, N and M cells along each side, C and F channels in and out, k kernel, s stride, p padding.
 """
 
+import math
 from functools import partial
 from typing import Any
 
@@ -17,12 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxret.encoders.layers import CONV_KERNEL_INIT
 from jaxret.errors import ConfigError
 
 FORMS = ('auto', 'direct', 'slabs')
-# What PyTorch's kaiming_normal_(mode='fan_out') draws for a transposed convolution: it counts the input channels.
-TRANSPOSED_KERNEL_INIT = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 
 
 def convolve3d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, form: str = 'auto') -> jax.Array:
@@ -91,6 +89,8 @@ def transposed_convolve3d(
 class Convolution3D(nn.Module):
     """A cubic 3D convolution without bias, or its transpose; the kernel is the same whatever the form.
 
+    Kernels start from N(0, 2 / (k^3 F)); transposed ones from N(0, 2 / (k^3 C)), what PyTorch's fan-out is for them.
+
     Attributes:
       features: F.
       kernel: k.
@@ -111,12 +111,17 @@ class Convolution3D(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, N, N, N, C] -> [B, M, M, M, F] of type `dtype`."""
-        init = TRANSPOSED_KERNEL_INIT if self.transposed else CONV_KERNEL_INIT
-        kernel = self.param('kernel', init, (self.kernel,) * 3 + (x.shape[-1], self.features))
+        fan = self.kernel**3 * (x.shape[-1] if self.transposed else self.features)
+        kernel = self.param('kernel', _scaled_normal, (self.kernel,) * 3 + (x.shape[-1], self.features), fan)
         convolve = transposed_convolve3d if self.transposed else convolve3d
         return convolve(
             x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=self.padding, form=self.form
         )
+
+
+def _scaled_normal(key: jax.Array, shape: tuple[int, ...], fan: int) -> jax.Array:
+    # Drawn flat: XLA takes over a second to compile a draw of five axes for the CPU.
+    return math.sqrt(2.0 / fan) * jax.random.normal(key, (math.prod(shape),)).reshape(shape)
 
 
 def _resolve(form: str) -> str:

@@ -63,7 +63,7 @@ class VoxelModule(nn.Module):
 
 
 class ResidualBlock3D(VoxelModule):
-    """x + conv2(relu(bn2(conv1(relu(bn1(x)))))), 3^3 kernels, full pre-activation (He et al. 2016, arXiv:1603.05027)."""
+    """x + conv2(relu(bn2(conv1(relu(bn1(x)))))) with 3^3 kernels: full pre-activation (He et al., arXiv:1603.05027)."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False, valid: jax.Array | None = None) -> jax.Array:

@@ -122,7 +122,9 @@ def _accuracy(row: Mapping, key: str) -> dict:
 def _measures(splits: Mapping[str, Mapping]) -> list[tuple[str, str]]:
     measures = [('CADs in the gallery, of all categories', str(next(iter(splits.values()))['gallery']))]
     for heading, metrics in splits.items():
-        k = metrics['domain_confusion_neighbors']
+        k = metrics.get('domain_confusion_neighbors')
+        if k is None:  # annotations of several splits together
+            continue
         for suffix, items in (('', 'scans and CADs'), ('_scans', 'scans'), ('_cads', 'CADs')):
             measures.append((
                 f'{heading}: neighbours of {items} that are of the other domain ({k} nearest); expected if mixed',

@@ -30,7 +30,8 @@ Differs from the paper in, or decides where it is silent (config values and thei
   - the norm is that of the embedding, not of a layer inside the classifier;
   - L_MI and L_G are sums of both domains' losses; a shape's views count one by one in L_MI, other views of the same
     shape are no negatives; every other pair of the batch is a fake, not one fake for each real pair;
-  - L_C also trains the classifier's two layers without activation between them: `model.classifier_hidden` (0: one);
+  - the classifier is two linear layers without activation between them, as in that baseline (one:
+    `model.classifier_hidden` 0);
   - centroids are of the batch (running with masked update, running as MSTN): `loss.centroid`;
   - the domain classifier reads the embedding, the public baseline's the layer after it;
   - images have the mean and spread of ImageNet's, grey views are repeated to three channels;

@@ -6,7 +6,7 @@ from PIL import Image
 from test_report import EVIL, Page
 
 from jaxret.errors import StorageError
-from jaxret.retrieval.scan_cad_metrics import Annotations, scan_cad_metrics
+from jaxret.retrieval.scan_cad_metrics import Annotations, pool_metrics, scan_cad_metrics
 from jaxret.retrieval.scan_cards import ScanCard, draw_scan_sheet
 from jaxret.retrieval.scan_report import rate_rows, write_scan_report
 from jaxret.retrieval.voxel_pictures import draw_voxels
@@ -14,15 +14,19 @@ from jaxret.retrieval.voxel_pictures import draw_voxels
 NAMES = ('bin', EVIL, 'chair')
 
 
+def make_annotations(seed=0):
+    rng = np.random.default_rng(seed)
+    return Annotations(rng.random((12, 6)), np.tile([0, 1, 2, 0, 0, 3], (12, 1)), rng.integers(3, size=12))
+
+
 def make_metrics(seed=0, pools=True):
     rng = np.random.default_rng(seed)
     category = np.arange(9) % 3
     true = rng.integers(9, size=20)
     cads = rng.normal(size=(9, 4))
-    annotations = Annotations(rng.random((12, 6)), np.tile([0, 1, 2, 0, 0, 3], (12, 1)), rng.integers(3, size=12))
     return scan_cad_metrics(cads[true] + rng.normal(size=(20, 4)), cads, scan_category=category[true],
                             cad_category=category, category_names=NAMES, true_cad=true,
-                            annotations=annotations if pools else None)
+                            annotations=make_annotations(seed) if pools else None)
 
 
 def make_card(kinds, rank, name='scan 1'):
@@ -34,7 +38,8 @@ def make_card(kinds, rank, name='scan 1'):
 def write(folder, **changes):
     embeddings = {name: np.random.default_rng(i).normal(size=(9, 4)) for i, name in enumerate(('scan', 'CAD'))}
     values = {
-        'title': 'a & b', 'splits': {'test': make_metrics(), 'train': make_metrics(1)}, 'embeddings': embeddings,
+        'title': 'a & b', 'splits': {'test': make_metrics(), 'train': make_metrics(1), 'all': pool_metrics(
+            make_annotations(), category_names=NAMES)}, 'embeddings': embeddings,
         'labels': np.arange(9) % 3, 'category_names': NAMES, 'config': {'seed': 0}, 'skipped': [], 'notes': [EVIL],
         'history': [{'step': 1, 'loss': 1.0}, {'step': 2, 'loss': 0.5}], 'provenance': {'synthetic': True},
         'cards': {'Best': [make_card(('own', 'category', 'other'), 1)],
