@@ -142,20 +142,20 @@ def flat_metrics(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
-    """Prints every rate of every split beside its chance level, and of the test split also interval and class mean."""
+    """Prints every rate by its key, of every split beside its chance level; of test also interval and class mean."""
     test, others = splits['test'], [split for split in splits if split != 'test']
     table = Table(title=f'{test["scans"]} test scans against {test["gallery"]} CADs of all categories')
-    for column in ('', 'test', '95 % interval', 'class mean', 'chance',
+    for column in ('', 'test', '95 %', 'classes', 'chance',
                    *(title for split in others for title in (split, 'chance'))):
         table.add_column(column, justify='right' if column else 'left')
-    for key, title in RATES.items():
+    for key in RATES:
         if key not in test:
             continue
         names = (key, f'{key}_macro', f'{key}_chance')
         value, macro, chance = ('' if test[name] is None else f'{test[name]:.3f}' for name in names)
-        interval = f'{test[f"{key}_low"]:.3f} - {test[f"{key}_high"]:.3f}' if value else ''
+        interval = f'{test[f"{key}_low"]:.2f}-{test[f"{key}_high"]:.2f}' if value else ''
         more = (splits[split].get(name) for split in others for name in (key, f'{key}_chance'))
-        table.add_row(title, value, interval, macro, chance, *('' if x is None else f'{x:.3f}' for x in more))
+        table.add_row(key, value, interval, macro, chance, *('' if x is None else f'{x:.3f}' for x in more))
     console.print(table)
     console.print(f'domain confusion, {test["domain_confusion_neighbors"]} neighbours: '
                   f'{test["domain_confusion"]:.3f} (mixed domains: {test["domain_confusion_expected"]:.3f})'

@@ -47,7 +47,7 @@ def small_hifa(*, backbone: str = 'flat', dropout: float = 0.0, view_pooling: st
     else:
         network = ResNetMaps(resnet('resnet_coarse', width=4, stage_sizes=(1,), axis_name=axis_name, pooled=False))
     fields = {
-        'label_weight': 1.0, 'mutual_information': 'bce', 'mutual_information_weight': 0.4,
+        'label_weight': 1.0, 'warmup': 0.0, 'mutual_information': 'bce', 'mutual_information_weight': 0.4,
         'mutual_information_decay': 0.9, 'norm': 'fixed', 'norm_weight': 0.3, 'norm_radius': 3.0, 'norm_step': 0.5,
         'centroid': 'batch', 'centroid_weight': 0.7, 'centroid_reduction': 'sum', 'centroid_momentum': 0.7,
         'adversarial': 'none', 'adversarial_weight': 0.6, 'mmd': 'none', 'mmd_weight': 0.9, 'coral_weight': 0.0}

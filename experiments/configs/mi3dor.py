@@ -36,8 +36,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     """The config of a preset; every key with its default."""
     config = groups.common('domain_adaptation')  # seed, data_dir (MI3DOR's layout), cache_dir, on_bad_file, processes
 
-    config.batch_size = 20  # photos a step
-    config.shapes_per_step = 20  # shapes a step, without labels
+    config.batch_size = 40  # photos a step
+    config.shapes_per_step = 16  # shapes a step, without labels
     config.epochs = 30.0  # passes over the training photos
     config.log_every = 10  # steps a line of metrics.jsonl
     config.checkpoint_every = 100  # steps between checkpoints
@@ -56,17 +56,17 @@ def get_config(preset: str = 'small') -> ConfigDict:
     data.stored_size = 72  # side at which pictures are stored; the augmentations' areas are shares of it
     data.image_size = 64  # side of the network's input
     data.fit = 'cover'  # pictures to squares: 'cover' (middle), 'stretch', 'pad'
-    data.views_per_step = 3  # different views of a shape in a training step; 0 is all
+    data.views_per_step = 2  # different views of a shape in a training step; 0 is all
     data.sampling = 'balanced'  # classes equally often in a batch; 'uniform': photos equally often
     data.up_axis = 'z'  # of mesh files: 'y' or 'z'
 
     config.render = groups.render()  # the grey views, where shapes are meshes; `views` also of given views
-    crop = {'translate': 0.0, 'area': (0.5, 1.0), 'aspect': (0.8, 1.25)}
+    crop = {'translate': 0.0, 'area': (0.7, 1.0), 'aspect': (0.8, 1.25)}
     config.photo_augmentation = photo = groups.augmentation(**crop)
     config.view_augmentation = view = groups.augmentation(**crop)
 
     config.model = model = ConfigDict()
-    model.backbone = 'resnet_small'  # one network for photos and views; alexnet, alexnet_small, resnet18, resnet50, ...
+    model.backbone = 'resnet_coarse'  # one network for photos and views; resnet_small, resnet18, resnet50, alexnet, ...
     model.embedding_dim = 64  # D, linear
     model.classifier_hidden = 64  # width of the first of the classifier's two linear layers; 0 is one layer
     model.dropout = 0.0  # probability, in AlexNet's fc6 and fc7
@@ -77,25 +77,27 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # of the photos' cross-entropy
+    loss.warmup = 0.3  # share of the steps with that loss alone, for networks that start from random weights; paper: 0
     loss.mutual_information = 'bce'  # between conv map and embedding: 'none', 'bce', 'jsd', 'dv', 'dv_unbiased'
     loss.mutual_information_weight = 0.05  # lambda of Eq. 7
     loss.mutual_information_form = 'global'  # one score for the whole map; 'local': mean of the cells' losses
     loss.mutual_information_decay = 0.99  # of the running average of 'dv_unbiased'
     loss.norm = 'fixed'  # feature norms drawn to norm_radius; 'stepwise': up by norm_step; 'none'
-    loss.norm_weight = 1.0  # beta of Eq. 7
-    loss.norm_radius = 25.0  # R
+    loss.norm_weight = 0.05  # beta of Eq. 7; paper: 1
+    loss.norm_radius = 10.0  # R; paper: 25
     loss.norm_step = 1.0  # by which 'stepwise' makes a feature longer
     loss.centroid = 'running'  # 'batch', 'running' (absent classes keep theirs), 'running_mstn' (decay to 0), 'none'
-    loss.centroid_weight = 1.0  # times 2 / (1 + exp(-10 p)) - 1, p the share of the steps
+    loss.centroid_weight = 0.1  # paper: 1; times 2 / (1 + exp(-10 p)) - 1, p the share of the steps
     loss.centroid_reduction = 'sum'  # over classes and features, Eq. 6; 'mean' as in MSTN's code
     loss.centroid_momentum = 0.7  # of running centroids
     loss.adversarial = 'none'  # 'revgrad': domain discriminator behind a gradient reversal
-    loss.adversarial_weight = 1.0  # times the same ramp, as the scale of the reversal
+    loss.adversarial_weight = 0.1  # paper: 1; times the same ramp, as the scale of the reversal
     loss.mmd = 'none'  # maximum mean discrepancy: 'jan', of embedding and classes; or 'linear', 'multi_kernel'
     loss.mmd_weight = 1.0  # of the discrepancy
     loss.coral_weight = 0.0  # correlation alignment; 0 is none
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3, average_decay=0.98)
+    optimizer.b2 = 0.98  # forgets the large gradients of the norm loss where it begins
     config.backbone_optimizer = backbone = ConfigDict(optimizer.to_dict())  # of the shared CNN; average_decay is shared
 
     config.parallel = groups.parallel()
@@ -107,10 +109,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     evaluation.before = ''  # work directory of the run shown before this one in the report; '': the initial weights
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''; of each class
-    sample.train_photos = 30  # labelled
-    sample.test_photos = 10  # the queries
-    sample.train_shapes = 12  # without labels
-    sample.test_shapes = 8  # the gallery
+    sample.train_photos = 200  # labelled
+    sample.test_photos = 20  # the queries
+    sample.train_shapes = 20  # without labels
+    sample.test_shapes = 10  # the gallery
 
     if preset not in PRESETS:
         raise ValueError(preset)
@@ -128,6 +130,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
             group.area, group.aspect = (0.765625, 0.765625), (1.0, 1.0)
         model.backbone, model.embedding_dim, model.classifier_hidden, model.dropout = 'alexnet', 256, 256, 0.5
         model.discriminator_hidden, model.domain_hidden = 512, 1024
+        loss.warmup, loss.norm_weight, loss.norm_radius = 0.0, 1.0, 25.0
+        loss.centroid_weight, loss.adversarial_weight = 1.0, 1.0
         for group, rate in ((optimizer, 0.01), (backbone, 0.001)):
             group.name, group.learning_rate, group.schedule, group.warmup = 'sgd', rate, 'inverse', 0.0
             group.momentum, group.nesterov, group.weight_decay, group.average_decay = 0.9, True, 5e-4, 0.0

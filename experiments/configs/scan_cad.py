@@ -85,10 +85,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.reduction = 'mean_all'  # of the pairs; 'mean_nonzero' counts those with a loss
     loss.finetune = 'none'  # on pools of annotations: 'push', 'push_pull'
     loss.easy_positive = True  # fine-tuning pulls the nearest ranked CAD alone
-    loss.foreground_weight = 1.0
-    loss.background_weight = 1.0
-    loss.completion_weight = 1.0
-    loss.metric_weight = 1.0
+    loss.foreground_weight = 1.0  # of the object among the scanned voxels
+    loss.background_weight = 1.0  # of the rest of the scan
+    loss.completion_weight = 1.0  # of the whole CAD model from the foreground
+    loss.metric_weight = 1.0  # of the distances
     loss.occupied_weight = 1.0  # of occupied cells in the three losses of grids
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=5e-4, average_decay=0.99)

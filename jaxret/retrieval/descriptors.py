@@ -1,8 +1,8 @@
 """Hand-made shape descriptors of occupancy grids, to compare learned embeddings with: FPFH, through Open3D.
 
-Open3D is the optional extra `descriptors`. SHOT, the other hand-made descriptor that the papers compare with, is absent:
-Open3D has none, and its Python bindings elsewhere (pyshot, pclpy, python-pcl) have no release that installs on a
-current Python. Letters: N grids, R cells a side.
+Open3D is the optional extra `descriptors`. SHOT, the other hand-made descriptor that the papers compare with, is
+absent: Open3D has none, and its Python bindings elsewhere (pyshot, pclpy, python-pcl) have no release that installs on
+a current Python. Letters: N grids, R cells a side.
 """
 
 from functools import partial

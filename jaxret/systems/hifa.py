@@ -10,8 +10,10 @@ views' embeddings. Photos are the source domain, shapes the target; no label of 
   + adversarial_weight L_D             domain classifier behind a gradient reversal of scale `ramp`
   + mmd_weight L_M + coral_weight L_R  discrepancy of the two domains' embeddings
 
-with ramp = 2 / (1 + exp(-10 step / steps)) - 1. By the paper lambda is mutual_information_weight (0.05), beta
-norm_weight (1) and gamma the ramp. Config values (group `loss`) that give the rows of its tables, all others off:
+with ramp = 2 / (1 + exp(-10 p)) - 1, p from 0 to 1 over the run. With loss.warmup w > 0 the first share w of the steps
+has L_C alone, for networks that start from random weights, and p counts from there. By the paper lambda is
+mutual_information_weight (0.05), beta norm_weight (1) and gamma the ramp. Config values (group `loss`) that give the
+rows of its tables, all others off:
 
   AlexNet (source only)   mutual_information, norm, centroid, adversarial, mmd 'none', coral_weight 0
   RevGrad                 adversarial='revgrad'
@@ -145,7 +147,7 @@ class Hifa:
         photos, shapes, labels = rows['photos'], rows['shapes'], rows['label']
         photo_valid, shape_valid = rows['valid'], rows['shape_valid']
         both = {'source_valid': photo_valid, 'target_valid': shape_valid}
-        growth = alignment.ramp(jnp.minimum(step / self.steps, 1.0))
+        adapting, growth = self._schedule(step)
         photo_logits, shape_logits = (self.classifier.apply(_own(variables, 'classifier'), x) for x in (photos, shapes))
         pseudo = jnp.argmax(shape_logits, axis=1)
         label = cross_modal_cross_entropy(photo_logits[None], labels, valid=photo_valid)
@@ -178,7 +180,8 @@ class Hifa:
             parts['mmd'] = weighting.mmd_weight, self._mmd(photos, shapes, *probabilities, **both)
         if weighting.coral_weight > 0:
             parts['coral'] = weighting.coral_weight, discrepancy.coral(photos, shapes, **both)
-        total = sum(weight * value for weight, value in parts.values())
+        total = sum(weight * value * (1.0 if name == 'label' else adapting)
+                    for name, (weight, value) in parts.items())
         report |= {f'{name}_loss': value for name, (_, value) in parts.items()}
         kept = {name: value for name, value in variables.items() if name != 'params'}
         return total, ({name: state[name] for name in kept} if train else kept, report)
@@ -204,6 +207,12 @@ class Hifa:
         """Cosine [Q, G] of embeddings [Q, D] and [G, D]."""
         del variables
         return similarity_matrix(l2_normalize(queries), l2_normalize(gallery))
+
+    def _schedule(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Factor of all losses but the labels' (0 in the warm-up, then 1), and the ramp."""
+        progress, warmup = jnp.minimum(step / self.steps, 1.0), self.weighting.warmup
+        return (progress >= warmup).astype(jnp.float32), alignment.ramp(
+            jnp.maximum(progress - warmup, 0.0) / (1.0 - warmup))
 
     def _rows(self, variables: Variables, batch: Batch, rng: jax.Array | None, axis_name: str | None
               ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -26,7 +26,8 @@ ABOVE_0 = ('model.embedding_dim', 'model.discriminator_hidden', 'model.domain_hi
            'loss.norm_step')
 NOT_NEGATIVE = ('model.classifier_hidden', 'loss.label_weight', 'loss.mutual_information_weight', 'loss.norm_weight',
                 'loss.centroid_weight', 'loss.adversarial_weight', 'loss.mmd_weight', 'loss.coral_weight')
-SHARES = ('model.dropout', 'loss.mutual_information_decay', 'loss.centroid_momentum')  # at least 0, below 1
+# At least 0, below 1.
+SHARES = ('model.dropout', 'loss.warmup', 'loss.mutual_information_decay', 'loss.centroid_momentum')
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Weighting:
     """Which losses there are and what they weigh: the config's group `loss`, key by key, but for the form of T."""
 
     label_weight: float
+    warmup: float
     mutual_information: str
     mutual_information_weight: float
     mutual_information_decay: float

@@ -80,7 +80,7 @@ def test_evaluation_gives_the_same_numbers_and_prints_them(place, trained, capsy
     assert evaluate(place, 'again') == 0
     out = capsys.readouterr().out
     assert metrics_of(place / 'again') == metrics_of(trained)
-    assert 'Exact order of the pool' in out and 'domain confusion' in out and 'those of training scans too' in out
+    assert 'ranking_quality_filtered' in out and 'domain confusion' in out and 'those of training scans too' in out
 
 
 def test_without_annotations_nothing_is_said_about_pools(place, trained):

@@ -290,6 +290,21 @@ def test_source_only_ignores_the_shapes():
     chex.assert_trees_all_close(gradients, others, rtol=1e-5, atol=1e-7)
 
 
+def test_warm_up_has_labels_alone_and_the_ramp_counts_from_its_end():
+    batch, system = random_batch(PHOTOS, SHAPES), system_of(warmup=0.5)
+    variables = variables_of(system)
+    (total, (_, report)), gradients = run(system, variables, batch, step=STEPS // 2 - 1)
+    assert total == report['label_loss'] and report['norm_loss'] > 0 and report['ramp'] == 0
+    labels = run(system_of(**NOTHING), {'params': {name: variables['params'][name] for name in (
+        'backbone', 'embedding', 'classifier')}}, batch)[1]
+    chex.assert_trees_all_close({name: gradients[name] for name in labels}, labels, rtol=1e-4, atol=1e-6)
+    assert norms(gradients)['discriminator'] == 0
+    (total, (_, report)), gradients = run(system, variables, batch, step=STEPS // 2 + STEPS // 4)
+    progress = (STEPS // 2 + STEPS // 4 - 0.5 * STEPS) / (0.5 * STEPS)
+    assert report['ramp'] == pytest.approx(2 / (1 + np.exp(-10 * progress)) - 1, rel=1e-5)
+    assert total > report['label_loss'] and norms(gradients)['discriminator'] > 0
+
+
 def test_gradient_is_reversed_for_the_encoder_and_not_for_the_domain_classifier():
     system, batch = only(adversarial='revgrad', adversarial_weight=0.6), random_batch(PHOTOS, SHAPES)
     variables = variables_of(system)
