@@ -108,6 +108,17 @@ def load_data(config: ConfigDict, layout: ScanCadLayout) -> ScanData:
                     {split: load_pools(prepared, split) for split in SPLITS}, load_cads(prepared))
 
 
+def simulation_note(data_dir: Path) -> list[str]:
+    """What the simulator says of the scans that it made; nothing for other data."""
+    try:
+        facts = json.loads((data_dir / 'complete.json').read_text())
+        return [f'The scans are simulated: on average {facts["mean_seen"]:.0%} of the surface of a model is seen, and '
+                f'{facts["with_clutter"]:.0%} of the {facts["scans"]} scans hold clutter. Pools are other models of '
+                f'the category, ranked by the overlap of their grids with that of the scanned model.']
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def training_batches(config: ConfigDict, data: ScanData, start: int, stop: int) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1: pairs, or in fine-tuning annotated scans with their pools."""
     options = {'batch_size': config.batch_size, 'seed': config.seed, 'start': start, 'stop': stop}

@@ -22,6 +22,7 @@ from scan_data import (
     load_data,
     read_scans,
     scan_batches,
+    simulation_note,
     training_batches,
 )
 from scan_pictures import scan_cards
@@ -267,4 +268,5 @@ def _notes(config: ConfigDict, workdir: Path, step: int, data: ScanData, data_di
         checkpoint,
         f'Category and own model: Euclidean distance to one grid of every CAD model of the data, {len(data.cads)} in '
         f'all, those of training pairs too. Equal distances count against the system.',
+        *simulation_note(data_dir),
         *([] if data.annotated else ['The data has no annotations: nothing is said about pools.'])]

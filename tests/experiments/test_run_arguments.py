@@ -39,7 +39,7 @@ def test_help_explains_everything(capsys):
     out = capsys.readouterr().out
     for text in ('--config', '--workdir', '--mode', '--config.KEY=VALUE', 'PRESET', 'data_dir', *config_names(),
                  'small, paper, smoke', 'eval can override: data_dir, on_bad_file',
-                 'data, render, sample, parallel, evaluation'):
+                 'data, render, simulate, sample, parallel, evaluation'):
         assert text in out
 
 

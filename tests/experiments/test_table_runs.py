@@ -46,12 +46,20 @@ def signals_after(log, *numbers):
     return thread
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, also where the tests run in the background with SIGINT ignored."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
 @pytest.mark.parametrize(('numbers', 'until', 'got'), [
     ([signal.SIGINT], 'not got', 'term end'),
     ([signal.SIGTERM], 'not got', 'term end'),
     ([signal.SIGINT, signal.SIGINT], 'len(got) < 2', 'term int end'),
 ])
-def test_an_interruption_is_passed_on_and_waited_for(tmp_path, numbers, until, got):
+def test_an_interruption_is_passed_on_and_waited_for(tmp_path, interruptible, numbers, until, got):
     log = tmp_path / 'log.txt'
     thread = signals_after(log, *numbers)
     with terminated_as_interrupted(), pytest.raises(KeyboardInterrupt) as caught:
@@ -85,6 +93,7 @@ TINY = ('parallel.devices=1', 'processes=1', 'epochs=1', 'sample.train_per_class
 
 
 def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)  # an earlier test's command has set it
     monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true')
     command = ['ncf', '--rows=CLF*12,CLF*48', '--seeds=1', f'--out={tmp_path}/out',
                f'--config.cache_dir={tmp_path}/cache', *(f'--config.{part}' for part in TINY)]

@@ -61,7 +61,7 @@ def test_comparators_have_their_losses(preset):
 
 
 def test_the_swap_exchanges_the_printed_weights():
-    printed, swapped = (load_config(f'mi3dor.py:{preset}')[0].loss for preset in ('small', 'swap'))
+    printed, swapped = (load_config(f'mi3dor.py:{preset}')[0].loss for preset in ('paper', 'swap'))
     assert (printed.mutual_information_weight, printed.norm_weight) == (0.05, 1.0)
     assert (swapped.mutual_information_weight, swapped.norm_weight) == (1.0, 0.05)
 

@@ -81,8 +81,8 @@ def expected_parts(system, batch, *, rng=KEY):
     valid, metric = batch['valid'], system.metric
     logits, scans = forward(system, batch['scan'])
     targets = batch['mask'] > 0, (batch['scan'] > 0) & ~(batch['mask'] > 0), batch['cad'] > 0
-    parts = [np.mean([ref.occupancy_cross_entropy(logit[i], target[i], system.occupied_weight)
-                      for i in np.flatnonzero(valid)]) for logit, target in zip(logits, targets, strict=True)]
+    parts = [np.mean(np.where(target[valid], -system.occupied_weight * np.log(sigmoid(logit[valid])),
+                              -np.log(sigmoid(-logit[valid])))) for logit, target in zip(logits, targets, strict=True)]
     if metric.finetune != 'none':
         return *parts, *expected_pools(system, batch, scans)
     cads = embedded(system, batch['cad'])
