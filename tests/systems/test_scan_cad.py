@@ -148,7 +148,7 @@ def expected_pools(system, batch, scans):
     {'loss__metric': 'triplet', 'loss__negatives': 'semi_hard', 'loss__margin_negative': 3.0},
     {'loss__metric': 'triplet', 'model__input_sigmoid': True, 'loss__occupied_weight': 3.0},
     {'loss__metric': 'quadruplet', 'loss__margin_second': 2.0, 'loss__repulsion': True},
-    {'loss__finetune': 'push', 'loss__margin_negative': 9.0},
+    {'loss__finetune': 'push', 'loss__margin_negative': 40.0},
     {'loss__finetune': 'push_pull', 'loss__margin_negative': 4.0, 'loss__squared': True},
     {'loss__finetune': 'push_pull', 'loss__margin_negative': 4.0, 'loss__easy_positive': True}])
 @pytest.mark.parametrize('padded', [False, True])
