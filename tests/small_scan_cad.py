@@ -92,4 +92,4 @@ def flat_system(*, axis_name: str | None = None, **changes) -> ScanCad:
 def _coarse(grids):
     step = CELLS // BLOCKS
     x = grids[..., 0].reshape(-1, BLOCKS, step, BLOCKS, step, BLOCKS, step)
-    return 10 * x.mean(axis=(2, 4, 6)).reshape(-1, BLOCKS**3)
+    return 2 * x.mean(axis=(2, 4, 6)).reshape(-1, BLOCKS**3)

@@ -148,9 +148,9 @@ def expected_pools(system, batch, scans):
     {'loss__metric': 'triplet', 'loss__negatives': 'semi_hard', 'loss__margin_negative': 3.0},
     {'loss__metric': 'triplet', 'model__input_sigmoid': True, 'loss__occupied_weight': 3.0},
     {'loss__metric': 'quadruplet', 'loss__margin_second': 2.0, 'loss__repulsion': True},
-    {'loss__finetune': 'push', 'loss__margin_negative': 40.0},
-    {'loss__finetune': 'push_pull', 'loss__margin_negative': 4.0, 'loss__squared': True},
-    {'loss__finetune': 'push_pull', 'loss__margin_negative': 4.0, 'loss__easy_positive': True}])
+    {'loss__finetune': 'push', 'loss__margin_negative': 3.0},
+    {'loss__finetune': 'push_pull', 'loss__margin_negative': 9.0, 'loss__squared': True},
+    {'loss__finetune': 'push_pull', 'loss__margin_negative': 3.0, 'loss__easy_positive': True}])
 @pytest.mark.parametrize('padded', [False, True])
 def test_loss_is_the_weighted_sum_of_the_oracles(changes, padded):
     system = cached_system(**changes)
@@ -161,7 +161,7 @@ def test_loss_is_the_weighted_sum_of_the_oracles(changes, padded):
     expected = expected_parts(system, batch)
     found = [report[f'{name}_loss'] for name in PARTS] + [report['active_share']]
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
-    assert expected[3] > 0
+    assert expected[3] > 0 and expected[4] > 0
     np.testing.assert_allclose(total, np.dot([1.0, 0.5, 0.25, 2.0], expected[:4]), rtol=2e-4)
 
 
@@ -182,7 +182,8 @@ def test_awkward_batches_are_finite(changes):
     same = {name: np.repeat(value[:1], 4, axis=0) for name, value in plain.items()}  # one class, one CAD model
     empty = plain | {'scan': np.zeros_like(plain['scan']), 'mask': np.zeros_like(plain['mask'])}
     unranked = plain | {'rank': np.zeros_like(plain['rank'])} if pool else plain
-    found = {name: value_and_gradient(system, batch, train=True) for name, batch in {
+    train = not changes  # with augmentation and batch statistics once: it compiles slowly
+    found = {name: value_and_gradient(system, batch, train=train) for name, batch in {
         'nothing': nothing, 'same': same, 'empty': empty, 'unranked': unranked}.items()}
     chex.assert_tree_all_finite(found)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(found['nothing']))
@@ -280,8 +281,8 @@ def train(mode, devices, variables, *, steps=2, batch_size=8, spoil=False, **cha
 def test_devices_and_padding_do_not_change_the_numbers(changes):
     state, history = train('jit', 1, VARIABLES, **changes)
     assert not np.allclose(history[0]['loss'], history[1]['loss'])
-    for mode, devices, spoil in (('jit', 8, False), ('pmap', 8, True)):
-        other, other_history = train(mode, devices, VARIABLES, spoil=spoil, **changes)
+    for mode in ('pmap',) if changes else ('jit', 'pmap'):
+        other, other_history = train(mode, 8, VARIABLES, spoil=mode == 'pmap', **changes)
         chex.assert_trees_all_close(history, other_history, rtol=1e-5, atol=1e-6)
         # Plain SGD: the way travelled is the sum of the gradients.
         way, other_way = (jax.tree.map(np.subtract, moved.params, VARIABLES['params']) for moved in (state, other))
@@ -291,15 +292,15 @@ def test_devices_and_padding_do_not_change_the_numbers(changes):
 
 def test_a_tiny_batch_is_learned():
     """Real networks: the 3D CNN of a few channels finds the CAD model of each of four scans."""
-    config = small_config(model__variant='cnn3d', model__width=0.1, loss__negatives='all', loss__margin_negative=2.0,
+    config = small_config(model__variant='cnn3d', model__width=0.05, loss__negatives='all', loss__margin_negative=2.0,
                           loss__margin_same_class=2.0, **STILL)
     system, batch = ScanCad.from_config(config), random_batch(4, seed=14)
     assert len(set(batch['instance'])) == 4
-    optimizer = optax.adam(3e-3)
+    optimizer = optax.adam(1e-2)
     state = create_state(jax.jit(system.init)(jax.random.key(0), batch), optimizer, seed=0, average=False)
     step = jax.jit(make_train_step(system, optimizer, learning_rate=lambda step: 0.0))
     losses = []
-    for _ in range(60):
+    for _ in range(30):
         state, metrics = step(state, batch)
         losses.append(float(metrics['metric_loss']))
     assert losses[-1] < 0.2 * losses[0]
