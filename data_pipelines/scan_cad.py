@@ -43,7 +43,8 @@ def read_scan_cad(
 ) -> ScanCadLayout:
     """Reads and checks a folder. Every grid is read.
 
-    The gallery holds each model once: by its file of the pools where there is one, else by the file of its first scan.
+    The gallery holds each model once: by its file of the pools where there is one, else by the file of a scan, which
+    has that scan's pose: of its first training scan, if it has one, so that no held-out scan meets its own pose.
 
     Args:
       data_dir: the folder.
@@ -75,6 +76,8 @@ def read_scan_cad(
     scans, outside = _scans(root, listed, scan_dir, cad_dir)
     problems += outside
     files = _pool_files(root, samples, cad_dir)
+    links = {name for name, path in files.items() if not resolve(root, str(path)).is_relative_to(root)}
+    problems += [_outside(files.pop(name)) for name in sorted(links)]
     memory = None
     if cache_dir is not None:
         memory = Path(cache_dir) / 'checked' / f'{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}-grids.json'
@@ -84,7 +87,8 @@ def read_scan_cad(
     bad_files = {name: faults for name, faults in zip(files, found[len(scans) :], strict=True) if faults}
     problems += [problem for faults in (*bad.values(), *bad_files.values()) for problem in faults]
     scans = [entry for entry in scans if entry.name not in bad]
-    annotations, wrong = _annotations(samples, set(bad_files), scans, set(bad), similarity)
+    left_out = {pair.name for pair in listed} - {entry.name for entry in scans}
+    annotations, wrong = _annotations(samples, links | set(bad_files), scans, left_out, similarity)
     problems += wrong
     empty = empty_splits(scans, required_splits, root)
     if empty or (problems and on_bad_file == 'error'):
@@ -134,7 +138,8 @@ def _pool_files(root: Path, samples: Sequence[Sample], cad_dir: str) -> dict[str
 
 def _gallery(scans: Sequence[ScanEntry], files: Mapping[str, Path]) -> list[CadEntry]:
     """One grid for each model of pools and scans."""
-    cads = {entry.model: CadEntry(entry.model, entry.synset, entry.cad) for entry in reversed(scans)}
+    held_out_first = sorted(reversed(scans), key=lambda entry: entry.split == 'train')  # later ones take the place
+    cads = {entry.model: CadEntry(entry.model, entry.synset, entry.cad) for entry in held_out_first}
     for name, path in files.items():
         synset, model = model_key(name)
         cads[f'{synset}_{model}'] = CadEntry(f'{synset}_{model}', synset, path)

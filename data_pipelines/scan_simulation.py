@@ -12,6 +12,7 @@
 Letters: S scans of a model, R voxels a side.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -37,7 +38,7 @@ from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, load_mesh
 from jaxret.geometry.scan import ScanOptions, simulate_scan
 from jaxret.workers import default_processes, map_parallel
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 SOURCES = {'grids': ('.vox', '.df', '.sdf'), 'meshes': MESH_SUFFIXES}
 _NEIGHBOURS = 2  # other models that may stand beside the scanned one
 _SIDE = 32
@@ -59,12 +60,12 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class _Job:
-    """All scans of one model; `index` numbers the models in the scans' names."""
+    """All scans of one model; `index` numbers the models in the scans' names, each scan has its own neighbours."""
 
     folder: Path
     index: int
     file: ModelFile
-    neighbours: tuple[Path, ...]
+    neighbours: tuple[tuple[Path, ...], ...]
 
 
 def simulate_layout(
@@ -85,7 +86,8 @@ def simulate_layout(
     The azimuths around a model are cut into S equal sectors, from a random one on; each scan's cameras stay within its
     sector. So scans of different splits of scan2cad_objects.json were never taken from the same side of a model: of
     each model one random sector is test, from S = 4 on one more is val, the others are train. In the other list about a
-    fifth of the models of each category is test and, from five models on, a tenth val.
+    fifth of the models of each category is test and, from five models on, a tenth val. The two other models that may
+    stand beside a model are drawn anew for each of its scans.
 
     Args:
       models_dir: folder with a folder of models for each category.
@@ -187,9 +189,11 @@ def write_scans(
     jobs = []
     for index, file in enumerate(files):
         others = [other.path for other in files if other is not file]
-        drawn = generator(seed, 'neighbours', file.key).permutation(len(others))[:_NEIGHBOURS]
-        jobs.append(_Job(folder, index, file, tuple(others[i] for i in drawn)))
-    function = functools.partial(_scan_model, scans=scans_per_model, seed=seed, options=options, up_axis=up_axis)
+        # drawn anew for every scan: the same ones in training and test would tell which model stands between them
+        draws = [generator(seed, f'neighbours of scan {number}', file.key) for number in range(scans_per_model)]
+        drawn = tuple(tuple(others[i] for i in draw.permutation(len(others))[:_NEIGHBOURS]) for draw in draws)
+        jobs.append(_Job(folder, index, file, drawn))
+    function = functools.partial(_scan_model, seed=seed, options=options, up_axis=up_axis)
     title = 'Simulating scans' if progress else None
     facts, used, problems, hidden = {}, [], list(left_out), []
     for index, result in map_parallel(function, jobs, processes=processes, ordered=True, progress=title):
@@ -225,21 +229,21 @@ def write_scans(
 
 
 def _scan_model(
-    job: _Job, *, scans: int, seed: int, options: ScanOptions, up_axis: str
+    job: _Job, *, seed: int, options: ScanOptions, up_axis: str
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Writes one model with its scans; returns their facts by name, and which of them showed too little."""
     mesh, grid = _load(job.file.path, up_axis)
-    neighbours = []
-    for path in job.neighbours:
-        try:
-            neighbours.append(_surface(path, up_axis))
-        except DataError:  # reported with its own scans
-            continue
+    surfaces: dict[Path, Mesh] = {}
+    for path in {path for paths in job.neighbours for path in paths}:
+        with contextlib.suppress(DataError):  # reported with its own scans
+            surfaces[path] = _surface(path, up_axis)
     model = job.folder / 'cad' / f'{job.file.key}{POOL_SUFFIX}'
     write_distances(model, grid)
     first = generator(seed, 'sector', job.file.key).uniform(0, 360)
     facts, hidden = {}, []
-    for number in range(scans):
+    scans = len(job.neighbours)
+    for number, paths in enumerate(job.neighbours):
+        neighbours = [surfaces[path] for path in paths if path in surfaces]
         name = f'sim{job.index:05d}_{number:02d}_arc_0_{job.file.key}'
         low = first + 360 * number / scans
         numbers = (seed, stable_hash(f'scan {number} of {job.file.key}'))

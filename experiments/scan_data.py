@@ -144,6 +144,13 @@ def finetunes(config: ConfigDict) -> bool:
     return config.loss.finetune != 'none'
 
 
+def training_units(config: ConfigDict, data: ScanData) -> tuple[int, str]:
+    """How many items an epoch goes through, and what they are."""
+    if finetunes(config):  # annotations that rank nothing say nothing
+        return int((data.pools['train'].rank > 0).any(axis=1).sum()), 'annotated training scans'
+    return len(data.scans['train']), 'training scans'
+
+
 def _check_unseen(folder: Path, before: RunObjects, now: RunObjects, splits: tuple[str, ...]) -> None:
     """Refuses held-out scans that a run was trained on."""
     seen = sorted(name for name, split in now.split.items() if split in splits and before.split.get(name) == 'train')

@@ -24,6 +24,7 @@ from scan_data import (
     scan_batches,
     simulation_note,
     training_batches,
+    training_units,
 )
 from scan_pictures import scan_cards
 from training_run import (
@@ -122,8 +123,7 @@ def all_metrics(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarra
             continue
         annotations = None
         if data.annotated:
-            pool = np.maximum(pools.pool, 0)
-            annotations = Annotations(np.linalg.norm(embeddings[pools.scan][:, None] - cads[pool], axis=-1),
+            annotations = Annotations(np.linalg.norm(embeddings[pools.scan][:, None] - cads[pools.pool], axis=-1),
                                       pools.rank, pools.category, pools.pool_valid)
             together.append(annotations)
         splits[split] = scan_cad_metrics(
@@ -191,8 +191,7 @@ def check_data(config: ConfigDict, data: ScanData, *, train: bool) -> None:
     if config.select in ('instance_top1', 'ranking_quality') and not len(data.pools['val']):
         raise ConfigError(f'config.select: {config.select} is measured on annotated validation scans, of which '
                           f'{data.layout.root} has none; use last or exact_top1')
-    units = len(data.pools['train']) if finetunes(config) else len(data.scans['train'])
-    what = 'annotated training scans' if finetunes(config) else 'training scans'
+    units, what = training_units(config, data)
     if units < config.batch_size:
         raise ConfigError(f'config.batch_size: {config.batch_size}, but there are {units} {what}; set '
                           f'--config.batch_size to at most {units}')
@@ -203,7 +202,7 @@ def _trained(config: ConfigDict, workdir: Path, data: ScanData, *, parallel, tra
     """The system, and the state of its best checkpoint (None where a signal stopped the training)."""
     system = ScanCad.from_config(config)
     embedder = Embedder(system, parallel)
-    units = len(data.pools['train']) if finetunes(config) else len(data.scans['train'])
+    units, _ = training_units(config, data)
     steps = max(1, round(config.epochs * steps_per_epoch(units, config.batch_size))) if train else 0
 
     def evaluate(state: TrainState) -> dict[str, float]:

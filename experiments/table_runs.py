@@ -5,11 +5,12 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 from table_plan import PASSING, Job
+from workdir import FREE, has_checkpoints
 
 from jaxret.files import storage_errors, write_atomically
 
@@ -70,6 +72,7 @@ def run_jobs(jobs: Mapping[str, Job], seeds: int, *, metrics: Mapping[str, Seque
                 write_record(job, seed, record)
             else:
                 needed = [key for name in names for key in metrics[name]]
+                take_weights(jobs.values(), job, seed)
                 record = _run(job, seed, needed=needed, environment=environment, before=record)
             if record['state'] == 'not possible':
                 impossible[job.key] = record
@@ -98,6 +101,34 @@ def read_record(job: Job, seed: int) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
     return record if known and same else {}
+
+
+def take_weights(jobs: Iterable[Job], job: Job, seed: int) -> None:
+    """Copies the training of a finished run that differs in its evaluation alone; run.py then only evaluates.
+
+    Args:
+      jobs: among which to look.
+      job: whose work directory gets checkpoints, split and history, if it has no checkpoint.
+      seed: of both.
+
+    Raises:
+      StorageError: the folder cannot be written.
+    """
+    folder = job.workdir(seed)
+    if has_checkpoints(folder):
+        return
+    for other in jobs:
+        same = other.key != job.key and not changed_keys(other.config_of(seed), job.config_of(seed), free=FREE)
+        if same and read_record(other, seed).get('state') == 'finished' and has_checkpoints(other.workdir(seed)):
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(folder / 'taken', ignore_errors=True)
+                for name in ('split.json', 'metrics.jsonl'):
+                    shutil.copyfile(other.workdir(seed) / name, folder / name)
+                shutil.copytree(other.workdir(seed) / 'checkpoints', folder / 'taken')
+                shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
+                (folder / 'taken').rename(folder / 'checkpoints')
+            return
 
 
 def write_record(job: Job, seed: int, record: Mapping[str, Any]) -> None:

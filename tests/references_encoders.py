@@ -11,10 +11,10 @@ EPSILON = 1e-5
 MOMENTUM = 0.9
 
 
-def random_variables(module, x, seed=0):
+def random_variables(module, *inputs, seed=0):
     """Parameters and statistics for `module` that are all different, so that a swapped or unused one shows."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
 
     def draw(path, leaf):
         name = path[-1].key

@@ -14,7 +14,7 @@ from references_encoders import batch_norm, random_variables
 
 def variables_for(model, *inputs, seed=0):
     """`random_variables` of a module that takes several inputs."""
-    return random_variables(SimpleNamespace(init=lambda key, x: model.init(key, *x)), inputs, seed)
+    return random_variables(SimpleNamespace(init=lambda key, x: model.init(key, *x)), inputs, seed=seed)
 
 
 def check_gradients(model, *inputs, step=2e-4):

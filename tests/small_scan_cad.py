@@ -1,8 +1,10 @@
 """A config of scan-CAD whose networks compile in seconds, random batches for it, and stand-ins for its networks."""
 
 import dataclasses
+from functools import cache
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -11,6 +13,7 @@ from jaxret.encoders.masked_norm import MaskedBatchNorm
 from jaxret.systems.scan_cad import ScanCad
 
 CELLS, POOL, BLOCKS, DIM = 32, 6, 4, 6
+STILL = {'augmentation__rotations': 1, 'augmentation__flip': 0.0, 'augmentation__jitter': 0}
 
 
 def small_config(**changes) -> ConfigDict:
@@ -87,6 +90,12 @@ def flat_system(*, axis_name: str | None = None, **changes) -> ScanCad:
     networks = {'separation': FlatHourglass(2, axis_name), 'completion': FlatHourglass(1, axis_name),
                 'embedding': FlatEncoder(axis_name)}
     return dataclasses.replace(system, networks={name: networks[name] for name in system.networks})
+
+
+@cache
+def flat_variables():
+    """Random variables of `flat_system`."""
+    return jax.device_get(jax.jit(flat_system().init)(jax.random.key(0), random_batch(1)))
 
 
 def _coarse(grids):

@@ -10,6 +10,7 @@ from references_grids import moved_grid
 
 from jaxret.augmentation_grids import augment_grids, rotation_table
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 SIDE, HEIGHT = 7, 5
 
 
@@ -26,7 +27,12 @@ def every_move(rotations, flip, jitter):
 
 
 def augment(key, grids, **options):
-    return jax.jit(functools.partial(augment_grids, **options))(jax.random.key(key), grids)
+    return jitted(**options)(jax.random.key(key), grids)
+
+
+@functools.cache
+def jitted(**options):
+    return jax.jit(functools.partial(augment_grids, **options))
 
 
 @pytest.mark.parametrize(('rotations', 'flip', 'jitter'), [(12, 0.5, 0), (1, 0.0, 1), (4, 0.5, 1)])

@@ -17,7 +17,7 @@ from data_pipelines.scan_simulation import find_models, write_scans
 from jaxret.errors import ConfigError
 from jaxret.geometry.scan import ScanOptions
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 CATEGORIES = {
     'bed': '02818832', 'bookshelf': '02871439', 'cabinet': '02933112', 'chair': '03001627', 'sofa': '04256520',
     'table': '04379243',

@@ -42,10 +42,6 @@ class DistanceGrid:
         """bool [X, Y, Z]: |distance| <= `voxels` voxels, by default 1 as in the public code."""
         return np.abs(self.values) <= np.float32(voxels) * np.float32(self.voxel_size)
 
-    def same_frame(self, other: 'DistanceGrid') -> bool:
-        """Whether both have the same numbers of voxels, of the same size."""
-        return self.values.shape == other.values.shape and bool(np.isclose(self.voxel_size, other.voxel_size))
-
 
 def read_distances(path: str | os.PathLike) -> DistanceGrid:
     """Reads a file of distances.

@@ -87,6 +87,8 @@ class ScanOptions:
         for name in ('dropout', 'floor', 'wall', 'neighbours'):
             if getattr(self, name) > 1:
                 raise ConfigError(f'{name}={getattr(self, name)!r}: must be in [0, 1]')
+        if self.elevation[1] >= 90:  # straight above there is no azimuth
+            raise ConfigError(f'elevation={self.elevation!r}: must be below 90')
         if self.grazing[0] >= self.grazing[1]:
             raise ConfigError(f'grazing={self.grazing!r}: the first angle must be the smaller one')
 

@@ -52,6 +52,9 @@ def check_config(config: ConfigDict) -> None:
     if loss.finetune != 'none' and loss.metric != 'contrastive':
         raise ConfigError(f"config.loss.finetune: {loss.finetune!r} needs config.loss.metric='contrastive', "
                           f'not {loss.metric!r}')
+    if loss.repulsion and loss.finetune != 'none':
+        raise ConfigError(f'config.loss.repulsion: is between the CAD models of a batch, which '
+                          f'config.loss.finetune={loss.finetune!r} does not compare')
 
 
 def make_networks(model: ConfigDict, axis_name: str | None) -> dict[str, nn.Module]:

@@ -51,6 +51,10 @@ def test_without_annotations_the_gallery_is_the_scans_models(tmp_path):
     assert layout.annotations == () and len(layout.cads) == 14
     assert [entry.path.name for entry in layout.cads[:1]] == [f'{layout.scans[0].name}.df']
     assert read(tmp_path).fingerprint != layout.fingerprint
+    first, second, _ = (entry for entry in layout.scans if entry.model == layout.cads[0].model)
+    change(tmp_path / 'scan2cad_objects.json', lambda content: content['scan2cad_objects'].update(
+        {first.name: 'test', second.name: 'train'}))  # a held-out scan does not give its own pose to the gallery
+    assert read(tmp_path, similarity='').cads[0].path == second.cad
     other = tmp_path / 'by_model.json'
     write_json(other, {'scan2cad_objects': {name: 'test' for name in layout.split_table()}})
     tested = read(tmp_path, pairs='by_model.json', required_splits=('test',))
@@ -193,7 +197,13 @@ def test_empty_splits_links_and_options(tmp_path):
     outside, link = tmp_path / 'outside.df', tmp_path / 'data' / 'cad' / f'{scan_name(0, SYNSETS[0], "m0")}.df'
     link.rename(outside)
     link.symlink_to(outside)
-    assert 'a link that leaves the folder' in dict(problems(tmp_path / 'data', required_splits=('train',))).values()
+    pooled = tmp_path / 'data' / 'cad' / f'{SYNSETS[0]}_m2__0__.df'
+    pooled.unlink()
+    pooled.symlink_to(outside)
+    wrong = problems(tmp_path / 'data', required_splits=('train',))
+    assert sorted(wrong) == [(str(path), 'a link that leaves the folder') for path in sorted((link, pooled))]
+    layout = read(tmp_path / 'data', required_splits=('train',), on_bad_file='skip')
+    assert len(layout.scans) == 13 and any(None in annotation.pool for annotation in layout.annotations)
 
 
 def test_sound_files_are_remembered_until_they_change(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import references_voxels as ref
 from jaxret.encoders.convolution3d import Convolution3D, convolve3d, transposed_convolve3d
 from jaxret.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 # cells, kernel, stride, padding, channels in and out
 PLAIN = [(8, 7, 1, 3, 1, 3), (8, 7, 1, 3, 3, 1), (5, 3, 1, 1, 2, 2), (2, 3, 1, 1, 2, 3), (6, 4, 2, 1, 2, 3),
          (4, 4, 2, 1, 2, 3), (2, 2, 1, 0, 3, 2), (9, 6, 2, 0, 1, 2), (10, 5, 2, 0, 3, 2), (5, 3, 2, 0, 2, 2),

@@ -9,6 +9,7 @@ import references_voxels as ref
 
 from jaxret.encoders.masked_norm import MaskedBatchNorm
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 X = np.random.default_rng(0).normal(2.0, 3.0, size=(6, 3, 2, 4)).astype(np.float32)
 VALID = np.array([True, False, True, True, False, True])
 VARIABLES = {'params': {'scale': jnp.array([1.0, 2.0, -1.0, 0.5]), 'bias': jnp.array([0.0, 1.0, 2.0, -3.0])},

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -17,11 +18,12 @@ from scan_cad_folders import read_json, write_collection, write_json
 from jaxret.systems.scan_cad import ScanCad
 
 # The plain 3D CNN compiles in seconds.
-SMALL = ('--config.model.variant=cnn3d', '--config.parallel.devices=1', '--config.processes=1')
+SMALL = ('--config.model.variant=cnn3d', '--config.model.width=0.04', '--config.parallel.devices=1',
+         '--config.processes=1')
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
+def place(tmp_path_factory, quick_compilation):
     """A folder for data, cache and work directories; what is compiled there is compiled once."""
     root = tmp_path_factory.mktemp('scan_to_cad')
     write_collection(root / 'data', side=32)
@@ -107,8 +109,8 @@ def test_scans_of_the_training_cannot_be_tested_with(place, trained, capsys):
 
 
 def test_fine_tuning_starts_from_the_weights_of_another_run(place, trained, capsys):
-    more = ('--config.loss.finetune=push_pull', f'--config.start_from={trained}', '--config.batch_size=14')
-    assert command(place, 'tuned', *more, '--config.epochs=1') == 0
+    more = ('--config.loss.finetune=push_pull', f'--config.start_from={trained}', '--config.batch_size=6')
+    assert command(place, 'tuned', *more, '--config.epochs=0.5') == 0
     assert 'fine-tuning on annotations' in capsys.readouterr().out
     assert metrics_of(place / 'tuned')['step'] == 1
     assert command(place, 'unlike', *more, '--config.model.embedding_dim=8', '--config.data.classes_per_batch=0') == 1
@@ -169,6 +171,15 @@ def test_what_the_data_does_not_have_is_refused_before_training(place, capsys, a
     assert command(place, 'never', *f'--config.{argument}'.split(' ')) == 1
     assert message in capsys.readouterr().err
     assert not (place / 'never' / 'checkpoints').exists()
+
+
+def test_annotations_that_rank_nothing_are_no_part_of_an_epoch():
+    config, _ = load_config('scan_cad.py:finetune')
+    pools = SimpleNamespace(rank=np.array([[0, 1, 0], [0, 0, 0], [2, 1, 0]]))
+    data = SimpleNamespace(pools={'train': pools}, scans={'train': range(5)})
+    assert scan_data.training_units(config, data) == (2, 'annotated training scans')
+    config.loss.finetune = 'none'
+    assert scan_data.training_units(config, data) == (5, 'training scans')
 
 
 @pytest.mark.parametrize('preset', presets('scan_cad.py'))

@@ -14,6 +14,7 @@ import pytest
 import table_runs
 import tables
 from interruption import Terminated, terminated_as_interrupted
+from table_plan import Job
 
 CHILD = '''
 import signal, sys, time
@@ -114,3 +115,27 @@ def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
     assert (tmp_path / 'out' / 'table_1.png').stat().st_size > 1000
     out = capsys.readouterr().out
     assert 'CLF at batch 48: not possible' in out and '26.19' in out
+
+
+@pytest.mark.parametrize(('differs', 'taken'), [({'evaluation.alignment': 'meda'}, True), ({'epochs': 2}, False)])
+def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, differs, taken):
+    config = {'epochs': 1, 'evaluation.alignment': 'none', 'data_dir': ''}
+    first, second = (Job(key, tmp_path / key, config | change, (), frozenset())
+                     for key, change in (('first', {}), ('second', differs)))
+    source, folder = first.workdir(0), second.workdir(0)
+    (source / 'checkpoints' / '7').mkdir(parents=True)
+    for name in ('split.json', 'metrics.jsonl', 'checkpoints/7/weights', 'metrics.json'):
+        (source / name).write_text(name)
+    table_runs.take_weights([first, second], second, 0)
+    assert not folder.exists()  # the first is not finished
+    table_runs.write_record(first, 0, {
+        'state': 'finished', 'wall_seconds': 1.0, 'metrics': {}, 'commit': '', 'dirty': False, 'hardware': {},
+        'versions': {}, 'config': first.config_of(0)})
+    table_runs.take_weights([first, second], second, 0)
+    found = {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
+    assert found == ({'split.json', 'metrics.jsonl', 'checkpoints/7/weights'} if taken else set())
+    if taken:
+        (folder / 'checkpoints' / '7' / 'weights').write_text('its own')
+        table_runs.take_weights([first, second], second, 0)
+        assert (folder / 'checkpoints' / '7' / 'weights').read_text() == 'its own'
+        assert (source / 'checkpoints' / '7' / 'weights').read_text() == 'checkpoints/7/weights'

@@ -171,7 +171,7 @@ def test_seeds_and_disturbances():
 def test_refused():
     model, grid = body()
     for wrong in ({'noise': -1}, {'length': (0, 1)}, {'cameras': (0, 3)}, {'arc': (40, 20)}, {'floor': 1.1},
-                  {'grazing': (80, 70)}, {'noise': float('nan')}):  # fmt: skip
+                  {'grazing': (80, 70)}, {'noise': float('nan')}, {'elevation': (5, 90)}):  # fmt: skip
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             ScanOptions(**wrong)
     for azimuths in ((10, 10), (0, 400)):

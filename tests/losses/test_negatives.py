@@ -11,6 +11,7 @@ import references_metric_learning as ref
 from jaxret.errors import ConfigError
 from jaxret.losses import negatives
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 KEY = jax.random.key(3)
 # Class 4 has one CAD model, twice; row 6 is padding.
 CATEGORY = np.array([0, 0, 1, 1, 4, 4, 0, 0], np.int32)
@@ -118,7 +119,8 @@ def test_second_negatives_are_of_a_third_class():
             (j,), (k,) = np.flatnonzero(first[i]), found
             assert len({CATEGORY[i], CATEGORY[j], CATEGORY[k]}) == 3 and VALID[k]
     pairs = np.roll(np.eye(4, dtype=bool), 2, axis=1)
-    assert not np.any(negatives.second_negatives(KEY, CATEGORY[:4], pairs, VALID[:4]))  # two classes have no third
+    find = jax.jit(negatives.second_negatives)
+    assert not np.any(find(KEY, CATEGORY[:4], pairs, VALID[:4]))  # two classes have no third
 
 
 def test_ranked_pools():
@@ -133,7 +135,7 @@ def test_ranked_pools():
 def test_nearest_positive():
     distances = np.array([[3.0, 1.0, 2.0], [1.0, 1.0, 0.0], [1.0, 2.0, 3.0]], np.float32)
     positives = np.array([[True, False, True], [True, True, False], [False] * 3])
-    assert ref.pairs_of(negatives.nearest_positives(distances, positives)) == [(0, 2), (1, 0)]
+    assert ref.pairs_of(jax.jit(negatives.nearest_positives)(distances, positives)) == [(0, 2), (1, 0)]
 
 
 def test_no_gradient_through_the_choice():
@@ -144,7 +146,7 @@ def test_no_gradient_through_the_choice():
             relative=True, key=KEY)
         return jnp.sum(chosen * margins)
 
-    assert not np.any(jax.grad(total)(jnp.asarray(distances_of())))
+    assert not np.any(jax.jit(jax.grad(total))(jnp.asarray(distances_of())))
 
 
 def test_wrong_arguments_are_refused():
