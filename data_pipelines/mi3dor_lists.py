@@ -144,10 +144,10 @@ def _lines(root: Path, file: str, class_names: Sequence[str], problems: list[Pro
 
 
 def _base(root: Path, file: str, lines: Sequence[_Line]) -> str:
-    """Where the paths of a list begin, below the data folder: '' or a folder with '/'."""
+    """Where the paths of a list begin, below the data folder: '' or a folder with '/'; the first that has any."""
     own = Path(file).parent.as_posix()
     for base in ('', f'{own}/', f'{own}/images/'):
-        if lines and (root / base / lines[0].path).exists():
+        if any((root / base / line.path).exists() for line in lines):
             return '' if base == './' else base.removeprefix('./')
     return ''
 

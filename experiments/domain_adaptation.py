@@ -41,12 +41,11 @@ from data_pipelines.mi3dor_table import PhotoTable, ShapeTable
 from data_pipelines.pipeline import steps_per_epoch
 from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
+from jaxret.retrieval import domain_alignment, meda
 from jaxret.retrieval.benchmark_metrics import benchmark_metrics
 from jaxret.retrieval.benchmark_scores import SCORES
-from jaxret.retrieval.domain_alignment import coral, jgsa
 from jaxret.retrieval.domain_report import TITLES, write_domain_report
 from jaxret.retrieval.embedder import Embedder
-from jaxret.retrieval.meda import meda
 from jaxret.systems.hifa import Hifa
 from jaxret.training.logging import read_history
 from jaxret.training.optimizers import make_grouped_optimizer
@@ -54,7 +53,9 @@ from jaxret.training.parallel import make_parallel
 from jaxret.training.state import TrainState
 
 SELECTION = {'last': 'progress', 'source_accuracy': 'val_source_accuracy'}  # metric that picks the checkpoint
-ALIGNMENTS = {'coral': coral, 'jgsa': jgsa, 'meda': meda}  # of extracted features, in closed form
+# Of extracted features, in closed form, and how many items of a domain they take.
+ALIGNMENTS = {'coral': (domain_alignment.coral, domain_alignment.MAX_ITEMS),
+              'jgsa': (domain_alignment.jgsa, domain_alignment.MAX_ITEMS), 'meda': (meda.meda, meda.MAX_ITEMS)}
 
 
 def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
@@ -126,7 +127,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     test, gallery = photos['test'], shapes['gallery']
     queries, found = embed(variables, test), embed(variables, gallery)
     if config.evaluation.alignment != 'none':
-        fitted = ALIGNMENTS[config.evaluation.alignment](
+        fitted = ALIGNMENTS[config.evaluation.alignment][0](
             embed(variables, photos['train']), photos['train'].label, embed(variables, shapes['train']),
             seed=config.seed)
         queries, found = fitted.source(queries), fitted.target(found)
@@ -143,7 +144,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         shape_labels=labels, class_names=test.categories, photo_names=test.names, shape_names=gallery.names,
         photo_of=lambda row: test.pictures([row])[0], view_of=partial(_shown_view, gallery), config=flatten(config),
         history=read_history(workdir / 'metrics.jsonl'), skipped=[str(problem) for problem in layout.skipped],
-        notes=_notes(config, workdir, int(state.step), layout, held_out=len(photos['val'])),
+        notes=_notes(config, workdir, int(state.step), layout, held_out=len(photos['val']),
+                     used=(len(photos['train']), len(shapes['train']))),
         provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started))
     print_scores(metrics)
     console.print(f'report: {report}', soft_wrap=True)
@@ -231,19 +233,20 @@ def _shown_view(table: ShapeTable, row: int) -> np.ndarray:
     return view[..., 0] if table.channels == 1 else view
 
 
-def _notes(config: ConfigDict, workdir: Path, step: int, layout, *, held_out: int) -> list[str]:
-    """What a reader of the numbers must know."""
+def _notes(config: ConfigDict, workdir: Path, step: int, layout, *, held_out: int, used: tuple[int, int]) -> list[str]:
+    """What a reader of the numbers must know; `used`: photos and shapes of training."""
     checkpoint = f'Checkpoint of step {step}, the last one.'
     if config.select == 'source_accuracy':
         checkpoint = checkpoint_note(workdir, step, metric='val_source_accuracy',
                                      held_out=f'{held_out} held-out training photos')
     counts = paper_note(layout)
-    used = 'all' if layout.train_shapes == 'all' else 'the training shapes'
+    method, seen = config.evaluation.alignment, 'all' if layout.train_shapes == 'all' else 'the training shapes'
     searched = 'all' if layout.gallery == 'all' else 'the test shapes'
     return [
         checkpoint + ' No label of a shape was used in training or for this choice.',
-        f'Shapes in training, without labels: {used}; in the gallery: {searched}.',
+        f'Shapes in training, without labels: {seen}; in the gallery: {searched}.',
         'Equal distances count against the system.',
-        *([f'Embeddings went through {config.evaluation.alignment}, fitted on training photos with labels and training '
-           f'shapes without.'] if config.evaluation.alignment != 'none' else []),
+        *([f'Embeddings went through {method}, fitted on {min(used[0], ALIGNMENTS[method][1])} of {used[0]} training '
+           f'photos with labels and {min(used[1], ALIGNMENTS[method][1])} of {used[1]} training shapes without.']
+          if method != 'none' else []),
         *([counts] if counts else [])]

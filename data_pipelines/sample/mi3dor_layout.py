@@ -5,7 +5,7 @@
     complete.json                                  seed, generator version and counts; written last
 
 Numbers go on from train to test. No object is both photographed and a shape. Between the domains lie background,
-colour, texture, light, shadow, lens and noise.
+colour (most photographed objects of a class share a hue), texture, light, shadow, lens and noise.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from data_pipelines.sample.object_photos import photograph
 from jaxret.errors import ConfigError
 from jaxret.workers import map_parallel
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 _FEW = 24  # files that are made faster than a process starts
 _HANGS = 600.0  # seconds after which a process that makes one file is given up
 _PHOTOGRAPHED = 1_000_003  # added to the seed of the objects in photos
@@ -111,7 +111,8 @@ def _make(job: _Job) -> None:
         return
     shape = make_object(job.category, job.index, seed=job.seed + _PHOTOGRAPHED)
     seed = (job.seed, CLASSES.index(job.category), job.index, 1)
-    photo = photograph(shape, size=job.photo_size, seed=seed)
+    hue = CLASSES.index(job.category) / len(CLASSES)
+    photo = photograph(shape, size=job.photo_size, seed=seed, hue=hue)
     quality = int(np.random.default_rng([*seed, 1]).integers(70, 96))
     Image.fromarray(photo).save(path.with_suffix('.jpg'), quality=quality)
 

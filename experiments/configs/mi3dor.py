@@ -27,7 +27,7 @@ METHODS = {
     'coral_features': _NONE | {'evaluation.alignment': 'coral'},  # of the features of source_only
     'meda': _NONE | {'evaluation.alignment': 'meda'},
     'jgsa': _NONE | {'evaluation.alignment': 'jgsa'},
-    'swap': {'loss.mutual_information_weight': 1.0, 'loss.norm_weight': 0.05},  # if lambda and beta were interchanged
+    'swap': {'loss.mutual_information_weight': 1.0, 'loss.norm_weight': 0.05},  # lambda and beta as printed, interchanged
 }
 PRESETS = ('small', *METHODS, 'paper', 'smoke')
 
@@ -38,7 +38,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.batch_size = 40  # photos a step
     config.shapes_per_step = 16  # shapes a step, without labels
-    config.epochs = 30.0  # passes over the training photos
+    config.epochs = 16.0  # passes over the training photos
     config.log_every = 10  # steps a line of metrics.jsonl
     config.checkpoint_every = 100  # steps between checkpoints
     config.select = 'last'  # checkpoint to evaluate: 'last', or 'source_accuracy' (best on the held-out photos)
@@ -66,10 +66,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.view_augmentation = view = groups.augmentation(**crop)
 
     config.model = model = ConfigDict()
-    model.backbone = 'resnet_coarse'  # one network for photos and views; resnet_small, resnet18, resnet50, alexnet, ...
+    model.backbone = 'alexnet_small'  # one network for photos and views: alexnet, resnet18, resnet50, resnet_small, ...
     model.embedding_dim = 64  # D, linear
     model.classifier_hidden = 64  # width of the first of the classifier's two linear layers; 0 is one layer
-    model.dropout = 0.0  # probability, in AlexNet's fc6 and fc7
+    model.dropout = 0.2  # probability, in AlexNet's fc6 and fc7
     model.view_pooling = 'embedding'  # maximum over views of embeddings; 'conv': of the last convolution's features
     model.discriminator_hidden = 64  # width of the network that scores pairs of conv map and embedding
     model.domain_hidden = 64  # width of the domain discriminator
@@ -77,7 +77,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # of the photos' cross-entropy
-    loss.warmup = 0.3  # share of the steps with that loss alone, for networks that start from random weights; paper: 0
+    loss.warmup = 0.2  # share of the steps with that loss alone, for networks that start from random weights; paper: 0
     loss.mutual_information = 'bce'  # between conv map and embedding: 'none', 'bce', 'jsd', 'dv', 'dv_unbiased'
     loss.mutual_information_weight = 0.05  # lambda of Eq. 7
     loss.mutual_information_form = 'global'  # one score for the whole map; 'local': mean of the cells' losses
@@ -97,6 +97,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.coral_weight = 0.0  # correlation alignment; 0 is none
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3, average_decay=0.98)
+    optimizer.learning_rate = 1e-3
     optimizer.b2 = 0.98  # forgets the large gradients of the norm loss where it begins
     config.backbone_optimizer = backbone = ConfigDict(optimizer.to_dict())  # of the shared CNN; average_decay is shared
 
@@ -109,8 +110,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     evaluation.before = ''  # work directory of the run shown before this one in the report; '': the initial weights
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''; of each class
-    sample.train_photos = 200  # labelled
-    sample.test_photos = 20  # the queries
+    sample.train_photos = 600  # labelled
+    sample.test_photos = 30  # the queries
     sample.train_shapes = 20  # without labels
     sample.test_shapes = 10  # the gallery
 

@@ -29,7 +29,7 @@ GLOBAL = _row('HIFA-G', {'loss.mutual_information': 'none', 'loss.centroid': 'no
 LOCAL = _row('HIFA-GL', {'loss.mutual_information': 'none'}, .753, .600, .752, .148, .637, .379)
 CORAL_LOSS = _row('CORAL as a loss', NONE | {'loss.coral_weight': 1.0})
 CORAL_FEATURES = _row('CORAL of the features', NONE | {'evaluation.alignment': 'coral'})
-SWAPPED = _row('HIFA with lambda and beta swapped',
+SWAPPED = _row('HIFA with lambda 1 and beta 0.05',
                {'loss.mutual_information_weight': 1.0, 'loss.norm_weight': 0.05})
 
 PAPER = Paper(

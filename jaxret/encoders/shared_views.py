@@ -68,9 +68,9 @@ class SharedViews(nn.Module):
         embedded = self._embedded(photo_maps, train, photo_keys)
         return SharedEncoding(photo_maps, embedded, *self._pooled(view_maps, views.shape[1], train, shape_keys))
 
-    def photo(self, photos: jax.Array) -> jax.Array:
-        """Embeddings [B, D] of photos [B, H, W, C] in evaluation mode."""
-        return self._embedded(self.backbone.maps(photos), False, None)
+    def photo(self, photos: jax.Array, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
+        """Embeddings [B, D] of photos [B, H, W, C] alone; options as for the call."""
+        return self._embedded(self.backbone.maps(photos, train=train), train, keys)
 
     def shape(self, views: jax.Array) -> jax.Array:
         """Embeddings [G, D] of shapes [G, V, H, W, C] in evaluation mode."""

@@ -37,7 +37,8 @@ Differs from the paper in, or decides where it is silent (config values and thei
   - centroids are of the batch (running with masked update, running as MSTN): `loss.centroid`;
   - the domain classifier reads the embedding, the public baseline's the layer after it;
   - images have the mean and spread of ImageNet's, grey views are repeated to three channels;
-  - batch norm of residual networks sees photos and views as one batch, padded rows too. AlexNet has none.
+  - batch norm of residual networks sees photos and views as one batch, padded rows too, also in the warm-up; without
+    any adapting loss it sees photos alone, so that source-only is that. AlexNet has none.
 """
 
 from dataclasses import dataclass
@@ -222,13 +223,19 @@ class Hifa:
         """
         draw = partial(_row_keys, rng, axis_name=axis_name)
         photos, shapes = batch['photo'], batch['views']
-        encoding, state = self.encoder.apply(
-            _encoder_variables(variables), pictures(photos), pictures(shapes), train=rng is not None,
-            photo_keys=draw(0, len(photos))[0], shape_keys=draw(1, len(shapes))[0],
-            mutable=[] if rng is None else ['batch_stats'])
-        rows = {**encoding._asdict(), **{name: batch[name] for name in ('label', 'valid', 'shape_valid')}}
+        encode = partial(self.encoder.apply, _encoder_variables(variables))
+        train = {'train': rng is not None, 'mutable': [] if rng is None else ['batch_stats']}
+        photo_keys = draw(0, len(photos))[0]
+        if self.weighting.adapts:
+            encoding, state = encode(pictures(photos), pictures(shapes), photo_keys=photo_keys,
+                                     shape_keys=draw(1, len(shapes))[0], **train)
+            rows = encoding._asdict()
+        else:  # shapes leave no trace in the weights, nor in the statistics
+            embedded, state = encode(pictures(photos), keys=photo_keys, method='photo', **train)
+            rows = {'photos': embedded, 'shapes': encode(pictures(shapes), method='shape')}
+        rows |= {name: batch[name] for name in ('label', 'valid', 'shape_valid')}
         if self.weighting.mutual_information == 'none':  # maps are large, and nothing else needs them
-            del rows['photo_maps'], rows['view_maps'], rows['views']
+            rows = {name: value for name, value in rows.items() if name not in ('photo_maps', 'view_maps', 'views')}
         if axis_name is not None:  # features and labels cross devices, images never do
             rows = jax.lax.all_gather(rows, axis_name, tiled=True)
         return rows | {'photo_keys': draw(2, len(photos))[1], 'shape_keys': draw(3, len(shapes))[1]}, dict(state)

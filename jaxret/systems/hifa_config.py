@@ -53,6 +53,12 @@ class Weighting:
     mmd_weight: float
     coral_weight: float
 
+    @property
+    def adapts(self) -> bool:
+        """Whether any loss looks at shapes."""
+        kinds = (self.mutual_information, self.norm, self.centroid, self.adversarial, self.mmd)
+        return any(kind != 'none' for kind in kinds) or self.coral_weight > 0
+
 
 def check_config(config: ConfigDict) -> None:
     """Refuses values that are not one of their choices, or out of range.

@@ -90,6 +90,8 @@ def test_paths_may_begin_at_the_list(tmp_path, images):
     layout = read(tmp_path / 'data', **lists)
     assert len(layout.photos) == 18 and len(layout.shapes) == 15
     assert layout.photos[0].name.startswith(f'train/{images}image/')
+    change(tmp_path / 'data' / lists['photo_lists'][0], lambda lines: ['image/gone.png 0', *lines])
+    assert problems(tmp_path / 'data', **lists) == [(f'train/{images}image/gone.png', 'missing')]
 
 
 def test_everything_wrong_with_photo_lists_is_told(data):

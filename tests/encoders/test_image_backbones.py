@@ -14,6 +14,8 @@ from jaxret.encoders.resnet import ResNet, resnet
 from jaxret.encoders.shared_views import VIEW_POOLINGS, SharedViews
 from jaxret.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 # Map and features of images of 224 (published networks) or 64 pixels.
 SIZES = {'alexnet': ((6, 6, 256), 4096), 'alexnet_small': ((3, 3, 48), 256), 'resnet18': ((7, 7, 512), 512),
          'resnet50': ((7, 7, 2048), 2048), 'resnet_small': ((4, 4, 128), 128), 'resnet_coarse': ((2, 2, 128), 128)}
@@ -64,8 +66,7 @@ def test_photos_and_views_equal_loops(network, pooling):
     views = rng.normal(size=(2, 4, 24, 24, 3)).astype(np.float32)
     backbone = NETWORKS[network]
     model = SharedViews(backbone, LinearHead((5,)), pooling)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), photos, views)
-    variables = random_variables(type('Init', (), {'init': lambda self, key, x: shapes})(), photos)
+    variables = random_variables(model, photos, views)
     kernel, bias = (np.asarray(variables['params']['embedding']['layer1'][name]) for name in ('kernel', 'bias'))
     own = {collection: tree['backbone'] for collection, tree in variables.items()}
 
@@ -99,22 +100,22 @@ def test_photos_and_views_equal_loops(network, pooling):
 
 
 def test_batch_norm_sees_photos_and_views_as_one_batch():
-    photos = jax.random.normal(jax.random.key(0), (3, 8, 8, 3))
-    views = jax.random.normal(jax.random.key(1), (2, 4, 8, 8, 3))
+    rng = np.random.default_rng(0)
+    photos, views = (rng.normal(size=(*shape, 8, 8, 3)).astype(np.float32) for shape in ((3,), (2, 4)))
     model = SharedViews(NETWORKS['resnet'], LinearHead((5,)))
-    variables = jax.jit(model.init)(jax.random.key(0), photos, views)
+    variables = random_variables(model, photos, views)
     _, state = jax.jit(lambda *x: model.apply(*x, train=True, mutable=['batch_stats']))(variables, photos, views)
-    images = jnp.concatenate([photos, views.reshape(8, 8, 8, 3)])
+    images = np.concatenate([photos, views.reshape(8, 8, 8, 3)])
     own = {collection: tree['backbone'] for collection, tree in variables.items()}
     _, expected = jax.jit(lambda *x: NETWORKS['resnet'].apply(*x, train=True, mutable=['batch_stats']))(own, images)
     chex.assert_trees_all_close(state['batch_stats']['backbone'], expected['batch_stats'], rtol=1e-5)
 
 
 def test_every_view_has_a_dropout_of_its_own():
-    photos, view = jnp.ones((2, 24, 24, 3)), jax.random.normal(jax.random.key(0), (24, 24, 3))
-    views = jnp.broadcast_to(view, (3, 4, 24, 24, 3))  # twelve times the same
+    view = np.random.default_rng(0).normal(size=(24, 24, 3)).astype(np.float32)
+    photos, views = np.ones((2, 24, 24, 3), np.float32), np.broadcast_to(view, (3, 4, 24, 24, 3))  # 12 times the same
     model = SharedViews(NETWORKS['alexnet'], LinearHead((5,)))
-    variables = jax.jit(model.init)(jax.random.key(1), photos, views)
+    variables = random_variables(model, photos, views)
     keys = jax.random.split(jax.random.key(3), 5)
 
     @jax.jit
@@ -122,16 +123,16 @@ def test_every_view_has_a_dropout_of_its_own():
         return model.apply(variables, photos, views, train=True, photo_keys=photo_keys, shape_keys=shape_keys)
 
     found = run(photos, views, keys[:2], keys[2:])
-    assert len(np.unique(found.views.round(5), axis=0)) > 6 and np.any(found.photos[0] != found.photos[1])
+    assert len(np.unique(np.round(found.views, 5), axis=0)) > 6 and np.any(found.photos[0] != found.photos[1])
     part = run(photos[1:], views[1:], keys[1:2], keys[3:])
     np.testing.assert_allclose(part.shapes, found.shapes[1:], rtol=1e-5, atol=1e-6)  # the same on another device
     np.testing.assert_allclose(part.photos, found.photos[1:], rtol=1e-5, atol=1e-6)
 
 
 def test_linear_head_has_nothing_between_its_layers():
-    x = jax.random.normal(jax.random.key(0), (4, 3))
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     head = LinearHead((6, 2))
-    variables = head.init(jax.random.key(1), x)
+    variables = random_variables(head, x)
     first, second = (variables['params'][name] for name in ('layer1', 'layer2'))
     expected = (x @ first['kernel'] + first['bias'][None]) @ second['kernel'] + second['bias'][None]
-    np.testing.assert_allclose(head.apply(variables, x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(head.apply)(variables, x), expected, rtol=1e-5, atol=1e-6)

@@ -22,7 +22,7 @@ METHODS = ('source_only', 'global', 'global_local', 'revgrad', 'jan', 'dlea', 'c
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
+def place(tmp_path_factory, quick_compilation):
     """A folder for cache and work directories; what is compiled there is compiled once."""
     root = tmp_path_factory.mktemp('domain_adaptation')
     options = {'jax_compilation_cache_dir': str(root / 'compiled'), 'jax_persistent_cache_min_compile_time_secs': 0.0}
@@ -68,6 +68,13 @@ def embeddings_of(folder):
         return {name: stored[name] for name in stored}
 
 
+@pytest.fixture
+def without_report(monkeypatch):
+    """Neither pictures nor embeddings of the initial weights, for runs of which only numbers are looked at."""
+    monkeypatch.setattr(domain_adaptation, 'before_stage', lambda *arguments: None)
+    monkeypatch.setattr(domain_adaptation, 'write_domain_report', lambda folder, **content: folder)
+
+
 @pytest.fixture(scope='module')
 def trained(place, data):
     """The work directory of an uninterrupted run."""
@@ -94,7 +101,7 @@ def test_metrics_in_both_modes_and_a_report(trained, capsys):
     assert shown and all((trained / 'report' / name).exists() for name in shown)
 
 
-def test_labels_of_shapes_change_nothing_but_the_scores(place, data, trained):
+def test_labels_of_shapes_change_nothing_but_the_scores(place, data, trained, without_report):
     other = place / 'permuted'
     shutil.copytree(data, other)
     for split in ('train', 'test'):
@@ -116,7 +123,7 @@ def test_labels_of_shapes_change_nothing_but_the_scores(place, data, trained):
     assert scores[0]['step'] == scores[1]['step'] and scores[0]['standard_auc'] != scores[1]['standard_auc']
 
 
-def test_a_stopped_run_resumes_to_the_same_numbers(place, data, trained, monkeypatch, capsys):
+def test_a_stopped_run_resumes_to_the_same_numbers(place, data, trained, without_report, monkeypatch, capsys):
     batches = mi3dor_pipeline.training_batches
 
     def stopping(*arguments, **options):
@@ -145,7 +152,8 @@ def test_evaluation_with_alignment_fewer_views_and_another_run_before(place, tra
     assert metrics_of(folder)['step'] == metrics_of(trained)['step'] and metrics_of(folder) != metrics_of(trained)
     assert embeddings_of(folder)['photos'].shape == (8, 30) != embeddings_of(trained)['photos'].shape
     page = (folder / 'report' / 'index.html').read_text()
-    assert 'whole and after' in page and 'jgsa' in page
+    assert 'whole and after' in page
+    assert 'jgsa, fitted on 12 of 12 training photos with labels and 16 of 16 training shapes without' in page
     assert evaluate(place, 'evaluated', f'--config.evaluation.before={place}/nowhere') == 1
     assert 'embeddings.npz' in capsys.readouterr().err
 
@@ -166,7 +174,7 @@ def test_other_data_is_refused_and_what_is_left_out_is_reported(place, data, tra
     assert gone.name in capsys.readouterr().err
 
 
-def test_collapsed_pseudo_labels_are_told_once(place, data, monkeypatch, capsys):
+def test_collapsed_pseudo_labels_are_told_once(place, data, without_report, monkeypatch, capsys):
     def collapsed(self, variables, embeddings):
         return jax.nn.one_hot(jax.numpy.full(embeddings.shape[0], 3), self.classes)
 

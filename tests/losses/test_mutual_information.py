@@ -1,5 +1,7 @@
 """Bounds on mutual information against loop-written oracles, forward and backward, and the running average."""
 
+from functools import cache, partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -23,14 +25,18 @@ def _scores(*shape, seed=0):
     return (2 * np.random.default_rng(seed).normal(size=shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize('loss', LOSSES, ids=lambda loss: loss.__name__)
-def test_losses_and_gradients(loss):
-    scores = _scores(5, 5)
-
+@cache
+def _compiled(loss):
+    """Value and gradient of (scores, valid)."""
     def of(scores, valid):
         return loss(scores, information.negative_pairs(OWNERS, valid=valid), valid=valid)
 
-    run = jax.jit(jax.value_and_grad(of))
+    return jax.jit(jax.value_and_grad(of))
+
+
+@pytest.mark.parametrize('loss', LOSSES, ids=lambda loss: loss.__name__)
+def test_losses_and_gradients(loss):
+    scores, run = _scores(5, 5), _compiled(loss)
     for valid in (ALL, KEPT):
         value, gradient = run(scores, valid)
         np.testing.assert_allclose(value, LOSSES[loss](scores, OWNERS, valid), rtol=1e-5)
@@ -42,52 +48,53 @@ def test_losses_and_gradients(loss):
         assert value == 0 and not np.any(gradient)
 
 
+@partial(jax.jit, static_argnums=3)
+@partial(jax.value_and_grad, has_aux=True)
+def _unbiased(scores, valid, average, decay):
+    return information.donsker_varadhan_unbiased(
+        scores, information.negative_pairs(OWNERS, valid=valid), average, decay=decay, valid=valid)
+
+
 @pytest.mark.parametrize('loss', LOSSES, ids=lambda loss: loss.__name__)
 def test_cells_are_averaged_and_invalid_rows_may_hold_anything(loss):
     scores = _scores(3, 5, 5)
-    negatives = information.negative_pairs(OWNERS, valid=KEPT)
     expected = np.mean([LOSSES[loss](cell, OWNERS, KEPT) for cell in scores])
     scores[:, ~KEPT], scores[:, :, ~KEPT] = np.nan, np.inf
-    value, gradient = jax.jit(jax.value_and_grad(lambda s: loss(s, negatives, valid=KEPT)))(scores)
+    value, gradient = _compiled(loss)(scores, KEPT)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     chex.assert_tree_all_finite(gradient)
 
 
 def test_known_values():
-    negatives = information.negative_pairs(jnp.arange(4))
-    chex.assert_trees_all_equal(negatives, ~jnp.eye(4, dtype=bool))
-    knowing = 50.0 * jnp.eye(4) - 25.0
-    np.testing.assert_allclose(information.binary_cross_entropy(jnp.zeros((4, 4)), negatives), 2 * np.log(2), rtol=1e-6)
-    np.testing.assert_allclose(information.jensen_shannon(jnp.zeros((4, 4)), negatives), 0, atol=1e-6)
-    np.testing.assert_allclose(information.jensen_shannon(knowing, negatives), -2 * np.log(2), rtol=1e-5)
-    np.testing.assert_allclose(information.donsker_varadhan(knowing, negatives), -50, rtol=1e-6)
-    np.testing.assert_allclose(information.donsker_varadhan(jnp.full((4, 4), 7.0), negatives), 0, atol=1e-5)
+    chex.assert_trees_all_equal(information.negative_pairs(np.arange(4)), ~np.eye(4, dtype=bool))
+    ignorant, knowing = np.zeros((5, 5), np.float32), 50 * np.eye(5, dtype=np.float32) - 25
+
+    def value(loss, scores):
+        return _compiled(loss)(scores, ALL)[0]
+
+    bce, jsd, dv = (partial(value, loss) for loss in LOSSES)
+    np.testing.assert_allclose(bce(ignorant), 2 * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose([jsd(ignorant), dv(ignorant), dv(ignorant + 7)], 0, atol=1e-5)
+    np.testing.assert_allclose(jsd(knowing), -2 * np.log(2), rtol=1e-5)
+    np.testing.assert_allclose(dv(knowing), -50, rtol=1e-6)
 
 
 @pytest.mark.parametrize('size', [300.0, 1e6])
 def test_huge_scores_stay_finite(size):
-    scores = jnp.asarray(size * np.sign(_scores(5, 5)))
-    negatives = information.negative_pairs(OWNERS)
+    scores = np.float32(size) * np.sign(_scores(5, 5))
     for loss, oracle in LOSSES.items():
-        value, gradient = jax.value_and_grad(loss)(scores, negatives)
+        value, gradient = _compiled(loss)(scores, ALL)
         np.testing.assert_allclose(value, oracle(scores, OWNERS, ALL), rtol=1e-5)
         chex.assert_tree_all_finite(gradient)
-    unbiased = jax.value_and_grad(information.donsker_varadhan_unbiased, has_aux=True)
-    chex.assert_tree_all_finite(unbiased(scores, negatives, information.start_average(1), decay=0.9))
+    chex.assert_tree_all_finite(_unbiased(scores, ALL, information.start_average(1), 0.9))
 
 
 def test_unbiased_form_divides_by_the_running_average():
     decay, average = 0.8, information.start_average(2)
-
-    def of(scores, valid, average):
-        return information.donsker_varadhan_unbiased(
-            scores, information.negative_pairs(OWNERS, valid=valid), average, decay=decay, valid=valid)
-
-    run = jax.jit(jax.value_and_grad(of, has_aux=True))
     total, weight = np.zeros(2), 0.0  # of exp(T-), by cell
     for seed, valid in enumerate((ALL, KEPT, ALL)):
         scores = _scores(2, 5, 5, seed=seed)
-        (value, average), gradient = run(scores, valid, average)
+        (value, average), gradient = _unbiased(scores, valid, average, decay)
         weight = decay * weight + (1 - decay)
         for cell, matrix in enumerate(scores):
             _, product = oracles.joint_and_product(matrix, OWNERS, valid)
@@ -99,7 +106,7 @@ def test_unbiased_form_divides_by_the_running_average():
         expected = np.mean([oracles.donsker_varadhan(matrix, OWNERS, valid) for matrix in scores])
         np.testing.assert_allclose(value, expected, rtol=1e-5)
     for valid in (ONE_OWNER, NONE):
-        (value, kept), gradient = run(scores, valid, average)
+        (value, kept), gradient = _unbiased(scores, valid, average, decay)
         assert value == 0 and not np.any(gradient)
         chex.assert_trees_all_equal(kept, average)
 
@@ -107,10 +114,8 @@ def test_unbiased_form_divides_by_the_running_average():
 def test_without_memory_the_unbiased_form_is_the_biased_one():
     scores, negatives = _scores(5, 5), information.negative_pairs(OWNERS)
     old = {'log_average': jnp.full(1, 9.0), 'weight': jnp.ones(())}
-    run = jax.value_and_grad(information.donsker_varadhan_unbiased, has_aux=True)
-    (value, _), gradient = run(scores, negatives, old, decay=0.0)
-    chex.assert_trees_all_close((value, gradient), jax.value_and_grad(information.donsker_varadhan)(scores, negatives),
-                                rtol=1e-5)
+    (value, _), gradient = _unbiased(scores, ALL, old, 0.0)
+    chex.assert_trees_all_close((value, gradient), _compiled(information.donsker_varadhan)(scores, ALL), rtol=1e-5)
     with pytest.raises(ConfigError, match='decay is 1.0'):
         information.donsker_varadhan_unbiased(scores, negatives, old, decay=1.0)
 
