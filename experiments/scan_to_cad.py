@@ -40,7 +40,7 @@ from workdir import stored_config
 from data_pipelines.pipeline import steps_per_epoch
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
-from jaxret.retrieval.descriptors import fpfh_descriptors, open3d
+from jaxret.retrieval.descriptors import fpfh_descriptors, open3d, overlap_descriptors
 from jaxret.retrieval.embedder import Embedder
 from jaxret.retrieval.scan_cad_metrics import Annotations, pool_metrics, scan_cad_metrics
 from jaxret.retrieval.scan_report import RATES, write_scan_report
@@ -53,6 +53,7 @@ from jaxret.training.state import TrainState
 
 SELECTION = {'last': 'progress', **{name: f'val_{name}' for name in (
     'category_top1', 'exact_top1', 'instance_top1', 'ranking_quality')}}  # metric that picks the checkpoint
+UNTRAINED = {'fpfh': 'FPFH', 'overlap': 'overlap of the occupied cells'}  # methods that train nothing
 HEADINGS = {'test': 'Test', 'val': 'Validation', 'train': 'Training',
             'all': 'All annotations of the three splits together, those of training scans too'}
 Embeddings = tuple[dict[str, np.ndarray], np.ndarray]  # of the scans of every split, and of the gallery
@@ -84,7 +85,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         variables, step = state.evaluation_variables, int(state.step)
         embeddings = _embed(config, Embedder(system, parallel), variables, data, SPLITS)
     else:
-        print_banner('scans to CADs by FPFH, nothing is trained', facts)
+        print_banner(f'scans to CADs by {UNTRAINED[config.method]}, nothing is trained', facts)
         system = variables = None
         step, embeddings = 0, _described(config, data)
 
@@ -170,7 +171,7 @@ def _check_config(config: ConfigDict) -> None:
         config, positive=('evaluation.batch_size', *(f'sample.{name}' for name in config.sample),
                           'simulate.scans_per_model'),
         not_negative=('data.classes_per_batch', 'simulate.seed'),
-        choices={'select': tuple(SELECTION), 'method': ('learned', 'fpfh')})
+        choices={'select': tuple(SELECTION), 'method': ('learned', *UNTRAINED)})
     ScanCad.from_config(config)
     if config.data.classes_per_batch and config.batch_size % config.data.classes_per_batch:
         raise ConfigError(f'config.data.classes_per_batch: {config.data.classes_per_batch} does not divide the batch '
@@ -248,8 +249,9 @@ def _embed(config: ConfigDict, embedder: Embedder, variables: Variables, data: S
 
 
 def _described(config: ConfigDict, data: ScanData) -> Embeddings:
-    """FPFH of the scans, clutter included, and of the gallery."""
-    describe = partial(fpfh_descriptors, processes=processes(config))
+    """Descriptors of the scans, clutter included, and of the gallery."""
+    describe = overlap_descriptors if config.method == 'overlap' else partial(
+        fpfh_descriptors, processes=processes(config))
     scans = {split: describe(data.scans[split].scans(np.arange(len(data.scans[split]))))
              for split in SPLITS if len(data.scans[split])}
     return scans, describe(data.cads.cads(np.arange(len(data.cads))))
@@ -259,7 +261,7 @@ def _notes(config: ConfigDict, workdir: Path, step: int, data: ScanData, data_di
     """What a reader of the numbers must know."""
     checkpoint = f'Checkpoint of step {step}, the last one.'
     if config.method != 'learned':
-        checkpoint = 'FPFH: nothing was trained.'
+        checkpoint = f'{UNTRAINED[config.method]}: nothing was trained.'
     elif config.select != 'last':
         checkpoint = checkpoint_note(workdir, step, metric=SELECTION[config.select],
                                      held_out=f'{len(data.scans["val"])} validation scans')

@@ -3,8 +3,8 @@
 Lamps and lens are those of the sample in Pix3D's layout (`photos`), the rooms plainer. The object is mostly of one
 material, fills most of the frame, is seen from any side, and nothing stands in front of it.
 
-Most objects of a class are of its hue, as photos of a class have more in common than shape. Grey views have no hue: what
-a network learns from such photos alone misleads it there.
+Most objects of a class are of its hue, as photos of a class have more in common than shape. Grey views have no hue:
+what a network learns from such photos alone misleads it there.
 """
 
 from collections.abc import Sequence

@@ -27,7 +27,7 @@ METHODS = {
     'coral_features': _NONE | {'evaluation.alignment': 'coral'},  # of the features of source_only
     'meda': _NONE | {'evaluation.alignment': 'meda'},
     'jgsa': _NONE | {'evaluation.alignment': 'jgsa'},
-    'swap': {'loss.mutual_information_weight': 1.0, 'loss.norm_weight': 0.05},  # lambda and beta as printed, interchanged
+    'swap': {'loss.mutual_information_weight': 1.0, 'loss.norm_weight': 0.05},  # as printed, interchanged
 }
 PRESETS = ('small', *METHODS, 'paper', 'smoke')
 

@@ -28,6 +28,7 @@ ROWS = {
     'pointnet': {'model.variant': 'pointnet'},
     'cnn3d': {'model.variant': 'cnn3d'},
     'fpfh': {'method': 'fpfh'},
+    'overlap': {'method': 'overlap'},
     'finetune': {'loss.metric': 'contrastive', 'loss.finetune': 'push_pull', 'loss.margin_negative': 2.5,
                  'batch_size': 64, 'optimizer.learning_rate': 3e-4},
 }
@@ -38,7 +39,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     """The config of a preset; every key with its default."""
     config = groups.common('scan_to_cad')  # seed, data_dir (public layout, or CAD grids), cache_dir, on_bad_file, ...
 
-    config.method = 'learned'  # or 'fpfh', a hand-made descriptor: nothing is trained
+    config.method = 'learned'  # or nothing is trained: 'fpfh', a hand-made descriptor; 'overlap', the cells themselves
     config.start_from = ''  # work directory of a run whose best weights to start from; '' is random weights
     config.batch_size = 30  # pairs a step
     config.epochs = 40.0  # passes over the training pairs, or annotations in fine-tuning

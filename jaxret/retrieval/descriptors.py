@@ -1,8 +1,8 @@
-"""Hand-made shape descriptors of occupancy grids, to compare learned embeddings with: FPFH, through Open3D.
+"""Descriptors of occupancy grids without learning, to compare embeddings with: the cells themselves, and FPFH.
 
-Open3D is the optional extra `descriptors`. SHOT, the other hand-made descriptor that the papers compare with, is
-absent: Open3D has none, and its Python bindings elsewhere (pyshot, pclpy, python-pcl) have no release that installs on
-a current Python. Letters: N grids, R cells a side.
+FPFH goes through Open3D, which is the optional extra `descriptors`. SHOT, the other hand-made descriptor that the
+papers compare with, is absent: Open3D has none, and its Python bindings elsewhere (pyshot, pclpy, python-pcl) have no
+release that installs on a current Python. Letters: N grids, R cells a side.
 """
 
 from functools import partial
@@ -15,6 +15,27 @@ from jaxret.retrieval.ranking import refused
 from jaxret.workers import map_parallel
 
 FPFH_BINS = 33
+
+
+def overlap_descriptors(grids: np.ndarray) -> np.ndarray:
+    """The occupied cells as a vector of length 1: distances fall as the overlap |A and B| / sqrt(|A| |B|) rises.
+
+    What scans that stand where their CAD models stand can be told by without any learning.
+
+    Args:
+      grids: uint8 or bool [N, R, R, R], not 0 is occupied.
+
+    Returns:
+      float32 [N, R^3]; 0 for an empty grid.
+
+    Raises:
+      DataError: an array of another shape.
+    """
+    grids = np.asarray(grids)
+    if grids.ndim != 4:
+        raise refused('grids', f'shape {grids.shape}', 'give occupancy [N, R, R, R]')
+    cells = (grids != 0).reshape(len(grids), -1).astype(np.float32)
+    return cells / np.sqrt(np.maximum(cells.sum(axis=1, keepdims=True), 1))
 
 
 def fpfh_descriptors(

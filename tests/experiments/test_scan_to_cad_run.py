@@ -130,6 +130,12 @@ def test_fpfh_needs_no_training(place, monkeypatch, capsys):
     assert evaluate(place, 'fpfh') == 0
 
 
+def test_overlap_needs_no_training(place, capsys):
+    assert command(place, 'overlap', '--config.method=overlap') == 0
+    assert 'by overlap of the occupied cells' in capsys.readouterr().out
+    assert metrics_of(place / 'overlap')['exact_top1'] > 0.5  # scans stand where their models stand
+
+
 def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(scan_data, 'simulate_layout', lambda *arguments, **options: calls.append((arguments, options)))
@@ -148,7 +154,7 @@ def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatc
 
 @pytest.mark.parametrize('argument,message', [
     ('select=best', 'is not one of last, category_top1'),
-    ('method=shot', 'learned, fpfh'),
+    ('method=shot', 'learned, fpfh, overlap'),
     ('data.classes_per_batch=4', 'does not divide'),
     ('model.variant=dgcnn', 'config.model.variant'),
     ('loss.margin_negative=-1', 'config.loss.margin_negative'),

@@ -7,7 +7,7 @@ import pytest
 
 from jaxret.errors import ConfigError, DataError
 from jaxret.retrieval import descriptors
-from jaxret.retrieval.descriptors import FPFH_BINS, fpfh_descriptors
+from jaxret.retrieval.descriptors import FPFH_BINS, fpfh_descriptors, overlap_descriptors
 
 
 @pytest.fixture
@@ -69,3 +69,17 @@ def test_it_is_the_mean_of_open3ds_histograms(open3d):
         cloud, open3d.geometry.KDTreeSearchParamHybrid(8.0, 200))
     mean = np.mean([column / column.sum() for column in np.asarray(found.data).T], axis=0)
     np.testing.assert_allclose(fpfh_descriptors(grid, progress=False)[0], mean, rtol=1e-4, atol=1e-6)
+
+
+def test_distances_of_cells_are_those_of_their_overlap():
+    grids = np.random.default_rng(0).integers(0, 2, (3, 4, 4, 4)) * 7
+    grids = np.concatenate([grids, np.zeros((1, 4, 4, 4), int)])
+    found = overlap_descriptors(grids)
+    for i in range(3):
+        for j in range(3):
+            a, b = {*zip(*np.nonzero(grids[i]), strict=True)}, {*zip(*np.nonzero(grids[j]), strict=True)}
+            overlap = len(a & b) / np.sqrt(len(a) * len(b))
+            assert np.sum((found[i] - found[j]) ** 2) == pytest.approx(2 - 2 * overlap, abs=1e-6)
+    assert found.dtype == np.float32 and not found[3].any()
+    with pytest.raises(DataError, match='shape'):
+        overlap_descriptors(grids[0])
