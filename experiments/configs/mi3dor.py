@@ -38,7 +38,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.batch_size = 40  # photos a step
     config.shapes_per_step = 16  # shapes a step, without labels
-    config.epochs = 16.0  # passes over the training photos
+    config.epochs = 14.0  # passes over the training photos
     config.log_every = 10  # steps a line of metrics.jsonl
     config.checkpoint_every = 100  # steps between checkpoints
     config.select = 'last'  # checkpoint to evaluate: 'last', or 'source_accuracy' (best on the held-out photos)
@@ -77,13 +77,13 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # of the photos' cross-entropy
-    loss.warmup = 0.2  # share of the steps with that loss alone, for networks that start from random weights; paper: 0
+    loss.warmup = 0.4  # share of the steps with that loss alone, for networks that start from random weights; paper: 0
     loss.mutual_information = 'bce'  # between conv map and embedding: 'none', 'bce', 'jsd', 'dv', 'dv_unbiased'
     loss.mutual_information_weight = 0.05  # lambda of Eq. 7
     loss.mutual_information_form = 'global'  # one score for the whole map; 'local': mean of the cells' losses
     loss.mutual_information_decay = 0.99  # of the running average of 'dv_unbiased'
     loss.norm = 'fixed'  # feature norms drawn to norm_radius; 'stepwise': up by norm_step; 'none'
-    loss.norm_weight = 0.05  # beta of Eq. 7; paper: 1
+    loss.norm_weight = 0.005  # beta of Eq. 7; paper: 1
     loss.norm_radius = 10.0  # R; paper: 25
     loss.norm_step = 1.0  # by which 'stepwise' makes a feature longer
     loss.centroid = 'running'  # 'batch', 'running' (absent classes keep theirs), 'running_mstn' (decay to 0), 'none'
