@@ -97,7 +97,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.coral_weight = 0.0  # correlation alignment; 0 is none
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3, average_decay=0.98)
-    optimizer.learning_rate = 1e-3
+    optimizer.learning_rate = 1e-3  # AlexNet has no batch norm
     optimizer.b2 = 0.98  # forgets the large gradients of the norm loss where it begins
     config.backbone_optimizer = backbone = ConfigDict(optimizer.to_dict())  # of the shared CNN; average_decay is shared
 

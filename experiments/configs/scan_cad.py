@@ -16,15 +16,16 @@ distances are squared and embeddings normalised, and the schedule of the fine-tu
 import config_groups as groups
 from ml_collections import ConfigDict
 
+_CONTRASTIVE = {'loss.metric': 'contrastive', 'loss.margin_negative': 1.25, 'loss.margin_same_class': 0.2}
 # Row of the tables -> how it differs at the same size.
 ROWS = {
-    'contrastive': {'loss.metric': 'contrastive', 'loss.negatives': 'all'},
+    'contrastive': _CONTRASTIVE | {'loss.negatives': 'all'},
     'triplet': {'loss.metric': 'triplet', 'loss.negatives': 'random', 'loss.margin_negative': 0.2},  # the baseline
     'quadruplet': {'loss.metric': 'quadruplet', 'loss.negatives': 'random', 'loss.margin_negative': 0.2},
-    'random': {'loss.metric': 'contrastive', 'loss.negatives': 'random'},
-    'same_class': {'loss.metric': 'contrastive', 'loss.negatives': 'same_class'},
-    'adaptive': {'loss.metric': 'contrastive', 'loss.negatives': 'adaptive'},
-    'repulsion': {'loss.metric': 'contrastive', 'loss.negatives': 'random', 'loss.repulsion': True},
+    'random': _CONTRASTIVE | {'loss.negatives': 'random'},
+    'same_class': _CONTRASTIVE | {'loss.negatives': 'same_class'},
+    'adaptive': _CONTRASTIVE | {'loss.negatives': 'adaptive'},
+    'repulsion': _CONTRASTIVE | {'loss.negatives': 'random', 'loss.repulsion': True},
     'pointnet': {'model.variant': 'pointnet'},
     'cnn3d': {'model.variant': 'cnn3d'},
     'fpfh': {'method': 'fpfh'},
@@ -42,7 +43,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.method = 'learned'  # or nothing is trained: 'fpfh', a hand-made descriptor; 'overlap', the cells themselves
     config.start_from = ''  # work directory of a run whose best weights to start from; '' is random weights
     config.batch_size = 30  # pairs a step
-    config.epochs = 40.0  # passes over the training pairs, or annotations in fine-tuning
+    config.epochs = 120.0  # passes over the training pairs, or annotations in fine-tuning
     config.log_every = 10  # steps a line of metrics.jsonl
     config.checkpoint_every = 200  # steps between checkpoints
     config.select = 'last'  # checkpoint: 'last', or best on validation: 'exact_top1', 'category_top1', ...
@@ -59,7 +60,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     simulate.seed = 0  # decides the scans; not config.seed, so that runs of several seeds share them
 
     config.augmentation = augmentation = ConfigDict()  # of scan, mask and CADs alike
-    augmentation.rotations = 12  # steps of a turn about the up axis; 1 is none
+    augmentation.rotations = 1  # steps of a turn about the up axis; 1 is none: simulated scans stand alike. paper: 12
     augmentation.flip = 0.5  # probability of mirroring
     augmentation.jitter = 1  # largest shift along each axis, in voxels
 
@@ -70,15 +71,15 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.embedding_dim = 128  # D
     model.points = 512  # PointNet's, of the surface
     model.input_sigmoid = False  # of the occupancy, before everything
-    model.normalize = False  # embeddings to length 1
+    model.normalize = True  # embeddings to length 1; paper: not said, its margins tell against it
     model.convolution = 'auto'  # 'direct', 'slabs'; 'auto' is slabs on CPUs
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
 
     config.loss = loss = ConfigDict()
-    loss.metric = 'contrastive'  # between scans and CADs: or 'triplet', 'quadruplet', 'none'
+    loss.metric = 'triplet'  # between scans and CADs: or 'contrastive', 'quadruplet', 'none'
     loss.negatives = 'all'  # 'random', 'same_class', 'adaptive', 'all', 'semi_hard', 'hardest'
-    loss.margin_negative = 1.25  # m_n, of negatives of other classes (and of all in fine-tuning)
-    loss.margin_same_class = 0.2  # of negatives of the same class
+    loss.margin_negative = 0.3  # m_n, of negatives of other classes (and of all in fine-tuning)
+    loss.margin_same_class = 0.3  # of negatives of the same class
     loss.margin_positive = 0.0  # m_p
     loss.margin_second = 0.1  # of the quadruplet's second negative
     loss.repulsion = False  # also between positive and negative CAD: random(R) of the paper
@@ -89,7 +90,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.foreground_weight = 1.0  # of the object among the scanned voxels
     loss.background_weight = 1.0  # of the rest of the scan
     loss.completion_weight = 1.0  # of the whole CAD model from the foreground
-    loss.metric_weight = 1.0  # of the distances
+    loss.metric_weight = 0.1  # of the distances; with more, completion hardly learns from random weights. paper: 1
     loss.occupied_weight = 1.0  # of occupied cells in the three losses of grids
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=5e-4, average_decay=0.99)
@@ -109,7 +110,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
         # Steps of 20,000 are those of Dahnert et al.; weight decay 5e-4 that of their code, there on the gradient.
         config.batch_size, config.epochs, config.checkpoint_every = 128, 900.0, 2000
         model.width, model.stem, model.embedding_dim, model.points = 1.0, 'fine', 256, 1024
-        loss.negatives = 'random'
+        model.normalize, augmentation.rotations = False, 12
+        loss.negatives, loss.metric_weight = 'random', 1.0
+        for key, value in _CONTRASTIVE.items():
+            loss[key.removeprefix('loss.')] = value
         optimizer.learning_rate, optimizer.schedule, optimizer.warmup, optimizer.average_decay = 1e-3, 'steps', 0.0, 0.0
         evaluation.batch_size = 128
     if preset == 'smoke':
