@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,19 @@ def signature(path: Path) -> tuple[int, ...] | None:
     except (OSError, ValueError):
         return None
     return tuple(number for state in states for number in (state.st_size, state.st_mtime_ns))
+
+
+def memory_file(cache_dir: Path | str | None, root: Path, kind: str) -> Path | None:
+    """Where sound files of a folder are remembered: `memory` of the checks above; None without a cache folder.
+
+    Args:
+      cache_dir: the cache folder, or None.
+      root: the data set's folder.
+      kind: 'photos', 'meshes', ...
+    """
+    if cache_dir is None:
+        return None
+    return Path(cache_dir) / 'checked' / f'{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}-{kind}.json'
 
 
 def source_hash(*modules: Any) -> str:

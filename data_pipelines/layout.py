@@ -11,7 +11,7 @@ from jaxret.errors import DataError, Problem
 
 @dataclass(frozen=True)
 class PhotoEntry:
-    """One photo: name (its path in pix3d.json), files, category, model (name of its shape), split, bbox in pixels."""
+    """One photo: name (its path in the data set), files, category, model (name of its shape), split, bbox in pixels."""
 
     name: str
     image: Path
@@ -24,7 +24,7 @@ class PhotoEntry:
 
 @dataclass(frozen=True)
 class ShapeEntry:
-    """One gallery shape: model (its name, the path below the folder with '/'), file, category."""
+    """One gallery shape: model (its name: path below the folder with '/', or '<synset>/<id>'), file, category."""
 
     model: str
     path: Path
@@ -38,7 +38,7 @@ class Pix3DLayout:
     Attributes:
       root: the folder, links resolved.
       photos: the queries, sorted by name.
-      shapes: the gallery, sorted by name (path below the folder).
+      shapes: the gallery, sorted by name.
       categories: of photos and shapes, sorted.
       skipped: what was left out with on_bad_file='skip', and why.
       required_splits: splits that must not become empty.
@@ -56,7 +56,7 @@ class Pix3DLayout:
     fingerprint: str
 
     def split_table(self) -> dict[str, str]:
-        """Split of every photo by its name, to be stored with a run (JSON) and given back to `read_pix3d`."""
+        """Split of every photo by its name, to be stored with a run (JSON) and given back to the reader."""
         return {photo.name: photo.split for photo in self.photos}
 
     def split_photos(self, split: str) -> tuple[PhotoEntry, ...]:

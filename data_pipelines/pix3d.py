@@ -13,11 +13,10 @@ published Pix3D should give the counts in PAPER_COUNTS; `paper_note` compares.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_pipelines.file_checks import check_meshes, check_pairs, signature
+from data_pipelines.file_checks import check_meshes, check_pairs, memory_file, signature
 from data_pipelines.folders import open_folder, resolve
 from data_pipelines.layout import PhotoEntry, Pix3DLayout, ShapeEntry, empty_splits, orphan
 from data_pipelines.photos import clip_box
@@ -194,10 +193,7 @@ def _bad_files(
     progress: bool,
 ) -> dict[str, tuple[Problem, ...]]:
     """What is wrong with the files, by name of photo or shape."""
-    photo_memory = mesh_memory = None
-    if cache_dir is not None:
-        stem = Path(cache_dir) / 'checked' / hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-        photo_memory, mesh_memory = (stem.with_name(f'{stem.name}-{kind}.json') for kind in ('photos', 'meshes'))
+    photo_memory, mesh_memory = (memory_file(cache_dir, root, kind) for kind in ('photos', 'meshes'))
     bad = {}
     pairs = [(root / entry.image, root / entry.mask) for entry in used]
     found = check_pairs(pairs, processes=processes, memory=photo_memory, progress=progress)

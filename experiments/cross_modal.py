@@ -20,6 +20,7 @@ from cross_modal_data import (
     training_batches,
 )
 from ml_collections import ConfigDict
+from pretrained_start import pretrained_facts, pretrained_start
 from rich.table import Table
 from training_run import (
     check_training_values,
@@ -35,6 +36,7 @@ from data_pipelines.modelnet_table import ObjectTable
 from data_pipelines.pipeline import steps_per_epoch
 from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
+from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.retrieval.cross_modal import cross_modal_metrics
 from jaxret.retrieval.cross_modal_report import write_cross_modal_report
 from jaxret.retrieval.embedder import Embedder
@@ -54,6 +56,9 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size)
     if not train:
         check_workdir_has_checkpoints(workdir)
+    start = pretrained_start(config, workdir, CrossModalCenter.from_config(config, classes=1),
+                             _example(config, not config.data_dir),
+                             first_convolution=config.pretrained.first_convolution) if train else None
     data_dir, synthetic = data_folder(config)
     layout, run_objects = read_objects(config, data_dir, workdir, synthetic=synthetic, train=train)
     prepared = prepare_objects(config, layout)
@@ -76,7 +81,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     state = trained_state(
         config, workdir, train=train, parallel=parallel, make_system=make_system, example=_example(config, synthetic),
         batches=partial(training_batches, config, tables['train']), evaluate=evaluate, metric=SELECTION[config.select],
-        steps=steps, title='cross-modal centers: images, meshes, point clouds',
+        steps=steps, start=start, title='cross-modal centers: images, meshes, point clouds',
         facts={
             'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
             'objects': ', '.join(f'{len(table)} {split}' for split, table in tables.items())
@@ -85,7 +90,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
                       f'points, {config.data.faces} faces',
             'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
             'losses': f'labels, {config.loss.center}, {config.loss.alignment}',
-            'encoders': f'{config.model.image_encoder}, meshnet, {config.model.point_encoder}'},
+            'encoders': f'{config.model.image_encoder}, meshnet, {config.model.point_encoder}',
+            **pretrained_facts(workdir)},
         parameter_groups={'centers': config.center_optimizer})
     if state is None:
         return 0
@@ -101,7 +107,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         view_of=partial(_shown_view, test), config=flatten(config), history=read_history(workdir / 'metrics.jsonl'),
         skipped=[str(problem) for problem in layout.skipped],
         notes=_notes(config, workdir, int(state.step), views=prepared.views, held_out=len(tables['val'])),
-        provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started))
+        provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started)
+        | pretrained_facts(workdir))
     print_directions(metrics)
     console.print(f'report: {report}', soft_wrap=True)
     return 0
@@ -140,7 +147,7 @@ def _check_config(config: ConfigDict) -> None:
                       'center_optimizer.weight_decay', 'center_optimizer.clip_norm'),
         fractions=('data.val_fraction', 'center_optimizer.b1', 'center_optimizer.b2', 'center_optimizer.momentum'),
         choices={'select': tuple(SELECTION), 'data.layout': ('meshes', 'published'),
-                 'data.points_up_axis': ('y', 'z')})
+                 'data.points_up_axis': ('y', 'z'), 'pretrained.first_convolution': FIRST_CONVOLUTIONS})
     try:
         make_grouped_optimizer(config.center_optimizer, 1, {})
     except ConfigError as error:

@@ -7,6 +7,7 @@ called once, after training, to score.
 import json
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from domain_data import (
 )
 from domain_stages import before_stage, store_embeddings
 from ml_collections import ConfigDict
+from pretrained_start import pretrained_facts, pretrained_start
 from rich.table import Table
 from training_run import (
     check_training_values,
@@ -46,6 +48,7 @@ from jaxret.retrieval.benchmark_metrics import benchmark_metrics
 from jaxret.retrieval.benchmark_scores import SCORES
 from jaxret.retrieval.domain_report import TITLES, write_domain_report
 from jaxret.retrieval.embedder import Embedder
+from jaxret.systems.base import Variables
 from jaxret.systems.hifa import Hifa
 from jaxret.training.logging import read_history
 from jaxret.training.optimizers import make_grouped_optimizer
@@ -67,6 +70,11 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
                              batch_size=math.gcd(config.batch_size, config.shapes_per_step))
     if not train:
         check_workdir_has_checkpoints(workdir)
+    side = config.data.image_size
+    published = pretrained_start(
+        config, workdir, Hifa.from_config(config, classes=2, steps=1),
+        {'photo': np.zeros((1, side, side, 3), np.uint8), 'views': np.zeros((1, 1, side, side, 3), np.uint8)}
+    ) if train else None
     data_dir, synthetic = data_folder(config)
     layout, run_domains = read_domains(config, data_dir, workdir, synthetic=synthetic, train=train)
     prepared = prepare_domains(config, layout)
@@ -107,7 +115,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
 
     state = trained_state(
         config, workdir, train=train, parallel=parallel, make_system=make_system,
-        example=example(config, shapes['gallery']),
+        example=example(config, shapes['gallery']), start=published,
         batches=partial(training_batches, config, photos['train'], shapes['train']), evaluate=evaluate,
         metric=SELECTION[config.select], steps=steps, title='labelled photos, unlabelled shapes',
         facts={
@@ -118,7 +126,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
                       f'{len(shapes["gallery"])} in the gallery ({config.data.gallery})',
             'inputs': f'photos, {prepared.views} views of shapes; {config.data.image_size} x {config.data.image_size}',
             'skipped': f'{len(layout.skipped)} (listed in the report)' if layout.skipped else 'nothing',
-            'adaptation': _adaptation(config), 'encoder': config.model.backbone},
+            'adaptation': _adaptation(config), 'encoder': config.model.backbone, **pretrained_facts(workdir)},
         parameter_groups={'backbone': config.backbone_optimizer})
     if state is None:
         return 0
@@ -137,7 +145,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     metrics |= {'step': int(state.step), 'data_dir': str(data_dir), 'synthetic': synthetic, 'seed': config.seed}
     write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     store_embeddings(workdir, queries, found, test.names, gallery.names)
-    start = partial(_initial, config, make_system(None), embed, test, gallery)
+    start = partial(_initial, config, make_system(None), embed, test, gallery, published)
     report = write_domain_report(
         workdir / 'report', title=f'Photos to shapes: {workdir.name}', metrics=metrics, photos=queries, shapes=found,
         before=before_stage(config.evaluation.before, test.names, gallery.names, start), photo_labels=test.label,
@@ -146,7 +154,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         history=read_history(workdir / 'metrics.jsonl'), skipped=[str(problem) for problem in layout.skipped],
         notes=_notes(config, workdir, int(state.step), layout, held_out=len(photos['val']),
                      used=(len(photos['train']), len(shapes['train']))),
-        provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started))
+        provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started)
+        | pretrained_facts(workdir))
     print_scores(metrics)
     console.print(f'report: {report}', soft_wrap=True)
     return 0
@@ -220,11 +229,14 @@ def _adaptation(config: ConfigDict) -> str:
     return ', '.join(parts) or 'none (source only)'
 
 
-def _initial(config: ConfigDict, system: Hifa, embed, test: PhotoTable, gallery: ShapeTable
-             ) -> tuple[str, np.ndarray, np.ndarray]:
-    """Embeddings of the weights before training."""
+def _initial(config: ConfigDict, system: Hifa, embed, test: PhotoTable, gallery: ShapeTable,
+             published: Callable[[Variables], Variables] | None) -> tuple[str, np.ndarray, np.ndarray]:
+    """Embeddings of the weights before training; the random ones where the file of published ones is read no more."""
     variables = jax.jit(system.init)(jax.random.key(config.seed), example(config, gallery))
-    return 'initial weights', embed(variables, test), embed(variables, gallery)
+    if published is not None:
+        variables = published(variables)
+    name = 'random weights' if config.pretrained.backbone and published is None else 'initial weights'
+    return name, embed(variables, test), embed(variables, gallery)
 
 
 def _shown_view(table: ShapeTable, row: int) -> np.ndarray:

@@ -11,6 +11,8 @@ import numpy as np
 from config_files import cache_folder, flatten
 from console import console, print_metrics
 from ml_collections import ConfigDict
+from photo_data import LAYOUTS, count_note, data_folder, read_layout
+from pretrained_start import pretrained_facts, pretrained_start
 from training_run import (
     check_training_values,
     check_workdir_has_checkpoints,
@@ -19,17 +21,17 @@ from training_run import (
     provenance,
     trained_state,
 )
-from workdir import RunSplit, has_checkpoints
+from workdir import RunSplit
 
 from data_pipelines import pipeline
 from data_pipelines.augmentation import Augmentation
+from data_pipelines.layout import Pix3DLayout
 from data_pipelines.photos import frame_photo, read_pair
-from data_pipelines.pix3d import Pix3DLayout, paper_note, read_pix3d
 from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, load_queries, prepare
-from data_pipelines.sample.pix3d_layout import write_pix3d_sample
 from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
 from jaxret.geometry.render import ViewRing
+from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.retrieval.contact_sheet import QueryCard, select_queries
 from jaxret.retrieval.embedder import Embedder
 from jaxret.retrieval.metrics import add_shape_metrics, retrieval_metrics
@@ -52,11 +54,13 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size)
     if not train:
         check_workdir_has_checkpoints(workdir)
-    data_dir, synthetic = _data_folder(config)
-    layout, run_split = _read_layout(config, data_dir, workdir, train=train)
+    start = pretrained_start(config, workdir, system, _example(config),
+                             first_convolution=config.pretrained.first_convolution) if train else None
+    data_dir, synthetic = data_folder(config)
+    layout, run_split = read_layout(config, data_dir, workdir, train=train)
     prepared = prepare(layout, ring, size=config.data.image_size, crop=config.data.crop,
                        margin=config.data.margin, fit=config.data.fit, cache_dir=cache_folder(config),
-                       processes=processes(config), on_bad_file=config.on_bad_file)
+                       processes=processes(config), on_bad_file=config.on_bad_file, name=config.data.layout)
     layout = prepared.layout
     gallery = load_gallery(prepared)
     queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
@@ -78,8 +82,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     state = trained_state(
         config, workdir, train=train, parallel=parallel, steps=steps, evaluate=evaluate,
         make_system=lambda axis_name: CMIC.from_config(config, axis_name=axis_name),
-        example={'image': np.zeros((1, size, size, 3), np.uint8), 'mask': np.zeros((1, size, size, 1), np.uint8),
-                 'views': gallery.views[:1]},
+        example=_example(config), start=start,
         batches=partial(_training_batches, config, queries['train'], gallery), metric=f'val_{config.select}',
         title='CMIC, photo to CAD model',
         facts={
@@ -88,7 +91,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
                       + f'; {size} x {size} pixels',
             'gallery': f'{len(gallery.names)} shapes, {config.render.views} views each; {", ".join(layout.categories)}',
             'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
-            'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}'})
+            'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}', **pretrained_facts(workdir)})
     if state is None:
         return 0
 
@@ -100,13 +103,14 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     notes = [checkpoint_note(workdir, int(state.step), metric=f'val_{config.select}',
                              held_out=f'{run_split.count("val")} held-out training photos')]
-    if not synthetic and (note := paper_note(layout)):
+    if not synthetic and (note := count_note(config, layout)):
         notes.append(note)
     report = write_report(
         workdir / 'report', title=f'Photo to CAD model: {workdir.name}', metrics=metrics, config=flatten(config),
         history=read_history(workdir / 'metrics.jsonl'), queries=_cards(layout, scores, test, gallery),
         skipped=[str(problem) for problem in (*layout.skipped, *distances)], notes=notes,
-        provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started))
+        provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started)
+        | pretrained_facts(workdir))
     print_metrics(metrics)
     console.print(f'report: {report}', soft_wrap=True)
     return 0
@@ -121,8 +125,9 @@ def _check_config(config: ConfigDict) -> None:
                           'evaluation.points', 'evaluation.voxels'),
         not_negative=('data.margin', 'data.views_per_step', 'loss.category_weight', 'loss.margin', 'color.hsv_range'),
         fractions=('data.test_fraction', 'data.val_fraction'),
-        choices={'data.gallery': ('folder', 'referenced'), 'data.crop': ('mask', 'bbox', 'none'),
-                 'data.fit': ('pad', 'stretch')})
+        choices={'data.layout': tuple(LAYOUTS), 'data.gallery': ('folder', 'referenced'),
+                 'data.crop': ('mask', 'bbox', 'none'), 'data.fit': ('pad', 'stretch'),
+                 'data.masks': ('auto', 'pose', 'frame'), 'pretrained.first_convolution': FIRST_CONVOLUTIONS})
     if not 0 <= config.color.probability <= 1:
         raise ConfigError(f'config.color.probability: {config.color.probability!r} is not in [0, 1]')
     if config.data.views_per_step > config.render.views:
@@ -132,45 +137,11 @@ def _check_config(config: ConfigDict) -> None:
         Augmentation.from_config(group)
 
 
-def _data_folder(config: ConfigDict) -> tuple[Path, bool]:
-    """The data folder and whether it is the synthetic sample, which is made where data_dir is empty."""
-    if config.data_dir:
-        return Path(config.data_dir), False
-    sample = config.sample
-    folder = cache_folder(config) / f'sample-pix3d-{sample.shapes_per_category}x{sample.photos_per_shape}'
-    console.print(f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
-                  f'--config.data_dir=DIR, a folder with pix3d.json, img/, mask/, model/.', style='bold yellow',
-                  soft_wrap=True)
-    write_pix3d_sample(folder, shapes_per_category=sample.shapes_per_category,
-                       photos_per_shape=sample.photos_per_shape, processes=processes(config))
-    return folder, True
-
-
-def _read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> tuple[Pix3DLayout, RunSplit]:
-    """Reads and checks everything, with the split that the run was started with; also returns that.
-
-    A run with checkpoints goes on only with the photos and shapes of its start. An evaluation takes any data: photos
-    that the run was trained on stay out of test, by name; photos it does not know are test photos.
-    """
-    stored = RunSplit.read(workdir) if has_checkpoints(workdir) else None
-    data = config.data
-    layout = read_pix3d(
-        data_dir, categories=tuple(data.categories), exclude_occluded=data.exclude_occluded,
-        exclude_truncated=data.exclude_truncated, gallery=data.gallery, on_bad_file=config.on_bad_file, crop=data.crop,
-        test_fraction=data.test_fraction, val_fraction=data.val_fraction, seed=config.seed,
-        split_table=stored.split if stored else None, required_splits=('train', 'val', 'test') if train else ('test',),
-        up_axis=data.up_axis, min_shapes=config.batch_size if train else 1, cache_dir=cache_folder(config),
-        check_processes=processes(config))
-    if not train:
-        return layout, stored
-    now = RunSplit(split=layout.split_table(), shape={photo.name: photo.model for photo in layout.photos},
-                   gallery=[shape.model for shape in layout.shapes])
-    if stored:
-        stored.check_same(now, workdir)
-    pipeline.check_batch_size(config.batch_size, len(layout.split_photos('train')), len(layout.shapes))
-    if not stored:
-        now.write(workdir)
-    return layout, now
+def _example(config: ConfigDict) -> dict[str, np.ndarray]:
+    """One photo and one view of zeros, with the shapes of a training batch."""
+    size = config.data.image_size
+    return {'image': np.zeros((1, size, size, 3), np.uint8), 'mask': np.zeros((1, size, size, 1), np.uint8),
+            'views': np.zeros((1, 1, size, size, 1), np.uint8)}
 
 
 def _training_batches(config: ConfigDict, queries: QueryTable, gallery: GalleryTable, start: int, stop: int

@@ -20,7 +20,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces a file in one step, so that a reader or a killed run never sees half of it; makes its folder.
 
     Raises:
@@ -31,7 +31,7 @@ def write_atomically(path: Path, text: str) -> None:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_text(text, encoding='utf-8')
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -15,6 +15,7 @@ FORBIDDEN = {
     'jaxret/encoders': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval'),
     'jaxret/losses': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.encoders'),
     'jaxret/geometry': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.encoders', 'jaxret.losses'),
+    'jaxret/pretrained': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'trimesh', 'embreex'),
     'jaxret/systems': ('jaxret.training', 'jaxret.retrieval', 'trimesh', 'embreex'),
     'jaxret/training': ('jaxret.retrieval', 'jaxret.geometry', 'trimesh', 'embreex'),
     'data_pipelines': ('experiments', 'photo_to_shape', 'config_files', 'jaxret.systems', 'jaxret.training', 'flax'),

@@ -75,6 +75,9 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.domain_hidden = 64  # width of the domain discriminator
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
 
+    config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
+    pretrained.backbone = ''  # file for model.backbone: 'alexnet' (data.image_size 224), 'resnet18', 'resnet50'
+
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # of the photos' cross-entropy
     loss.warmup = 0.4  # share of the steps with that loss alone, for networks that start from random weights; paper: 0

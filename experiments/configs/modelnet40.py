@@ -57,6 +57,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.projection_hidden = 64  # width inside SimSiam's projection and prediction
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
 
+    config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
+    pretrained.image = ''  # file for model.image_encoder, a resnet18, resnet34 or resnet50; '' starts at random
+    pretrained.first_convolution = 'random'  # for grey views: 'random' starts it anew; 'mean', 'sum' of RGB
+
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # alpha of Eq. 9
     loss.center = 'noisy_center'  # or 'center'

@@ -26,6 +26,9 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.select = 'mean_reciprocal_rank'  # held-out metric that picks the checkpoint: this, 'top1' or 'top10'
 
     config.data = data = ConfigDict()
+    data.layout = 'pix3d'  # of data_dir, or 'stanford_cars', 'comp_cars': those have configs of their own
+    data.shapenet_dir = ''  # cars: the folder that holds 02958343/; '' looks for it in data_dir
+    data.masks = 'auto'  # cars: files of mask/ or else 'pose' (the shape's silhouette in its annotated pose); 'frame'
     data.categories = ()  # () is every category found
     data.exclude_occluded = True  # leave out photos marked `occluded` (`slightly_occluded` ones stay)
     data.exclude_truncated = True  # leave out photos marked `truncated`
@@ -58,6 +61,13 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max'
     model.mask = 'both'  # 'channel' (fourth), 'multiply' (photo x mask), 'both', 'none'
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
+
+    config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
+    pretrained.query = ''  # file for model.query_encoder, a resnet18, resnet34 or resnet50; '' starts at random
+    pretrained.gallery = ''  # the same for model.view_encoder
+    # First convolution where inputs are not RGB: 'random' starts it anew, as CMIC's code does; 'mean', 'sum' keep RGB
+    # and start a mask channel at 0, and for grey views take the mean or the sum of RGB.
+    pretrained.first_convolution = 'random'  # or 'mean', 'sum'
 
     config.loss = loss = ConfigDict()
     loss.kind = 'contrastive'  # or 'triplet'

@@ -20,9 +20,10 @@ it scores learn to discount them; with it they learn log p(shape | photo) as the
 Senecal, IEEE TNN 2008; Yi et al., RecSys 2019).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,10 @@ class CMIC:
     color_ratio: str
     color_probability: float
     hsv_range: tuple[float, float, float]
+
+    # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
+    BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        'query': ('query', 'backbone'), 'gallery': ('view', 'encoder', 'backbone')}
 
     @classmethod
     def from_config(cls, config: ConfigDict, *, axis_name: str | None = None) -> 'CMIC':

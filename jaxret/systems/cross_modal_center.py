@@ -14,9 +14,9 @@ Differs from the papers in (config values, the other choice in brackets):
   - retrieval uses the features before the projection, as the baseline does; the paper does not say.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +86,9 @@ class CrossModalCenter:
     squared: bool
     clean_weight: float
     noisy_weight: float
+
+    # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
+    BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {'image': ('image', 'trunk')}
 
     @classmethod
     def from_config(cls, config: ConfigDict, *, classes: int, axis_name: str | None = None) -> 'CrossModalCenter':

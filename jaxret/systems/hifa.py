@@ -41,9 +41,10 @@ Differs from the paper in, or decides where it is silent (config values and thei
     any adapting loss it sees photos alone, so that source-only is that. AlexNet has none.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,9 @@ class Hifa:
     dim: int
     steps: int
     weighting: Weighting
+
+    # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
+    BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {'backbone': ('backbone',)}
 
     @classmethod
     def from_config(cls, config: ConfigDict, *, classes: int, steps: int, axis_name: str | None = None) -> 'Hifa':

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import photo_data
 import photo_to_shape
 import pytest
 import run
@@ -87,7 +88,7 @@ def test_training_photos_are_never_scored_wherever_they_lie(trained, data, tmp_p
     config, _ = load_config('pix3d.py:smoke')
     config.cache_dir, config.processes, config.data.exclude_occluded = str(tmp_path / 'cache'), 1, False
     config.data.exclude_truncated, config.seed = False, 3  # of another split
-    layout, same = photo_to_shape._read_layout(config, data, trained, train=False)
+    layout, same = photo_data.read_layout(config, data, trained, train=False)
     assert same == stored
     found = layout.split_table()
     new = found.keys() - stored.split.keys()
