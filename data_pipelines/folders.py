@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxret.errors import DataError, Problem
 
 
-def open_folder(folder: Path, *, layout: str) -> Path:
+def open_folder(folder: Path, *, layout: str, key: str = 'data_dir') -> Path:
     """The folder with links resolved.
 
     Args:
@@ -19,13 +19,13 @@ def open_folder(folder: Path, *, layout: str) -> Path:
     action = f'name a folder in {layout}'
     try:
         if not folder.exists():
-            raise DataError(Problem(str(folder), 'data_dir does not exist', action))
+            raise DataError(Problem(str(folder), f'{key} does not exist', action))
         if not folder.is_dir():
-            raise DataError(Problem(str(folder), 'data_dir is not a folder', action))
+            raise DataError(Problem(str(folder), f'{key} is not a folder', action))
         next(folder.iterdir(), None)
         return folder.resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(Problem(str(folder), f'data_dir cannot be read ({error})', 'check its permissions')) from error
+        raise DataError(Problem(str(folder), f'{key} cannot be read ({error})', 'check its permissions')) from error
 
 
 def resolve(root: Path, name: str) -> Path:

@@ -97,7 +97,9 @@ def read_mi3dor(
     _check_choices(train_shapes=train_shapes, gallery=gallery, unmatched_classes=unmatched_classes,
                    on_bad_file=on_bad_file, up_axis=up_axis)
     root = open_folder(Path(data_dir), layout=_LAYOUT)
-    shape_root = open_folder(Path(shapes_dir), layout="ModelNet's layout") if shapes_dir else root
+    shape_root = root
+    if shapes_dir:
+        shape_root = open_folder(Path(shapes_dir), layout="ModelNet's layout", key='shapes_dir')
     names = read_class_names(root, class_names) if class_names else ()
     photos, problems = listed_photos(root, photo_lists, names) if photo_lists else list_photos(root)
     shapes, shape_problems = _list_shapes(root, shape_root, view_lists, names, views=views)
@@ -256,10 +258,14 @@ def _bad_files(
         memories = {kind: stem.with_name(f'{stem.name}-{kind}.json') for kind in memories}
     options = {'processes': processes, 'progress': progress}
     bad: dict[Path | str, tuple[Problem, ...]] = {}
+    counts = {len(shape.views) for shape in shapes if shape.mesh is None}
+    if len(counts) == 1 and counts != {views}:
+        raise DataError(Problem(str(root), f'{min(counts)} views of every shape, where {views} are wanted',
+                                f'set --config.render.views={min(counts)}'))
     for shape in shapes:
         if shape.mesh is None and len(shape.views) != views:
             found = f'{len(shape.views)} views of shape {shape.name}, where {views} are wanted'
-            bad[shape.name] = (Problem(str(root / shape.name), found, 'add the missing views, or set render.views'),)
+            bad[shape.name] = (Problem(str(root / shape.name), found, f'give {views} views of every shape'),)
     grey = {}
     pictures = {'photos': [photo.path for photo in photos], 'views': [file for item in shapes for file in item.views]}
     for kind, paths in pictures.items():

@@ -24,7 +24,7 @@ from domain_data import (
     read_domains,
     training_batches,
 )
-from domain_stages import before_stage, store_embeddings
+from domain_stages import before_stage, check_before, store_embeddings
 from ml_collections import ConfigDict
 from pretrained_start import pretrained_facts, pretrained_start
 from rich.table import Table
@@ -70,6 +70,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
                              batch_size=math.gcd(config.batch_size, config.shapes_per_step))
     if not train:
         check_workdir_has_checkpoints(workdir)
+    check_before(config.evaluation.before, workdir)
     side = config.data.image_size
     published = pretrained_start(
         config, workdir, Hifa.from_config(config, classes=2, steps=1),

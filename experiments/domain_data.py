@@ -79,6 +79,12 @@ def read_domains(config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic
         cache_dir=cache_folder(config), check_processes=processes(config), **real)
     stored = RunDomains.read(workdir) if has_checkpoints(workdir) else None
     if not train:
+        seen = sorted(photo.name for photo in layout.split_photos('test')
+                      if stored.photos.get(photo.name, 'test') != 'test')
+        if seen:
+            more = f' and {len(seen) - 5} more' if len(seen) > 5 else ''
+            raise CheckpointError(f'{workdir} was trained on {len(seen)} photos that are test photos here: '
+                                  f'{", ".join(seen[:5])}{more}; use the split of the training')
         return layout, stored
     for key, count, there, kind in (
             ('batch_size', config.batch_size, len(layout.split_photos('train')), 'training photos'),

@@ -1,12 +1,13 @@
 """Embeddings of a run on disk, and those of another run or of the initial weights, to show before and after."""
 
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import storage_errors
 
 FILE = 'embeddings.npz'
@@ -38,15 +39,39 @@ def before_stage(other: str, photo_names: Sequence[str], shape_names: Sequence[s
     """
     if not other:
         return initial()
-    path = Path(other) / FILE
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            photos, shapes = stored['photos'], stored['shapes']
-            names = [stored[key].tolist() for key in ('photo_names', 'shape_names')]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(Problem(str(path), f'no embeddings ({error})', 'set --config.evaluation.before to the work '
-                                'directory of a finished run, or leave it empty')) from error
+    photos, shapes, names = _read(Path(other))
     if names != [list(photo_names), list(shape_names)]:
-        raise DataError(Problem(str(path), 'embeddings of other photos or shapes',
+        raise DataError(Problem(str(Path(other) / FILE), 'embeddings of other photos or shapes',
                                 'name a run on the same data in --config.evaluation.before'))
     return Path(other).name, photos, shapes
+
+
+def check_before(other: str, workdir: Path) -> None:
+    """Refuses what `before_stage` could not use, before any long work.
+
+    Raises:
+      ConfigError: the other run is this one, whose embeddings are about to be replaced.
+      DataError: it has no embeddings.
+    """
+    if not other:
+        return
+    if Path(other).resolve() == workdir.resolve():
+        raise ConfigError('config.evaluation.before: is the work directory of this run; name another run, or leave it '
+                          'empty for the initial weights')
+    _read(Path(other))
+
+
+def _read(folder: Path) -> tuple[np.ndarray, np.ndarray, list[list[str]]]:
+    """Photos [Q, D], shapes [G, D] and the names of both, as `store_embeddings` wrote them."""
+    path = folder / FILE
+    try:
+        with path.open('rb') as file, np.load(file, allow_pickle=False) as stored:
+            photos, shapes = stored['photos'], stored['shapes']
+            names = [stored[key].tolist() for key in ('photo_names', 'shape_names')]
+        if [photos.shape, shapes.shape] != [(len(part), photos.shape[-1]) for part in names] or not all(
+                np.isfinite(part).all() for part in (photos, shapes)):
+            raise ValueError(f'photos {photos.shape}, shapes {shapes.shape}, {len(names[0])} and {len(names[1])} names')
+    except (OSError, KeyError, ValueError, IndexError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(Problem(str(path), f'no embeddings ({error})', 'set --config.evaluation.before to the work '
+                                'directory of a finished run, or leave it empty')) from error
+    return photos, shapes, names

@@ -17,6 +17,7 @@ from typing import Any
 
 from config_files import changed_keys
 from machine import machine, source
+from pretrained_start import FILE as PRETRAINED
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -123,8 +124,10 @@ def take_weights(jobs: Iterable[Job], job: Job, seed: int) -> None:
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(folder / 'taken', ignore_errors=True)
-                for name in ('split.json', 'metrics.jsonl'):
-                    shutil.copyfile(other.workdir(seed) / name, folder / name)
+                for name in ('split.json', 'metrics.jsonl', PRETRAINED):
+                    (folder / name).unlink(missing_ok=True)
+                    if (other.workdir(seed) / name).exists():
+                        shutil.copyfile(other.workdir(seed) / name, folder / name)
                 shutil.copytree(other.workdir(seed) / 'checkpoints', folder / 'taken')
                 shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
                 (folder / 'taken').rename(folder / 'checkpoints')

@@ -203,8 +203,16 @@ def test_nothing_there(tmp_path):
     assert len(read(tmp_path, train_shapes='all').part_shapes('train')) == 6
     with pytest.raises(DataError, match='does not exist'):
         read(tmp_path / 'elsewhere')
-    with pytest.raises(DataError, match='does not exist'):
+    with pytest.raises(DataError, match='shapes_dir does not exist'):
         read(tmp_path, shapes_dir=tmp_path / 'elsewhere')
+
+
+def test_one_error_where_every_shape_has_another_number_of_views(tmp_path):
+    write_photos(tmp_path)
+    write_views(tmp_path)
+    for mode in ('error', 'skip'):
+        assert problems(tmp_path, views=3, on_bad_file=mode) == [
+            f'{tmp_path}: 4 views of every shape, where 3 are wanted; set --config.render.views=4']
 
 
 def test_files_one_folder_too_deep(tmp_path):
