@@ -109,14 +109,16 @@ def test_scans_of_the_training_cannot_be_tested_with(place, trained, capsys):
 
 
 def test_fine_tuning_starts_from_the_weights_of_another_run(place, trained, capsys):
-    more = ('--config.loss.finetune=push_pull', f'--config.start_from={trained}', '--config.batch_size=6')
+    more = ('--config.loss.metric=contrastive', '--config.loss.finetune=push_pull', f'--config.start_from={trained}',
+            '--config.batch_size=6')
     assert command(place, 'tuned', *more, '--config.epochs=0.5') == 0
     assert 'fine-tuning on annotations' in capsys.readouterr().out
     assert metrics_of(place / 'tuned')['step'] == 1
     assert command(place, 'unlike', *more, '--config.model.embedding_dim=8', '--config.data.classes_per_batch=0') == 1
     message = capsys.readouterr().err
     assert 'params/embedding/head' in message and '16] there' in message and '8] here' in message
-    assert command(place, 'nowhere', '--config.loss.finetune=push', f'--config.start_from={place}/missing') == 1
+    assert command(place, 'nowhere', '--config.loss.metric=contrastive', '--config.loss.finetune=push',
+                   f'--config.start_from={place}/missing') == 1
     assert 'no checkpoints; train with this --workdir first' in capsys.readouterr().err
 
 
@@ -170,7 +172,8 @@ def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, arg
 
 @pytest.mark.parametrize('argument,message', [
     ('batch_size=16', 'there are 14 training scans; set --config.batch_size to at most 14'),
-    ('loss.finetune=push --config.batch_size=15', 'there are 14 annotated training scans'),
+    ('loss.finetune=push --config.loss.metric=contrastive --config.batch_size=15',
+     'there are 14 annotated training scans'),
     ('select=instance_top1 --config.data.similarity=', 'use last or exact_top1'),
 ])
 def test_what_the_data_does_not_have_is_refused_before_training(place, capsys, argument, message):
