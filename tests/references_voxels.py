@@ -77,27 +77,35 @@ class VoxelNetwork:
         return self._part(name).residual(x)
 
     def encode(self, x):
-        """32 - 16 - 8 - 4 - 2 - 1."""
+        """32 - 16 - 8 - 4 - 2 - 1; and the cells of 32, 16, 8, 4 and 2."""
         x = self._conv(x, 'conv0', 1, 3)
+        cells = [x]
         x = self._norm(np.maximum(x, 0), 'bn0')
         x = self._block(self._conv(x, 'conv1', 2, 1), 'block1')
+        cells.append(x)
         for level in (2, 3, 4):
             x = self._norm(np.maximum(x, 0), f'bn{level - 1}')
             x = self._block(self._conv(x, f'conv{level}', 2, 1), f'block{level}')
+            cells.append(x)
         x = self._conv(self._norm(np.maximum(x, 0), 'bn4'), 'conv5')
-        return self._norm(x, 'bn5')[:, 0, 0, 0]
+        return self._norm(x, 'bn5')[:, 0, 0, 0], dict(zip((32, 16, 8, 4, 2), cells, strict=True))
 
-    def decode(self, z):
-        """1 - 2 - 4 - 8 - 16 - 32."""
-        x = self._back(np.maximum(z, 0)[:, None, None, None], 'conv0')
+    def decode(self, z, cells):
+        """1 - 2 - 4 - 8 - 16 - 32, with what comes over from the encoder, if anything does."""
+        def plus(x):
+            side = x.shape[1]
+            return x + self._conv(cells[side], f'skip{side}') if cells else x
+
+        x = plus(self._back(np.maximum(z, 0)[:, None, None, None], 'conv0'))
         for level in (1, 2, 3, 4):
             x = self._block(x, f'block{level}')
-            x = self._norm(np.maximum(self._back(x, f'conv{level}', 2, 1), 0), f'bn{level}')
+            x = plus(self._norm(np.maximum(self._back(x, f'conv{level}', 2, 1), 0), f'bn{level}'))
         return self._back(x, 'conv5', 1, 3)[..., 0]
 
-    def hourglass(self, x, decoders):
-        parts = np.split(self._part('encoder').encode(x), decoders, axis=-1)
-        return [self._part(f'decoder{index}').decode(part) for index, part in enumerate(parts)]
+    def hourglass(self, x, decoders, skip=False):
+        vectors, cells = self._part('encoder').encode(x)
+        parts = np.split(vectors, decoders, axis=-1)
+        return [self._part(f'decoder{index}').decode(part, cells if skip else {}) for index, part in enumerate(parts)]
 
 
 def surface_cells(grid):

@@ -19,8 +19,8 @@ STILL = {'augmentation__rotations': 1, 'augmentation__flip': 0.0, 'augmentation_
 def small_config(**changes) -> ConfigDict:
     """All groups that the system reads; `changes` are 'group.key' (with '__' for the dot)."""
     config = ConfigDict({
-        'model': {'variant': 'hourglass', 'stem': 'coarse', 'width': 0.125, 'embedding_dim': 6, 'points': 16,
-                  'input_sigmoid': False, 'normalize': False, 'dtype': 'float32', 'convolution': 'auto'},
+        'model': {'variant': 'hourglass', 'stem': 'coarse', 'skip': False, 'width': 0.125, 'embedding_dim': 6,
+                  'points': 16, 'input_sigmoid': False, 'normalize': False, 'dtype': 'float32', 'convolution': 'auto'},
         'loss': {'metric': 'contrastive', 'negatives': 'random', 'repulsion': False, 'margin_negative': 1.25,
                  'margin_same_class': 0.2, 'margin_positive': 0.0, 'margin_second': 0.5, 'squared': False,
                  'reduction': 'mean_all', 'foreground_weight': 1.0, 'background_weight': 0.5,

@@ -68,6 +68,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.variant = 'hourglass'  # or 'pointnet', 'cnn3d', which take the scan as it is
     model.width = 0.5  # factor on the channels; 1 is the published network
     model.stem = 'coarse'  # at 32^3: 'fine' is the published one, 'coarse' computes nothing there
+    model.skip = True  # the encoder's cells go to the decoders too: learns many times faster; paper: the vector alone
     model.embedding_dim = 128  # D
     model.points = 512  # PointNet's, of the surface
     model.input_sigmoid = False  # of the occupancy, before everything
@@ -110,7 +111,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         # Steps of 20,000 are those of Dahnert et al.; weight decay 5e-4 that of their code, there on the gradient.
         config.batch_size, config.epochs, config.checkpoint_every = 128, 900.0, 2000
         model.width, model.stem, model.embedding_dim, model.points = 1.0, 'fine', 256, 1024
-        model.normalize, augmentation.rotations = False, 12
+        model.normalize, model.skip, augmentation.rotations = False, False, 12
         loss.negatives, loss.metric_weight = 'random', 1.0
         for key, value in _CONTRASTIVE.items():
             loss[key.removeprefix('loss.')] = value

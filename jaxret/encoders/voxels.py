@@ -84,7 +84,6 @@ class VoxelEncoder(VoxelModule):
 
     channels: Sequence[int] = (8, 16, 32, 64, 256)
 
-    @nn.compact
     def __call__(self, grids: jax.Array, *, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
         """Vectors of grids, straight from a batch norm.
 
@@ -96,19 +95,27 @@ class VoxelEncoder(VoxelModule):
         Returns:
           [B, c5] of type `dtype`.
         """
+        return self.vectors_and_cells(grids, train=train, valid=valid)[0]
+
+    @nn.compact
+    def vectors_and_cells(self, grids: jax.Array, *, train: bool, valid: jax.Array | None
+                          ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        """As a call, and the cells on the way, [B, N, N, N, C] with N = 32 (coarse: the grids), 16, 8, 4, 2."""
         chex.assert_shape(grids, (None, CELLS, CELLS, CELLS, 1))
         chex.assert_type(grids, float)
         options = {'train': train, 'valid': valid}
         *levels, last = self.channels
         x = grids if self.coarse else self.conv(levels[0], 7, 'conv0', padding=3)(grids)
+        cells = [x]
         for level, features in enumerate(levels):  # 32^3 -> 16^3 -> 8^3 -> 4^3 -> 2^3
             if level > 0 or not self.coarse:
                 x = self.norm(f'bn{level}')(nn.relu(x), **options)
             x = self.conv(features, 4, f'conv{level + 1}', stride=2, padding=1)(x)
             x = ResidualBlock3D(**self.shared, name=f'block{level + 1}')(x, **options)
+            cells.append(x)
         x = self.norm('bn4')(nn.relu(x), **options)
         x = self.conv(last, 2, 'conv5')(x)  # [B, 2, 2, 2, c4] -> [B, 1, 1, 1, c5]
-        return self.norm('bn5')(x, **options)[:, 0, 0, 0]
+        return self.norm('bn5')(x, **options)[:, 0, 0, 0], tuple(cells)
 
 
 class VoxelDecoder(VoxelModule):
@@ -121,11 +128,13 @@ class VoxelDecoder(VoxelModule):
     channels: Sequence[int] = (64, 32, 16, 8, 8)
 
     @nn.compact
-    def __call__(self, vectors: jax.Array, *, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
+    def __call__(self, vectors: jax.Array, cells: Sequence[jax.Array] = (), *, train: bool = False,
+                 valid: jax.Array | None = None) -> jax.Array:
         """Logits of grids.
 
         Args:
           vectors: float [B, C].
+          cells: the encoder's, of N = 32, 16, 8, 4, 2, to be added through 1^3 convolutions; or none.
           train, valid: as for `VoxelEncoder`.
 
         Returns:
@@ -135,13 +144,21 @@ class VoxelDecoder(VoxelModule):
         chex.assert_type(vectors, float)
         options = {'train': train, 'valid': valid}
         first, *levels = self.channels[:-1] + (1,) if self.coarse else self.channels
+        cells = list(cells)
+
+        def joined(x: jax.Array) -> jax.Array:
+            if not cells:
+                return x
+            return x + self.conv(x.shape[-1], 1, f'skip{x.shape[1]}')(cells.pop())
+
         x = nn.relu(vectors)[:, None, None, None]
-        x = self.conv(first, 2, 'conv0', transposed=True)(x)
+        x = joined(self.conv(first, 2, 'conv0', transposed=True)(x))
         for level, features in enumerate(levels, start=1):
             x = ResidualBlock3D(**self.shared, name=f'block{level}')(x, **options)
             x = self.conv(features, 4, f'conv{level}', stride=2, padding=1, transposed=True)(x)
             if level < len(levels) or not self.coarse:
                 x = self.norm(f'bn{level}')(nn.relu(x), **options)
+            x = joined(x)
         if not self.coarse:
             x = self.conv(1, 7, 'conv5', padding=3, transposed=True)(x)
         return x[..., 0].astype(jnp.float32)
@@ -157,18 +174,24 @@ class Hourglass(VoxelModule):
       encoder_channels: of `VoxelEncoder`; the last is shared out evenly.
       decoder_channels: of every `VoxelDecoder`.
       decoders: how many.
+      skip: whether the decoders get, beside the vector, the encoder's cells of every size through 1^3 convolutions, as
+        in Newell et al., "Stacked Hourglass Networks" (ECCV 2016). The published network of scans has no such path.
     """
 
     encoder_channels: Sequence[int] = (8, 16, 32, 64, 256)
     decoder_channels: Sequence[int] = (64, 32, 16, 8, 8)
     decoders: int = 1
+    skip: bool = False
 
     @nn.compact
     def __call__(self, grids: jax.Array, *, train: bool = False, valid: jax.Array | None = None
                  ) -> tuple[jax.Array, ...]:
         """[B, 32, 32, 32, 1] -> logits float32 [B, 32, 32, 32] of each decoder; options as for `VoxelEncoder`."""
         options = {'train': train, 'valid': valid}
-        vectors = VoxelEncoder(**self.shared, channels=self.encoder_channels, name='encoder')(grids, **options)
+        encoder = VoxelEncoder(**self.shared, channels=self.encoder_channels, name='encoder')
+        vectors, cells = encoder.vectors_and_cells(grids, **options)
+        if not self.skip:
+            cells = ()
         return tuple(
-            VoxelDecoder(**self.shared, channels=self.decoder_channels, name=f'decoder{index}')(part, **options)
+            VoxelDecoder(**self.shared, channels=self.decoder_channels, name=f'decoder{index}')(part, cells, **options)
             for index, part in enumerate(jnp.split(vectors, self.decoders, axis=-1)))

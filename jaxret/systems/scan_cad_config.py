@@ -76,12 +76,13 @@ def make_networks(model: ConfigDict, axis_name: str | None) -> dict[str, nn.Modu
     def channels(*published: int) -> tuple[int, ...]:
         return tuple(scaled(number, model.width) for number in published)
 
+    grids = shared | {'skip': model.skip}
     latent, decoder = scaled(256, model.width), channels(64, 32, 16, 8, 8)
     return {
         'separation': Hourglass(encoder_channels=(*channels(16, 32, 64, 128), 2 * latent), decoder_channels=decoder,
-                                decoders=2, **shared),
+                                decoders=2, **grids),
         'completion': Hourglass(encoder_channels=(*channels(8, 16, 32, 64), latent), decoder_channels=decoder,
-                                **shared),
+                                **grids),
         'embedding': VoxelEncoder(channels=(*channels(8, 16, 32, 64), model.embedding_dim), **shared)}
 
 

@@ -80,13 +80,23 @@ def test_coarse_networks_have_nothing_at_the_full_grid_but_their_ends():
     assert 'encoder/bn0' not in found and 'decoder0/bn4' not in found
 
 
-def test_encoder_and_decoder_equal_the_written_down_network():
-    """The published order of layers, with few channels, in evaluation mode."""
+def test_skips_join_every_size_of_the_grid_in_both_stems():
+    for stem, at_32 in (('fine', (8, 8)), ('coarse', (1, 1))):
+        params = jax.eval_shape(Hourglass(stem=stem, skip=True).init, jax.random.key(0), GRIDS)['params']['decoder0']
+        kernels = {name: leaf['kernel'].shape for name, leaf in params.items() if name.startswith('skip')}
+        assert kernels == {f'skip{side}': (1, 1, 1, *channels) for side, channels in (
+            (2, (64, 64)), (4, (32, 32)), (8, (16, 16)), (16, (8, 8)), (32, at_32))}
+
+
+@pytest.mark.parametrize('skip', [False, True])
+def test_encoder_and_decoder_equal_the_written_down_network(skip):
+    """The published order of layers, with few channels, in evaluation mode; and what `skip` adds to it."""
     grids = (np.random.default_rng(0).random((2, 32, 32, 32, 1)) < 0.1).astype(np.float32)
-    model = Hourglass(encoder_channels=(2, 1, 3, 2, 4), decoder_channels=(3, 2, 1, 2, 2), decoders=2)
+    model = Hourglass(encoder_channels=(2, 1, 3, 2, 4), decoder_channels=(3, 2, 1, 2, 2), decoders=2,
+                      skip=skip)
     variables = random_variables(model, grids)
     found = jax.jit(model.apply)(variables, grids)
-    expected = ref.VoxelNetwork(variables).hourglass(grids, 2)
+    expected = ref.VoxelNetwork(variables).hourglass(grids, 2, skip)
     assert len(found) == 2
     for logits, wanted in zip(found, expected, strict=True):
         chex.assert_shape(logits, (2, 32, 32, 32))

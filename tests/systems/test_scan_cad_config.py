@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references_scan_cad as oracle
+from config_files import load_config
 from references import euclidean_distances
 from small_scan_cad import flat_system, flat_variables, random_batch, small_config
 
@@ -40,6 +41,15 @@ def test_published_sizes_trace(variant, millions):
     assert embeddings.shape == (16, 256)
     chex.assert_type([total, *report.values(), embeddings], jnp.float32)
     assert ('completion_loss' in report) == (variant == 'hourglass')
+
+
+def test_only_hourglasses_get_the_skips_and_only_the_small_preset_has_them():
+    for skip in (False, True):
+        networks = ScanCad.from_config(small_config(model__skip=skip)).networks
+        assert {name: getattr(network, 'skip', None) for name, network in networks.items()} == {
+            'separation': skip, 'completion': skip, 'embedding': None}
+    presets = {preset: load_config(f'scan_cad.py:{preset}')[0].model.skip for preset in ('small', 'paper')}
+    assert presets == {'small': True, 'paper': False}
 
 
 @pytest.mark.parametrize('variant', CHOICES['model.variant'])
