@@ -20,7 +20,7 @@ from PIL import Image
 
 from data_pipelines.sample.car_photos import photograph_car
 from data_pipelines.sample.cars import MAX_CARS, make_car
-from data_pipelines.sample.folder import complete_sample
+from data_pipelines.sample.folder import ANY, check_ranges, complete_sample
 from data_pipelines.sample.furniture import Furniture, write_obj
 from jaxret.errors import ConfigError
 from jaxret.workers import map_parallel
@@ -76,11 +76,10 @@ def write_car_sample(
       StorageError: `root` cannot be written, holds something else, or the disk is full.
     """
     root = Path(root).absolute()
-    if dataset not in DATASETS or seed < 0 or not 1 <= shapes <= MAX_CARS or photos_per_shape < 2:
-        raise ConfigError(
-            f'the sample of cars needs one of {", ".join(DATASETS)}, seed >= 0, 1 to {MAX_CARS} shapes and '
-            f'photos_per_shape >= 2, not {dataset}, {seed}, {shapes} and {photos_per_shape}'
-        )
+    if dataset not in DATASETS:
+        raise ConfigError(f'the sample of cars is one of {", ".join(DATASETS)}, not {dataset}')
+    check_ranges(seed=(seed, 0, ANY), shapes=(shapes, 1, MAX_CARS), photos_per_shape=(photos_per_shape, 2, ANY),
+                 processes=(processes, 1, ANY))
     wanted = {'layout': dataset, 'generator_version': GENERATOR_VERSION, 'seed': seed, 'shapes': shapes,
               'photos_per_shape': photos_per_shape}  # fmt: skip
     test = min(max(1, round(photos_per_shape * _TEST_SHARE[dataset])), photos_per_shape - 1)

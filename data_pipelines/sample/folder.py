@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jaxret.errors import StorageError
+from jaxret.errors import ConfigError, StorageError
 from jaxret.files import storage_errors
 
+ANY = float('inf')  # no highest value
 MARKER = 'complete.json'
 _STALE = 3600.0  # seconds after which a folder that a killed run left behind is removed
 
@@ -55,6 +56,17 @@ def complete_sample(root: Path, wanted: Mapping[str, Any], write: Callable[[Path
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return root
+
+
+def check_ranges(**ranges: tuple[int | None, int, float]) -> None:
+    """Raises ConfigError for a value that is not within lowest .. highest: name=(value, lowest, highest).
+
+    None, where a function chooses a value itself, is within every range.
+    """
+    for name, (value, lowest, highest) in ranges.items():
+        if value is not None and not lowest <= value <= highest:
+            wanted = f'{lowest} or more' if highest == ANY else f'{lowest} to {highest}'
+            raise ConfigError(f'the sample needs {name} of {wanted}, not {value}')
 
 
 def write_json(path: Path, value: list | dict) -> None:

@@ -15,9 +15,8 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.sample.domain_objects import CLASSES, make_object
-from data_pipelines.sample.folder import complete_sample
+from data_pipelines.sample.folder import ANY, check_ranges, complete_sample
 from data_pipelines.sample.object_photos import photograph
-from jaxret.errors import ConfigError
 from jaxret.workers import map_parallel
 
 GENERATOR_VERSION = 2
@@ -78,11 +77,8 @@ def write_mi3dor_sample(
         'train_photos': train_photos, 'test_photos': test_photos, 'train_shapes': train_shapes,
         'test_shapes': test_shapes,
     }  # fmt: skip
-    lowest = {'seed': (seed, 0), 'photo_size': (photo_size, 16), 'processes': (processes, 1)}
-    lowest |= {name: (count, 1) for name, count in counts.items()}
-    for name, (value, least) in lowest.items():
-        if value is not None and value < least:
-            raise ConfigError(f'the sample needs {name} >= {least}, not {value}')
+    check_ranges(seed=(seed, 0, ANY), photo_size=(photo_size, 16, ANY), processes=(processes, 1, ANY),
+                 **{name: (count, 1, ANY) for name, count in counts.items()})
     wanted = {'layout': 'MI3DOR', 'generator_version': GENERATOR_VERSION, 'seed': seed, 'photo_size': photo_size}
 
     def write(folder: Path) -> dict[str, int]:

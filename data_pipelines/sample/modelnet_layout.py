@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.sample.folder import complete_sample
+from data_pipelines.sample.folder import ANY, check_ranges, complete_sample
 from data_pipelines.sample.solids import SOLIDS, make_solid
-from jaxret.errors import ConfigError
 from jaxret.workers import map_parallel
 
 GENERATOR_VERSION = 1
@@ -59,11 +58,8 @@ def write_modelnet_sample(
       ConfigError: a count below 1, or a negative seed.
       StorageError: `root` cannot be written, holds something else, or the disk is full.
     """
-    if seed < 0 or train_per_class < 1 or test_per_class < 1 or (processes is not None and processes < 1):
-        raise ConfigError(
-            'the sample needs seed >= 0 and at least 1 for train_per_class, test_per_class and processes, '
-            f'not {seed}, {train_per_class}, {test_per_class} and {processes}'
-        )
+    check_ranges(seed=(seed, 0, ANY), train_per_class=(train_per_class, 1, ANY),
+                 test_per_class=(test_per_class, 1, ANY), processes=(processes, 1, ANY))
     wanted = {
         'layout': 'ModelNet',
         'generator_version': GENERATOR_VERSION,

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.sample.folder import complete_sample
+from data_pipelines.sample.folder import ANY, check_ranges, complete_sample
 from data_pipelines.sample.furniture import MAX_SHAPES, make_furniture, write_obj
 from data_pipelines.sample.parts import Assembly
 from data_pipelines.sample.storage import make_bookshelf, make_cabinet
 from data_pipelines.scan_simulation import find_models, write_scans
-from jaxret.errors import ConfigError
 from jaxret.geometry.scan import ScanOptions
 
 GENERATOR_VERSION = 2
@@ -54,12 +53,8 @@ def write_scan_cad_sample(
       ConfigError: a number out of range.
       StorageError: `root` cannot be written, holds something else, or the disk is full.
     """
-    wrong_size = not 1 <= models_per_class <= MAX_SHAPES or scans_per_model < 2
-    if seed < 0 or wrong_size or (processes is not None and processes < 1):
-        raise ConfigError(
-            f'the sample needs seed >= 0, 1 to {MAX_SHAPES} models_per_class, at least 2 scans_per_model and 1 '
-            f'process, not {seed}, {models_per_class}, {scans_per_model} and {processes}'
-        )
+    check_ranges(seed=(seed, 0, ANY), models_per_class=(models_per_class, 1, MAX_SHAPES),
+                 scans_per_model=(scans_per_model, 2, ANY), processes=(processes, 1, ANY))
     wanted = {
         'layout': 'scan-CAD',
         'generator_version': GENERATOR_VERSION,

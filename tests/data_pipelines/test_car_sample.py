@@ -123,9 +123,10 @@ def test_poses_are_plain_numbers():
 
 
 def test_what_is_refused(tmp_path):
-    for wrong in ({'dataset': 'aircraft'}, {'shapes': 0}, {'shapes': MAX_CARS + 1}, {'photos_per_shape': 1},
-                  {'seed': -1}):  # fmt: skip
-        with pytest.raises(ConfigError, match='sample of cars needs'):
+    for name, value in (('dataset', 'aircraft'), ('shapes', 0), ('shapes', MAX_CARS + 1), ('photos_per_shape', 1),
+                        ('seed', -1), ('processes', 0)):
+        wrong = {name: value}
+        with pytest.raises(ConfigError, match=f'(needs {name} of|is one of) .*, not {value}'):
             write_car_sample(tmp_path / 'new', **({'dataset': 'comp_cars'} | TINY | wrong))
     assert not (tmp_path / 'new').exists()
     (tmp_path / 'mine').mkdir()
