@@ -10,6 +10,8 @@ Letters: B pairs of scan and CAD model, P CAD models of a pool, D embedding, N =
 Differs from the papers in (config values, the other choice in brackets):
   - the first hourglass takes the occupancy as it is, as the paper says; the public code takes its sigmoid
     ('input_sigmoid'), with which, by its maintainers, older weights must not be evaluated;
+  - decoders get the vector alone ('model.skip': the encoder's cells of every size too, with which the network learns
+    much faster from few scans);
   - embeddings are straight from batch norm ('normalize': of length 1), distances Euclidean ('squared'); Kabadayi and
     Dai do not say, but margins of 2.5 and 3 cannot be met on the unit sphere;
   - scans and CAD models pass the last encoder together, so that training normalises them with the same statistics, as
