@@ -117,7 +117,7 @@ def augment_photos(images: tf.Tensor, masks: tf.Tensor, augmentation: Augmentati
 def augment_views(
     views: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor, *, size: int | None = None
 ) -> tf.Tensor:
-    """Crops, shifts and flips every view of [G, V, S, S, 1] (uint8) by a box of its own; `size` replaces S."""
+    """Crops, shifts and flips every view of [G, V, S, S, C] (uint8) by a box of its own; `size` replaces S."""
     shape = tf.shape(views)
     size = size or views.shape[2]
     flat = tf.reshape(views, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))

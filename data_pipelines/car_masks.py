@@ -24,9 +24,9 @@ import numpy as np
 from embreex.rtcore_scene import EmbreeScene
 from PIL import Image
 
-from data_pipelines import photos
 from data_pipelines.car_annotations import CarPose
 from data_pipelines.file_checks import signature, source_hash
+from jaxret import photos
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
 from jaxret.geometry import mesh, rays

@@ -10,7 +10,7 @@ from typing import Any
 
 import PIL
 
-from data_pipelines import photos
+from jaxret import photos
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
 from jaxret.geometry import distance_grids, mesh, off

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import mi3dor_pictures, photos
+from data_pipelines import mi3dor_pictures
 from data_pipelines.domains import DomainLayout
 from data_pipelines.file_checks import SERIAL_BELOW, source_hash
-from data_pipelines.mi3dor_pictures import FITS, photo_png, shape_pngs
+from data_pipelines.mi3dor_pictures import photo_png, shape_pngs
 from data_pipelines.mi3dor_table import PhotoTable, ShapeTable
 from data_pipelines.quiet import tfds
 from data_pipelines.record_folder import (
@@ -35,9 +35,11 @@ from data_pipelines.record_folder import (
     complete_folder,
     read_records,
 )
+from jaxret import photos
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.geometry import mesh, rays, render
 from jaxret.geometry.render import ViewRing
+from jaxret.photos import FITS
 from jaxret.workers import map_parallel
 
 PHOTOS, SHAPES = 'domain_photos', 'domain_shapes'

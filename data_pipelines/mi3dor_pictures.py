@@ -7,35 +7,9 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.domains import ShapeFiles
-from data_pipelines.photos import frame_photo, read_photo
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.render import ViewRing, render_file
-
-FITS = ('cover', 'stretch', 'pad')
-
-
-def square_picture(picture: np.ndarray, *, size: int, fit: str) -> np.ndarray:
-    """A picture resampled to a square.
-
-    Args:
-      picture: uint8 [H, W, 3].
-      size: S.
-      fit: 'cover' takes the square in the middle, as the usual resizing of the shorter side and central crop do;
-        'stretch' the whole without its aspect ratio; 'pad' the whole on white.
-
-    Returns:
-      uint8 [S, S, 3].
-    """
-    if fit not in FITS:
-        raise ValueError(f'fit={fit!r}: use one of {", ".join(FITS)}')
-    height, width = picture.shape[:2]
-    everything = np.zeros((height, width), np.uint8)
-    if fit != 'cover':
-        return frame_photo(picture, everything, size=size, fit=fit)[0]
-    side = min(height, width)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    return frame_photo(picture, everything, size=size, crop='bbox', bbox=box, fit='stretch')[0]
+from jaxret.photos import read_photo, square_picture
 
 
 def photo_png(path: Path, *, size: int, fit: str) -> bytes:

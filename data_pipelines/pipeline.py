@@ -88,7 +88,7 @@ def inclusion_probability(shape_of_query: np.ndarray, shapes: int, batch_size: i
 
 
 def choose_views(views: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
-    """A random subset of `count` views for every shape of [G, V, S, S, 1], in order; a pure function of the seed."""
+    """A random subset of `count` views for every shape of [G, V, S, S, C], in order; a pure function of the seed."""
     shapes, available = views.shape[0], views.shape[1]
     order = tf.argsort(tf.random.stateless_uniform([shapes, available], seed), axis=1)
     return tf.gather(views, tf.sort(order[:, :count], axis=1), batch_dims=1)
@@ -113,7 +113,7 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
 
     Args:
       queries: encoded training photos and masks, categories, gallery index of each one's shape.
-      gallery: views uint8 [G, V, S, S, 1], categories.
+      gallery: views uint8 [G, V, S, S, C], categories; C is 1, or 3 where they are textured.
       size: side S of photos and views.
       batch_size: B, photos and distinct shapes a batch.
       seed: with the step it decides the batch: same (seed, step), same bytes.
@@ -125,7 +125,7 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
       prefetch: batches made ahead.
 
     Returns:
-      An iterator of numpy batches: image [B, S, S, 3], mask [B, S, S, 1], views [B, V, S, S, 1] (uint8), positive,
+      An iterator of numpy batches: image [B, S, S, 3], mask [B, S, S, 1], views [B, V, S, S, C] (uint8), positive,
       query_category, shape_category, query_index, shape_index [B] (int32), query_valid, shape_valid [B] (bool),
       shape_inclusion [B] (float32; `inclusion_probability` of each shape).
 
@@ -189,7 +189,7 @@ def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterato
 
 
 def gallery_batches(gallery: GalleryTable, *, batch_size: int) -> Iterator[Batch]:
-    """Gallery shapes in order: views [G, V, S, S, 1] (uint8), zero-padded last batch, shape_valid [G] (bool)."""
+    """Gallery shapes in order: views [G, V, S, S, C] (uint8), zero-padded last batch, shape_valid [G] (bool)."""
     for start in range(0, len(gallery.names), batch_size):
         views = gallery.views[start:start + batch_size]
         valid = np.arange(batch_size) < len(views)

@@ -19,11 +19,11 @@ from pathlib import Path
 from data_pipelines.file_checks import check_meshes, check_pairs, memory_file, signature
 from data_pipelines.folders import open_folder, resolve
 from data_pipelines.layout import PhotoEntry, Pix3DLayout, ShapeEntry, empty_splits, orphan
-from data_pipelines.photos import clip_box
 from data_pipelines.pix3d_json import JSON_NAME, Entry, read_entries
 from data_pipelines.pix3d_shapes import list_shapes
 from data_pipelines.splits import hold_out, split_photos
 from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.photos import clip_box
 
 PAPER_CATEGORIES = ('bed', 'chair', 'sofa', 'table')
 PAPER_COUNTS = {'photos': 5118, 'train': 2648, 'test': 2470, 'shapes': 322}

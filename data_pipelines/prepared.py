@@ -52,7 +52,7 @@ class GalleryTable:
     """Gallery shapes with their views, in order of their names. G shapes, V views.
 
     Attributes:
-      views: uint8 [G, V, S, S, 1].
+      views: uint8 [G, V, S, S, 1], textured [G, V, S, S, 3].
       category: int32 [G], index into the layout's categories.
       names: path of each mesh below the data folder.
       paths: the mesh files.
@@ -98,7 +98,7 @@ def load_gallery(prepared: Prepared) -> GalleryTable:
     """
     rows = read_records(prepared.folder, GALLERY, 'gallery', None)
     shapes, ring = prepared.layout.shapes, prepared.ring
-    views = np.empty((len(shapes), ring.views, ring.size, ring.size, 1), np.uint8)
+    views = np.empty((len(shapes), ring.views, ring.size, ring.size, ring.channels), np.uint8)
     category, names = np.empty(len(shapes), np.int32), []
     for index, row in enumerate(rows):
         views[index], category[index] = row['views'], row['category']

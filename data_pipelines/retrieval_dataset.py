@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import photos
 from data_pipelines.file_checks import SERIAL_BELOW, source_hash
 from data_pipelines.layout import PhotoEntry, Pix3DLayout
 from data_pipelines.prepared import (
@@ -34,8 +33,9 @@ from data_pipelines.prepared import (
 )
 from data_pipelines.quiet import tfds
 from data_pipelines.record_folder import VERSION, RecordBuilder, build_records, complete_folder
+from jaxret import photos
 from jaxret.errors import DataError, Problem
-from jaxret.geometry import mesh, rays, render
+from jaxret.geometry import materials, mesh, rays, render
 from jaxret.geometry.render import ViewRing, render_many
 from jaxret.workers import map_parallel
 
@@ -109,10 +109,10 @@ class RetrievalQueries(RecordBuilder, skip_registration=True):
 
 
 class RetrievalGallery(RecordBuilder, skip_registration=True):
-    """Split gallery: views [V, S, S, 1], category, name."""
+    """Split gallery: views [V, S, S, 1 or 3], category, name."""
 
     name = GALLERY
-    DESCRIPTION = 'CAD models as grey views from a ring of cameras.'
+    DESCRIPTION = 'CAD models as views from a ring of cameras.'
 
 
 def _write(
@@ -137,10 +137,11 @@ def _write(
             if isinstance(result, DataError):
                 failed[shape.model] = result.problems
             else:
-                row = {'views': result[..., None], 'category': category[shape.category], 'name': shape.model}
+                row = {'views': result.reshape(view_shape), 'category': category[shape.category], 'name': shape.model}
                 yield index, row
 
-    views = tfds.features.Tensor(shape=(ring.views, ring.size, ring.size, 1), dtype=np.uint8, encoding='zlib')
+    view_shape = (ring.views, ring.size, ring.size, ring.channels)
+    views = tfds.features.Tensor(shape=view_shape, dtype=np.uint8, encoding='zlib')
     features = {'views': views, 'category': np.int64, 'name': tfds.features.Text()}
     build_records(RetrievalGallery, folder, {'gallery': gallery()}, features, failed)
     index_of: dict[str, int] = {}
@@ -185,6 +186,6 @@ def _write(
 
 
 def _key(layout: Pix3DLayout, options: dict[str, Any]) -> str:
-    code = source_hash(photos, mesh, rays, render)
+    code = source_hash(photos, mesh, materials, rays, render)
     content = json.dumps([layout.fingerprint, layout.categories, options, code, VERSION], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

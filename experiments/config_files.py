@@ -4,7 +4,6 @@ import ast
 import difflib
 import importlib.util
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxret.compiled_programs import default_cache
 from jaxret.errors import ConfigError
 
 FOLDER = Path(__file__).parent / 'configs'
@@ -90,7 +90,7 @@ def cache_folder(config: ConfigDict) -> Path:
     """Where prepared data goes: config.cache_dir, or $XDG_CACHE_HOME/jaxret, or ~/.cache/jaxret."""
     if config.cache_dir:
         return Path(config.cache_dir)
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxret'
+    return default_cache()
 
 
 def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
@@ -99,20 +99,6 @@ def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
     for key, value in config.items():
         flat |= flatten(value, f'{prefix}{key}.') if isinstance(value, ConfigDict) else {prefix + key: value}
     return flat
-
-
-def unflatten(flat: dict[str, Any]) -> ConfigDict:
-    """The config that `flatten` was called on; lists (JSON has no tuples) become tuples again."""
-    config = ConfigDict()
-    for key, value in flat.items():
-        *groups, last = key.split('.')
-        target = config
-        for group in groups:
-            if group not in target:
-                target[group] = ConfigDict()
-            target = target[group]
-        target[last] = tuple(value) if isinstance(value, list) else value
-    return config
 
 
 def split_overrides(arguments: Sequence[str], *, known: str = '--config, --config.KEY=VALUE, --workdir, --mode or '

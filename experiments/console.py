@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jaxret.retrieval.report_tables import unseen_table
+
 console = Console(markup=False, emoji=False)  # paths may look like markup
 if not console.is_terminal:  # a log file has no width of its own
     console = Console(width=120, markup=False, emoji=False)
@@ -42,4 +44,19 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     row('category mean', {**metrics, 'queries': ''}, '_macro')
     row('chance', {**metrics, 'queries': ''}, '_chance')
     row('prior', {**metrics, 'queries': ''}, '_prior')
+    console.print(table)
+    if 'unseen_gallery' in metrics:
+        _print_unseen(metrics)
+
+
+def _print_unseen(metrics: Mapping[str, Any]) -> None:
+    """Prints how far the best shapes of an unseen gallery are from the true ones, beside random ones."""
+    table = Table(title=f'test: {metrics["unseen_queries"]} photos against {metrics["unseen_gallery"]} unseen shapes')
+    for column in ('', 'queries', 'shapes', 'Hausdorff', 'chance', 'IoU', 'chance'):
+        table.add_column(column, justify='right' if column else 'left')
+    for row in unseen_table(metrics):
+        if row['kind'] == 'total':
+            table.add_section()
+        table.add_row(row['name'], *(str(row[key]) for key in (
+            'queries', 'gallery', 'hausdorff', 'hausdorff_chance', 'iou', 'iou_chance')))
     console.print(table)

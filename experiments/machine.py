@@ -1,15 +1,14 @@
 """What a result was made with: hardware, versions, and the commit of this code."""
 
-import contextlib
 import os
 import platform
-import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jaxret.compiled_programs import processor
 from jaxret.workers import default_processes
 
 
@@ -33,20 +32,6 @@ def source() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
     status = git('status', '--porcelain')
     return {'commit': git('rev-parse', 'HEAD'), 'dirty': None if status is None else bool(status)}
-
-
-def compiled_folder(cache: Path) -> Path:
-    """Where this machine's compiled programs are kept: they hold native code, which another may not run."""
-    return cache / 'compiled' / re.sub(r'\W+', '-', f'{platform.node()} {processor()}')
-
-
-def processor() -> str:
-    """Name of the processor."""
-    with contextlib.suppress(OSError):
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _memory() -> float | None:

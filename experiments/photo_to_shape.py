@@ -12,6 +12,7 @@ from config_files import cache_folder, flatten
 from console import console, print_metrics
 from ml_collections import ConfigDict
 from photo_data import LAYOUTS, count_note, data_folder, read_layout
+from photo_pictures import ANSWERS, query_cards, query_planes, unseen_cards
 from pretrained_start import pretrained_facts, pretrained_start
 from training_run import (
     check_training_values,
@@ -21,23 +22,24 @@ from training_run import (
     provenance,
     trained_state,
 )
+from unseen_gallery import Unseen, compare_unseen, prepare_unseen, read_unseen
 from workdir import RunSplit
 
 from data_pipelines import pipeline
 from data_pipelines.augmentation import Augmentation
 from data_pipelines.layout import Pix3DLayout
-from data_pipelines.photos import frame_photo, read_pair
 from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, load_queries, prepare
-from jaxret.errors import ConfigError
+from jaxret.errors import ConfigError, Problem
 from jaxret.files import write_atomically
 from jaxret.geometry.render import ViewRing
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
-from jaxret.retrieval.contact_sheet import QueryCard, select_queries
+from jaxret.retrieval.category_planes import draw_category_planes
 from jaxret.retrieval.embedder import Embedder
 from jaxret.retrieval.metrics import add_shape_metrics, retrieval_metrics
-from jaxret.retrieval.ranking import positive_ranks, top_k_indices
+from jaxret.retrieval.ranking import top_k_indices
 from jaxret.retrieval.report import write_report
 from jaxret.retrieval.shape_metrics import compare_shapes
+from jaxret.retrieval.unseen import UnseenGallery
 from jaxret.systems.cmic import CMIC
 from jaxret.training.logging import read_history
 from jaxret.training.parallel import make_parallel
@@ -50,20 +52,27 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     """Trains (or resumes) and evaluates, or only evaluates; returns the exit status."""
     started = time.monotonic()
     _check_config(config)
-    system, ring = CMIC.from_config(config), _view_ring(config)
-    parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size)
+    CMIC.from_config(config)  # refuses wrong values
+    ring = _view_ring(config)
+    parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size,
+                             chunk=config.model.chunk)
     if not train:
         check_workdir_has_checkpoints(workdir)
-    start = pretrained_start(config, workdir, system, _example(config),
+    start = pretrained_start(config, workdir, CMIC.from_config(config, shapes=1), _example(config),
                              first_convolution=config.pretrained.first_convolution) if train else None
     data_dir, synthetic = data_folder(config)
+    unseen_layout = read_unseen(config)
     layout, run_split = read_layout(config, data_dir, workdir, train=train)
+    make_system = partial(CMIC.from_config, config, shapes=len(run_split.gallery), chunk=config.model.chunk)
+    system = make_system()
     prepared = prepare(layout, ring, size=config.data.image_size, crop=config.data.crop,
                        margin=config.data.margin, fit=config.data.fit, cache_dir=cache_folder(config),
                        processes=processes(config), on_bad_file=config.on_bad_file, name=config.data.layout)
     layout = prepared.layout
     gallery = load_gallery(prepared)
     queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
+    test = queries['test']
+    unseen = prepare_unseen(config, unseen_layout, ring, layout, test) if unseen_layout else None
 
     embedder = Embedder(system, parallel)
     steps = 0
@@ -74,14 +83,16 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
 
     def evaluate(state: TrainState) -> dict[str, float]:
         held_out = queries['val']
-        values = retrieval_metrics(_score(config, embedder, state, held_out, gallery), held_out.shape,
-                                   held_out.category, gallery.category, category_names=layout.categories)
+        shapes = _embed_shapes(config, embedder, state, gallery)
+        scores = embedder.score(state.evaluation_variables, _embed_photos(config, embedder, state, held_out), shapes)
+        values = retrieval_metrics(scores, held_out.shape, held_out.category, gallery.category,
+                                   category_names=layout.categories)
         return {f'val_{name}': values[name] for name in (*SELECTION, 'category_top1')}
 
     size = config.data.image_size
     state = trained_state(
         config, workdir, train=train, parallel=parallel, steps=steps, evaluate=evaluate,
-        make_system=lambda axis_name: CMIC.from_config(config, axis_name=axis_name),
+        make_system=lambda axis_name: make_system(axis_name=axis_name),
         example=_example(config), start=start,
         batches=partial(_training_batches, config, queries['train'], gallery), metric=f'val_{config.select}',
         title='CMIC, photo to CAD model',
@@ -95,22 +106,29 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     if state is None:
         return 0
 
-    test = queries['test']
-    scores = _score(config, embedder, state, test, gallery)
-    metrics, distances = _test_metrics(config, layout, scores, test, gallery,
-                                       _train_positive(run_split, gallery.names))
+    variables = state.evaluation_variables
+    photos, shapes = _embed_photos(config, embedder, state, test), _embed_shapes(config, embedder, state, gallery)
+    scores = embedder.score(variables, photos, shapes)
+    metrics, problems = _test_metrics(config, layout, scores, test, gallery,
+                                      _train_positive(run_split, gallery.names))
     metrics |= {'step': int(state.step), 'data_dir': str(data_dir), 'synthetic': synthetic, 'seed': config.seed}
+    shown = None
+    if unseen:
+        found, shown = _search_unseen(config, embedder, state, unseen, photos, layout, test, gallery)
+        metrics |= shown.metrics
+        problems = (*problems, *unseen.skipped, *found)
     write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     notes = [checkpoint_note(workdir, int(state.step), metric=f'val_{config.select}',
                              held_out=f'{run_split.count("val")} held-out training photos')]
     if not synthetic and (note := count_note(config, layout)):
         notes.append(note)
+    planes = query_planes(system, variables, photos, shapes, test, gallery, layout.categories)
     report = write_report(
         workdir / 'report', title=f'Photo to CAD model: {workdir.name}', metrics=metrics, config=flatten(config),
-        history=read_history(workdir / 'metrics.jsonl'), queries=_cards(layout, scores, test, gallery),
-        skipped=[str(problem) for problem in (*layout.skipped, *distances)], notes=notes,
+        history=read_history(workdir / 'metrics.jsonl'), queries=query_cards(layout, scores, test, gallery),
+        skipped=[str(problem) for problem in (*layout.skipped, *problems)], notes=notes,
         provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started)
-        | pretrained_facts(workdir))
+        | pretrained_facts(workdir), planes=draw_category_planes(planes, layout.categories), unseen=shown)
     print_metrics(metrics)
     console.print(f'report: {report}', soft_wrap=True)
     return 0
@@ -123,11 +141,13 @@ def _check_config(config: ConfigDict) -> None:
     check_training_values(
         config, positive=('data.image_size', 'model.embedding_dim', 'loss.temperature', 'evaluation.batch_size',
                           'evaluation.points', 'evaluation.voxels'),
-        not_negative=('data.margin', 'data.views_per_step', 'loss.category_weight', 'loss.margin', 'color.hsv_range'),
+        not_negative=('data.margin', 'data.views_per_step', 'loss.category_weight', 'loss.margin', 'loss.label_weight',
+                      'loss.center_weight', 'loss.alignment_weight', 'color.hsv_range'),
         fractions=('data.test_fraction', 'data.val_fraction'),
         choices={'data.layout': tuple(LAYOUTS), 'data.gallery': ('folder', 'referenced'),
                  'data.crop': ('mask', 'bbox', 'none'), 'data.fit': ('pad', 'stretch'),
-                 'data.masks': ('auto', 'pose', 'frame'), 'pretrained.first_convolution': FIRST_CONVOLUTIONS})
+                 'data.masks': ('auto', 'pose', 'frame'), 'evaluation.unseen_categories': ('own', 'all'),
+                 'pretrained.first_convolution': FIRST_CONVOLUTIONS})
     if not 0 <= config.color.probability <= 1:
         raise ConfigError(f'config.color.probability: {config.color.probability!r} is not in [0, 1]')
     if config.data.views_per_step > config.render.views:
@@ -139,9 +159,9 @@ def _check_config(config: ConfigDict) -> None:
 
 def _example(config: ConfigDict) -> dict[str, np.ndarray]:
     """One photo and one view of zeros, with the shapes of a training batch."""
-    size = config.data.image_size
+    size, channels = config.data.image_size, _view_ring(config).channels
     return {'image': np.zeros((1, size, size, 3), np.uint8), 'mask': np.zeros((1, size, size, 1), np.uint8),
-            'views': np.zeros((1, 1, size, size, 1), np.uint8)}
+            'views': np.zeros((1, 1, size, size, channels), np.uint8)}
 
 
 def _training_batches(config: ConfigDict, queries: QueryTable, gallery: GalleryTable, start: int, stop: int
@@ -153,15 +173,28 @@ def _training_batches(config: ConfigDict, queries: QueryTable, gallery: GalleryT
         views_per_step=config.data.views_per_step)
 
 
-def _score(config: ConfigDict, embedder: Embedder, state: TrainState, queries: QueryTable, gallery: GalleryTable
-           ) -> np.ndarray:
-    """Scores [Q, G] of photos against the whole gallery; each photo and each shape is encoded once."""
-    variables, batch_size = state.evaluation_variables, config.evaluation.batch_size
-    shapes = embedder.embed(variables, pipeline.gallery_batches(gallery, batch_size=batch_size), 'views',
-                            valid='shape_valid')
-    photos = embedder.embed(variables, pipeline.query_batches(queries, size=config.data.image_size,
-                                                              batch_size=batch_size), 'photo', valid='query_valid')
-    return embedder.score(variables, photos, shapes)
+def _embed_shapes(config: ConfigDict, embedder: Embedder, state: TrainState, gallery: GalleryTable) -> np.ndarray:
+    """[G, V, D]; each shape is encoded once."""
+    batches = pipeline.gallery_batches(gallery, batch_size=config.evaluation.batch_size)
+    return embedder.embed(state.evaluation_variables, batches, 'views', valid='shape_valid')
+
+
+def _embed_photos(config: ConfigDict, embedder: Embedder, state: TrainState, queries: QueryTable) -> np.ndarray:
+    """[Q, D]."""
+    batches = pipeline.query_batches(queries, size=config.data.image_size, batch_size=config.evaluation.batch_size)
+    return embedder.embed(state.evaluation_variables, batches, 'photo', valid='query_valid')
+
+
+def _search_unseen(config: ConfigDict, embedder: Embedder, state: TrainState, unseen: Unseen, photos: np.ndarray,
+                   layout: Pix3DLayout, test: QueryTable, gallery: GalleryTable
+                   ) -> tuple[tuple[Problem, ...], UnseenGallery]:
+    """What could not be compared, and metrics and cards of the unseen gallery; `photos` [Q, D] are all of `test`."""
+    shapes = _embed_shapes(config, embedder, state, unseen.gallery)
+    scores = embedder.score(state.evaluation_variables, photos[unseen.queries], shapes)
+    metrics, order, distances, problems = compare_unseen(config, unseen, scores, test, gallery, answers=ANSWERS)
+    cards = unseen_cards(layout, unseen.queries, test, gallery, unseen.gallery, scores=scores, order=order,
+                         distances=distances)
+    return problems, UnseenGallery(unseen.folder, unseen.own, metrics, cards)
 
 
 def _test_metrics(config: ConfigDict, layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: GalleryTable,
@@ -187,34 +220,6 @@ def _train_positive(run_split: RunSplit, names: Sequence[str]) -> np.ndarray:
     index_of = {name: index for index, name in enumerate(names)}
     return np.array([index_of.get(run_split.shape[photo], -1) for photo, split in run_split.split.items()
                      if split != 'test'], np.int64)
-
-
-def _cards(layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: GalleryTable) -> list[QueryCard]:
-    """What the report shows of the best, the worst and some random queries, with the original photos."""
-    ranks = positive_ranks(scores, test.shape)
-    order = top_k_indices(scores, min(5, scores.shape[1]), test.shape)
-    true_scores = scores[np.arange(len(scores)), test.shape]
-    others = np.where(np.arange(scores.shape[1])[None, :] == test.shape[:, None], -np.inf, scores)
-    photos = {photo.name: photo for photo in layout.photos}
-    front = gallery.views[:, 1 % gallery.views.shape[1], :, :, 0]  # turned a little, which shows more than the front
-    cards = []
-    for section, chosen in select_queries(ranks, true_scores - others.max(axis=1)).items():
-        for query in chosen:
-            entry = photos[test.names[query]]
-            photo, mask = frame_photo(*read_pair(entry.image, entry.mask), size=160, crop='none', margin=0.0, fit='pad')
-            results = [(front[g], _short_name(gallery.names[g]), float(scores[query, g]), bool(g == test.shape[query]))
-                       for g in order[query]]
-            true = test.shape[query]
-            cards.append(QueryCard(photo=photo, mask=mask[..., 0], true_view=front[true], results=results,
-                                   query_name=entry.name, true_name=_short_name(gallery.names[true]),
-                                   rank=int(ranks[query]), true_score=float(true_scores[query]), section=section))
-    return cards
-
-
-def _short_name(model: str) -> str:
-    """'bed/IKEA_MALM' of 'model/bed/IKEA_MALM/model.obj'."""
-    parts = Path(model).parts
-    return '/'.join(parts[1:-1]) if len(parts) > 3 else '/'.join(parts[1:])
 
 
 def _view_ring(config: ConfigDict) -> ViewRing:

@@ -20,7 +20,6 @@ same command goes on from there. Interrupted at another time, it ends with 130 (
 
 import argparse
 import importlib
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -35,14 +34,14 @@ from config_files import (
     load_config,
     presets,
     split_overrides,
-    unflatten,
 )
 from interruption import Terminated, exit_status, terminated_as_interrupted
-from machine import compiled_folder
 from ml_collections import ConfigDict
 from workdir import EVALUATION, check_folders, locked, store_config, stored_config
 
+from jaxret.compiled_programs import keep_programs
 from jaxret.errors import ConfigError, JaxretError
+from jaxret.run_config import unflatten
 
 # Modules beside this file that `config.experiment` may name.
 EXPERIMENTS = ('photo_to_shape', 'cross_modal', 'domain_adaptation', 'scan_to_cad')
@@ -128,13 +127,7 @@ def _experiment(config: ConfigDict) -> ModuleType:
     """The module that runs a config; only those of this folder, whatever a config file says."""
     if config.experiment not in EXPERIMENTS:
         raise ConfigError(f'config.experiment: {config.experiment!r} is not one of {", ".join(EXPERIMENTS)}')
-    # TensorFlow and matplotlib would leave files in the home folder; both look at these when they are imported.
-    cache = cache_folder(config).absolute()
-    for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
-        os.environ.setdefault(name, str(cache / 'libraries'))
-    # A program is compiled once for all runs, seeds and resumptions on this machine.
-    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(compiled_folder(cache)))
-    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+    keep_programs(cache_folder(config).absolute())
     return importlib.import_module(config.experiment)
 
 

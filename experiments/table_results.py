@@ -27,20 +27,23 @@ def collect(paper: Paper, jobs: Mapping[str, Job], settings: Mapping[str, Any], 
       Plain data. Values of metrics are in the units that the paper prints (`scale` times metrics.json's); the `metrics`
       of a run are metrics.json's own.
         title, notes, settings, seeds, written
-        tables: [{title, metrics: [{key, title, digits, higher_is_better}], rows: [{name, state, config, runs: [record],
-          values: {metric: {paper, mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
+        tables: [{title, axis, metrics: [{key, title, digits, higher_is_better}], rows: [{name, state, config, runs:
+          [record], place (on the axis, or None), values: {metric: {paper, mean, sd, n, low, high, chance, seeds: {seed:
+          value}}}}]}]
         claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, conclusion, sentence}]
     """
     records = {name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)]
                for name in names}
     tables = []
     for table in paper.tables:
-        rows = [_row(row, table.metrics, records[row.name], jobs[row.name]) for row in table.rows if row.name in names]
+        rows = [_row(row, table.metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
+                for row in table.rows if row.name in names]
         if rows:
             percent = all(metric.scale == 100 for metric in table.metrics)
-            tables.append({'title': f'{table.title}{" (percent)" if percent else ""}', 'rows': rows, 'metrics': [
-                {key: getattr(metric, key) for key in ('key', 'title', 'digits', 'higher_is_better')}
-                for metric in table.metrics]})
+            tables.append({
+                'title': f'{table.title}{" (percent)" if percent else ""}', 'axis': table.axis, 'rows': rows,
+                'metrics': [{key: getattr(metric, key) for key in ('key', 'title', 'digits', 'higher_is_better')}
+                            for metric in table.metrics]})
     return {'title': paper.title, 'notes': list(paper.notes), 'settings': dict(settings), 'seeds': seeds,
             'written': datetime.now(UTC).isoformat(timespec='seconds'), 'tables': tables,
             'claims': [_claim(paper, claim, records) for claim in paper.claims

@@ -34,7 +34,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from config_files import cache_folder, covers, split_overrides, unflatten
+from config_files import cache_folder, covers, split_overrides
 from interruption import exit_status, terminated_as_interrupted
 from table_plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
 from table_results import collect
@@ -43,6 +43,7 @@ from workdir import locked
 
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import write_atomically
+from jaxret.run_config import unflatten
 
 KNOWN = 'PAPER, --seeds, --preset, --data_dir, --rows, --config.KEY=VALUE, --out or --help'
 

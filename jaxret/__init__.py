@@ -1,1 +1,23 @@
-"""Cross-modal 3D retrieval in JAX/Flax."""
+"""Cross-modal 3D retrieval in JAX/Flax.
+
+    model = jaxret.load(workdir)                  # a finished run
+    index = jaxret.Index.open(folder)             # made by `jaxret index`
+    hits = index.search(model.embed_photos(['chair.jpg']), top_k=5)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxret.retrieval.index import Hit, Index
+    from jaxret.retrieval.model import Model, load
+
+__all__ = ['Hit', 'Index', 'Model', 'load']
+_HOMES = {'Hit': 'index', 'Index': 'index', 'Model': 'model', 'load': 'model'}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:  # imported where it is asked for: worker processes that read files need no JAX
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    import importlib
+
+    return getattr(importlib.import_module(f'jaxret.retrieval.{_HOMES[name]}'), name)

@@ -26,12 +26,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
       StorageError: the folder cannot be written or the disk is full.
     """
+    with replaced_atomically(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replaced_atomically(path: Path) -> Iterator[Path]:
+    """Gives a path to write to, which takes the place of `path` at the end of the `with` block; makes its folder.
+
+    Raises:
+      StorageError: the folder cannot be written or the disk is full.
+    """
     # A name of its own, as two processes may write the same file; the last one wins.
     temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}')
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            yield temporary
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):

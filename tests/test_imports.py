@@ -18,6 +18,7 @@ FORBIDDEN = {
     'jaxret/pretrained': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'trimesh', 'embreex'),
     'jaxret/systems': ('jaxret.training', 'jaxret.retrieval', 'trimesh', 'embreex'),
     'jaxret/training': ('jaxret.retrieval', 'jaxret.geometry', 'trimesh', 'embreex'),
+    'jaxret/retrieval': ('jaxret.serving', 'fastapi', 'uvicorn'),
     'data_pipelines': ('experiments', 'photo_to_shape', 'config_files', 'jaxret.systems', 'jaxret.training', 'flax'),
 }
 # Code that would load Python objects, and so run code, from a file. (workers.py only talks to its own processes.)

@@ -1,5 +1,6 @@
 """Which shapes exist: a grid of structural choices a category, and the most different ones picked from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.sample import beds, chairs, sofas, tables
+from data_pipelines.sample.textures import random_color
 from jaxret.errors import ConfigError
 
 CATEGORIES = ('bed', 'chair', 'sofa', 'table')
@@ -103,11 +105,29 @@ def make_furniture(category: str, count: int, *, seed: int) -> tuple[Furniture, 
     return tuple(shapes)
 
 
-def write_obj(path: Path, furniture: Furniture) -> None:
-    """Writes a Wavefront OBJ with 6 decimals, one group a part."""
+def write_obj(path: Path, furniture: Furniture, *, colors: np.ndarray | None = None) -> None:
+    """Writes a Wavefront OBJ with 6 decimals, one group a part.
+
+    Args:
+      path: of the file.
+      furniture: what to write.
+      colors: sRGB of every part [P, 3] in [0, 1], which become materials in a file beside it; None for none.
+    """
     lines = [f'# {furniture.name}: synthetic {furniture.category}, +y up']
+    if colors is not None:
+        lines.append(f'mtllib {path.stem}.mtl')
+        materials = [f'newmtl {part}\nKd {red:.3f} {green:.3f} {blue:.3f}\n'
+                     for part, (red, green, blue) in zip(furniture.part_names, colors, strict=True)]
+        path.with_suffix('.mtl').write_text(''.join(materials), encoding='ascii')
     lines += [f'v {x:.6f} {y:.6f} {z:.6f}' for x, y, z in furniture.vertices]
     for index, part in enumerate(furniture.part_names):
-        lines.append(f'g {part}')
+        lines += [f'g {part}', *([] if colors is None else [f'usemtl {part}'])]
         lines += [f'f {a} {b} {c}' for a, b, c in furniture.faces[furniture.face_parts == index] + 1]
     path.write_text('\n'.join(lines) + '\n', encoding='ascii')
+
+
+def part_colors(furniture: Furniture, *, seed: Sequence[int]) -> np.ndarray:
+    """Colours that tell nothing of the shape: one a shape, varied a little from part to part; sRGB [P, 3]."""
+    rng = np.random.default_rng(list(seed))
+    varied = random_color(rng) * rng.uniform(0.5, 1.2, (len(furniture.part_names), 1))
+    return np.clip(varied, 0, 1) ** (1 / 2.2)

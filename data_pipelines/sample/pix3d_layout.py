@@ -3,7 +3,7 @@
     pix3d.json                       one entry a photo: img, category, img_size, mask, model, pose, flags, bbox
     img/<category>/NNNN.jpg          photos
     mask/<category>/NNNN.png         0 / 255, the visible pixels of the object
-    model/<category>/<name>/model.obj
+    model/<category>/<name>/model.obj, model.mtl  colours of its parts, which no photo shows
     complete.json                    seed, generator version and counts; written last
 
 Pose, as in Pix3D: a model point p is seen at q = rot_mat p + trans_mat by a camera at the origin that looks along +z
@@ -19,13 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipelines.sample.folder import complete_sample, write_json
-from data_pipelines.sample.furniture import CATEGORIES, Furniture, make_furniture, write_obj
+from data_pipelines.sample.folder import ANY, check_ranges, complete_sample, write_json
+from data_pipelines.sample.furniture import CATEGORIES, Furniture, make_furniture, part_colors, write_obj
 from data_pipelines.sample.photos import Photo, flags, take_photo
-from jaxret.errors import ConfigError
 from jaxret.workers import map_parallel
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 _SLIGHTLY_OCCLUDED = 0.15  # share of the usable photos
 _FEW = 24  # photos that are rendered faster than a process starts
 _HANGS = 3600.0  # seconds after which a process that renders one shape's photos is given up
@@ -75,11 +74,7 @@ def write_pix3d_sample(
       StorageError: `root` cannot be written, holds something else, or the disk is full.
     """
     root = Path(root).absolute()
-    if seed < 0 or photos_per_shape < 1 or (processes is not None and processes < 1):
-        raise ConfigError(
-            f'the sample needs seed >= 0, photos_per_shape >= 1 and processes >= 1, '
-            f'not {seed}, {photos_per_shape} and {processes}'
-        )
+    check_ranges(seed=(seed, 0, ANY), photos_per_shape=(photos_per_shape, 1, ANY), processes=(processes, 1, ANY))
     for category in CATEGORIES:
         make_furniture(category, shapes_per_category, seed=seed)  # refuses a count before anything is written
     wanted = {
@@ -136,7 +131,8 @@ def _render(job: _Job) -> list[dict]:
     model = Path('model') / job.category / shape.name / 'model.obj'
     for path in (model.parent, Path('img') / job.category, Path('mask') / job.category):
         (job.folder / path).mkdir(parents=True, exist_ok=True)
-    write_obj(job.folder / model, shape)
+    colors = part_colors(shape, seed=(job.seed, CATEGORIES.index(job.category), 4, job.shape))
+    write_obj(job.folder / model, shape, colors=colors)
     entries = []
     for offset, kind in enumerate(job.kinds):
         seed = (job.seed, CATEGORIES.index(job.category), 3, job.shape, offset)

@@ -24,10 +24,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from data_pipelines.photos import read_mask, read_photo  # noqa: E402
 from data_pipelines.pix3d_json import read_entries  # noqa: E402
 from jaxret.errors import DataError  # noqa: E402
 from jaxret.geometry.mesh import load_mesh  # noqa: E402
+from jaxret.photos import read_mask, read_photo  # noqa: E402
 
 SLOW_SECONDS = 20.0
 

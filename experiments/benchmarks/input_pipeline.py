@@ -89,10 +89,11 @@ def measure_pipeline(batches: Iterator[pipeline.Batch], count: int) -> dict[str,
 
 def compile_step(config: ConfigDict, example: pipeline.Batch) -> tuple[Callable[[Any], None], Callable[[], None], Any]:
     """Returns `advance` (one step on a placed batch), `wait` (until all steps are done) and `place`."""
-    parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size)
+    parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size,
+                             chunk=config.model.chunk)
     schedule = make_schedule(config.optimizer, LONG)
     optimizer = make_optimizer(config.optimizer, schedule)
-    system = CMIC.from_config(config, axis_name=parallel.axis_name)
+    system = CMIC.from_config(config, chunk=config.model.chunk, axis_name=parallel.axis_name)
     step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule,
                                             average_decay=config.optimizer.average_decay,
                                             axis_name=parallel.axis_name))

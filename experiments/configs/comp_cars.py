@@ -22,6 +22,6 @@ def get_config(preset: str = 'small') -> ConfigDict:
     """The config of a preset."""
     config = _stanford_cars.get_config(preset)
     config.data.layout = 'comp_cars'
-    if preset == 'paper':
+    if preset.startswith('paper'):
         config.checkpoint_every = 570  # ten epochs of 3,418 training photos
     return config

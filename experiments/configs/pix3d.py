@@ -3,6 +3,8 @@
   python experiments/run.py --config=pix3d.py                              small, for CPUs; embedded synthetic sample
   python experiments/run.py --config=pix3d.py --config.data_dir=DIR        the same on real data in Pix3D's layout
   python experiments/run.py --config=pix3d.py:paper --config.data_dir=DIR  the published setting, for GPUs
+  python experiments/run.py --config=pix3d.py:triplet                      a row of the papers' tables, likewise ROWS
+                                                                           below; paper_triplet, ... at full size
   python experiments/run.py --config=pix3d.py:smoke                        seconds, to see that everything works
 
 The paper's figures on Pix3D (its Table 1): Top-1 78.9 %, Top-10 96.1 %, Hausdorff 0.0086, IoU 0.8746 (means over
@@ -12,7 +14,31 @@ queries; over categories Top-1 is 77.6 %). Its split, renders and camera were no
 import config_groups as groups
 from ml_collections import ConfigDict
 
-PRESETS = ('small', 'paper', 'smoke')
+# Row of the tables -> how it differs at the same size.
+ROWS = {
+    'hsv': {'color.mode': 'hsv', 'color.probability': 0.5},
+    'no_color': {'color.mode': 'none'},
+    'no_category': {'loss.category_weight': 0.0},
+    'no_color_no_category': {'color.mode': 'none', 'loss.category_weight': 0.0},
+    'triplet': {'loss.kind': 'triplet'},
+    'triplet_no_category': {'loss.kind': 'triplet', 'loss.category_weight': 0.0},
+    'true_shape_removed': {'loss.true_shape': 'removed'},
+    'true_shape_not_positive': {'loss.true_shape': 'not_positive'},
+    'center': {'loss.kind': 'center', 'model.pooling': 'unit_mean'},  # attention has no query-free shape to pull
+    'mask_channel': {'model.mask': 'channel'},
+    'mask_multiply': {'model.mask': 'multiply'},
+    'mask_both': {'model.mask': 'both'},
+    'mask_none': {'model.mask': 'none'},
+    'views_1': {'render.views': 1, 'data.views_per_step': 1},
+    'views_6': {'render.views': 6},
+    'views_18': {'render.views': 18},
+    'views_24': {'render.views': 24},
+    'textured': {'render.shading': 'textured'},
+    'mean_views': {'model.pooling': 'mean'},
+    'max_views': {'model.pooling': 'max'},
+    **{f'beta_{beta}': {'loss.category_weight': beta} for beta in (0.1, 0.4, 0.6, 0.8, 1.0)},
+}
+PRESETS = ('small', *ROWS, 'paper', *(f'paper_{row}' for row in ROWS), 'smoke')
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
@@ -43,7 +69,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     data.fit = 'pad'  # 'pad' keeps the aspect (white borders), 'stretch' does not
     data.up_axis = 'y'  # of the meshes: 'y' or 'z'
 
-    config.render = render = groups.render()  # the grey views
+    config.render = render = groups.render()  # the views
+    render.shading = 'grey'  # or 'textured': in the colours of the mesh files' materials
     # photo and mask together; how wide an object is tells much about its shape
     config.photo_augmentation = photo = groups.augmentation(translate=0.05, area=(0.7, 1.0), aspect=(0.95, 1.05))
     config.view_augmentation = view = groups.augmentation(translate=0.0, area=(0.8, 1.0), aspect=(0.95, 1.05))
@@ -58,9 +85,12 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.query_encoder = 'resnet_small'  # or resnet_coarse, resnet18, resnet34, resnet50
     model.view_encoder = 'resnet_coarse'  # the same choices
     model.embedding_dim = 128  # D, of photos and of views
-    model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max'
+    model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max', 'unit_mean' (scaled to length 1)
     model.mask = 'both'  # 'channel' (fourth), 'multiply' (photo x mask), 'both', 'none'
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
+    # Photos, and shapes with all views, encoded at once in training, for batches whose activations do not fit; divides
+    # batch_size. Batch norm then sees a chunk at a time, losses still the batch. 0 is the whole batch.
+    model.chunk = 0
 
     config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
     pretrained.query = ''  # file for model.query_encoder, a resnet18, resnet34 or resnet50; '' starts at random
@@ -70,7 +100,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     pretrained.first_convolution = 'random'  # or 'mean', 'sum'
 
     config.loss = loss = ConfigDict()
-    loss.kind = 'contrastive'  # or 'triplet'
+    loss.kind = 'contrastive'  # or 'triplet'; 'center': cross-modal center loss, a class a shape (001, Table 1)
     loss.temperature = 0.1  # tau of Eq. 4 and 5; divides the scores
     loss.category_weight = 0.2  # beta_1 of Eq. 6
     loss.true_shape = 'included'  # in the category loss; 'not_positive' (Eq. 5), 'removed' (Table 4's ablation)
@@ -78,6 +108,9 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.reduction = 'mean'  # over the batch, or 'sum' (Eq. 4)
     loss.margin = 0.2  # of the triplet loss, on 1 - score
     loss.mining = 'all'  # of instance triplets: 'all', 'semi_hard', 'hard', 'batch_hard'
+    loss.label_weight = 1.0  # 'center': of the label head's cross-entropy; these three as in its public code
+    loss.center_weight = 10.0  # 'center': of the distances to the shape's center
+    loss.alignment_weight = 0.1  # 'center': of the distance between photo and shape
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=1e-2, average_decay=0.99)
     config.parallel = groups.parallel()
@@ -87,12 +120,18 @@ def get_config(preset: str = 'small') -> ConfigDict:
     evaluation.shape_metrics = True  # Hausdorff distance and voxel IoU of the Top-1 shapes
     evaluation.points = 10_000  # sampled a shape for the Hausdorff distance
     evaluation.voxels = 128  # grid side of the IoU
+    # A gallery that the run never saw: folder in ShapeNetCore's layout, or 'sample'; '' is none. Its Top-1 shapes are
+    # compared with the true ones.
+    evaluation.unseen_dir = ''
+    evaluation.unseen_categories = 'own'  # each photo searches the shapes of its own category; or 'all'
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''
     sample.shapes_per_category = 10  # 1 .. 24, in each of 4 categories
     sample.photos_per_shape = 30  # usable ones; some more are occluded or truncated
 
-    if preset == 'paper':
+    if preset not in PRESETS:
+        raise ValueError(preset)
+    if preset.startswith('paper'):
         config.batch_size, config.epochs = 60, 500
         config.checkpoint_every, config.select = 440, 'top1'  # 44 steps an epoch on Pix3D's training photos
         data.categories = ('bed', 'chair', 'sofa', 'table')
@@ -109,6 +148,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         evaluation.batch_size, evaluation.points, evaluation.voxels = 8, 500, 32
         model.embedding_dim = 16
         sample.shapes_per_category, sample.photos_per_shape = 3, 4
-    elif preset != 'small':
-        raise ValueError(preset)
+    for key, value in ROWS.get(preset.removeprefix('paper_'), {}).items():
+        group, name = key.split('.')
+        config[group][name] = value
     return config

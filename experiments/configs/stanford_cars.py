@@ -3,6 +3,8 @@
   python experiments/run.py --config=stanford_cars.py                              small; embedded synthetic sample
   python experiments/run.py --config=stanford_cars.py --config.data_dir=DIR        the same on real data
   python experiments/run.py --config=stanford_cars.py:paper --config.data_dir=DIR  the published setting, for GPUs
+  python experiments/run.py --config=stanford_cars.py:triplet                      a row of Table 2, likewise ROWS
+                                                                                   below; paper_triplet, ...
   python experiments/run.py --config=stanford_cars.py:smoke                        seconds
 
 DIR holds cars_train/ and cars_test/ (Stanford Cars), train_anno.pkl and test_anno.pkl (the fine-grained 3D pose
@@ -21,7 +23,8 @@ _spec = importlib.util.spec_from_file_location('config_pix3d', Path(__file__).wi
 _pix3d = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_pix3d)
 
-PRESETS = ('small', 'paper', 'smoke')
+ROWS = ('hsv', 'no_color', 'triplet')
+PRESETS = ('small', *ROWS, 'paper', *(f'paper_{row}' for row in ROWS), 'smoke')
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
@@ -32,11 +35,11 @@ def get_config(preset: str = 'small') -> ConfigDict:
     data, sample = config.data, config.sample
     data.layout, data.gallery, data.categories = 'stanford_cars', 'referenced', ()
     config.loss.category_weight = 0.0
-    if preset == 'small':
+    if preset == 'smoke':
+        sample.shapes_per_category, sample.photos_per_shape = 6, 8
+    elif preset.startswith('paper'):
+        config.checkpoint_every = 1220  # ten epochs of 7,330 training photos
+    else:
         config.batch_size = 16
         sample.shapes_per_category, sample.photos_per_shape = 24, 24
-    elif preset == 'paper':
-        config.checkpoint_every = 1220  # ten epochs of 7,330 training photos
-    elif preset == 'smoke':
-        sample.shapes_per_category, sample.photos_per_shape = 6, 8
     return config

@@ -75,11 +75,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that are compared in the same metrics; the first metric is the one that matters most."""
+    """Rows that are compared in the same metrics.
+
+    Attributes:
+      title: of the table.
+      metrics: the first is the one that matters most.
+      rows: in the order shown.
+      axis: of a table that is a figure of the paper: what the rows differ in, a number; '' for none.
+      places: {row name: that number}.
+    """
 
     title: str
     metrics: tuple[Metric, ...]
     rows: tuple[Row, ...]
+    axis: str = ''
+    places: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,9 @@ class Paper:
     def __post_init__(self) -> None:
         rows = self.rows
         for table in self.tables:
+            if bool(table.axis) != bool(table.places) or (
+                    table.places and table.places.keys() != {row.name for row in table.rows}):
+                raise ValueError(f'{table.title}: an axis needs a place for every row, and only for those')
             for row in table.rows:
                 if rows[row.name] != row:
                     raise ValueError(f'two rows are named {row.name!r}')

@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxret.encoders.convolution2d import convolve2d
+
 # He et al. 2015 (arXiv:1502.01852), equation 14: gradients keep their variance from layer to layer.
 CONV_KERNEL_INIT = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
@@ -35,6 +37,7 @@ def convolution(features: int, kernel: int, *, stride: int = 1, dtype: Any = jnp
         use_bias=False,
         kernel_init=CONV_KERNEL_INIT,
         dtype=dtype,
+        conv_general_dilated=convolve2d,
         name=name,
     )
 

@@ -1,4 +1,4 @@
-"""Grey flat-shaded views of a mesh from a ring of cameras, by ray casting on the CPU without a display.
+"""Flat-shaded views of a mesh from a ring of cameras, grey or textured, by ray casting on the CPU without a display.
 
 Letters: V views, S image size in pixels, F faces, P pixels of one rendered view.
 
@@ -17,9 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.geometry.materials import Surface, load_surface
 from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
 from jaxret.geometry.rays import build_scene, first_hits
 from jaxret.workers import map_parallel
+
+SHADINGS = ('grey', 'textured')
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class ViewRing:
       diffuse: grey that is added where the surface faces the light.
       background: grey level 0..255. White by default; the brightest surface stays darker than it.
       supersample: rays per pixel along each side (1: no anti-aliasing).
+      shading: 'grey', or 'textured': RGB, the grey times the colours of the file's materials (`materials`).
     """
 
     views: int = 12
@@ -51,6 +55,7 @@ class ViewRing:
     diffuse: float = 0.65
     background: int = 255
     supersample: int = 1
+    shading: str = 'grey'
 
     def __post_init__(self):
         limits = {
@@ -64,8 +69,15 @@ class ViewRing:
         for name in ('views', 'size', 'background', 'supersample'):
             if int(getattr(self, name)) != getattr(self, name):
                 raise ConfigError(f'{name} must be a whole number, not {getattr(self, name)!r}')
+        if self.shading not in SHADINGS:
+            raise ConfigError(f'shading must be one of {", ".join(SHADINGS)}, not {self.shading!r}')
         if self.ambient + self.diffuse > 1:
             raise ConfigError(f'ambient + diffuse must be at most 1, not {self.ambient + self.diffuse:.3g}')
+
+    @property
+    def channels(self) -> int:
+        """Of the pictures: 1, or 3 where they are textured."""
+        return 3 if self.shading == 'textured' else 1
 
     @property
     def distance(self) -> float:
@@ -98,14 +110,20 @@ def render_views(mesh: Mesh, ring: ViewRing) -> np.ndarray:
       ring: cameras, light and image size.
 
     Returns:
-      uint8 [V, S, S].
+      uint8 [V, S, S]; textured [V, S, S, 3], whose three channels are alike: a mesh without its file has no colours.
     """
-    return _render(mesh, ring)[0]
+    images = _render(mesh, ring, None)[0]
+    return np.repeat(images[..., None], 3, axis=-1) if ring.shading == 'textured' else images
 
 
 def render_file(path: Path, ring: ViewRing, up_axis: str = 'y') -> np.ndarray:
-    """Loads a mesh file and renders it: uint8 [V, S, S]. Raises DataError, also if nothing of it can be seen."""
-    images, visible = _render(load_mesh(path, up_axis=up_axis), ring)
+    """Loads a mesh file and renders it: uint8 [V, S, S], textured [V, S, S, 3].
+
+    Raises:
+      DataError: the file cannot be used, also if nothing of it can be seen.
+    """
+    mesh = load_mesh(path, up_axis=up_axis)
+    images, visible = _render(mesh, ring, load_surface(path, mesh) if ring.shading == 'textured' else None)
     if not visible:  # usually a stray vertex far away, beside which the shape is smaller than a pixel
         raise DataError(Problem(str(path), 'no view shows anything of the mesh', 'remove stray vertices or faces'))
     return images
@@ -133,15 +151,15 @@ def render_many(
       timeout: seconds after which a mesh is given up (not with `processes=1`).
 
     Yields:
-      (index into `paths`, uint8 [V, S, S]), or (index, DataError) for a mesh that cannot be used.
+      (index into `paths`, result of `render_file`), or (index, DataError) for a mesh that cannot be used.
     """
     function = functools.partial(render_file, ring=ring, up_axis=up_axis)
     title = 'Rendering' if progress else None
     return map_parallel(function, paths, processes=processes, ordered=ordered, timeout=timeout, progress=title)
 
 
-def _render(mesh: Mesh, ring: ViewRing) -> tuple[np.ndarray, bool]:
-    """The views, and whether any ray met the mesh."""
+def _render(mesh: Mesh, ring: ViewRing, surface: Surface | None) -> tuple[np.ndarray, bool]:
+    """The views, [V, S, S] or, with colours, [V, S, S, 3], and whether any ray met the mesh."""
     unit = normalize_mesh(mesh, mode='sphere')
     vertices = unit.vertices.astype(np.float32)
     scene = build_scene(vertices, unit.faces, watertight=False)
@@ -154,7 +172,8 @@ def _render(mesh: Mesh, ring: ViewRing) -> tuple[np.ndarray, bool]:
     axes = camera_axes(ring).astype(np.float32)
     pixels = ring.size * ring.supersample
     visible = False
-    images = np.full((ring.views, pixels, pixels), ring.background, np.uint8)
+    channels = () if surface is None else (3,)
+    images = np.full((ring.views, pixels, pixels, *channels), ring.background, np.uint8)
     for axis, directions, image in zip(axes, _directions(ring), images, strict=True):
         camera = axis[2] * np.float32(ring.distance)
         grey = np.append(_shade(normals, anchors, camera, axis, ring), np.uint8(ring.background))
@@ -163,10 +182,13 @@ def _render(mesh: Mesh, ring: ViewRing) -> tuple[np.ndarray, bool]:
         faces = first_hits(scene, camera, window.reshape(-1, 3))
         visible |= bool((faces >= 0).any())
         # a miss is index -1: the background appended to the table
-        image[rows, columns] = grey[faces].reshape(window.shape[:2])
+        seen = grey[faces]
+        if surface is not None:
+            seen = np.rint(surface.albedo(faces, corners, camera, window.reshape(-1, 3)) * seen[:, None])
+        image[rows, columns] = seen.reshape(*window.shape[:2], *channels)
     if ring.supersample == 1:
         return images, visible
-    blocks = images.reshape(ring.views, ring.size, ring.supersample, ring.size, ring.supersample)
+    blocks = images.reshape(ring.views, ring.size, ring.supersample, ring.size, ring.supersample, *channels)
     return np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8), visible
 
 

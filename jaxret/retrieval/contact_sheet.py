@@ -27,12 +27,13 @@ class QueryCard:
     Attributes:
       photo: uint8 [H, W, 3].
       mask: uint8 [H, W], 0 is background.
-      true_view: uint8 [S, S], a view of the true shape.
-      results: the Top-k, best first: (view uint8 [S, S], shape name, score, is it the true shape).
+      true_view: uint8 [S, S] or [S, S, 3], a view of the true shape.
+      results: the Top-k, best first: (its view, shape name, score, is it the true shape).
       query_name, true_name: shown as text.
       rank: of the true shape, 1-based.
       true_score: of the true shape, or None; orders queries of equal rank where the true shape is not in `results`.
       section: heading under which it is shown. If no card names one, `select_queries` chooses the cards.
+      verdict: shown in the place of hit or miss, where the true shape is not in the gallery; '' shows these.
     """
 
     photo: np.ndarray
@@ -44,6 +45,7 @@ class QueryCard:
     rank: int
     true_score: float | None = None
     section: str = ''
+    verdict: str = ''
 
     @property
     def hit(self) -> bool:
@@ -129,8 +131,7 @@ def store_thumbnail(folder: Path, array: np.ndarray, kind: str) -> str:
 
 
 def write_thumbnails(folder: Path, sections: dict[str, list[QueryCard]]) -> dict[str, list[dict]]:
-    """Writes the thumbnails that the cards need into an empty `folder`; returns what the page says about each card."""
-    empty_thumbnails(folder)
+    """Adds the thumbnails that the cards need to a `folder`; returns what the page says about each card."""
 
     def store(array: np.ndarray, kind: str) -> str:
         return store_thumbnail(folder, array, kind)
@@ -149,6 +150,7 @@ def write_thumbnails(folder: Path, sections: dict[str, list[QueryCard]]) -> dict
                 'true_name': card.true_name,
                 'rank': card.rank,
                 'hit': card.hit,
+                'verdict': card.verdict,
             }
             for card in cards
         ]
@@ -157,7 +159,11 @@ def write_thumbnails(folder: Path, sections: dict[str, list[QueryCard]]) -> dict
 
 
 def draw_contact_sheet(sections: dict[str, list[QueryCard]], *, title: str, columns: int = 2) -> Image.Image:
-    """One picture of all cards: photo, mask, true shape, then the Top-k with scores; hit or miss by colour and sign."""
+    """One picture of all cards: photo, mask, true shape, then the Top-k with scores; hit or miss by colour and sign.
+
+    Cards with a verdict have no hits: their answers are of a gallery without the true shape.
+    """
+    judged = not any(card.verdict for cards in sections.values() for card in cards)
     shown = max((len(card.results) for cards in sections.values() for card in cards), default=0)
     width = (3 + shown) * (_CELL + _GAP) + 4 * _GAP
     height = _CELL + 2 * _CAPTION + 2 * _GAP
@@ -168,13 +174,14 @@ def draw_contact_sheet(sections: dict[str, list[QueryCard]], *, title: str, colu
     legend = 'Each row: photo, mask, true shape | answers, best first, with scores.  '
     draw.text((16, 46), legend, fill=MUTED, font=_font(13))
     x = 16 + draw.textlength(legend, font=_font(13))
-    for text, colour in (('\u2713 true shape   ', HIT), ('\u2717 wrong best answer', MISS)):
+    for text, colour in (('\u2713 true shape   ', HIT), ('\u2717 wrong best answer', MISS)) if judged else ():
         draw.text((x, 46), text, fill=colour, font=_font(13))
         x += draw.textlength(text, font=_font(13))
     y = 76
     for heading, cards in sections.items():
         hits = sum(card.hit for card in cards)
-        draw.text((16, y + 8), f'{heading}: {hits} of {len(cards)} found at rank 1', fill=INK, font=_font(16))
+        found = f': {hits} of {len(cards)} found at rank 1' if judged else ''
+        draw.text((16, y + 8), f'{heading}{found}', fill=INK, font=_font(16))
         y += 40
         for position, card in enumerate(cards):
             column = position % columns
@@ -185,10 +192,10 @@ def draw_contact_sheet(sections: dict[str, list[QueryCard]], *, title: str, colu
 
 
 def _draw_card(sheet, draw, card: QueryCard, x: int, y: int, width: int, height: int) -> None:
-    colour = HIT if card.hit else MISS
+    colour = MUTED if card.verdict else HIT if card.hit else MISS
     draw.rectangle((x, y, x + width - 1, y + height - 1), outline=LINE)
     draw.rectangle((x, y, x + 4, y + height - 1), fill=colour)
-    verdict = '\u2713 hit' if card.hit else f'\u2717 miss, rank {card.rank}'
+    verdict = card.verdict or ('\u2713 hit' if card.hit else f'\u2717 miss, rank {card.rank}')
     draw.text((x + 14, y + 5), verdict, fill=colour, font=_font(13))
     offset = x + 26 + draw.textlength(verdict, font=_font(13))
     names = f'{card.query_name}  \u2192  {card.true_name}'
@@ -203,9 +210,10 @@ def _draw_card(sheet, draw, card: QueryCard, x: int, y: int, width: int, height:
     left += _GAP
     draw.line((left - _GAP - 1, top, left - _GAP - 1, top + _CELL), fill=LINE)
     for place, (view, _, score, is_true) in enumerate(card.results):
-        edge = HIT if is_true else MISS if place == 0 else LINE
+        wrong = place == 0 and not is_true and not card.verdict
+        edge = HIT if is_true else MISS if wrong else LINE
         _paste(sheet, draw, _image(view, 'view'), left, top, edge, 4 if edge != LINE else 1)
-        sign = '\u2713 ' if is_true else '\u2717 ' if place == 0 else ''
+        sign = '\u2713 ' if is_true else '\u2717 ' if wrong else ''
         _centred(draw, f'{sign}{score:.3f}', left, top, edge if edge != LINE else MUTED)
         left += _CELL + _GAP
 
@@ -222,7 +230,7 @@ def _centred(draw, text: str, left: int, top: int, colour: str) -> None:
 
 def _image(array: np.ndarray, kind: str) -> Image.Image:
     array = np.asarray(array)
-    array = array[..., 0] if kind in ('mask', 'view') and array.ndim == 3 else array
+    array = array[..., 0] if array.ndim == 3 and (kind == 'mask' or array.shape[-1] == 1) else array
     if kind == 'mask' and array.max(initial=0) <= 1:
         array = array * np.uint8(255)
     return Image.fromarray(np.ascontiguousarray(array, np.uint8))

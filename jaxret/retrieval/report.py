@@ -3,11 +3,21 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from jaxret.files import storage_errors
-from jaxret.retrieval.contact_sheet import QueryCard, draw_contact_sheet, sections_of, select_queries, write_thumbnails
+from jaxret.retrieval.contact_sheet import (
+    QueryCard,
+    draw_contact_sheet,
+    empty_thumbnails,
+    sections_of,
+    select_queries,
+    write_thumbnails,
+)
 from jaxret.retrieval.plots import draw_categories, draw_curves
 from jaxret.retrieval.report_page import save_picture, write_page
-from jaxret.retrieval.report_tables import accuracy_names, category_table, other_measures, tiles
+from jaxret.retrieval.report_tables import accuracy_names, category_table, other_measures, tiles, unseen_table
+from jaxret.retrieval.unseen import UnseenGallery
 
 __all__ = ['QueryCard', 'select_queries', 'write_report']
 
@@ -23,8 +33,12 @@ def write_report(
     skipped: Sequence[str],
     notes: Sequence[str],
     provenance: Mapping,
+    planes: Figure | None = None,
+    unseen: UnseenGallery | None = None,
 ) -> Path:
     """Writes index.html, contact_sheet.png, curves.png, categories.png and the thumbnails into `folder`.
+
+    With `planes` also category_planes.png, with `unseen` unseen_sheet.png.
 
     Args:
       folder: made if it is missing; the pictures of an earlier report in it are replaced.
@@ -37,6 +51,8 @@ def write_report(
       skipped: one line for each file that was left out.
       notes: one line each, shown near the top.
       provenance: what was run on what: {label: text}. The key 'synthetic' (bool) becomes the line on the data.
+      planes: of `draw_category_planes`.
+      unseen: what the same queries found in a gallery that the run never saw.
 
     Returns:
       The path of index.html.
@@ -52,10 +68,16 @@ def write_report(
     categories = draw_categories(metrics, names)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        empty_thumbnails(folder / 'images')
         cards = write_thumbnails(folder / 'images', sections)
         save_picture(draw_contact_sheet(sections, title=title) if sections else None, folder / 'contact_sheet.png')
         save_picture(curves, folder / 'curves.png')
         save_picture(categories, folder / 'categories.png')
+        save_picture(planes, folder / 'category_planes.png')
+        unseen_sections = sections_of(unseen.cards) if unseen else {}
+        save_picture(draw_contact_sheet(unseen_sections, title=f'{title}: unseen gallery') if unseen_sections else None,
+                     folder / 'unseen_sheet.png')
+        unseen_cards = write_thumbnails(folder / 'images', unseen_sections)
         return write_page(
             folder,
             'report.html',
@@ -66,7 +88,8 @@ def write_report(
             provenance=provenance,
             real='photos',
             questions=3,
-            answers=max((len(card.results) for group in sections.values() for card in group), default=0),
+            answers=max((len(card.results) for group in (*sections.values(), *unseen_sections.values())
+                         for card in group), default=0),
             tiles=tiles(metrics),
             measures=other_measures(metrics),
             names=names,
@@ -76,4 +99,7 @@ def write_report(
             sections=cards,
             has_curves=curves is not None,
             has_categories=categories is not None,
+            has_planes=planes is not None,
+            unseen=unseen and {'gallery': unseen.metrics['unseen_gallery'], 'folder': unseen.folder, 'own': unseen.own,
+                               'rows': unseen_table(unseen.metrics), 'sections': unseen_cards},
         )

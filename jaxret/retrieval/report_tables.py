@@ -88,6 +88,15 @@ def category_table(metrics: Mapping) -> list[dict]:
     return rows
 
 
+def unseen_table(metrics: Mapping) -> list[dict]:
+    """Rows of the table of an unseen gallery (`unseen_metrics`) as text: every category, then all queries."""
+    keys = ('hausdorff', 'hausdorff_chance', 'iou', 'iou_chance')
+    total = {key: metrics[f'unseen_{key}'] for key in ('queries', 'gallery', *keys)}
+    rows = [(name, row, 'category') for name, row in metrics['unseen_per_category'].items()]
+    return [{'name': name, 'kind': kind, 'queries': row['queries'], 'gallery': row['gallery'],
+             **{key: number(row[key]) for key in keys}} for name, row, kind in (*rows, ('All queries', total, 'total'))]
+
+
 def _table_row(name: str, row: Mapping, keys: Mapping[str, str], *, kind: str, suffix: str = '') -> dict:
     return {
         'name': name,

@@ -55,7 +55,7 @@ def compare_shapes(
     *,
     points: int = 10_000,
     resolution: int = 128,
-    up_axis: str = 'y',
+    up_axis: str | Sequence[str] = 'y',
     seed: int = 0,
     on_bad_file: str = 'error',
     processes: int = 1,
@@ -72,7 +72,7 @@ def compare_shapes(
       true_index, predicted_index: [Q] gallery indices; a negative one gives NaN.
       points: surface points a shape.
       resolution: cells a side of the voxel grid.
-      up_axis: of the files, see `load_mesh`.
+      up_axis: of the files, see `load_mesh`; one a path where they differ.
       seed: of the surface samples.
       on_bad_file: 'error' raises with all unusable meshes, 'skip' gives NaN for them and lists them.
       processes: for preparing shapes; more than 1 starts new interpreters.
@@ -98,9 +98,11 @@ def compare_shapes(
         return ShapeDistances(hausdorff, iou)
 
     pairs, which = np.unique(np.stack([low[different], high[different]], axis=1), axis=0, return_inverse=True)
-    prepare = partial(_prepare, points=points, resolution=resolution, up_axis=up_axis, seed=seed)
+    axes = [up_axis] * len(paths) if isinstance(up_axis, str) else up_axis
+    files = [(Path(path), axis) for path, axis in zip(paths, axes, strict=True)]
+    prepare = partial(_prepare, points=points, resolution=resolution, seed=seed)
     values, problems = _compare_pairs(
-        [Path(path) for path in paths], pairs, prepare, processes=processes, memory=memory_shapes, progress=progress
+        files, pairs, prepare, processes=processes, memory=memory_shapes, progress=progress
     )
     if problems and on_bad_file == 'error':
         raise DataError(problems)
@@ -109,7 +111,7 @@ def compare_shapes(
 
 
 def _compare_pairs(
-    paths: Sequence[Path], pairs: np.ndarray, prepare, *, processes: int, memory: int, progress: bool
+    files: Sequence[tuple[Path, str]], pairs: np.ndarray, prepare, *, processes: int, memory: int, progress: bool
 ) -> tuple[np.ndarray, list[Problem]]:
     """[P, 2] (hausdorff, iou) of every pair, and the meshes that cannot be used."""
     values = np.full((len(pairs), 2), np.nan)
@@ -121,7 +123,7 @@ def _compare_pairs(
         missing = sorted(needed - shapes.keys() - failed.keys())
         title = 'Preparing shapes' if progress else None
         options = {'processes': processes, 'serial_below': 2 * processes, 'progress': title}
-        for position, shape in map_parallel(prepare, [paths[i] for i in missing], **options):
+        for position, shape in map_parallel(prepare, [files[i] for i in missing], **options):
             (failed if isinstance(shape, DataError) else shapes)[missing[position]] = shape
         held = [(shapes.get(a), shapes.get(b)) for a, b in pairs[block].tolist()]
         # The trees and array operations release the interpreter lock, so threads are enough here.
@@ -141,8 +143,9 @@ def _distances(a: _Shape | None, b: _Shape | None) -> tuple[float, float]:
     return modified_hausdorff(a.points, b.points), voxel_iou(a.voxels(), b.voxels())
 
 
-def _prepare(path: Path, *, points: int, resolution: int, up_axis: str, seed: int) -> _Shape:
-    """One shape ready to compare. Raises DataError."""
+def _prepare(file: tuple[Path, str], *, points: int, resolution: int, seed: int) -> _Shape:
+    """One shape, of a path and its up axis, ready to compare. Raises DataError."""
+    path, up_axis = file
     mesh = normalize_mesh(load_mesh(path, up_axis=up_axis), mode='cube')
     cells = voxelize_solid(mesh, resolution=resolution)
     return _Shape(sample_surface(mesh, points, seed=seed), np.packbits(cells), resolution)

@@ -17,7 +17,7 @@ COLUMNS = 5  # panels side by side
 
 
 def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: Mapping[str, str | bool]) -> Path:
-    """Writes index.html and its pictures: table_1.png, ..., claims.png.
+    """Writes index.html and its pictures: table_1.png, ..., claims.png, and curve_N.png of a table with an axis.
 
     Args:
       folder: made if it is missing.
@@ -36,6 +36,7 @@ def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: 
         folder.mkdir(parents=True, exist_ok=True)
         for place, table in enumerate(tables, start=1):
             save_picture(draw_table(table), folder / f'table_{place}.png')
+            save_picture(draw_curve(table), folder / f'curve_{place}.png')
         save_picture(draw_claims(results['claims']), folder / 'claims.png')
         return write_page(
             folder,
@@ -107,6 +108,39 @@ def draw_table(table: Mapping[str, Any]) -> Figure:
         axes.set_yticks(range(len(rows) - 1, -1, -1), names if place % columns == 0 else [''] * len(rows),
                         parse_math=False)
         axes.set_ylim(-0.6, len(rows) - 0.4)
+    _legend(figure)
+    return figure
+
+
+def draw_curve(table: Mapping[str, Any]) -> Figure | None:
+    """The first metric of a table against its axis: our mean with its 95 % interval and seeds, paper and chance.
+
+    None for a table without an axis.
+    """
+    if not table['axis']:
+        return None
+    metric = table['metrics'][0]
+    rows = sorted(table['rows'], key=lambda row: row['place'])
+    values = [(row['place'], row['values'][metric['key']]) for row in rows]
+    figure = Figure(figsize=(7.0, 4.2), layout='constrained', dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _style(axes, metric['title'], table['axis'], '')
+    known = [(x, value) for x, value in values if value['mean'] is not None]
+    spread = [(x, value['low'], value['high']) for x, value in known if value['low'] is not None]
+    if spread:
+        axes.fill_between(*zip(*spread, strict=True), color=_BLUE, alpha=0.2, linewidth=0,
+                          label='our 95 % interval over seeds')
+    seeds = [(x, seed) for x, value in known for seed in value['seeds'].values()]
+    for points, style, label in (
+            (seeds, {'marker': 'o', 'color': _BLUE, 'markersize': 3.5, 'alpha': 0.6, 'linestyle': 'none'}, 'our seeds'),
+            ([(x, value['mean']) for x, value in known], {'color': _BLUE, 'linewidth': 1.8}, 'our mean'),
+            ([(x, value['paper']) for x, value in values if value['paper'] is not None],
+             {'marker': 'D', 'color': _ORANGE, 'markersize': 5.5, 'linestyle': 'none'}, 'paper'),
+            ([(x, value['chance']) for x, value in known if value['chance'] is not None],
+             {'color': _GREY, 'linewidth': 1, 'linestyle': ':'}, 'chance')):
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, **style)
     _legend(figure)
     return figure
 

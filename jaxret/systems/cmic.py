@@ -14,13 +14,23 @@ Differs from the paper in (the public code is followed; every choice is a config
   - the "one MLP layer" of the attention is one linear map without bias;
   - the mask enters in [0, 1] in training and testing (the public code tests with [-1, 1]).
 
+`loss.kind` 'center' trains the same encoders with another method, see `cmic_center`.
+
 Beyond the paper, off in the `paper` preset: `loss.sampling_correction` subtracts from each shape's logit the logarithm
 of its chance to be in a batch. Shapes that many photos show are in nearly every batch as negatives, so that without
 it scores learn to discount them; with it they learn log p(shape | photo) as the photos are distributed (Bengio and
 Senecal, IEEE TNN 2008; Yi et al., RecSys 2019).
+
+Large batches: `model.chunk` photos, and as many shapes with all their views, are encoded at once, and again in the
+backward pass (gradient caching, `jaxret.chunks`), so that activations are those of a chunk; the losses are over all of
+the batch. Batch norm normalises each chunk by the chunk's own statistics (ghost batch norm, Hoffer et al., NIPS 2017):
+those of the whole batch would need every layer's activations of all chunks at once. Loss and gradient are exactly those
+of this function; they are those of the unchunked step too where `chunk` is the batch or statistics are frozen. Running
+statistics move once a step, to the mean of what each chunk alone would make of them. Scores and losses of many photos
+and shapes go through blocks of photos (`jaxret.losses.blocked`), which changes no number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -31,18 +41,21 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from jaxret import color
+from jaxret.chunks import map_chunks
 from jaxret.encoders.heads import ImageEncoder, image_encoder
-from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder
+from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder, max_views, mean_views
 from jaxret.errors import ConfigError
 from jaxret.losses import contrastive, margin, scores
+from jaxret.losses.blocked import block_size, map_queries
 from jaxret.losses.mining import TRIPLET_RULES
 from jaxret.systems.base import Batch, Variables
+from jaxret.systems.cmic_center import ShapeCenters
 
 CHOICES = {
-    'model.pooling': ('attention', 'mean', 'max'),
+    'model.pooling': ('attention', 'mean', 'max', 'unit_mean'),
     'model.mask': ('channel', 'multiply', 'both', 'none'),
     'model.dtype': ('float32', 'bfloat16'),
-    'loss.kind': ('contrastive', 'triplet'),
+    'loss.kind': ('contrastive', 'triplet', 'center'),
     'loss.mining': TRIPLET_RULES,
     'loss.reduction': ('mean', 'sum'),
     'loss.true_shape': ('included', 'not_positive', 'removed'),
@@ -73,17 +86,22 @@ class CMIC:
     color_ratio: str
     color_probability: float
     hsv_range: tuple[float, float, float]
+    centers: ShapeCenters | None = None  # of loss_kind 'center'
+    chunk: int = 0  # photos, and shapes, encoded at once in training; 0 is all
 
     # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
     BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         'query': ('query', 'backbone'), 'gallery': ('view', 'encoder', 'backbone')}
 
     @classmethod
-    def from_config(cls, config: ConfigDict, *, axis_name: str | None = None) -> 'CMIC':
+    def from_config(cls, config: ConfigDict, *, shapes: int = 0, chunk: int = 0, axis_name: str | None = None
+                    ) -> 'CMIC':
         """The system that a config describes.
 
         Args:
           config: with the groups `model`, `loss` and `color`.
+          shapes: in the gallery that the run is trained on; loss.kind 'center' needs it to train.
+          chunk: photos, and shapes, encoded at once in training (`model.chunk`); 0 is the whole batch.
           axis_name: device axis over which batch norm is synchronised (only for `pmap`).
 
         Raises:
@@ -96,22 +114,30 @@ class CMIC:
         if len(config.color.hsv_range) != 3:
             raise ConfigError(f'config.color.hsv_range: {config.color.hsv_range!r} is not three numbers (hue, '
                               f'saturation, value)')
-        model, dtype = config.model, jnp.dtype(config.model.dtype)
+        model, loss, dtype = config.model, config.loss, jnp.dtype(config.model.dtype)
+        centers = None
+        if loss.kind == 'center':
+            if model.pooling != 'unit_mean':
+                raise ConfigError(f"config.model.pooling: {model.pooling!r}, but loss.kind 'center' needs 'unit_mean': "
+                                  f'a shape has one place, whatever the query')
+            centers = ShapeCenters(shapes, model.embedding_dim, loss.label_weight, loss.center_weight,
+                                   loss.alignment_weight) if shapes else None
 
         def encoder(name: str) -> ImageEncoder:
             return image_encoder(name, model.embedding_dim, axis_name=axis_name, dtype=dtype)
 
         return cls(query_encoder=encoder(model.query_encoder), view_encoder=ViewEncoder(encoder(model.view_encoder)),
                    attention=ViewAttention(), embedding_dim=model.embedding_dim, pooling=model.pooling,
-                   mask=model.mask, loss_kind=config.loss.kind, temperature=config.loss.temperature,
-                   category_weight=config.loss.category_weight, reduction=config.loss.reduction,
-                   true_shape=config.loss.true_shape, sampling_correction=config.loss.sampling_correction,
-                   triplet_margin=config.loss.margin, mining=config.loss.mining, color_mode=config.color.mode,
-                   color_ratio=config.color.ratio, color_probability=config.color.probability,
-                   hsv_range=tuple(config.color.hsv_range))
+                   mask=model.mask, loss_kind=loss.kind, temperature=loss.temperature,
+                   category_weight=loss.category_weight, reduction=loss.reduction, true_shape=loss.true_shape,
+                   sampling_correction=loss.sampling_correction, triplet_margin=loss.margin, mining=loss.mining,
+                   color_mode=config.color.mode, color_ratio=config.color.ratio,
+                   color_probability=config.color.probability, hsv_range=tuple(config.color.hsv_range),
+                   centers=centers, chunk=chunk)
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
-        """Variables {'params', 'batch_stats'}, each {'query', 'view'[, 'attention']}."""
+        """Variables {'params', 'batch_stats'}, each {'query', 'view'}; params also hold 'attention' where that pools,
+        'centers' and 'classifier' where loss_kind is 'center'."""
         keys = jax.random.split(rng, 3)
         photos = self._photo_input(batch['image'][:1].astype(jnp.float32) / 255, batch['mask'][:1])
         query = self.query_encoder.init(keys[0], photos)
@@ -119,32 +145,45 @@ class CMIC:
         params = {'query': query['params'], 'view': view['params']}
         if self.pooling == 'attention':
             params['attention'] = self.attention.init(keys[2], jnp.zeros((1, self.embedding_dim)))['params']
+        if self.loss_kind == 'center':
+            if self.centers is None:
+                raise ValueError("loss.kind 'center' has a center a shape: from_config(..., shapes=)")
+            params |= self.centers.init(keys[2])
         return {'params': params, 'batch_stats': {'query': query['batch_stats'], 'view': view['batch_stats']}}
 
     def loss(self, variables: Variables, batch: Batch, *, rng: jax.Array, step: jax.Array, train: bool,
              axis_name: str | None = None) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
         """Instance loss + category_weight * category loss (Eq. 4 - 6) of a batch; see `System.loss`.
 
-        Report: instance_loss, category_loss, batch_top1 (share of photos whose own shape scores best in the batch).
+        Report: instance_loss, category_loss (loss_kind 'center': label_loss, center_loss, alignment_loss), batch_top1
+        (share of photos whose own shape scores best in the batch).
         """
         del step
         images = batch['image'].astype(jnp.float32) / 255
         if train:
             images = self._augment_color(images, rng, axis_name)
-        photos, views = self._photo_input(images, batch['mask']), view_input(batch['views'])
-        queries, query_state = self._apply(self.query_encoder, variables, 'query', photos, train)
-        gallery, view_state = self._apply(self.view_encoder, variables, 'view', views, train)
+        chunks = self._chunks(len(images), axis_name)
+        queries, query_state = self._encode(self.query_encoder, variables, 'query', (images, batch['mask']),
+                                            self._photo_input, train, chunks)
+        gallery, view_state = self._encode(self.view_encoder, variables, 'view', (batch['views'],), view_input, train,
+                                           chunks)
         labels = ('positive', 'query_category', 'shape_category', 'query_valid', 'shape_valid')
-        batch = {name: batch[name] for name in (*labels, *(['shape_inclusion'] * self.sampling_correction))}
+        batch = {name: batch[name] for name in (*labels, *(['shape_inclusion'] * self.sampling_correction),
+                                                *(['shape_index'] * (self.loss_kind == 'center')))}
         if axis_name is not None:  # embeddings and labels cross devices, in rank order; images never do
             queries, gallery, batch = jax.lax.all_gather((queries, gallery, batch), axis_name, tiled=True)
-        matrix = self.score(variables, queries, gallery)
-        instance, category = self._losses(matrix, batch)
-        total = instance + self.category_weight * category
-        columns = jnp.where(batch['shape_valid'][None, :], matrix, -jnp.inf)
-        hit = jnp.argmax(columns, axis=1) == batch['positive']
-        report = {'instance_loss': instance, 'category_loss': category,
-                  'batch_top1': contrastive.masked_mean(hit.astype(jnp.float32), batch['query_valid'])}
+        photos = {name: batch[name] for name in ('positive', 'query_category', 'query_valid')}
+        terms = map_queries(lambda rows: self._query_terms(variables, rows, gallery, batch),
+                            photos | {'queries': queries}, block=block_size(len(queries), *gallery.shape[:2]))
+        if self.loss_kind == 'center':
+            own = pool_views(gallery, 'unit_mean')[batch['positive']]
+            total, report = self.centers.losses(variables['params'], queries, own,
+                                                batch['shape_index'][batch['positive']], batch['query_valid'])
+        else:
+            instance, category = (self._reduced(*terms[name]) for name in ('instance', 'category'))
+            total = instance + self.category_weight * category
+            report = {'instance_loss': instance, 'category_loss': category}
+        report['batch_top1'] = contrastive.masked_mean(terms['hit'].astype(jnp.float32), batch['query_valid'])
         return total, ({'batch_stats': {'query': query_state, 'view': view_state}}, report)
 
     def embed(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
@@ -152,7 +191,8 @@ class CMIC:
 
         Args:
           variables: of `init` or training.
-          inputs: for 'photo': image [Q, S, S, 3], mask [Q, S, S, 1]; for 'views': views [G, V, S, S, 1]; all uint8.
+          inputs: for 'photo': image [Q, S, S, 3], mask [Q, S, S, 1]; for 'views': views [G, V, S, S, 1 or 3]; all
+            uint8.
           modality: 'photo' or 'views'.
 
         Returns:
@@ -171,13 +211,48 @@ class CMIC:
         The merged vector is not normalised again, as in the public code, so this is not a cosine.
         """
         if self.pooling == 'attention':
-            projected = self.attention.apply({'params': variables['params']['attention']}, queries)
-            return scores.attention_scores(queries, projected, gallery)
-        pool = scores.mean_view_scores if self.pooling == 'mean' else scores.max_view_scores
-        return pool(queries, gallery)
+            return scores.attention_scores(queries, self._projected(variables, queries), gallery)
+        if self.pooling == 'max':
+            return scores.max_view_scores(queries, gallery)
+        return scores.mean_view_scores(queries, gallery, normalize=self.pooling == 'unit_mean')
 
-    def _losses(self, matrix: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Instance and category loss from scores [B, G]."""
+    def merge(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
+        """Every shape as each query sees it: the vectors [Q, G, D] whose dot products with the queries are `score`.
+
+        For a few queries: a score needs no such array.
+        """
+        if self.pooling == 'attention':
+            weights = scores.attention_weights(self._projected(variables, queries), gallery)
+            return jnp.einsum('qgv,gvd->qgd', weights, gallery, precision=jax.lax.Precision.HIGHEST)
+        pooled = pool_views(gallery, self.pooling)
+        return jnp.broadcast_to(pooled[None], (len(queries), *pooled.shape))
+
+    def _projected(self, variables: Variables, queries: jax.Array) -> jax.Array:
+        """W q of the attention, [Q, D]."""
+        return self.attention.apply({'params': variables['params']['attention']}, queries)
+
+    def _query_terms(self, variables: Variables, rows: Batch, gallery: jax.Array, batch: Batch) -> dict[str, Any]:
+        """What the loss needs of some photos, each by itself.
+
+        Args:
+          variables: of the score.
+          rows: queries [Q, D] and the photos' labels, [Q].
+          gallery: [G, V, D].
+          batch: the shapes' labels.
+
+        Returns:
+          hit [Q] bool; unless loss_kind is 'center' instance and category, each (sums of losses, counts), [Q] float.
+        """
+        matrix = self.score(variables, rows['queries'], gallery)
+        columns = jnp.where(batch['shape_valid'][None, :], matrix, -jnp.inf)
+        hit = jnp.argmax(columns, axis=1) == rows['positive']
+        if self.loss_kind == 'center':
+            return {'hit': hit}
+        instance, category = self._losses(matrix, {**batch, **rows})
+        return {'hit': hit, 'instance': instance, 'category': category}
+
+    def _losses(self, matrix: jax.Array, batch: Batch) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        """Instance and category loss of each photo from scores [Q, G]: (sums, counts) as in `_query_terms`."""
         queries, shapes = batch['query_valid'], batch['shape_valid']
         instance = contrastive.instance_positives(batch['positive'], matrix.shape[1])
         category = contrastive.category_positives(batch['query_category'], batch['shape_category'], batch['positive'],
@@ -187,11 +262,10 @@ class CMIC:
             # Paper 4.3: every hard and semi-hard shape, which is mining 'all' as the others have no loss; for the
             # category the farthest of it against the nearest of the others.
             pairs = queries[:, None] & shapes[None, :]
-            triplet = partial(margin.triplet, scores.distances_from_scores(matrix), margin=self.triplet_margin,
-                              reduction='mean_nonzero' if self.reduction == 'mean' else 'sum')
-            return (triplet(instance & pairs, negatives=~instance & pairs, mining=self.mining),
-                    triplet(category & pairs, negatives=other & pairs, mining='batch_hard'))
-        reduce = contrastive.masked_mean if self.reduction == 'mean' else contrastive.masked_sum
+            triplet = partial(margin.triplet_per_anchor, scores.distances_from_scores(matrix),
+                              margin=self.triplet_margin)
+            return (triplet(instance & pairs, negatives=~instance & pairs, mining=self.mining)[:2],
+                    triplet(category & pairs, negatives=other & pairs, mining='batch_hard')[:2])
         kept = ~instance if self.true_shape == 'removed' else None
         logits = matrix
         if self.sampling_correction:
@@ -200,8 +274,14 @@ class CMIC:
         category_loss = contrastive.supervised_contrastive(matrix, category, temperature=self.temperature,
                                                            valid=shapes, candidates=kept)
         # A batch of one category has no category loss, as in the public code: it would only level the scores.
-        counted = contrastive.has_positive(category, valid=shapes) & jnp.any(other & shapes[None, :], axis=1)
-        return reduce(instance_loss, queries), reduce(category_loss, queries & counted)
+        counted = queries & contrastive.has_positive(category, valid=shapes) & jnp.any(other & shapes[None, :], axis=1)
+        return ((jnp.where(queries, instance_loss, 0.0), queries.astype(jnp.float32)),
+                (jnp.where(counted, category_loss, 0.0), counted.astype(jnp.float32)))
+
+    def _reduced(self, sums: jax.Array, counts: jax.Array) -> jax.Array:
+        """Mean over what counts (triplets: those with a loss above 0), or sum."""
+        total = jnp.sum(sums)
+        return total / jnp.maximum(jnp.sum(counts), 1.0) if self.reduction == 'mean' else total
 
     def _augment_color(self, images: jax.Array, rng: jax.Array, axis_name: str | None) -> jax.Array:
         """Colour transfer from other photos of the (global) batch, or HSV jitter; images [B, S, S, 3] in [0, 1]."""
@@ -233,6 +313,29 @@ class CMIC:
             photos = photos * mask
         return jnp.concatenate([photos, mask], axis=-1) if self.mask in ('channel', 'both') else photos
 
+    def _chunks(self, photos: int, axis_name: str | None) -> int:
+        """Into how many chunks this device's photos are split, and its shapes."""
+        devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+        if self.chunk == 0 or self.chunk >= photos * devices:
+            return 1
+        if photos * devices % self.chunk or self.chunk % devices:
+            raise ConfigError(f'config.model.chunk: {self.chunk} does not divide a batch of {photos * devices} on '
+                              f'{devices} devices')
+        return photos * devices // self.chunk
+
+    def _encode(self, encoder: nn.Module, variables: Variables, name: str, images: tuple[jax.Array, ...],
+                prepare: Callable[..., jax.Array], train: bool, chunks: int) -> tuple[jax.Array, Any]:
+        """Embeddings, and the batch statistics after this batch, chunk by chunk: see `model.chunk` in the docstring."""
+        if chunks == 1:
+            return self._apply(encoder, variables, name, prepare(*images), train)
+
+        def encode(chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, Any]:
+            embeddings, state = self._apply(encoder, variables, name, prepare(*chunk), train)
+            return embeddings, jax.lax.stop_gradient(state)
+
+        embeddings, states = map_chunks(encode, images, chunks=chunks)
+        return embeddings, jax.tree.map(lambda x: x.mean(axis=0), states) if train else variables['batch_stats'][name]
+
     def _apply(self, encoder: nn.Module, variables: Variables, name: str, images: jax.Array, train: bool
                ) -> tuple[jax.Array, Any]:
         """Embeddings, and the batch statistics after this batch."""
@@ -243,6 +346,13 @@ class CMIC:
         return embeddings, state['batch_stats']
 
 
+def pool_views(gallery: jax.Array, pooling: str) -> jax.Array:
+    """Shapes [G, V, D] without a query, [G, D]: 'mean', 'unit_mean' or 'max' of their views."""
+    if pooling == 'max':
+        return max_views(gallery)
+    return scores.l2_normalize(mean_views(gallery)) if pooling == 'unit_mean' else mean_views(gallery)
+
+
 def view_input(views: jax.Array) -> jax.Array:
-    """Grey views uint8 to [-1, 1]."""
+    """Views uint8 to [-1, 1]."""
     return views.astype(jnp.float32) / 127.5 - 1

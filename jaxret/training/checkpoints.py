@@ -96,13 +96,21 @@ class Checkpoints:
                                   f'name another --workdir') from error
 
     def stored_variables(self, *, step: int) -> dict[str, PyTree]:
-        """The variables to evaluate of the state saved at a step, whatever their structure.
+        """The variables to evaluate of the state saved at a step, whatever their structure and number of devices.
 
         Raises:
           CheckpointError: unreadable.
         """
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        folder = self.folder / str(step) / 'default'
         try:
-            stored = self._manager.restore(step, args=ocp.args.StandardRestore())
+            metadata = ocp.StandardCheckpointer().metadata(folder).item_metadata
+            # the optimizer's state stays on disk
+            wanted = {name: metadata[name] for name in ('params', 'collections', 'average')}
+            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), wanted)
+            places = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=device, dtype=x.dtype), like)
+            stored = ocp.PyTreeCheckpointer().restore(folder, args=ocp.args.PyTreeRestore(
+                like, restore_args=places, partial_restore=True))
             params, collections = stored['average'] or (stored['params'], stored['collections'])
             return {'params': params, **collections}
         except Exception as error:

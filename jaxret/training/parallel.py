@@ -81,27 +81,34 @@ class Parallel:
                        donate_argnums=0)
 
 
-def make_parallel(mode: str, *, devices: int, batch_size: int, available: Sequence[jax.Device] | None = None
-                  ) -> Parallel:
+def make_parallel(mode: str, *, devices: int, batch_size: int, chunk: int = 0,
+                  available: Sequence[jax.Device] | None = None) -> Parallel:
     """Checks and resolves the config's choice.
 
     Args:
       mode: 'jit' or 'pmap'.
       devices: how many to use; 0 for all that divide into the batch.
       batch_size: global batch, split evenly.
+      chunk: part of it that is encoded at once (`model.chunk` of systems that have it), split evenly; 0 is all.
       available: defaults to `jax.devices()`.
 
     Raises:
-      ConfigError: unknown mode, more devices than there are, or a batch that does not divide.
+      ConfigError: unknown mode, more devices than there are, or a batch or chunk that does not divide.
     """
     if mode not in MODES:
         raise ConfigError(f'config.parallel.mode: {mode!r} is not one of {", ".join(MODES)}')
+    if chunk < 0 or chunk and batch_size % chunk:
+        raise ConfigError(f'config.model.chunk: {chunk} does not divide config.batch_size, {batch_size}; choose a '
+                          f'divisor, or 0')
     available = list(available or jax.devices())
     if devices == 0:
-        devices = max(n for n in range(1, len(available) + 1) if batch_size % n == 0)
+        devices = max(n for n in range(1, len(available) + 1) if (chunk or batch_size) % n == 0)
     if not 1 <= devices <= len(available):
         raise ConfigError(f'config.parallel.devices: {devices}, but there are {len(available)} devices here')
     if batch_size % devices:
         raise ConfigError(f'config.batch_size: {batch_size} does not divide over {devices} devices; set '
                           f'--config.batch_size to a multiple or --config.parallel.devices to a divisor')
+    if chunk % devices:
+        raise ConfigError(f'config.model.chunk: {chunk} does not divide over {devices} devices; set '
+                          f'--config.model.chunk to a multiple or --config.parallel.devices to a divisor')
     return Parallel(mode, tuple(available[:devices]))

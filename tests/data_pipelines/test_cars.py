@@ -14,8 +14,8 @@ from PIL import Image
 
 from data_pipelines import car_masks
 from data_pipelines.cars import count_note, read_cars
-from data_pipelines.photos import read_mask
 from jaxret.errors import ConfigError, DataError
+from jaxret.photos import read_mask
 
 DATASETS = ('stanford_cars', 'comp_cars')
 

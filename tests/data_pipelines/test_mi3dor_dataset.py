@@ -8,12 +8,11 @@ from PIL import Image
 from data_pipelines import mi3dor_dataset
 from data_pipelines.mi3dor import read_mi3dor
 from data_pipelines.mi3dor_dataset import load_photos, load_shapes, prepare_mi3dor, shape_labels
-from data_pipelines.mi3dor_pictures import square_picture
-from data_pipelines.photos import read_photo
 from data_pipelines.quiet import tfds
 from jaxret.errors import ConfigError, DataError, StorageError
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_views
+from jaxret.photos import read_photo, square_picture
 
 RING = ViewRing(views=4, size=16)
 

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from pix3d_folders import write_folder, write_json
 
-from data_pipelines import photos, retrieval_dataset
+from data_pipelines import retrieval_dataset
 from data_pipelines.pix3d import read_pix3d
 from data_pipelines.retrieval_dataset import load_gallery, load_queries, prepare
+from jaxret import photos
 from jaxret.errors import DataError, Problem, StorageError
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_views

@@ -10,7 +10,7 @@ from car_folders import box_vertices, write_model
 from data_pipelines.retrieval_dataset import load_gallery, prepare
 from data_pipelines.shapenet_layout import read_shapenet
 from jaxret.errors import ConfigError, DataError
-from jaxret.geometry.render import ViewRing
+from jaxret.geometry.render import SHADINGS, ViewRing
 
 CHAIR, TABLE, UNNAMED = '03001627', '04379243', '01234567'
 V1, V2 = 'model.obj', 'models/model_normalized.obj'
@@ -98,6 +98,22 @@ def test_a_gallery_is_prepared_as_any_other(tmp_path):
     assert gallery.names == [f'{CHAIR}/m0', f'{CHAIR}/m1', f'{TABLE}/m0'] and gallery.category.tolist() == [0, 0, 1]
     assert gallery.views.shape == (3, 3, 16, 16, 1) and all((views < 255).any() for views in gallery.views)
     assert gallery.paths == [shape.path for shape in layout.shapes]
+
+
+def test_textured_views_are_prepared_apart(tmp_path):
+    write_gallery(tmp_path / 'data', chairs=1, tables=1)
+    path = tmp_path / 'data' / CHAIR / 'm0' / V2
+    path.write_text('mtllib m.mtl\nusemtl red\n' + path.read_text())
+    (path.parent / 'm.mtl').write_text('newmtl red\nKd 1 0 0\n')
+    layout = read(tmp_path / 'data')
+    galleries = [load_gallery(prepare(layout, ViewRing(views=2, size=8, shading=shading), size=8, processes=1,
+                                      cache_dir=tmp_path / 'cache', progress=False)) for shading in SHADINGS]
+    grey, textured = (gallery.views for gallery in galleries)
+    assert grey.shape == (2, 2, 8, 8, 1) and textured.shape == (2, 2, 8, 8, 3)
+    np.testing.assert_array_equal(textured[..., :1], grey)
+    object_pixels = grey[0, ..., 0] < 255
+    assert object_pixels.any() and (textured[0, object_pixels, 1:] == 0).all()
+    np.testing.assert_array_equal(textured[1], np.repeat(grey[1], 3, axis=-1))
 
 
 def test_folders_that_are_no_gallery(tmp_path):

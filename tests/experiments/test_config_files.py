@@ -14,10 +14,10 @@ from config_files import (
     flatten,
     load_config,
     split_overrides,
-    unflatten,
 )
 
 from jaxret.errors import ConfigError
+from jaxret.run_config import unflatten
 
 ROOT = Path(__file__).parents[2]
 PRESETS = ('small', 'paper', 'smoke')

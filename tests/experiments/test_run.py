@@ -240,6 +240,24 @@ def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, othe
     assert checkpoint_steps(workdir) == checkpoint_steps(reference)
 
 
+def test_an_unseen_gallery_is_searched_with_a_trained_checkpoint(place, uninterrupted):
+    reference, _ = uninterrupted
+    workdir = place.root / 'unseen'
+    shutil.copytree(reference, workdir)
+    status, out, err = finish(place.start(workdir, '--mode=eval', '--config.evaluation.unseen_dir=sample'))
+    assert status == 0, err
+    before, metrics = (json.loads((folder / 'metrics.json').read_text()) for folder in (reference, workdir))
+    assert {key: metrics[key] for key in before} == before
+    assert metrics['unseen_queries'] == metrics['queries'] and metrics['unseen_gallery'] == 96
+    assert set(metrics['unseen_per_category']) == {'bed', 'chair', 'sofa', 'table'}
+    assert 0 < metrics['unseen_iou'] < 1 and 0 < metrics['unseen_hausdorff'] < 0.5
+    assert metrics['unseen_iou_chance'] > 0
+    assert '96 unseen shapes' in out and 'Unseen gallery' in (workdir / 'report' / 'index.html').read_text()
+    for name in ('unseen_sheet.png', 'category_planes.png'):
+        assert (workdir / 'report' / name).stat().st_size > 1000
+    assert (workdir / 'config.json').read_text() == (reference / 'config.json').read_text()
+
+
 def test_evaluation_without_a_checkpoint(place, killed, capsys):
     workdir = place.root / 'without'
     workdir.mkdir()

@@ -11,8 +11,8 @@ MAP = Metric('mean_map', 'Mean mAP')
 CONFIGS = {'small': 'modelnet40.py'}
 
 
-def paper(*rows, claims=()):
-    return Paper('P', (Table('T', (MAP,), rows),), claims)
+def paper(*rows, claims=(), **table):
+    return Paper('P', (Table('T', (MAP,), rows, **table),), claims)
 
 
 @pytest.mark.parametrize(('rows', 'claims', 'message'), [
@@ -31,6 +31,13 @@ def test_declarations_that_contradict_themselves_are_refused(rows, claims, messa
     with pytest.raises(ValueError, match='claim|row|comma|presets|values|start') as caught:
         paper(*rows, claims=claims)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize('table', [{'axis': 'x'}, {'places': {'a': 0.0}}, {'axis': 'x', 'places': {'b': 0.0}},
+                                   {'axis': 'x', 'places': {'a': 0.0, 'b': 1.0}}])
+def test_an_axis_has_a_place_for_every_row(table):
+    with pytest.raises(ValueError, match='T: an axis needs a place for every row'):
+        paper(Row('a', CONFIGS), **table)
 
 
 def test_the_paper_s_difference_is_above_0_for_what_it_finds_better():
@@ -88,3 +95,71 @@ def test_rows_of_the_noisy_center_paper_are_what_it_prints(tmp_path):
         without = jobs['without noisy centers'].config
         differing = {key for key in without if without[key] != jobs['with noisy centers'].config[key]}
         assert differing == {'loss.center'} and without['loss.center'] == 'center'
+
+
+def configs_of(name, preset, tmp_path):
+    found = load_paper(name)
+    return found, {row: job.config for row, job in plan(found, list(found.rows), preset=preset, overrides={},
+                                                        data_dir='', out=tmp_path).items()}
+
+
+def differing(config, default):
+    return {key: config[key] for key in config if config[key] != default[key]}
+
+
+@pytest.mark.parametrize('preset', ['small', 'paper'])
+def test_rows_of_cmic_differ_from_its_default_in_what_they_name(preset, tmp_path):
+    found, configs = configs_of('cmic', preset, tmp_path)
+    default = configs['CMIC']
+    mask = {'model.mask': 'channel'} if preset == 'small' else {}
+    expected = {
+        'no colour augmentation': {'color.mode': 'none'}, 'HSV': {'color.mode': 'hsv', 'color.probability': 0.5},
+        'no category loss': {'loss.category_weight': 0.0}, 'triplet': {'loss.kind': 'triplet'},
+        'no colour augmentation and no category loss': {'color.mode': 'none', 'loss.category_weight': 0.0},
+        'triplet and no category loss': {'loss.kind': 'triplet', 'loss.category_weight': 0.0},
+        'with category loss': {}, 'without category loss': {'loss.category_weight': 0.0},
+        'without true shape in the category loss': {'loss.true_shape': 'removed'},
+        'true shape in its denominator alone (Eq. 5)': {'loss.true_shape': 'not_positive'},
+        'cross-modal center loss': {'loss.kind': 'center', 'model.pooling': 'unit_mean'},
+        'mask as another channel': mask, 'photo times mask': {'model.mask': 'multiply'},
+        'without mask': {'model.mask': 'none'},
+        'photo times mask and mask as another channel': {} if preset == 'small' else {'model.mask': 'both'},
+        '1 view': {'render.views': 1, 'data.views_per_step': 1}, '6 views': {'render.views': 6}, '12 views': {},
+        '18 views': {'render.views': 18}, '24 views': {'render.views': 24}, 'grey rendering': {},
+        'textured rendering': {'render.shading': 'textured'},
+        'no attention: mean of the views': {'model.pooling': 'mean'},
+        'no attention: maximum of the views': {'model.pooling': 'max'},
+        **{f'beta_1 {beta}': {'loss.category_weight': beta} for beta in (0.1, 0.4, 0.6, 0.8, 1.0)}}
+    assert {row: differing(config, default) for row, config in configs.items() if row != 'CMIC'} == expected
+    assert (default['render.views'], default['loss.category_weight'], default['loss.true_shape']) == (
+        12, 0.2, 'included')
+    curve = found.tables[-1]
+    assert [curve.places[row.name] for row in curve.rows] == [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert all(configs[name]['loss.category_weight'] == place for name, place in curve.places.items())
+
+
+def test_printed_values_of_cmic():
+    rows = load_paper('cmic').rows
+    printed = {name: row.paper['top1'] for name, row in rows.items() if 'top1' in row.paper}
+    assert list(printed.values()) == [78.9, 75.2, 76.6, 74.7, 71.4, 66.5, 62.7, 78.9, 75.2, 76.7, 62.4, 78.9, 29.6,
+                                      62.1, 55.6, 68.3, 78.9, 79.3, 79.2, 78.9, 62.8, 62.1]
+    assert rows['with category loss'].paper['category_top1'] == 96.1
+    assert rows['without category loss'].paper['category_top1'] == 95.9
+    found = load_paper('cmic')
+    differences = {claim.text: found.difference(claim) for claim in found.claims}
+    assert [text for text, value in differences.items() if value is None] == ['a beta_1 of 0.2 is better than of 1']
+    assert len(differences) == len(found.claims) == 21
+
+
+@pytest.mark.parametrize(('name', 'file', 'printed'), [
+    ('cmic_stanford_cars', 'stanford_cars', [83.4, 81.5, 81.7, 80.3]),
+    ('cmic_comp_cars', 'comp_cars', [77.8, 73.0, 67.3, 64.0])])
+def test_rows_of_cmic_on_cars(name, file, printed, tmp_path):
+    for preset in ('small', 'paper'):
+        found, configs = configs_of(name, preset, tmp_path)
+        assert [row.paper['top1'] for row in found.rows.values()] == printed
+        default = configs['CMIC']
+        assert default['data.layout'] == file and default['loss.category_weight'] == 0.0
+        assert [differing(config, default) for config in configs.values()] == [
+            {}, {'color.mode': 'hsv', 'color.probability': 0.5}, {'color.mode': 'none'}, {'loss.kind': 'triplet'}]
+        assert default['data.image_size'] == (64 if preset == 'small' else 224)

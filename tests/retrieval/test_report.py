@@ -1,5 +1,6 @@
 """The report: complete, offline, escaped, and right about hits and misses."""
 
+import dataclasses
 import json
 from html.parser import HTMLParser
 
@@ -12,6 +13,7 @@ from jaxret.retrieval.contact_sheet import QueryCard, draw_contact_sheet, sectio
 from jaxret.retrieval.metrics import add_shape_metrics, retrieval_metrics
 from jaxret.retrieval.plots import draw_categories, draw_curves
 from jaxret.retrieval.report import write_report
+from jaxret.retrieval.unseen import UnseenGallery
 
 NAMES = ('bed', 'chair <b>', 'a $sofa$ & \u6905\u5b50')
 EVIL = '<script>alert("x")</script>'
@@ -140,6 +142,49 @@ def test_page_has_the_numbers_and_what_was_run(full):
         assert piece in text
     for piece in ('"lr": 5e-05', 'img/1.jpg: truncated', 'a note', 'step 59', 'Skipped: 1'):
         assert piece in text
+
+
+def make_unseen(own=True):
+    cards = [dataclasses.replace(card, verdict=f'IoU 0.{card.rank}', results=[(*result[:3], False)
+                                                                            for result in card.results])
+             for card in make_cards(6, seed=3)]
+    row = {'queries': 4, 'gallery': 9, 'hausdorff': 0.0321, 'hausdorff_chance': 0.1, 'iou': 0.4567, 'iou_chance': None}
+    metrics = {'unseen_queries': 6, 'unseen_gallery': 19, 'unseen_per_category': {NAMES[1]: row},
+               **{f'unseen_{key}': value for key, value in row.items() if key not in ('queries', 'gallery')}}
+    return UnseenGallery('/data/<models>', own, metrics, cards)
+
+
+def test_an_unseen_gallery_has_its_own_section_without_hits_or_misses(tmp_path):
+    planes = draw_curves(make_history())
+    path, page = report(tmp_path, unseen=make_unseen(), planes=planes)
+    text = ' '.join(page.text)
+    for piece in ('19 shapes of /data/<models>', '0.0321', '0.4567', 'shapes of its own category', NAMES[1],
+                  *(card.verdict for card in make_unseen().cards)):
+        assert piece in text
+    shown = [c for c in page.classes if c.startswith('card ')]
+    cards = [card for group in sections_of(make_unseen().cards).values() for card in group]
+    assert shown.count('card unjudged') == len(cards) > 0
+    judged = sum(len(group) for group in sections_of(make_cards(30)).values())
+    assert text.count('\u2713 hit') + text.count('\u2717 miss') == judged
+    assert 'category_planes.png' in page.sources and 'unseen_sheet.png' in page.links
+    for name in {*page.sources, *page.links}:
+        with Image.open(path.parent / name) as picture:
+            picture.verify()
+    sheet = np.asarray(draw_contact_sheet({'Any': cards}, title='T'))
+    red, green = np.array([0xc2, 0x28, 0x1d]), np.array([0x12, 0x79, 0x4a])
+    assert not (sheet == red).all(axis=-1).any() and not (sheet == green).all(axis=-1).any()
+    _, page = report(tmp_path, unseen=make_unseen(own=False))
+    assert 'own category' not in ' '.join(page.text) and 'category_planes.png' not in page.sources
+    report(tmp_path)
+    assert not (tmp_path / 'unseen_sheet.png').exists() and not (tmp_path / 'category_planes.png').exists()
+
+
+def test_views_in_colour_are_shown_in_colour(tmp_path):
+    view = np.zeros((8, 8, 3), np.uint8)
+    view[..., 0] = 200
+    card = dataclasses.replace(make_cards(1)[0], true_view=view)
+    sheet = np.asarray(draw_contact_sheet({'Any': [card]}, title='T'))
+    assert (sheet == np.array([200, 0, 0])).all(axis=-1).sum() > 1000
 
 
 def test_text_is_escaped_everywhere(tmp_path):

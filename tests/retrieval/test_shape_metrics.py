@@ -49,7 +49,7 @@ def test_each_mesh_is_prepared_once_and_each_pair_compared_once(boxes, monkeypat
     monkeypatch.setattr(shape_metrics, '_prepare', lambda path, **kw: prepared.append(path) or prepare(path, **kw))
     monkeypatch.setattr(shape_metrics, '_distances', lambda a, b: compared.append((a, b)) or distances(a, b))
     compare_shapes(boxes, [0, 1, 0, 1, 2, 2], [1, 0, 1, 1, 2, 0], **SMALL)
-    assert sorted(prepared) == boxes[:3]
+    assert sorted(path for path, _ in prepared) == boxes[:3]
     assert len(compared) == 2
     prepared.clear()
     compare_shapes(boxes, [0, 1], [0, 1], **SMALL)
@@ -64,6 +64,16 @@ def test_little_memory_and_processes_give_the_same_numbers(boxes):
     for other in (tight, spread):
         np.testing.assert_array_equal(other.hausdorff, whole.hausdorff)
         np.testing.assert_array_equal(other.iou, whole.iou)
+
+
+def test_each_file_may_have_its_own_up_axis(boxes, tmp_path):
+    lying = write_box(tmp_path / 'lying.obj', (1.0, 0.6, 0.3))  # as a z-up file: 0.3 high
+    standing = write_box(tmp_path / 'standing.obj', (1.0, 0.3, 0.6))
+    mixed = compare_shapes([lying, standing], [0], [1], up_axis=['z', 'y'], **SMALL)
+    assert mixed.iou.tolist() == [1.0]
+    assert compare_shapes([lying, standing], [0], [1], **SMALL).iou[0] < 0.7
+    with pytest.raises(ValueError, match='shorter'):
+        compare_shapes([lying, standing], [0], [1], up_axis=['z'], **SMALL)
 
 
 def test_unknown_true_shape_gives_nan(boxes):

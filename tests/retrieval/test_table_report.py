@@ -1,6 +1,6 @@
 """Texts and pictures of the report on a paper's tables."""
 
-from jaxret.retrieval.table_report import cells, draw_claims, draw_table, write_table_report
+from jaxret.retrieval.table_report import cells, draw_claims, draw_curve, draw_table, write_table_report
 
 METRICS = [{'key': 'map', 'title': 'mAP', 'digits': 2, 'higher_is_better': True},
            {'key': 'anmrr', 'title': 'ANMRR', 'digits': 3, 'higher_is_better': False}]
@@ -16,7 +16,7 @@ def row(name, state='finished', **values):
             'values': {'map': NOTHING, 'anmrr': NOTHING} | values}
 
 
-TABLE = {'title': 'Table 1', 'metrics': METRICS,
+TABLE = {'title': 'Table 1', 'metrics': METRICS, 'axis': '',
          'rows': [row('x$y$', map=THREE, anmrr=ONE), row('<b>none</b>', state='not possible: too few')]}
 CLAIM = {'text': 'x is better', 'better': 'x', 'worse': 'y', 'metric': 'mAP', 'digits': 2, 'paper': 0.17, 'n': 3,
          'mean': 1.0, 'sd': 0.5, 'low': -0.24, 'high': 2.24, 'verdict': 'unclear', 'sentence': 'X.',
@@ -55,6 +55,23 @@ def test_pictures_mark_what_was_measured_and_nothing_else():
     assert draw_claims([]) is None
 
 
+def test_a_curve_is_drawn_in_the_order_of_its_axis_with_what_is_known():
+    more = THREE | {'mean': 80.0, 'low': 79.0, 'high': 81.0, 'paper': None, 'seeds': {0: 79.5, 1: 80.5}}
+    rows = [row('b', map=more) | {'place': 0.4}, row('none') | {'place': 0.2}, row('a', map=THREE) | {'place': 0.0}]
+    (axes,) = draw_curve(TABLE | {'axis': 'weight', 'rows': rows}).axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+    assert lines == {
+        'our seeds': [[0.0, 90.0], [0.0, 91.0], [0.0, 92.0], [0.4, 79.5], [0.4, 80.5]],
+        'our mean': [[0.0, 91.0], [0.4, 80.0]], 'paper': [[0.0, 86.33]], 'chance': [[0.0, 12.5], [0.4, 12.5]]}
+    (band,) = axes.collections
+    assert {tuple(point) for point in band.get_paths()[0].vertices} == {(0.0, 88.52), (0.0, 93.48), (0.4, 79.0),
+                                                                        (0.4, 81.0)}
+    assert (axes.get_xlabel(), axes.get_title(loc='left')) == ('weight', 'mAP')
+    assert draw_curve(TABLE) is None
+    empty = draw_curve(TABLE | {'axis': 'weight', 'rows': rows[1:2]}).axes[0]
+    assert not empty.get_lines() and not empty.collections
+
+
 def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
     results = {'title': 'T & U', 'notes': ['Note.'], 'settings': {'preset': 'small'}, 'seeds': 3, 'tables': [TABLE],
                'claims': [CLAIM, UNKNOWN]}
@@ -64,5 +81,9 @@ def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
                  'claims.png', 'table_1.png'):
         assert text in page
     assert {path.name for path in tmp_path.iterdir()} == {'index.html', 'table_1.png', 'claims.png'}
+    curve = TABLE | {'axis': 'weight & more', 'rows': [row('a', map=THREE) | {'place': 0.0}]}
+    page = write_table_report(tmp_path, results | {'tables': [TABLE, curve]}, provenance={}).read_text()
+    assert 'curve_2.png' in page and 'curve_1.png' not in page and 'mAP against the weight &amp; more' in page
+    assert (tmp_path / 'curve_2.png').exists()
     page = write_table_report(tmp_path, results | {'claims': []}, provenance={'synthetic': True}).read_text()
     assert 'claims.png' not in page and not (tmp_path / 'claims.png').exists() and 'Synthetic data' in page

@@ -3,11 +3,13 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from config_files import load_config
+from config_files import load_config, presets
 from small_cmic import random_batch
 
 from jaxret.errors import ConfigError
+from jaxret.geometry.render import ViewRing
 from jaxret.systems.cmic import CHOICES, CMIC
 
 
@@ -84,3 +86,32 @@ def test_configs_build_the_system_they_name():
     config.color.hsv_range = (0.1,)
     with pytest.raises(ConfigError, match='hsv_range: .* is not three numbers'):
         CMIC.from_config(config)
+
+
+def test_every_preset_names_values_that_there_are():
+    for name in ('pix3d.py', 'stanford_cars.py', 'comp_cars.py'):
+        for preset in presets(name):
+            config, short = load_config(f'{name}:{preset}')
+            system = CMIC.from_config(config, shapes=9)
+            assert system.loss_kind == config.loss.kind and short.endswith(preset)
+            assert config.data.views_per_step <= config.render.views
+            ViewRing(size=config.data.image_size, **config.render.to_dict())
+
+
+@pytest.mark.parametrize('preset', ['triplet_no_category', 'center', 'textured', 'max_views'])
+def test_rows_trace_a_training_step(preset):
+    config, _ = load_config(f'pix3d.py:{preset}')
+    config.model.query_encoder = 'resnet_coarse'
+    system = CMIC.from_config(config, shapes=9)
+    batch = random_batch(4) | {'shape_index': np.array([3, 8, 0, 5], np.int32),
+                               'shape_inclusion': np.full(4, 0.5, np.float32)}
+    if config.render.shading == 'textured':
+        batch['views'] = np.repeat(batch['views'], 3, axis=-1)
+    variables = jax.eval_shape(system.init, jax.random.key(0), batch)
+
+    def train(params):
+        return system.loss({'params': params, 'batch_stats': statistics}, batch, rng=jax.random.key(5),
+                           step=jnp.int32(0), train=True)[0]
+
+    statistics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), variables['batch_stats'])
+    assert jax.eval_shape(jax.grad(train), variables['params']).keys() == variables['params'].keys()

@@ -26,6 +26,7 @@ from jaxret.errors import DataError, Problem
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 MAX_PIXELS = 90_000_000
 MAX_BYTES = 1 << 30
+FITS = ('cover', 'stretch', 'pad')  # of `square_picture`
 _RESTORE = 'restore the file, or leave it out with on_bad_file=skip'
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -155,6 +156,30 @@ def frame_photo(
     silhouette = np.zeros((size, size, 1), np.uint8)
     silhouette[window] = np.asarray(Image.fromarray(mask).resize(inner, Image.Resampling.BILINEAR, box=box))[:, :, None]
     return framed, silhouette
+
+
+def square_picture(picture: np.ndarray, *, size: int, fit: str) -> np.ndarray:
+    """A picture resampled to a square.
+
+    Args:
+      picture: uint8 [H, W, 3].
+      size: S.
+      fit: 'cover' takes the square in the middle, as the usual resizing of the shorter side and central crop do;
+        'stretch' the whole without its aspect ratio; 'pad' the whole on white.
+
+    Returns:
+      uint8 [S, S, 3].
+    """
+    if fit not in FITS:
+        raise ValueError(f'fit={fit!r}: use one of {", ".join(FITS)}')
+    height, width = picture.shape[:2]
+    everything = np.zeros((height, width), np.uint8)
+    if fit != 'cover':
+        return frame_photo(picture, everything, size=size, fit=fit)[0]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return frame_photo(picture, everything, size=size, crop='bbox', bbox=box, fit='stretch')[0]
 
 
 def frame_files(

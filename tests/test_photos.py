@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import photos
+from jaxret import photos
 from jaxret.errors import DataError
 
 

@@ -1,0 +1,181 @@
+"""Colours of mesh files, for textured views: materials and textures of OBJ files, vertex colours of others.
+
+Letters: F faces, M pixels, H, W texture size.
+
+A face without a colour is white, which shading turns into the grey of an uncoloured view. Of a material count its
+diffuse colour (Kd) and texture (map_Kd; repeated, nearest texel); transparency and everything else do not. A material
+or texture that is missing or damaged is as if it were not named: data sets are full of them, and the shape is sound.
+"""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import trimesh
+from PIL import Image
+
+from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, _quiet
+
+_FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'GIF', 'TGA', 'WEBP')  # their decoders only decode
+_SIDE = 1024  # pixels; larger textures are shrunk, views are far smaller
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Colours of a mesh, in the order of its faces; sRGB in [0, 1].
+
+    Attributes:
+      color: float32 [F, 3], of faces without a texture.
+      texture: int32 [F], index into `textures`, -1 for none.
+      uv: float32 [F, 3, 2], texture coordinates of the corners; v runs upwards.
+      textures: uint8 [H, W, 3] each.
+    """
+
+    color: np.ndarray
+    texture: np.ndarray
+    uv: np.ndarray
+    textures: tuple[np.ndarray, ...] = ()
+
+    def albedo(self, faces: np.ndarray, corners: np.ndarray, camera: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """Colour where each ray meets its face.
+
+        Args:
+          faces: [M], -1 where a ray meets nothing.
+          corners: [F, 3, 3] of all faces.
+          camera: [3], where the rays start.
+          directions: [M, 3].
+
+        Returns:
+          float32 [M, 3]; 1 where nothing is met.
+        """
+        result = np.where(faces[:, None] >= 0, self.color[faces], np.float32(1))
+        which = np.where(faces >= 0, self.texture[faces], -1)
+        for index, picture in enumerate(self.textures):
+            pixels = np.flatnonzero(which == index)
+            if len(pixels):
+                weights = barycentric(corners[faces[pixels]], camera, directions[pixels])
+                u, v = np.einsum('mk,mkc->cm', weights, self.uv[faces[pixels]])
+                height, width = picture.shape[:2]
+                row = np.minimum(((1 - v) % 1 * height).astype(int), height - 1)
+                column = np.minimum((u % 1 * width).astype(int), width - 1)
+                result[pixels] = picture[row, column] / np.float32(255)
+        return result
+
+
+def barycentric(corners: np.ndarray, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Weights of a triangle's corners where a ray meets its plane.
+
+    Args:
+      corners: [M, 3, 3].
+      origin: [3] of the rays.
+      directions: [M, 3].
+
+    Returns:
+      float64 [M, 3], sums to 1; a third each where the ray lies in the plane or the triangle has no area.
+
+    Source: Moeller and Trumbore, J. Graphics Tools 2 (1997) 21.
+    """
+    corners, directions = corners.astype(np.float64), directions.astype(np.float64)
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    from_corner = origin.astype(np.float64) - corners[:, 0]
+    cross = np.cross(directions, second)
+    determinant = np.einsum('mc,mc->m', first, cross)
+    flat = np.abs(determinant) < 1e-18
+    scale = 1 / np.where(flat, 1, determinant)
+    b = np.einsum('mc,mc->m', from_corner, cross) * scale
+    c = np.einsum('mc,mc->m', directions, np.cross(from_corner, first)) * scale
+    return np.where(flat[:, None], 1 / 3, np.stack([1 - b - c, b, c], axis=1))
+
+
+def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
+    """Colours of a mesh file that `load_mesh` has read.
+
+    Nothing outside the file's folder is opened, but for a file below a folder `models` (ShapeNetCore, version 2), whose
+    textures lie in a folder beside that.
+
+    Args:
+      path: the file.
+      mesh: what `load_mesh` returned for it.
+
+    Returns:
+      The colours; white where the file has none.
+    """
+    path = Path(path)
+    plain = Surface(np.ones((len(mesh.faces), 3), np.float32), np.full(len(mesh.faces), -1, np.int32),
+                    np.zeros((len(mesh.faces), 3, 2), np.float32))
+    suffix = path.suffix.lower()
+    data = path.read_bytes()
+    if suffix == '.obj':
+        data = data.decode('utf-8', 'replace').encode()
+    try:
+        with _quiet():
+            scene = trimesh.load_scene(io.BytesIO(data), file_type=suffix[1:], resolver=_Resolver(path), process=False,
+                                       skip_materials=suffix != '.obj')
+            parts = [_part(scene.geometry[scene.graph[node][1]]) for node in scene.graph.nodes_geometry]
+    except Exception:  # of the colours alone: the mesh itself was read
+        return plain
+    parts = [part for part in parts if part is not None]
+    if sum(len(color) for color, _, _ in parts) != len(mesh.faces):
+        return plain
+    textures: list[np.ndarray] = []
+    texture = []
+    for color, _, picture in parts:
+        texture.append(np.full(len(color), -1 if picture is None else len(textures), np.int32))
+        textures += [] if picture is None else [picture]
+    return Surface(np.concatenate([color for color, _, _ in parts]), np.concatenate(texture),
+                   np.concatenate([uv for _, uv, _ in parts]), tuple(textures))
+
+
+def _part(geometry: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
+    """Colour [F, 3], texture coordinates [F, 3, 2] and texture of one geometry; None where it has no faces."""
+    if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
+        return None
+    count, visual = len(geometry.faces), geometry.visual
+    color, uv, picture = np.ones((count, 3), np.float32), np.zeros((count, 3, 2), np.float32), None
+    if visual.kind in ('vertex', 'face'):
+        color = np.asarray(visual.face_colors, np.float32)[:, :3] / 255
+    elif visual.kind == 'texture' and isinstance(visual.material, trimesh.visual.material.SimpleMaterial):
+        material = visual.material
+        if 'kd' in material.kwargs:
+            color = np.broadcast_to(np.clip(np.asarray(material.kwargs['kd'], np.float32), 0, 1)[:3], (count, 3)).copy()
+        named = material.image is not None and 'file_path' in material.image.info  # else trimesh's own grey picture
+        if named and visual.uv is not None and np.isfinite(visual.uv).all():
+            uv = np.asarray(visual.uv, np.float32)[:, :2][geometry.faces]
+            picture = np.asarray(material.image.convert('RGB'), np.uint8)
+    return color, uv, picture
+
+
+class _Resolver(trimesh.resolvers.Resolver):
+    """Gives an OBJ file its materials, and pictures as PNG whatever they were."""
+
+    def __init__(self, path: Path):
+        folder = path.parent.resolve()
+        self.folder, self.root = folder, folder.parent if folder.name == 'models' else folder
+        self.left = MAX_BYTES
+
+    def get(self, key: str) -> bytes:
+        file = (self.folder / unquote(key.replace('\\', '/'))).resolve()
+        if not file.is_relative_to(self.root) or file.suffix.lower() in MESH_SUFFIXES or not file.is_file():
+            raise FileNotFoundError(key)
+        self.left -= file.stat().st_size
+        if self.left < 0:
+            raise FileNotFoundError(f'{key}: with it, the files of this mesh are too large')
+        data = file.read_bytes()
+        if file.suffix.lower() == '.mtl':
+            return data
+        picture, result = Image.open(io.BytesIO(data), formats=_FORMATS), io.BytesIO()
+        picture.thumbnail((_SIDE, _SIDE))
+        picture.convert('RGB').save(result, 'PNG', compress_level=1)
+        return result.getvalue()
+
+    def keys(self):
+        return ()
+
+    def namespaced(self, namespace: str):
+        raise FileNotFoundError(namespace)
+
+    def write(self, name: str, data):
+        raise PermissionError(name)

@@ -1,0 +1,152 @@
+"""The HTTP application: the page, the search endpoint, and what results point at.
+
+Shapes are named by their number in the index, so that no request holds a path. Every refusal is {"message": ...}.
+"""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException as PlainHTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from jaxret.errors import DataError
+from jaxret.retrieval.auto_mask import can_mask
+from jaxret.retrieval.index import Hit, Index
+from jaxret.serving import downloads, schemas, viewer
+from jaxret.serving.admission import Admission, SecurityHeaders
+from jaxret.serving.limits import Limits
+from jaxret.serving.searcher import Searcher, Upload
+
+LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
+_PAGE = Path(__file__).with_name('page')
+_KEPT_PAGES = 8  # of 3D views
+_REFUSALS = {status: {'model': schemas.Refusal} for status in (400, 403, 404, 408, 413, 422, 503)}
+
+
+def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Sequence[str] = LOOPBACK) -> FastAPI:
+    """The application for one index.
+
+    Args:
+      index: what is searched; it stays as it was opened.
+      searcher: answers queries to it.
+      limits: what clients may ask for.
+      hosts: names under which the server is called; ('*',) for any. On loopback the check keeps out web pages that
+        give the server's address a name of theirs.
+    """
+    # FastAPI's pages of documentation load scripts from elsewhere, and variables of the environment could have its
+    # telemetry send what it sees elsewhere.
+    app = FastAPI(title='jaxret', summary='Search an index of CAD models', docs_url=None, redoc_url=None,
+                  telemetry={'tracing': False, 'metrics': False, 'logs': False, 'auto_configure': False})
+    app.add_middleware(Admission, limits=limits)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(SecurityHeaders)
+    _answer_errors(app)
+    numbers = {shape: number for number, shape in enumerate(index.ids)}
+    # One query and one model at a time: each takes all cores, and the memory is then that of one. A mesh that takes
+    # long to read keeps no photo waiting.
+    one_query, one_model, apart = (anyio.CapacityLimiter(number) for number in (1, 1, limits.apart))
+
+    @lru_cache(maxsize=_KEPT_PAGES)
+    def page_of(number: int) -> bytes:
+        return viewer.viewer_page(downloads.model_mesh(index, number), max_faces=limits.view_faces).encode()
+
+
+    @app.get('/index', responses=_REFUSALS)
+    def describe() -> schemas.Description:
+        """What is searched, and what may be sent."""
+        counts = sorted(Counter(category for category in index.categories if category).items())
+        return schemas.Description(
+            system=index.system, query_kinds=list(searcher.query_kinds), shapes=len(index.ids),
+            categories=[schemas.Category(name=name, shapes=count) for name, count in counts],
+            suffixes=list(searcher.suffixes), finds_objects='photo' in searcher.query_kinds and can_mask(),
+            upload_bytes=limits.upload_bytes, top=limits.top)
+
+    @app.post('/search', responses=_REFUSALS)
+    async def search(
+        file: Annotated[UploadFile, File(description='of a kind that the index can be asked with')],
+        mask: Annotated[UploadFile | None, File(description='of a photo: a picture of its size, bright on the object'
+                                                )] = None,
+        kind: Annotated[str | None, Form(description='what the file is: photo, mesh, points or scan; by default its '
+                                                     'name\'s suffix tells')] = None,
+        box: Annotated[str | None, Form(description='of a photo: left,top,right,bottom in pixels as displayed')] = None,
+        find_object: Annotated[bool, Form(description='of a photo without a mask: cut the object out by its colours, '
+                                                      'where GET /index says that this is possible')] = False,
+        top: Annotated[int, Form(ge=1, le=limits.top, description='number of results')] = 12,
+        category: Annotated[list[str] | None, Form(description='only shapes of these; may be repeated')] = None,
+    ) -> schemas.Answer:
+        """The shapes that match an upload best."""
+        started = time.monotonic()
+        unknown = sorted(set(category or ()) - set(index.categories))
+        if unknown:
+            raise HTTPException(422, f'no category {unknown[0][:80]!r} in the index; GET /index lists them')
+
+        in_thread = anyio.to_thread.run_sync
+        with tempfile.TemporaryDirectory(prefix='jaxret-upload-') as folder:
+            uploads = [part and Upload(part.filename, part.file) for part in (file, mask)]
+            try:
+                query = await in_thread(partial(searcher.receive, Path(folder), *uploads, kind=kind or None,
+                                                box=box or None, find_object=find_object))
+                arrays = await in_thread(searcher.read_apart, query, limiter=apart) if query.kind != 'photo' else None
+                hits = await in_thread(partial(searcher.answer, query, arrays, top=top, categories=category or None),
+                                       limiter=one_query)
+            except DataError as error:
+                raise HTTPException(422, str(error)) from error
+        return schemas.Answer(kind=query.kind, shapes=len(index.ids), seconds=time.monotonic() - started,
+                              results=[_result(hit, numbers[hit.id]) for hit in hits])
+
+    @app.get('/shapes/{number}/thumbnail', response_class=Response, responses=_REFUSALS)
+    def thumbnail(number: int) -> Response:
+        """Picture of a shape."""
+        return Response(index.thumbnail(downloads.shape_id(index, number)), media_type='image/png')
+
+    @app.get('/shapes/{number}/viewer', response_class=HTMLResponse, responses=_REFUSALS)
+    async def view(number: int) -> HTMLResponse:
+        """Page that shows a shape in 3D."""
+        page = await anyio.to_thread.run_sync(page_of, number, limiter=one_model)
+        return HTMLResponse(page, headers={'Content-Security-Policy': viewer.CONTENT_SECURITY_POLICY})
+
+    @app.get('/shapes/{number}/model', response_class=FileResponse, responses=_REFUSALS)
+    async def model(number: int) -> Response:
+        """Model file of a shape; its geometry as one GLB file if it is a glTF file of several parts."""
+        return await anyio.to_thread.run_sync(downloads.model_answer, index, number, limiter=one_model)
+
+    @app.get('/', include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(_PAGE / 'index.html')
+
+    app.mount('/page', StaticFiles(directory=_PAGE), name='page')
+    return app
+
+
+def _result(hit: Hit, number: int) -> schemas.Result:
+    address = f'shapes/{number}'
+    return schemas.Result(rank=hit.rank, id=hit.id, category=hit.category, score=hit.score, view=hit.view,
+                          azimuth=hit.azimuth, thumbnail=f'{address}/thumbnail', viewer=f'{address}/viewer',
+                          download=f'{address}/model')
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Every error as {"message": ...}; of one that nobody foresaw, the terminal has the details."""
+
+    @app.exception_handler(PlainHTTPException)
+    async def refused(request: Request, error: PlainHTTPException) -> JSONResponse:
+        return JSONResponse({'message': error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def not_valid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [f'{fault["loc"][-1]}: {fault["msg"]}' for fault in error.errors()]
+        return JSONResponse({'message': '; '.join(faults)[:300]}, 422)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({'message': 'the server failed on this request; its terminal says why'}, 500)

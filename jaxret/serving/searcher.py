@@ -1,0 +1,169 @@
+"""Answers to uploads: stored, checked, embedded, searched."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from jaxret.errors import DataError, Problem
+from jaxret.retrieval.index import Hit, Index
+from jaxret.retrieval.model import Model
+from jaxret.retrieval.point_inputs import has_faces, point_arrays
+from jaxret.retrieval.shape_inputs import shape_arrays
+from jaxret.serving.limits import Limits
+from jaxret.serving.uploads import (
+    SUFFIXES,
+    Arrays,
+    arrays_apart,
+    check_picture,
+    mesh_arrays,
+    parse_box,
+    shown_name,
+    store,
+)
+
+
+class Upload(NamedTuple):
+    """One file of a request.
+
+    Attributes:
+      name: the client's name of it.
+      content: its bytes.
+    """
+
+    name: str | None
+    content: BinaryIO
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query as it was received.
+
+    Attributes:
+      kind: one of `Searcher.query_kinds`.
+      path: of its file, under a name of our own.
+      mask: of a photo: a file, 'auto' or None.
+      box: of a photo: left, top, right, bottom.
+      names: path -> the client's name.
+    """
+
+    kind: str
+    path: Path
+    mask: Path | str | None
+    box: tuple[float, float, float, float] | None
+    names: Mapping[str, str]
+
+
+class Searcher:
+    """An index and the model that embeds queries to it.
+
+    Args:
+      index: what is searched.
+      model: of the index's checkpoint.
+      limits: of uploads.
+    """
+
+    def __init__(self, index: Index, model: Model, *, limits: Limits):
+        self._index, self._model, self._limits = index, model, limits
+        self.query_kinds = tuple(model.query_kinds)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Kinds of files that are taken."""
+        return tuple(dict.fromkeys(suffix for kind in self.query_kinds for suffix in SUFFIXES[kind]))
+
+    def warm_up(self) -> None:
+        """Compiles the programs of a photo, so that the first client does not wait for it."""
+        if 'photo' in self.query_kinds:
+            grey = np.full((64, 64, 3), 128, np.uint8)
+            self._index.search(self._model.embed_photos([grey]), top_k=1)
+
+    def receive(self, folder: Path, file: Upload, mask: Upload | None = None, *, kind: str | None = None,
+                box: str | None = None, find_object: bool = False) -> Query:
+        """Stores the uploads of a query and sees what it is.
+
+        Args:
+          folder: an empty one, which stays until the query is answered.
+          file: the query.
+          mask: of a photo.
+          kind: one of `query_kinds`; None to see it by the suffix of the file's name.
+          box: of a photo: 'left,top,right,bottom' in pixels.
+          find_object: of a photo without a mask: cut the object out (of the box) by its colours.
+
+        Raises:
+          DataError: no kind that this index takes, or no box.
+        """
+        uploads = {'file': file} | ({} if mask is None else {'mask': mask})
+        paths = {part: store(upload.content, upload.name or '', folder / part) for part, upload in uploads.items()}
+        names = {str(path): shown_name(uploads[part].name or '') for part, path in paths.items()}
+        kind = self._kind(paths['file'], names[str(paths['file'])], kind)
+        masked = 'auto' if find_object and mask is None else paths.get('mask')
+        return Query(kind, paths['file'], masked, None if box is None else parse_box(box), names)
+
+    def read_apart(self, query: Query) -> Arrays:
+        """Reads a query that is no photo, in a process of its own. For several threads at once.
+
+        Raises:
+          DataError: the file cannot be used; it is named as the client did.
+        """
+        with _client_names(query):
+            return arrays_apart(self._maker(query.kind), query.path, limits=self._limits)
+
+    def answer(self, query: Query, arrays: Arrays | None, *, top: int, categories: Sequence[str] | None = None
+               ) -> list[Hit]:
+        """The best shapes. For one thread at a time.
+
+        Args:
+          query: what was received.
+          arrays: what `read_apart` made of it; None of a photo.
+          top: number of shapes.
+          categories: only shapes of these; None for all.
+
+        Raises:
+          DataError: the photo or its mask cannot be used; they are named as the client did.
+        """
+        with _client_names(query):
+            if arrays is None:
+                for picture in (query.path, query.mask):
+                    if isinstance(picture, Path):
+                        check_picture(picture, limits=self._limits)
+                embeddings = self._model.embed_photos([query.path], masks=[query.mask], boxes=[query.box])
+            else:
+                embeddings = self._model.embed_query_arrays([arrays], query.kind)
+        return self._index.search(embeddings, top_k=top, categories=categories)[0]
+
+    def _kind(self, path: Path, name: str, given: str | None) -> str:
+        if given is not None:
+            found, kinds = f'kind {given[:40]!r}', [given]
+        else:
+            kinds = [kind for kind, suffixes in SUFFIXES.items() if path.suffix in suffixes] or ['photo']
+            if 'points' in kinds and 'mesh' in kinds:  # both are .ply files
+                kinds = ['mesh' if has_faces(path) else 'points']
+            found = f'taken for {kinds[0]}'
+        if kinds[0] not in self.query_kinds:
+            raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
+        return kinds[0]
+
+    def _maker(self, kind: str) -> Callable[[Path], Arrays]:
+        inputs = self._model.query_inputs(kind)
+        if kind == 'points':
+            return partial(point_arrays, count=inputs.points, up_axis=inputs.up_axis)
+        if kind == 'scan':
+            return partial(shape_arrays, inputs=inputs, up_axis='y')
+        return partial(mesh_arrays, inputs=inputs, up_axis=inputs.up_axis, max_faces=self._limits.mesh_faces)
+
+
+@contextlib.contextmanager
+def _client_names(query: Query) -> Iterator[None]:
+    """Problems of the query's files, under the client's names for them and with advice that fits."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError([
+            dataclasses.replace(problem, where=query.names[problem.where], action='mend it, or send another file')
+            if problem.where in query.names else problem for problem in error.problems]) from error

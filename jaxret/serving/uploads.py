@@ -1,0 +1,115 @@
+"""What a client sends: into files that the server names, and checked. A name from the client opens nothing."""
+
+import resource
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from jaxret.errors import DataError, Problem
+from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES
+from jaxret.geometry.mesh import MESH_SUFFIXES, load_mesh
+from jaxret.photos import FORMATS
+from jaxret.retrieval.point_inputs import POINT_SUFFIXES
+from jaxret.retrieval.shape_inputs import ShapeInputs, shape_arrays
+from jaxret.serving.limits import Limits
+from jaxret.workers import map_parallel
+
+# Of every kind of query.
+SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    'photo': ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif'),
+    'mesh': MESH_SUFFIXES,
+    'points': POINT_SUFFIXES,
+    'scan': DISTANCE_SUFFIXES,
+}
+_KNOWN = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def shown_name(name: str) -> str:
+    """A client's name for a file, fit to be shown: its last part, printable, of at most 80 characters."""
+    last = name.replace('\\', '/').rsplit('/', 1)[-1]
+    return ''.join(letter for letter in last if letter.isprintable())[-80:] or 'the upload'
+
+
+def store(content: BinaryIO, name: str, folder: Path) -> Path:
+    """Writes an upload into a folder of its own; only a known suffix is taken from the client's name.
+
+    Args:
+      content: what was sent.
+      name: the client's name of it.
+      folder: to be made. Alone in it, a file that names others finds none.
+    """
+    suffix = Path(name[-20:]).suffix.lower()
+    path = folder / f'upload{suffix if suffix in _KNOWN else ""}'
+    folder.mkdir(mode=0o700)
+    with path.open('wb') as file:
+        shutil.copyfileobj(content, file)
+    return path
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """'left,top,right,bottom' in pixels of the photo as displayed.
+
+    Raises:
+      DataError: not four finite numbers in order.
+    """
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(','))
+        if not (left < right and top < bottom and np.isfinite([left, top, right, bottom]).all()):
+            raise ValueError
+    except ValueError:
+        raise DataError(Problem('box', repr(text[:80]), 'give left,top,right,bottom in pixels')) from None
+    return left, top, right, bottom
+
+
+def check_picture(path: Path, *, limits: Limits) -> None:
+    """Refuses a picture of too many pixels before anything decodes it.
+
+    Raises:
+      DataError: it has more than `limits.photo_pixels`.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+    except Exception:  # its reader says what is wrong with it
+        return
+    if width * height > limits.photo_pixels:
+        found = f'{width} x {height}, over {limits.photo_pixels:,} pixels'
+        raise DataError(Problem(str(path), found, 'send a smaller picture'))
+
+
+def arrays_apart(make: Callable[[Path], Arrays], path: Path, *, limits: Limits) -> Arrays:
+    """What a function makes of a file, in a process of its own: it is ended when it takes too long, and it has so much
+    memory and no more.
+
+    Args:
+      make: importable by name, or a `functools.partial` of such a function.
+      path: of a mesh, a point cloud or a grid.
+      limits: of the process.
+
+    Raises:
+      DataError: of a file that cannot be used, or takes more.
+    """
+    apart = partial(_within, make, memory=limits.mesh_memory)
+    (_, result), = map_parallel(apart, [path], processes=2, serial_below=1, timeout=limits.mesh_seconds)
+    if isinstance(result, DataError):
+        raise result
+    return result
+
+
+def mesh_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str, max_faces: int) -> Arrays:
+    """`shape_arrays` of a mesh that has at most `max_faces` triangles. Raises DataError."""
+    load_mesh(path, max_faces=max_faces)
+    return shape_arrays(path, inputs=inputs, up_axis=up_axis)
+
+
+def _within(make: Callable[[Path], Arrays], path: Path, *, memory: int) -> Arrays:
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it has nothing to write
+    return make(path)

@@ -1,0 +1,38 @@
+"""A model as a page that shows it in 3D, with trimesh's viewer; nothing is loaded from elsewhere."""
+
+import numpy as np
+import trimesh
+from trimesh.viewer.notebook import scene_to_html
+from trimesh.visual.material import PBRMaterial
+
+from jaxret.geometry.mesh import Mesh, normalize_mesh
+from jaxret.geometry.simplify import simplify_mesh
+from jaxret.retrieval.shape_inputs import THUMBNAIL
+
+# Its script is inline, its model a data address. It has no origin, so that it reaches nothing of the server.
+CONTENT_SECURITY_POLICY = ("sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
+                           "style-src 'unsafe-inline'; img-src blob: data:; connect-src data:; frame-ancestors 'self'")
+_GREY = (122, 128, 137, 255)  # the viewer's light is so strong that a lighter one would be white
+_OPENING, _DISTANCE = 45.0, 2.8  # of the camera: degrees; radii of the shape, which just fits
+
+
+def viewer_page(mesh: Mesh, *, max_faces: int) -> str:
+    """HTML page in which a mesh is turned with the mouse.
+
+    Args:
+      mesh: the mesh, +y up.
+      max_faces: a mesh with more is simplified.
+    """
+    if len(mesh.faces) > max_faces:
+        mesh = simplify_mesh(mesh, max_faces=max_faces)
+    mesh = normalize_mesh(mesh, mode='sphere')
+    shape = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    # Both sides are drawn: which is the outer one, many files do not say.
+    material = PBRMaterial(baseColorFactor=_GREY, metallicFactor=0.0, roughnessFactor=0.9, doubleSided=True)
+    shape.visual = trimesh.visual.TextureVisuals(material=material)
+    scene = trimesh.Scene(shape)
+    elevation, azimuth = np.radians([THUMBNAIL.elevation, THUMBNAIL.first_azimuth])  # as the results show it
+    turn = trimesh.transformations.euler_matrix(-elevation, azimuth, 0.0, 'sxyz')
+    scene.camera = trimesh.scene.Camera(fov=(_OPENING, _OPENING))
+    scene.camera_transform = turn @ trimesh.transformations.translation_matrix([0.0, 0.0, _DISTANCE])
+    return scene_to_html(scene)

@@ -1,0 +1,42 @@
+"""An index of random embeddings, without models."""
+
+from pathlib import Path
+
+import numpy as np
+from small_index import PlainModel
+
+import jaxret
+from jaxret.retrieval.index_build import commit
+from jaxret.retrieval.index_files import Source
+from jaxret.retrieval.index_shards import ShapeRow, Shard, write_shard
+from jaxret.retrieval.similarity import VIEW_KINDS
+
+VIEWS, WIDTH = 3, 8  # views as `small_index.PlainModel` has
+CATEGORIES = ('a "quoted" \\ chair', 'Stühle', '', "it's a table")
+
+
+def random_index(folder: Path, similarity: str, *, shapes: int = 60, repeated: int = 1, seed: int = 0) -> jaxret.Index:
+    """An index in two shards; of `repeated` shapes one after the other all have one embedding."""
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(shapes, VIEWS, WIDTH)).astype(np.float32).repeat(repeated, axis=0)[:shapes]
+    if similarity == 'attention':
+        embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    if similarity not in VIEW_KINDS:
+        embeddings = embeddings[:, 0]
+    projection = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) if similarity == 'attention' else None
+    rows = []
+    for part in np.array_split(np.arange(shapes), 2):
+        shard = write_shard(folder, Shard(embeddings[part], [b'picture'] * len(part), list(map(str, part))), key='key')
+        rows += [ShapeRow(f'{number:03d} chair.obj', CATEGORIES[number % 4], 0, 'checksum', [1, 2], shard, row)
+                 for row, number in enumerate(part)]
+    model = PlainModel(similarity=similarity, projection=projection)
+    commit(folder, model, [Source('/models', 'y', '')], rows, failed=0)
+    return jaxret.Index.open(folder)
+
+
+def random_queries(index: jaxret.Index, count: int, *, seed: int = 9) -> np.ndarray:
+    """float32 [Q, D], near to some of the shapes; of length 1 where the shapes are."""
+    rng = np.random.default_rng(seed)
+    rows = index.gallery.embeddings.reshape(-1, index.gallery.width)
+    queries = rows[rng.integers(len(rows), size=count)] + 0.5 * rng.normal(size=(count, index.gallery.width))
+    return (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)

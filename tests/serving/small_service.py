@@ -1,0 +1,125 @@
+"""An index of six coloured shapes and a model whose embedding is the mean colour of a photo's object, as a service."""
+
+import contextlib
+import io
+import socket
+import threading
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import trimesh
+import uvicorn
+from PIL import Image
+
+from jaxret.errors import DataError, Problem
+from jaxret.retrieval.index import Hit
+from jaxret.retrieval.photo_inputs import PhotoInputs, photo_arrays
+from jaxret.retrieval.shape_inputs import ShapeInputs
+from jaxret.serving.app import create_app
+from jaxret.serving.limits import Limits
+from jaxret.serving.searcher import Searcher
+from jaxret.serving.server import settings
+
+COLORS = {'red': (255, 0, 0), 'green': (0, 255, 0), 'blue': (0, 0, 255),
+          'yellow': (255, 255, 0), 'white': (255, 255, 255), 'black': (0, 0, 0)}
+LIMITS = Limits(upload_bytes=200_000, upload_seconds=5.0, photo_pixels=40_000, mesh_faces=500, mesh_seconds=20.0,
+                active=2, waiting=300, top=5)
+
+
+class ColorIndex:
+    """The part of `jaxret.Index` that a service needs; a shape's embedding is its colour."""
+
+    system = 'colors'
+    categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
+
+    def __init__(self, folder: Path):
+        self.ids = tuple(f'{category}/{name}.off' for category, name in zip(self.categories, COLORS, strict=True))
+        self.embeddings = np.array(list(COLORS.values()), np.float32)
+        self.folder = folder
+        for number, shape in enumerate(self.ids):
+            path = self.model_path(shape)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(trimesh.creation.box((1, 1 + number, 2)).export(file_type='off'))
+
+    def model_path(self, shape: str) -> Path:
+        return self.folder / shape
+
+    def up_axis(self, shape: str) -> str:
+        return 'y'
+
+    def thumbnail(self, shape: str) -> bytes:
+        return png(np.full((8, 8, 3), COLORS[Path(shape).stem], np.uint8))
+
+    def search(self, queries, *, top_k, categories=None):
+        assert queries.shape == (1, 3)
+        scores = -np.linalg.norm(self.embeddings - queries, axis=1)
+        order = [number for number in np.argsort(-scores, kind='stable')
+                 if categories is None or self.categories[number] in categories]
+        return [[Hit(rank=rank, id=self.ids[number], category=self.categories[number], score=float(scores[number]),
+                     view=number, azimuth=30.0 * number) for rank, number in enumerate(order[:top_k], 1)]]
+
+
+class ColorModel:
+    """The part of `jaxret.Model` that a service needs; a mesh's embedding is 255 for each of its first three faces."""
+
+    def __init__(self, query_kinds: tuple[str, ...] = ('photo', 'mesh')):
+        self.query_kinds = query_kinds
+        self.photos = 0
+
+    def query_inputs(self, kind: str):
+        return ShapeInputs('points', points=16)
+
+    def embed_photos(self, photos, *, masks=(None,), boxes=(None,)):
+        if isinstance(photos[0], Path) and photos[0].read_bytes() == b'crash':
+            raise RuntimeError('a fault that nobody foresaw')
+        inputs = PhotoInputs('masked', size=32, crop='none', fit='stretch')
+        arrays = photo_arrays(photos[0], inputs=inputs, mask=masks[0], box=boxes[0])
+        self.photos += 1
+        weight = arrays['mask'].astype(np.float32)
+        return (arrays['image'] * weight).sum(axis=(0, 1), keepdims=True)[0] / weight.sum()
+
+    def embed_query_arrays(self, arrays, kind):
+        if kind != 'mesh':
+            raise DataError(Problem(kind, 'not a mesh', 'give a mesh'))
+        points = arrays[0]['points']
+        return np.float32([[255, 0, 0]]) if np.ptp(points[:, 1]) > np.ptp(points[:, 0]) else np.float32([[0, 0, 255]])
+
+
+def service(folder: Path, *, limits: Limits = LIMITS, model: ColorModel | None = None):
+    """(app, index, model)."""
+    index, model = ColorIndex(folder / 'models'), model or ColorModel()
+    return types.SimpleNamespace(app=create_app(index, Searcher(index, model, limits=limits), limits=limits),
+                                 index=index, model=model)
+
+
+@contextlib.contextmanager
+def listening(app):
+    """Address of a server in a thread of this process."""
+    server = uvicorn.Server(settings(app))
+    with socket.create_server(('127.0.0.1', 0)) as sock:
+        thread = threading.Thread(target=server.run, kwargs={'sockets': [sock]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield sock.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A PNG file of an array."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def two_colors(width: int = 60, height: int = 40) -> np.ndarray:
+    """A photo: a red left third on blue."""
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[:, :, 2] = 255
+    photo[:, :width // 3] = (255, 0, 0)
+    return photo

@@ -1,0 +1,162 @@
+"""What results point at, and that no address reaches a file which the index does not name."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+pytest.importorskip('fastapi', reason="needs the extra 'serve'")
+from small_service import COLORS, service  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
+
+from jaxret.geometry.mesh import Mesh  # noqa: E402
+from jaxret.serving.server import is_loopback  # noqa: E402
+from jaxret.serving.viewer import viewer_page  # noqa: E402
+
+
+@pytest.fixture
+def made(tmp_path):
+    return service(tmp_path)
+
+
+@pytest.fixture
+def client(made):
+    return TestClient(made.app, base_url='http://localhost', raise_server_exceptions=False)
+
+
+def glb_of(page):
+    data = base64.b64decode(re.search(r'base64_data="([^"]+)"', page)[1])
+    return json.loads(data[20:20 + int.from_bytes(data[12:16], 'little')]), data
+
+
+def test_description(client):
+    described = client.get('/index').json()
+    assert described.pop('suffixes')[:2] == ['.jpg', '.jpeg']
+    assert described.pop('finds_objects') in (True, False)
+    assert described == {'system': 'colors', 'query_kinds': ['photo', 'mesh'], 'shapes': 6, 'upload_bytes': 200_000,
+                         'top': 5, 'categories': [{'name': name, 'shapes': 2} for name in ('cold', 'none', 'warm')]}
+
+
+def test_thumbnails(client):
+    for number, color in enumerate(COLORS.values()):
+        answer = client.get(f'/shapes/{number}/thumbnail')
+        assert answer.headers['content-type'] == 'image/png'
+        assert Image.open(io.BytesIO(answer.content)).getpixel((0, 0)) == color
+
+
+def test_model_is_the_file_itself(client, made):
+    answer = client.get('/shapes/3/model')
+    assert answer.content == made.index.model_path(made.index.ids[3]).read_bytes()
+    assert answer.headers['content-disposition'] == 'attachment; filename="warm_yellow.off"'
+    assert answer.headers['content-type'] == 'application/octet-stream'
+
+
+def test_gltf_of_several_files_is_given_as_one(client, made):
+    box = trimesh.creation.box((1, 2, 3))
+    path = made.index.folder / 'parts' / 'chair.gltf'
+    path.parent.mkdir()
+    for name, content in box.export(file_type='gltf').items():
+        (path.with_name(name) if name != 'model.gltf' else path).write_bytes(content)
+    made.index.ids = (*made.index.ids[:-1], 'parts/chair.gltf')
+    answer = client.get('/shapes/5/model')
+    assert answer.headers['content-disposition'] == 'attachment; filename="parts_chair.glb"'
+    loaded = trimesh.load_mesh(trimesh.util.wrap_as_stream(answer.content), file_type='glb')
+    np.testing.assert_allclose(loaded.extents, (1, 2, 3))
+
+
+def test_a_gltf_that_names_other_files_gives_none_of_them(client, made, tmp_path):
+    (tmp_path / 'secret.bin').write_bytes(b'secret' * 100)
+    path = made.index.folder / 'spy.gltf'
+    path.write_text(json.dumps({'asset': {'version': '2.0'}, 'buffers': [{'uri': '../secret.bin', 'byteLength': 600}]}))
+    made.index.ids = (*made.index.ids[:-1], 'spy.gltf')
+    for part in ('model', 'viewer'):
+        answer = client.get(f'/shapes/5/{part}')
+        assert answer.status_code == 404
+        assert b'secretsecret' not in answer.content
+        assert str(tmp_path) not in answer.text
+
+
+def test_viewer_shows_the_model(client):
+    answer = client.get('/shapes/1/viewer')
+    assert answer.headers['content-security-policy'].startswith("sandbox allow-scripts; default-src 'none'")
+    header, _ = glb_of(answer.text)
+    assert sum(accessor['count'] for accessor in header['accessors'] if accessor['type'] == 'SCALAR') == 36
+    assert header['materials'][0]['doubleSided']
+    addresses = set(re.findall(r'(?:src|href)\s*=\s*["\'](?!data:)([^"\']+)', answer.text))
+    assert not addresses, 'the viewer loads something from elsewhere'
+
+
+def test_viewer_simplifies_large_meshes():
+    ball = trimesh.creation.icosphere(subdivisions=4)
+    header, small = glb_of(viewer_page(Mesh(ball.vertices, ball.faces), max_faces=500))
+    assert sum(accessor['count'] for accessor in header['accessors'] if accessor['type'] == 'SCALAR') <= 1500
+    _, whole = glb_of(viewer_page(Mesh(ball.vertices, ball.faces), max_faces=10_000))
+    assert len(whole) > 5 * len(small)
+
+
+@pytest.mark.parametrize('address', ['/shapes/6/{}', '/shapes/-1/{}', '/shapes/99999999999999999999999/{}'])
+@pytest.mark.parametrize('part', ['thumbnail', 'viewer', 'model'])
+def test_numbers_that_are_no_shape(client, address, part):
+    answer = client.get(address.format(part))
+    assert answer.status_code == 404
+    assert 'the index has 6' in answer.json()['message']
+
+
+@pytest.mark.parametrize('address', [
+    '/shapes/%2e%2e%2f%2e%2e%2fetc%2fpasswd/model', '/shapes/0/../../../../etc/passwd', '/shapes/warm%2Fred.off/model',
+    '/page/../app.py', '/page/..%2fapp.py', '/page/%2e%2e/app.py', '/page//etc/passwd', '/page/....//app.py',
+    '/page/..%5capp.py', '/page/%00', '/page/', '/file=/etc/passwd', '//etc/passwd', '/page/search.js/../../app.py',
+])
+def test_addresses_that_name_files_reach_none(client, address):
+    answer = client.get(address)
+    assert answer.status_code in (400, 404, 422)
+    assert b'root:' not in answer.content and b'create_app' not in answer.content
+    assert answer.json()['message']
+
+
+def test_model_that_is_gone_or_no_model(client, made, tmp_path):
+    path = made.index.model_path(made.index.ids[0])
+    path.unlink()
+    for part in ('model', 'viewer'):
+        assert 'warm/red.off: its model file is gone' in client.get(f'/shapes/0/{part}').json()['message']
+    path.mkdir()
+    assert client.get('/shapes/0/model').status_code == 404
+    made.index.ids = ('../secret.txt', *made.index.ids[1:])  # of a manifest that somebody has changed
+    (tmp_path / 'secret.txt').write_text('secret')
+    assert client.get('/shapes/0/model').status_code == 404
+
+
+def test_page_loads_nothing_from_elsewhere(client):
+    page = client.get('/')
+    assert page.headers['content-type'].startswith('text/html')
+    for name in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text):
+        assert client.get(f'/{name}').status_code == 200
+    texts = [page.text, *(client.get(f'/page/{name}').text for name in ('search.js', 'marking.js', 'style.css'))]
+    assert not [address for text in texts for address in re.findall(r'(?:https?:)?//[a-z][\w.]*\.\w+', text)]
+    assert client.get('/docs').status_code == 404  # FastAPI's own would load from a CDN
+
+
+@pytest.mark.parametrize('address', ['/', '/index', '/page/search.js', '/shapes/0/thumbnail', '/shapes/9/model', '/no'])
+def test_security_headers(client, address):
+    headers = client.get(address).headers
+    assert "default-src 'none'; script-src 'self'" in headers['content-security-policy']
+    assert headers['x-content-type-options'] == 'nosniff'
+    assert 'access-control-allow-origin' not in headers
+
+
+@pytest.mark.parametrize(('host', 'status'), [
+    ('localhost:8000', 200), ('127.0.0.1', 200), ('[::1]:8000', 200), ('evil.example', 400),
+    ('127.0.0.1.evil.example', 400),
+])
+def test_only_the_names_of_loopback(client, host, status):
+    assert client.get('/index', headers={'Host': host}).status_code == status
+
+
+def test_loopback_addresses():
+    assert [is_loopback(host) for host in ('127.0.0.1', '127.1.2.3', '::1', 'localhost')] == [True] * 4
+    assert [is_loopback(host) for host in ('0.0.0.0', '::', '192.168.1.2', 'example.org', '')] == [False] * 5
