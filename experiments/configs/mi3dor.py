@@ -66,7 +66,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.view_augmentation = view = groups.augmentation(**crop)
 
     config.model = model = ConfigDict()
-    model.backbone = 'resnet_coarse'  # one network for photos and views: alexnet, alexnet_small, resnet18, resnet50, ...
+    model.backbone = 'resnet_coarse'  # one network for photos and views: alexnet, alexnet_small, resnet18, resnet50, ..
     model.embedding_dim = 64  # D, linear
     model.classifier_hidden = 64  # width of the first of the classifier's two linear layers; 0 is one layer
     model.dropout = 0.2  # probability, in AlexNet's fc6 and fc7
@@ -100,7 +100,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.coral_weight = 0.0  # correlation alignment; 0 is none
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3, average_decay=0.98)
-    optimizer.learning_rate = 1e-3
+    optimizer.learning_rate = 1e-3  # highest; with 3e-3 HIFA was not better
     optimizer.b2 = 0.98  # forgets the large gradients of the norm loss where it begins
     config.backbone_optimizer = backbone = ConfigDict(optimizer.to_dict())  # of the shared CNN; average_decay is shared
 

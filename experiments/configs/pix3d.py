@@ -90,7 +90,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
     # Photos, and shapes with all views, encoded at once in training, for batches whose activations do not fit; divides
     # batch_size. Batch norm then sees a chunk at a time, losses still the batch. 0 is the whole batch.
-    model.chunk = 0
+    model.chunk = 0  # examples; 0 is all at once
 
     config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
     pretrained.query = ''  # file for model.query_encoder, a resnet18, resnet34 or resnet50; '' starts at random
@@ -122,7 +122,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     evaluation.voxels = 128  # grid side of the IoU
     # A gallery that the run never saw: folder in ShapeNetCore's layout, or 'sample'; '' is none. Its Top-1 shapes are
     # compared with the true ones.
-    evaluation.unseen_dir = ''
+    evaluation.unseen_dir = ''  # '' is none
     evaluation.unseen_categories = 'own'  # each photo searches the shapes of its own category; or 'all'
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''

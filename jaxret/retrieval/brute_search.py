@@ -51,22 +51,21 @@ def _candidates(gallery: SearchGallery, blocks: RowBlocks, queries: np.ndarray, 
         return _block_keys(blocks.mesh, gallery.similarity, kept, *sides, *blocks.load(number))
 
     keys, places = zip(*blocks.each(lambda number: run(number, count)), strict=True)
-    keys = np.stack(keys, axis=1)[:len(queries)].astype(np.float64)  # [Q, blocks, devices, C]
-    kth = -np.partition(-keys.reshape(len(queries), -1), k - 1, axis=1)[:, k - 1]
+    keys = [block[:len(queries)].astype(np.float64) for block in keys]  # [Q, devices, C] each
+    kth = -np.partition(-np.concatenate([block.reshape(len(queries), -1) for block in keys], axis=1), k - 1)[:, k - 1]
     error = key_error(gallery.similarity, queries - gallery.centre[None], projected, gallery.radius, gallery.views)
     limit = kth - 2 * error
-    # Where even the last key that a device kept is near enough, other shapes of its part may be too.
-    whole = count * keys.shape[2] == blocks.size
-    cut = (keys[..., -1] >= limit[:, None, None]).any(axis=2) & (not whole)
     found = [[] for _ in queries]
     for number in range(len(blocks)):
         ids = blocks.ids(number)
-        every = np.asarray(run(number, None)[0]) if cut[:, number].any() else None
+        # Where even the last key that a device kept is near enough, other shapes of its part may be too.
+        cut = (keys[number][..., -1] >= limit[:, None]).any(axis=1) & (keys[number][0].size < len(ids))
+        every = np.asarray(run(number, None)[0]) if cut.any() else None
         for query, near in enumerate(found):
-            if cut[query, number]:
+            if cut[query]:
                 near.append(ids[np.flatnonzero(every[query, :len(ids)] >= limit[query])])
             else:
-                near.append(ids[places[number][query][keys[query, number] >= limit[query]]])
+                near.append(ids[places[number][query][keys[number][query] >= limit[query]]])
     return [np.concatenate(near) for near in found]
 
 
@@ -82,7 +81,7 @@ def _block_keys(mesh: Mesh, kind: str, count: int | None, queries: jax.Array, pr
         keys = jnp.where(allowed[None], fast_keys(kind, queries, projected, rows, centre), -jnp.inf)
         if count is None:
             return (keys,)
-        best, places = jax.lax.top_k(keys, count)
+        best, places = jax.lax.top_k(keys, min(count, len(rows)))
         return best[:, None], (places + jax.lax.axis_index(AXIS) * len(rows))[:, None]
 
     split = PartitionSpec(AXIS)

@@ -55,7 +55,7 @@ def _upper_bounds(blocks: RowBlocks, short: np.ndarray, allowed: np.ndarray) -> 
     results = blocks.each(lambda block: (_block_bounds(blocks.mesh, padded, *blocks.load(block)),))
     upper, start = np.empty((len(short), np.count_nonzero(allowed)), np.float32), 0
     for block, (part,) in enumerate(results):
-        kept = np.flatnonzero(blocks.counts(block))
+        kept = np.flatnonzero(allowed[blocks.ids(block)])  # all, unless the blocks are resident
         upper[:, start:start + len(kept)] = part[:len(short), kept]
         start += len(kept)
     return upper

@@ -3,6 +3,7 @@
 Letters: Q queries, G gallery shapes, N shapes of a block.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -31,13 +32,13 @@ class RowBlocks:
       rows: [G, ...].
       allowed: [G] bool, which shapes are searched; at least one.
       devices: to work on.
-      size: shapes a block and device; None chooses.
+      size: shapes a block and device, rounded up to whole aligned rows; None chooses.
       queries: how many there are.
       resident: keeps the blocks that stay on accelerators.
 
     Attributes:
       mesh: the devices.
-      size: shapes a block, of all devices together.
+      size: shapes a block, of all devices together; the last may be smaller.
       queries: how many to take at a time.
     """
 
@@ -56,34 +57,29 @@ class RowBlocks:
         fits = not host and rows.nbytes <= _RESIDENT_SHARE * sum(_memory(device) for device in devices)
         self._resident = resident if fits else None
         self._ids = np.flatnonzero(allowed) if self._resident is None else np.arange(len(rows))
-        self.size = min(size, -(-len(self._ids) // len(devices))) * len(devices)
+        count = -(-len(self._ids) // (size * len(devices)))
+        # Blocks of one size but the last, whose starts stay aligned; a last one of that size would have to be copied.
+        size = -(-len(self._ids) // (count * len(devices)))
+        whole = _ALIGNMENT // math.gcd(_ALIGNMENT, rows[:1].nbytes)
+        self.size = (-(-size // whole) * whole if count > 1 else size) * len(devices)
         self.queries = max(1, min(_MOST_QUERIES, products * len(devices) // (self.size * views)))
 
     def __len__(self) -> int:
         return -(-len(self._ids) // self.size)
 
     def ids(self, block: int) -> np.ndarray:
-        """Gallery indices of a block, [N] (fewer where there are not N in all); not all of them count.
-
-        The last block reaches back into the one before, as to fill it up would copy it.
-        """
-        start = max(0, min(block * self.size, len(self._ids) - self.size))
-        return self._ids[start:start + self.size]
-
-    def counts(self, block: int) -> np.ndarray:
-        """Which shapes of `ids(block)` count: those that are allowed and in no block before."""
-        ids = self.ids(block)
-        return self._allowed[ids] & (ids >= self._ids[block * self.size])
+        """Gallery indices of a block, [N, or fewer in the last]; not all are allowed where blocks are resident."""
+        return self._ids[block * self.size:(block + 1) * self.size]
 
     def replicate(self, tree: Any) -> Any:
         """A copy of some arrays on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
     def load(self, block: int) -> tuple[jax.Array, jax.Array]:
-        """Rows [N, ...] of a block on the devices, and which of them `counts`, bool [N]."""
+        """Rows of a block on the devices, and which of them count, bool; as long as `ids`, made to divide evenly."""
         ids, split = self.ids(block), NamedSharding(self.mesh, PartitionSpec(AXIS))
-        missing = self.size - len(ids)
-        allowed = jax.device_put(np.pad(self.counts(block), (0, missing)), split)
+        missing = -len(ids) % self.mesh.size
+        allowed = jax.device_put(np.pad(self._allowed[ids], (0, missing)), split)
         key = (block, self.size, self.mesh)
         if self._resident is not None and key in self._resident:
             return self._resident[key], allowed

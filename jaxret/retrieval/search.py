@@ -35,7 +35,7 @@ _LONGEST = 1e15  # as for the gallery
 _TRIED = 4  # queries searched with pruning to see how many shapes its bounds leave
 # Microseconds of one core for a shape of 12 x 128 numbers: brute force reads it for all queries and multiplies for
 # each; pruning reads and multiplies short rows, and gathers and scores those that are left.
-_READ, _MULTIPLY, _READ_SHORT, _MULTIPLY_SHORT, _LEFT = 0.65, 0.09, 0.1, 0.03, 2.5
+_READ, _MULTIPLY, _READ_SHORT, _MULTIPLY_SHORT, _LEFT = 0.55, 0.09, 0.1, 0.03, 2.5
 _CALL, _EACH = 2000.0, 500.0  # what pruning takes more for a call, and for each query
 _MEASURED_NUMBERS = 12 * 128
 

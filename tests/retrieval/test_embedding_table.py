@@ -15,7 +15,9 @@ parquet = pytest.importorskip('pyarrow.parquet')
 
 
 def read(path):
-    return parquet.read_table(path) if path.suffix == '.parquet' else pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    if path.suffix == '.parquet':
+        return parquet.read_table(path)
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 @pytest.mark.parametrize('suffix', ['.parquet', '.arrow'])
