@@ -16,6 +16,7 @@ import numpy as np
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.retrieval.index_files import Manifest, held_table
 from jaxret.retrieval.index_shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
+from jaxret.retrieval.row_blocks import aligned_empty
 from jaxret.retrieval.search import search
 from jaxret.retrieval.search_gallery import SearchGallery
 
@@ -175,7 +176,7 @@ def _embeddings(folder: Path, rows: Sequence[ShapeRow]) -> np.ndarray:
             raise DataError(Problem(str(folder / SHARDS / shard), 'holds fewer shapes than the table names',
                                     'make the index again with `jaxret index`'))
         if embeddings is None:
-            embeddings = np.empty((len(rows), *stored.shape[1:]), stored.dtype)
+            embeddings = aligned_empty((len(rows), *stored.shape[1:]), stored.dtype)
         embeddings[wanted] = stored[numbers]
     if embeddings is None:
         raise DataError(Problem(str(folder), 'the index holds no shapes', 'index a folder with models'))

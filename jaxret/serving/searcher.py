@@ -14,6 +14,7 @@ from jaxret.errors import DataError, Problem
 from jaxret.retrieval.index import Hit, Index
 from jaxret.retrieval.model import Model
 from jaxret.retrieval.point_inputs import has_faces, point_arrays
+from jaxret.retrieval.search_bounds import prepare
 from jaxret.retrieval.shape_inputs import shape_arrays
 from jaxret.serving.limits import Limits
 from jaxret.serving.uploads import (
@@ -26,6 +27,8 @@ from jaxret.serving.uploads import (
     shown_name,
     store,
 )
+
+_PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
 
 
 class Upload(NamedTuple):
@@ -78,7 +81,9 @@ class Searcher:
         return tuple(dict.fromkeys(suffix for kind in self.query_kinds for suffix in SUFFIXES[kind]))
 
     def warm_up(self) -> None:
-        """Compiles the programs of a photo, so that the first client does not wait for it."""
+        """Prepares pruned search of large galleries and compiles the programs of a photo, before the first client."""
+        if len(self._index) >= _PRUNED_FROM:
+            prepare(self._index.gallery)
         if 'photo' in self.query_kinds:
             grey = np.full((64, 64, 3), 128, np.uint8)
             self._index.search(self._model.embed_photos([grey]), top_k=1)
