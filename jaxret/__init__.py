@@ -8,8 +8,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxret.retrieval.index import Hit, Index
-    from jaxret.retrieval.model import Model, load
+    from jaxret.search.index import Hit, Index
+    from jaxret.search.model import Model, load
 
 __all__ = ['Hit', 'Index', 'Model', 'load']
 _HOMES = {'Hit': 'index', 'Index': 'index', 'Model': 'model', 'load': 'model'}
@@ -20,4 +20,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     import importlib
 
-    return getattr(importlib.import_module(f'jaxret.retrieval.{_HOMES[name]}'), name)
+    return getattr(importlib.import_module(f'jaxret.search.{_HOMES[name]}'), name)

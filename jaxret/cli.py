@@ -154,16 +154,16 @@ def _index(options: argparse.Namespace) -> int:
     if options.models is not None and not Path(options.models).is_dir():
         raise ConfigError(f'--models={options.models}: no such folder')
     if options.categories is not None:
-        from jaxret.retrieval.model_files import read_categories
+        from jaxret.search.model_files import read_categories
 
         read_categories(Path(options.categories))  # before anything slow
     _quiet()
-    from jaxret.retrieval.index_build import update_index
-    from jaxret.retrieval.model import load
+    from jaxret.search.index_build import update_index
+    from jaxret.search.model import load
 
     embed = None
     if options.beam is not None:
-        from jaxret.retrieval.beam_embedding import BeamEmbedding
+        from jaxret.search.beam_embedding import BeamEmbedding
 
         embed = BeamEmbedding(options.beam)
     model = load(options.checkpoint, gallery=options.gallery or _gallery_before(options))
@@ -179,8 +179,8 @@ def _index(options: argparse.Namespace) -> int:
 
 def _gallery_before(options: argparse.Namespace) -> str | None:
     """What of a model the index embeds that cross-modal centers made before; None where there is nothing to know."""
-    from jaxret.retrieval.index_files import read_manifest
     from jaxret.run_config import read_run_config
+    from jaxret.search.index_files import read_manifest
 
     try:
         manifest = read_manifest(Path(options.out))
@@ -204,8 +204,8 @@ def _serve(options: argparse.Namespace) -> int:
         if (error.name or '').startswith('jaxret'):
             raise
         raise ConfigError(f"`jaxret serve` needs {error.name}: pip install 'jaxret[serve]'") from error
-    from jaxret.retrieval.index import Index
-    from jaxret.retrieval.model import load_for_index
+    from jaxret.search.index import Index
+    from jaxret.search.model import load_for_index
 
     index = Index.open(options.index)
     serve(index, load_for_index(index.manifest, options.checkpoint), host=options.host, port=options.port)
@@ -220,8 +220,8 @@ def _export(options: argparse.Namespace) -> int:
     if options.index:
         export_embeddings(options)
         return 0
-    from jaxret.retrieval.export import export_query_encoder
-    from jaxret.retrieval.model import load
+    from jaxret.search.export import export_query_encoder
+    from jaxret.search.model import load
 
     model = load(options.checkpoint)
     done = export_query_encoder(model, options.kind or model.query_kinds[0], options.out)

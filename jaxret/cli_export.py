@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from jaxret.errors import ConfigError
-from jaxret.retrieval.embedding_table import check_table_path, write_table_file
-from jaxret.retrieval.index import Index
+from jaxret.search.embedding_table import check_table_path, write_table_file
+from jaxret.search.index import Index
 
 
 def check_export(options: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ def export_embeddings(options: argparse.Namespace) -> None:
             size = write_table_file(index, options.out)
             print(f'{options.out}: {len(index)} shapes, {size / 2**20:.1f} MiB')
         return
-    from jaxret.retrieval.vector_database import COLLECTION, export_to_database
+    from jaxret.search.vector_database import COLLECTION, export_to_database
 
     collection = options.collection or COLLECTION
     with Index.open(options.index) as index:

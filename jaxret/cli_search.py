@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxret.errors import ConfigError, DataError, StorageError
-from jaxret.retrieval.auto_mask import can_mask
-from jaxret.retrieval.index_files import read_manifest
-from jaxret.retrieval.query_files import Box, QueryFile, find_masks, find_queries, parse_box
+from jaxret.search.auto_mask import can_mask
+from jaxret.search.index_files import read_manifest
+from jaxret.search.query_files import Box, QueryFile, find_masks, find_queries, parse_box
 
 FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth')
 
@@ -44,14 +44,14 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     if not options.database and (options.collection or options.candidates):
         raise ConfigError('--collection and --candidates go with --database')
     before_jax()
-    from jaxret.retrieval.index import Index
-    from jaxret.retrieval.model import load_for_index
+    from jaxret.search.index import Index
+    from jaxret.search.model import load_for_index
 
     with contextlib.ExitStack() as stack:
         database = None
         if options.database:
-            from jaxret.retrieval.database_search import DatabaseSearch
-            from jaxret.retrieval.vector_database import COLLECTION
+            from jaxret.search.database_search import DatabaseSearch
+            from jaxret.search.vector_database import COLLECTION
 
             database = stack.enter_context(DatabaseSearch(options.index, options.database,
                                                           collection=options.collection or COLLECTION))
@@ -144,7 +144,7 @@ def _print(options: argparse.Namespace, queries: Sequence[QueryFile], answers: S
 
 def _draw(path: Path, index, queries: Sequence[QueryFile], answers: Sequence, up_axis: str) -> None:
     from jaxret.files import write_atomically
-    from jaxret.retrieval.answer_sheet import Answer, draw_answers, png_file, query_picture
+    from jaxret.search.answer_sheet import Answer, draw_answers, png_file, query_picture
 
     rows = [Answer(str(query.path), query_picture(query, up_axis=up_axis), hits,
                    [index.thumbnail(hit.id) for hit in hits]) for query, hits in zip(queries, answers, strict=True)]

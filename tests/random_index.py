@@ -6,10 +6,10 @@ import numpy as np
 from small_index import PlainModel
 
 import jaxret
-from jaxret.retrieval.index_build import commit
-from jaxret.retrieval.index_files import Source
-from jaxret.retrieval.index_shards import ShapeRow, Shard, write_shard
-from jaxret.retrieval.similarity import VIEW_KINDS
+from jaxret.search.index_build import commit
+from jaxret.search.index_files import Source
+from jaxret.search.index_shards import ShapeRow, Shard, write_shard
+from jaxret.search.similarity import VIEW_KINDS
 
 VIEWS, WIDTH = 3, 8  # views as `small_index.PlainModel` has
 CATEGORIES = ('a "quoted" \\ chair', 'Stühle', '', "it's a table")

@@ -7,7 +7,7 @@ import numpy as np
 import trimesh
 
 from jaxret.geometry.render import ViewRing
-from jaxret.retrieval.shape_inputs import ShapeInputs
+from jaxret.search.shape_inputs import ShapeInputs
 
 VIEWS, SIDE = 3, 8
 

@@ -15,7 +15,7 @@ from PIL import Image
 from small_index import write_box, write_models
 
 from jaxret import cli, cli_search
-from jaxret.retrieval.export import load_query_encoder
+from jaxret.search.export import load_query_encoder
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

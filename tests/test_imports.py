@@ -12,13 +12,16 @@ ROOT = Path(__file__).parents[1]
 # Folder -> packages that nothing in it may import.
 FORBIDDEN = {
     'jaxret': ('tensorflow', 'tensorflow_datasets', 'data_pipelines', 'experiments', 'photo_to_shape', 'config_files'),
-    'jaxret/encoders': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval'),
-    'jaxret/losses': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.encoders'),
-    'jaxret/geometry': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.encoders', 'jaxret.losses'),
-    'jaxret/pretrained': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'trimesh', 'embreex'),
-    'jaxret/systems': ('jaxret.training', 'jaxret.retrieval', 'trimesh', 'embreex'),
-    'jaxret/training': ('jaxret.retrieval', 'jaxret.geometry', 'trimesh', 'embreex'),
-    'jaxret/retrieval': ('jaxret.serving', 'fastapi', 'uvicorn'),
+    'jaxret/encoders': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search'),
+    'jaxret/losses': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'jaxret.encoders'),
+    'jaxret/geometry': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'jaxret.encoders',
+                        'jaxret.losses'),
+    'jaxret/pretrained': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'trimesh',
+                          'embreex'),
+    'jaxret/systems': ('jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'trimesh', 'embreex'),
+    'jaxret/training': ('jaxret.retrieval', 'jaxret.search', 'jaxret.geometry', 'trimesh', 'embreex'),
+    'jaxret/retrieval': ('jaxret.search', 'jaxret.serving', 'fastapi', 'uvicorn'),
+    'jaxret/search': ('jaxret.serving', 'fastapi', 'uvicorn'),
     'data_pipelines': ('experiments', 'photo_to_shape', 'config_files', 'jaxret.systems', 'jaxret.training', 'flax'),
 }
 # Code that would load Python objects, and so run code, from a file. (workers.py only talks to its own processes.)

@@ -37,10 +37,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 from machine import machine, source  # noqa: E402
 
-from jaxret.retrieval.row_blocks import aligned_empty  # noqa: E402
-from jaxret.retrieval.search import search  # noqa: E402
-from jaxret.retrieval.search_bounds import prepare  # noqa: E402
-from jaxret.retrieval.search_gallery import SearchGallery  # noqa: E402
+from jaxret.search.row_blocks import aligned_empty  # noqa: E402
+from jaxret.search.search import search  # noqa: E402
+from jaxret.search.search_bounds import prepare  # noqa: E402
+from jaxret.search.search_gallery import SearchGallery  # noqa: E402
 from jaxret.workers import default_processes  # noqa: E402
 
 TOP, LINKS, EFFORT = 10, 32, 128  # results; HNSW's links a view, and views it looks at

@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from jaxret.errors import DataError
-from jaxret.retrieval.auto_mask import can_mask
-from jaxret.retrieval.index import Hit, Index
+from jaxret.search.auto_mask import can_mask
+from jaxret.search.index import Hit, Index
 from jaxret.serving import downloads, schemas, viewer
 from jaxret.serving.admission import Admission, SecurityHeaders
 from jaxret.serving.limits import Limits

@@ -11,7 +11,7 @@ from jaxret.errors import DataError
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
 from jaxret.geometry.grid_meshes import mesh_from_grid
 from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, buffer_files, load_mesh
-from jaxret.retrieval.index import Index
+from jaxret.search.index import Index
 
 _MEDIA_TYPE = 'application/octet-stream'
 

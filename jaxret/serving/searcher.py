@@ -11,11 +11,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from jaxret.errors import DataError, Problem
-from jaxret.retrieval.index import Hit, Index
-from jaxret.retrieval.model import Model
-from jaxret.retrieval.point_inputs import has_faces, point_arrays
-from jaxret.retrieval.search_bounds import prepare
-from jaxret.retrieval.shape_inputs import shape_arrays
+from jaxret.search.index import Hit, Index
+from jaxret.search.model import Model
+from jaxret.search.point_inputs import has_faces, point_arrays
+from jaxret.search.search_bounds import prepare
+from jaxret.search.shape_inputs import shape_arrays
 from jaxret.serving.limits import Limits
 from jaxret.serving.uploads import (
     SUFFIXES,

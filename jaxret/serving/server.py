@@ -8,8 +8,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from jaxret.errors import ConfigError
-from jaxret.retrieval.index import Index
-from jaxret.retrieval.model import Model
+from jaxret.search.index import Index
+from jaxret.search.model import Model
 from jaxret.serving.app import LOOPBACK, create_app
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher

@@ -14,8 +14,8 @@ from jaxret.errors import DataError, Problem
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES
 from jaxret.geometry.mesh import MESH_SUFFIXES, load_mesh
 from jaxret.photos import FORMATS
-from jaxret.retrieval.point_inputs import POINT_SUFFIXES
-from jaxret.retrieval.shape_inputs import ShapeInputs, shape_arrays
+from jaxret.search.point_inputs import POINT_SUFFIXES
+from jaxret.search.shape_inputs import ShapeInputs, shape_arrays
 from jaxret.serving.limits import Limits
 from jaxret.workers import map_parallel
 

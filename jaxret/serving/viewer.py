@@ -7,7 +7,7 @@ from trimesh.visual.material import PBRMaterial
 
 from jaxret.geometry.mesh import Mesh, normalize_mesh
 from jaxret.geometry.simplify import simplify_mesh
-from jaxret.retrieval.shape_inputs import THUMBNAIL
+from jaxret.search.shape_inputs import THUMBNAIL
 
 # Its script is inline, its model a data address. It has no origin, so that it reaches nothing of the server.
 CONTENT_SECURITY_POLICY = ("sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "

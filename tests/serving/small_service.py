@@ -14,9 +14,9 @@ import uvicorn
 from PIL import Image
 
 from jaxret.errors import DataError, Problem
-from jaxret.retrieval.index import Hit
-from jaxret.retrieval.photo_inputs import PhotoInputs, photo_arrays
-from jaxret.retrieval.shape_inputs import ShapeInputs
+from jaxret.search.index import Hit
+from jaxret.search.photo_inputs import PhotoInputs, photo_arrays
+from jaxret.search.shape_inputs import ShapeInputs
 from jaxret.serving.app import create_app
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher

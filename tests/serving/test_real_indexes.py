@@ -16,7 +16,7 @@ from starlette.testclient import TestClient  # noqa: E402
 
 import jaxret  # noqa: E402
 from jaxret.geometry.distance_grids import write_distances  # noqa: E402
-from jaxret.retrieval.index_build import update_index  # noqa: E402
+from jaxret.search.index_build import update_index  # noqa: E402
 from jaxret.serving.app import create_app  # noqa: E402
 from jaxret.serving.limits import Limits  # noqa: E402
 from jaxret.serving.searcher import Searcher  # noqa: E402

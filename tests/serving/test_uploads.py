@@ -13,8 +13,8 @@ import pytest
 import trimesh
 
 from jaxret.errors import DataError
-from jaxret.retrieval.point_inputs import point_arrays
-from jaxret.retrieval.shape_inputs import ShapeInputs
+from jaxret.search.point_inputs import point_arrays
+from jaxret.search.shape_inputs import ShapeInputs
 from jaxret.serving.limits import Limits
 from jaxret.serving.uploads import SUFFIXES, arrays_apart, mesh_arrays, parse_box, shown_name, store
 

@@ -10,10 +10,10 @@ from small_index import PlainModel, write_box, write_models
 
 import jaxret
 from jaxret.errors import CheckpointError, ConfigError, DataError, StorageError
-from jaxret.retrieval import index_build, index_shards
-from jaxret.retrieval.index_build import update_index
-from jaxret.retrieval.index_files import Source, read_manifest, writing
-from jaxret.retrieval.shape_inputs import shape_record
+from jaxret.search import index_build, index_shards
+from jaxret.search.index_build import update_index
+from jaxret.search.index_files import Source, read_manifest, writing
+from jaxret.search.shape_inputs import shape_record
 
 
 @pytest.fixture

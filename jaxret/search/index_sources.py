@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import write_atomically
-from jaxret.retrieval.index_files import FAILED, Manifest, Source
-from jaxret.retrieval.index_shards import ShapeRow
-from jaxret.retrieval.model_files import ModelFile, file_mark, find_models, read_categories
+from jaxret.search.index_files import FAILED, Manifest, Source
+from jaxret.search.index_shards import ShapeRow
+from jaxret.search.model_files import ModelFile, file_mark, find_models, read_categories
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ for package in ('milvus_lite', 'pymilvus'):
     pytest.importorskip(package, reason="needs the extra 'database'")
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pymilvus and what it imports
 
-from jaxret.retrieval.database_search import DatabaseSearch  # noqa: E402
-from jaxret.retrieval.vector_database import export_to_database, opened  # noqa: E402
+from jaxret.search.database_search import DatabaseSearch  # noqa: E402
+from jaxret.search.vector_database import export_to_database, opened  # noqa: E402
 
 KINDS = ('attention', 'mean', 'max', 'dot', 'cosine', 'euclidean')
 

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxret.retrieval.row_blocks import AXIS, RowBlocks, aligned_empty, power_of_two
-from jaxret.retrieval.search_bounds import GalleryBounds, upper_bounds
-from jaxret.retrieval.search_gallery import SearchGallery
-from jaxret.retrieval.similarity import fast_keys, key_error
+from jaxret.search.row_blocks import AXIS, RowBlocks, aligned_empty, power_of_two
+from jaxret.search.search_bounds import GalleryBounds, upper_bounds
+from jaxret.search.search_gallery import SearchGallery
+from jaxret.search.similarity import fast_keys, key_error
 
 _BOUND_ELEMENTS = 2 ** 25  # bounds held at a time
 _GROUP = 64  # neighbours of which the one with the best bound may be scored first

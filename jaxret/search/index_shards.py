@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
-from jaxret.retrieval.shape_inputs import ShapeInputs
+from jaxret.search.shape_inputs import ShapeInputs
 
 FORMAT = 'jaxret-index-1'
 SHARDS = 'shards'

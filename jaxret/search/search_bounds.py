@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxret.retrieval.row_blocks import aligned_empty
-from jaxret.retrieval.search_gallery import SearchGallery, parts
+from jaxret.search.row_blocks import aligned_empty
+from jaxret.search.search_gallery import SearchGallery, parts
 
 _SAMPLE = 50_000  # rows that the axes are found from; any orthonormal axes give valid bounds
 _HALF_UNIT = 2.0 ** -24  # of float32

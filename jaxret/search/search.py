@@ -22,13 +22,13 @@ import jax
 import numpy as np
 
 from jaxret.errors import ConfigError
-from jaxret.retrieval.brute_search import brute_candidates
-from jaxret.retrieval.pruned_search import pruned_candidates
 from jaxret.retrieval.ranking import refused
-from jaxret.retrieval.row_blocks import on_host
-from jaxret.retrieval.search_bounds import prepare
-from jaxret.retrieval.search_gallery import SearchGallery
-from jaxret.retrieval.similarity import unit64
+from jaxret.search.brute_search import brute_candidates
+from jaxret.search.pruned_search import pruned_candidates
+from jaxret.search.row_blocks import on_host
+from jaxret.search.search_bounds import prepare
+from jaxret.search.search_gallery import SearchGallery
+from jaxret.search.similarity import unit64
 
 METHODS = ('auto', 'brute', 'pruned')
 _LONGEST = 1e15  # as for the gallery

@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxret.errors import ConfigError
 from jaxret.retrieval.ranking import refused
-from jaxret.retrieval.row_blocks import aligned_empty
-from jaxret.retrieval.similarity import KINDS, VIEW_KINDS, exact_scores, pooled64, unit64
+from jaxret.search.row_blocks import aligned_empty
+from jaxret.search.similarity import KINDS, VIEW_KINDS, exact_scores, pooled64, unit64
 
 _LONGEST = 1e15  # longer embeddings could overflow in float32
 _PART_ELEMENTS = 8_000_000  # numbers converted at a time

@@ -15,7 +15,7 @@ import numpy as np
 from jaxret.errors import ConfigError
 from jaxret.extras import need
 from jaxret.files import replaced_atomically
-from jaxret.retrieval.index import Index
+from jaxret.search.index import Index
 
 SUFFIXES = ('.parquet', '.arrow')
 _PART_ELEMENTS = 8_000_000  # numbers written at a time

@@ -8,12 +8,12 @@ from small_cmic import small_cmic
 from small_hifa import small_hifa
 
 from jaxret.errors import ConfigError, DataError
-from jaxret.retrieval import pruned_search, row_blocks, similarity
-from jaxret.retrieval import search as search_module
-from jaxret.retrieval.search import search
-from jaxret.retrieval.search_bounds import GalleryBounds, prepare, upper_bounds
-from jaxret.retrieval.search_gallery import SearchGallery
-from jaxret.retrieval.similarity import KINDS, VIEW_KINDS, exact_scores
+from jaxret.search import pruned_search, row_blocks, similarity
+from jaxret.search import search as search_module
+from jaxret.search.search import search
+from jaxret.search.search_bounds import GalleryBounds, prepare, upper_bounds
+from jaxret.search.search_gallery import SearchGallery
+from jaxret.search.similarity import KINDS, VIEW_KINDS, exact_scores
 from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.scan_cad import ScanCad
 

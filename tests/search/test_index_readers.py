@@ -13,8 +13,8 @@ from small_index import PlainModel, write_box, write_models
 
 import jaxret
 from jaxret.errors import ConfigError, DataError
-from jaxret.retrieval import index_build, index_files
-from jaxret.retrieval.index_build import update_index
+from jaxret.search import index_build, index_files
+from jaxret.search.index_build import update_index
 
 TESTS = Path(__file__).parents[1]
 
@@ -114,8 +114,8 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from small_index import PlainModel
-from jaxret.retrieval import index_build
-from jaxret.retrieval.index_build import update_index
+from jaxret.search import index_build
+from jaxret.search.index_build import update_index
 
 index_build.SHARD_SHAPES = 2
 real, calls = getattr(index_build, {step!r}), []

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxret.errors import DataError, Problem
 from jaxret.photos import clip_box, frame_photo, mask_box, read_mask, read_pair, read_photo, square_picture
-from jaxret.retrieval.auto_mask import auto_mask
+from jaxret.search.auto_mask import auto_mask
 
 Photo = str | Path | np.ndarray
 Mask = str | Path | np.ndarray | None

@@ -19,11 +19,11 @@ import jax
 import numpy as np
 
 from jaxret.errors import CheckpointError, DataError, Problem
-from jaxret.retrieval.index_files import Manifest
-from jaxret.retrieval.photo_inputs import Box, Mask, Photo, PhotoInputs, photo_arrays
-from jaxret.retrieval.point_inputs import point_arrays
-from jaxret.retrieval.shape_inputs import ShapeInputs, shape_arrays
-from jaxret.retrieval.trained_systems import TrainedSystem, array_types, trained_system
+from jaxret.search.index_files import Manifest
+from jaxret.search.photo_inputs import Box, Mask, Photo, PhotoInputs, photo_arrays
+from jaxret.search.point_inputs import point_arrays
+from jaxret.search.shape_inputs import ShapeInputs, shape_arrays
+from jaxret.search.trained_systems import TrainedSystem, array_types, trained_system
 from jaxret.systems.base import Variables
 from jaxret.training.finished_run import read_run
 from jaxret.workers import map_parallel

@@ -25,8 +25,8 @@ from typing import Any
 
 from jaxret.errors import DataError, Problem, StorageError
 from jaxret.files import storage_errors, write_atomically
-from jaxret.retrieval.index_shards import FORMAT, SHARDS, ShapeRow
-from jaxret.retrieval.shape_inputs import ShapeInputs
+from jaxret.search.index_shards import FORMAT, SHARDS, ShapeRow
+from jaxret.search.shape_inputs import ShapeInputs
 
 MANIFEST, TABLES, FAILED, LOCK = 'index.json', 'tables', 'failed.csv', '.lock'
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
-from jaxret.retrieval.index_files import Manifest, held_table
-from jaxret.retrieval.index_shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
-from jaxret.retrieval.row_blocks import aligned_empty
-from jaxret.retrieval.search import search
-from jaxret.retrieval.search_gallery import SearchGallery
+from jaxret.search.index_files import Manifest, held_table
+from jaxret.search.index_shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
+from jaxret.search.row_blocks import aligned_empty
+from jaxret.search.search import search
+from jaxret.search.search_gallery import SearchGallery
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_many
 from jaxret.photos import frame_files
-from jaxret.retrieval.export import export_query_encoder, load_query_encoder
-from jaxret.retrieval.photo_inputs import photo_arrays
-from jaxret.retrieval.point_inputs import point_arrays
-from jaxret.retrieval.shape_inputs import shape_arrays
+from jaxret.search.export import export_query_encoder, load_query_encoder
+from jaxret.search.photo_inputs import photo_arrays
+from jaxret.search.point_inputs import point_arrays
+from jaxret.search.shape_inputs import shape_arrays
 from jaxret.systems.cmic import CMIC
 from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.hifa import Hifa

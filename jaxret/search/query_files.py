@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES
 from jaxret.geometry.mesh import MESH_SUFFIXES
-from jaxret.retrieval.point_inputs import POINT_SUFFIXES, has_faces
+from jaxret.search.point_inputs import POINT_SUFFIXES, has_faces
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 # Of every kind of query. A .ply file is a mesh if it has faces.

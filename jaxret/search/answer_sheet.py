@@ -15,10 +15,10 @@ from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import render_views
 from jaxret.photos import read_photo
 from jaxret.retrieval.contact_sheet import INK, LINE, MUTED, _centred, _fit, _font, _paste
-from jaxret.retrieval.index import Hit
-from jaxret.retrieval.point_inputs import point_arrays
-from jaxret.retrieval.query_files import QueryFile
-from jaxret.retrieval.shape_inputs import THUMBNAIL
+from jaxret.search.index import Hit
+from jaxret.search.point_inputs import point_arrays
+from jaxret.search.query_files import QueryFile
+from jaxret.search.shape_inputs import THUMBNAIL
 
 _CELL, _GAP, _TITLE, _NAME = 92, 10, 22, 18
 _MOST_POINTS = 4000

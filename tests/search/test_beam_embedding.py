@@ -11,14 +11,14 @@ from small_index import write_box, write_models
 
 import jaxret
 from jaxret.errors import CheckpointError, ConfigError, JaxretError
-from jaxret.retrieval import beam_embedding, index_build
-from jaxret.retrieval.index_build import update_index
+from jaxret.search import beam_embedding, index_build
+from jaxret.search.index_build import update_index
 
 pytest.importorskip('apache_beam', reason="needs the extra 'beam'")
 pytestmark = pytest.mark.filterwarnings('ignore:::apache_beam', 'ignore::DeprecationWarning', 'ignore::FutureWarning',
                                         'ignore::ResourceWarning')  # of Beam
 
-from jaxret.retrieval.beam_embedding import BeamEmbedding  # noqa: E402
+from jaxret.search.beam_embedding import BeamEmbedding  # noqa: E402
 
 LOCAL = ('--direct_num_workers=2',)
 HERE = ('--runner=FnApiRunner',)  # in this process

@@ -7,8 +7,8 @@ import pytest
 from random_index import random_index
 
 from jaxret.errors import ConfigError, StorageError
-from jaxret.retrieval import embedding_table
-from jaxret.retrieval.embedding_table import write_table_file
+from jaxret.search import embedding_table
+from jaxret.search.embedding_table import write_table_file
 
 pa = pytest.importorskip('pyarrow', reason="needs the extra 'parquet'")
 parquet = pytest.importorskip('pyarrow.parquet')

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from jaxret.errors import CheckpointError, DataError, Problem
-from jaxret.retrieval.index_files import (
+from jaxret.search.index_files import (
     MANIFEST,
     Manifest,
     Source,
@@ -21,7 +21,7 @@ from jaxret.retrieval.index_files import (
     write_table,
     writing,
 )
-from jaxret.retrieval.index_shards import (
+from jaxret.search.index_shards import (
     SHARD_SHAPES,
     SHARDS,
     ShapeRow,
@@ -33,9 +33,9 @@ from jaxret.retrieval.index_shards import (
     write_projection,
     write_shard,
 )
-from jaxret.retrieval.index_sources import FoundModel, check_ids, find_files, resolve_sources, write_failed
-from jaxret.retrieval.model import Model
-from jaxret.retrieval.shape_inputs import ShapeRecord, file_checksum, shape_record_of
+from jaxret.search.index_sources import FoundModel, check_ids, find_files, resolve_sources, write_failed
+from jaxret.search.model import Model
+from jaxret.search.shape_inputs import ShapeRecord, file_checksum, shape_record_of
 from jaxret.workers import map_parallel
 
 SOFTWARE = ('jaxret', 'jax', 'flax', 'numpy', 'trimesh', 'embreex')

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
-from jaxret.retrieval.index import Hit
-from jaxret.retrieval.index_files import Manifest, read_manifest
-from jaxret.retrieval.index_shards import SHARDS, read_projection
-from jaxret.retrieval.search import search
-from jaxret.retrieval.search_gallery import SearchGallery
-from jaxret.retrieval.similarity import VIEW_KINDS, key_error, unit64
-from jaxret.retrieval.vector_database import (
+from jaxret.search.index import Hit
+from jaxret.search.index_files import Manifest, read_manifest
+from jaxret.search.index_shards import SHARDS, read_projection
+from jaxret.search.search import search
+from jaxret.search.search_gallery import SearchGallery
+from jaxret.search.similarity import VIEW_KINDS, key_error, unit64
+from jaxret.search.vector_database import (
     COLLECTION,
     check_names,
     current_collection,

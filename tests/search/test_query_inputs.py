@@ -14,14 +14,14 @@ from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_file
 from jaxret.photos import frame_photo
-from jaxret.retrieval import auto_mask as auto_mask_module
-from jaxret.retrieval.answer_sheet import Answer, draw_answers, query_picture
-from jaxret.retrieval.auto_mask import auto_mask, can_mask
-from jaxret.retrieval.index import Hit
-from jaxret.retrieval.photo_inputs import PhotoInputs, photo_arrays
-from jaxret.retrieval.point_inputs import has_faces, point_arrays, read_points
-from jaxret.retrieval.query_files import QueryFile, find_masks, find_queries, kind_of, parse_box
-from jaxret.retrieval.shape_inputs import ShapeInputs, file_checksum, shape_arrays, shape_record, spaced
+from jaxret.search import auto_mask as auto_mask_module
+from jaxret.search.answer_sheet import Answer, draw_answers, query_picture
+from jaxret.search.auto_mask import auto_mask, can_mask
+from jaxret.search.index import Hit
+from jaxret.search.photo_inputs import PhotoInputs, photo_arrays
+from jaxret.search.point_inputs import has_faces, point_arrays, read_points
+from jaxret.search.query_files import QueryFile, find_masks, find_queries, kind_of, parse_box
+from jaxret.search.shape_inputs import ShapeInputs, file_checksum, shape_arrays, shape_record, spaced
 
 MASKED = PhotoInputs('masked', size=16, crop='mask', margin=0.1, fit='pad')
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.extras import need
-from jaxret.retrieval.index import Index
+from jaxret.search.index import Index
 from jaxret.workers import progress_bar
 
 KINDS = ('flat', 'hnsw')

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxret.retrieval.row_blocks import AXIS, RowBlocks, power_of_two
-from jaxret.retrieval.search_gallery import SearchGallery
-from jaxret.retrieval.similarity import fast_keys, key_error
+from jaxret.search.row_blocks import AXIS, RowBlocks, power_of_two
+from jaxret.search.search_gallery import SearchGallery
+from jaxret.search.similarity import fast_keys, key_error
 
 _KEPT_ELEMENTS = 2 ** 22  # keys kept of all blocks
 

@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.geometry.mesh_features import FACE_VALUES
-from jaxret.retrieval.photo_inputs import PhotoInputs
-from jaxret.retrieval.shape_inputs import RESOLUTION, ShapeInputs, spaced, view_ring
-from jaxret.retrieval.similarity import similarity_of
+from jaxret.search.photo_inputs import PhotoInputs
+from jaxret.search.shape_inputs import RESOLUTION, ShapeInputs, spaced, view_ring
+from jaxret.search.similarity import similarity_of
 from jaxret.systems.base import Batch, Variables
 from jaxret.systems.cmic import CMIC, pool_views
 from jaxret.systems.cross_modal_center import CrossModalCenter

@@ -24,9 +24,9 @@ from typing import Any
 from jaxret.errors import CheckpointError, ConfigError, DataError, JaxretError, Problem
 from jaxret.extras import need
 from jaxret.files import write_atomically
-from jaxret.retrieval.index_build import Result, embed_files, versions
-from jaxret.retrieval.index_shards import SHARD_SHAPES
-from jaxret.retrieval.model import Model, load
+from jaxret.search.index_build import Result, embed_files, versions
+from jaxret.search.index_shards import SHARD_SHAPES
+from jaxret.search.model import Model, load
 from jaxret.workers import default_processes, progress_bar
 
 FOLDER = 'beam'  # below the index

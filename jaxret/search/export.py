@@ -15,8 +15,8 @@ from jax import export
 
 from jaxret.errors import CheckpointError
 from jaxret.files import write_atomically
-from jaxret.retrieval.model import Model
-from jaxret.retrieval.shape_inputs import ShapeInputs
+from jaxret.search.model import Model
+from jaxret.search.shape_inputs import ShapeInputs
 
 PLATFORMS = ('cpu', 'cuda')
 _CHECKED = 3  # queries of the check
