@@ -38,7 +38,7 @@ def test_help_explains_everything(capsys):
     assert run.main(['--help']) == run.main(['-h']) == 0
     out = capsys.readouterr().out
     for text in ('--config', '--workdir', '--mode', '--config.KEY=VALUE', 'PRESET', 'data_dir', *config_names(),
-                 'small, paper, smoke', 'eval can override: data_dir, on_bad_file',
+                 'small', 'paper_triplet', 'smoke', 'eval can override: data_dir, on_bad_file',
                  'data, render, simulate, sample, parallel, evaluation'):
         assert text in out
 
@@ -51,7 +51,7 @@ def test_help_explains_everything(capsys):
     (['--config=pix3d.py', '--mode=test'], '--mode=test: use train or eval'),
     (['--config=pix3d.py', '--workdir'], '--workdir: expected one argument'),
     (['--config=pix4d.py'], f'no such config; use one of {", ".join(config_names())}'),
-    (['--config=pix3d.py:tiny'], 'pix3d.py has small, paper, smoke'),
+    (['--config=pix3d.py:tiny'], 'pix3d.py has small, hsv'),
     (['--config=pix3d.py', '--config.sede=1'], 'unknown key. Did you mean seed'),
     (['--config=pix3d.py', '--config.seed=one'], 'not a int'),
     (['--config=pix3d.py', '--config.seed'], '--config.seed: no value'),
