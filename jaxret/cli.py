@@ -10,6 +10,9 @@ WORKDIR is that of a training run (experiments/run.py). `jaxret COMMAND --help` 
 """
 
 import argparse
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from jaxret.compiled_programs import default_cache, keep_programs
 from jaxret.errors import ConfigError, DataError, JaxretError
+from jaxret.printable_text import printable_lines
 
 _FORMAT = argparse.RawDescriptionHelpFormatter
 _INDEX = """Makes an index of the models (OBJ, OFF, PLY, STL, GLB, glTF) below a folder, at any depth.
@@ -65,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser.parse_args(arguments)
         keep_programs(default_cache().absolute())
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
     except (JaxretError, argparse.ArgumentError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        _print_error(error)
         return 1
     except KeyboardInterrupt:
         print('interrupted; the same command goes on from there', file=sys.stderr)
@@ -75,6 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 141
+    except OSError as error:  # such as a full disk under our output
+        _print_error(error)
+        with contextlib.suppress(OSError, io.UnsupportedOperation):  # what is left of it must not fail again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _print_error(error: Exception) -> None:
+    print(printable_lines(f'error: {error}'), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument('queries', nargs='+', metavar='QUERY', help='file, or folder of files')
     search.add_argument('--mask', default='', metavar='FILE|DIR|auto',
                         help='of the photo; a folder with one for each photo, of its name; or auto')
-    search.add_argument('--box', metavar='X0,Y0,X1,Y1', help='around the object, in pixels; for every photo')
+    search.add_argument('--box', metavar='X0,Y0,X1,Y1', help='around the object, in pixels; for every photo '
+                                                                  '(--box=-5,0,90,80 where it starts with a minus)')
     search.add_argument('--top', type=_positive, default=10, metavar='K', help='results a query (default: 10)')
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
     form = search.add_mutually_exclusive_group()
@@ -144,9 +160,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f'{value} is below 1')
+        raise argparse.ArgumentTypeError(f'{text!r}: must be a positive whole number')
     return value
 
 

@@ -5,7 +5,7 @@ import contextlib
 import csv
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxret.errors import ConfigError, DataError, StorageError
+from jaxret.errors import ConfigError, DataError, Problem, StorageError
+from jaxret.printable_text import printable, printable_lines
 from jaxret.search.auto_mask import can_mask
 from jaxret.search.index_files import read_manifest
 from jaxret.search.query_files import Box, QueryFile, find_masks, find_queries, parse_box
@@ -25,8 +26,13 @@ FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth')
 def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -> int:
     """Checks everything that needs no model, then embeds, searches, prints.
 
+    Queries that turn out to be broken are listed on stderr, and the others are answered.
+
+    Returns:
+      the exit status: 1 if a query was broken.
+
     Raises:
-      DataError: queries that cannot be used, all of them.
+      DataError: no query can be used, or some are not there.
       ConfigError: options that do not go together.
       CheckpointError: the run of the index is not there, or has other weights.
       StorageError: the sheet cannot be written.
@@ -39,8 +45,8 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         raise ConfigError(f'--box={options.box}: there is no photo among the queries')
     if options.mask == 'auto' and not can_mask():
         raise ConfigError("--mask auto needs OpenCV: pip install 'jaxret[mask]'; or give a mask file, a box or none")
-    if options.sheet and not Path(options.sheet).absolute().parent.is_dir():
-        raise StorageError(f'--sheet={options.sheet}: no such folder')
+    if options.sheet is not None:
+        _check_sheet(options.sheet)
     if not options.database and (options.collection or options.candidates):
         raise ConfigError('--collection and --candidates go with --database')
     before_jax()
@@ -61,7 +67,11 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             if options.category:
                 index.check_categories(options.category)
         model = load_for_index(manifest, options.checkpoint)
-        embeddings = _embed(model, queries, masks, box, options.up_axis)
+        embeddings, problems = _embed(model, queries, masks, box, options.up_axis)
+        if problems:
+            print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
+            queries, masks = [queries[number] for number in embeddings], [masks[number] for number in embeddings]
+        embeddings = np.stack(list(embeddings.values()))
         complete = [True] * len(queries)
         if database:
             found = database.search(embeddings, top_k=options.top, categories=options.category,
@@ -73,31 +83,57 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         _print(options, queries, answers, notes, complete)
         if not (options.json or options.csv):
             for note in model.notes:
-                print(note)
+                print(printable(note))
         if options.sheet:
             _draw(Path(options.sheet), index, queries, answers, options.up_axis or model.shape_inputs.up_axis)
-    return 0
+    return 1 if problems else 0
 
 
-def _embed(model, queries: Sequence[QueryFile], masks: Sequence, box: Box | None, up_axis: str | None) -> np.ndarray:
-    """Embeddings of all queries in their order; every kind at once. Raises DataError with all problems."""
-    embeddings, problems = {}, []
-    for kind in dict.fromkeys(query.kind for query in queries):
-        numbers = [number for number, query in enumerate(queries) if query.kind == kind]
-        paths = [queries[number].path for number in numbers]
+def _check_sheet(sheet: str) -> None:
+    if not sheet:
+        raise ConfigError('--sheet is empty: name a PNG file')
+    if Path(sheet).is_dir():
+        raise StorageError(f'--sheet={sheet}: a folder; name a PNG file')
+    if not Path(sheet).absolute().parent.is_dir():
+        raise StorageError(f'--sheet={sheet}: no such folder')
+
+
+def _embed(model, queries: Sequence[QueryFile], masks: Sequence, box: Box | None, up_axis: str | None
+           ) -> tuple[dict[int, np.ndarray], list[Problem]]:
+    """Embeddings [D] by the number of the query, in order, and what is wrong with the other queries.
+
+    Queries of one kind are embedded together. Raises DataError if none is left.
+    """
+    arrays, problems = {}, []
+    for number, (query, mask) in enumerate(zip(queries, masks, strict=True)):
         try:
-            if kind == 'photo':
-                rows = model.embed_photos(paths, masks=[masks[number] for number in numbers], boxes=[box] * len(paths))
-            elif kind == 'scan':
-                rows = model.embed_scans(paths)
-            else:
-                rows = {'mesh': model.embed_meshes, 'points': model.embed_points}[kind](paths, up_axis=up_axis)
-            embeddings |= dict(zip(numbers, rows, strict=True))
+            arrays[number] = _arrays(query, mask, box, up_axis, model.query_inputs(query.kind))
         except DataError as error:
             problems += error.problems
-    if problems:
+    if not arrays:
         raise DataError(problems)
-    return np.stack([embeddings[number] for number in range(len(queries))])
+    embeddings = {}
+    for kind in dict.fromkeys(queries[number].kind for number in arrays):
+        numbers = [number for number in arrays if queries[number].kind == kind]
+        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind)
+        embeddings |= dict(zip(numbers, rows, strict=True))
+    return dict(sorted(embeddings.items())), problems
+
+
+def _arrays(query: QueryFile, mask: str | Path | None, box: Box | None, up_axis: str | None, inputs
+            ) -> Mapping[str, np.ndarray]:
+    """What the model takes of one query."""
+    from jaxret.search.photo_inputs import photo_arrays
+    from jaxret.search.point_inputs import point_arrays
+    from jaxret.search.shape_inputs import shape_arrays
+
+    if query.kind == 'photo':
+        return photo_arrays(query.path, inputs=inputs, mask=mask, box=box)
+    if query.kind == 'scan':
+        return shape_arrays(query.path, inputs=inputs, up_axis='y')
+    if query.kind == 'points':
+        return point_arrays(query.path, count=inputs.points, up_axis=up_axis or inputs.up_axis)
+    return shape_arrays(query.path, inputs=inputs, up_axis=up_axis or inputs.up_axis)
 
 
 def _mask_note(query: QueryFile, mask: str | Path | None, box: Box | None) -> str:
@@ -131,14 +167,15 @@ def _print(options: argparse.Namespace, queries: Sequence[QueryFile], answers: S
         console = Console(width=200, markup=False, emoji=False, highlight=False)
     with_views = any(hit.view is not None for hits in answers for hit in hits)
     for query, hits, note in zip(queries, answers, notes, strict=True):
-        console.print(Text(f'{query.path} ({note})'), soft_wrap=True)
+        console.print(Text(printable(f'{query.path} ({note})')), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
         for column in ('rank', 'score', 'category', 'id', *(('view', 'azimuth') if with_views else ())):
             table.add_column(column, justify='left' if column in ('category', 'id') else 'right',
                              overflow='fold' if column == 'id' else 'ellipsis')
         for hit in hits:
             view = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
-            table.add_row(*map(Text, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *view)))
+            table.add_row(*map(Text, (str(hit.rank), f'{hit.score:.4f}', printable(hit.category), printable(hit.id),
+                                      *view)))
         console.print(table)
 
 

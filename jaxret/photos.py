@@ -27,7 +27,9 @@ FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 MAX_PIXELS = 90_000_000
 MAX_BYTES = 1 << 30
 FITS = ('cover', 'stretch', 'pad')  # of `square_picture`
-_RESTORE = 'restore the file, or leave it out with on_bad_file=skip'
+# Advice for what reads many files for training.
+RESTORE = 'restore the file, or leave it out with on_bad_file=skip'
+SAME_SIZE = "give a mask of its photo's size, or use on_bad_file=skip"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -97,7 +99,7 @@ def read_pair(image: Path | str, mask: Path | str) -> tuple[np.ndarray, np.ndarr
         silhouette = np.asarray(Image.fromarray(silhouette).transpose(_TURNS[orientation]))
     if silhouette.shape != (height, width):
         found = f'mask of {silhouette.shape[1]} x {silhouette.shape[0]} pixels for a photo of {width} x {height}'
-        raise DataError(Problem(str(mask), found, 'give a mask of its photo\'s size, or use on_bad_file=skip'))
+        raise DataError(Problem(str(mask), found, SAME_SIZE))
     return photo, silhouette
 
 
@@ -234,16 +236,16 @@ def read_bytes(path: Path) -> bytes:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise DataError(Problem(str(path), 'a folder, not a file', _RESTORE))
+            raise DataError(Problem(str(path), 'a folder, not a file', RESTORE))
         if not stat.S_ISREG(status.st_mode):  # opening a pipe or device could wait forever
-            raise DataError(Problem(str(path), 'not a regular file', _RESTORE))
+            raise DataError(Problem(str(path), 'not a regular file', RESTORE))
         if status.st_size == 0:
-            raise DataError(Problem(str(path), 'empty file', _RESTORE))
+            raise DataError(Problem(str(path), 'empty file', RESTORE))
         if status.st_size > MAX_BYTES:
             raise DataError(Problem(str(path), f'too large ({status.st_size >> 20} MiB)', 'store a smaller picture'))
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(Problem(str(path), 'missing', _RESTORE)) from None
+        raise DataError(Problem(str(path), 'missing', RESTORE)) from None
     except OSError as error:
         found = f'cannot be read ({error.strerror or error})'
         raise DataError(Problem(str(path), found, 'check the path and its permissions')) from error
@@ -264,11 +266,11 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.UnidentifiedImageError:
             found = f'not an image, or of an unsupported format (supported: {", ".join(FORMATS)})'
-            raise DataError(Problem(str(path), found, _RESTORE)) from None
+            raise DataError(Problem(str(path), found, RESTORE)) from None
         except Image.DecompressionBombError:
             raise DataError(Problem(str(path), f'over {MAX_PIXELS:,} pixels', 'store a smaller picture')) from None
         except Exception as error:  # damaged headers raise nearly anything
-            raise DataError(Problem(str(path), f'damaged image ({_reason(error)})', _RESTORE)) from error
+            raise DataError(Problem(str(path), f'damaged image ({_reason(error)})', RESTORE)) from error
         if image.width * image.height > MAX_PIXELS:
             found = f'{image.width} x {image.height}, over {MAX_PIXELS:,} pixels'
             raise DataError(Problem(str(path), found, 'store a smaller picture'))
@@ -278,7 +280,7 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
                 Image.open(io.BytesIO(data), formats=('PNG',)).verify()
             array = pixels(image)
         except Exception as error:
-            raise DataError(Problem(str(path), f'truncated or damaged image ({_reason(error)})', _RESTORE)) from error
+            raise DataError(Problem(str(path), f'truncated or damaged image ({_reason(error)})', RESTORE)) from error
         orientation = _orientation(image)
     if orientation in _TURNS:
         array = np.asarray(Image.fromarray(array).transpose(_TURNS[orientation]))

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -127,6 +128,8 @@ def test_sheet(run, place):
     (['search', '--index', 'index', 'photos', '--box', '1,2,3'], 'not left,top,right,bottom'),
     (['search', '--index', 'index', 'photos', '--mask', 'masks/one.png'], 'one mask for 2 photos'),
     (['search', '--index', 'index', 'photos', '--sheet', 'nowhere/a.png'], 'no such folder'),
+    (['search', '--index', 'index', 'photos', '--sheet', 'masks'], '--sheet=masks: a folder'),
+    (['search', '--index', 'index', 'photos', '--sheet', ''], '--sheet is empty'),
     (['search', '--index', 'index', 'photos', '--checkpoint', 'photos'], 'config.json: no such file'),
     (['index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other'], '--models=gone: no such folder'),
     (['index', '--checkpoint', 'gone', '--models', 'models', '--out', 'other'], 'config.json: no such file'),
@@ -151,8 +154,55 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
 
     monkeypatch.setattr(cli, '_quiet', started)
     assert run('search', '--index', 'index', 'photos/gone.jpg')[0] == 1
+    for sheet in ('', 'masks', 'nowhere/a.png'):
+        assert run('search', '--index', 'index', 'photos', '--sheet', sheet)[0] == 1
     assert run('index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other')[0] == 1
     assert run('index', '--checkpoint', 'run', '--models', 'models', '--out', 'o', '--categories', 'gone')[0] == 1
+
+
+def test_broken_queries_leave_the_answers_to_the_others(run, place):
+    wanted = run('search', '--index', 'index', 'photos', '--csv')[1]
+    shutil.copytree(place / 'photos', place / 'mixed')
+    (place / 'mixed/broken.jpg').write_bytes((place / 'mixed/one.jpg').read_bytes()[:200])
+    (place / 'mixed/empty.jpg').write_bytes(b'')
+    status, out, err = run('search', '--index', 'index', 'mixed', '--csv', '--sheet', 'mixed.png')
+    assert status == 1 and out == wanted.replace('photos/', 'mixed/') and (place / 'mixed.png').exists()
+    assert err.startswith('error: 2 problems:\n  mixed/broken.jpg: ') and 'mixed/empty.jpg: empty file' in err
+    assert 'on_bad_file' not in err and 'Traceback' not in err
+    status, out, err = run('search', '--index', 'index', 'mixed/broken.jpg', 'mixed/empty.jpg')
+    assert status == 1 and out == '' and '2 problems' in err and 'on_bad_file' not in err
+
+
+def test_names_with_control_characters_do_not_reach_the_terminal(run, place):
+    name = 'a\n\x1b[31m\u202eb'
+    shutil.copytree(place / 'models/tall', place / f'odd/{name}')
+    (place / f'{name}.jpg').write_bytes((place / 'photos/one.jpg').read_bytes())
+    assert run('index', '--checkpoint', 'run', '--models', 'odd', '--out', 'odd.index', '--processes', '1')[0] == 0
+    status, out, err = run('search', '--index', 'odd.index', f'{name}.jpg', '--sheet', 'odd.png')
+    assert status == 0 and err == '' and (place / 'odd.png').exists()
+    assert all(line.isprintable() for line in out.splitlines()) and out.count('a\\n\\x1b[31m\\u202eb') > 2
+    found = json.loads(run('search', '--index', 'odd.index', f'{name}.jpg', '--json')[1])
+    assert found[0]['query'] == f'{name}.jpg' and found[0]['hits'][0]['category'] == name
+    status, _, err = run('search', '--index', 'odd.index', 'gone\x1b[2J.jpg')
+    assert status == 1 and err.startswith('error: gone\\x1b[2J.jpg: no such file')
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
+def test_a_full_disk_under_the_output(place):
+    program = ("import sys; from jaxret import cli, cli_search; "
+               "cli_search.run_search = lambda options, before_jax: print('answer') or 0; sys.exit(cli.main())")
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run([sys.executable, '-c', program, 'search', '--index', 'index', 'photos', '--csv'],
+                              cwd=place, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: ') and 'No space left' in done.stderr and done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize('value', ['x', '0', '-3', '1.5'])
+def test_numbers_of_results(run, capsys, value):
+    with pytest.raises(SystemExit):
+        run('search', '--index', 'index', 'photos', f'--top={value}')
+    assert f"argument --top: '{value}': must be a positive whole number" in capsys.readouterr().err
 
 
 def test_automatic_mask_without_opencv(run, monkeypatch):

@@ -13,6 +13,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from jaxret.printable_text import printable
+
 HIT = '#12794a'
 MISS = '#c2281d'
 INK, MUTED, LINE, PAPER = '#1c2128', '#5f6b7a', '#d5dae1', '#f5f7f9'
@@ -181,7 +183,7 @@ def draw_contact_sheet(sections: dict[str, list[QueryCard]], *, title: str, colu
     for heading, cards in sections.items():
         hits = sum(card.hit for card in cards)
         found = f': {hits} of {len(cards)} found at rank 1' if judged else ''
-        draw.text((16, y + 8), f'{heading}{found}', fill=INK, font=_font(16))
+        draw.text((16, y + 8), f'{printable(heading)}{found}', fill=INK, font=_font(16))
         y += 40
         for position, card in enumerate(cards):
             column = position % columns
@@ -237,7 +239,8 @@ def _image(array: np.ndarray, kind: str) -> Image.Image:
 
 
 def _fit(text: str, width: float, size: int) -> str:
-    """The text, shortened in the middle until it fits."""
+    """The text in one line, shortened in the middle until it fits."""
+    text = printable(text)  # Pillow lays out no line breaks here
     font, keep = _font(size), len(text)
     short = text
     while font.getlength(short) > width and keep > 2:

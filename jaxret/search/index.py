@@ -120,6 +120,8 @@ class Index:
           ConfigError: `top_k` below 1, or a category that no shape has.
           DataError: queries of another length, or with values that are not finite.
         """
+        if top_k < 1:
+            raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
         candidates = None
         if categories is not None:
             self.check_categories(categories)
@@ -134,7 +136,9 @@ class Index:
             found.indices, found.scores, [None] * len(queries) if found.views is None else found.views, strict=True)]
 
     def check_categories(self, categories: Sequence[str]) -> None:
-        """Raises ConfigError for a category that no shape has."""
+        """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
+        if isinstance(categories, str):
+            raise ConfigError(f'categories = {categories!r}: give a list of names, such as [{categories!r}]')
         unknown = sorted(set(categories) - set(self.categories))
         if unknown:
             raise ConfigError(f'category {unknown[0]!r}: no shape has it; choose from '
@@ -174,7 +178,7 @@ def _embeddings(folder: Path, rows: Sequence[ShapeRow]) -> np.ndarray:
         numbers = [rows[place].row for place in wanted]
         if not 0 <= min(numbers) <= max(numbers) < len(stored):
             raise DataError(Problem(str(folder / SHARDS / shard), 'holds fewer shapes than the table names',
-                                    'make the index again with `jaxret index`'))
+                                    'run `jaxret index --rebuild`'))
         if embeddings is None:
             embeddings = aligned_empty((len(rows), *stored.shape[1:]), stored.dtype)
         embeddings[wanted] = stored[numbers]

@@ -1,10 +1,11 @@
 """Makes an index of folders of models, or brings one up to date: only what is new or changed is read and embedded.
 
 A file that has the size and time of change that it had is taken as unchanged; else its SHA-256 decides. What has the
-same content as a shape that is already embedded, a moved file for example, is not embedded again.
+same content as a shape that is already embedded, a moved file for example, is not embedded again. Shapes of a shard
+that is missing or damaged are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from jaxret.search.index_shards import (
     SHARDS,
     ShapeRow,
     Shard,
+    check_shard,
     content_key,
     embedding_key,
     shard_shapes,
@@ -33,13 +35,14 @@ from jaxret.search.index_shards import (
     write_projection,
     write_shard,
 )
-from jaxret.search.index_sources import FoundModel, check_ids, find_files, resolve_sources, write_failed
+from jaxret.search.index_sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
 from jaxret.search.model import Model
 from jaxret.search.shape_inputs import ShapeRecord, file_checksum, shape_record_of
 from jaxret.workers import map_parallel
 
 SOFTWARE = ('jaxret', 'jax', 'flax', 'numpy', 'trimesh', 'embreex')
 _SERIAL_BELOW = 16
+_MANY_SHARDS = 256
 Place = tuple[str, int]  # shard and row
 Result = tuple[str, Place] | DataError  # checksum and place, or why the file cannot be used
 
@@ -79,7 +82,8 @@ def update_index(folder: Path | str, model: Model, models: Path | str | None = N
       categories: CSV file with columns path and category; other models have their first folder as category. None: as
         before.
       add: `models` may be a further folder of the index.
-      rebuild: embed everything anew, with another model than before for example.
+      rebuild: embed everything anew, with another model than before for example; of `models` alone where it is given
+        (without `add`).
       processes: that read models; None takes one a core.
       progress: show progress bars.
       embed: reads and embeds files; None takes `embed_files`.
@@ -97,12 +101,17 @@ def update_index(folder: Path | str, model: Model, models: Path | str | None = N
         if manifest and not rebuild:
             _check_model(folder, manifest, model)
         sources, chosen = resolve_sources(manifest, folder, models, up_axis, categories, add=add,
-                                          default=model.shape_inputs.up_axis)
-        scanned = set(range(len(sources))) if rebuild else chosen
+                                          rebuild=rebuild, default=model.shape_inputs.up_axis)
+        broken = set() if rebuild else _broken(folder, {row.shard for row in rows}, processes=processes,
+                                                   progress=progress)
+        whole = [row for row in rows if row.shard not in broken]
+        scanned = chosen | {row.source for row in rows if row.shard in broken}
         found, problems, without_file = find_files(sources, scanned, model.shape_inputs.suffixes)
-        kept_rows = [row for row in rows if row.source not in scanned]
+        closed = [problem.where for problem in problems]  # folders that cannot be listed: what is in them stays
+        kept_rows = [] if rebuild else [row for row in whole if row.source not in scanned
+                                           or closed and below(Path(sources[row.source].folder, row.id), closed)]
         check_ids(found, kept_rows, sources)
-        known = _known(folder, key, [] if rebuild else rows, manifest)
+        known = {} if rebuild else _known(folder, key, whole, manifest)
         done = _match(found, rows, known, processes=processes, progress=progress)
         waiting = [number for number in range(len(found)) if number not in done]
         items = [(found[number].file.path, found[number].up_axis) for number in waiting]
@@ -114,7 +123,8 @@ def update_index(folder: Path | str, model: Model, models: Path | str | None = N
         table = [ShapeRow(item.file.id, item.file.category, item.source, done[number][0], item.mark, *done[number][1])
                  for number, item in enumerate(found) if number in done]
         table = sorted(without_gaps(folder, kept_rows + table, key), key=lambda row: row.id)
-        write_failed(folder, problems, [Path(sources[number].folder) for number in scanned])
+        write_failed(folder, problems, scanned=[sources[number].folder for number in scanned],
+                     others=[source.folder for number, source in enumerate(sources) if number not in scanned])
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
         commit(folder, model, sources, table, failed=len(problems))
@@ -148,12 +158,21 @@ def _check_model(folder: Path, manifest: Manifest, model: Model) -> None:
                               f'--gallery); add --rebuild to embed all its models anew, or name another --out')
 
 
+def _broken(folder: Path, shards: Set[str], *, processes: int | None, progress: bool) -> set[str]:
+    """Those of the shards that are missing or damaged."""
+    names = sorted(shards)
+    checks = map_parallel(check_shard, [folder / SHARDS / name for name in names], processes=processes,
+                          serial_below=_MANY_SHARDS,
+                          progress='Checking the index' if progress and len(names) >= _MANY_SHARDS else None)
+    return {names[number] for number, result in checks if isinstance(result, DataError)}
+
+
 def _known(folder: Path, key: str, rows: Sequence[ShapeRow], manifest: Manifest | None) -> dict[str, Place]:
     """Where content is already embedded: in rows of the index, and in shards of a run that was killed."""
     known = {content_key(row.checksum, manifest.sources[row.source].up_axis): (row.shard, row.row) for row in rows}
     used = set(manifest.shards) if manifest else set()
     for path in sorted((folder / SHARDS).glob('*.safetensors')):
-        if path.name not in used:
+        if path.name not in used and path.name not in _broken(folder, {path.name}, processes=1, progress=False):
             for row, content in enumerate(shard_shapes(path, key=key) or ()):
                 known.setdefault(content, (path.name, row))
     return known

@@ -25,10 +25,11 @@ from typing import Any
 
 from jaxret.errors import DataError, Problem, StorageError
 from jaxret.files import storage_errors, write_atomically
-from jaxret.search.index_shards import FORMAT, SHARDS, ShapeRow
+from jaxret.search.index_shards import FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.search.shape_inputs import ShapeInputs
 
 MANIFEST, TABLES, FAILED, LOCK = 'index.json', 'tables', 'failed.csv', '.lock'
+_REBUILD = 'make it again with `jaxret index --rebuild --models DIR ...`'
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,14 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         stored = json.loads(path.read_text())
         if stored.pop('format', None) != FORMAT:
-            raise DataError(Problem(str(path), 'not an index of this version', 'make it again with `jaxret index`'))
+            raise DataError(Problem(str(path), 'not an index of this version', _REBUILD))
         manifest = Manifest(**(stored | {'sources': [Source(**source) for source in stored['sources']]}))
         ShapeInputs.from_json(manifest.inputs)
         return manifest
     except FileNotFoundError:
         raise DataError(Problem(str(path), 'no such file', 'make an index with `jaxret index`')) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(Problem(str(path), f'damaged ({error})', 'make it again with `jaxret index`')) from error
+        raise unreadable(path, error, _REBUILD) from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -119,7 +120,7 @@ def read_table(content: bytes, manifest: Manifest, where: Path) -> list[ShapeRow
       DataError: not the table that the manifest names.
     """
     if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
-        raise DataError(Problem(str(where), 'damaged: another checksum', 'make the index again with `jaxret index`'))
+        raise DataError(Problem(str(where), 'damaged: another checksum', _REBUILD))
     return [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
 
 
@@ -138,7 +139,9 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
         except FileNotFoundError:
             if read_manifest(folder).table != manifest.table:  # replaced and removed meanwhile
                 continue
-            raise DataError(Problem(str(path), 'missing', 'make the index again with `jaxret index`')) from None
+            raise DataError(Problem(str(path), 'missing', _REBUILD)) from None
+        except OSError as error:
+            raise unreadable(path, error, _REBUILD) from error
         with file:
             with contextlib.suppress(OSError):  # a file system without locks: there nothing old is removed
                 fcntl.flock(file, fcntl.LOCK_SH)
@@ -174,12 +177,15 @@ def remove_unused(folder: Path, manifest: Manifest) -> None:
     for path in (folder / TABLES).glob('*.jsonl'):
         if path.name == manifest.table:
             continue
+        if path.is_dir():  # put there by someone else; names no shards
+            continue
         with contextlib.suppress(FileNotFoundError), path.open('rb') as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
             except OSError:  # someone reads it, or the file system has no locks
-                used |= {json.loads(line)['shard'] for line in file}
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody can have it open
+                    used |= {json.loads(line)['shard'] for line in file}
     for path in (folder / SHARDS).iterdir():
         if path.name not in used:
             path.unlink(missing_ok=True)

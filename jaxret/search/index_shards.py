@@ -1,6 +1,7 @@
 """Shards of an index: embeddings, thumbnails and contents of some shapes in one file that never changes.
 
-A shard is named by its content. Its embeddings are read whole; of its thumbnails only the one that is asked for.
+A shard is named by its content, which is compared with the name before its embeddings are used. They are read whole; of
+its thumbnails only the one that is asked for.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from jaxret.search.shape_inputs import ShapeInputs
 FORMAT = 'jaxret-index-1'
 SHARDS = 'shards'
 SHARD_SHAPES = 128  # what a killed run may lose
+_INDEX_AGAIN = 'run `jaxret index` again'
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def write_shard(folder: Path, shard: Shard, *, key: str) -> str:
     arrays = {'embeddings': np.ascontiguousarray(shard.embeddings), 'thumbnails': pictures, 'starts': lengths}
     # One entry: safetensors writes several in random order, and the file would not be a function of its content.
     content = save(arrays, metadata={'shard': json.dumps({'key': key, 'shapes': list(shard.keys)})})
-    name = f'{hashlib.sha256(content).hexdigest()[:32]}.safetensors'
+    name = _named(hashlib.sha256(content).hexdigest())
     write_atomically(folder / SHARDS / name, content)
     return name
 
@@ -76,19 +78,21 @@ def write_shard(folder: Path, shard: Shard, *, key: str) -> str:
 def write_projection(folder: Path, projection: np.ndarray) -> str:
     """Writes the matrix of CMIC's attention; returns the file's name."""
     content = save({'projection': np.ascontiguousarray(projection)})
-    name = f'{hashlib.sha256(content).hexdigest()[:32]}.safetensors'
+    name = _named(hashlib.sha256(content).hexdigest())
     write_atomically(folder / SHARDS / name, content)
     return name
 
 
 def read_projection(path: Path) -> np.ndarray:
     """The matrix [D, D]. Raises DataError: missing or damaged."""
+    check_shard(path)
     with _opened(path) as file:
         return file.get_tensor('projection')
 
 
 def read_embeddings(path: Path) -> np.ndarray:
     """Embeddings [n, ...] of a shard. Raises DataError: missing or damaged."""
+    check_shard(path)
     with _opened(path) as file:
         return file.get_tensor('embeddings')
 
@@ -100,8 +104,19 @@ def read_thumbnail(path: Path, row: int) -> bytes:
         return file.get_slice('thumbnails')[start:stop].tobytes()
 
 
+def check_shard(path: Path) -> None:
+    """Raises DataError where a shard is missing, cannot be read, or does not hold what its name says."""
+    try:
+        with path.open('rb') as file:
+            name = _named(hashlib.file_digest(file, 'sha256').hexdigest())
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if name != path.name:
+        raise DataError(Problem(str(path), 'damaged: another checksum', _INDEX_AGAIN))
+
+
 def shard_shapes(path: Path, *, key: str) -> list[str] | None:
-    """Keys of the shapes in a shard; None where it is of another model or inputs, or damaged."""
+    """Keys of the shapes in a shard; None where it is of another model or inputs, or not to be read."""
     try:
         with _opened(path) as file:
             stored = json.loads((file.metadata() or {})['shard'])
@@ -163,5 +178,15 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, 'numpy') as file:
             yield file
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise DataError(Problem(str(path), f'missing or damaged ({error})', 'make the index again with `jaxret index`'
-                                )) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception, action: str = _INDEX_AGAIN) -> DataError:
+    """What to raise where a file of an index cannot be read; `action` helps against damage."""
+    if isinstance(error, PermissionError):
+        return DataError(Problem(str(path), 'cannot be read (permission denied)', 'check its permissions'))
+    return DataError(Problem(str(path), f'missing or damaged ({error})', action))
+
+
+def _named(checksum: str) -> str:
+    return f'{checksum[:32]}.safetensors'

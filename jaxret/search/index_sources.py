@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ class FoundModel:
 
 
 def resolve_sources(manifest: Manifest | None, folder: Path, models: Path | str | None, up_axis: str | None,
-             categories: Path | str | None, *, add: bool, default: str) -> tuple[list[Source], set[int]]:
+                    categories: Path | str | None, *, add: bool, rebuild: bool, default: str
+                    ) -> tuple[list[Source], set[int]]:
     """The folders of models from now on, and which of them are looked through.
 
     Args:
@@ -34,28 +36,42 @@ def resolve_sources(manifest: Manifest | None, folder: Path, models: Path | str 
       models: folder of models; None for all that the index has.
       up_axis, categories: of that folder; None as before.
       add: it may be a further one.
+      rebuild: it takes the place of all others, where `add` is not given too.
       default: axis that points up in a new folder where `up_axis` is None.
 
     Raises:
-      ConfigError: `models` is missing, or a further folder without `add`.
+      ConfigError: `models` is missing, or a further folder without `add`, or a folder of the index is gone.
     """
-    sources = list(manifest.sources) if manifest else []
+    sources = [dataclasses.replace(source, folder=os.path.normpath(source.folder))
+               for source in (manifest.sources if manifest else ())]
+    gone = [source.folder for source in sources if not os.path.isdir(source.folder)]
     if models is None:
         if not sources:
             raise ConfigError('--models is missing; name the folder with models')
         if up_axis or categories:
             raise ConfigError('--up-axis and --categories belong to a folder; name it with --models')
+        if gone:
+            raise ConfigError(f'{folder} is an index of {", ".join(gone)}, which is no longer there; use --rebuild '
+                              f'--models DIR to make it of DIR alone')
         return sources, set(range(len(sources)))
-    table = str(Path(categories).absolute()) if categories else ''
-    place = str(Path(models).absolute())
+    table = os.path.abspath(categories) if categories else ''
+    place = os.path.abspath(models)
     for number, source in enumerate(sources):
         if source.folder == place:
             sources[number] = Source(place, up_axis or source.up_axis, table or source.categories)
+            if rebuild:
+                return (sources, set(range(len(sources)))) if add else ([sources[number]], {0})
             return sources, {number}
+    if rebuild and not add:
+        sources = []
+    if len(gone) == len(sources) > 0 and not add:
+        raise ConfigError(f'{folder} is an index of {", ".join(gone)}, which is no longer there; add --rebuild to make '
+                          f'it of {place} alone, or name another --out')
     if sources and not add:
         raise ConfigError(f'{folder} is an index of {", ".join(source.folder for source in sources)}; add --add to '
-                          f'have {place} in it too, or name another --out')
-    return [*sources, Source(place, up_axis or default, table)], {len(sources)}
+                          f'have {place} in it too, --rebuild to have it alone, or name another --out')
+    sources.append(Source(place, up_axis or default, table))
+    return sources, set(range(len(sources))) if rebuild else {len(sources) - 1}
 
 
 def find_files(sources: Sequence[Source], scanned: set[int], suffixes: Sequence[str]
@@ -91,9 +107,14 @@ def check_ids(found: Sequence[FoundModel], rows: Sequence[ShapeRow], sources: Se
         raise DataError(twice)
 
 
-def write_failed(folder: Path, problems: Sequence[Problem], scanned: Sequence[Path]) -> None:
-    """failed.csv: problems of the folders just looked through; lines of other folders stay."""
-    lines = [line for line in read_failed(folder) if not any(Path(line[0]).is_relative_to(place) for place in scanned)]
+def below(path: Path | str, folders: Sequence[str]) -> bool:
+    """Whether a path is in one of the folders."""
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def write_failed(folder: Path, problems: Sequence[Problem], *, scanned: Sequence[str], others: Sequence[str]) -> None:
+    """failed.csv: problems of the folders just looked through; lines of the index's other folders stay."""
+    lines = [line for line in read_failed(folder) if below(line[0], others) and not below(line[0], scanned)]
     lines += [(problem.where, f'{problem.found}; {problem.action}') for problem in problems]
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator='\n').writerows([('path', 'reason'), *sorted(lines)])

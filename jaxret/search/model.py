@@ -80,6 +80,9 @@ class Model:
           DataError: photos, masks or boxes that cannot be used, all of them; or this system takes no photos.
         """
         inputs = self.query_inputs('photo')
+        _check_several(photos)
+        if isinstance(masks, Path):
+            raise ValueError(f'masks = {str(masks)!r}: give a list with one for each photo')
         masks = [masks] * len(photos) if masks is None or isinstance(masks, str) else list(masks)
         boxes = [None] * len(photos) if boxes is None else list(boxes)
         if not len(photos) == len(masks) == len(boxes):
@@ -95,6 +98,7 @@ class Model:
           DataError: meshes that cannot be used, all of them; or this system takes no meshes.
         """
         inputs = self.query_inputs('mesh')
+        _check_several(paths)
         make = partial(shape_arrays, inputs=inputs, up_axis=up_axis or inputs.up_axis)
         return self._embed(_all([partial(make, Path(path)) for path in paths]), self._parts.queries['mesh'].modality)
 
@@ -105,6 +109,7 @@ class Model:
           DataError: clouds that cannot be used, all of them; or this system takes no points.
         """
         inputs = self.query_inputs('points')
+        _check_several(clouds)
         make = partial(point_arrays, count=inputs.points, up_axis=up_axis or inputs.up_axis)
         return self._embed(_all([partial(make, cloud) for cloud in clouds]), self._parts.queries['points'].modality)
 
@@ -115,6 +120,7 @@ class Model:
           DataError: scans that cannot be used, all of them; or this system takes no scans.
         """
         inputs = self.query_inputs('scan')
+        _check_several(paths)
         calls = [partial(shape_arrays, Path(path), inputs=inputs, up_axis='y') for path in paths]
         return self._embed(_all(calls), self._parts.queries['scan'].modality)
 
@@ -134,6 +140,7 @@ class Model:
         Raises:
           DataError: files that cannot be used, all of them.
         """
+        _check_several(paths)
         function = partial(shape_arrays, inputs=self.shape_inputs, up_axis=up_axis or self.shape_inputs.up_axis)
         arrays = list(map_parallel(function, [Path(path) for path in paths], processes=processes, serial_below=48,
                                    ordered=True, progress='Reading models' if progress else None))
@@ -260,6 +267,12 @@ def _batches(total: int, largest: int) -> Iterator[tuple[int, int, int]]:
         size = next((size for size in sizes if size >= total - first), largest)
         yield first, min(size, total - first), size
         first += size
+
+
+def _check_several(files: Sequence) -> None:
+    """Raises ValueError for one file in the place of several: a string would be taken letter by letter."""
+    if isinstance(files, str | Path):
+        raise ValueError(f'{str(files)!r} is one file: give a list, such as [{str(files)!r}]')
 
 
 def _all(calls: Sequence[Callable[[], Mapping[str, np.ndarray]]]) -> list[Mapping[str, np.ndarray]]:

@@ -38,7 +38,8 @@ def find_models(folder: Path, suffixes: Sequence[str]) -> tuple[list[ModelFile],
       DataError: no such folder.
     """
     if not folder.is_dir():
-        raise DataError(Problem(str(folder), 'no such folder', 'name a folder with models'))
+        raise DataError(Problem(str(folder), 'no such folder',
+                                'name a folder with models; if it has moved, use --rebuild --models DIR'))
     found: list[ModelFile] = []
     problems: list[Problem] = []
     entered = {folder.resolve()}

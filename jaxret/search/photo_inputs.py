@@ -3,13 +3,23 @@
 Letters: H, W pixels of a photo; S side of the network's input.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from jaxret.errors import DataError, Problem
-from jaxret.photos import clip_box, frame_photo, mask_box, read_mask, read_pair, read_photo, square_picture
+from jaxret.photos import (
+    RESTORE,
+    SAME_SIZE,
+    clip_box,
+    frame_photo,
+    mask_box,
+    read_mask,
+    read_pair,
+    read_photo,
+    square_picture,
+)
 from jaxret.search.auto_mask import auto_mask
 
 Photo = str | Path | np.ndarray
@@ -17,6 +27,8 @@ Mask = str | Path | np.ndarray | None
 Box = tuple[float, float, float, float]
 # Space around the object of a photo that stands for a rendered view, where the unit sphere just fits.
 _VIEW_MARGIN = 0.15
+# A query has no on_bad_file.
+_ADVICE = {RESTORE: 'restore the file, or leave it out', SAME_SIZE: "give a mask of its photo's size"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,11 @@ def photo_arrays(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: B
       DataError: unreadable files, sizes that differ, a mask without an object, a box outside of the photo.
     """
     where = str(photo) if isinstance(photo, str | Path) else 'photo'
-    pixels, silhouette = _read(photo, mask, where)
+    try:
+        pixels, silhouette = _read(photo, mask, where)
+    except DataError as error:
+        raise DataError([replace(problem, action=_ADVICE.get(problem.action, problem.action))
+                         for problem in error.problems]) from error
     height, width = pixels.shape[:2]
     if box is not None:
         inside = clip_box(box, width=width, height=height)

@@ -5,6 +5,7 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 
 import hashlib
 import io
+import stat
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid
-from jaxret.geometry.mesh import MESH_SUFFIXES, buffer_files, load_mesh, normalize_mesh
+from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, buffer_files, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
@@ -129,6 +130,7 @@ def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeReco
 def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, np.ndarray]:
     """The arrays of `shape_record` alone."""
     if path.suffix.lower() in DISTANCE_SUFFIXES:
+        _refuse_unread(path)
         return {'grid': _occupancy(path)}
     if inputs.representation == 'views' and not inputs.unit_sphere:
         return {'views': _chosen(render_file(path, inputs.ring, up_axis), inputs)}
@@ -153,16 +155,29 @@ def file_checksum(path: Path) -> str:
     """SHA-256 of a model file, and of the buffers that a .gltf names.
 
     Raises:
-      DataError: the file cannot be read.
+      DataError: the file cannot be read, is no regular file (reading a pipe would wait for ever), or is too large.
     """
     digest = hashlib.sha256()
     try:
         for file in (path, *buffer_files(path)):
+            _refuse_unread(file)
             with file.open('rb') as stream:
                 digest.update(hashlib.file_digest(stream, 'sha256').digest())
     except (OSError, ValueError) as error:
         raise _bad(path, f'the file cannot be read ({error})') from error
     return digest.hexdigest()
+
+
+def _refuse_unread(path: Path) -> None:
+    """Raises DataError for what must not be opened: a pipe waits for ever, a device may never end."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise _bad(path, f'the file cannot be read ({error})') from error
+    if not stat.S_ISREG(state.st_mode):
+        raise _bad(path, 'not a regular file', 'take it out of the folder')
+    if state.st_size > MAX_BYTES:
+        raise _bad(path, f'the file has {state.st_size:,} bytes, the limit is {MAX_BYTES:,}')
 
 
 def _chosen(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:

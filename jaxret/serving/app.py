@@ -18,6 +18,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jaxret.errors import DataError
 from jaxret.search.auto_mask import can_mask
@@ -48,7 +49,7 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
     app = FastAPI(title='jaxret', summary='Search an index of CAD models', docs_url=None, redoc_url=None,
                   telemetry={'tracing': False, 'metrics': False, 'logs': False, 'auto_configure': False})
     app.add_middleware(Admission, limits=limits)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(_KnownHosts, hosts=hosts)
     app.add_middleware(SecurityHeaders)
     _answer_errors(app)
     numbers = {shape: number for number, shape in enumerate(index.ids)}
@@ -126,6 +127,26 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
 
     app.mount('/page', StaticFiles(directory=_PAGE), name='page')
     return app
+
+
+class _KnownHosts:
+    """Refuses requests under other names of the server than `hosts`, with a message as JSON."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str]):
+        self._app, self._hosts = app, list(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = JSONResponse({'message': 'the server is not called by this name (Host header)'}, 400)
+
+        async def known(*_) -> None:
+            nonlocal answer
+            answer = self._app
+
+        async def nowhere(*_) -> None:
+            """Where Starlette's refusal goes, which is plain text."""
+
+        await TrustedHostMiddleware(known, allowed_hosts=self._hosts, www_redirect=False)(scope, receive, nowhere)
+        await answer(scope, receive, send)
 
 
 def _result(hit: Hit, number: int) -> schemas.Result:

@@ -1,5 +1,6 @@
 """Orbax checkpoints of a train state: asynchronous, atomic, the newest and the best kept."""
 
+import json
 import math
 from pathlib import Path
 
@@ -21,6 +22,9 @@ class Checkpoints:
       folder: where they are; made where missing.
       metric: name of the evaluation metric (higher is better) that decides which one is best.
       read_only: only restore.
+
+    Raises:
+      CheckpointError: metrics of a checkpoint that cannot be read, such as half a file.
     """
 
     def __init__(self, folder: Path, *, metric: str, read_only: bool = False):
@@ -31,9 +35,14 @@ class Checkpoints:
             return metrics.get(metric, -math.inf)
 
         newest_and_best = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=quality, n=1)])
-        self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(
+        options = ocp.CheckpointManagerOptions(
             best_fn=quality, best_mode='max', preservation_policy=newest_and_best, create=not read_only,
-            read_only=read_only, cleanup_tmp_directories=not read_only))
+            read_only=read_only, cleanup_tmp_directories=not read_only)
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f'{_damaged_metrics(self.folder)}: metrics that cannot be read ({error}), so it is '
+                                  f'not known which checkpoint is best; delete the folder of that step') from error
 
     def __enter__(self) -> 'Checkpoints':
         return self
@@ -48,7 +57,7 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """Step of the checkpoint with the highest metric (the later one of equals)."""
+        """Step of the checkpoint with the highest metric (the later one of equals); None where none has metrics."""
         return self._manager.best_step()
 
     def save(self, state: TrainState, metrics: dict[str, float]) -> None:
@@ -122,6 +131,16 @@ class Checkpoints:
         kept = f'the last good checkpoint is {self.folder / str(max(good))}' if good else 'there is no checkpoint yet'
         return StorageError(f'{self.folder}: checkpoint could not be written ({_first_line(error)}); {kept}; free some '
                             f'space or make the folder writable, then run the same command again')
+
+
+def _damaged_metrics(folder: Path) -> Path:
+    """The file of metrics that is no JSON; the folder if none is found."""
+    for path in sorted(folder.glob('*/metrics/metrics')):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            return path
+    return folder
 
 
 def _first_line(error: Exception) -> str:

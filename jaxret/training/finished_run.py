@@ -61,4 +61,7 @@ def read_run(workdir: Path | str) -> FinishedRun:
         raise CheckpointError(f'{folder / "checkpoints"}: no checkpoint; give the work directory of a run that trained')
     with Checkpoints(folder / 'checkpoints', metric=selection_metric(config), read_only=True) as checkpoints:
         step = checkpoints.best_step
+        if step is None:
+            raise CheckpointError(f'{folder / "checkpoints"}: no checkpoint has metrics, so none is known to be the '
+                                  f'best; go on with the training until its next evaluation')
         return FinishedRun(folder, config, checkpoints.stored_variables(step=step), step)

@@ -154,7 +154,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, step, call, left):
     assert {path.name for path in (tmp_path / 'index' / 'shards').iterdir()} == used
 
 
-def test_a_killed_rebuild_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_a_killed_rebuild_leaves_the_old_index_and_what_it_wrote_is_not_taken_over(tmp_path, monkeypatch):
     write_models(tmp_path / 'models', 4)
     update(tmp_path)
     monkeypatch.setattr(index_build, 'SHARD_SHAPES', 2)
@@ -171,7 +171,7 @@ def test_a_killed_rebuild_goes_on_where_it_was(tmp_path, monkeypatch):
         update(tmp_path, model=PlainModel(fingerprint='b' * 64), rebuild=True)
     assert jaxret.Index.open(tmp_path / 'index').fingerprint == 'a' * 64
     monkeypatch.setattr(index_build, 'write_shard', real)
-    assert update(tmp_path, model=PlainModel(fingerprint='b' * 64), rebuild=True).embedded == 2
+    assert update(tmp_path, model=PlainModel(fingerprint='b' * 64), rebuild=True).embedded == 4
     assert jaxret.Index.open(tmp_path / 'index').fingerprint == 'b' * 64
 
 
@@ -188,6 +188,8 @@ def test_without_locks_nothing_old_is_removed(tmp_path, monkeypatch):
     update(tmp_path)
     assert index.thumbnail(names[0]) == before
     assert len(list((tmp_path / 'index' / 'tables').iterdir())) == 2
+    (tmp_path / 'index' / 'tables' / index.manifest.table).write_text('damaged')
+    assert update(tmp_path).shapes == 2
 
 
 def test_search_by_category_with_the_view_that_the_attention_chose(tmp_path):

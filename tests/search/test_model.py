@@ -188,6 +188,13 @@ def test_queries_of_another_kind_and_bad_ones_are_named(runs, files):
         model.embed_photos([files / 'gone.png', files / 'photo.png', files / 'a.obj'])
     with pytest.raises(ValueError, match='1 photos, 2 masks'):
         model.embed_photos([files / 'photo.png'], masks=[None, None])
+    for one in (str(files / 'photo.png'), files / 'photo.png'):
+        with pytest.raises(ValueError, match=r'photo.png. is one file: give a list'):
+            model.embed_photos(one)
+        with pytest.raises(ValueError, match='is one file: give a list'):
+            model.embed_shapes(one)
+    with pytest.raises(ValueError, match='give a list with one for each photo'):
+        model.embed_photos([files / 'photo.png'], masks=files / 'photo.png')
     with pytest.raises(DataError, match=r'gone.obj'):
         model.embed_shapes([files / 'gone.obj'])
 
@@ -222,6 +229,16 @@ def test_what_is_no_finished_run_is_named(runs, tmp_path):
         with pytest.raises(CheckpointError, match=found):
             jaxret.load(tmp_path / 'run')
     (tmp_path / 'run/config.json').write_text(stored)
+    metrics = tmp_path / 'run/checkpoints/3/metrics/metrics'
+    whole = metrics.read_text()
+    metrics.write_text(whole[:len(whole) // 2])
+    with pytest.raises(CheckpointError, match='checkpoints/3/metrics/metrics: metrics that cannot be read'):
+        jaxret.load(tmp_path / 'run')
+    shutil.move(metrics.parent, tmp_path / 'metrics')
+    with pytest.raises(CheckpointError, match='no checkpoint has metrics'):
+        jaxret.load(tmp_path / 'run')
+    shutil.move(tmp_path / 'metrics', metrics.parent)
+    metrics.write_text(whole)
     shutil.rmtree(tmp_path / 'run/checkpoints/3/default')
     with pytest.raises(CheckpointError, match='cannot be read'):
         jaxret.load(tmp_path / 'run')

@@ -271,9 +271,9 @@ def test_sheet_of_answers(tmp_path, photo):
                                            ('a.sdf', 'scan'))):
         shown = query_picture(QueryFile(tmp_path / name, kind), up_axis='y')
         assert shown.dtype == np.uint8 and shown.min() < 220
-        hits = [Hit(rank + 1, f'{rank}.obj', '', 0.5, None, None if number else 30.0) for rank in range(number)]
-        answers.append(Answer(name, shown, hits, [picture] * number))
-    sheet = draw_answers(answers, title='four kinds')
+        hits = [Hit(rank + 1, f'{rank}\n\x07.obj', '', 0.5, None, None if number else 30.0) for rank in range(number)]
+        answers.append(Answer(f'{name}\n', shown, hits, [picture] * number))
+    sheet = draw_answers(answers, title='four\nkinds')
     assert sheet.width >= 480 and sheet.height > 4 * 92
     cells = np.asarray(sheet.convert('L'))
     assert (cells[48:, 120:] < 200).any() and (cells[48:180, 130:] > 200).all()  # the first query has no hits
