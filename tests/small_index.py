@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+import jaxret
 from jaxret.geometry.render import ViewRing
-from jaxret.search.shape_inputs import ShapeInputs
+from jaxret.search.shape_inputs import ShapeInputs, shape_record
 
 VIEWS, SIDE = 3, 8
 
@@ -57,3 +58,21 @@ def write_models(folder: Path, count: int = 6) -> list[str]:
     for number, name in enumerate(names):
         write_box(folder / name, 1, 1 + number / 3, 2)
     return sorted(names)
+
+
+def opened(tmp_path):
+    return jaxret.Index.open(tmp_path / 'index')
+
+
+def expected_embedding(model, path):
+    record = shape_record(path, inputs=model.shape_inputs, up_axis='y')
+    return model.embed_shape_arrays([record.arrays])[0]
+
+
+def check_index(index, model, folder, names):
+    """Every shape has its own embedding, thumbnail and path, whatever happened to the index before."""
+    assert index.ids == tuple(names)
+    for number, name in enumerate(names):
+        np.testing.assert_array_equal(index.gallery.embeddings[number], expected_embedding(model, folder / name))
+        assert index.model_path(name) == folder / name
+        assert index.thumbnail(name) == shape_record(folder / name, inputs=model.shape_inputs, up_axis='y').thumbnail
