@@ -68,7 +68,7 @@ def write_cross_modal_report(
         def item(row: int) -> dict[str, str]:
             if row not in thumbnails:
                 thumbnails[row] = store_thumbnail(folder / 'images', view_of(row), 'view')
-            return {'view': thumbnails[row], 'name': names[row], 'category': class_names[labels[row]]}
+            return {'picture': thumbnails[row], 'name': names[row], 'category': class_names[labels[row]]}
 
         sheets = ranked_sheets(embeddings, labels)
         return write_page(

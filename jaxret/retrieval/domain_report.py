@@ -120,6 +120,7 @@ def write_domain_report(
             sheets={
                 heading: [
                     {'query': photo(row),
+                     'there': int(np.count_nonzero(shape_labels == photo_labels[row])),
                      'results': [shape(g) | {'is_true': bool(shape_labels[g] == photo_labels[row])}
                                  for g in found[row]]}
                     for row in indices.tolist()
