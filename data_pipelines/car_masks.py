@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from embreex.rtcore_scene import EmbreeScene
 from PIL import Image
 
 from data_pipelines.car_annotations import CarPose
@@ -103,7 +102,7 @@ def write_masks(
     return {name: file for name, file in files.items() if name not in wrong}, wrong
 
 
-def silhouette(scene: EmbreeScene, pose: CarPose, *, width: int, height: int) -> np.ndarray:
+def silhouette(scene: rays.Scene, pose: CarPose, *, width: int, height: int) -> np.ndarray:
     """Pixels of a photo on which a model is seen.
 
     Args:
@@ -121,7 +120,7 @@ def silhouette(scene: EmbreeScene, pose: CarPose, *, width: int, height: int) ->
     seen = np.stack([-x.ravel() / pose.f, -y.ravel() / pose.f, -np.ones(x.size)], axis=1)  # in the turned frame
     directions = np.ascontiguousarray(seen @ turn, np.float32)
     origin = (turn.T @ [0.0, 0.0, pose.distance]).astype(np.float32)
-    hit = rays.first_hits(scene, origin, directions) >= 0
+    hit = rays.first_hits(scene, origin, directions)[0] >= 0
     small = Image.fromarray(np.where(hit.reshape(rows, WIDTH), np.uint8(255), np.uint8(0)))
     large = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
     return np.where(large >= 128, np.uint8(255), np.uint8(0))

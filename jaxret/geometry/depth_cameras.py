@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from jaxret.geometry.mesh import Mesh
-from jaxret.geometry.rays import build_scene
+from jaxret.geometry.rays import build_scene, first_hits
 
 NOTHING = np.inf  # depth of a pixel without a measurement
 
@@ -131,9 +131,9 @@ def take_pictures(
         directions = cameras.directions(camera)
         origin = ((cameras.positions[camera] - middle) * scale).astype(np.float32)
         rays = np.ascontiguousarray(directions, np.float32)
-        hits = caster.run(np.broadcast_to(origin, rays.shape), rays, output=1)
-        met = np.flatnonzero(hits['geomID'] >= 0)
-        face, distance = hits['primID'][met], hits['tfar'][met].astype(np.float64) / scale
+        faces, distances = first_hits(caster, origin, rays)
+        met = np.flatnonzero(faces >= 0)
+        face, distance = faces[met], distances[met].astype(np.float64) / scale
         where = cameras.positions[camera] + distance[:, None] * directions[met]
         cosine = np.abs(np.einsum('ni,ni->n', directions[met], normals[face]))
         angle = np.degrees(np.arccos(np.clip(cosine, 0, 1)))

@@ -20,6 +20,7 @@ from PIL import Image
 from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, _quiet
 
 _FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'GIF', 'TGA', 'WEBP')  # their decoders only decode
+_AT_ONCE = 2**16  # pixels whose place in their face is computed together, in float64
 _SIDE = 1024  # pixels; larger textures are shrunk, views are far smaller
 
 
@@ -39,24 +40,26 @@ class Surface:
     uv: np.ndarray
     textures: tuple[np.ndarray, ...] = ()
 
-    def albedo(self, faces: np.ndarray, corners: np.ndarray, camera: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    def albedo(self, faces: np.ndarray, corners: np.ndarray, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
         """Colour where each ray meets its face.
 
         Args:
           faces: [M], -1 where a ray meets nothing.
           corners: [F, 3, 3] of all faces.
-          camera: [3], where the rays start.
+          origins: [M, 3], or [3] of all rays.
           directions: [M, 3].
 
         Returns:
           float32 [M, 3]; 1 where nothing is met.
         """
+        origins = np.broadcast_to(origins, directions.shape)
         result = np.where(faces[:, None] >= 0, self.color[faces], np.float32(1))
         which = np.where(faces >= 0, self.texture[faces], -1)
         for index, picture in enumerate(self.textures):
-            pixels = np.flatnonzero(which == index)
-            if len(pixels):
-                weights = barycentric(corners[faces[pixels]], camera, directions[pixels])
+            found = np.flatnonzero(which == index)
+            for start in range(0, len(found), _AT_ONCE):
+                pixels = found[start:start + _AT_ONCE]
+                weights = barycentric(corners[faces[pixels]], origins[pixels], directions[pixels])
                 u, v = np.einsum('mk,mkc->cm', weights, self.uv[faces[pixels]])
                 height, width = picture.shape[:2]
                 row = np.minimum(((1 - v) % 1 * height).astype(int), height - 1)
@@ -70,7 +73,7 @@ def barycentric(corners: np.ndarray, origin: np.ndarray, directions: np.ndarray)
 
     Args:
       corners: [M, 3, 3].
-      origin: [3] of the rays.
+      origin: [3] of the rays, or [M, 3].
       directions: [M, 3].
 
     Returns:

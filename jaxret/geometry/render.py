@@ -1,6 +1,6 @@
 """Flat-shaded views of a mesh from a ring of cameras, grey or textured, by ray casting on the CPU without a display.
 
-Letters: V views, S image size in pixels, F faces, P pixels of one rendered view.
+Letters: V views, S image size in pixels, F faces, T tiles of 4 x 4 rays along a side of a view.
 
 Camera k stands at azimuth `first_azimuth + k * 360 / V`, at `elevation` above the horizon, and looks at the origin with
 +y up in the image. Azimuth 0 is on +z, 90 degrees on +x (anticlockwise seen from above). Papers leave camera, light and
@@ -19,10 +19,11 @@ import numpy as np
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.geometry.materials import Surface, load_surface
 from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
-from jaxret.geometry.rays import build_scene, first_hits
+from jaxret.geometry.rays import LANES, PACKETS, build_scene
 from jaxret.workers import map_parallel
 
 SHADINGS = ('grey', 'textured')
+_SIDE = 4  # of a tile, whose rays are cast together
 
 
 @dataclass(frozen=True)
@@ -169,60 +170,87 @@ def _render(mesh: Mesh, ring: ViewRing, surface: Surface | None) -> tuple[np.nda
     normals = (normals / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     anchors = corners[:, 0].astype(np.float32)
 
-    axes = camera_axes(ring).astype(np.float32)
-    pixels = ring.size * ring.supersample
+    axes, directions = camera_axes(ring).astype(np.float32), _directions(ring)
+    cameras = axes[:, 2] * np.float32(ring.distance)
+    grey = _shade(normals, anchors, cameras, axes, ring)
+    count = _tile_count(ring) ** 2
+    tiles = np.full((ring.views * count, LANES, *(() if surface is None else (3,))), ring.background, np.uint8)
+    seen = np.flatnonzero(_covered(vertices, axes, ring))
     visible = False
-    channels = () if surface is None else (3,)
-    images = np.full((ring.views, pixels, pixels, *channels), ring.background, np.uint8)
-    for axis, directions, image in zip(axes, _directions(ring), images, strict=True):
-        camera = axis[2] * np.float32(ring.distance)
-        grey = np.append(_shade(normals, anchors, camera, axis, ring), np.uint8(ring.background))
-        rows, columns = _bounds(vertices, camera, axis, ring)
-        window = directions[rows, columns]
-        faces = first_hits(scene, camera, window.reshape(-1, 3))
+    for start in range(0, len(seen), PACKETS):  # whatever their view
+        part = seen[start : start + PACKETS]
+        view = part // count
+        origins, rays = cameras[view][..., None], directions[part]
+        faces, _ = scene.cast(origins, rays)
         visible |= bool((faces >= 0).any())
-        # a miss is index -1: the background appended to the table
-        seen = grey[faces]
+        # a miss is face -1: the background
+        color = grey.ravel()[(view * grey.shape[1] + 1)[:, None] + faces]
         if surface is not None:
-            seen = np.rint(surface.albedo(faces, corners, camera, window.reshape(-1, 3)) * seen[:, None])
-        image[rows, columns] = seen.reshape(*window.shape[:2], *channels)
+            origins, rays = (x.swapaxes(1, 2).reshape(-1, 3) for x in np.broadcast_arrays(origins, rays))
+            albedo = surface.albedo(faces.ravel(), corners, origins, rays)
+            color = np.rint(albedo.reshape(*faces.shape, 3) * color[..., None])
+        tiles[part] = color
+    images = _join(tiles, ring)
     if ring.supersample == 1:
         return images, visible
-    blocks = images.reshape(ring.views, ring.size, ring.supersample, ring.size, ring.supersample, *channels)
+    blocks = images.reshape(ring.views, ring.size, ring.supersample, ring.size, ring.supersample, *images.shape[3:])
     return np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8), visible
 
 
 @functools.lru_cache(maxsize=2)
 def _directions(ring: ViewRing) -> np.ndarray:
-    """Ray directions through the pixel centres, row 0 at the top: float32 [V, P, P, 3]."""
-    pixels = ring.size * ring.supersample
+    """Ray directions through the pixel centres in tiles, row 0 at the top: float32 [V T T, 3, 16].
+
+    Tiles that reach beyond the picture repeat its last row or column there.
+    """
+    pixels, count = ring.size * ring.supersample, _tile_count(ring)
     across = ((np.arange(pixels) + 0.5) / pixels * 2 - 1) * math.tan(math.radians(ring.field_of_view) / 2)
+    across = across[np.minimum(np.arange(count * _SIDE), pixels - 1)]
     x, y = np.meshgrid(across, -across)
     local = np.stack([x, y, -np.ones_like(x)], axis=-1)
-    return np.einsum('ija,vab->vijb', local, camera_axes(ring)).astype(np.float32)
+    directions = np.einsum('ija,vab->vijb', local, camera_axes(ring)).astype(np.float32)
+    tiles = directions.reshape(ring.views, count, _SIDE, count, _SIDE, 3).transpose(0, 1, 3, 5, 2, 4)
+    return tiles.reshape(-1, 3, LANES)
+
+
+def _join(tiles: np.ndarray, ring: ViewRing) -> np.ndarray:
+    """Pictures from their tiles: [V T T, 16, ...] to [V, P, P, ...], P rays along a side."""
+    count, pixels, rest = _tile_count(ring), ring.size * ring.supersample, tiles.shape[2:]
+    rows = tiles.reshape(ring.views, count, count, _SIDE, _SIDE, *rest).swapaxes(2, 3)
+    images = rows.reshape(ring.views, count * _SIDE, count * _SIDE, *rest)
+    return np.ascontiguousarray(images[:, :pixels, :pixels])
+
+
+def _tile_count(ring: ViewRing) -> int:
+    """Tiles along a side of a picture, T."""
+    return -(-ring.size * ring.supersample // _SIDE)
 
 
 def _shade(
-    normals: np.ndarray, anchors: np.ndarray, camera: np.ndarray, axis: np.ndarray, ring: ViewRing
+    normals: np.ndarray, anchors: np.ndarray, cameras: np.ndarray, axes: np.ndarray, ring: ViewRing
 ) -> np.ndarray:
-    """Grey of every face seen from one camera: uint8 [F]."""
+    """Grey of every face seen from each camera, after the background: uint8 [V, 1 + F]."""
     azimuth, elevation = math.radians(ring.light_azimuth), math.radians(ring.light_elevation)
     local = (math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation))
-    light = np.asarray(local, np.float32) @ axis
-    towards = np.sign(normals @ camera - np.einsum('fc,fc->f', normals, anchors))
-    grey = ring.ambient + ring.diffuse * np.maximum(towards * (normals @ light), 0)
-    return np.rint(255 * grey).astype(np.uint8)
+    light = np.asarray(local, np.float32)
+    offsets = np.einsum('fc,fc->f', normals, anchors)
+    table = np.full((len(axes), 1 + len(normals)), ring.background, np.uint8)
+    for row, camera, axis in zip(table, cameras, axes, strict=True):
+        towards = np.sign(normals @ camera - offsets)
+        row[1:] = np.rint(255 * (ring.ambient + ring.diffuse * np.maximum(towards * (normals @ (light @ axis)), 0)))
+    return table
 
 
-def _bounds(vertices: np.ndarray, camera: np.ndarray, axis: np.ndarray, ring: ViewRing) -> tuple[slice, slice]:
-    """Rows and columns that the mesh can cover: most rays of a ring miss it and need not be cast."""
-    right, up, backward = ((vertices - camera) @ axis.T).T
-    pixels = ring.size * ring.supersample
-    scale = pixels / 2 / math.tan(math.radians(ring.field_of_view) / 2) / -backward
-    column, row = right * scale + pixels / 2, -up * scale + pixels / 2
-
-    def span(values: np.ndarray) -> slice:
-        low, high = math.floor(values.min()) - 1, math.ceil(values.max()) + 1
-        return slice(max(low, 0), min(high, pixels))
-
-    return span(row), span(column)
+def _covered(vertices: np.ndarray, axes: np.ndarray, ring: ViewRing) -> np.ndarray:
+    """Tiles that the mesh can cover, its bounds in each view: bool [V, T, T]. Most rays of a ring miss it."""
+    pixels, first = ring.size * ring.supersample, np.arange(_tile_count(ring)) * _SIDE
+    covered = []
+    for axis in axes:  # view by view, as a mesh can have millions of vertices
+        right, up, backward = axis @ vertices.T
+        scale = pixels / 2 / math.tan(math.radians(ring.field_of_view) / 2) / (ring.distance - backward)
+        rows, columns = (
+            (first + _SIDE > math.floor(place.min()) - 1) & (first < math.ceil(place.max()) + 1)
+            for place in (pixels / 2 - up * scale, pixels / 2 + right * scale)
+        )
+        covered.append(rows[:, None] & columns)
+    return np.stack(covered)
