@@ -39,10 +39,10 @@ def rgb_to_lab(rgb: chex.Array) -> chex.Array:
     """
     rgb = _float32(rgb)
     curved = rgb > 0.04045
-    linear = jnp.where(curved, ((jnp.where(curved, rgb, 1.0) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    linear = jnp.where(curved, _power((jnp.where(curved, rgb, 1.0) + 0.055) / 1.055, 2.4), rgb / 12.92)
     xyz = _mix(linear, _XYZ_FROM_RGB / _WHITE[:, None])
     curved = xyz > _DELTA**3
-    f = jnp.where(curved, jnp.cbrt(jnp.where(curved, xyz, 1.0)), xyz / (3 * _DELTA**2) + 4 / 29)
+    f = jnp.where(curved, _power(jnp.where(curved, xyz, 1.0), 1 / 3), xyz / (3 * _DELTA**2) + 4 / 29)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return jnp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
@@ -62,7 +62,7 @@ def lab_to_rgb(lab: chex.Array) -> chex.Array:
     xyz = jnp.where(f > _DELTA, f**3, 3 * _DELTA**2 * (f - 4 / 29))
     linear = _mix(xyz, _RGB_FROM_XYZ * _WHITE[None, :])
     curved = linear > 0.0031308
-    return jnp.where(curved, 1.055 * jnp.where(curved, linear, 1.0) ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return jnp.where(curved, 1.055 * _power(jnp.where(curved, linear, 1.0), 1 / 2.4) - 0.055, 12.92 * linear)
 
 
 def rgb_to_ruderman(rgb: chex.Array) -> chex.Array:
@@ -136,6 +136,11 @@ def hsv_to_rgb(hsv: chex.Array) -> chex.Array:
 
 def _float32(x: chex.Array) -> chex.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _power(x: chex.Array, exponent: float) -> chex.Array:
+    """x^e of positive numbers; on CPUs colour transfer takes half the time that XLA's own power and cube root need."""
+    return jnp.exp(exponent * jnp.log(x))
 
 
 def _mix(x: chex.Array, matrix: np.ndarray) -> chex.Array:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxret.encoders.convolution2d import convolve2d
 from jaxret.errors import ConfigError
 
 FORMS = ('auto', 'direct', 'slabs')
@@ -68,12 +69,18 @@ def transposed_convolve3d(
       ConfigError: unknown form.
     """
     _check(x, kernel, form)
-    cells, size, features = x.shape[1], kernel.shape[0], kernel.shape[4]
-    mirrored = kernel[::-1, ::-1, ::-1]
+    size, mirrored = kernel.shape[0], kernel[::-1, ::-1, ::-1]
     if _resolve(form) == 'direct':
         return _direct(x, mirrored, stride=1, padding=size - 1 - padding, dilation=stride)
     if stride == 1:
         return convolve3d(x, mirrored, padding=size - 1 - padding, form='slabs')
+    return _phases(x, kernel, stride, padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _phases(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    """`transposed_convolve3d` of a stride above 1; its gradients are those of the convolution that it transposes."""
+    cells, size, features = x.shape[1], kernel.shape[0], kernel.shape[4]
     taps = -(-size // stride)  # of each phase: kernel[s j + r] reaches the output cells s (i + j) + r
     kernel = _pad(kernel, 0, axes=3, offset=0, after=taps * stride - size)
     kernel = kernel.reshape(*(taps, stride) * 3, -1, features)
@@ -84,6 +91,20 @@ def transposed_convolve3d(
     y = y.reshape(-1, *(steps * stride,) * 3, features)
     kept = slice(padding, (cells - 1) * stride + size - padding)
     return y[:, kept, kept, kept]
+
+
+def _phases_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, Any]:
+    return _phases(x, kernel, stride, padding), (x, kernel)
+
+
+def _phases_backward(stride: int, padding: int, saved: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    of_x, of_kernel = jax.vjp(lambda kernel: convolve3d(gradient, kernel, stride=stride, padding=padding, form='slabs'),
+                              kernel.swapaxes(3, 4))
+    return of_x, of_kernel(x)[0].swapaxes(3, 4)
+
+
+_phases.defvjp(_phases_forward, _phases_backward)
 
 
 class Convolution3D(nn.Module):
@@ -208,7 +229,7 @@ def _neighbourhoods(x: jax.Array, kernel: jax.Array, stride: int, padding: int) 
 
 
 def _convolve2d(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    return lax.conv_general_dilated(
+    return convolve2d(
         x, kernel, (stride,) * 2, [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
     )
 

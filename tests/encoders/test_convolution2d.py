@@ -22,17 +22,29 @@ def value_and_gradients(function, x, kernel, weights, stride, padding):
 
 
 @pytest.mark.parametrize('size,kernel,stride', [((7, 10), 1, 1), ((7, 10), 1, 2), ((6, 5), 3, 1), ((9, 8), 3, 2),
-                                                ((11, 12), 5, 2), ((13, 10), 7, 4), ((5, 6), 5, 4)])
+                                                ((11, 12), 5, 2), ((13, 10), 7, 4), ((5, 6), 5, 4), ((2, 2), 3, 1),
+                                                ((1, 1), 3, 1), ((4, 3), 3, 2), ((2, 1), 3, 2), ((1, 1), 1, 1)])
 def test_gradients_are_those_of_lax(size, kernel, stride):
     rng = np.random.default_rng(0)
     padding = (kernel - 1) // 2
     with jax.enable_x64(True):
-        x, weights = rng.normal(size=(3, *size, 2)), rng.normal(size=(kernel, kernel, 2, 4))
+        channels, features = (16 if kernel == 3 else 2, 16) if size[0] > 6 else (2, 4)  # 16 are padded
+        x, weights = rng.normal(size=(5, *size, channels)), rng.normal(size=(kernel, kernel, channels, features))
         shape = lax.conv_general_dilated(x, weights, (stride, stride), [(padding, padding)] * 2, **AXES).shape
         arguments = (x, weights, rng.normal(size=shape), stride, padding)
         found, expected = (value_and_gradients(f, *arguments) for f in (convolve2d, lax.conv_general_dilated))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize('batch,size,kernel,stride,product', [
+    (4, (2, 2), 3, 1, True), (4, (4, 4), 3, 2, True), (4, (4, 4), 3, 1, False), (4, (3, 3), 3, 1, False),
+    (4, (5, 5), 3, 2, False), (4, (1, 1), 1, 1, False), (3, (2, 2), 3, 1, False)])
+def test_tiny_maps_are_multiplied(batch, size, kernel, stride, product):
+    padding = [((kernel - 1) // 2,) * 2] * 2
+    text = str(jax.make_jaxpr(lambda x, weights: convolve2d(x, weights, (stride, stride), padding, **AXES))(
+        jnp.zeros((batch, *size, 3)), jnp.zeros((kernel, kernel, 3, 4))))
+    assert ('conv_general_dilated' in text) != product and ('dot_general' in text) == product
 
 
 def test_other_convolutions_keep_their_own_gradients():
