@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,20 @@ from jaxret.compiled_programs import processor
 from jaxret.workers import default_processes
 
 
-def machine() -> dict[str, Any]:
-    """Hardware and versions. A process of its own asks JAX for its devices, so that this one holds none."""
-    code = 'import jax; d = jax.devices(); print(f"{len(d)} x {d[0].device_kind}")'
-    asked = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+def machine(devices: str | None = None) -> dict[str, Any]:
+    """Hardware and versions (None: not installed).
+
+    Args:
+      devices: what to call them. None: a process of its own asks JAX for its devices, so that this one holds none.
+    """
+    if devices is None:
+        code = 'import jax; d = jax.devices(); print(f"{len(d)} x {d[0].device_kind}")'
+        asked = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+        devices = asked.stdout.strip() or 'unknown'
     names = ('jaxret', 'jax', 'flax', 'optax', 'numpy', 'tensorflow-cpu')
     return {'hardware': {'cores': default_processes(), 'processor': processor(), 'memory_gib': _memory(),
-                         'devices': asked.stdout.strip() or 'unknown', 'host': platform.node()},
-            'versions': {'python': platform.python_version(), **{name: version(name) for name in names}}}
+                         'devices': devices, 'host': platform.node()},
+            'versions': {'python': platform.python_version(), **{name: _version(name) for name in names}}}
 
 
 def source() -> dict[str, Any]:
@@ -32,6 +38,13 @@ def source() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
     status = git('status', '--porcelain')
     return {'commit': git('rev-parse', 'HEAD'), 'dirty': None if status is None else bool(status)}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _memory() -> float | None:

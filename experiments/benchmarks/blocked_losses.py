@@ -12,25 +12,22 @@ process so far; time is the median of warm runs. The goal is 4 GiB at 8,192. `bl
 import argparse
 import json
 import resource
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import compiled_memory, interleave
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
+# isort: split
+import jax
+import jax.numpy as jnp
+from machine import machine, source
+from rich.console import Console
+from rich.table import Table
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-from machine import machine, source  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+from jaxret.losses import contrastive, margin, scores
+from jaxret.losses.blocked import block_size, map_queries
 
-from jaxret.losses import contrastive, margin, scores  # noqa: E402
-from jaxret.losses.blocked import block_size, map_queries  # noqa: E402
-
-MIB = 2**20
 VIEWS, DIM, CATEGORIES = 12, 128, 4
 LOSSES = ('info_nce', 'supervised_contrastive', 'triplet')
 
@@ -64,16 +61,10 @@ def measure(name: str, batch: int, block: int, *, repeats: int, limit_mib: float
                  unit(rng, batch, VIEWS, DIM), rng.integers(CATEGORIES, size=batch))
     function = jax.jit(jax.value_and_grad(lambda *x: loss(*x, name=name, block=block), argnums=(0, 1, 2)))
     compiled = function.lower(*arguments).compile()
-    row = {'loss': name, 'batch': batch, 'block': block,
-           'temporary_mib': compiled.memory_analysis().temp_size_in_bytes / MIB}
+    row = {'loss': name, 'batch': batch, 'block': block, 'temporary_mib': compiled_memory(compiled)['temporary_mib']}
     if repeats and row['temporary_mib'] <= limit_mib:
-        clock, processor = [], []
-        for _ in range(repeats):
-            before = time.perf_counter(), time.process_time()
-            value, _ = jax.block_until_ready(compiled(*arguments))
-            clock.append(time.perf_counter() - before[0])
-            processor.append(time.process_time() - before[1])
-        row |= {'value': float(value), 'step_s': float(np.median(clock)), 'step_cpu_s': float(np.median(processor)),
+        spent = interleave({name: lambda: jax.block_until_ready(compiled(*arguments))}, repeats=repeats)[name]
+        row |= {'value': float(compiled(*arguments)[0]), 'step_s': spent['seconds'], 'step_cpu_s': spent['cpu_seconds'],
                 'resident_mib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     return row
 

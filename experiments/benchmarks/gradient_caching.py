@@ -16,74 +16,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from measuring import interleave
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
+# isort: split
+from config_files import apply_overrides, load_config, split_overrides
+from machine import machine, source
+from ml_collections import ConfigDict
+from random_steps import RandomStep
+from rich.console import Console
+from rich.table import Table
 
-import jax  # noqa: E402
-from config_files import apply_overrides, load_config, split_overrides  # noqa: E402
-from machine import machine, source  # noqa: E402
-from ml_collections import ConfigDict  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-
-from jaxret.errors import JaxretError  # noqa: E402
-from jaxret.systems.cmic import CMIC  # noqa: E402
-from jaxret.training.optimizers import make_optimizer, make_schedule  # noqa: E402
-from jaxret.training.parallel import make_parallel  # noqa: E402
-from jaxret.training.state import create_state  # noqa: E402
-from jaxret.training.step import make_train_step  # noqa: E402
-
-MIB = 2**20
-
-
-def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
-    """Random images and labels in the shapes of a training batch."""
-    rng = np.random.default_rng(0)
-    count, size = config.batch_size, config.data.image_size
-    views = config.data.views_per_step or config.render.views
-    images = {name: rng.integers(256, size=(count, *shape), dtype=np.uint8) for name, shape in (
-        ('image', (size, size, 3)), ('mask', (size, size, 1)), ('views', (views, size, size, 1)))}
-    category = rng.integers(4, size=count).astype(np.int32)
-    return {**images, 'positive': np.arange(count, dtype=np.int32), 'query_category': category,
-            'shape_category': category, 'query_valid': np.ones(count, bool), 'shape_valid': np.ones(count, bool),
-            'shape_inclusion': np.full(count, 0.5, np.float32)}
+from jaxret.errors import JaxretError
 
 
 def measure(config: ConfigDict, *, repeats: int, limit_mib: float) -> dict[str, Any]:
     """Memory of one step and, where it is within the limit, its time."""
-    parallel = make_parallel('jit', devices=config.parallel.devices, batch_size=config.batch_size,
-                             chunk=config.model.chunk)
-    schedule = make_schedule(config.optimizer, 1000)
-    optimizer = make_optimizer(config.optimizer, schedule)
-    system = CMIC.from_config(config, chunk=config.model.chunk)
-    average = config.optimizer.average_decay
-    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule, average_decay=average))
-    batch = random_batch(config)
-
-    def initial() -> Any:
-        variables = system.init(jax.random.key(0), batch)
-        return create_state(variables, optimizer, seed=0, average=average > 0)
-
     started = time.process_time()
-    if repeats:
-        state, placed = parallel.place_state(jax.jit(initial)()), parallel.place_batch(batch)
-        compiled = step.lower(state, placed).compile()
-    else:
-        compiled = step.lower(jax.eval_shape(initial), batch).compile()
-    memory = compiled.memory_analysis()
-    row = {'batch': config.batch_size, 'chunk': config.model.chunk, 'temporary_mib': memory.temp_size_in_bytes / MIB,
-           'arguments_mib': memory.argument_size_in_bytes / MIB, 'compile_cpu_s': time.process_time() - started}
+    step = RandomStep(config, run=repeats > 0)
+    row = {'batch': config.batch_size, 'chunk': config.model.chunk, **step.memory,
+           'compile_cpu_s': time.process_time() - started}
     if repeats and row['temporary_mib'] <= limit_mib:
-        clock, processor = [], []
-        for _ in range(repeats + 1):
-            before = time.perf_counter(), time.process_time()
-            state, metrics = compiled(state, placed)
-            jax.block_until_ready((state, metrics))
-            clock.append(time.perf_counter() - before[0])
-            processor.append(time.process_time() - before[1])
-        row |= {'step_s': float(np.median(clock[1:])), 'step_cpu_s': float(np.median(processor[1:])),
-                'loss': float(np.mean(jax.device_get(metrics['loss'])))}
+        spent = interleave({'step': step}, repeats=repeats)['step']
+        row |= {'step_s': spent['seconds'], 'step_cpu_s': spent['cpu_seconds'], 'loss': float(step()['loss'])}
     return row
 
 

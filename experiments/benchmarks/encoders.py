@@ -1,0 +1,186 @@
+"""How many images, grids, clouds and meshes a second every encoder embeds, beside torchvision's where it has the same.
+
+    python experiments/benchmarks/encoders.py                                     # sizes for CPUs, or for the GPU here
+    python experiments/benchmarks/encoders.py --encoders resnet18 resnet50 --image_size=224 --batch=16 --threads=1
+
+Evaluation mode, as in indexing: running statistics, no gradients, random float32 inputs on the device. On a CPU images
+default to 64 x 64 and point, mesh and grid networks to a quarter of their width; on a GPU to 224 x 224 and full width,
+and PyTorch runs compiled; both channels last. `ratio` is the peer's time over jaxret's, medians of runs that took
+turns: above 1 jaxret is faster. Grid encoders are compared with `torch_peers.scan_cad`; an encoder without a peer says
+so.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from measuring import (
+    compiled_memory,
+    find_peer,
+    gigaflops,
+    interleave,
+    limit_threads,
+    make_parser,
+    show,
+    write_json,
+)
+
+# isort: split
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from random_steps import random_variables
+
+from jaxret.encoders.alexnet import ALEXNET_NAMES, alexnet
+from jaxret.encoders.dgcnn import DGCNN
+from jaxret.encoders.meshnet import MeshNet
+from jaxret.encoders.pointnet import PointNet
+from jaxret.encoders.pointwise import scaled
+from jaxret.encoders.resnet import RESNET_NAMES, resnet
+from jaxret.encoders.voxel_comparators import OccupancyPointNet, VoxelCNN
+from jaxret.encoders.voxels import VoxelEncoder
+from jaxret.training.state import count_parameters
+
+COLUMNS = (('encoder', ''), ('input', ''), ('form', ''), ('milliseconds', '.2f'), ('cpu_ms', '.2f'),
+           ('per_second', '.1f'), ('ratio', '.2f'), ('cpu_ratio', '.2f'), ('parameters', ',d'), ('gflop', '.2f'),
+           ('temporary_mib', '.0f'))
+IMAGES = (*RESNET_NAMES, *ALEXNET_NAMES)
+GRIDS = ('voxel_fine', 'voxel_coarse', 'cnn3d', 'occupancy_pointnet')
+ENCODERS = (*IMAGES, *GRIDS, 'dgcnn', 'pointnet', 'meshnet')
+DIM = 256
+
+
+def make(name: str, sizes: argparse.Namespace) -> tuple[nn.Module, tuple[np.ndarray, ...], str]:
+    """An encoder, a batch of its inputs, and what one of them is."""
+    rng, batch, width = np.random.default_rng(0), sizes.batch, sizes.width
+    if name in IMAGES:
+        images = rng.standard_normal((batch, sizes.image_size, sizes.image_size, 3), np.float32)
+        return (alexnet if name in ALEXNET_NAMES else resnet)(name), (images,), 'image'
+    if name in GRIDS:
+        grids = (rng.random((batch, 32, 32, 32, 1)) < 0.1).astype(np.float32)
+        levels = tuple(scaled(channels, width) for channels in (8, 16, 32, 64))
+        module = {'voxel_fine': lambda: VoxelEncoder(channels=(*levels, DIM)),
+                  'voxel_coarse': lambda: VoxelEncoder(stem='coarse', channels=(*levels, DIM)),
+                  'cnn3d': lambda: VoxelCNN(dim=DIM, width=width),
+                  'occupancy_pointnet': lambda: OccupancyPointNet(points=sizes.points, dim=DIM, width=width)}[name]()
+        return module, (grids,), 'grid'
+    if name == 'meshnet':
+        faces = rng.uniform(-1, 1, (batch, sizes.faces, 15)).astype(np.float32)
+        return MeshNet(dim=DIM, width=width), (faces, rng.integers(sizes.faces, size=(batch, sizes.faces, 3))), 'mesh'
+    points = rng.uniform(-1, 1, (batch, sizes.points, 3)).astype(np.float32)
+    return (DGCNN if name == 'dgcnn' else PointNet)(dim=DIM, width=width), (points,), 'cloud'
+
+
+def make_peer(name: str, module: nn.Module, inputs: tuple[np.ndarray, ...], parameters: int
+              ) -> tuple[Callable[[], Any] | None, str]:
+    """The same network in PyTorch as a call, and its name, or None and what to say instead.
+
+    Raises:
+      AssertionError: it has another number of parameters.
+    """
+    torch, missing = find_peer('torch')
+    if torch is None:
+        return None, f'PyTorch: {missing}'
+    if name in ('voxel_fine', 'voxel_coarse'):
+        peer = importlib.import_module('torch_peers.scan_cad').VoxelEncoder(module.channels, name == 'voxel_coarse')
+        title = 'PyTorch'
+    elif name in ('resnet18', 'resnet34', 'resnet50', 'alexnet'):
+        torchvision, missing = find_peer('torchvision')
+        if torchvision is None:
+            return None, f'torchvision: {missing}'
+        peer, title = getattr(torchvision.models, name)(), 'torchvision'
+        if name == 'alexnet':
+            side = inputs[0].shape[1]
+            if side != 224:
+                return None, f'torchvision: its alexnet is another network at {side} x {side}'
+            peer.classifier[-1] = torch.nn.Identity()
+        else:
+            peer.fc = torch.nn.Identity()
+    else:
+        return None, 'PyTorch: no peer of this encoder'
+    count = sum(x.numel() for x in peer.parameters())
+    if count != parameters:
+        raise AssertionError(f'{name}: the peer has {count:,} parameters, jaxret {parameters:,}')
+    cuda = torch.cuda.is_available()
+    x = torch.from_numpy(inputs[0]).movedim(-1, 1)  # channels last in memory
+    layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    peer = peer.eval().to(memory_format=layout)
+    if cuda:
+        torch.backends.cudnn.benchmark = True
+        x, peer = x.cuda(), torch.compile(peer.cuda())
+
+    def call() -> None:
+        with torch.inference_mode():
+            peer(x)
+        if cuda:
+            torch.cuda.synchronize()
+    return call, title
+
+
+def measure(name: str, sizes: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of jaxret's encoder and of the peer."""
+    module, inputs, what = make(name, sizes)
+    device_inputs = jax.device_put(tuple(jnp.asarray(x) for x in inputs))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *device_inputs)
+    variables = jax.device_put(random_variables(shapes))
+
+    def embed(variables: Any, *inputs: jax.Array) -> Any:
+        out = module.apply(variables, *inputs)
+        return out[1] if name in ALEXNET_NAMES else out  # not the map
+
+    compiled = jax.jit(embed).lower(variables, *device_inputs).compile()
+    parameters = count_parameters(shapes['params'])
+    calls = {'jaxret': lambda: jax.block_until_ready(compiled(variables, *device_inputs))}
+    peer, title = make_peer(name, module, inputs, parameters)
+    if peer is not None:
+        calls[title] = peer
+    times = interleave(calls, repeats=sizes.repeats)
+    shape = ' x '.join(map(str, inputs[0].shape))
+    rows = [{'encoder': name, 'input': shape, 'form': form, 'milliseconds': spent['seconds'] * 1e3,
+             'cpu_ms': spent['cpu_seconds'] * 1e3, 'per_second': sizes.batch / spent['seconds'], 'items': what, **spent}
+            for form, spent in times.items()]
+    rows[0] |= {'parameters': parameters, 'gflop': gigaflops(embed, variables, *device_inputs),
+                **compiled_memory(compiled)}
+    if peer is None:
+        return [*rows, {'encoder': name, 'input': shape, 'form': title}]
+    for key in ('', 'cpu_'):
+        rows[0][f'{key}ratio'] = rows[1][f'{key}seconds'] / rows[0][f'{key}seconds']
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, prints a table; returns 1 where an argument is bad."""
+    parser = make_parser(__doc__, repeats=5)
+    parser.add_argument('--encoders', nargs='+', default=list(ENCODERS), choices=ENCODERS, metavar='ENCODER',
+                        help=f'some of {", ".join(ENCODERS)}')
+    for name, text in (('batch', 'inputs at once; default 8, on a GPU 256'),
+                       ('image_size', 'pixels; default 64, on a GPU 224'),
+                       ('points', 'of a cloud; default 256, on a GPU 1,024'),
+                       ('faces', 'of a mesh; default 256, on a GPU 1,024')):
+        parser.add_argument(f'--{name}', type=int, help=text)
+    parser.add_argument('--width', type=float, help='factor on the channels of grids, clouds, meshes; default .25, 1')
+    known = parser.parse_args(arguments)
+    try:
+        cores = limit_threads(known.threads)
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    small = jax.default_backend() == 'cpu'
+    for name, on_cpu, else_ in (('batch', 8, 256), ('image_size', 64, 224), ('points', 256, 1024),
+                                ('faces', 256, 1024), ('width', 0.25, 1.0)):
+        if getattr(known, name) is None:
+            setattr(known, name, on_cpu if small else else_)
+    rows = []
+    for name in known.encoders:
+        rows += measure(name, known)
+        print(f'{name}: measured', flush=True)
+    show(f'encoders, evaluation mode, float32, {cores} cores', COLUMNS, rows)
+    write_json(known.json, title='Encoders', arguments=known, rows=rows)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""What the benchmarks share: warm interleaved times, compiled memory, peers that may be missing, tables, JSON.
+
+Needs JAX, NumPy and rich alone, so that it runs where neither TensorFlow nor mesh tools are installed. A script imports
+it before JAX: programs are then kept in the data cache folder, and a later run of the script compiles nothing.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
+
+from jaxret.compiled_programs import default_cache, keep_programs  # noqa: E402
+
+keep_programs(default_cache())
+os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # a GPU is shared with the peer
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from machine import machine, source  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+MIB = 2**20
+PEER_PACKAGES = ('torch', 'torchvision', 'pytorch-metric-learning', 'faiss-cpu')
+_SAMPLE_SECONDS = 0.02  # calls are repeated until a sample takes so long, where clocks are exact enough
+
+
+def make_parser(description: str, *, repeats: int) -> argparse.ArgumentParser:
+    """A parser with the arguments that every benchmark has: --repeats, --threads, --json."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
+    parser.add_argument('--repeats', type=int, default=repeats, help='timed samples of each, in turn; medians count')
+    parser.add_argument('--threads', type=int, default=0,
+                        help='CPU cores of both sides; 0 is all that this process may use')
+    parser.add_argument('--json', type=Path, help='also write the numbers to this file')
+    return parser
+
+
+def limit_threads(count: int) -> int:
+    """Keeps this process on so many cores, JAX and PyTorch alike; before JAX is first used. Returns their number.
+
+    Raises:
+      ValueError: there are fewer cores.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    count = count or len(cores)
+    if not 0 < count <= len(cores):
+        raise ValueError(f'--threads={count}: this process may use {len(cores)} cores')
+    os.sched_setaffinity(0, cores[-count:])  # XLA makes a thread a core that it may use
+    torch, _ = find_peer('torch')
+    if torch is not None:
+        torch.set_num_threads(count)
+    return count
+
+
+def find_peer(module: str) -> tuple[ModuleType | None, str]:
+    """A package to compare with, or None and what to say instead.
+
+    Args:
+      module: name to import.
+    """
+    try:
+        return importlib.import_module(module), ''
+    except ModuleNotFoundError as error:
+        return None, f"{error.name}: not installed (pip install 'jaxret[bench]')"
+    except Exception as error:  # a package that does not fit its neighbours fails in many ways
+        return None, f'{module}: cannot be imported ({type(error).__name__}: {error})'
+
+
+def interleave(calls: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, dict[str, float]]:
+    """Warm times of calls that take turns, A B A B ..., so that a machine that slows down slows all of them.
+
+    Args:
+      calls: what to time, by name; each waits for its result.
+      repeats: samples of each.
+
+    Returns:
+      For each name 'seconds' (median, of the clock), 'least_seconds', and 'cpu_seconds' (median, of this process).
+    """
+    numbers, samples = {}, {name: [] for name in calls}
+    for name, call in calls.items():
+        call()
+        started = time.perf_counter()
+        call()
+        numbers[name] = max(1, int(_SAMPLE_SECONDS / max(time.perf_counter() - started, 1e-6)))
+    for _ in range(repeats):
+        for name, call in calls.items():
+            started = time.perf_counter(), time.process_time()
+            for _ in range(numbers[name]):
+                call()
+            spent = time.perf_counter() - started[0], time.process_time() - started[1]
+            samples[name].append([seconds / numbers[name] for seconds in spent])
+    result = {}
+    for name, both in samples.items():
+        clock, processor = np.array(both).T
+        result[name] = {'seconds': float(np.median(clock)), 'least_seconds': float(clock.min()),
+                        'cpu_seconds': float(np.median(processor))}
+    return result
+
+
+def compiled_memory(compiled: jax.stages.Compiled) -> dict[str, float]:
+    """What a compiled program needs beside its arguments, and for them, in MiB."""
+    memory = compiled.memory_analysis()
+    return {'temporary_mib': memory.temp_size_in_bytes / MIB, 'arguments_mib': memory.argument_size_in_bytes / MIB}
+
+
+def gigaflops(function: Callable[..., Any], *arguments: Any) -> float | None:
+    """Floating-point operations of a function in 10^9, as JAX counts them before compiling; None where it does not.
+
+    Only shapes and types of the arguments matter.
+    """
+    costs = jax.jit(function).lower(*arguments).cost_analysis()
+    return costs['flops'] / 1e9 if costs and 'flops' in costs else None
+
+
+def peak_mib() -> float | None:
+    """Most memory that JAX held on the first device so far; None where it does not say."""
+    peak = (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use')
+    return None if peak is None else peak / MIB
+
+
+def describe_devices() -> str:
+    """The devices of this process, such as '1 x NVIDIA H200'."""
+    devices = jax.devices()
+    return f'{len(devices)} x {devices[0].device_kind}'
+
+
+def show(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints a table; a cell whose key a row lacks, or whose value is None, stays empty.
+
+    Args:
+      title: above it.
+      columns: (key of the rows, format).
+      rows: the cells.
+    """
+    table = Table(*(name.replace('_', ' ') for name, _ in columns), title=title)
+    for row in rows:
+        table.add_row(*('' if row.get(name) is None else format(row[name], form) for name, form in columns))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def write_json(path: Path | None, *, title: str, arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]],
+               **more: Any) -> None:
+    """Writes the rows with hardware, versions, commit and settings; nothing where path is None."""
+    if path is None:
+        return
+    environment = machine(devices=describe_devices())
+    for name in PEER_PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            environment['versions'][name] = version(name)
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()
+                if name != 'json'}
+    path.write_text(json.dumps({'title': title, **environment, **source(), 'backend': jax.default_backend(),
+                                'load': os.getloadavg()[0], 'settings': settings, **more, 'rows': list(rows)},
+                               indent=1) + '\n')
