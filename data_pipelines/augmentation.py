@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from data_pipelines.share import WHOLE, Share
 from jaxret.errors import ConfigError
 
 ATTEMPTS = 10  # as in the usual random resized crop: the first proposal that fits is taken, else the whole image
@@ -85,6 +86,12 @@ def sample_boxes(count: int | tf.Tensor, augmentation: Augmentation, seed: tf.Te
     return tf.stack([start[:, 0], x1, end[:, 0], x2], axis=1)
 
 
+def share_boxes(images: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor, share: Share) -> tf.Tensor:
+    """Boxes [N, 4] of a share's own N images, from those of the whole batch."""
+    boxes = sample_boxes(tf.shape(images)[0] * share.count, augmentation, seed)
+    return share.of(boxes)
+
+
 def crop_and_resize(images: tf.Tensor, boxes: tf.Tensor, *, size: int, fill: int) -> tf.Tensor:
     """Samples every image in its box.
 
@@ -102,25 +109,28 @@ def crop_and_resize(images: tf.Tensor, boxes: tf.Tensor, *, size: int, fill: int
     return tf.cast(tf.round(sampled), tf.uint8)
 
 
-def augment_photos(images: tf.Tensor, masks: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor
-                   ) -> tuple[tf.Tensor, tf.Tensor]:
+def augment_photos(images: tf.Tensor, masks: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor, *,
+                   share: Share = WHOLE) -> tuple[tf.Tensor, tf.Tensor]:
     """Crops, shifts and flips photo [B, S, S, 3] and mask [B, S, S, 1] (uint8) by the same boxes.
 
-    Outside pixels of the mask are background (0), whatever the photo's fill is.
+    Outside pixels of the mask are background (0), whatever the photo's fill is. With a `share` they are its rows only.
     """
     size = images.shape[1]
-    boxes = sample_boxes(tf.shape(images)[0], augmentation, seed)
+    boxes = share_boxes(images, augmentation, seed, share)
     return (crop_and_resize(images, boxes, size=size, fill=augmentation.fill),
             crop_and_resize(masks, boxes, size=size, fill=0))
 
 
 def augment_views(
-    views: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor, *, size: int | None = None
+    views: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor, *, size: int | None = None, share: Share = WHOLE
 ) -> tf.Tensor:
-    """Crops, shifts and flips every view of [G, V, S, S, C] (uint8) by a box of its own; `size` replaces S."""
+    """Crops, shifts and flips every view of [G, V, S, S, C] (uint8) by a box of its own; `size` replaces S.
+
+    With a `share` they are the views of its shapes only.
+    """
     shape = tf.shape(views)
     size = size or views.shape[2]
     flat = tf.reshape(views, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
-    boxes = sample_boxes(tf.shape(flat)[0], augmentation, seed)
+    boxes = share_boxes(flat, augmentation, seed, share)
     cropped = crop_and_resize(flat, boxes, size=size, fill=augmentation.fill)
     return tf.reshape(cropped, tf.concat([shape[:2], [size, size], shape[4:]], 0))

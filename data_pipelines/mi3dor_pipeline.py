@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.augmentation import Augmentation, augment_views, crop_and_resize, sample_boxes
+from data_pipelines.augmentation import Augmentation, augment_views, crop_and_resize, share_boxes
 from data_pipelines.mi3dor_table import PhotoTable, ShapeTable
 from data_pipelines.pipeline import Batch, decode_png, permutation, steps_per_epoch, stream_seed
+from data_pipelines.share import WHOLE, Share
 from jaxret.errors import ConfigError
 
 PHOTOS, CLASSES, CROPS, SHAPES, VIEWS, VIEW_CROPS = range(6)  # streams of randomness
@@ -33,6 +34,7 @@ def training_batches(
     sampling: str = 'balanced',
     photo_augmentation: Augmentation | None = None,
     view_augmentation: Augmentation | None = None,
+    share: Share = WHOLE,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
@@ -58,6 +60,7 @@ def training_batches(
       sampling: 'balanced' or 'uniform'.
       photo_augmentation: of every photo by itself; None takes the middle.
       view_augmentation: of every view by itself; None takes the middle.
+      share: rows of the batch that this process reads.
       prefetch: batches made ahead.
 
     Returns:
@@ -94,14 +97,16 @@ def training_batches(
         else:
             photo = _epoch_rows(len(photos), batch_size, seed, PHOTOS, step)
         shape = _epoch_rows(len(shapes), shapes_per_step, seed, SHAPES, step)
-        chosen = tf.argsort(tf.random.stateless_uniform([shapes_per_step, available], stream_seed(seed, VIEWS, step)))
+        drawn = tf.random.stateless_uniform([shapes_per_step, available], stream_seed(seed, VIEWS, step))
+        photo, shape, chosen = share.of(photo), share.of(shape), tf.argsort(share.of(drawn))
         encoded = tf.gather(tf.gather(views, shape), chosen[:, :shown], batch_dims=1)
         return {
-            'photo': _augmented(decode_png(tf.gather(images, photo), 3, photos.size), photo_augmentation, crops, side),
+            'photo': _augmented(decode_png(tf.gather(images, photo), 3, photos.size), photo_augmentation, crops, side,
+                                share),
             'label': tf.gather(label, photo),
-            'valid': tf.ones([batch_size], tf.bool),
-            'views': _augmented(_decoded(encoded, shapes), view_augmentation, view_crops, side),
-            'shape_valid': tf.ones([shapes_per_step], tf.bool),
+            'valid': tf.ones_like(photo, tf.bool),
+            'views': _augmented(_decoded(encoded, shapes), view_augmentation, view_crops, side, share),
+            'shape_valid': tf.ones_like(shape, tf.bool),
         }
 
     dataset = tf.data.Dataset.range(start, stop).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -212,13 +217,14 @@ def _decoded(encoded: tf.Tensor, shapes: ShapeTable) -> tf.Tensor:
     return tf.reshape(flat, [-1, encoded.shape[1], shapes.size, shapes.size, shapes.channels])
 
 
-def _augmented(pictures: tf.Tensor, augmentation: Augmentation | None, seed: tf.Tensor, size: int) -> tf.Tensor:
+def _augmented(pictures: tf.Tensor, augmentation: Augmentation | None, seed: tf.Tensor, size: int, share: Share
+               ) -> tf.Tensor:
     """Photos [B, S', S', 3] or views [G, K, S', S', C], each cropped by itself to S."""
     if augmentation is None:
         return _middle(pictures, size)
     if pictures.shape.rank == 5:
-        return augment_views(pictures, augmentation, seed, size=size)
-    boxes = sample_boxes(tf.shape(pictures)[0], augmentation, seed)
+        return augment_views(pictures, augmentation, seed, size=size, share=share)
+    boxes = share_boxes(pictures, augmentation, seed, share)
     return crop_and_resize(pictures, boxes, size=size, fill=augmentation.fill)
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from data_pipelines.augmentation import Augmentation, augment_views, crop_and_resize
 from data_pipelines.modelnet_table import ObjectTable
 from data_pipelines.pipeline import Batch, decode_png, permutation, steps_per_epoch, stream_seed
+from data_pipelines.share import WHOLE, Share
 from jaxret.errors import ConfigError
 
 ORDER, VIEWS, CROPS, POINTS = range(4)  # streams of randomness
@@ -26,6 +27,7 @@ def training_batches(
     points: int = 1024,
     augmentation: Augmentation | None = None,
     size: int = 0,
+    share: Share = WHOLE,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
@@ -43,6 +45,7 @@ def training_batches(
       points: N, at most the table's; the table's number gives another order only.
       augmentation: of the views, each by itself; None for none.
       size: S of the batch; 0 is the table's.
+      share: rows of the batch that this process reads.
       prefetch: batches made ahead.
 
     Returns:
@@ -70,14 +73,16 @@ def training_batches(
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
         order = permutation(len(table), stream_seed(seed, ORDER, step // an_epoch))
         first = tf.cast(step % an_epoch, tf.int32) * batch_size
-        rows = tf.ensure_shape(order[first : first + batch_size], [batch_size])
-        view_ids = _subsets(batch_size, available, views_per_step or available, stream_seed(seed, VIEWS, step))
-        chosen = _subsets(batch_size, stored, points, stream_seed(seed, POINTS, step))
+        rows = share.of(tf.ensure_shape(order[first : first + batch_size], [batch_size]))
+        view_ids = share.of(
+            _subsets(batch_size, available, views_per_step or available, stream_seed(seed, VIEWS, step)))
+        chosen = share.of(_subsets(batch_size, stored, points, stream_seed(seed, POINTS, step)))
         views = _views(arrays['views'], rows, view_ids, table.size)
         batch = _rows(arrays, rows)
         batch['points'] = tf.gather(batch['points'], chosen, batch_dims=1)
-        batch['image'] = augment_views(views, still, stream_seed(seed, CROPS, step), size=size or table.size)
-        return batch | {'valid': tf.ones([batch_size], tf.bool)}
+        crops = stream_seed(seed, CROPS, step)
+        batch['image'] = augment_views(views, still, crops, size=size or table.size, share=share)
+        return batch | {'valid': tf.ones_like(rows, tf.bool)}
 
     dataset = tf.data.Dataset.range(start, stop).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(prefetch).as_numpy_iterator()

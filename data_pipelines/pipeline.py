@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from data_pipelines.augmentation import Augmentation, augment_photos, augment_views
 from data_pipelines.retrieval_dataset import GalleryTable, QueryTable
+from data_pipelines.share import WHOLE, Share
 from jaxret.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
@@ -87,10 +88,13 @@ def inclusion_probability(shape_of_query: np.ndarray, shapes: int, batch_size: i
     return np.asarray(shown + (1.0 - shown) * min(free, 1.0), np.float32)
 
 
-def choose_views(views: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
-    """A random subset of `count` views for every shape of [G, V, S, S, C], in order; a pure function of the seed."""
-    shapes, available = views.shape[0], views.shape[1]
-    order = tf.argsort(tf.random.stateless_uniform([shapes, available], seed), axis=1)
+def choose_views(views: tf.Tensor, count: int, seed: tf.Tensor, *, share: Share = WHOLE) -> tf.Tensor:
+    """A random subset of `count` views for every shape of [G, V, S, S, C], in order; a pure function of the seed.
+
+    With a `share` the shapes are its own only.
+    """
+    shapes, available = views.shape[0] * share.count, views.shape[1]
+    order = tf.argsort(share.of(tf.random.stateless_uniform([shapes, available], seed)), axis=1)
     return tf.gather(views, tf.sort(order[:, :count], axis=1), batch_dims=1)
 
 
@@ -108,7 +112,7 @@ def stream_seed(seed: int, stream: int, step: tf.Tensor) -> tf.Tensor:
 
 def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, batch_size: int, seed: int, start: int,
                      stop: int, photo_augmentation: Augmentation, view_augmentation: Augmentation,
-                     views_per_step: int = 0, prefetch: int = 2) -> Iterator[Batch]:
+                     views_per_step: int = 0, share: Share = WHOLE, prefetch: int = 2) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
 
     Args:
@@ -122,6 +126,7 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
       photo_augmentation: shared by photo and mask.
       view_augmentation: drawn for every view by itself.
       views_per_step: views of each shape in a batch, a random subset drawn anew for every shape and step; 0 is all.
+      share: rows of the batch that this process reads; `positive` counts the shapes of the whole batch.
       prefetch: batches made ahead.
 
     Returns:
@@ -147,21 +152,21 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
-        query, shape, column = batch_indices(step, shape_of_query=shape_of_query, shapes=len(gallery.names),
-                                             batch_size=batch_size, seed=seed)
+        query, shape, column = (share.of(indices) for indices in batch_indices(
+            step, shape_of_query=shape_of_query, shapes=len(gallery.names), batch_size=batch_size, seed=seed))
         image, mask = augment_photos(
             decode_png(tf.gather(images, query), 3, size), decode_png(tf.gather(masks, query), 1, size),
-            photo_augmentation, stream_seed(seed, PHOTO, step))
+            photo_augmentation, stream_seed(seed, PHOTO, step), share=share)
         chosen = tf.gather(views, shape)
         if 0 < views_per_step < available:
-            chosen = choose_views(chosen, views_per_step, stream_seed(seed, SUBSET, step))
+            chosen = choose_views(chosen, views_per_step, stream_seed(seed, SUBSET, step), share=share)
         return {
             'image': image, 'mask': mask,
-            'views': augment_views(chosen, view_augmentation, stream_seed(seed, VIEW, step)),
+            'views': augment_views(chosen, view_augmentation, stream_seed(seed, VIEW, step), share=share),
             'positive': column,
             'query_category': tf.gather(query_category, query), 'shape_category': tf.gather(shape_category, shape),
             'query_index': query, 'shape_index': shape, 'shape_inclusion': tf.gather(inclusion, shape),
-            'query_valid': tf.ones([batch_size], tf.bool), 'shape_valid': tf.ones([batch_size], tf.bool),
+            'query_valid': tf.ones_like(query, tf.bool), 'shape_valid': tf.ones_like(shape, tf.bool),
         }
 
     dataset = tf.data.Dataset.range(start, stop).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

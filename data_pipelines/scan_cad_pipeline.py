@@ -10,13 +10,15 @@ import numpy as np
 
 from data_pipelines.pipeline import Batch, steps_per_epoch
 from data_pipelines.scan_cad_table import CadTable, PoolTable, ScanTable
+from data_pipelines.share import WHOLE, Share
 from jaxret.errors import ConfigError
 
 ORDER, CLASSES, POOLS = range(3)  # streams of randomness
 
 
 def training_batches(
-    scans: ScanTable, *, batch_size: int, classes_per_batch: int = 0, seed: int, start: int, stop: int
+    scans: ScanTable, *, batch_size: int, classes_per_batch: int = 0, seed: int, start: int, stop: int,
+    share: Share = WHOLE
 ) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
 
@@ -30,6 +32,7 @@ def training_batches(
       seed: with the step it decides the batch: same (seed, step), same bytes.
       start: first step.
       stop: step after the last.
+      share: rows of the batch that this process reads.
 
     Returns:
       An iterator of numpy batches: scan, mask, cad uint8 [B, R, R, R] of 0 and 1, category, instance (row of the
@@ -51,13 +54,14 @@ def training_batches(
                 rows = _balanced(scans, batch_size, classes_per_batch, _generator(seed, CLASSES, step))
             else:
                 rows = _epoch_rows(len(scans), batch_size, seed, ORDER, step)
-            yield _batch(scans, rows)
+            yield _batch(scans, share.of(rows))
 
     return generate()
 
 
 def finetuning_batches(
-    scans: ScanTable, cads: CadTable, pools: PoolTable, *, batch_size: int, seed: int, start: int, stop: int
+    scans: ScanTable, cads: CadTable, pools: PoolTable, *, batch_size: int, seed: int, start: int, stop: int,
+    share: Share = WHOLE
 ) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1 of annotated scans with their pools.
 
@@ -71,6 +75,7 @@ def finetuning_batches(
       seed: with the step it decides the batch.
       start: first step.
       stop: step after the last.
+      share: rows of the batch that this process reads.
 
     Returns:
       As `training_batches`, and pool uint8 [B, P, R, R, R] (0 where a model is missing), pool_valid bool [B, P], rank
@@ -85,7 +90,7 @@ def finetuning_batches(
 
     def generate() -> Iterator[Batch]:
         for step in range(start, stop):
-            rows = usable[_epoch_rows(len(usable), batch_size, seed, POOLS, step)]
+            rows = share.of(usable[_epoch_rows(len(usable), batch_size, seed, POOLS, step)])
             valid = pools.pool_valid[rows]
             grids = cads.cads(pools.pool[rows]) * valid[:, :, None, None, None]
             yield _batch(scans, pools.scan[rows]) | {'pool': grids, 'pool_valid': valid, 'rank': pools.rank[rows]}

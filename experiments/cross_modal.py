@@ -44,6 +44,7 @@ from jaxret.systems.cross_modal_center import MODALITIES, CrossModalCenter
 from jaxret.training.logging import read_history
 from jaxret.training.optimizers import make_grouped_optimizer
 from jaxret.training.parallel import make_parallel
+from jaxret.training.processes import first_before_others
 from jaxret.training.state import TrainState
 
 SELECTION = {'last': 'progress', 'mean_map': 'val_mean_map'}  # metric that picks the checkpoint
@@ -59,11 +60,12 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     start = pretrained_start(config, workdir, CrossModalCenter.from_config(config, classes=1),
                              _example(config, not config.data_dir),
                              first_convolution=config.pretrained.first_convolution) if train else None
-    data_dir, synthetic = data_folder(config)
-    layout, run_objects = read_objects(config, data_dir, workdir, synthetic=synthetic, train=train)
-    prepared = prepare_objects(config, layout)
-    layout = prepared.layout
-    tables = {split: load_objects(prepared, split) for split in ('train', 'val', 'test')}
+    with first_before_others():
+        data_dir, synthetic = data_folder(config)
+        layout, run_objects = read_objects(config, data_dir, workdir, synthetic=synthetic, train=train)
+        prepared = prepare_objects(config, layout)
+        layout = prepared.layout
+        tables = {split: load_objects(prepared, split) for split in ('train', 'val', 'test')}
 
     def make_system(axis_name: str | None) -> CrossModalCenter:
         return CrossModalCenter.from_config(config, classes=len(run_objects.categories), axis_name=axis_name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from config_files import cache_folder
 from console import console
 from ml_collections import ConfigDict
-from training_run import processes
+from training_run import process_share, processes
 from workdir import has_checkpoints
 
 from data_pipelines import modelnet_pipeline
@@ -117,7 +117,7 @@ def training_batches(config: ConfigDict, table: ObjectTable, start: int, stop: i
     return modelnet_pipeline.training_batches(
         table, batch_size=config.batch_size, seed=config.seed, start=start, stop=stop,
         views_per_step=config.data.views_per_step, points=config.data.points,
-        augmentation=Augmentation.from_config(config.view_augmentation))
+        augmentation=Augmentation.from_config(config.view_augmentation), share=process_share())
 
 
 def modality_batches(config: ConfigDict, table: ObjectTable, modality: str) -> Iterator[Batch]:

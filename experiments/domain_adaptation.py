@@ -53,6 +53,7 @@ from jaxret.systems.hifa import Hifa
 from jaxret.training.logging import read_history
 from jaxret.training.optimizers import make_grouped_optimizer
 from jaxret.training.parallel import make_parallel
+from jaxret.training.processes import first_before_others
 from jaxret.training.state import TrainState
 
 SELECTION = {'last': 'progress', 'source_accuracy': 'val_source_accuracy'}  # metric that picks the checkpoint
@@ -76,12 +77,13 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         config, workdir, Hifa.from_config(config, classes=2, steps=1),
         {'photo': np.zeros((1, side, side, 3), np.uint8), 'views': np.zeros((1, 1, side, side, 3), np.uint8)}
     ) if train else None
-    data_dir, synthetic = data_folder(config)
-    layout, run_domains = read_domains(config, data_dir, workdir, synthetic=synthetic, train=train)
-    prepared = prepare_domains(config, layout)
-    layout = prepared.layout
-    photos = {split: load_photos(prepared, split) for split in ('train', 'val', 'test')}
-    shapes = {part: load_shapes(prepared, part) for part in ('train', 'gallery')}
+    with first_before_others():
+        data_dir, synthetic = data_folder(config)
+        layout, run_domains = read_domains(config, data_dir, workdir, synthetic=synthetic, train=train)
+        prepared = prepare_domains(config, layout)
+        layout = prepared.layout
+        photos = {split: load_photos(prepared, split) for split in ('train', 'val', 'test')}
+        shapes = {part: load_shapes(prepared, part) for part in ('train', 'gallery')}
     steps = max(1, round(config.epochs * steps_per_epoch(len(photos['train']), config.batch_size))) if train else 0
 
     def make_system(axis_name: str | None) -> Hifa:

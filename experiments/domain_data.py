@@ -9,7 +9,7 @@ import numpy as np
 from config_files import cache_folder
 from console import console
 from ml_collections import ConfigDict
-from training_run import processes
+from training_run import process_share, processes
 from workdir import has_checkpoints
 
 from data_pipelines import mi3dor_pipeline
@@ -119,7 +119,7 @@ def training_batches(config: ConfigDict, photos: PhotoTable, shapes: ShapeTable,
         photos, shapes, batch_size=config.batch_size, shapes_per_step=config.shapes_per_step, seed=config.seed,
         start=start, stop=stop, size=data.image_size, views_per_step=data.views_per_step, sampling=data.sampling,
         photo_augmentation=Augmentation.from_config(config.photo_augmentation),
-        view_augmentation=Augmentation.from_config(config.view_augmentation))
+        view_augmentation=Augmentation.from_config(config.view_augmentation), share=process_share())
 
 
 def all_batches(config: ConfigDict, table: PhotoTable | ShapeTable) -> Iterator[Batch]:

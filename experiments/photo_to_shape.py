@@ -18,6 +18,7 @@ from training_run import (
     check_training_values,
     check_workdir_has_checkpoints,
     checkpoint_note,
+    process_share,
     processes,
     provenance,
     trained_state,
@@ -43,6 +44,7 @@ from jaxret.retrieval.unseen import UnseenGallery
 from jaxret.systems.cmic import CMIC
 from jaxret.training.logging import read_history
 from jaxret.training.parallel import make_parallel
+from jaxret.training.processes import first_before_others
 from jaxret.training.state import TrainState
 
 SELECTION = ('mean_reciprocal_rank', 'top1', 'top10')
@@ -60,19 +62,20 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         check_workdir_has_checkpoints(workdir)
     start = pretrained_start(config, workdir, CMIC.from_config(config, shapes=1), _example(config),
                              first_convolution=config.pretrained.first_convolution) if train else None
-    data_dir, synthetic = data_folder(config)
-    unseen_layout = read_unseen(config)
-    layout, run_split = read_layout(config, data_dir, workdir, train=train)
-    make_system = partial(CMIC.from_config, config, shapes=len(run_split.gallery), chunk=config.model.chunk)
-    system = make_system()
-    prepared = prepare(layout, ring, size=config.data.image_size, crop=config.data.crop,
-                       margin=config.data.margin, fit=config.data.fit, cache_dir=cache_folder(config),
-                       processes=processes(config), on_bad_file=config.on_bad_file, name=config.data.layout)
-    layout = prepared.layout
-    gallery = load_gallery(prepared)
-    queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
-    test = queries['test']
-    unseen = prepare_unseen(config, unseen_layout, ring, layout, test) if unseen_layout else None
+    with first_before_others():
+        data_dir, synthetic = data_folder(config)
+        unseen_layout = read_unseen(config)
+        layout, run_split = read_layout(config, data_dir, workdir, train=train)
+        make_system = partial(CMIC.from_config, config, shapes=len(run_split.gallery), chunk=config.model.chunk)
+        system = make_system()
+        prepared = prepare(layout, ring, size=config.data.image_size, crop=config.data.crop,
+                           margin=config.data.margin, fit=config.data.fit, cache_dir=cache_folder(config),
+                           processes=processes(config), on_bad_file=config.on_bad_file, name=config.data.layout)
+        layout = prepared.layout
+        gallery = load_gallery(prepared)
+        queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
+        test = queries['test']
+        unseen = prepare_unseen(config, unseen_layout, ring, layout, test) if unseen_layout else None
 
     embedder = Embedder(system, parallel)
     steps = 0
@@ -170,7 +173,7 @@ def _training_batches(config: ConfigDict, queries: QueryTable, gallery: GalleryT
         queries, gallery, size=config.data.image_size, batch_size=config.batch_size, seed=config.seed, start=start,
         stop=stop, photo_augmentation=Augmentation.from_config(config.photo_augmentation),
         view_augmentation=Augmentation.from_config(config.view_augmentation),
-        views_per_step=config.data.views_per_step)
+        views_per_step=config.data.views_per_step, share=process_share())
 
 
 def _embed_shapes(config: ConfigDict, embedder: Embedder, state: TrainState, gallery: GalleryTable) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Trains, evaluates and reports one experiment.
 
   python experiments/run.py --config=NAME[:PRESET] [--config.KEY=VALUE ...] [--workdir=DIR] [--mode=train|eval]
+                            [--coordinator=auto|HOST:PORT --num_processes=N --process_id=I]
 
 --config     a file of experiments/configs, or a path; PRESET is one of the file's presets (first one by default)
 --config.KEY=VALUE
@@ -11,6 +12,10 @@
 --mode       train: train (or resume), then evaluate the best checkpoint on the test split and write the report
              eval: only evaluate and report; the config is the workdir's (--config is not needed), and only what is
              evaluated can be overridden (see below)
+--coordinator, --num_processes, --process_id
+             the same command runs in N processes, on one host or more, which train one model together; I is 0 .. N - 1,
+             HOST:PORT a free port of process 0. With auto, SLURM, Open MPI or Kubernetes tell all three. Work directory
+             and cache must be the same folders for all
 
 Without --config.data_dir a synthetic sample is made in the cache folder and used.
 
@@ -19,8 +24,11 @@ same command goes on from there. Interrupted at another time, it ends with 130 (
 """
 
 import argparse
+import contextlib
 import importlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -53,6 +61,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument('--config', default='')
     parser.add_argument('--workdir', default='')
     parser.add_argument('--mode', default='train')
+    parser.add_argument('--coordinator', default='')
+    parser.add_argument('--num_processes', type=int)
+    parser.add_argument('--process_id', type=int)
     parser.add_argument('-h', '--help', action='store_true')
     try:
         known, rest = parser.parse_known_args(arguments)
@@ -62,8 +73,11 @@ def main(arguments: list[str]) -> int:
         overrides = split_overrides(rest)
         if known.mode not in ('train', 'eval'):
             raise ConfigError(f'--mode={known.mode}: use train or eval')
+        together = _checked_processes(known)
         with terminated_as_interrupted():
-            return (_train if known.mode == 'train' else _evaluate)(known.config, known.workdir, overrides)
+            if known.mode == 'train':
+                return _train(known.config, known.workdir, overrides, together)
+            return _evaluate(known.config, known.workdir, overrides)
     except (JaxretError, argparse.ArgumentError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -83,7 +97,41 @@ def _help() -> str:
             f'and the keys of {", ".join(groups)}.')
 
 
-def _train(name: str, workdir: str, overrides: dict[str, str]) -> int:
+def _checked_processes(known: argparse.Namespace) -> tuple[str, int | None, int | None] | None:
+    """Arguments of `several_processes`; None for one process alone."""
+    coordinator, count, index = known.coordinator, known.num_processes, known.process_id
+    if not coordinator:
+        if count is not None or index is not None:
+            raise ConfigError('--num_processes and --process_id need --coordinator=HOST:PORT, the address of process 0')
+        return None
+    if known.mode == 'eval':
+        raise ConfigError('--mode=eval runs in one process; leave --coordinator out')
+    if coordinator == 'auto':
+        if count is not None or index is not None:
+            raise ConfigError('--coordinator=auto finds number and id of the process itself; leave --num_processes and '
+                              '--process_id out, or give HOST:PORT')
+    elif ':' not in coordinator or count is None or index is None or not 0 <= index < count:
+        raise ConfigError(f'--coordinator={coordinator}: give HOST:PORT of process 0, --num_processes=N and '
+                          f'--process_id=0 .. N - 1')
+    return coordinator, count, index
+
+
+@contextlib.contextmanager
+def _joined(together: tuple[str, int | None, int | None] | None) -> Iterator[bool]:
+    """Joins the other processes of the run, if there are any; gives whether this one is the first, which writes."""
+    if together is None:
+        yield True
+        return
+    from console import console
+
+    from jaxret.training.processes import is_first, several_processes
+    with several_processes(*together):
+        console.quiet = not is_first()
+        yield is_first()
+
+
+def _train(name: str, workdir: str, overrides: dict[str, str], together: tuple[str, int | None, int | None] | None
+           ) -> int:
     """Trains or resumes; refuses a work directory of another config, or in which another process trains."""
     if not name:
         raise ConfigError(f'--config is missing; use --config=NAME with one of {", ".join(config_names())}')
@@ -92,9 +140,11 @@ def _train(name: str, workdir: str, overrides: dict[str, str]) -> int:
     apply_overrides(config, overrides)
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
-    with locked(folder):
-        store_config(config, folder)
-        check_folders(folder)
+    keep_programs(cache_folder(config).absolute())
+    with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
+        if first:
+            store_config(config, folder)
+            check_folders(folder)
         return _experiment(config).run(config, folder, train=True)
 
 
@@ -120,6 +170,7 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
     config = unflatten(stored)
     apply_overrides(config, overrides)
     check_folders(path.parent)
+    keep_programs(cache_folder(config).absolute())
     return _experiment(config).run(config, path.parent, train=False)
 
 
@@ -127,9 +178,18 @@ def _experiment(config: ConfigDict) -> ModuleType:
     """The module that runs a config; only those of this folder, whatever a config file says."""
     if config.experiment not in EXPERIMENTS:
         raise ConfigError(f'config.experiment: {config.experiment!r} is not one of {", ".join(EXPERIMENTS)}')
-    keep_programs(cache_folder(config).absolute())
     return importlib.import_module(config.experiment)
 
 
+def _leave(status: int) -> None:
+    """Ends this process. One that leaves others behind does so at once: an ordinary end would wait for them."""
+    jax = sys.modules.get('jax')
+    if jax and jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    _leave(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from config_files import cache_folder
 from console import console
 from cross_modal_data import RunObjects
 from ml_collections import ConfigDict
-from training_run import processes
+from training_run import process_share, processes
 from workdir import has_checkpoints
 
 from data_pipelines import scan_cad_pipeline
@@ -121,7 +121,8 @@ def simulation_note(data_dir: Path) -> list[str]:
 
 def training_batches(config: ConfigDict, data: ScanData, start: int, stop: int) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1: pairs, or in fine-tuning annotated scans with their pools."""
-    options = {'batch_size': config.batch_size, 'seed': config.seed, 'start': start, 'stop': stop}
+    options = {'batch_size': config.batch_size, 'seed': config.seed, 'start': start, 'stop': stop,
+               'share': process_share()}
     scans = data.scans['train']
     if finetunes(config):
         return scan_cad_pipeline.finetuning_batches(scans, data.cads, data.pools['train'], **options)

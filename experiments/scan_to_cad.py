@@ -48,6 +48,7 @@ from jaxret.systems.base import Variables
 from jaxret.systems.scan_cad import ScanCad
 from jaxret.training.logging import read_history
 from jaxret.training.parallel import make_parallel
+from jaxret.training.processes import first_before_others, is_first
 from jaxret.training.start import start_variables
 from jaxret.training.state import TrainState
 
@@ -67,10 +68,11 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     learned = config.method == 'learned'
     if not train and learned:
         check_workdir_has_checkpoints(workdir)
-    data_dir, synthetic = data_folder(config)
-    layout = read_scans(config, data_dir, workdir, train=train)
-    data = load_data(config, layout)
-    check_data(config, data, train=train)
+    with first_before_others():
+        data_dir, synthetic = data_folder(config)
+        layout = read_scans(config, data_dir, workdir, train=train)
+        data = load_data(config, layout)
+        check_data(config, data, train=train)
     facts = {
         'data': f'{data.layout.root}{" (synthetic)" if synthetic else ""}',
         'scans': ', '.join(f'{len(data.scans[split])} {split}' for split in reversed(SPLITS))
@@ -84,6 +86,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
             return 0
         variables, step = state.evaluation_variables, int(state.step)
         embeddings = _embed(config, Embedder(system, parallel), variables, data, SPLITS)
+    elif not is_first():
+        return 0
     else:
         print_banner(f'scans to CADs by {UNTRAINED[config.method]}, nothing is trained', facts)
         system = variables = None

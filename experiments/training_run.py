@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from console import console, print_banner
 from ml_collections import ConfigDict
 from workdir import has_checkpoints
 
+from data_pipelines.share import Share
 from data_pipelines.tensorboard import ScalarWriter
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.systems.base import System, Variables
@@ -22,6 +24,7 @@ from jaxret.training.logging import read_history
 from jaxret.training.loop import fit
 from jaxret.training.optimizers import make_grouped_optimizer
 from jaxret.training.parallel import Parallel
+from jaxret.training.processes import is_first
 from jaxret.training.state import TrainState, count_parameters, create_state
 from jaxret.training.step import make_train_step
 from jaxret.workers import default_processes
@@ -85,7 +88,7 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
       parallel: devices and mode.
       make_system: the system for a device axis name (None: global arrays).
       example: a batch of the shapes to come; one item of each is enough.
-      batches: (start, stop) -> the batches of those steps.
+      batches: (start, stop) -> the batches of those steps, of each `process_share`.
       evaluate: held-out metrics of a state.
       metric: the one of them that picks the checkpoint; higher is better.
       steps: length of the run.
@@ -95,7 +98,8 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
       start: from the initial variables to those that a new run starts with; None for the same.
 
     Returns:
-      The state of the best checkpoint; None where a signal stopped the training.
+      The state of the best checkpoint; None where a signal stopped the training, and in all processes but the first:
+      what remains to be done, to measure and to write, it does alone.
 
     Raises:
       CheckpointError: nothing to restore.
@@ -107,28 +111,26 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
     state = create_state(variables, optimizer, seed=config.seed, average=config.optimizer.average_decay > 0)
     print_banner(title, {
         **facts, 'parameters': f'{count_parameters(state.params):,}, {config.model.dtype}',
-        'devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode})',
+        'devices': _devices(parallel),
         'steps': f'{steps:,} of batch size {config.batch_size}' if train else 'evaluation only',
         'workdir': str(workdir)})
     with Checkpoints(workdir / 'checkpoints', metric=metric, read_only=not train) as checkpoints:
         if train:
             step = make_train_step(make_system(parallel.axis_name), optimizer, learning_rate=schedule,
                                    average_decay=config.optimizer.average_decay, axis_name=parallel.axis_name)
-            writer = ScalarWriter(workdir / 'tensorboard')
-            try:
+            with closing(ScalarWriter(workdir / 'tensorboard')) if is_first() else nullcontext() as writer:
                 finished = fit(state, step, batches=batches, evaluate=evaluate, parallel=parallel,
                                checkpoints=checkpoints, workdir=workdir, steps=steps, log_every=config.log_every,
                                checkpoint_every=config.checkpoint_every, batch_size=config.batch_size,
-                               on_log=writer.write_scalars)
-            finally:
-                writer.close()
+                               on_log=lambda step, line: writer.write_scalars(step, line))
             if not finished:
                 console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
                 return None
         best = checkpoints.best_step
         if best is None:
             raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoint; train with this --workdir first')
-        return checkpoints.restore(state, step=best)
+        state = checkpoints.restore(state, step=best)
+        return state if is_first() else None
 
 
 def checkpoint_note(workdir: Path, step: int, *, metric: str, held_out: str) -> str:
@@ -145,6 +147,11 @@ def checkpoint_note(workdir: Path, step: int, *, metric: str, held_out: str) -> 
     return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'
 
 
+def process_share() -> Share:
+    """What this process reads of every training batch."""
+    return Share(jax.process_index(), jax.process_count())
+
+
 def processes(config: ConfigDict) -> int:
     """Worker processes of a config: its own number, or one a core."""
     return config.processes or default_processes()
@@ -156,6 +163,10 @@ def provenance(config: ConfigDict, data_dir: Path, parallel: Parallel, *, synthe
     packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
     return {'synthetic': synthetic, 'Data': str(data_dir), 'Seed': str(config.seed),
             'Software': f'Python {platform.python_version()}, {packages}',
-            'Devices': f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}), '
-                       f'{os.cpu_count()} CPU cores',
+            'Devices': f'{_devices(parallel)}, {os.cpu_count()} CPU cores',
             'Time': f'{time.monotonic() - started:.0f} s for this command'}
+
+
+def _devices(parallel: Parallel) -> str:
+    several = f', {jax.process_count()} processes' if jax.process_count() > 1 else ''
+    return f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}{several})'

@@ -61,3 +61,7 @@ class StorageError(JaxretError):
 
 class NonFiniteError(JaxretError):
     """The training loss became NaN or infinite."""
+
+
+class ProcessError(JaxretError):
+    """The processes of a run on several hosts did not find each other, or one was lost."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import chex
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxret.encoders.linear_head import LinearHead
 from jaxret.encoders.view_pooling import max_views, merge_views, split_views
+from jaxret.joined_batches import join_batches, part_batches
 from jaxret.losses.scores import largest
 
 VIEW_POOLINGS = ('embedding', 'conv')
@@ -63,8 +63,9 @@ class SharedViews(nn.Module):
           shape_keys: random keys [G] for the dropout; every view has one of its own from them.
         """
         chex.assert_rank([photos, views], [4, 5])
-        maps = self.backbone.maps(jnp.concatenate([photos, merge_views(views)]), train=train)
-        photo_maps, view_maps = maps[:photos.shape[0]], maps[photos.shape[0]:]
+        merged = merge_views(views)
+        maps = self.backbone.maps(join_batches(photos, merged), train=train)
+        photo_maps, view_maps = part_batches(maps, (len(photos), len(merged)))
         embedded = self._embedded(photo_maps, train, photo_keys)
         return SharedEncoding(photo_maps, embedded, *self._pooled(view_maps, views.shape[1], train, shape_keys))
 

@@ -14,11 +14,11 @@ class Embedder:
 
     Args:
       system: the system.
-      parallel: where batches are placed; they are split over its devices where they divide evenly.
+      parallel: where batches are placed; they are split over its devices (of this process) where they divide evenly.
     """
 
     def __init__(self, system: System, parallel: Parallel):
-        self._parallel = parallel
+        self._parallel = parallel.own
         self._embed = jax.jit(system.embed, static_argnums=2)
         self._score = jax.jit(system.score)
 

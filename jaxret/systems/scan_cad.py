@@ -32,6 +32,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from jaxret.augmentation_grids import augment_grids
+from jaxret.joined_batches import join_batches, part_batches
 from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.occupancy import occupancy_cross_entropy
 from jaxret.losses.scores import euclidean_distances, l2_normalize
@@ -112,12 +113,11 @@ class ScanCad:
         if self.metric.finetune != 'none':
             shapes = batch['pool'].reshape(-1, *batch['pool'].shape[2:])
             shapes_valid = (batch['pool_valid'] & valid[:, None]).reshape(-1)
-        embeddings = apply('embedding', jnp.concatenate([scans, _occupancy(shapes)]),
-                           valid=jnp.concatenate([valid, shapes_valid]))
-        embeddings = self._finish(embeddings)
-        count = valid.shape[0]
+        embeddings = apply('embedding', join_batches(scans, _occupancy(shapes)),
+                           valid=join_batches(valid, shapes_valid))
+        queries, gallery = part_batches(self._finish(embeddings), (len(valid), len(shapes_valid)))
         labels = {name: batch[name] for name in ('category', 'instance', 'rank', 'pool_valid') if name in batch}
-        gathered = (embeddings[:count], embeddings[count:], labels, self._grid_losses(logits, batch), valid)
+        gathered = (queries, gallery, labels, self._grid_losses(logits, batch), valid)
         if axis_name is not None:  # embeddings, labels and losses cross devices, in rank order; grids never do
             gathered = jax.lax.all_gather(gathered, axis_name, tiled=True)
         queries, gallery, labels, grid_losses, valid = gathered

@@ -16,7 +16,8 @@ class Checkpoints:
     """The checkpoints of one work directory; use it as a context manager.
 
     A checkpoint appears under its step number only once it is complete; a killed save leaves a temporary folder that
-    the next start removes.
+    the next start removes. Several processes share the folder and must all make the same calls. What is stored does not
+    depend on their number, nor on that of devices; what is restored lies on one device of each process.
 
     Args:
       folder: where they are; made where missing.

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxret.files import storage_errors, write_atomically
@@ -45,8 +46,9 @@ def read_history(path: Path) -> list[dict[str, float]]:
     return history
 
 
-def training_progress() -> Progress:
-    """A progress bar with loss, examples a second and time left."""
+def training_progress(*, quiet: bool = False) -> Progress:
+    """A progress bar with loss, examples a second and time left; `quiet` shows nothing."""
     return Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
                     TextColumn('loss {task.fields[loss]:.3f}'), TextColumn('{task.fields[rate]:.0f} examples/s'),
-                    TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn())
+                    TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn(),
+                    console=Console(quiet=True) if quiet else None)

@@ -15,6 +15,7 @@ from jaxret.errors import ConfigError, NonFiniteError
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.logging import MetricsFile, training_progress
 from jaxret.training.parallel import Parallel
+from jaxret.training.processes import exchange, from_first, is_first, meet
 from jaxret.training.state import TrainState
 from jaxret.training.step import TrainStep
 
@@ -28,12 +29,13 @@ def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int
     """Trains up to `steps`, from the newest checkpoint where there is one.
 
     Between two log steps the host never waits for the device. A resumed run sees the batches, draws the numbers and
-    logs the metrics of an uninterrupted one (time and rate excepted).
+    logs the metrics of an uninterrupted one (time and rate excepted). Of several processes the first evaluates and
+    logs; a signal to any of them stops all at the same log step.
 
     Args:
       state: the initial state; its structure is also that of the checkpoints.
       train_step: from `make_train_step`.
-      batches: (start, stop) -> the batches of those steps.
+      batches: (start, stop) -> the batches of those steps, of each this process's share.
       evaluate: metrics of a state on held-out data; must have the checkpoints' metric.
       parallel: placement and compilation.
       checkpoints: where states go.
@@ -59,14 +61,15 @@ def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int
     start = checkpoints.latest_step or 0
     if start:
         state = checkpoints.restore(state, step=start)
-    metrics_file = MetricsFile(workdir / 'metrics.jsonl', step=start)
+    metrics_file = MetricsFile(workdir / 'metrics.jsonl', step=start) if is_first() else None
     if start >= steps:
         return True
+    meet(parallel.devices)
     state = parallel.place_state(state)
     compiled = parallel.compile(train_step)
     pending: list[Any] = []
     clock, seen = time.monotonic(), start
-    with training_progress() as progress, _stop_signals() as stopped:
+    with training_progress(quiet=not is_first()) as progress, _stop_signals() as stopped:
         bar = progress.add_task('train', total=steps, completed=start, loss=math.nan, rate=0.0)
         for step, batch in enumerate(batches(start, steps), start=start + 1):
             state, metrics = compiled(state, parallel.place_batch(batch))
@@ -79,18 +82,18 @@ def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int
             rate = (step - seen) * batch_size / max(now - clock, 1e-9)
             line = {**means, 'examples_per_second': rate}
             progress.update(bar, completed=step, loss=means['loss'], rate=rate)
-            due, stop = step == steps or step % checkpoint_every == 0, bool(stopped)
+            due, stop = step == steps or step % checkpoint_every == 0, any(exchange(bool(stopped)))
             if due:
-                single = parallel.single(state)
-                evaluation = evaluate(single)
+                evaluation = from_first(lambda state=state: evaluate(parallel.local(state)))
                 line |= evaluation
                 numbers = ', '.join(f'{name} {value:.3f}' for name, value in evaluation.items())
                 progress.console.print(f'step {step}: loss {means["loss"]:.4f}, {numbers}', soft_wrap=True)
             # The line first: a resumed run drops lines later than its checkpoint, but could not add a missing one.
-            metrics_file.write(step, line)
-            on_log(step, line)
+            if metrics_file:
+                metrics_file.write(step, line)
+                on_log(step, line)
             if due:
-                checkpoints.save(single, evaluation)
+                checkpoints.save(parallel.single(state), evaluation)
             elif stop:  # not evaluated, so that the resumed run has the candidates of an uninterrupted one
                 checkpoints.save(parallel.single(state), {})
             if stop:

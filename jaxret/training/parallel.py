@@ -3,6 +3,9 @@
 Under `jit` arrays are global, so negatives, colour styles and batch statistics see the whole batch and the compiler
 inserts the communication. Under `pmap` each device has a replica and a share of the batch; the system gathers
 embeddings in rank order and synchronises its batch norm. Both give the same numbers as one device.
+
+Several processes (see `jaxret.training.processes`) work under `jit` only. Each has the same number of devices and
+brings its share of every batch: of P processes the p-th has the p-th P-th of the rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,14 +45,18 @@ class Parallel:
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
 
+    @property
+    def own(self) -> 'Parallel':
+        """This process's devices alone."""
+        return Parallel(self.mode, tuple(x for x in self.devices if x.process_index == jax.process_index()))
+
     def place_replicated(self, tree: Any) -> Any:
         """Puts a copy of every array on every device of a `jit` mesh (used for state and evaluation variables)."""
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+        return jax.make_array_from_process_local_data(NamedSharding(self._mesh, PartitionSpec()), tree)
 
     def place_sharded(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Splits arrays along their first axis over a `jit` mesh."""
-        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
-        return {name: jax.device_put(value, sharding) for name, value in batch.items()}
+        """Splits arrays, which are this process's share of global ones, along their first axis over a `jit` mesh."""
+        return jax.make_array_from_process_local_data(NamedSharding(self._mesh, PartitionSpec(AXIS)), dict(batch))
 
     def place_state(self, state: TrainState) -> TrainState:
         """A state as the compiled step takes it."""
@@ -64,8 +71,14 @@ class Parallel:
         """One copy of a replicated state or of its metrics."""
         return tree if self.mode == 'jit' else jax.tree.map(lambda x: x[0], tree)
 
+    def local(self, tree: Any) -> Any:
+        """`single` on a device of this process, where work needs no other process."""
+        tree = self.single(tree)
+        return tree if jax.process_count() == 1 else jax.tree.map(lambda x: x.addressable_data(0), tree)
+
     def place_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """A batch as the compiled step takes it: split along its first axis over the devices."""
+        """A batch (this process's share of it) as the compiled step takes it: split along its first axis over devices.
+        """
         if self.mode == 'jit':
             return self.place_sharded(batch)
         count = len(self.devices)
@@ -87,22 +100,26 @@ def make_parallel(mode: str, *, devices: int, batch_size: int, chunk: int = 0,
 
     Args:
       mode: 'jit' or 'pmap'.
-      devices: how many to use; 0 for all that divide into the batch.
+      devices: how many to use, of all processes together; 0 for all that divide into the batch.
       batch_size: global batch, split evenly.
       chunk: part of it that is encoded at once (`model.chunk` of systems that have it), split evenly; 0 is all.
       available: defaults to `jax.devices()`.
 
     Raises:
-      ConfigError: unknown mode, more devices than there are, or a batch or chunk that does not divide.
+      ConfigError: unknown mode, more devices than there are, or a batch or chunk that does not divide; several
+        processes under `pmap`, or from which not the same number of devices can be taken.
     """
     if mode not in MODES:
         raise ConfigError(f'config.parallel.mode: {mode!r} is not one of {", ".join(MODES)}')
     if chunk < 0 or chunk and batch_size % chunk:
         raise ConfigError(f'config.model.chunk: {chunk} does not divide config.batch_size, {batch_size}; choose a '
                           f'divisor, or 0')
-    available = list(available or jax.devices())
-    if devices == 0:
-        devices = max(n for n in range(1, len(available) + 1) if (chunk or batch_size) % n == 0)
+    available, processes = list(available or jax.devices()), jax.process_count()
+    if mode == 'pmap' and processes > 1:
+        raise ConfigError(f'config.parallel.mode: pmap is for one process, and this run has {processes}; use jit')
+    if devices == 0:  # the most that divide, as many of every process
+        devices = max((n for n in range(processes, len(available) + 1, processes) if (chunk or batch_size) % n == 0),
+                      default=processes)
     if not 1 <= devices <= len(available):
         raise ConfigError(f'config.parallel.devices: {devices}, but there are {len(available)} devices here')
     if batch_size % devices:
@@ -111,4 +128,8 @@ def make_parallel(mode: str, *, devices: int, batch_size: int, chunk: int = 0,
     if chunk % devices:
         raise ConfigError(f'config.model.chunk: {chunk} does not divide over {devices} devices; set '
                           f'--config.model.chunk to a multiple or --config.parallel.devices to a divisor')
-    return Parallel(mode, tuple(available[:devices]))
+    own = [[x for x in available if x.process_index == index] for index in range(processes)]
+    if devices % processes or devices > processes * min(map(len, own)):
+        raise ConfigError(f'config.parallel.devices: {devices}, but as many of each of {processes} processes are '
+                          f'needed, which have {", ".join(str(len(part)) for part in own)}')
+    return Parallel(mode, tuple(x for part in own for x in part[:devices // processes]))

@@ -13,6 +13,7 @@ from data_pipelines.mi3dor import read_mi3dor
 from data_pipelines.mi3dor_dataset import load_photos, load_shapes, prepare_mi3dor, shape_labels
 from data_pipelines.mi3dor_pipeline import balanced_rows, photo_batches, shape_batches, training_batches
 from data_pipelines.mi3dor_table import PhotoTable, ShapeTable
+from data_pipelines.share import Share
 from jaxret.errors import ConfigError
 from jaxret.geometry.render import ViewRing
 
@@ -234,3 +235,14 @@ def test_permuted_labels_of_shapes_change_no_training_batch(tmp_path, same_names
         assert one.keys() == two.keys() == {'photo', 'label', 'valid', 'views', 'shape_valid'}
         for key in one:
             np.testing.assert_array_equal(one[key], two[key])
+
+
+@pytest.mark.parametrize('sampling', ['balanced', 'uniform'])
+def test_shares_together_are_the_batch(sampling):
+    lively = Augmentation(translate=0.2, flip=0.5)
+    options = {'sampling': sampling, 'photo_augmentation': lively, 'view_augmentation': lively, 'views_per_step': 3}
+    shares = [batches(0, 3, share=Share(index, 2), **options) for index in range(2)]
+    for whole, *parts in zip(batches(0, 3, **options), *shares, strict=True):
+        assert [(len(part['photo']), len(part['views'])) for part in parts] == [(3, 2), (3, 2)]
+        for name, value in whole.items():
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)

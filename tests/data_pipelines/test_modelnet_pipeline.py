@@ -9,6 +9,7 @@ from PIL import Image
 from data_pipelines.augmentation import Augmentation
 from data_pipelines.modelnet_pipeline import evaluation_batches, training_batches
 from data_pipelines.modelnet_table import ObjectTable
+from data_pipelines.share import Share
 from jaxret.errors import ConfigError
 
 COUNT, VIEWS, SIZE, POINTS, FACES = 11, 5, 8, 40, 6
@@ -142,3 +143,12 @@ def test_views_that_do_not_exist():
     for view in (-1, VIEWS):
         with pytest.raises(ConfigError, match=f'view {view}'):
             evaluation_batches(TABLE, batch_size=2, views=(0, view), points=7)
+
+
+def test_shares_together_are_the_batch():
+    options = {'augmentation': Augmentation(translate=0.2, flip=0.5), 'points': 16}
+    shares = [batches(0, 3, share=Share(index, 2), **options) for index in range(2)]
+    for whole, *parts in zip(batches(0, 3, **options), *shares, strict=True):
+        assert [len(part['image']) for part in parts] == [2, 2]
+        for name, value in whole.items():
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)

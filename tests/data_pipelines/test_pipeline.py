@@ -1,5 +1,6 @@
 """Batches as a pure function of (seed, step): who is in them, in which order, and from any step on."""
 
+import dataclasses
 import io
 import itertools
 import time
@@ -13,6 +14,7 @@ from PIL import Image
 from data_pipelines import pipeline
 from data_pipelines.augmentation import Augmentation
 from data_pipelines.prepared import GalleryTable, QueryTable
+from data_pipelines.share import Share
 from jaxret.errors import ConfigError
 
 SIZE, VIEWS, PHOTOS, SHAPES, BATCH = 6, 2, 23, 15, 5
@@ -304,3 +306,18 @@ def test_no_photos_are_no_batches():
 def test_batches_are_made_ahead_without_end():
     """An iterator that is left early stops quietly, as after a signal."""
     assert len(list(itertools.islice(batches(0, 10**9), 3))) == 3
+
+
+def test_shares_together_are_the_batch_and_read_nothing_else():
+    options = {'augmentation': LIVELY, 'batch_size': 6, 'views_per_step': 1}
+    whole = list(batches(0, 4, **options))
+    for index in range(3):
+        share = Share(index, 3)
+        mine = [{name: share.of(value) for name, value in batch.items()} for batch in whole]
+        needed = {int(photo) for batch in mine for photo in batch['query_index']}
+        encoded = [image if photo in needed else b'unreadable' for photo, image in enumerate(QUERIES.images_encoded)]
+        assert b'unreadable' in encoded
+        queries = dataclasses.replace(QUERIES, images_encoded=encoded)
+        for expected, found in zip(mine, batches(0, 4, **options, data=(queries, GALLERY), share=share), strict=True):
+            assert len(found['image']) == 2
+            assert_same(found, expected)

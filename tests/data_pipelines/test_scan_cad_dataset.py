@@ -9,6 +9,7 @@ from data_pipelines.scan_cad import read_scan_cad
 from data_pipelines.scan_cad_dataset import load_cads, load_pools, load_scans, prepare_scan_cad
 from data_pipelines.scan_cad_pipeline import cad_batches, finetuning_batches, scan_batches, training_batches
 from data_pipelines.scan_cad_table import pack, unpack
+from data_pipelines.share import Share
 from jaxret.errors import ConfigError, DataError, StorageError
 from jaxret.geometry.distance_grids import read_distances, read_mask
 
@@ -226,3 +227,17 @@ def test_refused(tables):
         finetuning_batches(scans, cads, pools, batch_size=28, seed=0, start=0, stop=1)
     with pytest.raises(ConfigError, match='evaluation'):
         next(cad_batches(cads, batch_size=0))
+
+
+def test_shares_together_are_the_batch(tables):
+    scans, cads, pools = tables
+
+    def made(share):
+        order = {'batch_size': 6, 'seed': 3, 'start': 0, 'stop': 3, 'share': share}
+        return [*training_batches(scans, **order), *training_batches(scans, classes_per_batch=2, **order),
+                *finetuning_batches(scans, cads, pools, **order)]
+
+    for whole, *parts in zip(made(Share()), made(Share(0, 2)), made(Share(1, 2)), strict=True):
+        assert [len(part['scan']) for part in parts] == [3, 3]
+        for name, value in whole.items():
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)

@@ -56,6 +56,12 @@ def test_help_explains_everything(capsys):
     (['--config=pix3d.py', '--config.seed=one'], 'not a int'),
     (['--config=pix3d.py', '--config.seed'], '--config.seed: no value'),
     (['--mode=eval'], '--mode=eval needs --workdir=DIR'),
+    (['--config=pix3d.py', '--num_processes=2'], 'need --coordinator=HOST:PORT'),
+    (['--config=pix3d.py', '--coordinator=host:1', '--num_processes=2'], '--process_id=0 .. N - 1'),
+    (['--config=pix3d.py', '--coordinator=host:1', '--num_processes=2', '--process_id=2'], '--process_id=0 .. N - 1'),
+    (['--config=pix3d.py', '--coordinator=host', '--num_processes=2', '--process_id=0'], 'give HOST:PORT'),
+    (['--config=pix3d.py', '--coordinator=auto', '--process_id=0'], '--coordinator=auto finds'),
+    (['--mode=eval', '--workdir=nowhere', '--coordinator=auto'], '--mode=eval runs in one process'),
     (['--mode=eval', '--workdir=nowhere'], 'nowhere/config.json: no such file'),
 ])  # fmt: skip
 def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):

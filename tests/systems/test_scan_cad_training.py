@@ -12,6 +12,7 @@ from small_cmic import optimizer_config
 from small_scan_cad import CELLS, POOL, STILL, FlatEncoder, flat_system, flat_variables, random_batch
 
 from jaxret.augmentation_grids import augment_grids
+from jaxret.joined_batches import part_batches
 from jaxret.training.optimizers import make_grouped_optimizer
 from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
@@ -44,8 +45,9 @@ def test_grids_of_an_object_are_augmented_alike_each_object_with_its_own_key():
     expected = [change(own, {name: value[i:i + 1] for name, value in grids.items()})
                 for i, own in enumerate(jax.random.split(jax.random.split(key, 3)[0], 4))]
     scans, pools = (np.concatenate([one[name] for one in expected]) for name in ('scan', 'pool'))
-    np.testing.assert_array_equal(found[:4], scans)
-    np.testing.assert_array_equal(found[4:].reshape(4, POOL, *scans.shape[1:]), pools)
+    found_scans, found_pools = part_batches(found, (4, 4 * POOL))
+    np.testing.assert_array_equal(found_scans, scans)
+    np.testing.assert_array_equal(found_pools.reshape(4, POOL, *scans.shape[1:]), pools)
     assert (scans != grids['scan']).any(axis=(1, 2, 3)).all()
 
 
