@@ -141,7 +141,8 @@ def test_stopped_and_killed_processes_resume_bit_exactly(together, start, tmp_pa
         out, err = pair[1 - victim].communicate(timeout=PATIENCE)
         assert time.monotonic() - killed < HEARTBEAT + 60  # of a busy machine
         assert pair[1 - victim].returncode not in (0, -signal.SIGKILL)
-        assert 'another process of this run has ended' in err or 'another task died' in err, err
+        # Ours, the coordination service's, or that of gloo, which aborts where a peer leaves it in the middle.
+        assert any(text in err for text in ('another process of this run has ended', 'another task died', 'gloo')), err
         pair[victim].communicate()
         assert steps(tmp_path)[-1] < STEPS
     assert [report['finished'] for report in finish(start(tmp_path))] == [True, True]
