@@ -170,8 +170,9 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
     config = unflatten(stored)
     apply_overrides(config, overrides)
     check_folders(path.parent)
+    experiment = _experiment(config)
     keep_programs(cache_folder(config).absolute())
-    return _experiment(config).run(config, path.parent, train=False)
+    return experiment.run(config, path.parent, train=False)
 
 
 def _experiment(config: ConfigDict) -> ModuleType:
