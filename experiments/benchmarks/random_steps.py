@@ -192,7 +192,7 @@ def random_variables(shapes: Any) -> Any:
 
 
 def _parallel(config: ConfigDict) -> Parallel:
-    chunk = config.model.get('chunk', 0)
+    chunk = config.model.chunk if 'chunk' in config.model else 0
     return make_parallel('jit', devices=config.parallel.devices, batch_size=config.batch_size, chunk=chunk)
 
 
