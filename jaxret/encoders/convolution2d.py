@@ -59,11 +59,14 @@ def _outputs(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: P
 def _tiny(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding) -> bool:
     """Whether map or result has fewer cells than the kernel, and a product with all cells is at most twice the work.
 
-    Not of fewer than four maps, for which spreading the kernel takes longer than it saves.
+    Not of fewer than four maps, for which spreading the kernel takes longer than it saves, nor of a number that is not
+    known yet (`jax.export`).
     """
+    if not isinstance(x.shape[0], int) or x.shape[0] < 4:
+        return False
     height, width = _outputs(x, kernel, strides, padding)
     cells, taps = x.shape[1] * x.shape[2], kernel.shape[0] * kernel.shape[1]
-    return len(x) >= 4 and min(cells, height * width) < taps and cells <= 2 * taps
+    return min(cells, height * width) < taps and cells <= 2 * taps
 
 
 def _multiply(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any) -> jax.Array:
