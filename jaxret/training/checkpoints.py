@@ -72,6 +72,8 @@ class Checkpoints:
             return
         try:
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+        except jax.errors.JaxRuntimeError:  # not the storage's: a device, or another process that was lost
+            raise
         except Exception as error:
             raise self._storage_error(step, error) from error
 
@@ -83,6 +85,8 @@ class Checkpoints:
         """
         try:
             self._manager.wait_until_finished()
+        except jax.errors.JaxRuntimeError:
+            raise
         except Exception as error:
             raise self._storage_error(None, error) from error
 

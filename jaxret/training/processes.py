@@ -7,6 +7,7 @@ through devices: nothing there has a time limit, and the service ends every proc
 
 import contextlib
 import json
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -42,6 +43,11 @@ def several_processes(coordinator: str, count: int | None, index: int | None, *,
     Raises:
       ProcessError: the processes do not find each other, or one was lost.
     """
+    with _last_words():
+        yield from _joined(coordinator, count, index, heartbeat)
+
+
+def _joined(coordinator: str, count: int | None, index: int | None, heartbeat: int) -> Iterator[None]:
     # Its handler of SIGTERM would take the place of ours; the train loop has its own agreement on when to stop.
     jax.config.update('jax_enable_preemption_service', False)
     given = {} if coordinator == 'auto' else {
@@ -61,9 +67,7 @@ def several_processes(coordinator: str, count: int | None, index: int | None, *,
     except jax.errors.JaxRuntimeError as error:
         if not any(word in str(error) for word in _LOST):
             raise
-        raise ProcessError(f'another process of this run has ended or cannot be reached ({_first_line(error)}); see '
-                           f'what it printed, then start all of them again: they go on from the last checkpoint'
-                           ) from error
+        raise ProcessError(f'{_LOST_ONE} ({_first_line(error)}); {_THEN}') from error
     jax.distributed.shutdown()
 
 
@@ -117,8 +121,27 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+_LOST_ONE = 'another process of this run has ended or cannot be reached'
+_THEN = 'see what it printed, then start all of them again: they go on from the last checkpoint'
 # Of the statuses of the coordination service, and of collectives whose other end is gone.
 _LOST = ('UNAVAILABLE', 'ABORTED', 'CANCELLED', 'DEADLINE_EXCEEDED', 'Gloo', 'NCCL')
+
+
+@contextlib.contextmanager
+def _last_words() -> Iterator[None]:
+    """Says what to do where this process ends within without a word of its own.
+
+    The coordination service, and gloo, abort it from threads of theirs where another process is lost. A shell waits for
+    the end of its input, which comes with this process's end, however it ends.
+    """
+    words = f'error: this process was ended from outside Python; most likely {_LOST_ONE}; {_THEN}'
+    script = 'trap "" INT TERM; read ended || printf "%s\\n" "$0" >&2'
+    shell = subprocess.Popen(['sh', '-c', script, words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            shell.communicate(b'an end of its own\n')
 
 
 def _wait_for(key: str) -> str:

@@ -195,6 +195,22 @@ def test_unwritable_folder_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     chex.assert_trees_all_equal(run.saved(0), jax.device_get(run.state))
 
 
+@pytest.mark.parametrize('method', ['save', 'wait_until_finished'])
+def test_a_lost_process_is_not_called_a_full_disk(method, tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    with Checkpoints(tmp_path / 'checkpoints', metric='top1') as checkpoints:
+
+        def lost(*args, **kwargs):
+            raise jax.errors.JaxRuntimeError('UNKNOWN: Gloo AllGather failed: Connection reset by peer')
+
+        with monkeypatch.context() as patch, pytest.raises(jax.errors.JaxRuntimeError, match='^UNKNOWN: Gloo'):
+            patch.setattr(checkpoints._manager, method, lost)
+            if method == 'save':
+                checkpoints.save(run.state, {'top1': 0.5})
+            else:
+                checkpoints.wait()
+
+
 def test_unfinished_last_line_is_dropped(tmp_path):
     path = tmp_path / 'metrics.jsonl'
     path.write_text(json.dumps({'step': 2, 'loss': 1.0}) + '\n{"step": 4, "lo')
