@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any
 
-from measuring import interleave, limit_threads, make_parser, peak_mib, show, write_json
+from measuring import interleave, make_parser, parse, peak_mib, show, write_json
 
 # isort: split
 import jax
@@ -109,19 +109,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table after every part."""
     parser = make_parser(__doc__, repeats=12)
     parser.add_argument('--parts', nargs='+', default=list(PARTS), choices=PARTS)
-    for name, (on_cpu, on_gpu, text) in SIZES.items():
-        parser.add_argument(f'--{name}', type=type(on_cpu), help=f'{text}; default {on_cpu}, on a GPU {on_gpu}')
-    known = parser.parse_args(arguments)
-    try:
-        cores = limit_threads(known.threads)
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    small = jax.default_backend() == 'cpu'
-    for name, (on_cpu, on_gpu, _) in SIZES.items():
-        if getattr(known, name) is None:
-            setattr(known, name, on_cpu if small else on_gpu)
-    where = f'{cores} CPU cores: small sizes, no goal holds' if small else str(jax.devices()[0].device_kind)
+    known, _, cores = parse(parser, arguments, sizes=SIZES)
+    device = jax.devices()[0]
+    where = f'{cores} CPU cores: small sizes, no goal holds' if device.platform == 'cpu' else str(device.device_kind)
     measures = {'step': measure_step, 'chunked': measure_chunked, 'search': measure_search, 'profile': measure_profile}
     rows = []
     for part in known.parts:

@@ -16,16 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from measuring import (
-    compiled_memory,
-    find_peer,
-    gigaflops,
-    interleave,
-    limit_threads,
-    make_parser,
-    show,
-    write_json,
-)
+from measuring import compiled_memory, find_peer, gigaflops, interleave, make_parser, parse, show, write_json
 
 # isort: split
 import jax
@@ -51,6 +42,14 @@ IMAGES = (*RESNET_NAMES, *ALEXNET_NAMES)
 GRIDS = ('voxel_fine', 'voxel_coarse', 'cnn3d', 'occupancy_pointnet')
 ENCODERS = (*IMAGES, *GRIDS, 'dgcnn', 'pointnet', 'meshnet')
 DIM = 256
+# Argument: (on a CPU, on a GPU, help).
+SIZES = {
+    'batch': (8, 256, 'inputs at once'),
+    'image_size': (64, 224, 'pixels'),
+    'points': (256, 1024, 'of a cloud'),
+    'faces': (256, 1024, 'of a mesh'),
+    'width': (0.25, 1.0, 'factor on the channels of grids, clouds and meshes'),
+}
 
 
 def make(name: str, sizes: argparse.Namespace) -> tuple[nn.Module, tuple[np.ndarray, ...], str]:
@@ -152,27 +151,11 @@ def measure(name: str, sizes: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints a table; returns 1 where an argument is bad."""
+    """Measures, prints a table."""
     parser = make_parser(__doc__, repeats=5)
     parser.add_argument('--encoders', nargs='+', default=list(ENCODERS), choices=ENCODERS, metavar='ENCODER',
                         help=f'some of {", ".join(ENCODERS)}')
-    for name, text in (('batch', 'inputs at once; default 8, on a GPU 256'),
-                       ('image_size', 'pixels; default 64, on a GPU 224'),
-                       ('points', 'of a cloud; default 256, on a GPU 1,024'),
-                       ('faces', 'of a mesh; default 256, on a GPU 1,024')):
-        parser.add_argument(f'--{name}', type=int, help=text)
-    parser.add_argument('--width', type=float, help='factor on the channels of grids, clouds, meshes; default .25, 1')
-    known = parser.parse_args(arguments)
-    try:
-        cores = limit_threads(known.threads)
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    small = jax.default_backend() == 'cpu'
-    for name, on_cpu, else_ in (('batch', 8, 256), ('image_size', 64, 224), ('points', 256, 1024),
-                                ('faces', 256, 1024), ('width', 0.25, 1.0)):
-        if getattr(known, name) is None:
-            setattr(known, name, on_cpu if small else else_)
+    known, _, cores = parse(parser, arguments, sizes=SIZES)
     rows = []
     for name in known.encoders:
         rows += measure(name, known)

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from measuring import find_peer, interleave, limit_threads, make_parser, show, write_json
+from measuring import find_peer, interleave, make_parser, parse, show, write_json
 
 # isort: split
 import numpy as np
@@ -133,8 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--image_size', type=int, default=224)
     parser.add_argument('--resolution', type=int, default=128, help='voxels along each side')
     parser.add_argument('--points', type=int, default=10_000)
-    known = parser.parse_args(arguments)
-    cores = limit_threads(known.threads)
+    known, _, cores = parse(parser, arguments)
     rows = [measure(work, faces, known) for work in known.work for faces in known.faces]
     title = f'meshes ({known.shape}), {cores} cores'
     show(title, COLUMNS, rows)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import describe_devices, interleave, limit_threads, make_parser, show, write_json
+from measuring import describe_devices, interleave, make_parser, parse, show, write_json
 
 # isort: split
 import matplotlib
@@ -105,8 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--sizes', type=int, nargs='+', help='of all these axes, ascending (default: each its own)')
     parser.add_argument('--limit_s', type=float, default=5, help='no size above one whose call takes so long')
     parser.add_argument('--out', type=Path, help='folder for growth.json and a picture an axis')
-    known = parser.parse_args(arguments)
-    cores = limit_threads(known.threads)
+    known, _, cores = parse(parser, arguments)
     if known.out:
         known.out.mkdir(parents=True, exist_ok=True)
     rows, fits = [], []

@@ -46,21 +46,41 @@ def make_parser(description: str, *, repeats: int) -> argparse.ArgumentParser:
     return parser
 
 
-def limit_threads(count: int) -> int:
-    """Keeps this process on so many cores, JAX and PyTorch alike; before JAX is first used. Returns their number.
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, *,
+          sizes: Mapping[str, tuple[Any, Any, str]] | None = None, overrides: bool = False
+          ) -> tuple[argparse.Namespace, list[str], int]:
+    """Parses, and keeps this process on the cores asked for. Before JAX is first used.
 
-    Raises:
-      ValueError: there are fewer cores.
+    Args:
+      parser: from `make_parser`.
+      arguments: of the command; None for the process's own.
+      sizes: further arguments, by name: (default on a CPU, default on a GPU, help).
+      overrides: arguments that the parser does not know are returned, for `split_overrides`; else they are errors.
+
+    Returns:
+      (arguments, unknown ones, number of cores). Ends the process with status 2 where one is bad.
     """
+    for name, (on_cpu, on_gpu, text) in (sizes or {}).items():
+        parser.add_argument(f'--{name}', type=type(on_cpu), help=f'{text}; default {on_cpu}, on a GPU {on_gpu}')
+    known, rest = parser.parse_known_args(arguments)
+    if rest and not overrides:
+        parser.error(f'unrecognized arguments: {" ".join(rest)}')
     cores = sorted(os.sched_getaffinity(0))
-    count = count or len(cores)
-    if not 0 < count <= len(cores):
-        raise ValueError(f'--threads={count}: this process may use {len(cores)} cores')
-    os.sched_setaffinity(0, cores[-count:])  # XLA makes a thread a core that it may use
+    if not 0 <= known.threads <= len(cores):
+        parser.error(f'--threads={known.threads}: this process may use {len(cores)} cores')
+    _keep_on(cores[-(known.threads or len(cores)):])
+    for name, (on_cpu, on_gpu, _) in (sizes or {}).items():
+        if getattr(known, name) is None:
+            setattr(known, name, on_cpu if jax.default_backend() == 'cpu' else on_gpu)
+    return known, rest, known.threads or len(cores)
+
+
+def _keep_on(cores: Sequence[int]) -> None:
+    """JAX and PyTorch alike."""
+    os.sched_setaffinity(0, cores)  # XLA makes a thread a core that it may use
     torch, _ = find_peer('torch')
     if torch is not None:
-        torch.set_num_threads(count)
-    return count
+        torch.set_num_threads(len(cores))
 
 
 def find_peer(module: str) -> tuple[ModuleType | None, str]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measuring import describe_devices, find_peer, interleave, limit_threads, make_parser, show, write_json
+from measuring import describe_devices, find_peer, interleave, make_parser, parse, show, write_json
 
 # isort: split
 import jax
@@ -121,8 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(__doc__, repeats=20)
     parser.add_argument('--config', default='pix3d.py', help='config and preset, as of run.py; --config.KEY=VALUE too')
     parser.add_argument('--shapes', type=int, nargs='+', default=[322, 6_778], help='sizes of the gallery')
-    known, rest = parser.parse_known_args(arguments)
-    cores = limit_threads(known.threads)
+    known, rest, cores = parse(parser, arguments, overrides=True)
     config, short = load_config(known.config)
     apply_overrides(config, split_overrides(rest))
     model = random_model(config)

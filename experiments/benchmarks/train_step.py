@@ -16,7 +16,7 @@ import importlib
 import sys
 from typing import Any
 
-from measuring import find_peer, interleave, limit_threads, make_parser, peak_mib, show, write_json
+from measuring import find_peer, interleave, make_parser, parse, peak_mib, show, write_json
 
 # isort: split
 from config_files import apply_overrides, load_config, split_overrides
@@ -77,10 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table; returns 1 where a config is bad."""
     parser = make_parser(__doc__, repeats=5)
     parser.add_argument('--configs', nargs='+', default=SMALL, help='as of run.py; --config.KEY=VALUE changes all')
-    known, rest = parser.parse_known_args(arguments)
+    known, rest, cores = parse(parser, arguments, overrides=True)
     rows = []
     try:
-        cores = limit_threads(known.threads)
         for name in known.configs:
             config, short = load_config(name)
             apply_overrides(config, split_overrides(rest))

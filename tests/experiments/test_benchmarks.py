@@ -103,8 +103,10 @@ def test_bad_arguments(benchmark, monkeypatch, capsys):
     import train_step
     assert train_step.main(['--configs', 'nothing.py']) == 1
     assert 'no such config' in capsys.readouterr().err
-    assert losses.main(['--threads=4096']) == 1
-    assert 'this process may use' in capsys.readouterr().err
+    for arguments, message in ((['--threads=4096'], 'this process may use'), (['--config.seed=1'], 'unrecognized')):
+        with pytest.raises(SystemExit, match='2'):
+            losses.main(arguments)
+        assert message in capsys.readouterr().err
 
 
 def test_interleaved_times(monkeypatch):
