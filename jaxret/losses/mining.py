@@ -16,6 +16,8 @@ Source: FaceNet (CVPR 2015), section 3.2; CMIC (ICCV 2021), section 4.3 ("all se
 instance triplets = 'all', farthest positive and nearest negative for the category triplets = 'batch_hard').
 """
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,7 @@ from jaxret.errors import ConfigError
 
 NEGATIVE_RULES = ('all', 'semi_hard', 'hard', 'hardest')
 TRIPLET_RULES = ('all', 'semi_hard', 'hard', 'batch_hard')
+FEW_POSITIVES = 64  # a row, up to which `triplet_counts` passes over the pairs instead of sorting them
 
 
 def mine_negatives(
@@ -91,7 +94,7 @@ def triplet_counts(
     The hinge d_ap - d_an + m is linear where it is not 0, so the sum over all triplets of a row needs only, for each
     positive, the number of its active negatives, and for each negative, the number of positives it is active for:
       sum = sum_g (as_positive_g - as_negative_g) d_g + m * active.
-    Sorting each row gives these numbers in O(G log G) with [Q, G] memory, for any number of positives.
+    A pass over the row for each positive, or sorting it where there are many, gives these numbers with [Q, G] memory.
 
     Args:
       distances: [Q, G].
@@ -117,14 +120,55 @@ def triplet_counts(
         negatives = hardest_negatives(distances, negatives)
         rule = 'all'
     triplets = jnp.sum(positives, axis=1) * jnp.sum(negatives, axis=1)
+    as_positive, as_negative = _active_counts(distances, positives, negatives, rule=rule, margin=float(margin),
+                                              few=FEW_POSITIVES)
+    uses = jnp.stack([jnp.where(positives, as_positive, 0), jnp.where(negatives, as_negative, 0)])
+    return uses.astype(jnp.int32), triplets.astype(jnp.int32)
+
+
+@partial(jax.jit, static_argnames=('rule', 'margin', 'few'))
+def _active_counts(distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float,
+                   few: int) -> tuple[chex.Array, chex.Array]:
+    by_passes = partial(_counts_by_passes, rule=rule, margin=margin)
+    by_sorting = partial(_counts_by_sorting, rule=rule, margin=margin)
+    most = jnp.max(jnp.sum(positives, axis=1), initial=0)
+    return jax.lax.cond(most <= few, by_passes, by_sorting, distances, positives, negatives)
+
+
+def _counts_by_sorting(distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float
+                       ) -> tuple[chex.Array, chex.Array]:
+    """For each positive its number of negatives, and for each negative of positives, for any number of positives."""
     # Both counts compare the same rounded numbers (d_an with d_ap, and d_an with d_ap + m), so they always agree.
     near = jnp.sort(jnp.where(negatives, distances, jnp.inf), axis=1)
     far = jnp.sort(jnp.where(positives, -distances, jnp.inf), axis=1)
     far_reach = jnp.sort(jnp.where(positives, -(distances + margin), jnp.inf), axis=1)
     as_positive = _select(rule, _rank(near, distances + margin, 'left'), _rank(near, distances, 'right'))
     as_negative = _select(rule, _rank(far_reach, -distances, 'left'), _rank(far, -distances, 'right'))
-    uses = jnp.stack([jnp.where(positives, as_positive, 0), jnp.where(negatives, as_negative, 0)])
-    return uses.astype(jnp.int32), triplets.astype(jnp.int32)
+    return as_positive, as_negative
+
+
+def _counts_by_passes(distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float
+                      ) -> tuple[chex.Array, chex.Array]:
+    """The same numbers, by one pass over the pairs for each distance of a positive, from the nearest to the farthest.
+
+    Sorting costs as much as some dozens of passes.
+    """
+    def next_above(bound: chex.Array) -> chex.Array:
+        return jnp.min(jnp.where(positives & (distances > bound[:, None]), distances, jnp.inf), axis=1, initial=jnp.inf)
+
+    def one_pass(state: tuple[chex.Array, chex.Array, chex.Array]) -> tuple[chex.Array, chex.Array, chex.Array]:
+        nearest, as_positive, as_negative = state
+        here = positives & (distances == nearest[:, None])
+        active = (negatives & (distances < (nearest + margin)[:, None])).astype(jnp.int32)
+        closer = (negatives & (distances <= nearest[:, None])).astype(jnp.int32)
+        used = _select(rule, active, closer)
+        equals = jnp.sum(here, axis=1, dtype=jnp.int32)  # 0 in rows whose positives are all done
+        as_positive = jnp.where(here, jnp.sum(used, axis=1, dtype=jnp.int32)[:, None], as_positive)
+        return next_above(nearest), as_positive, as_negative + equals[:, None] * used
+
+    none = jnp.zeros(distances.shape, jnp.int32)
+    start = (next_above(jnp.full(len(distances), -jnp.inf, distances.dtype)), none, none)
+    return jax.lax.while_loop(lambda state: jnp.any(state[0] < jnp.inf), one_pass, start)[1:]
 
 
 def check_rule(rule: str, rules: tuple[str, ...], margin: float) -> None:

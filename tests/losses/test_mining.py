@@ -60,9 +60,11 @@ def test_hardest_negative_and_positive(compiled):
     chex.assert_trees_all_equal(np.asarray(find(distances, distances[:, 0], mask)), nearest)
 
 
+@pytest.mark.parametrize('few', [-1, mining.FEW_POSITIVES])  # by sorting, by passes
 @pytest.mark.parametrize('margin', [0.0, MARGIN])
 @pytest.mark.parametrize('rule', mining.TRIPLET_RULES)
-def test_triplet_counts(compiled, rule, margin):
+def test_triplet_counts(compiled, monkeypatch, rule, margin, few):
+    monkeypatch.setattr(mining, 'FEW_POSITIVES', few)
     rng = np.random.default_rng(5)
     distances = _grid(7, 8, seed=6)
     kind = rng.integers(0, 3, size=(7, 8))  # neither, positive, negative
@@ -81,6 +83,15 @@ def test_triplet_counts(compiled, rule, margin):
     chex.assert_type([uses, triplets], jnp.int32)
     chex.assert_trees_all_equal(np.asarray(uses), expected)
     assert int(jnp.sum(triplets)) == looked_at
+
+
+@pytest.mark.parametrize('shape', [(0, 3), (3, 0), (0, 0)])
+def test_no_triplets_of_nothing(compiled, shape):
+    mask = np.ones(shape, bool)
+    uses, triplets = compiled(functools.partial(mining.triplet_counts, rule='all', margin=MARGIN))(
+        np.zeros(shape, np.float32), mask, ~mask)
+    chex.assert_shape(uses, (2, *shape))
+    chex.assert_trees_all_equal(np.asarray(triplets), np.zeros(shape[0], np.int32))
 
 
 @pytest.mark.parametrize('rule', mining.TRIPLET_RULES)
