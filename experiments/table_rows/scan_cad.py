@@ -114,7 +114,7 @@ PAPER = Paper(
         'The paper prints no quadruplet values ("near behaved triplet loss baseline"). SHOT (.07 in table 1) is '
         'absent: no library that installs on a current Python offers it.',
         'Class averages of the paper count rare categories together as "other"; here every category counts.',
-        'With embeddings of length 1, as in the small preset, no distance is above 2: margins of 2.0, 2.5, 2.75 and 3.0 '
+        'With embeddings of length 1, as in the small preset, no distance is above 2: margins of 2.0 to 3.0 '
         'train the same. --config.model.normalize=False, the paper preset, tells them apart.',
         'Scans held out by viewpoint show models whose training scans are annotated too: fine-tuning has then seen how '
         'these models overlap others. With data.pairs=scan2cad_objects_models.json it has not.',
