@@ -153,22 +153,25 @@ def _counts_by_passes(distances: chex.Array, positives: chex.Array, negatives: c
 
     Sorting costs as much as some dozens of passes.
     """
-    def next_above(bound: chex.Array) -> chex.Array:
-        return jnp.min(jnp.where(positives & (distances > bound[:, None]), distances, jnp.inf), axis=1, initial=jnp.inf)
+    count = jnp.sum(positives, axis=1, dtype=jnp.int32)
 
-    def one_pass(state: tuple[chex.Array, chex.Array, chex.Array]) -> tuple[chex.Array, chex.Array, chex.Array]:
-        nearest, as_positive, as_negative = state
-        here = positives & (distances == nearest[:, None])
+    def one_pass(_: int, state: tuple[chex.Array, ...]) -> tuple[chex.Array, ...]:
+        before, seen, as_positive, as_negative = state
+        nearest = jnp.min(jnp.where(positives & (distances > before[:, None]), distances, jnp.inf), axis=1,
+                          initial=jnp.inf)
+        # The last of a row may be infinite, and so found again in each further pass.
+        here = positives & (distances == nearest[:, None]) & (seen < count)[:, None]
         active = (negatives & (distances < (nearest + margin)[:, None])).astype(jnp.int32)
         closer = (negatives & (distances <= nearest[:, None])).astype(jnp.int32)
         used = _select(rule, active, closer)
-        equals = jnp.sum(here, axis=1, dtype=jnp.int32)  # 0 in rows whose positives are all done
+        equals = jnp.sum(here, axis=1, dtype=jnp.int32)
         as_positive = jnp.where(here, jnp.sum(used, axis=1, dtype=jnp.int32)[:, None], as_positive)
-        return next_above(nearest), as_positive, as_negative + equals[:, None] * used
+        return nearest, seen + equals, as_positive, as_negative + equals[:, None] * used
 
     none = jnp.zeros(distances.shape, jnp.int32)
-    start = (next_above(jnp.full(len(distances), -jnp.inf, distances.dtype)), none, none)
-    return jax.lax.while_loop(lambda state: jnp.any(state[0] < jnp.inf), one_pass, start)[1:]
+    start = (jnp.full_like(distances, -jnp.inf, shape=count.shape), jnp.zeros_like(count), none, none)
+    # As many passes as any row has positives: where rows lie on several devices, they agree once, not at every pass.
+    return jax.lax.fori_loop(0, jnp.max(count, initial=0), one_pass, start)[2:]
 
 
 def check_rule(rule: str, rules: tuple[str, ...], margin: float) -> None:

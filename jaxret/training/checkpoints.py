@@ -72,9 +72,8 @@ class Checkpoints:
             return
         try:
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
-        except jax.errors.JaxRuntimeError:  # not the storage's: a device, or another process that was lost
-            raise
         except Exception as error:
+            _raise_if_of_another_process(error)
             raise self._storage_error(step, error) from error
 
     def wait(self) -> None:
@@ -85,9 +84,8 @@ class Checkpoints:
         """
         try:
             self._manager.wait_until_finished()
-        except jax.errors.JaxRuntimeError:
-            raise
         except Exception as error:
+            _raise_if_of_another_process(error)
             raise self._storage_error(None, error) from error
 
     def restore(self, like: TrainState, *, step: int) -> TrainState:
@@ -105,6 +103,7 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except Exception as error:
+            _raise_if_of_another_process(error)
             raise CheckpointError(f'{self.folder / str(step)}: cannot be restored ({_first_line(error)}); it may be '
                                   f'damaged or of another model; delete that folder to go on from the one before, or '
                                   f'name another --workdir') from error
@@ -128,6 +127,7 @@ class Checkpoints:
             params, collections = stored['average'] or (stored['params'], stored['collections'])
             return {'params': params, **collections}
         except Exception as error:
+            _raise_if_of_another_process(error)
             raise CheckpointError(f'{self.folder / str(step)}: cannot be read ({_first_line(error)}); it may be damaged'
                                   ) from error
 
@@ -136,6 +136,12 @@ class Checkpoints:
         kept = f'the last good checkpoint is {self.folder / str(max(good))}' if good else 'there is no checkpoint yet'
         return StorageError(f'{self.folder}: checkpoint could not be written ({_first_line(error)}); {kept}; free some '
                             f'space or make the folder writable, then run the same command again')
+
+
+def _raise_if_of_another_process(error: Exception) -> None:
+    """Processes wait for each other here; where one is lost nothing is wrong with the folder. `processes` names it."""
+    if jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError):
+        raise error
 
 
 def _damaged_metrics(folder: Path) -> Path:

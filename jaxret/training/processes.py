@@ -134,14 +134,19 @@ def _last_words() -> Iterator[None]:
     The coordination service, and gloo, abort it from threads of theirs where another process is lost. A shell waits for
     the end of its input, which comes with this process's end, however it ends.
     """
-    words = f'error: this process was ended from outside Python; most likely {_LOST_ONE}; {_THEN}'
+    words = (f'error: this process was ended from outside Python: it was killed (out of memory, say), or {_LOST_ONE}; '
+             f'{_THEN}')
     script = 'trap "" INT TERM; read ended || printf "%s\\n" "$0" >&2'
-    shell = subprocess.Popen(['sh', '-c', script, words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        shell = subprocess.Popen(['sh', '-c', script, words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    except OSError:  # no shell here; the run does without
+        yield
+        return
     try:
         yield
     finally:
-        with contextlib.suppress(BrokenPipeError):
-            shell.communicate(b'an end of its own\n')
+        with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
+            shell.communicate(b'an end of its own\n', timeout=10)
 
 
 def _wait_for(key: str) -> str:

@@ -85,6 +85,20 @@ def test_triplet_counts(compiled, monkeypatch, rule, margin, few):
     assert int(jnp.sum(triplets)) == looked_at
 
 
+@pytest.mark.parametrize('few', [-1, mining.FEW_POSITIVES])
+def test_infinite_distances_are_counted(compiled, monkeypatch, few):
+    monkeypatch.setattr(mining, 'FEW_POSITIVES', few)
+    distances = np.array([[np.inf, np.inf, 1, 2], [0.1, 0.2, 0.15, 0.3], [np.inf, 0.5, np.inf, 0.7]], np.float32)
+    positives = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]], bool)
+    kept, _ = references.mined_triplets(distances, positives, ~positives, rule='all', margin=MARGIN)
+    expected = np.zeros((2, 3, 4), np.int32)
+    for a, p, n in kept:
+        expected[0, a, p] += 1
+        expected[1, a, n] += 1
+    find = compiled(functools.partial(mining.triplet_counts, rule='all', margin=MARGIN))
+    chex.assert_trees_all_equal(np.asarray(find(distances, positives, ~positives)[0]), expected)
+
+
 @pytest.mark.parametrize('shape', [(0, 3), (3, 0), (0, 0)])
 def test_no_triplets_of_nothing(compiled, shape):
     mask = np.ones(shape, bool)

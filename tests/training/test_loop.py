@@ -195,20 +195,23 @@ def test_unwritable_folder_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     chex.assert_trees_all_equal(run.saved(0), jax.device_get(run.state))
 
 
-@pytest.mark.parametrize('method', ['save', 'wait_until_finished'])
-def test_a_lost_process_is_not_called_a_full_disk(method, tmp_path, monkeypatch):
+@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('method', ['save', 'wait_until_finished', 'restore'])
+def test_a_lost_process_is_not_called_a_full_disk_or_a_damaged_file(method, processes, tmp_path, monkeypatch):
     run = Run(tmp_path)
     with Checkpoints(tmp_path / 'checkpoints', metric='top1') as checkpoints:
 
         def lost(*args, **kwargs):
             raise jax.errors.JaxRuntimeError('UNKNOWN: Gloo AllGather failed: Connection reset by peer')
 
-        with monkeypatch.context() as patch, pytest.raises(jax.errors.JaxRuntimeError, match='^UNKNOWN: Gloo'):
+        calls = {'save': lambda: checkpoints.save(run.state, {'top1': 0.5}), 'wait_until_finished': checkpoints.wait,
+                 'restore': lambda: checkpoints.restore(run.state, step=0)}
+        alone = CheckpointError if method == 'restore' else StorageError
+        expected = alone if processes == 1 else jax.errors.JaxRuntimeError
+        with monkeypatch.context() as patch, pytest.raises(expected, match='UNKNOWN: Gloo'):
             patch.setattr(checkpoints._manager, method, lost)
-            if method == 'save':
-                checkpoints.save(run.state, {'top1': 0.5})
-            else:
-                checkpoints.wait()
+            patch.setattr(jax, 'process_count', lambda: processes)
+            calls[method]()
 
 
 def test_unfinished_last_line_is_dropped(tmp_path):
