@@ -115,7 +115,7 @@ def simulate_layout(
             f'{" or ".join(SOURCES)}, error or skip, at least 2, at least 0'
         )
     options = ScanOptions() if options is None else options
-    root = open_folder(Path(models_dir), layout='a folder with <category>/<id> files of CAD models')
+    root = open_folder(Path(models_dir), layout='the layout <category>/<id> of CAD models', key='models_dir')
     files, problems = find_models(root, source)
     workers = processes or default_processes()
     if source == 'grids':

@@ -15,6 +15,8 @@ from jaxret.compiled_programs import default_cache
 from jaxret.errors import ConfigError
 
 FOLDER = Path(__file__).parent / 'configs'
+RUN_ARGUMENTS = ('--config, --config.KEY=VALUE, --workdir, --mode, --coordinator, --num_processes, --process_id or '
+                 '--help')
 
 
 def config_names() -> list[str]:
@@ -101,8 +103,7 @@ def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def split_overrides(arguments: Sequence[str], *, known: str = '--config, --config.KEY=VALUE, --workdir, --mode or '
-                                                              '--help') -> dict[str, str]:
+def split_overrides(arguments: Sequence[str], *, known: str = RUN_ARGUMENTS) -> dict[str, str]:
     """{'key': 'value'} from arguments '--config.key=value' or '--config.key value'.
 
     Args:

@@ -42,7 +42,7 @@ def augmentation(*, translate: float, area: tuple[float, float], aspect: tuple[f
     return group
 
 
-def optimizer(*, weight_decay: float, average_decay: float) -> ConfigDict:
+def optimizer(*, weight_decay: float) -> ConfigDict:
     """`optimizer`: how the parameters are changed."""
     group = ConfigDict()
     group.name = 'adam'  # or 'sgd'
@@ -57,7 +57,6 @@ def optimizer(*, weight_decay: float, average_decay: float) -> ConfigDict:
     group.nesterov = False  # SGD: Nesterov's momentum
     group.weight_decay = weight_decay  # not on biases and normalisation; Adam: decoupled, SGD: through the momentum
     group.clip_norm = 0.0  # of the gradient; 0 is none
-    group.average_decay = average_decay  # moving average of the weights, used in evaluation; 0 is none
     return group
 
 

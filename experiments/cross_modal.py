@@ -28,6 +28,7 @@ from training_run import (
     checkpoint_note,
     provenance,
     trained_state,
+    view_ring,
 )
 
 from data_pipelines.augmentation import Augmentation
@@ -155,6 +156,7 @@ def _check_config(config: ConfigDict) -> None:
     except ConfigError as error:
         raise ConfigError(str(error).replace('config.optimizer', 'config.center_optimizer')) from None
     CrossModalCenter.from_config(config, classes=1)
+    view_ring(config, 'data.image_size')
     synthetic = not config.data_dir
     views = available_views(config, synthetic=synthetic)
     for key, value, most in (('data.views_per_step', config.data.views_per_step, views),

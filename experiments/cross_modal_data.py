@@ -8,7 +8,7 @@ from pathlib import Path
 from config_files import cache_folder
 from console import console
 from ml_collections import ConfigDict
-from training_run import process_share, processes
+from training_run import process_share, processes, view_ring
 from workdir import has_checkpoints
 
 from data_pipelines import modelnet_pipeline
@@ -22,7 +22,6 @@ from data_pipelines.pipeline import Batch
 from data_pipelines.sample.modelnet_layout import write_modelnet_sample
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
-from jaxret.geometry.render import ViewRing
 
 STORED_POINTS = 2048  # an object, of which a step draws config.data.points
 PUBLISHED_VIEWS = 180
@@ -106,8 +105,7 @@ def read_objects(config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic
 
 def prepare_objects(config: ConfigDict, layout: ObjectLayout) -> PreparedObjects:
     """Views, points and faces of every object, made once."""
-    ring = ViewRing(size=config.data.image_size, **config.render.to_dict())
-    return prepare_modelnet(layout, ring, points=STORED_POINTS, max_faces=config.data.faces,
+    return prepare_modelnet(layout, view_ring(config, 'data.image_size'), points=STORED_POINTS, max_faces=config.data.faces,
                             cache_dir=cache_folder(config), on_bad_file=config.on_bad_file,
                             processes=processes(config))
 

@@ -34,6 +34,7 @@ from training_run import (
     checkpoint_note,
     provenance,
     trained_state,
+    view_ring,
 )
 
 from data_pipelines.augmentation import Augmentation
@@ -202,6 +203,7 @@ def _check_config(config: ConfigDict) -> None:
     except ConfigError as error:
         raise ConfigError(str(error).replace('config.optimizer', 'config.backbone_optimizer')) from None
     Hifa.from_config(config, classes=2, steps=1)
+    view_ring(config, 'data.stored_size')
     data = config.data
     if data.image_size > data.stored_size:
         raise ConfigError(f'config.data.image_size: {data.image_size}, but pictures are stored at '

@@ -9,7 +9,7 @@ import numpy as np
 from config_files import cache_folder
 from console import console
 from ml_collections import ConfigDict
-from training_run import process_share, processes
+from training_run import process_share, processes, view_ring
 from workdir import has_checkpoints
 
 from data_pipelines import mi3dor_pipeline
@@ -22,7 +22,6 @@ from data_pipelines.pipeline import Batch
 from data_pipelines.sample.mi3dor_layout import write_mi3dor_sample
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
-from jaxret.geometry.render import ViewRing
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,8 @@ def read_domains(config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic
 
 def prepare_domains(config: ConfigDict, layout: DomainLayout) -> PreparedDomains:
     """Square photos and the views of every shape, made once."""
-    ring = ViewRing(size=config.data.stored_size, **config.render.to_dict())
-    return prepare_mi3dor(layout, ring, fit=config.data.fit, cache_dir=cache_folder(config),
-                          on_bad_file=config.on_bad_file, processes=processes(config))
+    return prepare_mi3dor(layout, view_ring(config, 'data.stored_size'), fit=config.data.fit,
+                          cache_dir=cache_folder(config), on_bad_file=config.on_bad_file, processes=processes(config))
 
 
 def training_batches(config: ConfigDict, photos: PhotoTable, shapes: ShapeTable, start: int, stop: int

@@ -22,6 +22,7 @@ from training_run import (
     processes,
     provenance,
     trained_state,
+    view_ring,
 )
 from unseen_gallery import Unseen, compare_unseen, prepare_unseen, read_unseen
 from workdir import RunSplit
@@ -32,7 +33,6 @@ from data_pipelines.layout import Pix3DLayout
 from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, load_queries, prepare
 from jaxret.errors import ConfigError, Problem
 from jaxret.files import write_atomically
-from jaxret.geometry.render import ViewRing
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.retrieval.category_planes import draw_category_planes
 from jaxret.retrieval.embedder import Embedder
@@ -55,7 +55,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     started = time.monotonic()
     _check_config(config)
     CMIC.from_config(config)  # refuses wrong values
-    ring = _view_ring(config)
+    ring = view_ring(config, 'data.image_size')
     parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size,
                              chunk=config.model.chunk)
     if not train:
@@ -162,7 +162,7 @@ def _check_config(config: ConfigDict) -> None:
 
 def _example(config: ConfigDict) -> dict[str, np.ndarray]:
     """One photo and one view of zeros, with the shapes of a training batch."""
-    size, channels = config.data.image_size, _view_ring(config).channels
+    size, channels = config.data.image_size, view_ring(config, 'data.image_size').channels
     return {'image': np.zeros((1, size, size, 3), np.uint8), 'mask': np.zeros((1, size, size, 1), np.uint8),
             'views': np.zeros((1, 1, size, size, channels), np.uint8)}
 
@@ -223,7 +223,3 @@ def _train_positive(run_split: RunSplit, names: Sequence[str]) -> np.ndarray:
     index_of = {name: index for index, name in enumerate(names)}
     return np.array([index_of.get(run_split.shape[photo], -1) for photo, split in run_split.split.items()
                      if split != 'test'], np.int64)
-
-
-def _view_ring(config: ConfigDict) -> ViewRing:
-    return ViewRing(size=config.data.image_size, **config.render.to_dict())

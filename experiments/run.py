@@ -45,6 +45,7 @@ from config_files import (
 )
 from interruption import Terminated, exit_status, terminated_as_interrupted
 from ml_collections import ConfigDict
+from unread_keys import check_changes
 from workdir import EVALUATION, check_folders, locked, store_config, stored_config
 
 from jaxret.compiled_programs import keep_programs
@@ -136,8 +137,10 @@ def _train(name: str, workdir: str, overrides: dict[str, str], together: tuple[s
     if not name:
         raise ConfigError(f'--config is missing; use --config=NAME with one of {", ".join(config_names())}')
     config, short = load_config(name)
-    check_keys(flatten(config), f'--config={name}')
+    preset = flatten(config)
+    check_keys(preset, f'--config={name}')
     apply_overrides(config, overrides)
+    check_changes(preset, flatten(config))
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
     keep_programs(cache_folder(config).absolute())
@@ -168,7 +171,9 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
             raise ConfigError(f'--config.{key}: cannot change in --mode=eval; these, and the keys of these groups, '
                               f'can: {", ".join(EVALUATION)}')
     config = unflatten(stored)
+    before = flatten(config)
     apply_overrides(config, overrides)
+    check_changes(before, flatten(config))
     check_folders(path.parent)
     experiment = _experiment(config)
     keep_programs(cache_folder(config).absolute())

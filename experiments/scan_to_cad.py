@@ -35,7 +35,7 @@ from training_run import (
     provenance,
     trained_state,
 )
-from workdir import stored_config
+from workdir import has_checkpoints, stored_config
 
 from data_pipelines.pipeline import steps_per_epoch
 from jaxret.errors import CheckpointError, ConfigError
@@ -182,8 +182,9 @@ def _check_config(config: ConfigDict) -> None:
                           f'of {config.batch_size}')
     if config.method == 'fpfh':
         open3d()
-    if config.start_from:
-        check_workdir_has_checkpoints(Path(config.start_from))
+    if config.start_from and not has_checkpoints(Path(config.start_from)):
+        raise CheckpointError(f'config.start_from: {config.start_from} has no checkpoints; give the work directory of '
+                              f'a trained run')
 
 
 def check_data(config: ConfigDict, data: ScanData, *, train: bool) -> None:

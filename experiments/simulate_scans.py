@@ -7,7 +7,7 @@
 --out        the folder to write; the same command again finds it complete
 --scans      of each model, each from its own sector of azimuth; one is for test, one for validation, the rest to train
 --seed       decides everything
---up_axis    axis that points up in mesh files, y or z
+--up_axis    with --source=meshes: axis that points up in the files, y (default) or z
 --on_bad_file=skip
              goes on without models that cannot be used, listing all; by default they are an error
 --processes  worker processes; 0 is one a core
@@ -39,24 +39,37 @@ def main(arguments: list[str]) -> int:
     parser.add_argument('--source', default='grids', choices=sorted(SOURCES))
     parser.add_argument('--scans', type=int, default=8)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--up_axis', default='y', choices=('y', 'z'))
+    parser.add_argument('--up_axis', choices=('y', 'z'))
     parser.add_argument('--on_bad_file', default='error', choices=('error', 'skip'))
     parser.add_argument('--processes', type=int, default=0)
     for field in dataclasses.fields(ScanOptions):
         parser.add_argument(f'--{field.name}', help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     try:
+        _check(given)
         ranges = {field.name: _value(field, getattr(given, field.name)) for field in dataclasses.fields(ScanOptions)
                   if getattr(given, field.name) is not None}
         out = simulate_layout(
             given.models, given.out, source=given.source, scans_per_model=given.scans, seed=given.seed,
-            options=ScanOptions(**ranges), up_axis=given.up_axis, on_bad_file=given.on_bad_file,
+            options=ScanOptions(**ranges), up_axis=given.up_axis or 'y', on_bad_file=given.on_bad_file,
             processes=given.processes or None)
     except JaxretError as error:
         console.print(f'Error: {error}', style='bold red', soft_wrap=True, markup=False)
         return 1
     _report(out)
     return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Refuses values of the command's own options, by their names."""
+    if given.up_axis and given.source == 'grids':
+        raise ConfigError(f'--up_axis={given.up_axis}: is of mesh files, and grids are y up; leave it out, or use '
+                          f'--source=meshes')
+    for option, least in (('scans', 2), ('seed', 0), ('processes', 0)):
+        if getattr(given, option) < least:
+            raise ConfigError(f'--{option}={getattr(given, option)}: use {least} or more')
+    if not Path(given.models).is_dir():
+        raise ConfigError(f'--models={given.models}: no such folder; name one with <category>/<id> files of CAD models')
 
 
 def _value(field: dataclasses.Field, text: str) -> float | int | tuple:

@@ -18,6 +18,7 @@ from workdir import has_checkpoints
 from data_pipelines.share import Share
 from data_pipelines.tensorboard import ScalarWriter
 from jaxret.errors import CheckpointError, ConfigError
+from jaxret.geometry.render import ViewRing
 from jaxret.systems.base import System, Variables
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.logging import read_history
@@ -65,6 +66,23 @@ def check_training_values(config: ConfigDict, *, positive: Sequence[str] = (), n
         if flat[key] not in names:
             raise ConfigError(f'config.{key}: {flat[key]!r} is not one of {", ".join(names)}')
     make_grouped_optimizer(config.optimizer, 1, {})
+
+
+def view_ring(config: ConfigDict, size_key: str) -> ViewRing:
+    """The cameras and light of the config's group `render`.
+
+    Args:
+      config: with that group.
+      size_key: the key that gives the side of the pictures.
+
+    Raises:
+      ConfigError: a value out of range, with its key.
+    """
+    try:
+        return ViewRing(size=flatten(config)[size_key], **config.render.to_dict())
+    except ConfigError as error:
+        name, rest = str(error).split(' must ', 1)
+        raise ConfigError(f'config.{size_key if name == "size" else f"render.{name}"}: must {rest}') from None
 
 
 def check_workdir_has_checkpoints(workdir: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
+from argument_types import at_least, positive
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -116,8 +117,8 @@ def run(files: int, seed: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--files', type=int, default=200)
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--files', type=positive, default=200)
+    parser.add_argument('--seed', type=at_least(0), default=0)
     options = parser.parse_args()
     sys.exit(1 if run(options.files, options.seed) else 0)
 

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from argument_types import positive
 from measuring import find_peer, interleave, make_parser, parse, show, write_json
 
 # isort: split
@@ -128,11 +129,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table."""
     parser = make_parser(__doc__, repeats=5)
     parser.add_argument('--shape', choices=tuple(SHAPES), default='ball', help='a ball fills the picture, a table not')
-    parser.add_argument('--faces', type=int, nargs='+', default=[1_000, 5_000, 20_000])
+    parser.add_argument('--faces', type=positive, nargs='+', default=[1_000, 5_000, 20_000])
     parser.add_argument('--work', nargs='+', choices=tuple(WORK), default=tuple(WORK))
-    parser.add_argument('--image_size', type=int, default=224)
-    parser.add_argument('--resolution', type=int, default=128, help='voxels along each side')
-    parser.add_argument('--points', type=int, default=10_000)
+    parser.add_argument('--image_size', type=positive, default=224)
+    parser.add_argument('--resolution', type=positive, default=128, help='voxels along each side')
+    parser.add_argument('--points', type=positive, default=10_000)
     known, _, cores = parse(parser, arguments)
     rows = [measure(work, faces, known) for work in known.work for faces in known.faces]
     title = f'meshes ({known.shape}), {cores} cores'

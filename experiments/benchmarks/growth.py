@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from argument_types import positive
 from measuring import describe_devices, interleave, make_parser, parse, show, write_json
 
 # isort: split
@@ -102,12 +103,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table, draws."""
     parser = make_parser(__doc__, repeats=3)
     parser.add_argument('--axes', nargs='+', choices=AXES, default=AXES)
-    parser.add_argument('--sizes', type=int, nargs='+', help='of all these axes, ascending (default: each its own)')
+    parser.add_argument('--sizes', type=positive, nargs='+', help='of all these axes, ascending (default: each its own)')
     parser.add_argument('--limit_s', type=float, default=5, help='no size above one whose call takes so long')
     parser.add_argument('--out', type=Path, help='folder for growth.json and a picture an axis')
     known, _, cores = parse(parser, arguments)
-    if known.out:
-        known.out.mkdir(parents=True, exist_ok=True)
+    try:
+        if known.out:
+            known.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f'argument --out: {known.out}: {error.strerror}')
     rows, fits = [], []
     for curve in (curve for curve in CURVES if curve.axis in known.axes):
         own = measure(curve, known.sizes or curve.sizes, repeats=known.repeats, limit_s=known.limit_s)

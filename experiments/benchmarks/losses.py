@@ -17,6 +17,7 @@ import importlib
 import sys
 from typing import Any
 
+from argument_types import positive
 from measuring import MIB, compiled_memory, find_peer, interleave, make_parser, parse, show, write_json
 
 # isort: split
@@ -93,7 +94,7 @@ def measure(case: str, batch: int, *, repeats: int, limit_mib: float) -> list[di
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table."""
     parser = make_parser(__doc__, repeats=5)
-    parser.add_argument('--batches', type=int, nargs='+', default=[64, 512, 2048], help='queries, and gallery items')
+    parser.add_argument('--batches', type=positive, nargs='+', default=[64, 512, 2048], help='queries, and gallery items')
     parser.add_argument('--cases', nargs='+', default=list(CASES), choices=list(CASES), metavar='CASE',
                         help=f'some of {", ".join(CASES)}')
     parser.add_argument('--limit_gib', type=float, default=4.0, help='what needs more is not run')

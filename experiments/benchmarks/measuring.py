@@ -1,7 +1,8 @@
 """What the benchmarks share: warm interleaved times, compiled memory, peers that may be missing, tables, JSON.
 
-Needs JAX, NumPy and rich alone, so that it runs where neither TensorFlow nor mesh tools are installed. A script imports
-it before JAX: programs are then kept in the data cache folder, and a later run of the script compiles nothing.
+Needs JAX, NumPy, ml_collections and rich alone, so that it runs where neither TensorFlow nor mesh tools are installed.
+A script imports it before JAX: programs are then kept in the data cache folder, and a later run of the script compiles
+nothing.
 """
 
 import argparse
@@ -26,6 +27,8 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # a GPU is shar
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+from argument_types import at_least, output_file, positive  # noqa: E402
+from config_files import split_overrides  # noqa: E402
 from machine import machine, source  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -35,66 +38,68 @@ PEER_PACKAGES = ('torch', 'torchvision', 'pytorch-metric-learning', 'faiss-cpu')
 _SAMPLE_SECONDS = 0.02  # calls are repeated until a sample takes so long, where clocks are exact enough
 
 
-def make_parser(description: str, *, repeats: int) -> argparse.ArgumentParser:
+def make_parser(description: str, *, repeats: int, least_repeats: int = 1) -> argparse.ArgumentParser:
     """A parser with the arguments that every benchmark has: --repeats, --threads, --json."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)
-    parser.add_argument('--repeats', type=int, default=repeats, help='timed samples of each, in turn; medians count')
+    parser.add_argument('--repeats', type=at_least(least_repeats), default=repeats,
+                        help='timed samples of each, in turn; medians count')
     parser.add_argument('--threads', type=int, default=0,
                         help='CPU cores of both sides; 0 is all that this process may use')
-    parser.add_argument('--json', type=Path, help='also write the numbers to this file')
+    parser.add_argument('--json', type=output_file, help='also write the numbers to this file')
     return parser
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, *,
           sizes: Mapping[str, tuple[Any, Any, str]] | None = None, overrides: bool = False
-          ) -> tuple[argparse.Namespace, list[str], int]:
+          ) -> tuple[argparse.Namespace, dict[str, str], int]:
     """Parses, and keeps this process on the cores asked for. Before JAX is first used.
 
     Args:
       parser: from `make_parser`.
       arguments: of the command; None for the process's own.
       sizes: further arguments, by name: (default on a CPU, default on a GPU, help).
-      overrides: arguments that the parser does not know are returned, for `split_overrides`; else they are errors.
+      overrides: the command takes --config.KEY=VALUE, too.
 
     Returns:
-      (arguments, unknown ones, number of cores). Ends the process with status 2 where one is bad.
+      (arguments, {'key': 'value'} of --config.KEY=VALUE, number of cores). Ends the process with status 2 where an
+      argument is bad.
+
+    Raises:
+      ConfigError: one is unknown, or a key has no value; only with `overrides`.
     """
     for name, (on_cpu, on_gpu, text) in (sizes or {}).items():
-        parser.add_argument(f'--{name}', type=type(on_cpu), help=f'{text}; default {on_cpu}, on a GPU {on_gpu}')
+        kind = {int: positive, float: at_least(0, float)}.get(type(on_cpu), str)
+        parser.add_argument(f'--{name}', type=kind, help=f'{text}; default {on_cpu}, on a GPU {on_gpu}')
     known, rest = parser.parse_known_args(arguments)
     if rest and not overrides:
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
+    split = split_overrides(rest, known=', '.join(f'--{name}' for name in ('config.KEY=VALUE', *vars(known), 'help')))
     cores = sorted(os.sched_getaffinity(0))
     if not 0 <= known.threads <= len(cores):
         parser.error(f'--threads={known.threads}: this process may use {len(cores)} cores')
-    _keep_on(cores[-(known.threads or len(cores)):])
+    os.sched_setaffinity(0, cores[-(known.threads or len(cores)):])  # XLA makes a thread a core that it may use
     for name, (on_cpu, on_gpu, _) in (sizes or {}).items():
         if getattr(known, name) is None:
             setattr(known, name, on_cpu if jax.default_backend() == 'cpu' else on_gpu)
-    return known, rest, known.threads or len(cores)
-
-
-def _keep_on(cores: Sequence[int]) -> None:
-    """JAX and PyTorch alike."""
-    os.sched_setaffinity(0, cores)  # XLA makes a thread a core that it may use
-    torch, _ = find_peer('torch')
-    if torch is not None:
-        torch.set_num_threads(len(cores))
+    return known, split, known.threads or len(cores)
 
 
 def find_peer(module: str) -> tuple[ModuleType | None, str]:
-    """A package to compare with, or None and what to say instead.
+    """A package to compare with, or None and what to say instead. PyTorch then takes the cores of this process.
 
     Args:
       module: name to import.
     """
     try:
-        return importlib.import_module(module), ''
+        peer = importlib.import_module(module)
     except ModuleNotFoundError as error:
         return None, f"{error.name}: not installed (pip install 'jaxret[bench]')"
     except Exception as error:  # a package that does not fit its neighbours fails in many ways
         return None, f'{module}: cannot be imported ({type(error).__name__}: {error})'
+    if torch := sys.modules.get('torch'):
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    return peer, ''
 
 
 def interleave(calls: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, dict[str, float]]:
@@ -166,7 +171,7 @@ def show(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[
     table = Table(*(name.replace('_', ' ') for name, _ in columns), title=title)
     for row in rows:
         table.add_row(*('' if row.get(name) is None else format(row[name], form) for name, form in columns))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
 
 
 def write_json(path: Path | None, *, title: str, arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]],

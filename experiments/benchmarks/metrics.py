@@ -27,6 +27,7 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 
+from argument_types import at_least, output_file, positive  # noqa: E402
 from machine import machine, source  # noqa: E402
 from sklearn.metrics import average_precision_score  # noqa: E402
 
@@ -99,13 +100,13 @@ def show(title: str, rows: dict[str, dict[str, float]]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--items', type=int, default=10_000, help='queries, and as many gallery items')
-    parser.add_argument('--classes', type=int, default=40)
-    parser.add_argument('--width', type=int, default=512, help='numbers an embedding')
+    parser.add_argument('--items', type=positive, default=10_000, help='queries, and as many gallery items')
+    parser.add_argument('--classes', type=positive, default=40)
+    parser.add_argument('--width', type=positive, default=512, help='numbers an embedding')
     parser.add_argument('--table', action='store_true', help='also all nine directions with the domain mixing')
     parser.add_argument('--scores', action='store_true', help='also given scores (float32; the matrix is held)')
-    parser.add_argument('--peer_queries', type=int, default=200, help='queries of scikit-learn; 0 leaves it out')
-    parser.add_argument('--json', type=Path, help='also write the numbers to this file')
+    parser.add_argument('--peer_queries', type=at_least(0), default=200, help='queries of scikit-learn; 0 leaves it out')
+    parser.add_argument('--json', type=output_file, help='also write the numbers to this file')
     arguments = parser.parse_args(arguments)
     rows = measure(arguments.items, arguments.classes, arguments.width, table=arguments.table, scores=arguments.scores,
                    peer_queries=arguments.peer_queries)

@@ -18,16 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from argument_types import positive
 from measuring import describe_devices, find_peer, interleave, make_parser, parse, show, write_json
 
 # isort: split
 import jax
 import numpy as np
-from config_files import apply_overrides, load_config, split_overrides
 from ml_collections import ConfigDict
 from PIL import Image
-from random_steps import photos_and_views, random_variables
+from random_steps import photos_and_views, random_variables, read_config
 
+from jaxret.errors import JaxretError
 from jaxret.losses.scores import attention_scores
 from jaxret.search.model import Model, fingerprint
 from jaxret.search.photo_inputs import photo_arrays
@@ -117,14 +118,17 @@ def measure(config: ConfigDict, model: Model, photo: Path, shapes: int, repeats:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints a table."""
+    """Measures, prints a table; returns 1 where the config is bad."""
     parser = make_parser(__doc__, repeats=20)
     parser.add_argument('--config', default='pix3d.py', help='config and preset, as of run.py; --config.KEY=VALUE too')
-    parser.add_argument('--shapes', type=int, nargs='+', default=[322, 6_778], help='sizes of the gallery')
-    known, rest, cores = parse(parser, arguments, overrides=True)
-    config, short = load_config(known.config)
-    apply_overrides(config, split_overrides(rest))
-    model = random_model(config)
+    parser.add_argument('--shapes', type=positive, nargs='+', default=[322, 6_778], help='sizes of the gallery')
+    try:
+        known, overrides, cores = parse(parser, arguments, overrides=True)
+        config, short = read_config(known.config, overrides, experiment='photo_to_shape')
+        model = random_model(config)
+    except JaxretError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory() as folder:
         photo = write_photo(Path(folder))
         rows = [measure(config, model, photo, shapes, known.repeats) for shapes in known.shapes]

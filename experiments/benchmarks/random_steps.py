@@ -1,6 +1,6 @@
 """Any system's train step on random arrays: what a run does between two batches, without data or TensorFlow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,8 +10,10 @@ from measuring import compiled_memory, gigaflops  # before JAX: see there
 # isort: split
 import jax
 import numpy as np
+from config_files import apply_overrides, check_keys, flatten, load_config
 from ml_collections import ConfigDict
 
+from jaxret.errors import ConfigError
 from jaxret.systems.base import System
 from jaxret.systems.cmic import CMIC
 from jaxret.systems.cross_modal_center import CrossModalCenter
@@ -107,6 +109,28 @@ EXPERIMENTS = {
         'photos', {'backbone': 'backbone_optimizer'}),
     'scan_to_cad': Experiment(
         'scan_cad', lambda config, classes: ScanCad.from_config(config), grids, 6, 'scans', {})}
+
+
+def read_config(name: str, overrides: Mapping[str, str], *, experiment: str = '') -> tuple[ConfigDict, str]:
+    """A config and its short name.
+
+    Args:
+      name: and preset, as of run.py.
+      overrides: {'key': 'value'}.
+      experiment: the only one whose configs will do; '' for all.
+
+    Raises:
+      ConfigError: it is bad, or of another experiment.
+    """
+    config, short = load_config(name)
+    check_keys(flatten(config), f'--config={name}')
+    apply_overrides(config, overrides)
+    if config.experiment not in ([experiment] if experiment else EXPERIMENTS):
+        raise ConfigError(f'--config={name}: its experiment is {config.experiment}; this benchmark is for '
+                          f'{experiment or ", ".join(EXPERIMENTS)}')
+    if config.batch_size < 1:
+        raise ConfigError(f'config.batch_size: {config.batch_size} must be above 0')
+    return config, short
 
 
 class RandomStep:

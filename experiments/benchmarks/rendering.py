@@ -25,6 +25,7 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 
+from argument_types import output_file, positive  # noqa: E402
 from machine import machine, source  # noqa: E402
 
 from jaxret.errors import DataError  # noqa: E402
@@ -34,7 +35,7 @@ from jaxret.geometry.render import ViewRing, render_file, render_views  # noqa: 
 
 def ball(faces: int) -> trimesh.Trimesh:
     """A bumpy ball of about this many faces."""
-    side = round((faces / 4) ** 0.5)
+    side = max(3, round((faces / 4) ** 0.5))
     mesh = trimesh.creation.uv_sphere(count=[side, side])
     bumps = 1 + 0.05 * np.sin(9 * mesh.vertices).sum(axis=1, keepdims=True)
     return trimesh.Trimesh(mesh.vertices * bumps, mesh.faces, process=False)
@@ -152,11 +153,11 @@ def show(title: str, rows: list[dict]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--json', type=Path, help='also write the rows to this file')
-    parser.add_argument('--repeats', type=int, default=10, help='renderings per shape and size')
-    parser.add_argument('--supersample', type=int, default=1, help='rays per pixel along each side')
+    parser.add_argument('--json', type=output_file, help='also write the rows to this file')
+    parser.add_argument('--repeats', type=positive, default=10, help='renderings per shape and size')
+    parser.add_argument('--supersample', type=positive, default=1, help='rays per pixel along each side')
     parser.add_argument('--damage', action='store_true', help='load damaged files instead of measuring speed')
-    parser.add_argument('--count', type=int, default=200, help='damaged files per format')
+    parser.add_argument('--count', type=positive, default=200, help='damaged files per format')
     arguments = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.damage:

@@ -35,6 +35,7 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
+from argument_types import at_least, output_file, positive  # noqa: E402
 from machine import machine, source  # noqa: E402
 
 from jaxret.search.row_blocks import aligned_empty  # noqa: E402
@@ -147,7 +148,7 @@ def measure(arguments: argparse.Namespace, shapes: int, decay: float) -> Iterato
                               'fully_scored': float(found.fully_scored.mean()), 'recall': 1.0}
     searched.bounds = bounds = None
     if importlib.util.find_spec('faiss') is None:
-        yield common | {'method': 'faiss: not installed (pip install jaxret[bench])'}
+        yield common | {'method': 'faiss: not installed (pip install \'jaxret[bench]\')'}
         return
     yield from measure_faiss(arguments, common, gallery, queries, exact.indices)
 
@@ -195,21 +196,21 @@ def show(rows: list[dict[str, Any]]) -> None:
                   title=f'{default_processes()} cores, load {os.getloadavg()[0]:.1f}; ms are a query\'s')
     for row in rows:
         table.add_row(*(format(row[name], form) if name in row else '' for name, form in COLUMNS))
-    Console(width=170).print(table)
+    Console(width=170, markup=False).print(table)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--shapes', type=int, nargs='+', default=[1_000, 10_000], help='10**6 x 12 x 128 takes 6 GB')
-    parser.add_argument('--views', type=int, default=12)
-    parser.add_argument('--width', type=int, default=128, help='numbers an embedding')
+    parser.add_argument('--shapes', type=positive, nargs='+', default=[1_000, 10_000], help='10**6 x 12 x 128 takes 6 GB')
+    parser.add_argument('--views', type=positive, default=12)
+    parser.add_argument('--width', type=positive, default=128, help='numbers an embedding')
     parser.add_argument('--decay', type=float, nargs='+', default=[1.0, 2.0, 3.0], help='spectra: variance i^-decay')
-    parser.add_argument('--queries', type=int, default=64, help='of a batch')
-    parser.add_argument('--singles', type=int, default=9, help='queries searched one at a time (median)')
-    parser.add_argument('--flat-most', type=int, default=10 ** 6, help='most shapes for faiss flat (copies all)')
-    parser.add_argument('--hnsw-most', type=int, default=10_000, help='most shapes for faiss HNSW (slow to build)')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--json', type=Path, help='also write the numbers to this file, after every row')
+    parser.add_argument('--queries', type=positive, default=64, help='of a batch')
+    parser.add_argument('--singles', type=positive, default=9, help='queries searched one at a time (median)')
+    parser.add_argument('--flat-most', type=at_least(0), default=10 ** 6, help='most shapes for faiss flat (copies all)')
+    parser.add_argument('--hnsw-most', type=at_least(0), default=10_000, help='most shapes for faiss HNSW (slow to build)')
+    parser.add_argument('--seed', type=at_least(0), default=0)
+    parser.add_argument('--json', type=output_file, help='also write the numbers to this file, after every row')
     arguments = parser.parse_args()
     versions = {}
     with contextlib.suppress(ImportError):

@@ -21,6 +21,7 @@ import httpx2
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+from argument_types import positive  # noqa: E402
 from machine import machine  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--index', type=Path, required=True)
     parser.add_argument('--photos', type=Path, required=True)
-    parser.add_argument('--clients', type=int, default=200)
-    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--clients', type=positive, default=200)
+    parser.add_argument('--rounds', type=positive, default=3)
     options = parser.parse_args()
     photos = sorted(path for path in options.photos.rglob('*') if path.suffix.lower() in ('.jpg', '.jpeg', '.png'))
     if not photos:

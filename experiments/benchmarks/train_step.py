@@ -19,9 +19,8 @@ from typing import Any
 from measuring import find_peer, interleave, make_parser, parse, peak_mib, show, write_json
 
 # isort: split
-from config_files import apply_overrides, load_config, split_overrides
 from ml_collections import ConfigDict
-from random_steps import RandomStep
+from random_steps import RandomStep, read_config
 from torch_peers import PEERS
 
 from jaxret.errors import JaxretError
@@ -77,19 +76,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table; returns 1 where a config is bad."""
     parser = make_parser(__doc__, repeats=5)
     parser.add_argument('--configs', nargs='+', default=SMALL, help='as of run.py; --config.KEY=VALUE changes all')
-    known, rest, cores = parse(parser, arguments, overrides=True)
     rows = []
     try:
-        for name in known.configs:
-            config, short = load_config(name)
-            apply_overrides(config, split_overrides(rest))
+        known, overrides, cores = parse(parser, arguments, overrides=True)
+        for config, short in [read_config(name, overrides) for name in known.configs]:
             rows += measure(short, config, repeats=known.repeats)
             print(f'{short}: measured', flush=True)
     except (JaxretError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     show(f'train steps, {cores} cores', COLUMNS, rows)
-    write_json(known.json, title='Train steps of jaxret and PyTorch', arguments=known, rows=rows, overrides=rest)
+    write_json(known.json, title='Train steps of jaxret and PyTorch', arguments=known, rows=rows,
+               overrides=overrides)
     return 0
 
 

@@ -69,7 +69,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.backbone = 'resnet_coarse'  # one network for photos and views: alexnet, alexnet_small, resnet18, resnet50, ..
     model.embedding_dim = 64  # D, linear
     model.classifier_hidden = 64  # width of the first of the classifier's two linear layers; 0 is one layer
-    model.dropout = 0.2  # probability, in AlexNet's fc6 and fc7
+    model.dropout = 0.2  # probability, in AlexNet's fc6 and fc7 and in the domain discriminator
     model.view_pooling = 'embedding'  # maximum over views of embeddings; 'conv': of the last convolution's features
     model.discriminator_hidden = 64  # width of the network that scores pairs of conv map and embedding
     model.domain_hidden = 64  # width of the domain discriminator
@@ -99,10 +99,11 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.mmd_weight = 1.0  # of the discrepancy
     loss.coral_weight = 0.0  # correlation alignment; 0 is none
 
-    config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3, average_decay=0.98)
+    config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3)
     optimizer.learning_rate = 1e-3  # highest; with 3e-3 HIFA was not better
     optimizer.b2 = 0.98  # forgets the large gradients of the norm loss where it begins
-    config.backbone_optimizer = backbone = ConfigDict(optimizer.to_dict())  # of the shared CNN; average_decay is shared
+    config.backbone_optimizer = backbone = ConfigDict(optimizer.to_dict())  # of the shared CNN
+    optimizer.average_decay = 0.98  # moving average of all weights, used in evaluation; 0 is none
 
     config.parallel = groups.parallel()
 
@@ -138,7 +139,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
         loss.centroid_weight, loss.adversarial_weight = 1.0, 1.0
         for group, rate in ((optimizer, 0.01), (backbone, 0.001)):
             group.name, group.learning_rate, group.schedule, group.warmup = 'sgd', rate, 'inverse', 0.0
-            group.momentum, group.nesterov, group.weight_decay, group.average_decay = 0.9, True, 5e-4, 0.0
+            group.momentum, group.nesterov, group.weight_decay = 0.9, True, 5e-4
+        optimizer.average_decay = 0.0
     if preset == 'smoke':
         config.batch_size, config.shapes_per_step, config.epochs = 10, 10, 6.0
         config.log_every, config.checkpoint_every = 2, 4

@@ -75,9 +75,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.alignment_weight = 1.0  # gamma of Eq. 9
     loss.reduction = 'mean'  # of the center loss; 'half_sum' as printed
 
-    config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3, average_decay=0.98)
-    config.center_optimizer = centers = ConfigDict(optimizer.to_dict())  # of the centers; average_decay is shared
+    config.optimizer = optimizer = groups.optimizer(weight_decay=1e-3)
+    config.center_optimizer = centers = ConfigDict(optimizer.to_dict())  # of the centers
     centers.weight_decay = 0.0  # centers are not drawn to the origin
+    optimizer.average_decay = 0.98  # moving average of all weights, used in evaluation; 0 is none
 
     config.parallel = groups.parallel()
 

@@ -112,7 +112,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.center_weight = 10.0  # 'center': of the distances to the shape's center
     loss.alignment_weight = 0.1  # 'center': of the distance between photo and shape
 
-    config.optimizer = optimizer = groups.optimizer(weight_decay=1e-2, average_decay=0.99)
+    config.optimizer = optimizer = groups.optimizer(weight_decay=1e-2)
+    optimizer.average_decay = 0.99  # moving average of the weights, used in evaluation; 0 is none
     config.parallel = groups.parallel()
 
     config.evaluation = evaluation = ConfigDict()

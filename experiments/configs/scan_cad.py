@@ -94,7 +94,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.metric_weight = 0.1  # of the distances; with more, completion hardly learns from random weights. paper: 1
     loss.occupied_weight = 1.0  # of occupied cells in the three losses of grids
 
-    config.optimizer = optimizer = groups.optimizer(weight_decay=5e-4, average_decay=0.99)
+    config.optimizer = optimizer = groups.optimizer(weight_decay=5e-4)
+    optimizer.average_decay = 0.99  # moving average of the weights, used in evaluation; 0 is none
     config.parallel = groups.parallel()
 
     config.evaluation = evaluation = ConfigDict()

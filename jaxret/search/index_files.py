@@ -89,6 +89,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         stored = json.loads(path.read_text())
+        if not isinstance(stored, dict):
+            raise ValueError(f'a JSON {type(stored).__name__}, not an object')
         if stored.pop('format', None) != FORMAT:
             raise DataError(Problem(str(path), 'not an index of this version', _REBUILD))
         manifest = Manifest(**(stored | {'sources': [Source(**source) for source in stored['sources']]}))

@@ -43,6 +43,7 @@ from ml_collections import ConfigDict
 from jaxret import color
 from jaxret.chunks import map_chunks
 from jaxret.encoders.heads import ImageEncoder, image_encoder
+from jaxret.encoders.resnet import RESNET_NAMES
 from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder, max_views, mean_views
 from jaxret.errors import ConfigError
 from jaxret.losses import contrastive, margin, scores
@@ -52,6 +53,8 @@ from jaxret.systems.base import Batch, Variables
 from jaxret.systems.cmic_center import ShapeCenters
 
 CHOICES = {
+    'model.query_encoder': RESNET_NAMES,
+    'model.view_encoder': RESNET_NAMES,
     'model.pooling': ('attention', 'mean', 'max', 'unit_mean'),
     'model.mask': ('channel', 'multiply', 'both', 'none'),
     'model.dtype': ('float32', 'bfloat16'),

@@ -29,7 +29,7 @@ from jaxret.encoders.meshnet import MeshNet
 from jaxret.encoders.mlp import MLP
 from jaxret.encoders.pointnet import PointNet
 from jaxret.encoders.pointwise import PointwiseLayer
-from jaxret.encoders.resnet import resnet
+from jaxret.encoders.resnet import RESNET_NAMES, resnet
 from jaxret.encoders.view_pooling import ViewEncoder, mean_views
 from jaxret.errors import ConfigError
 from jaxret.losses.center import NOISE_DRAWS, REDUCTIONS, cross_modal_center_loss, noisy_center_loss
@@ -41,6 +41,7 @@ from jaxret.systems.base import Batch, Variables
 
 MODALITIES = ('image', 'mesh', 'point')
 CHOICES = {
+    'model.image_encoder': RESNET_NAMES,
     'model.point_encoder': ('dgcnn', 'pointnet'),
     'model.dtype': ('float32', 'bfloat16'),
     'loss.center': ('center', 'noisy_center'),

@@ -132,7 +132,12 @@ def test_everything_wrong_with_the_data_is_told_at_once(place, capsys):
 @pytest.mark.parametrize('argument,message', [
     ('select=best', 'is not one of last, mean_map'),
     ('select=mean_map', 'set --config.data.val_fraction above 0'),
-    ('data.layout=zip', 'meshes, published'),
+    ('data.layout=zip --config.data_dir=none', 'meshes, published'),
+    ('data.layout=published', 'config.data.layout: needs --config.data_dir=DIR'),
+    ('render.field_of_view=-1', 'config.render.field_of_view: must lie in [1, 150], not -1'),
+    ('data.image_size=5000', 'config.data.image_size: must lie in [1, 4096], not 5000'),
+    ('render.ambient=0.9', 'config.render.ambient + diffuse: must be at most 1'),
+    ('model.image_encoder=vgg', "config.model.image_encoder: 'vgg' is not one of resnet18, resnet34"),
     ('data.views_per_step=5', 'an object has 4'),
     ('evaluation.views=5', 'an object has 4'),
     ('data.points=4096', 'an object has 2048'),
@@ -145,7 +150,7 @@ def test_everything_wrong_with_the_data_is_told_at_once(place, capsys):
     ('batch_size=0', 'config.batch_size'),
 ])
 def test_bad_values_are_refused_before_the_data_is_touched(place, tmp_path, capsys, argument, message):
-    assert command(tmp_path, 'never', f'--config.{argument}') == 1
+    assert command(tmp_path, 'never', *f'--config.{argument}'.split(' ')) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'cache').exists()
 

@@ -211,6 +211,8 @@ def test_each_method_is_hifa_with_the_difference_that_its_name_says():
     ('backbone_optimizer.learning_rate=0', 'config.backbone_optimizer.learning_rate'),
     ('photo_augmentation.flip=2', 'flip is 2'),
     ('shapes_per_step=0', 'config.shapes_per_step'),
+    ('render.field_of_view=-1', 'config.render.field_of_view: must lie in'),
+    ('data.stored_size=5000', 'config.data.stored_size: must lie in'),
 ])
 def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, argument, message):
     assert command(tmp_path, tmp_path / 'none', 'never', f'--config.{argument}') == 1

@@ -119,7 +119,7 @@ def test_fine_tuning_starts_from_the_weights_of_another_run(place, trained, caps
     assert 'params/embedding/head' in message and '16] there' in message and '8] here' in message
     assert command(place, 'nowhere', '--config.loss.metric=contrastive', '--config.loss.finetune=push',
                    f'--config.start_from={place}/missing') == 1
-    assert 'no checkpoints; train with this --workdir first' in capsys.readouterr().err
+    assert f'config.start_from: {place}/missing has no checkpoints' in capsys.readouterr().err
 
 
 def test_fpfh_needs_no_training(place, monkeypatch, capsys):
@@ -160,12 +160,13 @@ def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatc
     ('data.classes_per_batch=4', 'does not divide'),
     ('model.variant=dgcnn', 'config.model.variant'),
     ('loss.margin_negative=-1', 'config.loss.margin_negative'),
-    ('simulate.scans_per_model=0', 'config.simulate.scans_per_model'),
+    ('simulate.scans_per_model=0 --config.data_dir=none', 'config.simulate.scans_per_model: 0 must be above 0'),
     ('batch_size=0', 'config.batch_size'),
     ('optimizer.schedule=step', 'constant, cosine, steps'),
+    ('start_from=bogus', 'config.start_from: bogus has no checkpoints; give the work directory of a trained run'),
 ])
 def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, argument, message):
-    assert command(tmp_path, 'never', f'--config.{argument}') == 1
+    assert command(tmp_path, 'never', *f'--config.{argument}'.split(' ')) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'cache').exists()
 
