@@ -105,9 +105,9 @@ def read_objects(config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic
 
 def prepare_objects(config: ConfigDict, layout: ObjectLayout) -> PreparedObjects:
     """Views, points and faces of every object, made once."""
-    return prepare_modelnet(layout, view_ring(config, 'data.image_size'), points=STORED_POINTS, max_faces=config.data.faces,
-                            cache_dir=cache_folder(config), on_bad_file=config.on_bad_file,
-                            processes=processes(config))
+    return prepare_modelnet(layout, view_ring(config, 'data.image_size'), points=STORED_POINTS,
+                            max_faces=config.data.faces, cache_dir=cache_folder(config),
+                            on_bad_file=config.on_bad_file, processes=processes(config))
 
 
 def training_batches(config: ConfigDict, table: ObjectTable, start: int, stop: int) -> Iterator[Batch]:

@@ -22,12 +22,13 @@ from measuring import interleave, make_parser, parse, peak_mib, show, write_json
 import jax
 import numpy as np
 import train_step
-from config_files import apply_overrides, load_config
+from config_files import apply_overrides
 from ml_collections import ConfigDict
-from random_steps import RandomStep
+from random_steps import RandomStep, read_config
 from search import embeddings
 from step_profile import largest_costs
 
+from jaxret.errors import JaxretError
 from jaxret.search.search import search
 from jaxret.search.search_gallery import SearchGallery
 
@@ -48,7 +49,7 @@ COLUMNS = (('part', ''), ('what', ''), ('milliseconds', '.3f'), ('ratio', '.2f')
 
 def config_of(sizes: argparse.Namespace, batch: int, chunk: int) -> tuple[ConfigDict, str]:
     """The config of a step on one device, and its short name."""
-    config, short = load_config(sizes.config)
+    config, short = read_config(sizes.config, {}, experiment='photo_to_shape')
     apply_overrides(config, {'batch_size': str(batch), 'model.chunk': str(chunk), 'model.dtype': sizes.dtype,
                              'parallel.devices': '1'})
     return config, short
@@ -106,7 +107,7 @@ def measure_profile(sizes: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints a table after every part."""
+    """Measures, prints a table after every part; returns 1 where the config is bad."""
     parser = make_parser(__doc__, repeats=12)
     parser.add_argument('--parts', nargs='+', default=list(PARTS), choices=PARTS)
     known, _, cores = parse(parser, arguments, sizes=SIZES)
@@ -115,7 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
     measures = {'step': measure_step, 'chunked': measure_chunked, 'search': measure_search, 'profile': measure_profile}
     rows = []
     for part in known.parts:
-        rows += [{'part': part, **row} for row in measures[part](known)]
+        try:
+            rows += [{'part': part, **row} for row in measures[part](known)]
+        except JaxretError as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 1
         show(f'{where}; {", ".join(f"{name} {getattr(known, name)}" for name in SIZES)}', COLUMNS, rows)
         write_json(known.json, title='CMIC and search on an accelerator', arguments=known, rows=rows)
     return 0

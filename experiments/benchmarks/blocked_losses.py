@@ -1,7 +1,8 @@
 """How much memory and time CMIC's scores and losses need, direct and in blocks of queries, for growing batches.
 
     python experiments/benchmarks/blocked_losses.py                        # 512 .. 2,048 photos and shapes, 12 views
-    python experiments/benchmarks/blocked_losses.py --batches=8192 --repeats=1 --json=out.json
+    python experiments/benchmarks/blocked_losses.py --batches 8192 --repeats=1 --json=out.json
+    python experiments/benchmarks/blocked_losses.py --losses info_nce --repeats=0        # memory alone: only compiles
 
 Forward and backward of attention scores with the InfoNCE, supervised contrastive and triplet losses, from random
 embeddings. Memory is what the compiler plans (`memory_analysis`, temporary) and the largest resident set of this
@@ -9,27 +10,25 @@ process so far; time is the median of warm runs. The goal is 4 GiB at 8,192. `bl
 `jaxret.losses.blocked.block_size` chooses.
 """
 
-import argparse
-import json
 import resource
-from pathlib import Path
+import sys
 from typing import Any
 
 import numpy as np
-from measuring import compiled_memory, interleave
+from argument_types import positive
+from measuring import compiled_memory, interleave, make_parser, parse, show, write_json
 
 # isort: split
 import jax
 import jax.numpy as jnp
-from machine import machine, source
-from rich.console import Console
-from rich.table import Table
 
 from jaxret.losses import contrastive, margin, scores
 from jaxret.losses.blocked import block_size, map_queries
 
 VIEWS, DIM, CATEGORIES = 12, 128, 4
 LOSSES = ('info_nce', 'supervised_contrastive', 'triplet')
+COLUMNS = (('loss', ''), ('batch', 'd'), ('block', 'd'), ('temporary_mib', '.0f'), ('resident_mib', '.0f'),
+           ('step_s', '.2f'), ('step_cpu_s', '.2f'), ('value', '.6f'))
 
 
 def loss(queries: jax.Array, kernel: jax.Array, views: jax.Array, category: jax.Array, *, name: str, block: int
@@ -69,34 +68,23 @@ def measure(name: str, batch: int, block: int, *, repeats: int, limit_mib: float
     return row
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    columns = ('temporary_mib', 'resident_mib', 'step_s', 'step_cpu_s')
-    table = Table('loss', 'batch', 'block', 'temporary MiB', 'resident MiB', 's', 'cpu s', 'value',
-                  title=f'{VIEWS} views, {DIM} numbers each')
-    for row in rows:
-        table.add_row(row['loss'], *(f'{row[name]}' for name in ('batch', 'block')),
-                      *(f'{row[name]:.{2 if name.endswith("_s") else 0}f}' if name in row else '' for name in columns),
-                      f'{row["value"]:.6f}' if 'value' in row else '')
-    Console().print(table)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--batches', default='512,1024,2048', help='photos, and shapes')
-    parser.add_argument('--losses', default=','.join(LOSSES), help=f'some of {", ".join(LOSSES)}')
-    parser.add_argument('--repeats', type=int, default=3, help='timed runs; 0 only compiles')
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, prints a table."""
+    parser = make_parser(__doc__, repeats=3, least_repeats=0)
+    parser.add_argument('--batches', type=positive, nargs='+', default=[512, 1024, 2048], help='photos, and shapes')
+    parser.add_argument('--losses', nargs='+', default=list(LOSSES), choices=LOSSES)
     parser.add_argument('--limit_gib', type=float, default=4.0, help='what needs more is compiled but not run')
-    parser.add_argument('--json', type=Path, help='also write the numbers to this file')
-    known = parser.parse_args()
+    known, _, cores = parse(parser, arguments)
     rows = []
-    for name in known.losses.split(','):
-        for batch in map(int, known.batches.split(',')):
+    for name in known.losses:
+        for batch in known.batches:
             for block in sorted({batch, block_size(batch, batch, VIEWS)}):
                 rows.append(measure(name, batch, block, repeats=known.repeats, limit_mib=known.limit_gib * 1024))
-    show(rows)
-    if known.json:
-        known.json.write_text(json.dumps({**machine(), **source(), 'rows': rows}, indent=2) + '\n')
+    title = f'{VIEWS} views, {DIM} numbers each, {cores} cores'
+    show(title, COLUMNS, rows)
+    write_json(known.json, title=title, arguments=known, rows=rows)
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -28,15 +28,19 @@ def child(name: str, overrides: list[str]) -> None:
     """Imports, compiles, steps; prints when each was done, in seconds since the parent's clock in the environment."""
     started = float(os.environ['JAXRET_STARTED'])
     times = {}
-    from random_steps import RandomStep
+    from random_steps import RandomStep, read_config
 
     # isort: split
-    from config_files import apply_overrides, load_config, split_overrides
+    from config_files import split_overrides
 
-    config, _ = load_config(name)
-    apply_overrides(config, split_overrides(overrides))
+    from jaxret.errors import JaxretError
+
+    config, _ = read_config(name, split_overrides(overrides))
     times['imported_s'] = time.time() - started
-    step = RandomStep(config, own_start=True)
+    try:
+        step = RandomStep(config, own_start=True)
+    except JaxretError as error:
+        sys.exit(str(error))
     times['compiled_s'] = time.time() - started
     step()
     print(json.dumps(times | {'seconds': time.time() - started}))
@@ -54,7 +58,7 @@ def start_once(name: str, overrides: list[str], cache: Path | None) -> dict[str,
     done = subprocess.run([sys.executable, __file__, CHILD, name, *overrides], env=environment, capture_output=True,
                           text=True)
     if done.returncode:
-        raise RuntimeError(f'{name}: {done.stderr[-2000:]}')
+        raise RuntimeError(f'{name}: {done.stderr[-2000:].strip()}')
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -79,24 +83,29 @@ def measure(name: str, overrides: list[str], *, repeats: int) -> list[dict[str, 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints a table; returns 1 where a start fails."""
-    from measuring import make_parser, show, write_json
+    """Measures, prints a table; returns 1 where a config is bad or a start fails."""
+    from measuring import make_parser, parse, show, write_json
+    from random_steps import read_config
+
+    # isort: split
+    from jaxret.errors import JaxretError
 
     parser = make_parser(__doc__, repeats=1)
     parser.add_argument('--configs', nargs='+', default=['pix3d.py', 'scan_cad.py'],
                         help='as of run.py; --config.KEY=VALUE changes all')
-    known, rest = parser.parse_known_args(arguments)
-    if known.threads:  # children inherit it
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-known.threads:])
     rows = []
     try:
+        known, overrides, cores = parse(parser, arguments, overrides=True)  # children inherit the cores
         for name in known.configs:
-            rows += measure(name, rest, repeats=known.repeats)
-    except RuntimeError as error:
+            read_config(name, overrides)
+        for name in known.configs:
+            rows += measure(name, [f'--config.{key}={value}' for key, value in overrides.items()],
+                            repeats=known.repeats)
+    except (JaxretError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    show(f'from the start of a process to its first step, {len(os.sched_getaffinity(0))} cores', COLUMNS, rows)
-    write_json(known.json, title='Time to the first step', arguments=known, rows=rows, overrides=rest)
+    show(f'from the start of a process to its first step, {cores} cores', COLUMNS, rows)
+    write_json(known.json, title='Time to the first step', arguments=known, rows=rows, overrides=overrides)
     return 0
 
 

@@ -103,7 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table, draws."""
     parser = make_parser(__doc__, repeats=3)
     parser.add_argument('--axes', nargs='+', choices=AXES, default=AXES)
-    parser.add_argument('--sizes', type=positive, nargs='+', help='of all these axes, ascending (default: each its own)')
+    parser.add_argument('--sizes', type=positive, nargs='+',
+                        help='of all these axes, ascending (default: each its own)')
     parser.add_argument('--limit_s', type=float, default=5, help='no size above one whose call takes so long')
     parser.add_argument('--out', type=Path, help='folder for growth.json and a picture an axis')
     known, _, cores = parse(parser, arguments)

@@ -22,14 +22,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from measuring import show, write_json
+from argument_types import at_least, positive
+from measuring import make_parser, parse, show, write_json
 
 # isort: split
 import jax
 import numpy as np
-from config_files import apply_overrides, load_config, split_overrides
 from ml_collections import ConfigDict
-from random_steps import random_variables
+from random_steps import random_variables, read_config
 
 import data_pipelines  # noqa: F401, before TensorFlow: silences it
 from jaxret.errors import JaxretError
@@ -124,35 +124,31 @@ def compare(config: ConfigDict, parts: Mapping[str, Any], *, blocks: int, steps:
 
 def measure(name: str, overrides: Mapping[str, str], known: argparse.Namespace) -> dict[str, Any]:
     """One row: the pipeline of a config alone, and with its step."""
-    config, short = load_config(name)
-    apply_overrides(config, overrides)
+    config, short = read_config(name, overrides)
     parts = training_parts(config)
     row = {'config': short, 'data': config.data_dir or 'synthetic sample', 'batch': config.batch_size,
            **measure_pipeline(parts['batches'](0, LONG), known.steps * 2)}
     if not known.pipeline_only:
-        row |= compare(config, parts, blocks=known.blocks, steps=known.steps, skip=known.skip)
+        row |= compare(config, parts, blocks=known.repeats, steps=known.steps, skip=known.skip)
     return row
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table; returns 1 where the config or the data are bad."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     allow_abbrev=False)
+    parser = make_parser(__doc__, repeats=8)
     parser.add_argument('--config', default='pix3d.py',
                         help='config and preset, as of run.py, or several with commas; --config.KEY=VALUE too')
-    parser.add_argument('--blocks', type=int, default=8, help='blocks of each kind')
-    parser.add_argument('--steps', type=int, default=15, help='counted steps a block')
-    parser.add_argument('--skip', type=int, default=6, help='steps of a block that are not counted')
+    parser.add_argument('--steps', type=positive, default=15, help='counted steps a block')
+    parser.add_argument('--skip', type=at_least(0), default=6, help='steps of a block that are not counted')
     parser.add_argument('--pipeline_only', action='store_true', help='no steps, only the cost of a batch')
-    parser.add_argument('--json', type=Path, help='also write the numbers to this file')
-    known, rest = parser.parse_known_args(arguments)
     try:
-        rows = [measure(name, split_overrides(rest), known) for name in known.config.split(',')]
+        known, overrides, _ = parse(parser, arguments, overrides=True)
+        rows = [measure(name, overrides, known) for name in known.config.split(',')]
     except JaxretError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     show('input pipeline', COLUMNS, rows)
-    write_json(known.json, title='input pipeline', arguments=known, rows=rows)
+    write_json(known.json, title='input pipeline', arguments=known, rows=rows, overrides=overrides)
     return 0
 
 

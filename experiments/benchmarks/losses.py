@@ -94,7 +94,8 @@ def measure(case: str, batch: int, *, repeats: int, limit_mib: float) -> list[di
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table."""
     parser = make_parser(__doc__, repeats=5)
-    parser.add_argument('--batches', type=positive, nargs='+', default=[64, 512, 2048], help='queries, and gallery items')
+    parser.add_argument('--batches', type=positive, nargs='+', default=[64, 512, 2048],
+                        help='queries, and gallery items')
     parser.add_argument('--cases', nargs='+', default=list(CASES), choices=list(CASES), metavar='CASE',
                         help=f'some of {", ".join(CASES)}')
     parser.add_argument('--limit_gib', type=float, default=4.0, help='what needs more is not run')

@@ -105,9 +105,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--width', type=positive, default=512, help='numbers an embedding')
     parser.add_argument('--table', action='store_true', help='also all nine directions with the domain mixing')
     parser.add_argument('--scores', action='store_true', help='also given scores (float32; the matrix is held)')
-    parser.add_argument('--peer_queries', type=at_least(0), default=200, help='queries of scikit-learn; 0 leaves it out')
+    parser.add_argument('--peer_queries', type=at_least(0), default=200,
+                        help='queries of scikit-learn; 0 leaves it out')
     parser.add_argument('--json', type=output_file, help='also write the numbers to this file')
     arguments = parser.parse_args(arguments)
+    if arguments.items < 10 * arguments.classes:
+        parser.error(f'argument --items: {arguments.items}: must be at least 10 a class, of {arguments.classes}')
     rows = measure(arguments.items, arguments.classes, arguments.width, table=arguments.table, scores=arguments.scores,
                    peer_queries=arguments.peer_queries)
     show(f'{arguments.items} x {arguments.items}, {arguments.classes} classes, {os.cpu_count()} cores, '

@@ -201,14 +201,17 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--shapes', type=positive, nargs='+', default=[1_000, 10_000], help='10**6 x 12 x 128 takes 6 GB')
+    parser.add_argument('--shapes', type=positive, nargs='+', default=[1_000, 10_000],
+                        help='10**6 x 12 x 128 takes 6 GB')
     parser.add_argument('--views', type=positive, default=12)
     parser.add_argument('--width', type=positive, default=128, help='numbers an embedding')
     parser.add_argument('--decay', type=float, nargs='+', default=[1.0, 2.0, 3.0], help='spectra: variance i^-decay')
     parser.add_argument('--queries', type=positive, default=64, help='of a batch')
     parser.add_argument('--singles', type=positive, default=9, help='queries searched one at a time (median)')
-    parser.add_argument('--flat-most', type=at_least(0), default=10 ** 6, help='most shapes for faiss flat (copies all)')
-    parser.add_argument('--hnsw-most', type=at_least(0), default=10_000, help='most shapes for faiss HNSW (slow to build)')
+    parser.add_argument('--flat-most', type=at_least(0), default=10 ** 6,
+                        help='most shapes for faiss flat (copies all)')
+    parser.add_argument('--hnsw-most', type=at_least(0), default=10_000,
+                        help='most shapes for faiss HNSW (slow to build)')
     parser.add_argument('--seed', type=at_least(0), default=0)
     parser.add_argument('--json', type=output_file, help='also write the numbers to this file, after every row')
     arguments = parser.parse_args()

@@ -27,8 +27,8 @@ from machine import machine  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def main() -> None:
-    """Starts a server, asks it, and ends it."""
+def main() -> int:
+    """Starts a server, asks it, and ends it; returns 1 where it does not start."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--index', type=Path, required=True)
     parser.add_argument('--photos', type=Path, required=True)
@@ -44,10 +44,13 @@ def main() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         try:
             print(machine())
-            print(server.stdout.readline().strip())
+            if not (said := server.stdout.readline().strip()):
+                return 1  # the server has said why
+            print(said)
             asyncio.run(ask(f'http://127.0.0.1:{port}', server.pid, photos, options.clients, options.rounds))
         finally:
             server.terminate()
+    return 0
 
 
 async def ask(address: str, process: int, photos: list[Path], clients: int, rounds: int) -> None:
@@ -81,4 +84,4 @@ def processor_seconds(process: int) -> float:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -184,6 +184,19 @@ def test_the_command_takes_meshes_and_ranges(tmp_path, capsys):
     assert 'no CAD models' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(('option', 'message'), [
+    ('--up_axis=z', '--up_axis=z: is of mesh files'),
+    ('--processes=-1', '--processes=-1: use 0 or more'),
+    ('--scans=0', '--scans=0: use 2 or more'),
+    ('--seed=-1', '--seed=-1: use 0 or more'),
+    ('--models=none', '--models=none: no such folder'),
+])  # fmt: skip
+def test_the_command_names_its_options(tmp_path, capsys, option, message):
+    write_models(tmp_path / 'models', models=1)
+    assert main([f'--models={tmp_path / "models"}', f'--out={tmp_path / "out"}', option]) == 1
+    assert message in capsys.readouterr().out and not (tmp_path / 'out').exists()
+
+
 def test_the_sample(tmp_path, monkeypatch):
     monkeypatch.setattr(scan_cad_layout, 'ScanOptions', lambda: FAST)
     options = {'models_per_class': 1, 'scans_per_model': 2, **QUIET}

@@ -82,6 +82,35 @@ def test_missing_peers_are_named(benchmark, without_peers):
     assert 'not installed' in rows[1]['form']
 
 
+def test_blocked_losses(benchmark):
+    rows = benchmark('blocked_losses', '--batches', '3', '4', '--losses', 'info_nce', 'triplet')
+    assert [(row['loss'], row['batch']) for row in rows] == [
+        ('info_nce', 3), ('info_nce', 4), ('triplet', 3), ('triplet', 4)]
+    assert all({'temporary_mib', 'resident_mib', 'step_s', 'value'} <= row.keys() for row in rows)
+
+
+def test_blocked_losses_that_only_compile(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    blocked = importlib.import_module('blocked_losses')
+    monkeypatch.setattr(blocked, 'interleave', None)
+    assert blocked.main(['--batches', '3', '--losses', 'triplet', '--repeats=0']) == 0
+    assert 'triplet' in capsys.readouterr().out
+
+
+def test_gradient_caching(benchmark, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def measure(config, *, repeats, limit_mib):
+        batch, chunk = config.batch_size, config.model.chunk
+        row = {'batch': batch, 'chunk': chunk, 'temporary_mib': float(chunk or batch)}
+        return row if batch == 8 and not chunk else row | {'step_s': 1.0, 'step_cpu_s': float(batch + chunk)}
+
+    monkeypatch.setattr(importlib.import_module('gradient_caching'), 'measure', measure)
+    rows = benchmark('gradient_caching', '--batches', '2', '4', '8', '--chunk=2')
+    assert [(row['batch'], row['chunk'], row['memory_ratio'], row.get('cpu_ratio')) for row in rows] == [
+        (2, 0, 1, 1), (4, 0, 1, 1), (4, 2, 0.5, 1.5), (8, 0, 1, None), (8, 2, 0.25, None)]
+
+
 def test_encoders(benchmark):
     rows = benchmark('encoders', '--encoders', 'resnet_coarse', 'pointnet', 'occupancy_pointnet', 'meshnet', 'dgcnn',
                      '--batch=2', '--image_size=16', '--points=24', '--faces=8', '--width=0.1')

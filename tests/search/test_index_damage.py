@@ -17,7 +17,7 @@ from jaxret.search.index_files import Source, read_manifest
 from jaxret.search.shape_inputs import ShapeInputs, file_checksum, shape_record
 
 
-@pytest.mark.parametrize('damage', ['manifest', 'format', 'table', 'cut', 'shard', 'gone'])
+@pytest.mark.parametrize('damage', ['manifest', 'list', 'format', 'table', 'cut', 'shard', 'gone'])
 def test_damage_is_named(update, model, tmp_path, damage):
     write_models(tmp_path / 'models', 2)
     update()
@@ -27,6 +27,8 @@ def test_damage_is_named(update, model, tmp_path, damage):
     shard, table = index / 'shards' / stored['shards'][0], index / 'tables' / stored['table']
     if damage == 'manifest':
         manifest.write_text('{')
+    elif damage == 'list':
+        manifest.write_text('[]')
     elif damage == 'format':
         manifest.write_text(json.dumps(stored | {'format': 'another'}))
     elif damage == 'table':
@@ -37,7 +39,8 @@ def test_damage_is_named(update, model, tmp_path, damage):
         shard.unlink()
     else:
         table.unlink()
-    where = {'manifest': manifest, 'format': manifest, 'table': table, 'gone': table}.get(damage, shard)
+    where = {'manifest': manifest, 'list': f'{manifest}: missing or damaged .a JSON list', 'format': manifest,
+             'table': table, 'gone': table}.get(damage, shard)
     with pytest.raises(DataError, match=str(where)):
         jaxret.Index.open(index)
     update(rebuild=True)
