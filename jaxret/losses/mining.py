@@ -118,10 +118,13 @@ def triplet_counts(
     if rule == 'batch_hard':
         positives = hardest_positives(distances, positives)
         negatives = hardest_negatives(distances, negatives)
-        rule = 'all'
+        farthest, nearest = (jnp.sum(jnp.where(one, distances, 0), axis=1) for one in (positives, negatives))
+        as_positive = as_negative = (jnp.any(positives, axis=1) & jnp.any(negatives, axis=1)
+                                     & (nearest < farthest + margin))[:, None].astype(jnp.int32)
+    else:
+        as_positive, as_negative = _active_counts(distances, positives, negatives, rule=rule, margin=float(margin),
+                                                  few=FEW_POSITIVES)
     triplets = jnp.sum(positives, axis=1) * jnp.sum(negatives, axis=1)
-    as_positive, as_negative = _active_counts(distances, positives, negatives, rule=rule, margin=float(margin),
-                                              few=FEW_POSITIVES)
     uses = jnp.stack([jnp.where(positives, as_positive, 0), jnp.where(negatives, as_negative, 0)])
     return uses.astype(jnp.int32), triplets.astype(jnp.int32)
 
