@@ -1,19 +1,26 @@
 """2D convolution for Flax's `nn.Conv` that is fast on CPUs.
 
-Its gradients stay fast inside loops: XLA's CPU compiler rewrites a convolution into the one order of axes that its fast
-kernel takes only outside of loops (jax issue 12868). The forward pass has that order already; its gradients, as JAX
-writes them, do not.
+Four forms of equal result, chosen by shape. Times are of 2 cores:
 
-Maps with fewer cells than the kernel are multiplied with it, spread out: there XLA swaps map and kernel, and leaves its
-fast kernel. On one core, 96 maps of 2 x 2 x 128, 3 x 3 kernel, forward and gradients: 4 ms, and 31 ms as a convolution.
+- A 1 x 1 kernel is a matrix product: 4 images of 56 x 56 x 64 to 256, forward and gradients, 5 instead of 13 ms.
+- Where the result has few cells beside its channels, the patches that the kernel sees are gathered, and one product
+  made of all: 8 images of 4 x 4 x 256 to 512 with stride 2 took 1.4 instead of 22 ms. For maps with fewer cells than
+  the kernel XLA swaps map and kernel, and leaves its fast path.
+- Of a strided convolution with patches not much larger than the map the gradients are those of that product: XLA's
+  convolve a gradient spread out with zeros. 24 images of 32 x 32 x 16 to 32 took 0.9 instead of 2.4 ms.
+- Else a convolution whose gradients stay fast inside loops: XLA's CPU compiler rewrites a convolution into the one
+  order of axes that its fast kernel takes only outside of loops (jax issue 12868). The forward pass has that order
+  already; its gradients, as JAX writes them, do not.
 
-A convolution of at most 16 channels to as many gets empty ones up to 17, without which XLA does not give it to its
-fastest library: 24 images of 64 x 64 x 4 to 16, 5 x 5 kernel of stride 2, took 1.2 instead of 2.2 ms; 480 slabs of
-16 x 16 x 12 to 4, 3 x 3 kernel, 4.9 instead of 7.3. With 2 x 2 kernels that is slower, and not done.
+Empty channels are added where XLA has no fast path without: to at most 16 channels from as many up to 17 (24 images of
+64 x 64 x 4, 5 x 5 kernel of stride 2: 0.8 instead of 1.1 ms; 2 x 2 kernels are slower, and left), and to 3 channels a
+fourth where more than 16 and fewer than 64 come out (4 images of 224 x 224 x 3 to 32: 3 instead of 14 ms). From 3 to 17
+channels it would take 10 times as long as to 16.
 
 Letters: B batch, H height, W width, h, w height and width of the result, C and F channels in and out, k kernel.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -29,7 +36,7 @@ Padding = Sequence[tuple[int, int]]
 
 def convolve2d(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Padding, **options: Any
                ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`; on CPUs tiny maps by a product, and gradients as convolutions of NHWC and HWIO.
+    """`jax.lax.conv_general_dilated` of NHWC and HWIO; on CPUs in the form that is fastest there.
 
     Args:
       x: float [B, H, W, C].
@@ -37,7 +44,7 @@ def convolve2d(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], p
       window_strides: of rows and columns.
       padding: zeros before and after, of rows and columns.
       **options: the others of `jax.lax.conv_general_dilated`; where they are not what a plain convolution of an
-        `nn.Conv` has, its own gradients are taken.
+        `nn.Conv` has, its own form and gradients are taken.
 
     Returns:
       [B, h, w, F].
@@ -46,8 +53,11 @@ def convolve2d(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], p
              and all(tuple(options.get(name) or (1, 1)) == (1, 1) for name in ('lhs_dilation', 'rhs_dilation')))
     if jax.default_backend() != 'cpu' or not plain:
         return lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
-    convolve = _multiply if _tiny(x, kernel, window_strides, padding) else _convolve
-    return convolve(x, kernel, tuple(window_strides), tuple(map(tuple, padding)), options.get('precision'))
+    strides, padding = tuple(window_strides), tuple(map(tuple, padding))
+    height, width = _outputs(x, kernel, strides, padding)
+    if kernel.shape[:2] == (1, 1) or 4 * height * width < x.shape[3]:
+        return _product(x, kernel, strides, padding, options.get('precision'))
+    return _convolve(x, kernel, strides, padding, options.get('precision'))
 
 
 def _outputs(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding) -> tuple[int, int]:
@@ -56,32 +66,15 @@ def _outputs(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: P
         x.shape[1:3], kernel.shape[:2], strides, padding, strict=True))
 
 
-def _tiny(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding) -> bool:
-    """Whether map or result has fewer cells than the kernel, and a product with all cells is at most twice the work.
-
-    Not of fewer than four maps, for which spreading the kernel takes longer than it saves, nor of a number that is not
-    known yet (`jax.export`).
-    """
-    if not isinstance(x.shape[0], int) or x.shape[0] < 4:
-        return False
-    height, width = _outputs(x, kernel, strides, padding)
-    cells, taps = x.shape[1] * x.shape[2], kernel.shape[0] * kernel.shape[1]
-    return min(cells, height * width) < taps and cells <= 2 * taps
-
-
-def _multiply(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any) -> jax.Array:
-    """[B, H W C] times the kernel spread over all pairs of a cell and a cell of the result, [H W C, h w F]."""
-    spread = kernel
-    outputs = _outputs(x, kernel, strides, padding)
-    for side, size, stride, out, (low, _), axes in zip(
-            x.shape[1:3], kernel.shape[:2], strides, outputs, padding, ('huk,klcf->hulcf', 'wvl,hulcf->hwcuvf'),
-            strict=True):
-        seen = stride * jnp.arange(out)[None, :, None] + jnp.arange(size)[None, None, :] - low
-        reach = (jnp.arange(side)[:, None, None] == seen).astype(x.dtype)  # [H, h, k]: which tap joins two cells
-        spread = jnp.einsum(axes, reach, spread, precision=lax.Precision.HIGHEST)
-    flat = x.reshape(x.shape[0], -1)
-    return jnp.matmul(flat, spread.reshape(flat.shape[1], -1), precision=precision).reshape(-1, *outputs,
-                                                                                         kernel.shape[3])
+def _product(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any) -> jax.Array:
+    """The patches that the kernel sees, [B, h, w, k k C], times the kernel."""
+    (rows, columns), (height, width) = kernel.shape[:2], _outputs(x, kernel, strides, padding)
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    ends = (strides[0] * (height - 1) + 1, strides[1] * (width - 1) + 1)
+    patches = [x[:, i:i + ends[0]:strides[0], j:j + ends[1]:strides[1]] for i in range(rows) for j in range(columns)]
+    flat = (patches[0] if len(patches) == 1 else jnp.concatenate(patches, axis=3)).reshape(-1, kernel[..., 0].size)
+    y = jnp.matmul(flat, kernel.reshape(flat.shape[1], -1), precision=precision)  # of matrices: of four axes is slower
+    return y.reshape(x.shape[0], height, width, -1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -91,12 +84,14 @@ def _convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding
 
 def _plain(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any) -> jax.Array:
     """The convolution itself."""
-    features = kernel.shape[3]
-    few = max(x.shape[3], features) <= _FEW and min(kernel.shape[:2]) > 2
-    if few:
-        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, _FEW + 1 - features)))
+    channels, features = kernel.shape[2:]
+    more_in = channels == 3 and _FEW < features < 4 * _FEW
+    more_out = channels != 3 and max(channels, features) <= _FEW and min(kernel.shape[:2]) > 2
+    if more_in:
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
+    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, more_in), (0, _FEW + 1 - features if more_out else 0)))
     y = lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_AXES, precision=precision)
-    return y[..., :features] if few else y
+    return y[..., :features] if more_out else y
 
 
 def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any
@@ -107,6 +102,8 @@ def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding:
 def _backward(strides: tuple[int, int], padding: Padding, precision: Any, saved: Any, gradient: jax.Array
               ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
+    if math.prod(strides) > 1 and math.prod(kernel.shape[:2]) <= 3 * math.prod(strides):  # small patches
+        return jax.vjp(lambda x, kernel: _product(x, kernel, strides, padding, precision), x, kernel)[1](gradient)
     sides = list(zip(x.shape[1:3], kernel.shape[:2], strides, gradient.shape[1:3], padding, strict=True))
     # With stride - 1 zeros between its entries the gradient spans (out - 1) stride + 1 cells.
     beside = [(size - 1 - low, side - 1 - (out - 1) * stride + low)

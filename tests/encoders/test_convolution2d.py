@@ -1,6 +1,7 @@
-"""2D convolutions with gradients in the order of axes that XLA's fast kernel for CPUs takes."""
+"""2D convolutions in the form that is fastest on CPUs."""
 
 import re
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -21,14 +22,17 @@ def value_and_gradients(function, x, kernel, weights, stride, padding):
     return jax.value_and_grad(total, argnums=(0, 1))(x, kernel)
 
 
-@pytest.mark.parametrize('size,kernel,stride', [((7, 10), 1, 1), ((7, 10), 1, 2), ((6, 5), 3, 1), ((9, 8), 3, 2),
-                                                ((11, 12), 5, 2), ((13, 10), 7, 4), ((5, 6), 5, 4), ((2, 2), 3, 1),
-                                                ((1, 1), 3, 1), ((4, 3), 3, 2), ((2, 1), 3, 2), ((1, 1), 1, 1)])
-def test_gradients_are_those_of_lax(size, kernel, stride):
+@pytest.mark.parametrize('size,kernel,stride,channels,features', [
+    ((7, 10), 1, 1, 2, 4), ((7, 10), 1, 2, 2, 4), ((6, 5), 3, 1, 2, 4), ((9, 8), 3, 2, 2, 4), ((11, 12), 5, 2, 2, 4),
+    ((13, 10), 7, 4, 2, 4), ((5, 6), 5, 4, 2, 4), ((1, 1), 1, 1, 2, 4),
+    ((9, 8), 3, 1, 16, 16), ((9, 8), 3, 2, 16, 16), ((11, 12), 5, 2, 5, 3),  # empty channels out
+    ((9, 8), 3, 1, 3, 17), ((13, 10), 7, 4, 3, 20), ((9, 8), 3, 1, 3, 4), ((9, 8), 3, 1, 3, 64),  # one in, or none
+    ((2, 2), 3, 1, 17, 4), ((2, 2), 3, 1, 16, 4), ((1, 1), 3, 1, 5, 4), ((4, 3), 3, 2, 17, 3), ((2, 1), 3, 2, 6, 4),
+    ((2, 3), 5, 1, 30, 2)])  # few cells
+def test_values_and_gradients_are_those_of_lax(size, kernel, stride, channels, features):
     rng = np.random.default_rng(0)
     padding = (kernel - 1) // 2
     with jax.enable_x64(True):
-        channels, features = (16 if kernel == 3 else 2, 16) if size[0] > 6 else (2, 4)  # 16 are padded
         x, weights = rng.normal(size=(5, *size, channels)), rng.normal(size=(kernel, kernel, channels, features))
         shape = lax.conv_general_dilated(x, weights, (stride, stride), [(padding, padding)] * 2, **AXES).shape
         arguments = (x, weights, rng.normal(size=shape), stride, padding)
@@ -37,14 +41,53 @@ def test_gradients_are_those_of_lax(size, kernel, stride):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize('batch,size,kernel,stride,product', [
-    (4, (2, 2), 3, 1, True), (4, (4, 4), 3, 2, True), (4, (4, 4), 3, 1, False), (4, (3, 3), 3, 1, False),
-    (4, (5, 5), 3, 2, False), (4, (1, 1), 1, 1, False), (3, (2, 2), 3, 1, False)])
-def test_tiny_maps_are_multiplied(batch, size, kernel, stride, product):
+def test_rows_and_columns_have_their_own_stride_and_padding():
+    rng = np.random.default_rng(0)
+    options = ((2, 1), [(1, 0), (0, 2)])
+
+    def total(convolve, x, weights):
+        return jnp.sum(jnp.sin(convolve(x, weights, *options, **AXES)))
+
+    with jax.enable_x64(True):
+        for channels in (2, 80):  # convolved; multiplied
+            x, weights = rng.normal(size=(2, 5, 6, channels)), rng.normal(size=(2, 3, channels, 4))
+            expected = lax.conv_general_dilated(x, weights, *options, **AXES)
+            np.testing.assert_allclose(convolve2d(x, weights, *options, **AXES), expected, rtol=1e-11, atol=1e-11)
+            found, expected = (jax.grad(partial(total, f), argnums=(0, 1))(x, weights)
+                               for f in (convolve2d, lax.conv_general_dilated))
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+def forms(size, kernel, stride, channels):
+    """Which operations compute a convolution, and its gradients."""
     padding = [((kernel - 1) // 2,) * 2] * 2
-    text = str(jax.make_jaxpr(lambda x, weights: convolve2d(x, weights, (stride, stride), padding, **AXES))(
-        jnp.zeros((batch, *size, 3)), jnp.zeros((kernel, kernel, 3, 4))))
-    assert ('conv_general_dilated' in text) != product and ('dot_general' in text) == product
+    x, weights = jnp.zeros((4, *size, channels)), jnp.zeros((kernel, kernel, channels, 4))
+
+    def convolve(x, weights):
+        return convolve2d(x, weights, (stride, stride), padding, **AXES)
+
+    def backward(x, weights):
+        return jax.vjp(convolve, x, weights)[1](jnp.ones(jax.eval_shape(convolve, x, weights).shape))
+
+    found = []
+    for function in (convolve, backward):
+        text = jax.jit(function).lower(x, weights).as_text()
+        found.append((text.count('stablehlo.convolution'), text.count('stablehlo.dot_general')))
+    return found
+
+
+def test_the_form_follows_the_shape():
+    convolved, multiplied = [(1, 0), (2, 0)], [(0, 1), (0, 2)]
+    assert forms((8, 8), 3, 1, 3) == convolved
+    assert forms((8, 8), 1, 1, 3) == multiplied
+    assert forms((8, 8), 1, 2, 3) == multiplied
+    assert forms((2, 2), 3, 1, 17) == multiplied  # a result of 4 cells
+    assert forms((2, 2), 3, 1, 16) == convolved
+    assert forms((4, 4), 3, 2, 17) == multiplied
+    assert forms((8, 8), 5, 2, 3) == convolved
+    assert forms((8, 8), 3, 2, 3) == [(1, 0), (0, 2)]  # gradients of small patches
+    assert forms((8, 8), 7, 4, 3) == convolved
 
 
 def test_other_convolutions_keep_their_own_gradients():
@@ -59,13 +102,13 @@ def test_layers_keep_the_fast_order_inside_loops():
     class Two(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return convolution(3, 3, stride=2, name='second')(jnp.sin(convolution(4, 5, name='first')(x)))
+            return convolution(3, 5, stride=2, name='second')(jnp.sin(convolution(4, 5, name='first')(x)))
 
-    params = Two().init(jax.random.key(0), jnp.zeros((1, 8, 8, 2)))
+    params = Two().init(jax.random.key(0), jnp.zeros((1, 16, 16, 2)))
 
     def loss(params, x):
         return jnp.sum(lax.map(lambda one: jnp.sum(jnp.sin(Two().apply(params, one))), x))
 
-    text = jax.jit(jax.grad(loss)).lower(params, jnp.zeros((3, 2, 8, 8, 2))).compile().as_text()
+    text = jax.jit(jax.grad(loss)).lower(params, jnp.zeros((3, 2, 16, 16, 2))).compile().as_text()
     orders = re.findall(r' convolution\(.*dim_labels=(\S+?)[,\s]', text)
     assert 'while(' in text and len(orders) >= 5 and set(orders) == {'b01f_01io->b01f'}
