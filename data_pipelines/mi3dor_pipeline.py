@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from data_pipelines.augmentation import Augmentation, augment_views, crop_and_resize, share_boxes
 from data_pipelines.mi3dor_table import PhotoTable, ShapeTable
-from data_pipelines.pipeline import Batch, decode_png, permutation, steps_per_epoch, stream_seed
+from data_pipelines.pipeline import Batch, decode_png, permutation, picture_reader, steps_per_epoch, stream_seed
 from data_pipelines.share import WHOLE, Share
 from jaxret.errors import ConfigError
 
@@ -86,7 +86,8 @@ def training_batches(
         raise ConfigError(f'config.data.views_per_step: {views_per_step}, but a shape has {available} views (0: all)')
     if sampling not in ('balanced', 'uniform'):
         raise ConfigError(f'config.data.sampling: {sampling!r}; use balanced or uniform')
-    images, views = _strings(photos.images_encoded), _strings(shapes.views_encoded)
+    images = picture_reader(photos.images_encoded, 3, photos.size, share=share)
+    views = picture_reader(shapes.views_encoded, shapes.channels, shapes.size, share=share)
     label, shown = tf.constant(photos.label), views_per_step or available
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
@@ -99,13 +100,14 @@ def training_batches(
         shape = _epoch_rows(len(shapes), shapes_per_step, seed, SHAPES, step)
         drawn = tf.random.stateless_uniform([shapes_per_step, available], stream_seed(seed, VIEWS, step))
         photo, shape, chosen = share.of(photo), share.of(shape), tf.argsort(share.of(drawn))
-        encoded = tf.gather(tf.gather(views, shape), chosen[:, :shown], batch_dims=1)
+        numbers = shape[:, None] * available + chosen[:, :shown]
+        pictures = tf.reshape(views(tf.reshape(numbers, [-1])),
+                              [-1, shown, shapes.size, shapes.size, shapes.channels])
         return {
-            'photo': _augmented(decode_png(tf.gather(images, photo), 3, photos.size), photo_augmentation, crops, side,
-                                share),
+            'photo': _augmented(images(photo), photo_augmentation, crops, side, share),
             'label': tf.gather(label, photo),
             'valid': tf.ones_like(photo, tf.bool),
-            'views': _augmented(_decoded(encoded, shapes), view_augmentation, view_crops, side, share),
+            'views': _augmented(pictures, view_augmentation, view_crops, side, share),
             'shape_valid': tf.ones_like(shape, tf.bool),
         }
 

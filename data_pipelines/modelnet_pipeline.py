@@ -3,13 +3,13 @@
 Letters: n objects, B a batch, V views an object, K views a batch, S size in pixels, N points, M faces.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
 from data_pipelines.augmentation import Augmentation, augment_views, crop_and_resize
 from data_pipelines.modelnet_table import ObjectTable
-from data_pipelines.pipeline import Batch, decode_png, permutation, steps_per_epoch, stream_seed
+from data_pipelines.pipeline import Batch, permutation, picture_reader, steps_per_epoch, stream_seed
 from data_pipelines.share import WHOLE, Share
 from jaxret.errors import ConfigError
 
@@ -68,6 +68,7 @@ def training_batches(
         raise ConfigError(f'config.data.views_per_step: {views_per_step}, but an object has {available} views (0: all)')
     still = Augmentation() if augmentation is None else augmentation
     an_epoch, arrays = steps_per_epoch(len(table), batch_size), _tensors(table)
+    read = picture_reader(table.views_encoded, 1, table.size, share=share)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -77,7 +78,7 @@ def training_batches(
         view_ids = share.of(
             _subsets(batch_size, available, views_per_step or available, stream_seed(seed, VIEWS, step)))
         chosen = share.of(_subsets(batch_size, stored, points, stream_seed(seed, POINTS, step)))
-        views = _views(arrays['views'], rows, view_ids, table.size)
+        views = _views(read, rows, view_ids, table)
         batch = _rows(arrays, rows)
         batch['points'] = tf.gather(batch['points'], chosen, batch_dims=1)
         crops = stream_seed(seed, CROPS, step)
@@ -120,13 +121,14 @@ def evaluation_batches(
         raise ConfigError(f'view {wrong[0]} does not exist: an object has views 0 .. {available - 1}')
     view_ids = tf.constant(list(views) or list(range(available)), tf.int32)
     arrays, side = _tensors(table), size or table.size
+    read = picture_reader(table.views_encoded, 1, table.size, limit=0)  # each is read once
 
     @tf.autograph.experimental.do_not_convert
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
         position = tf.cast(step, tf.int32) * batch_size + tf.range(batch_size)
         rows = tf.minimum(position, len(table) - 1)
         ids = tf.repeat(view_ids[None], batch_size, axis=0)
-        pictures = _views(arrays['views'], rows, ids, table.size)
+        pictures = _views(read, rows, ids, table)
         if side != table.size:
             flat = tf.reshape(pictures, [-1, table.size, table.size, 1])
             whole = tf.repeat(tf.constant([[0.0, 0.0, 1.0, 1.0]]), tf.shape(flat)[0], axis=0)
@@ -157,7 +159,6 @@ def _check(table: ObjectTable, *, batch_size: int, points: int, size: int) -> No
 def _tensors(table: ObjectTable) -> dict[str, tf.Tensor]:
     with tf.device('CPU'):
         return {
-            'views': tf.constant(table.views_encoded, tf.string, shape=table.views_encoded.shape),
             'points': tf.constant(table.points),
             'faces': tf.constant(table.faces),
             'neighbors': tf.constant(table.neighbors),
@@ -166,15 +167,14 @@ def _tensors(table: ObjectTable) -> dict[str, tf.Tensor]:
 
 
 def _rows(arrays: dict[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]:
-    batch = {name: tf.gather(array, rows) for name, array in arrays.items() if name != 'views'}
-    return batch | {'index': rows}
+    return {name: tf.gather(array, rows) for name, array in arrays.items()} | {'index': rows}
 
 
-def _views(encoded: tf.Tensor, rows: tf.Tensor, view_ids: tf.Tensor, size: int) -> tf.Tensor:
-    """Decodes views [B, K] (ids) of some rows: uint8 [B, K, S, S, 1]."""
-    chosen = tf.gather(tf.gather(encoded, rows), view_ids, batch_dims=1)
-    pictures = decode_png(tf.reshape(chosen, [-1]), 1, size)
-    return tf.reshape(pictures, [view_ids.shape[0], view_ids.shape[1], size, size, 1])
+def _views(read: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor, view_ids: tf.Tensor, table: ObjectTable
+           ) -> tf.Tensor:
+    """Views [B, K] (ids) of some rows: uint8 [B, K, S, S, 1]."""
+    numbers = rows[:, None] * table.views_encoded.shape[1] + view_ids
+    return tf.reshape(read(tf.reshape(numbers, [-1])), [*view_ids.shape, table.size, table.size, 1])
 
 
 def _subsets(count: int, available: int, wanted: int, seed: tf.Tensor) -> tf.Tensor:

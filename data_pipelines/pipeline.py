@@ -6,7 +6,8 @@ distinct shapes: the photos' own shapes, de-duplicated, topped up with other gal
 batch sampler of its training loop).
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +18,7 @@ from data_pipelines.share import WHOLE, Share
 from jaxret.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
+DECODED_LIMIT = 2**29  # bytes of one table's pictures that are decoded once and kept
 ORDER, TOP_UP, PHOTO, VIEW, SUBSET = range(5)  # streams of randomness
 
 
@@ -104,6 +106,32 @@ def decode_png(encoded: tf.Tensor, channels: int, size: int) -> tf.Tensor:
     return tf.ensure_shape(images, [None, size, size, channels])
 
 
+def picture_reader(encoded: np.ndarray | list[bytes], channels: int, size: int, *, share: Share = WHOLE,
+                   limit: int = DECODED_LIMIT) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Pictures of a table by number, for training, which reads each many times.
+
+    Args:
+      encoded: PNG strings of any shape; numbers count its entries in C order.
+      channels: C.
+      size: side S of every picture.
+      share: of a process; one of several decodes its own rows only, batch by batch.
+      limit: bytes that all pictures may take to be decoded once, here; else those of every batch are.
+
+    Returns:
+      A function from int [n] to uint8 [n, S, S, C].
+    """
+    flat = np.asarray(encoded, object).reshape(-1)  # zeros at an end of a string are kept
+    with tf.device('CPU'):
+        stored = tf.constant(flat, tf.string)
+    if share.count > 1 or not 0 < math.prod((flat.size, size, size, channels)) <= limit:
+        return lambda rows: decode_png(tf.gather(stored, rows), channels, size)
+    one = tf.data.Dataset.from_tensor_slices(stored).map(
+        lambda data: tf.io.decode_png(data, channels=channels), num_parallel_calls=tf.data.AUTOTUNE)
+    with tf.device('CPU'):
+        decoded = tf.ensure_shape(one.batch(flat.size).get_single_element(), [None, size, size, channels])
+    return lambda rows: tf.gather(decoded, rows)
+
+
 def stream_seed(seed: int, stream: int, step: tf.Tensor) -> tf.Tensor:
     """Seed [2] of one stream of randomness at one step (or epoch)."""
     return tf.random.experimental.stateless_fold_in(
@@ -145,7 +173,8 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
     if not 0 <= views_per_step <= available:
         raise ConfigError(f'config.data.views_per_step: {views_per_step}, but a shape has {available} views (0 is all)')
     inclusion = tf.constant(inclusion_probability(queries.shape, len(gallery.names), batch_size))
-    images, masks = (tf.constant(table, tf.string) for table in (queries.images_encoded, queries.masks_encoded))
+    images = picture_reader(queries.images_encoded, 3, size, share=share)
+    masks = picture_reader(queries.masks_encoded, 1, size, share=share)
     shape_of_query, query_category = tf.constant(queries.shape), tf.constant(queries.category)
     with tf.device('CPU'):
         views, shape_category = tf.constant(gallery.views), tf.constant(gallery.category)
@@ -155,8 +184,7 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
         query, shape, column = (share.of(indices) for indices in batch_indices(
             step, shape_of_query=shape_of_query, shapes=len(gallery.names), batch_size=batch_size, seed=seed))
         image, mask = augment_photos(
-            decode_png(tf.gather(images, query), 3, size), decode_png(tf.gather(masks, query), 1, size),
-            photo_augmentation, stream_seed(seed, PHOTO, step), share=share)
+            images(query), masks(query), photo_augmentation, stream_seed(seed, PHOTO, step), share=share)
         chosen = tf.gather(views, shape)
         if 0 < views_per_step < available:
             chosen = choose_views(chosen, views_per_step, stream_seed(seed, SUBSET, step), share=share)

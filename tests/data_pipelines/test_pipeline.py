@@ -321,3 +321,21 @@ def test_shares_together_are_the_batch_and_read_nothing_else():
         for expected, found in zip(mine, batches(0, 4, **options, data=(queries, GALLERY), share=share), strict=True):
             assert len(found['image']) == 2
             assert_same(found, expected)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_pictures_decoded_once_and_in_every_batch_are_the_same(channels):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(256, size=(2, 3, 5, 5, channels), dtype=np.uint8)
+    encoded = np.empty((2, 3), object)
+    for place in np.ndindex(2, 3):
+        encoded[place] = tf.io.encode_png(pictures[place]).numpy()
+    rows = tf.constant([5, 0, 3, 3])
+    once = pipeline.picture_reader(encoded, channels, 5, limit=pictures.size)
+    each = pipeline.picture_reader(encoded, channels, 5, limit=pictures.size - 1)
+    others = pipeline.picture_reader(encoded, channels, 5, share=Share(0, 2))
+    for read in (once, each, others):
+        np.testing.assert_array_equal(read(rows), pictures.reshape(6, 5, 5, channels)[rows.numpy()])
+    operations = [{op.type for op in tf.function(read).get_concrete_function(rows).graph.get_operations()}
+                  for read in (once, each, others)]
+    assert ['StatelessWhile' in names or 'While' in names for names in operations] == [False, True, True]
