@@ -19,7 +19,8 @@ one is tried again. Ctrl-C lets the run under way save and ends with status 130,
 A folder holds the tables of one preset, one data set (by names and sizes of its files) and one set of overrides.
 
 OUT/index.html (with pictures) and OUT/results.json hold the values, their spread over seeds, and for each claim of the
-paper the difference of its two rows, seed by seed. Status 1: a run failed; the others went on. A row that the data does
+paper the difference of its two rows, seed by seed. OUT/summary.json is results.json without paths and with the tables'
+metrics alone, to keep beside code. Status 1: a run failed; the others went on. A row that the data does
 not allow, such as a batch larger than the training set, is "not possible" and no failure.
 """
 
@@ -39,6 +40,7 @@ from interruption import exit_status, terminated_as_interrupted
 from table_plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
 from table_results import collect
 from table_runs import run_jobs
+from table_summary import summarize
 from workdir import locked
 
 from jaxret.errors import ConfigError, JaxretError
@@ -103,7 +105,8 @@ def _run(known: argparse.Namespace, overrides: dict[str, str], seeds: int) -> in
 
     def store() -> dict[str, Any]:
         results = collect(paper, jobs, settings, names=names, seeds=seeds)
-        write_atomically(out / 'results.json', json.dumps(results, indent=2) + '\n')
+        for name, content in (('results.json', results), ('summary.json', summarize(results))):
+            write_atomically(out / name, json.dumps(content, indent=2) + '\n')
         return results
 
     with locked(out, option='--out'):

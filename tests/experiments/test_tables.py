@@ -125,6 +125,36 @@ def test_every_row_and_seed_is_run_once_and_reported(fake, command, tmp_path, ca
         assert text in page
 
 
+def test_the_summary_has_what_the_tables_show_and_no_path_of_this_machine(fake, command, tmp_path):
+    fake.faults = {(8, 1): (1, f'error: {tmp_path}/photo.png: damaged\n')}
+    assert command(f'--config.data.features_dir={tmp_path}/features', '--config.epochs=2') == 1
+    text = (tmp_path / 'out' / 'summary.json').read_text()
+    assert str(tmp_path) not in text
+    summary, results = json.loads(text), results_of(tmp_path)
+    assert summary['data'] == 'synthetic sample' and summary['notes'] == ['A note.']
+    assert summary['overrides'] == {'data.features_dir': 'features', 'epochs': '2'}
+    assert summary['hardware']['cores'] == 2 and summary['versions'] == {'jax': '1'}
+    first, second = summary['tables']
+    a, b = first['rows']
+    assert (a['state'], b['state'], [row['name'] for row in second['rows']]) == ('finished', '1 finished, 1 failed',
+                                                                               ['a again', 'b'])
+    assert a['values'] == results['tables'][0]['rows'][0]['values']
+    assert a['config']['batch_size'] == 4 and a['config']['data.features_dir'] == 'features'
+    assert not {'seed', 'cache_dir'} & a['config'].keys()
+    assert [run['metrics'] for run in a['runs']] == [
+        {key: metrics_of(4, seed)[key] for key in ('mean_map', 'mean_map_chance', 'domain_mixing', 'queries')}
+        for seed in (0, 1)]
+    assert len(b['runs']) == 1 and 'runs' not in second['rows'][1]  # they stand in the first table
+    assert summary['claims'] == [claim['sentence'] for claim in results['claims']]
+
+
+def test_a_summary_without_any_run_is_written(fake, command, tmp_path):
+    fake.faults = {(size, seed): (1, 'error: no\n') for size in (4, 8) for seed in (0, 1)}
+    assert command() == 1
+    summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    assert summary['hardware'] == {} and summary['tables'][0]['rows'][0]['state'] == 'failed'
+
+
 def test_finished_runs_are_never_run_again(fake, command, tmp_path):
     assert command() == 0
     before, fake.calls = results_of(tmp_path)['tables'], []
