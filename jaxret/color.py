@@ -172,7 +172,7 @@ def shift_hsv(images: chex.Array, shift: HsvShift) -> chex.Array:
     hsv = rgb_to_hsv(images)
     moved = jnp.stack(
         [
-            (hsv[..., 0] + hue) % 1.0,
+            hsv[..., 0] + hue,  # hsv_to_rgb takes hues of any turn
             jnp.clip(hsv[..., 1] * saturation, 0.0, 1.0),
             jnp.clip(hsv[..., 2] * value, 0.0, 1.0),
         ],
