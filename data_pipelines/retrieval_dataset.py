@@ -4,8 +4,8 @@
     <cache_dir>/<name>-<key>/retrieval_gallery/<version>/   split gallery
     <cache_dir>/<name>-<key>/prepared.json                  written last
 
-The key hashes the layout's fingerprint (folder, files, splits), every option and the code that makes the pixels; see
-`record_folder`.
+The key hashes the layout's fingerprint (folder, files, splits), every option, the materials and textures that the views
+show, and the code that makes the pixels; see `record_folder`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.file_checks import SERIAL_BELOW, source_hash
+from data_pipelines.file_checks import SERIAL_BELOW, signature, source_hash
 from data_pipelines.layout import PhotoEntry, Pix3DLayout
 from data_pipelines.prepared import (
     GALLERY,
@@ -36,6 +36,7 @@ from data_pipelines.record_folder import VERSION, RecordBuilder, build_records, 
 from jaxret import photos
 from jaxret.errors import DataError, Problem
 from jaxret.geometry import materials, mesh, rays, render
+from jaxret.geometry.materials import material_files
 from jaxret.geometry.render import ViewRing, render_many
 from jaxret.workers import map_parallel
 
@@ -91,7 +92,9 @@ def prepare(
       StorageError: cache_dir cannot be written, or the disk is full.
     """
     framing = {'size': size, 'crop': crop, 'margin': margin, 'fit': fit, 'fill': fill}
-    key = _key(layout, framing | {'ring': dataclasses.asdict(ring), 'on_bad_file': on_bad_file})
+    colors = [signature(file) for shape in layout.shapes for file in material_files(shape.path)
+              ] if ring.shading == 'textured' else []
+    key = _key(layout, framing | {'ring': dataclasses.asdict(ring), 'colors': colors, 'on_bad_file': on_bad_file})
     folder = Path(cache_dir) / f'{name}-{key}'
     options = {'on_bad_file': on_bad_file, 'processes': processes, 'progress': progress}
     done = complete_folder(folder, lambda draft: _write(layout, ring, framing, draft, **options))

@@ -81,8 +81,8 @@ def view_ring(config: ConfigDict, size_key: str) -> ViewRing:
     try:
         return ViewRing(size=flatten(config)[size_key], **config.render.to_dict())
     except ConfigError as error:
-        name, rest = str(error).split(' must ', 1)
-        raise ConfigError(f'config.{size_key if name == "size" else f"render.{name}"}: must {rest}') from None
+        key = size_key if error.name == 'size' else f'render.{error.name}'
+        raise ConfigError(f'config.{key}: {error.message}') from None
 
 
 def check_workdir_has_checkpoints(workdir: Path) -> None:

@@ -1,4 +1,7 @@
-"""Keys that a run would not read: a command that changes one is refused, instead of going on as if it had not."""
+"""Keys that a run would not read: a command that changes one is refused, instead of going on as if it had not.
+
+What a config file says of them is not asked: one file is for the sample and every layout, as those of this repository.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +18,12 @@ OF_DATA_DIR = {
     'scan_to_cad': ('simulate.scans_per_model', 'simulate.seed'),
 }
 _OF_PIX3D = ('data.categories', 'data.exclude_occluded', 'data.exclude_truncated', 'data.test_fraction', 'data.up_axis')
-# Of each data.layout of photo_to_shape: keys of the other layouts.
+# Of each data.layout: keys of the other layouts of its experiment.
 OF_OTHER_LAYOUTS = {
     'pix3d': ('data.shapenet_dir', 'data.masks'), 'stanford_cars': _OF_PIX3D, 'comp_cars': _OF_PIX3D,
+    'meshes': ('data.images_dir', 'data.points_dir', 'data.features_dir', 'data.published_views',
+               'data.points_up_axis'),
+    'published': (),
 }  # fmt: skip
 
 
@@ -29,16 +35,17 @@ def check_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
       now: the same with the command's values.
 
     Raises:
-      ConfigError: naming the changed keys, and what reads them.
+      ConfigError: naming the changed keys with their values, and what reads them.
     """
     def changed(keys: tuple[str, ...]) -> str:
-        return ', '.join(f'config.{key}' for key in keys if now[key] != before[key])
+        return ', '.join(f'config.{key}: {now[key]!r}' for key in keys if now[key] != before[key])
 
     experiment = before['experiment']
     if experiment not in OF_DATA_DIR:  # refused by its name
         return
     if not now['data_dir'] and (keys := changed(OF_DATA_DIR[experiment])):
-        raise ConfigError(f'{keys}: needs --config.data_dir=DIR, the folder of the data; without it the synthetic '
+        raise ConfigError(f'{keys} needs --config.data_dir=DIR, the folder of the data; without it the synthetic '
                           f'sample is used, which this does not change')
-    if experiment == 'photo_to_shape' and (keys := changed(OF_OTHER_LAYOUTS.get(now['data.layout'], ()))):
-        raise ConfigError(f'{keys}: changes nothing where data.layout is {now["data.layout"]}; leave it out')
+    if keys := changed(OF_OTHER_LAYOUTS.get(now.get('data.layout'), ())):
+        raise ConfigError(f'{keys} changes nothing where data.layout is {now["data.layout"]}; leave it out, or give '
+                          f'another --config.data.layout')

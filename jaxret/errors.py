@@ -48,7 +48,16 @@ class DataError(JaxretError):
 
 
 class ConfigError(JaxretError):
-    """A config name, preset, key or value is not valid."""
+    """A config name, preset, key or value is not valid.
+
+    Args:
+      message: what is wrong; with `name` what follows it.
+      name: of the value, for callers that know it by a longer one.
+    """
+
+    def __init__(self, message: str, *, name: str = ''):
+        super().__init__(f'{name} {message}' if name else message)
+        self.message, self.name = message, name
 
 
 class CheckpointError(JaxretError):

@@ -24,7 +24,7 @@ import numpy as np
 import train_step
 from config_files import apply_overrides
 from ml_collections import ConfigDict
-from random_steps import RandomStep, read_config
+from random_steps import RandomStep, check_config, parallel_of, read_config
 from search import embeddings
 from step_profile import largest_costs
 
@@ -48,10 +48,12 @@ COLUMNS = (('part', ''), ('what', ''), ('milliseconds', '.3f'), ('ratio', '.2f')
 
 
 def config_of(sizes: argparse.Namespace, batch: int, chunk: int) -> tuple[ConfigDict, str]:
-    """The config of a step on one device, and its short name."""
+    """The config of a step on one device, and its short name. Raises ConfigError: a bad value."""
     config, short = read_config(sizes.config, {}, experiment='photo_to_shape')
     apply_overrides(config, {'batch_size': str(batch), 'model.chunk': str(chunk), 'model.dtype': sizes.dtype,
                              'parallel.devices': '1'})
+    check_config(config)
+    parallel_of(config)
     return config, short
 
 
@@ -114,15 +116,19 @@ def main(arguments: list[str] | None = None) -> int:
     device = jax.devices()[0]
     where = f'{cores} CPU cores: small sizes, no goal holds' if device.platform == 'cpu' else str(device.device_kind)
     measures = {'step': measure_step, 'chunked': measure_chunked, 'search': measure_search, 'profile': measure_profile}
+    steps = {'step': (known.batch, 0), 'chunked': (known.large_batch, known.chunk), 'profile': (known.batch, 0)}
     rows = []
-    for part in known.parts:
-        try:
+    try:
+        for part in known.parts:  # all, before the first is measured
+            if part in steps:
+                config_of(known, *steps[part])
+        for part in known.parts:
             rows += [{'part': part, **row} for row in measures[part](known)]
-        except JaxretError as error:
-            print(f'error: {error}', file=sys.stderr)
-            return 1
-        show(f'{where}; {", ".join(f"{name} {getattr(known, name)}" for name in SIZES)}', COLUMNS, rows)
-        write_json(known.json, title='CMIC and search on an accelerator', arguments=known, rows=rows)
+            show(f'{where}; {", ".join(f"{name} {getattr(known, name)}" for name in SIZES)}', COLUMNS, rows)
+            write_json(known.json, title='CMIC and search on an accelerator', arguments=known, rows=rows)
+    except JaxretError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     return 0
 
 

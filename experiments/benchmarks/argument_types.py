@@ -1,6 +1,7 @@
 """Types of the benchmarks' arguments: a wrong one ends the process with status 2 before anything is measured."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,18 @@ positive = at_least(1)
 def output_file(text: str) -> Path:
     """A file to write, in a folder that exists."""
     path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f'{text}: must be a file in a folder that exists')
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f'{text}: must be a file in a folder that exists')
+        check_writable(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'{text}: cannot be written ({error.strerror})') from None
     return path
+
+
+def check_writable(path: Path) -> None:
+    """Raises OSError where a file cannot be written; changes none, and leaves none behind."""
+    new = not os.path.lexists(path)
+    path.open('a').close()
+    if new:
+        path.unlink()

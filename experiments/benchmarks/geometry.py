@@ -26,6 +26,7 @@ import trimesh
 from rendering import SHAPES
 from scipy.spatial.distance import cdist
 
+from jaxret.errors import ConfigError
 from jaxret.geometry.distances import modified_hausdorff, voxel_iou
 from jaxret.geometry.mesh import Mesh, normalize_mesh
 from jaxret.geometry.points import sample_surface
@@ -135,6 +136,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--resolution', type=positive, default=128, help='voxels along each side')
     parser.add_argument('--points', type=positive, default=10_000)
     known, _, cores = parse(parser, arguments)
+    try:
+        ViewRing(size=known.image_size)
+    except ConfigError as error:
+        parser.error(f'argument --image_size: {error.message}')
     rows = [measure(work, faces, known) for work in known.work for faces in known.faces]
     title = f'meshes ({known.shape}), {cores} cores'
     show(title, COLUMNS, rows)

@@ -13,12 +13,12 @@ import sys
 import time
 from typing import Any
 
-from argument_types import positive
+from argument_types import at_least, positive
 from measuring import interleave, make_parser, parse, show, write_json
 
 # isort: split
 from ml_collections import ConfigDict
-from random_steps import RandomStep, read_config
+from random_steps import RandomStep, parallel_of, read_config
 
 from jaxret.errors import JaxretError
 
@@ -47,20 +47,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--chunk', type=positive, default=24,
                         help='model.chunk; batches that are no larger run direct only')
     parser.add_argument('--compile_only', action='store_true', help='no steps, only memory')
-    parser.add_argument('--limit_gib', type=float, default=8.0, help='steps that need more are compiled but not run')
+    parser.add_argument('--limit_gib', type=at_least(0, float), default=8.0,
+                        help='steps that need more are compiled but not run')
     rows, direct = [], {}
     try:
         known, overrides, cores = parse(parser, arguments, overrides=True)
         config, short = read_config(known.config, overrides, experiment='photo_to_shape')
-        for batch in known.batches:
-            for chunk in (0, known.chunk)[:2 if batch > known.chunk else 1]:
-                config.batch_size, config.model.chunk = batch, chunk
-                row = measure(config, repeats=0 if known.compile_only else known.repeats,
-                              limit_mib=known.limit_gib * 1024)
-                direct = direct if chunk else row
-                rows.append(row | {f'{name}_ratio': row[key] / direct[key] for name, key in RATIOS.items()
-                                   if key in row.keys() & direct.keys()})
-                print(f'batch {batch}, chunk {chunk or "all"}: {row["temporary_mib"]:.0f} MiB', flush=True)
+        sizes = [(batch, chunk) for batch in known.batches
+                 for chunk in (0, known.chunk)[:2 if batch > known.chunk else 1]]
+        for batch, chunk in sizes:  # all, before the first is compiled
+            config.batch_size, config.model.chunk = batch, chunk
+            parallel_of(config)
+        for batch, chunk in sizes:
+            config.batch_size, config.model.chunk = batch, chunk
+            row = measure(config, repeats=0 if known.compile_only else known.repeats, limit_mib=known.limit_gib * 1024)
+            direct = direct if chunk else row
+            rows.append(row | {f'{name}_ratio': row[key] / direct[key] for name, key in RATIOS.items()
+                               if key in row.keys() & direct.keys()})
+            print(f'batch {batch}, chunk {chunk or "all"}: {row["temporary_mib"]:.0f} MiB', flush=True)
     except JaxretError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -17,13 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from argument_types import positive
+from argument_types import at_least, check_writable, positive
 from measuring import describe_devices, interleave, make_parser, parse, show, write_json
 
 # isort: split
 import matplotlib
 import numpy as np
 from growth_curves import CURVES, Curve
+
+from jaxret.errors import ConfigError
+from jaxret.geometry.render import ViewRing
 
 matplotlib.use('Agg')
 
@@ -105,12 +108,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--axes', nargs='+', choices=AXES, default=AXES)
     parser.add_argument('--sizes', type=positive, nargs='+',
                         help='of all these axes, ascending (default: each its own)')
-    parser.add_argument('--limit_s', type=float, default=5, help='no size above one whose call takes so long')
+    parser.add_argument('--limit_s', type=at_least(0, float), default=5,
+                        help='no size above one whose call takes so long')
     parser.add_argument('--out', type=Path, help='folder for growth.json and a picture an axis')
     known, _, cores = parse(parser, arguments)
+    if known.sizes and known.sizes != sorted(set(known.sizes)):
+        parser.error(f'argument --sizes: {" ".join(map(str, known.sizes))}: must be ascending')
     try:
+        if known.sizes and 'views' in known.axes:
+            ViewRing(views=known.sizes[-1])
         if known.out:
             known.out.mkdir(parents=True, exist_ok=True)
+            check_writable(known.out / 'growth.json')
+    except ConfigError as error:
+        parser.error(f'argument --sizes: {error}')
     except OSError as error:
         parser.error(f'argument --out: {known.out}: {error.strerror}')
     rows, fits = [], []

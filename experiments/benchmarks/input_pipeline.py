@@ -122,9 +122,8 @@ def compare(config: ConfigDict, parts: Mapping[str, Any], *, blocks: int, steps:
             'goal': f'at most {GOAL}: {"met" if ratio <= GOAL else "missed"}'}
 
 
-def measure(name: str, overrides: Mapping[str, str], known: argparse.Namespace) -> dict[str, Any]:
+def measure(config: ConfigDict, short: str, known: argparse.Namespace) -> dict[str, Any]:
     """One row: the pipeline of a config alone, and with its step."""
-    config, short = read_config(name, overrides)
     parts = training_parts(config)
     row = {'config': short, 'data': config.data_dir or 'synthetic sample', 'batch': config.batch_size,
            **measure_pipeline(parts['batches'](0, LONG), known.steps * 2)}
@@ -143,7 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--pipeline_only', action='store_true', help='no steps, only the cost of a batch')
     try:
         known, overrides, _ = parse(parser, arguments, overrides=True)
-        rows = [measure(name, overrides, known) for name in known.config.split(',')]
+        configs = [read_config(name, overrides) for name in known.config.split(',')]  # bad ones before any work
+        rows = [measure(config, short, known) for config, short in configs]
     except JaxretError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

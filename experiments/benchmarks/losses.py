@@ -17,7 +17,7 @@ import importlib
 import sys
 from typing import Any
 
-from argument_types import positive
+from argument_types import at_least, positive
 from measuring import MIB, compiled_memory, find_peer, interleave, make_parser, parse, show, write_json
 
 # isort: split
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help='queries, and gallery items')
     parser.add_argument('--cases', nargs='+', default=list(CASES), choices=list(CASES), metavar='CASE',
                         help=f'some of {", ".join(CASES)}')
-    parser.add_argument('--limit_gib', type=float, default=4.0, help='what needs more is not run')
+    parser.add_argument('--limit_gib', type=at_least(0, float), default=4.0, help='what needs more is not run')
     known, _, cores = parse(parser, arguments)
     rows = []
     for case in known.cases:

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from random_steps import photos_and_views, random_variables, read_config
 
-from jaxret.errors import JaxretError
+from jaxret.errors import ConfigError, JaxretError
 from jaxret.losses.scores import attention_scores
 from jaxret.search.model import Model, fingerprint
 from jaxret.search.photo_inputs import photo_arrays
@@ -125,6 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         known, overrides, cores = parse(parser, arguments, overrides=True)
         config, short = read_config(known.config, overrides, experiment='photo_to_shape')
+        if config.model.pooling != 'attention':
+            raise ConfigError(f"config.model.pooling: {config.model.pooling!r}; this benchmark is for 'attention'")
         model = random_model(config)
     except JaxretError as error:
         print(f'error: {error}', file=sys.stderr)

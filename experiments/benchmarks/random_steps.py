@@ -10,6 +10,7 @@ from measuring import compiled_memory, gigaflops  # before JAX: see there
 # isort: split
 import jax
 import numpy as np
+import optax
 from config_files import apply_overrides, check_keys, flatten, load_config
 from ml_collections import ConfigDict
 
@@ -25,6 +26,7 @@ from jaxret.training.state import TrainState, count_parameters, create_state
 from jaxret.training.step import make_train_step
 
 STEPS = 1000  # length of the run whose schedules the step follows
+POSITIVE = ('batch_size', 'shapes_per_step', 'data.image_size', 'data.points', 'data.faces', 'render.views')
 Batch = dict[str, np.ndarray]
 
 
@@ -128,9 +130,25 @@ def read_config(name: str, overrides: Mapping[str, str], *, experiment: str = ''
     if config.experiment not in ([experiment] if experiment else EXPERIMENTS):
         raise ConfigError(f'--config={name}: its experiment is {config.experiment}; this benchmark is for '
                           f'{experiment or ", ".join(EXPERIMENTS)}')
-    if config.batch_size < 1:
-        raise ConfigError(f'config.batch_size: {config.batch_size} must be above 0')
+    check_config(config)
     return config, short
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raises ConfigError for values with which no step can be made; compiles nothing and touches no device."""
+    flat = flatten(config)
+    for rule, least, keys in (('above 0', 1, POSITIVE), ('0 or above', 0, ('data.views_per_step',))):
+        for key in keys:
+            if flat.get(key, least) < least:
+                raise ConfigError(f'config.{key}: {flat[key]} must be {rule}')
+    _parts(config)
+
+
+def _parts(config: ConfigDict) -> tuple[System, optax.GradientTransformation, optax.Schedule]:
+    """System, optimizer and learning rate of a config. Raises ConfigError: a bad value of theirs."""
+    experiment = EXPERIMENTS[config.experiment]
+    groups = {name: config[group] for name, group in experiment.groups.items()}
+    return experiment.make(config, experiment.classes), *make_grouped_optimizer(config.optimizer, STEPS, groups)
 
 
 class RandomStep:
@@ -155,11 +173,9 @@ class RandomStep:
         self.experiment = EXPERIMENTS[config.experiment]
         classes = self.experiment.classes
         self.batch = self.experiment.batch(config, classes)
-        self._system = self.experiment.make(config, classes)
-        optimizer, schedule = make_grouped_optimizer(
-            config.optimizer, STEPS, {name: config[group] for name, group in self.experiment.groups.items()})
+        self._system, optimizer, schedule = _parts(config)
         average = config.optimizer.average_decay
-        parallel = _parallel(config)
+        parallel = parallel_of(config)
         step = make_train_step(self._system, optimizer, learning_rate=schedule, average_decay=average)
 
         def initial(variables: Any) -> TrainState:
@@ -215,7 +231,8 @@ def random_variables(shapes: Any) -> Any:
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def _parallel(config: ConfigDict) -> Parallel:
+def parallel_of(config: ConfigDict) -> Parallel:
+    """Devices of a step. Raises ConfigError: devices that are not there, or a batch or chunk that does not divide."""
     chunk = config.model.chunk if 'chunk' in config.model else 0
     return make_parallel('jit', devices=config.parallel.devices, batch_size=config.batch_size, chunk=chunk)
 

@@ -28,7 +28,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 from argument_types import output_file, positive  # noqa: E402
 from machine import machine, source  # noqa: E402
 
-from jaxret.errors import DataError  # noqa: E402
+from jaxret.errors import ConfigError, DataError  # noqa: E402
 from jaxret.geometry.mesh import MESH_SUFFIXES, load_mesh  # noqa: E402
 from jaxret.geometry.render import ViewRing, render_file, render_views  # noqa: E402
 
@@ -159,12 +159,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--damage', action='store_true', help='load damaged files instead of measuring speed')
     parser.add_argument('--count', type=positive, default=200, help='damaged files per format')
     arguments = parser.parse_args(arguments)
+    try:
+        ring = ViewRing(supersample=arguments.supersample)
+    except ConfigError as error:
+        parser.error(f'argument --supersample: {error.message}')
     with tempfile.TemporaryDirectory() as folder:
         if arguments.damage:
             rows = damage_sweep(Path(folder), arguments.count)
             show(f'{arguments.count} damaged files per format', rows)
         else:
-            ring = ViewRing(supersample=arguments.supersample)
             rows = measure(Path(folder), ring, arguments.repeats)
             show(f'{ring.views} views of {ring.size} x {ring.size} pixels, one core', rows)
     if arguments.json:

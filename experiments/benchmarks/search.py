@@ -205,7 +205,8 @@ def main() -> None:
                         help='10**6 x 12 x 128 takes 6 GB')
     parser.add_argument('--views', type=positive, default=12)
     parser.add_argument('--width', type=positive, default=128, help='numbers an embedding')
-    parser.add_argument('--decay', type=float, nargs='+', default=[1.0, 2.0, 3.0], help='spectra: variance i^-decay')
+    parser.add_argument('--decay', type=at_least(0, float), nargs='+', default=[1.0, 2.0, 3.0],
+                        help='spectra: variance i^-decay')
     parser.add_argument('--queries', type=positive, default=64, help='of a batch')
     parser.add_argument('--singles', type=positive, default=9, help='queries searched one at a time (median)')
     parser.add_argument('--flat-most', type=at_least(0), default=10 ** 6,

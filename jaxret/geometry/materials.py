@@ -7,6 +7,7 @@ diffuse colour (Kd) and texture (map_Kd; repeated, nearest texel); transparency 
 or texture that is missing or damaged is as if it were not named: data sets are full of them, and the shape is sound.
 """
 
+import contextlib
 import io
 import os
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, _quiet
+from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, _quiet, _read_bytes
 
 _FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'GIF', 'TGA', 'WEBP')  # their decoders only decode
 _AT_ONCE = 2**16  # pixels whose place in their face is computed together, in float64
@@ -132,6 +133,26 @@ def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
                    np.concatenate([uv for _, uv, _ in parts]), tuple(textures))
 
 
+def material_files(path: Path) -> list[Path]:
+    """The files that `load_surface` reads beside an OBJ file: its materials, then their textures.
+
+    Those that are missing are among them: they may come. None of other formats, or of a file that cannot be read.
+
+    Args:
+      path: mesh file.
+    """
+    if path.suffix.lower() != '.obj':
+        return []
+    names = _Names(path)
+    with contextlib.suppress(Exception), _quiet():  # of damaged materials, which count as none
+        text = _read_bytes(path, MAX_BYTES).replace(b'\r\n', b'\n').replace(b'\\\n', b'')
+        _, found, rest = text.partition(b'mtllib')  # as trimesh does: the first one, wherever it stands
+        if found:
+            library = rest.partition(b'\n')[0].decode('utf-8', 'replace').strip()
+            trimesh.exchange.obj.parse_mtl(names.get(library), resolver=names)
+    return list(dict.fromkeys(names.files))
+
+
 def _part(geometry: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
     """Colour [F, 3], texture coordinates [F, 3, 2] and texture of one geometry; None where it has no faces."""
     if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
@@ -159,9 +180,16 @@ class _Resolver(trimesh.resolvers.Resolver):
         self.folder, self.root = folder, folder.parent if folder.name == 'models' else folder
         self.left = MAX_BYTES
 
-    def get(self, key: str) -> bytes:
+    def place(self, key: str) -> Path:
+        """Where a file is, there or not; FileNotFoundError for one that is never opened."""
         file = (self.folder / unquote(key.replace('\\', '/'))).resolve()
-        if not file.is_relative_to(self.root) or file.suffix.lower() in MESH_SUFFIXES or not file.is_file():
+        if not file.is_relative_to(self.root) or file.suffix.lower() in MESH_SUFFIXES:
+            raise FileNotFoundError(key)
+        return file
+
+    def get(self, key: str) -> bytes:
+        file = self.place(key)
+        if not file.is_file():
             raise FileNotFoundError(key)
         self.left -= file.stat().st_size
         if self.left < 0:
@@ -182,3 +210,17 @@ class _Resolver(trimesh.resolvers.Resolver):
 
     def write(self, name: str, data):
         raise PermissionError(name)
+
+
+class _Names(_Resolver):
+    """Notes which files are asked for; opens materials alone."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.files: list[Path] = []
+
+    def get(self, key: str) -> bytes:
+        self.files.append(self.place(key))
+        if self.files[-1].suffix.lower() != '.mtl':
+            raise FileNotFoundError(key)
+        return super().get(key)

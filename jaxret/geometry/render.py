@@ -66,14 +66,14 @@ class ViewRing:
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
-                raise ConfigError(f'{name} must lie in [{low}, {high}], not {getattr(self, name)!r}')
+                raise ConfigError(f'must lie in [{low}, {high}], not {getattr(self, name)!r}', name=name)
         for name in ('views', 'size', 'background', 'supersample'):
             if int(getattr(self, name)) != getattr(self, name):
-                raise ConfigError(f'{name} must be a whole number, not {getattr(self, name)!r}')
+                raise ConfigError(f'must be a whole number, not {getattr(self, name)!r}', name=name)
         if self.shading not in SHADINGS:
-            raise ConfigError(f'shading must be one of {", ".join(SHADINGS)}, not {self.shading!r}')
+            raise ConfigError(f'must be one of {", ".join(SHADINGS)}, not {self.shading!r}', name='shading')
         if self.ambient + self.diffuse > 1:
-            raise ConfigError(f'ambient + diffuse must be at most 1, not {self.ambient + self.diffuse:.3g}')
+            raise ConfigError(f'must be at most 1, not {self.ambient + self.diffuse:.3g}', name='ambient + diffuse')
 
     @property
     def channels(self) -> int:

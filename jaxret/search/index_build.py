@@ -106,13 +106,13 @@ def update_index(folder: Path | str, model: Model, models: Path | str | None = N
                                                    progress=progress)
         whole = [row for row in rows if row.shard not in broken]
         scanned = chosen | {row.source for row in rows if row.shard in broken}
-        found, problems, without_file = find_files(sources, scanned, model.shape_inputs.suffixes)
+        found, problems, without_file = find_files(sources, scanned, model.shape_inputs)
         closed = [problem.where for problem in problems]  # folders that cannot be listed: what is in them stays
         kept_rows = [] if rebuild else [row for row in whole if row.source not in scanned
                                            or closed and below(Path(sources[row.source].folder, row.id), closed)]
         check_ids(found, kept_rows, sources)
         known = {} if rebuild else _known(folder, key, whole, manifest)
-        done = _match(found, rows, known, processes=processes, progress=progress)
+        done = _match(found, rows, known, textured=model.shape_inputs.textured, processes=processes, progress=progress)
         waiting = [number for number in range(len(found)) if number not in done]
         items = [(found[number].file.path, found[number].up_axis) for number in waiting]
         for number, result in (embed or embed_files)(folder, model, key, items, processes=processes, progress=progress):
@@ -178,8 +178,8 @@ def _known(folder: Path, key: str, rows: Sequence[ShapeRow], manifest: Manifest 
     return known
 
 
-def _match(found: Sequence[FoundModel], rows: Sequence[ShapeRow], known: dict[str, Place], *, processes: int | None,
-           progress: bool) -> dict[int, tuple[str, Place]]:
+def _match(found: Sequence[FoundModel], rows: Sequence[ShapeRow], known: dict[str, Place], *, textured: bool,
+           processes: int | None, progress: bool) -> dict[int, tuple[str, Place]]:
     """Checksum and place of the files that are already embedded, by their number."""
     before = {(row.source, row.id): row for row in rows}
     done: dict[int, tuple[str, Place]] = {}
@@ -191,8 +191,8 @@ def _match(found: Sequence[FoundModel], rows: Sequence[ShapeRow], known: dict[st
             done[number] = row.checksum, known[content]
         elif known:
             unsure.append(number)
-    checksums = map_parallel(file_checksum, [found[number].file.path for number in unsure], processes=processes,
-                             serial_below=64, progress='Comparing files' if progress else None)
+    checksums = map_parallel(partial(file_checksum, textured=textured), [found[number].file.path for number in unsure],
+                             processes=processes, serial_below=64, progress='Comparing files' if progress else None)
     for place, checksum in checksums:
         item = found[unsure[place]]
         if not isinstance(checksum, DataError) and (content := content_key(checksum, item.up_axis)) in known:

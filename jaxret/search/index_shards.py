@@ -35,7 +35,7 @@ class ShapeRow:
       category: '' where there is none.
       source: which of the folders.
       checksum: of its content (`file_checksum`).
-      mark: sizes and times of change of its files when they were read.
+      mark: sizes and times of change of its files when they were read (`file_mark`).
       shard, row: where its embedding and thumbnail are.
     """
 

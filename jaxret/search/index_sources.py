@@ -13,6 +13,7 @@ from jaxret.files import write_atomically
 from jaxret.search.index_files import FAILED, Manifest, Source
 from jaxret.search.index_shards import ShapeRow
 from jaxret.search.model_files import ModelFile, file_mark, find_models, read_categories
+from jaxret.search.shape_inputs import ShapeInputs
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def resolve_sources(manifest: Manifest | None, folder: Path, models: Path | str 
     return sources, set(range(len(sources))) if rebuild else {len(sources) - 1}
 
 
-def find_files(sources: Sequence[Source], scanned: set[int], suffixes: Sequence[str]
-          ) -> tuple[list[FoundModel], list[Problem], int]:
+def find_files(sources: Sequence[Source], scanned: set[int], inputs: ShapeInputs
+               ) -> tuple[list[FoundModel], list[Problem], int]:
     """Files of the folders, what is wrong with the folders, and lines of categories without a file.
 
     Raises:
@@ -85,12 +86,13 @@ def find_files(sources: Sequence[Source], scanned: set[int], suffixes: Sequence[
     for number in sorted(scanned):
         source = sources[number]
         categories = read_categories(Path(source.categories)) if source.categories else {}
-        files, wrong = find_models(Path(source.folder), suffixes)
+        files, wrong = find_models(Path(source.folder), inputs.suffixes)
         if not files:
-            raise DataError([Problem(source.folder, 'no models in it', f'it takes {" ".join(suffixes)}'), *wrong])
+            kinds = f'it takes {" ".join(inputs.suffixes)}'
+            raise DataError([Problem(source.folder, 'no models in it', kinds), *wrong])
         without_file += len(categories.keys() - {file.id for file in files})
         found += [FoundModel(dataclasses.replace(file, category=categories.get(file.id, file.category)), number,
-                         source.up_axis, file_mark(file.path)) for file in files]
+                         source.up_axis, file_mark(file.path, textured=inputs.textured)) for file in files]
         problems += wrong
     return found, problems, without_file
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxret.errors import DataError, Problem
+from jaxret.geometry.materials import material_files
 from jaxret.geometry.mesh import buffer_files
 
 COLUMNS = ('path', 'category')
@@ -92,10 +93,22 @@ def read_categories(path: Path) -> dict[str, str]:
         raise DataError(Problem(str(path), f'cannot be read ({error})', action)) from error
 
 
-def file_mark(path: Path) -> list[int]:
-    """(bytes, nanoseconds of last change) of a model's file, and of each buffer that a .gltf file names; [] if gone."""
+def file_mark(path: Path, *, textured: bool) -> list[int]:
+    """(bytes, nanoseconds of last change) of a model's file, and of each buffer that a .gltf file names; [] if gone.
+
+    Args:
+      path: the file.
+      textured: also of its materials and their textures, (0, 0) of those that are missing.
+    """
     try:
         states = [file.stat() for file in (path, *buffer_files(path))]
     except (OSError, ValueError):
         return []
-    return [number for state in states for number in (state.st_size, state.st_mtime_ns)]
+    mark = [number for state in states for number in (state.st_size, state.st_mtime_ns)]
+    for file in material_files(path) if textured else ():
+        try:
+            state = file.stat()
+            mark += [state.st_size, state.st_mtime_ns]
+        except OSError:
+            mark += [0, 0]
+    return mark

@@ -17,6 +17,7 @@ from PIL import Image
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid
+from jaxret.geometry.materials import material_files
 from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, buffer_files, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.points import sample_surface
@@ -28,6 +29,7 @@ STORED_POINTS = 2048  # an object; training stores as many and takes some of the
 RESOLUTION = 32
 # By what reports and pages show a shape: turned a little, which shows more than the front.
 THUMBNAIL = ViewRing(views=1, first_azimuth=30.0, elevation=25.0, size=192, supersample=2)
+_MISSING = b'missing'
 _EXPORT_AGAIN = 'export the mesh again, or take it out of the folder'
 
 
@@ -60,6 +62,11 @@ class ShapeInputs:
         """Kinds of files that it takes."""
         return (*MESH_SUFFIXES, *DISTANCE_SUFFIXES) if self.representation == 'grid' else MESH_SUFFIXES
 
+    @property
+    def textured(self) -> bool:
+        """Whether the materials that a file names show."""
+        return self.representation == 'views' and not self.unit_sphere and self.ring.shading == 'textured'
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is the inverse."""
         return asdict(self) | {'view_ids': list(self.view_ids)}
@@ -79,7 +86,7 @@ class ShapeRecord:
     """What is made of one model file.
 
     Attributes:
-      checksum: SHA-256 of the file (and of the buffers that a .gltf names).
+      checksum: of its content (`file_checksum`).
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
         [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
       thumbnail: a PNG file.
@@ -116,7 +123,8 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
     try:
         distances = path.suffix.lower() in DISTANCE_SUFFIXES
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
-        return ShapeRecord(file_checksum(path), arrays, _png(_seen(render_views(mesh, THUMBNAIL), path)[0]))
+        thumbnail = _png(_seen(render_views(mesh, THUMBNAIL), path)[0])
+        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail)
     except ValueError as error:  # of a grid without a surface
         raise _bad(path, str(error)) from error
 
@@ -151,8 +159,12 @@ def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, 
         raise _bad(path, str(error)) from error
 
 
-def file_checksum(path: Path) -> str:
+def file_checksum(path: Path, *, textured: bool = False) -> str:
     """SHA-256 of a model file, and of the buffers that a .gltf names.
+
+    Args:
+      path: the file.
+      textured: also of its materials and their textures, where there are any.
 
     Raises:
       DataError: the file cannot be read, is no regular file (reading a pipe would wait for ever), or is too large.
@@ -165,7 +177,20 @@ def file_checksum(path: Path) -> str:
                 digest.update(hashlib.file_digest(stream, 'sha256').digest())
     except (OSError, ValueError) as error:
         raise _bad(path, f'the file cannot be read ({error})') from error
+    colors = [_color_digest(file) for file in material_files(path)] if textured else []
+    if any(color != _MISSING for color in colors):
+        digest.update(b''.join(colors))
     return digest.hexdigest()
+
+
+def _color_digest(file: Path) -> bytes:
+    """SHA-256 of a material or texture; of one that cannot be read, which colours nothing, `_MISSING`."""
+    try:
+        _refuse_unread(file)
+        with file.open('rb') as stream:
+            return hashlib.file_digest(stream, 'sha256').digest()
+    except (OSError, DataError):
+        return _MISSING
 
 
 def _refuse_unread(path: Path) -> None:

@@ -34,6 +34,7 @@ class Place:
         env = {key: value for key, value in os.environ.items() if not key.startswith(('JAX', 'XLA', 'XDG', 'TF_'))}
         env |= {'HOME': str(self.folder('home')), 'TMPDIR': str(self.folder('temporary')), 'PYTHONUNBUFFERED': '1',
                 'PYTHONDONTWRITEBYTECODE': '1', 'JAX_PLATFORMS': 'cpu',
+                'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # as `quick_compilation`
                 # The same program is compiled once for all runs.
                 'JAX_COMPILATION_CACHE_DIR': str(self.folder('compiled')),
                 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}

@@ -17,7 +17,7 @@ KEYS = [f'map_{query}_{gallery}' for query in ('image', 'mesh', 'point') for gal
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
+def place(tmp_path_factory, quick_compilation):
     """A folder for cache and work directories; what is compiled there is compiled once."""
     root = tmp_path_factory.mktemp('cross_modal')
     options = {'jax_compilation_cache_dir': str(root / 'compiled'), 'jax_persistent_cache_min_compile_time_secs': 0.0}
@@ -133,7 +133,7 @@ def test_everything_wrong_with_the_data_is_told_at_once(place, capsys):
     ('select=best', 'is not one of last, mean_map'),
     ('select=mean_map', 'set --config.data.val_fraction above 0'),
     ('data.layout=zip --config.data_dir=none', 'meshes, published'),
-    ('data.layout=published', 'config.data.layout: needs --config.data_dir=DIR'),
+    ('data.layout=published', "config.data.layout: 'published' needs --config.data_dir=DIR"),
     ('render.field_of_view=-1', 'config.render.field_of_view: must lie in [1, 150], not -1'),
     ('data.image_size=5000', 'config.data.image_size: must lie in [1, 4096], not 5000'),
     ('render.ambient=0.9', 'config.render.ambient + diffuse: must be at most 1'),

@@ -22,7 +22,7 @@ def changed(name: str, **overrides: str) -> tuple[dict, dict]:
 def test_the_keys_are_keys_of_their_configs(name):
     flat = flatten(load_config(name)[0])
     assert {*OF_DATA_DIR[flat['experiment']]} <= flat.keys()
-    if flat['experiment'] == 'photo_to_shape':
+    if 'data.layout' in flat:
         assert {*OF_OTHER_LAYOUTS[flat['data.layout']]} <= flat.keys()
 
 
@@ -38,13 +38,15 @@ def test_keys_of_real_data_need_a_folder(tmp_path, monkeypatch, capsys, name, ar
     monkeypatch.chdir(tmp_path)
     assert run.main([f'--config={name}:smoke', f'--config.{argument}']) == 1
     key, value = argument.split('=')
-    assert capsys.readouterr().err.startswith(f'error: config.{key}: needs --config.data_dir=DIR')
+    before, now = changed(name, data_dir='somewhere', **{key: value})
+    assert capsys.readouterr().err.startswith(f'error: config.{key}: {now[key]!r} needs --config.data_dir=DIR')
     assert list(tmp_path.iterdir()) == []
-    check_changes(*changed(name, data_dir='somewhere', **{key: value}))
+    if key not in OF_OTHER_LAYOUTS.get(now.get('data.layout'), ()):
+        check_changes(before, now)
 
 
 def test_several_are_named_together():
-    with pytest.raises(ConfigError, match=r'^config\.data\.classes, config\.data\.shapes_dir: needs'):
+    with pytest.raises(ConfigError, match=r'^config\.data\.classes: .*chair.*, config\.data\.shapes_dir: .*needs'):
         check_changes(*changed('mi3dor.py', data__shapes_dir='models', data__classes='chair'))
 
 
@@ -65,11 +67,32 @@ def test_what_the_preset_says_is_no_change(name):
 def test_keys_of_another_layout_are_refused(tmp_path, monkeypatch, capsys, name, argument):
     monkeypatch.chdir(tmp_path)
     assert run.main([f'--config={name}:smoke', f'--config.{argument}']) == 1
-    layout = name.removesuffix('.py')
+    layout, (key, value) = name.removesuffix('.py'), argument.split('=')
+    _, now = changed(name, **{key: value})
     assert capsys.readouterr().err.startswith(
-        f'error: config.{argument.split("=")[0]}: changes nothing where data.layout is {layout}')
+        f'error: config.{key}: {now[key]!r} changes nothing where data.layout is {layout}')
     other = 'pix3d.py' if layout != 'pix3d' else 'stanford_cars.py'
-    check_changes(*changed(other, **dict([argument.split('=')])))
+    check_changes(*changed(other, **{key: value}))
+
+
+@pytest.mark.parametrize('name', ['modelnet40.py', 'modelnet10.py'])
+@pytest.mark.parametrize('argument', [
+    'data.images_dir=views', 'data.points_dir=points', 'data.features_dir=features', 'data.published_views=4',
+    'data.points_up_axis=z'])
+def test_keys_of_published_files_are_refused_for_meshes(tmp_path, monkeypatch, capsys, name, argument):
+    monkeypatch.chdir(tmp_path)
+    assert run.main([f'--config={name}:smoke', '--config.data_dir=somewhere', f'--config.{argument}']) == 1
+    key, value = argument.split('=')
+    _, now = changed(name, **{key: value})
+    assert capsys.readouterr().err == (
+        f'error: config.{key}: {now[key]!r} changes nothing where data.layout is meshes; leave it out, or give another '
+        f'--config.data.layout\n')
+    assert list(tmp_path.iterdir()) == []
+    check_changes(*changed(name, data_dir='somewhere', data__layout='published', **{key: value}))
+
+
+def test_an_unknown_layout_is_left_to_the_experiment():
+    check_changes(*changed('modelnet40.py', data_dir='somewhere', data__layout='zip', data__images_dir='views'))
 
 
 def test_an_evaluation_is_asked_the_same(tmp_path, capsys):
@@ -79,4 +102,4 @@ def test_an_evaluation_is_asked_the_same(tmp_path, capsys):
     assert run.main(command) == run.main([*command, '--config.data_dir=']) == 1
     assert capsys.readouterr().err.count('no checkpoints') == 2  # what it was trained with is no change
     assert run.main([*command, '--config.data_dir=', '--config.data.shapes_dir=others']) == 1
-    assert 'error: config.data.shapes_dir: needs --config.data_dir=DIR' in capsys.readouterr().err
+    assert "error: config.data.shapes_dir: 'others' needs --config.data_dir=DIR" in capsys.readouterr().err

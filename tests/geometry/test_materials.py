@@ -6,7 +6,8 @@ import references_materials as reference
 from PIL import Image
 
 from jaxret.errors import ConfigError
-from jaxret.geometry.materials import Surface, barycentric, load_surface
+from jaxret.geometry import materials as of_materials
+from jaxret.geometry.materials import Surface, barycentric, load_surface, material_files
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_file, render_many, render_views
 
@@ -155,6 +156,36 @@ def test_what_is_missing_or_damaged_is_as_if_it_were_not_named(tmp_path, fault):
     assert surface.textures == () and (surface.texture == -1).all()
     np.testing.assert_allclose(surface.color, np.ones((12, 3)) if 'library' in fault else np.tile(RED, (12, 1)))
     assert render_file(path, RING).shape == (2, 33, 33, 3)
+
+
+@pytest.mark.parametrize(('head', 'count'), [
+    ('mtllib cube.mtl', 4), ('# by mtllib cube.mtl', 4), ('mtllib cube.mtl\nmtllib other.mtl', 4),
+    ('o cube\r\nmtllib  cube.mtl \r', 4), ('mtllib cu\\\nbe.mtl', 4), ('mtllib sub\\wood grain.mtl', 4),
+    ('mtllib wood%20grain.mtl', 4), ('mtllib h\u00f6lz.mtl', 4), ('mtllib none.mtl', 1), ('mtllib cube.txt', 1),
+    ('mtllib ../cube.mtl', 0), ('mtllib cube\0.mtl', 0), ('o cube', 0)])
+@pytest.mark.parametrize('suffix', ['.obj', '.OBJ'])
+def test_the_files_of_a_mesh_are_those_that_its_colours_are_read_from(tmp_path, monkeypatch, head, count, suffix):
+    path = write_cube(tmp_path / 'in' / f'cube{suffix}', library='', used=dict.fromkeys(SIDES, 'wood'), uv=True)
+    path.write_text(f'{head}\n{path.read_text()}')
+    for name in ('cube.mtl', 'cube.txt', 'other.mtl', 'sub/wood grain.mtl', 'wood grain.mtl', 'h\u00f6lz.mtl',
+                 '../cube.mtl'):
+        (path.parent / name).parent.mkdir(exist_ok=True)
+        (path.parent / name).write_text(
+            f'map_Kd early.png\n# {name}\n{newmtl("wood", RED, "wood grain.png")}map_Kd\nmap_Kd \0.png\n'
+            f'\tmap_kd  sub/gone.png \nmap_Kd ../out.png\nmap_Kd cube.obj\n{newmtl("oak", BLUE, "wood grain.png")}')
+    half_and_half(path.parent / 'wood grain.png')
+    half_and_half(path.parent / '../out.png')
+    found = material_files(path)
+    asked, get = [], of_materials._Resolver.get
+
+    def noted(self, key):
+        asked.append(self.place(key))
+        return get(self, key)
+
+    monkeypatch.setattr(of_materials._Resolver, 'get', noted)
+    surface_of(path)
+    assert found == list(dict.fromkeys(asked)) and len(found) == count
+    assert material_files(path.with_suffix('.stl')) == material_files(tmp_path / 'none.obj') == []
 
 
 def test_vertex_colours_of_other_formats(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -115,8 +116,10 @@ def test_mesh_with_degenerate_faces():
     {'elevation': float('nan')},
 ])  # fmt: skip
 def test_wrong_rings_are_refused(wrong):
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
+    with pytest.raises(ConfigError, match=next(iter(wrong))) as raised:
         ViewRing(**wrong)
+    found = pickle.loads(pickle.dumps(raised.value))  # on its way from a worker process
+    assert found.name == ' + '.join(wrong) and str(found) == str(raised.value) == f'{found.name} {found.message}'
 
 
 def test_a_stray_face_that_shrinks_the_shape_to_nothing_is_reported(tmp_path):
