@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(__doc__, repeats=3, least_repeats=0)
     parser.add_argument('--batches', type=positive, nargs='+', default=[512, 1024, 2048], help='photos, and shapes')
     parser.add_argument('--losses', nargs='+', default=list(LOSSES), choices=LOSSES)
-    parser.add_argument('--limit_gib', type=at_least(0, float), default=4.0, help='what needs more is compiled but not run')
+    parser.add_argument('--limit_gib', type=at_least(0, float), default=4.0,
+                        help='what needs more is compiled but not run')
     known, _, cores = parse(parser, arguments)
     rows = []
     for name in known.losses:

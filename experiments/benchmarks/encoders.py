@@ -42,6 +42,7 @@ IMAGES = (*RESNET_NAMES, *ALEXNET_NAMES)
 GRIDS = ('voxel_fine', 'voxel_coarse', 'cnn3d', 'occupancy_pointnet')
 ENCODERS = (*IMAGES, *GRIDS, 'dgcnn', 'pointnet', 'meshnet')
 DIM = 256
+SMALLEST = 63  # pixels of which AlexNet's pools leave one cell
 # Argument: (on a CPU, on a GPU, help).
 SIZES = {
     'batch': (8, 256, 'inputs at once'),
@@ -156,6 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--encoders', nargs='+', default=list(ENCODERS), choices=ENCODERS, metavar='ENCODER',
                         help=f'some of {", ".join(ENCODERS)}')
     known, _, cores = parse(parser, arguments, sizes=SIZES)
+    if known.image_size < SMALLEST and not set(known.encoders).isdisjoint(ALEXNET_NAMES):
+        parser.error(f'--image_size={known.image_size}: an AlexNet needs at least {SMALLEST}')
     rows = []
     for name in known.encoders:
         rows += measure(name, known)
