@@ -43,7 +43,7 @@ from jaxret.retrieval.cross_modal_report import write_cross_modal_report
 from jaxret.retrieval.embedder import Embedder
 from jaxret.systems.cross_modal_center import MODALITIES, CrossModalCenter
 from jaxret.training.logging import read_history
-from jaxret.training.optimizers import make_grouped_optimizer
+from jaxret.training.optimizers import check_optimizer
 from jaxret.training.parallel import make_parallel
 from jaxret.training.processes import first_before_others
 from jaxret.training.state import TrainState
@@ -151,10 +151,7 @@ def _check_config(config: ConfigDict) -> None:
         fractions=('data.val_fraction', 'center_optimizer.b1', 'center_optimizer.b2', 'center_optimizer.momentum'),
         choices={'select': tuple(SELECTION), 'data.layout': ('meshes', 'published'),
                  'data.points_up_axis': ('y', 'z'), 'pretrained.first_convolution': FIRST_CONVOLUTIONS})
-    try:
-        make_grouped_optimizer(config.center_optimizer, 1, {})
-    except ConfigError as error:
-        raise ConfigError(str(error).replace('config.optimizer', 'config.center_optimizer')) from None
+    check_optimizer(config.center_optimizer, group='center_optimizer')
     CrossModalCenter.from_config(config, classes=1)
     view_ring(config, 'data.image_size')
     synthetic = not config.data_dir

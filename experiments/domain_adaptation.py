@@ -52,7 +52,7 @@ from jaxret.retrieval.embedder import Embedder
 from jaxret.systems.base import Variables
 from jaxret.systems.hifa import Hifa
 from jaxret.training.logging import read_history
-from jaxret.training.optimizers import make_grouped_optimizer
+from jaxret.training.optimizers import check_optimizer
 from jaxret.training.parallel import make_parallel
 from jaxret.training.processes import first_before_others
 from jaxret.training.state import TrainState
@@ -198,10 +198,7 @@ def _check_config(config: ConfigDict) -> None:
         choices={'select': tuple(SELECTION), 'data.train_shapes': ('train', 'all'), 'data.gallery': ('test', 'all'),
                  'data.unmatched_classes': ('drop', 'error'), 'data.fit': ('cover', 'stretch', 'pad'),
                  'data.sampling': ('balanced', 'uniform'), 'evaluation.alignment': ('none', *ALIGNMENTS)})
-    try:
-        make_grouped_optimizer(config.backbone_optimizer, 1, {})
-    except ConfigError as error:
-        raise ConfigError(str(error).replace('config.optimizer', 'config.backbone_optimizer')) from None
+    check_optimizer(config.backbone_optimizer, group='backbone_optimizer')
     Hifa.from_config(config, classes=2, steps=1)
     view_ring(config, 'data.stored_size')
     data = config.data

@@ -23,7 +23,7 @@ from jaxret.systems.base import System, Variables
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.logging import read_history
 from jaxret.training.loop import fit
-from jaxret.training.optimizers import make_grouped_optimizer
+from jaxret.training.optimizers import check_optimizer, make_grouped_optimizer
 from jaxret.training.parallel import Parallel
 from jaxret.training.processes import is_first
 from jaxret.training.state import TrainState, count_parameters, create_state
@@ -65,7 +65,7 @@ def check_training_values(config: ConfigDict, *, positive: Sequence[str] = (), n
     for key, names in {'on_bad_file': ('error', 'skip'), **meshes, **(choices or {})}.items():
         if flat[key] not in names:
             raise ConfigError(f'config.{key}: {flat[key]!r} is not one of {", ".join(names)}')
-    make_grouped_optimizer(config.optimizer, 1, {})
+    check_optimizer(config.optimizer, group='optimizer')
 
 
 def view_ring(config: ConfigDict, size_key: str) -> ViewRing:

@@ -13,7 +13,7 @@ OPTIMIZERS = ('adam', 'sgd')
 SCHEDULES = ('constant', 'cosine', 'steps', 'inverse')
 
 
-def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
+def make_schedule(config: ConfigDict, steps: int, *, group: str = 'optimizer') -> optax.Schedule:
     """Learning rate by step.
 
     Args:
@@ -22,20 +22,21 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
         multiplies. 'inverse' is learning_rate (1 + 10 p)^-0.75, p the share of the steps after the warm-up (Ganin and
         Lempitsky, ICML 2015).
       steps: length of the run.
+      group: name of the config group, for errors.
 
     Raises:
       ConfigError: unknown schedule, warm-up outside 0..1, drops that are none.
     """
     if config.schedule not in SCHEDULES:
-        raise ConfigError(f'config.optimizer.schedule: {config.schedule!r} is not one of {", ".join(SCHEDULES)}')
+        raise ConfigError(f'config.{group}.schedule: {config.schedule!r} is not one of {", ".join(SCHEDULES)}')
     if not 0 <= config.warmup < 1:
-        raise ConfigError(f'config.optimizer.warmup: {config.warmup} is not a share of the steps in [0, 1)')
+        raise ConfigError(f'config.{group}.warmup: {config.warmup} is not a share of the steps in [0, 1)')
     warmup = round(config.warmup * steps)
     if config.schedule == 'constant':
         main = optax.constant_schedule(config.learning_rate)
     elif config.schedule == 'steps':
         if config.decay_every < 1 or not 0 < config.decay_factor < 1:
-            raise ConfigError(f'config.optimizer.decay_every, decay_factor: {config.decay_every}, '
+            raise ConfigError(f'config.{group}.decay_every, decay_factor: {config.decay_every}, '
                               f'{config.decay_factor}; give 1 step or more, and a factor between 0 and 1')
         main = optax.exponential_decay(config.learning_rate, config.decay_every, config.decay_factor, staircase=True)
     elif config.schedule == 'inverse':
@@ -53,7 +54,8 @@ def _inverse(learning_rate: float, steps: int) -> optax.Schedule:
     return lambda step: learning_rate * (1 + 10 * jnp.minimum(step / steps, 1.0)) ** -0.75
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_optimizer(config: ConfigDict, schedule: optax.Schedule, *, group: str = 'optimizer'
+                   ) -> optax.GradientTransformation:
     """Adam (decoupled weight decay) or SGD with momentum, after optional clipping by global norm.
 
     Weight decay leaves biases and normalisation parameters (rank below 2) alone.
@@ -61,12 +63,13 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     Args:
       config: name, b1, b2 (Adam), momentum, nesterov (SGD), weight_decay, clip_norm (0: none).
       schedule: learning rate by step.
+      group: name of the config group, for errors.
 
     Raises:
       ConfigError: unknown optimizer.
     """
     if config.name not in OPTIMIZERS:
-        raise ConfigError(f'config.optimizer.name: {config.name!r} is not one of {", ".join(OPTIMIZERS)}')
+        raise ConfigError(f'config.{group}.name: {config.name!r} is not one of {", ".join(OPTIMIZERS)}')
     chain = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm > 0 else []
     decay = []
     if config.weight_decay > 0:
@@ -77,6 +80,11 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     else:
         chain += [*decay, optax.trace(config.momentum, nesterov=config.nesterov)] if config.momentum > 0 else decay
     return optax.chain(*chain, optax.scale_by_learning_rate(schedule))
+
+
+def check_optimizer(config: ConfigDict, *, group: str) -> None:
+    """Raises ConfigError, which names the config group, where a run would for `make_schedule` and `make_optimizer`."""
+    make_optimizer(config, make_schedule(config, 1, group=group), group=group)
 
 
 def make_grouped_optimizer(config: ConfigDict, steps: int, groups: Mapping[str, ConfigDict]
