@@ -125,8 +125,12 @@ def picture_reader(encoded: np.ndarray | list[bytes], channels: int, size: int, 
         stored = tf.constant(flat, tf.string)
     if share.count > 1 or not 0 < math.prod((flat.size, size, size, channels)) <= limit:
         return lambda rows: decode_png(tf.gather(stored, rows), channels, size)
-    one = tf.data.Dataset.from_tensor_slices(stored).map(
-        lambda data: tf.io.decode_png(data, channels=channels), num_parallel_calls=tf.data.AUTOTUNE)
+
+    @tf.autograph.experimental.do_not_convert  # see `training_batches`
+    def decode(data: tf.Tensor) -> tf.Tensor:
+        return tf.io.decode_png(data, channels=channels)
+
+    one = tf.data.Dataset.from_tensor_slices(stored).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     with tf.device('CPU'):
         decoded = tf.ensure_shape(one.batch(flat.size).get_single_element(), [None, size, size, channels])
     return lambda rows: tf.gather(decoded, rows)

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 
-import jax
 import pytest
 import run
 
@@ -17,18 +16,9 @@ KEYS = [f'map_{query}_{gallery}' for query in ('image', 'mesh', 'point') for gal
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, quick_compilation):
-    """A folder for cache and work directories; what is compiled there is compiled once."""
-    root = tmp_path_factory.mktemp('cross_modal')
-    options = {'jax_compilation_cache_dir': str(root / 'compiled'), 'jax_persistent_cache_min_compile_time_secs': 0.0}
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
-    yield root
-    for name, value in before.items():
-        jax.config.update(name, value)
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+def place(tmp_path_factory, quick_compilation, kept_programs):
+    """A folder for cache and work directories."""
+    return tmp_path_factory.mktemp('cross_modal')
 
 
 def command(place, workdir, *arguments, config='modelnet40.py:smoke'):

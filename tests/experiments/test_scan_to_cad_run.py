@@ -5,7 +5,6 @@ import re
 import shutil
 from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
 import run
@@ -23,19 +22,11 @@ SMALL = ('--config.model.variant=cnn3d', '--config.model.width=0.04', '--config.
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, quick_compilation):
-    """A folder for data, cache and work directories; what is compiled there is compiled once."""
+def place(tmp_path_factory, quick_compilation, kept_programs):
+    """A folder for data, cache and work directories."""
     root = tmp_path_factory.mktemp('scan_to_cad')
     write_collection(root / 'data', side=32)
-    options = {'jax_compilation_cache_dir': str(root / 'compiled'), 'jax_persistent_cache_min_compile_time_secs': 0.0}
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
-    yield root
-    for name, value in before.items():
-        jax.config.update(name, value)
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+    return root
 
 
 def command(place, workdir, *arguments, data='data'):

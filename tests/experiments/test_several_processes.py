@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from run_command import Place, checkpoint_steps, finish
 
-# Batches of four and batch norm: with Adam's first steps rounding would soon be seen.
-GENTLE = ('--config.optimizer.name=sgd', '--config.optimizer.learning_rate=1e-5')
+# Batches of four and batch norm: with Adam's first steps rounding would soon be seen. The coarse network compiles fast.
+GENTLE = ('--config.optimizer.name=sgd', '--config.optimizer.learning_rate=1e-5',
+          '--config.model.query_encoder=resnet_coarse')
 
 
 @pytest.fixture(scope='module')

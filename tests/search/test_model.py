@@ -4,6 +4,7 @@ import io
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import trimesh
@@ -31,7 +32,7 @@ from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.hifa import Hifa
 from jaxret.systems.scan_cad import ScanCad
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+pytestmark = pytest.mark.usefixtures('quick_compilation', 'kept_programs')
 
 
 @pytest.fixture(scope='module')
@@ -63,6 +64,11 @@ def runs(tmp_path_factory):
     return run
 
 
+def embed(system, *arguments):
+    """What the system itself gives, as one program."""
+    return jax.jit(system.embed, static_argnums=2)(*arguments)
+
+
 def pixels(data):
     return np.asarray(Image.open(io.BytesIO(data)))
 
@@ -82,9 +88,9 @@ def test_cmic_embeds_as_training_does(runs, files):
     framed, silhouette = map(pixels, frame_files((files / 'photo.png', files / 'mask.png', None), **framing))
     system = CMIC.from_config(config)
     shapes = model.embed_shapes(meshes(files), processes=1)
-    np.testing.assert_allclose(shapes, system.embed(variables, {'views': views}, 'views'), atol=1e-5)
+    np.testing.assert_allclose(shapes, embed(system, variables, {'views': views}, 'views'), atol=1e-5)
     query = model.embed_photos([files / 'photo.png'], masks=[files / 'mask.png'])
-    wanted = system.embed(variables, {'image': framed[None], 'mask': silhouette[None, ..., None]}, 'photo')
+    wanted = embed(system, variables, {'image': framed[None], 'mask': silhouette[None, ..., None]}, 'photo')
     np.testing.assert_allclose(query, wanted, atol=1e-5)
     np.testing.assert_allclose(query @ model.projection, system.attention.apply(
         {'params': variables['params']['attention']}, query), atol=1e-5)
@@ -99,8 +105,8 @@ def test_cross_modal_centers_embed_as_training_does(runs, files):
                               points=2048, max_faces=data.faces, up_axis='z')
     views = np.stack(list(map(pixels, record.views)))[None, ..., None]
     wanted = {
-        'views': system.embed(variables, {'image': views}, 'image'),
-        'faces': system.embed(variables, {'faces': record.faces[None], 'neighbors': record.neighbors[None]}, 'mesh')}
+        'views': embed(system, variables, {'image': views}, 'image'),
+        'faces': embed(system, variables, {'faces': record.faces[None], 'neighbors': record.neighbors[None]}, 'mesh')}
     model = jaxret.load(workdir)
     assert (model.similarity, model.query_kinds) == ('dot', ('photo', 'mesh', 'points'))
     np.testing.assert_allclose(model.embed_shapes([files / 'b.off']), wanted['views'], atol=1e-5)
@@ -110,7 +116,7 @@ def test_cross_modal_centers_embed_as_training_does(runs, files):
     by_points = jaxret.load(workdir, gallery='points')
     points = shape_arrays(files / 'b.off', inputs=by_points.shape_inputs, up_axis='z')['points']
     np.testing.assert_allclose(by_points.embed_shapes([files / 'b.off']),
-                               system.embed(variables, {'points': points[None]}, 'point'), atol=1e-5)
+                               embed(system, variables, {'points': points[None]}, 'point'), atol=1e-5)
     # the same body as a cloud is turned and scaled as its mesh is
     cloud = trimesh.load(files / 'b.off').sample(4000, seed=1) * 7 + 3
     taken = by_points.query_inputs('points')
@@ -136,11 +142,11 @@ def test_hifa_embeds_as_training_does(runs, files):
     photo = np.moveaxis(np.moveaxis(photo, -1, 0)[middle], 0, -1)[None]
     model = jaxret.load(workdir)
     assert (model.similarity, model.query_kinds) == ('cosine', ('photo', 'mesh'))
-    wanted = system.embed(variables, {'views': views}, 'shape')
+    wanted = embed(system, variables, {'views': views}, 'shape')
     np.testing.assert_allclose(model.embed_shapes(meshes(files), processes=1), wanted, atol=1e-5)
     np.testing.assert_allclose(model.embed_meshes(meshes(files)[:1]), wanted[:1], atol=1e-5)
     np.testing.assert_allclose(model.embed_photos([files / 'photo.png']),
-                               system.embed(variables, {'photo': photo}, 'photo'), atol=1e-5)
+                               embed(system, variables, {'photo': photo}, 'photo'), atol=1e-5)
 
 
 def test_scan_cad_embeds_as_training_does(runs, files):
@@ -149,12 +155,12 @@ def test_scan_cad_embeds_as_training_does(runs, files):
     occupancy = grid_from_mesh(load_mesh(files / 'c.stl')).occupancy()[None].astype(np.uint8)
     model = jaxret.load(workdir)
     assert (model.similarity, model.query_kinds) == ('euclidean', ('scan', 'mesh'))
-    shape = system.embed(variables, {'cad': occupancy}, 'cad')
+    shape = embed(system, variables, {'cad': occupancy}, 'cad')
     np.testing.assert_allclose(model.embed_shapes([files / 'c.stl']), shape, atol=1e-4)
     np.testing.assert_allclose(model.embed_shapes([files / 'scan.sdf']), shape, atol=1e-4)
     np.testing.assert_allclose(model.embed_meshes([files / 'c.stl']), shape, atol=1e-4)
     np.testing.assert_allclose(model.embed_scans([files / 'scan.sdf']),
-                               system.embed(variables, {'scan': occupancy}, 'scan'), atol=1e-4)
+                               embed(system, variables, {'scan': occupancy}, 'scan'), atol=1e-4)
 
 
 @pytest.mark.parametrize('system,kind', [('cmic', 'photo'), ('cross_modal_center', 'mesh'),
@@ -274,6 +280,6 @@ def test_cmic_without_attention(tmp_path, files, pooling, similarity):
     shapes = model.embed_shapes(meshes(files), processes=1)
     views = np.stack([shape_arrays(path, inputs=model.shape_inputs, up_axis='y')['views'] for path in meshes(files)])
     wanted = system.score(variables, model.embed_photos([files / 'photo.png']),
-                          system.embed(variables, {'views': views}, 'views'))
+                          embed(system, variables, {'views': views}, 'views'))
     pooled = {'mean': lambda x: x.mean(axis=1), 'max': lambda x: x.max(axis=1), 'unit_mean': lambda x: x}[pooling]
     np.testing.assert_allclose(model.embed_photos([files / 'photo.png']) @ pooled(shapes).T, wanted, atol=1e-5)

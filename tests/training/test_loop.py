@@ -19,6 +19,7 @@ from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
 from jaxret.training.step import make_train_step
 
+pytestmark = pytest.mark.usefixtures('quick_compilation', 'kept_programs')
 BATCH, STEPS = 8, 12
 
 
