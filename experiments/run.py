@@ -140,9 +140,10 @@ def _train(name: str, workdir: str, overrides: dict[str, str], together: tuple[s
     preset = flatten(config)
     check_keys(preset, f'--config={name}')
     apply_overrides(config, overrides)
-    check_changes(preset, flatten(config))
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
+    stored = folder / 'config.json'
+    check_changes(stored_config(stored) if stored.exists() else preset, flatten(config))
     keep_programs(cache_folder(config).absolute())
     with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
         if first:

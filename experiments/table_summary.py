@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
+
+from table_statistics import VERDICTS
 
 # Keys of metrics.json that belong to a metric: its interval, chance level, most frequent answer, and macro mean.
 ENDINGS = tuple(f'{macro}{ending}' for macro in ('', '_macro') for ending in ('', '_low', '_high', '_chance', '_prior'))
@@ -20,7 +21,8 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       title, data (a name), preset, overrides, written, notes, hardware, versions; tables: [{title, rows: [{name, state,
       values, config, runs: [{seed, commit, dirty, wall_seconds, metrics}]}]}]; claims: [sentence]. Metrics are those
       of all the tables, with what belongs to them, and every count. A row's config and runs stand where it first
-      appears; hardware and versions are those of the first run. Absolute paths are cut to their last part.
+      appears; hardware and versions are those of the first run. Values with a slash are cut to what follows
+      the last one.
     """
     settings = results['settings']
     keys = {f'{metric["key"]}{ending}' for table in results['tables'] for metric in table['metrics']
@@ -39,12 +41,13 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
         tables.append({'title': table['title'], 'rows': rows})
     first = finished[0] if finished else {}
     return {
-        'title': results['title'], 'data': _without_path(settings['data_dir']) or 'synthetic sample',
-        'preset': settings['preset'],
-        'overrides': _without_paths(settings['overrides']), 'written': results['written'], 'notes': results['notes'],
+        'title': results['title'],
+        'data': _without_path(settings['data_dir']) if settings['data_dir'] else 'synthetic sample',
+        'preset': settings['preset'], 'overrides': _without_paths(settings['overrides']), 'written': results['written'],
+        'notes': results['notes'],
         'hardware': {key: value for key, value in first.get('hardware', {}).items() if key != 'host'},
         'versions': first.get('versions', {}), 'tables': tables,
-        'claims': [claim['sentence'] for claim in results['claims']]}
+        'claims': [_claim(claim) for claim in results['claims']]}
 
 
 def _run(run: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
@@ -58,9 +61,20 @@ def _state(runs: Sequence[Mapping[str, Any]]) -> str:
     return ', '.join(f'{count} {state}' for state, count in counts.items()) if len(counts) > 1 else next(iter(counts))
 
 
+def _claim(claim: Mapping[str, Any]) -> str:
+    """What came of a claim; where nothing did, without the errors of its rows."""
+    if claim['n']:
+        return claim['sentence']
+    return claim['sentence'].replace(claim['conclusion'], VERDICTS[claim['verdict']])
+
+
 def _without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _without_path(value) for key, value in config.items() if key not in OWN}
 
 
 def _without_path(value: Any) -> Any:
-    return PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
+    if isinstance(value, list | tuple):
+        return [_without_path(part) for part in value]
+    if isinstance(value, str):
+        return ','.join(part.rstrip('/').rpartition('/')[2] for part in value.split(','))
+    return value

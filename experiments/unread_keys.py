@@ -31,16 +31,17 @@ def check_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuses changes that a run would not see.
 
     Args:
-      before: flattened config of the preset, or of the work directory that is evaluated.
+      before: flattened config of the preset, or of the work directory where there is one: what it was begun with stays.
       now: the same with the command's values.
 
     Raises:
       ConfigError: naming the changed keys with their values, and what reads them.
     """
     def changed(keys: tuple[str, ...]) -> str:
-        return ', '.join(f'config.{key}: {now[key]!r}' for key in keys if now[key] != before[key])
+        return ', '.join(f'config.{key}: {now[key]!r}' for key in keys
+                         if now.get(key) != before.get(key))
 
-    experiment = before['experiment']
+    experiment = now['experiment']
     if experiment not in OF_DATA_DIR:  # refused by its name
         return
     if not now['data_dir'] and (keys := changed(OF_DATA_DIR[experiment])):

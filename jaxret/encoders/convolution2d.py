@@ -5,9 +5,8 @@ Four forms of equal result, chosen by shape. Times are of 2 cores:
 - A 1 x 1 kernel is a matrix product: 4 images of 56 x 56 x 64 to 256, forward and gradients, 5 instead of 13 ms.
 - Where the result has few cells beside its channels, the patches that the kernel sees are gathered, and one product
   made of all: 8 images of 4 x 4 x 256 to 512 with stride 2 took 1.4 instead of 22 ms. For maps with fewer cells than
-  the kernel XLA swaps map and kernel, and leaves its fast path.
-- Of a strided convolution with patches not much larger than the map the gradients are those of that product: XLA's
-  convolve a gradient spread out with zeros. 24 images of 32 x 32 x 16 to 32 took 0.9 instead of 2.4 ms.
+  the kernel XLA swaps map and kernel, and leaves its fast path. The patches, k^2 times the map, are not kept: the
+  kernel's gradient is a convolution.
 - Else a convolution whose gradients stay fast inside loops: XLA's CPU compiler rewrites a convolution into the one
   order of axes that its fast kernel takes only outside of loops (jax issue 12868). The forward pass has that order
   already; its gradients, as JAX writes them, do not.
@@ -22,8 +21,7 @@ Empty channels are added where XLA's fast path is slow or not taken without:
 Letters: B batch, H height, W width, h, w height and width of the result, C and F channels in and out, k kernel.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,15 +49,21 @@ def convolve2d(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], p
     Returns:
       [B, h, w, F].
     """
-    plain = (options.get('feature_group_count', 1) == 1 and options.get('preferred_element_type') is None
-             and all(tuple(options.get(name) or (1, 1)) == (1, 1) for name in ('lhs_dilation', 'rhs_dilation')))
-    if jax.default_backend() != 'cpu' or not plain:
-        return lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
     strides, padding = tuple(window_strides), tuple(map(tuple, padding))
-    height, width = _outputs(x, kernel, strides, padding)
-    if kernel.shape[:2] == (1, 1) or 4 * height * width < x.shape[3]:
-        return _product(x, kernel, strides, padding, options.get('precision'))
-    return _convolve(x, kernel, strides, padding, options.get('precision'))
+    if jax.default_backend() != 'cpu' or not _is_plain(x, kernel, strides, padding, options):
+        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    convolve = _product if kernel.shape[:2] == (1, 1) else _convolve
+    return convolve(x, kernel, strides, padding, options.get('precision'))
+
+
+def _is_plain(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, options: Mapping[str, Any]
+              ) -> bool:
+    """Whether this is a convolution as layers have it; of others, also wrong ones, JAX has the last word."""
+    dilations = [tuple(options.get(name) or (1, 1)) for name in ('lhs_dilation', 'rhs_dilation')]
+    return (options.get('feature_group_count', 1) == 1 and options.get('preferred_element_type') is None
+            and dilations == [(1, 1), (1, 1)] and x.dtype == kernel.dtype and x.shape[3] == kernel.shape[2]
+            and all(isinstance(side, int) for side in x.shape[1:]) and x.shape[0] != 0 and 0 not in kernel.shape
+            and min(map(min, padding)) >= 0 and min(_outputs(x, kernel, strides, padding)) > 0)
 
 
 def _outputs(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding) -> tuple[int, int]:
@@ -74,14 +78,22 @@ def _product(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding:
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     ends = (strides[0] * (height - 1) + 1, strides[1] * (width - 1) + 1)
     patches = [x[:, i:i + ends[0]:strides[0], j:j + ends[1]:strides[1]] for i in range(rows) for j in range(columns)]
-    flat = (patches[0] if len(patches) == 1 else jnp.concatenate(patches, axis=3)).reshape(-1, kernel[..., 0].size)
+    flat = (patches[0] if len(patches) == 1 else jnp.concatenate(patches, axis=3)).reshape(
+        -1, rows * columns * kernel.shape[2])
     y = jnp.matmul(flat, kernel.reshape(flat.shape[1], -1), precision=precision)  # of matrices: of four axes is slower
     return y.reshape(x.shape[0], height, width, -1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any) -> jax.Array:
-    return _plain(x, kernel, strides, padding, precision)
+    form = _product if _few_cells(x, kernel, strides, padding) else _plain
+    return form(x, kernel, strides, padding, precision)
+
+
+def _few_cells(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding) -> bool:
+    """Whether the result has less than a fourth as many cells as the map has channels."""
+    height, width = _outputs(x, kernel, strides, padding)
+    return 4 * height * width < x.shape[3]
 
 
 def _plain(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any) -> jax.Array:
@@ -105,14 +117,14 @@ def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding:
 def _backward(strides: tuple[int, int], padding: Padding, precision: Any, saved: Any, gradient: jax.Array
               ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    if math.prod(strides) > 1 and math.prod(kernel.shape[:2]) <= 3 * math.prod(strides):  # small patches
-        return jax.vjp(lambda x, kernel: _product(x, kernel, strides, padding, precision), x, kernel)[1](gradient)
     sides = list(zip(x.shape[1:3], kernel.shape[:2], strides, gradient.shape[1:3], padding, strict=True))
     # With stride - 1 zeros between its entries the gradient spans (out - 1) stride + 1 cells.
     beside = [(size - 1 - low, side - 1 - (out - 1) * stride + low)
               for side, size, stride, out, (low, _) in sides]
     mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
-    if strides == (1, 1):
+    if _few_cells(x, kernel, strides, padding):
+        of_x = jax.vjp(lambda x: _product(x, kernel, strides, padding, precision), x)[1](gradient)[0]
+    elif strides == (1, 1):
         of_x = _plain(gradient, mirrored, strides, beside, precision)
     else:
         of_x = lax.conv_general_dilated(gradient, mirrored, (1, 1), beside, lhs_dilation=strides,

@@ -8,6 +8,7 @@ or texture that is missing or damaged is as if it were not named: data sets are 
 """
 
 import contextlib
+import functools
 import io
 import os
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, _quiet, _read_bytes
+from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, _quiet
 
 _FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'GIF', 'TGA', 'WEBP')  # their decoders only decode
 _AT_ONCE = 2**16  # pixels whose place in their face is computed together, in float64
+_BLOCK = 2**16  # bytes of an OBJ file that are read at once
 _SIDE = 1024  # pixels; larger textures are shrunk, views are far smaller
 
 
@@ -145,12 +147,26 @@ def material_files(path: Path) -> list[Path]:
         return []
     names = _Names(path)
     with contextlib.suppress(Exception), _quiet():  # of damaged materials, which count as none
-        text = _read_bytes(path, MAX_BYTES).replace(b'\r\n', b'\n').replace(b'\\\n', b'')
-        _, found, rest = text.partition(b'mtllib')  # as trimesh does: the first one, wherever it stands
-        if found:
-            library = rest.partition(b'\n')[0].decode('utf-8', 'replace').strip()
+        library = _library(path)
+        if library is not None:
             trimesh.exchange.obj.parse_mtl(names.get(library), resolver=names)
     return list(dict.fromkeys(names.files))
+
+
+def _library(path: Path) -> str | None:
+    """The materials that an OBJ file names first, wherever, as trimesh takes it; reads it no further than that."""
+    if not path.is_file():
+        return None
+    key, read = b'mtllib', b''
+    with path.open('rb') as file:
+        while key not in read:
+            block = file.read(_BLOCK)
+            if not block:
+                return None
+            read = read[-len(key):] + block
+        rest = read.partition(key)[2] + file.read(_BLOCK)
+    line = rest.replace(b'\r\n', b'\n').replace(b'\\\n', b'').partition(b'\n')[0]
+    return line.decode('utf-8', 'replace').strip()
 
 
 def _part(geometry: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
@@ -218,6 +234,7 @@ class _Names(_Resolver):
     def __init__(self, path: Path):
         super().__init__(path)
         self.files: list[Path] = []
+        self.place = functools.cache(self.place)
 
     def get(self, key: str) -> bytes:
         self.files.append(self.place(key))

@@ -164,7 +164,7 @@ def file_checksum(path: Path, *, textured: bool = False) -> str:
 
     Args:
       path: the file.
-      textured: also of its materials and their textures, where there are any.
+      textured: also of its materials and their textures; never what it is without.
 
     Raises:
       DataError: the file cannot be read, is no regular file (reading a pipe would wait for ever), or is too large.
@@ -177,9 +177,8 @@ def file_checksum(path: Path, *, textured: bool = False) -> str:
                 digest.update(hashlib.file_digest(stream, 'sha256').digest())
     except (OSError, ValueError) as error:
         raise _bad(path, f'the file cannot be read ({error})') from error
-    colors = [_color_digest(file) for file in material_files(path)] if textured else []
-    if any(color != _MISSING for color in colors):
-        digest.update(b''.join(colors))
+    if textured:
+        digest.update(b''.join([b'colors', *map(_color_digest, material_files(path))]))
     return digest.hexdigest()
 
 

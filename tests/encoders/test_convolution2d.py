@@ -83,12 +83,45 @@ def test_the_form_follows_the_shape():
     assert forms((8, 8), 3, 1, 3) == convolved
     assert forms((8, 8), 1, 1, 3) == multiplied
     assert forms((8, 8), 1, 2, 3) == multiplied
-    assert forms((2, 2), 3, 1, 17) == multiplied  # a result of 4 cells
+    assert forms((2, 2), 3, 1, 17) == [(0, 1), (1, 1)]  # a result of 4 cells
     assert forms((2, 2), 3, 1, 16) == convolved
-    assert forms((4, 4), 3, 2, 17) == multiplied
+    assert forms((4, 4), 3, 2, 17) == [(0, 1), (1, 1)]
     assert forms((8, 8), 5, 2, 3) == convolved
-    assert forms((8, 8), 3, 2, 3) == [(1, 0), (0, 2)]  # gradients of small patches
+    assert forms((8, 8), 3, 2, 3) == convolved
     assert forms((8, 8), 7, 4, 3) == convolved
+
+
+@pytest.mark.parametrize('shape,kernel,stride,padding', [
+    ((0, 4, 4, 3), (1, 1, 3, 2), 1, 0), ((0, 2, 2, 20), (3, 3, 20, 2), 1, 1), ((2, 2, 2, 3), (3, 3, 3, 2), 1, 0),
+    ((2, 1, 2, 3), (4, 4, 3, 2), 1, 0), ((2, 4, 4, 3), (1, 1, 3, 0), 1, 0), ((2, 5, 5, 3), (1, 1, 3, 2), 1, -1),
+    ((2, 6, 6, 90), (3, 3, 90, 2), 2, -1)])
+def test_what_is_empty_or_cut_is_as_in_lax(shape, kernel, stride, padding):
+    rng = np.random.default_rng(0)
+    x, weights = (rng.normal(size=size).astype(np.float32) for size in (shape, kernel))
+    options = ((stride, stride), [(padding, padding)] * 2)
+    expected = lax.conv_general_dilated(x, weights, *options, **AXES)
+    np.testing.assert_allclose(convolve2d(x, weights, *options, **AXES), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('shape,kernel,dtype', [
+    ((2, 4, 4, 6), (1, 1, 3, 4), np.float32), ((2, 2, 2, 32), (3, 3, 64, 4), np.float32),
+    ((2, 4, 4, 3), (1, 1, 3, 4), np.float16)])
+def test_channels_and_types_that_do_not_match_are_refused(shape, kernel, dtype):
+    with pytest.raises((TypeError, ValueError)):
+        convolve2d(jnp.zeros(shape), jnp.zeros(kernel, dtype), (1, 1), [(0, 0)] * 2, **AXES)
+
+
+def test_patches_are_not_kept_for_the_gradients():
+    x, weights = jnp.zeros((64, 4, 4, 128)), jnp.zeros((3, 3, 128, 128))
+
+    def memory(layers):
+        def loss(x, weights):
+            for _ in range(layers):
+                x = jnp.sin(convolve2d(x, weights, (1, 1), [(1, 1)] * 2, **AXES))
+            return jnp.sum(x)
+        return jax.jit(jax.grad(loss, argnums=(0, 1))).lower(x, weights).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(6) - memory(3) < 3 * 4 * x.nbytes  # of each layer the map, its sine, ..; patches are nine maps
 
 
 def test_other_convolutions_keep_their_own_gradients():

@@ -12,6 +12,7 @@ import tables
 from interruption import Terminated
 from table_plan import Job
 from table_rows import Claim, Metric, Paper, Row, Table
+from table_summary import _without_path
 from workdir import locked
 
 from jaxret.files import write_atomically
@@ -148,10 +149,20 @@ def test_the_summary_has_what_the_tables_show_and_no_path_of_this_machine(fake, 
     assert summary['claims'] == [claim['sentence'] for claim in results['claims']]
 
 
+@pytest.mark.parametrize(('value', 'kept'), [
+    ('/home/me/a', 'a'), ('../me/x/', 'x'), ('~/x', 'x'), ('/home/me/a,/home/me/b', 'a,b'), ('pix3d.py:small', ) * 2,
+    (('/home/me/q', 'b'), ['q', 'b']), (3, 3), (None, None), ('', '')])
+def test_paths_of_a_summary_are_names(value, kept):
+    assert _without_path(value) == kept
+
+
 def test_a_summary_without_any_run_is_written(fake, command, tmp_path):
-    fake.faults = {(size, seed): (1, 'error: no\n') for size in (4, 8) for seed in (0, 1)}
+    fake.faults = {(size, seed): (1, f'error: {tmp_path}/photo.png: damaged\n') for size in (4, 8) for seed in (0, 1)}
     assert command() == 1
-    summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    text = (tmp_path / 'out' / 'summary.json').read_text()
+    assert '/photo.png' not in text and '/photo.png' in json.dumps(results_of(tmp_path)['claims'])
+    summary = json.loads(text)
+    assert summary['claims'][0] == 'A is better than b (paper +0.50): cannot be said.'
     assert summary['hardware'] == {} and summary['tables'][0]['rows'][0]['state'] == 'failed'
 
 

@@ -71,12 +71,12 @@ def test_without_textured_views_they_do_not_count(update, model, tmp_path):
     assert update().embedded == 0 and file_checksum(tmp_path / 'models/a/box.obj') == before
 
 
-def test_checksums_of_models_without_materials_stay(textured, tmp_path):
+def test_checksums_with_and_without_colours_differ(textured, tmp_path):
     write_box(tmp_path / 'plain.obj', 1, 2, 3)
     write_box(tmp_path / 'plain.ply', 1, 2, 3)
     (tmp_path / 'alone.obj').write_text(BOX)  # its materials are missing
     for name in ('plain.obj', 'plain.ply', 'alone.obj'):
-        assert file_checksum(tmp_path / name, textured=True) == file_checksum(tmp_path / name)
+        assert file_checksum(tmp_path / name, textured=True) != file_checksum(tmp_path / name)
 
 
 def test_which_of_two_textures_is_there_decides(tmp_path):
