@@ -7,7 +7,8 @@ import chex
 import jax.numpy as jnp
 
 from jaxret.errors import ConfigError
-from jaxret.losses.mining import triplet_counts
+from jaxret.losses.mining import TRIPLET_RULES, check_rule, triplet_counts
+from jaxret.losses.scores import largest
 
 REDUCTIONS = ('mean_nonzero', 'mean_all', 'sum')
 
@@ -82,6 +83,8 @@ def triplet_per_anchor(
         columns = jnp.broadcast_to(valid[None, :], distances.shape)
         positives, negatives = positives & columns, negatives & columns
     distances = distances.astype(jnp.promote_types(distances.dtype, jnp.float32))
+    if mining == 'batch_hard':
+        return _batch_hard(distances, positives, negatives, margin)
     uses, triplets = triplet_counts(distances, positives, negatives, rule=mining, margin=margin)
     as_positive, as_negative = uses.astype(distances.dtype)
     # What a padded column holds must not reach the loss; a NaN of a pair in use must.
@@ -89,3 +92,18 @@ def triplet_per_anchor(
     nonzero = jnp.sum(as_positive, axis=1)
     losses = jnp.sum((as_positive - as_negative) * distances, axis=1) + margin * nonzero
     return losses, nonzero, triplets.astype(distances.dtype)
+
+
+def _batch_hard(distances: chex.Array, positives: chex.Array, negatives: chex.Array, margin: float
+                ) -> tuple[chex.Array, chex.Array, chex.Array]:
+    """`triplet_per_anchor` of the farthest positive and the nearest negative: of each row two distances are used."""
+    check_rule('batch_hard', TRIPLET_RULES, margin)
+    if distances.shape[1] == 0:
+        none = jnp.zeros_like(distances, shape=len(distances))
+        return none, none, none
+    farthest = largest(jnp.where(positives, distances, -jnp.inf), axis=1)
+    nearest = -largest(jnp.where(negatives, -distances, -jnp.inf), axis=1)
+    there = jnp.any(positives, axis=1) & jnp.any(negatives, axis=1)
+    active = there & ~(nearest >= farthest + margin)  # of a NaN too
+    losses = jnp.where(active, farthest - nearest + margin, 0.0)
+    return losses, active.astype(distances.dtype), there.astype(distances.dtype)

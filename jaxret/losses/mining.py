@@ -23,9 +23,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.errors import ConfigError
+from jaxret.losses.scores import argmax_in_blocks
 
 NEGATIVE_RULES = ('all', 'semi_hard', 'hard', 'hardest')
-TRIPLET_RULES = ('all', 'semi_hard', 'hard', 'batch_hard')
+COUNTED_RULES = ('all', 'semi_hard', 'hard')  # of triplets of all positives
+TRIPLET_RULES = (*COUNTED_RULES, 'batch_hard')
 FEW_POSITIVES = 64  # a row, up to which `triplet_counts` passes over the pairs instead of sorting them
 
 
@@ -69,7 +71,7 @@ def hardest_negatives(distances: chex.Array, negatives: chex.Array) -> chex.Arra
       [Q, G] bool, one True a row, none where the row has no negative.
     """
     _check_pairs(distances, negatives)
-    nearest = jnp.argmin(jnp.where(negatives, jax.lax.stop_gradient(distances), jnp.inf), axis=1)
+    nearest = argmax_in_blocks(jnp.where(negatives, -jax.lax.stop_gradient(distances), -jnp.inf))
     return negatives & (jnp.arange(distances.shape[1])[None, :] == nearest[:, None])
 
 
@@ -100,30 +102,23 @@ def triplet_counts(
       distances: [Q, G].
       positives: [Q, G] bool.
       negatives: [Q, G] bool.
-      rule: 'all', 'semi_hard', 'hard' or 'batch_hard' (farthest positive with nearest negative).
+      rule: 'all', 'semi_hard' or 'hard'.
       margin: m >= 0.
 
     Returns:
       Uses [2, Q, G] int32 (as positive, as negative) and the number of triplets looked at, [Q] int32: every
-      (positive, negative) of the row, for 'batch_hard' one.
+      (positive, negative) of the row.
 
     Raises:
       ConfigError: unknown rule or negative margin.
     """
-    check_rule(rule, TRIPLET_RULES, margin)
+    check_rule(rule, COUNTED_RULES, margin)
     _check_pairs(distances, positives)
     _check_pairs(distances, negatives)
     # Materialised once: were the compiler to recompute it with other rounding, the two counts could disagree on ties.
     distances = jax.lax.optimization_barrier(jax.lax.stop_gradient(distances))
-    if rule == 'batch_hard':
-        positives = hardest_positives(distances, positives)
-        negatives = hardest_negatives(distances, negatives)
-        farthest, nearest = (jnp.sum(jnp.where(one, distances, 0), axis=1) for one in (positives, negatives))
-        as_positive = as_negative = (jnp.any(positives, axis=1) & jnp.any(negatives, axis=1)
-                                     & (nearest < farthest + margin))[:, None].astype(jnp.int32)
-    else:
-        as_positive, as_negative = _active_counts(distances, positives, negatives, rule=rule, margin=float(margin),
-                                                  few=FEW_POSITIVES)
+    as_positive, as_negative = _active_counts(distances, positives, negatives, rule=rule, margin=float(margin),
+                                              few=FEW_POSITIVES)
     triplets = jnp.sum(positives, axis=1) * jnp.sum(negatives, axis=1)
     uses = jnp.stack([jnp.where(positives, as_positive, 0), jnp.where(negatives, as_negative, 0)])
     return uses.astype(jnp.int32), triplets.astype(jnp.int32)

@@ -133,6 +133,30 @@ def test_padding_is_ignored_and_nan_in_use_is_not(compiled):
     assert np.isnan(compiled(function)(distances, positives))
 
 
+@pytest.mark.parametrize('kind', ['positive', 'negative'])
+def test_batch_hard_ignores_padding_and_shows_a_nan_in_use(compiled, kind):
+    distances, valid = _distances(4, 7), np.arange(7) != 3
+    positives = references.instance_positives([0, 1, 2, 6], 7)
+    positives[3] = False  # and a row without positives
+    expected = references.triplet(distances, positives & valid, ~positives & valid, rule='batch_hard', margin=MARGIN,
+                                  reduction='sum')
+    distances[:, 3] = np.nan
+    function = functools.partial(margin.triplet, margin=MARGIN, valid=jnp.asarray(valid), mining='batch_hard',
+                                 reduction='sum')
+    value, gradient = compiled(jax.value_and_grad(function))(distances, positives)
+    chex.assert_trees_all_close(value, np.float32(expected), rtol=1e-5)
+    chex.assert_tree_all_finite(gradient)
+    distances[1, 1 if kind == 'positive' else 2] = np.nan
+    assert np.isnan(compiled(function)(distances, positives))
+
+
+def test_batch_hard_of_nothing_is_nothing(compiled):
+    function = compiled(functools.partial(margin.triplet_per_anchor, margin=MARGIN, mining='batch_hard'))
+    for shape in ((0, 3), (3, 0), (0, 0)):
+        found = function(np.zeros(shape, np.float32), np.ones(shape, bool))
+        chex.assert_trees_all_equal(found, (jnp.zeros(shape[0]),) * 3)
+
+
 def test_per_anchor_sums_add_up(compiled):
     distances = _distances(5, 7, seed=7)
     positives = np.random.default_rng(8).random((5, 7)) < 0.4

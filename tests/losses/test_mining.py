@@ -62,7 +62,7 @@ def test_hardest_negative_and_positive(compiled):
 
 @pytest.mark.parametrize('few', [-1, mining.FEW_POSITIVES])  # by sorting, by passes
 @pytest.mark.parametrize('margin', [0.0, MARGIN])
-@pytest.mark.parametrize('rule', mining.TRIPLET_RULES)
+@pytest.mark.parametrize('rule', mining.COUNTED_RULES)
 def test_triplet_counts(compiled, monkeypatch, rule, margin, few):
     monkeypatch.setattr(mining, 'FEW_POSITIVES', few)
     rng = np.random.default_rng(5)
@@ -108,7 +108,7 @@ def test_no_triplets_of_nothing(compiled, shape):
     chex.assert_trees_all_equal(np.asarray(triplets), np.zeros(shape[0], np.int32))
 
 
-@pytest.mark.parametrize('rule', mining.TRIPLET_RULES)
+@pytest.mark.parametrize('rule', mining.COUNTED_RULES)
 def test_counting_builds_no_triplet_array(rule):
     q, g = 5, 11
     function = functools.partial(mining.triplet_counts, rule=rule, margin=MARGIN)

@@ -206,3 +206,24 @@ def test_wrong_ranks_and_types_are_refused():
         scores.similarity_matrix(jnp.zeros((2, 3), jnp.int32), jnp.zeros((2, 3)))
     with pytest.raises(AssertionError):
         scores.attention_scores(jnp.zeros((2, 3)), jnp.zeros((2, 3)), jnp.zeros((2, 3)))
+
+
+@pytest.mark.parametrize('shape', [(3, 64), (3, 65), (2, 3, 96), (1, 200), (0, 70), (4, 129)])
+def test_argmax_in_blocks(compiled, shape):
+    rng = np.random.default_rng(0)
+    find = compiled(scores.argmax_in_blocks)
+    for x in (rng.normal(size=shape), rng.integers(3, size=shape), np.full(shape, -np.inf), np.zeros(shape),
+              np.where(rng.random(shape) < 0.01, np.nan, rng.normal(size=shape)),
+              np.where(rng.random(shape) < 0.01, np.inf, -np.inf)):
+        x = x.astype(np.float32)
+        np.testing.assert_array_equal(find(x), jnp.argmax(x, axis=-1))
+
+
+@pytest.mark.parametrize('width', [5, 100])
+def test_largest_of_the_last_axis_and_its_gradient(compiled, width):
+    x = np.random.default_rng(1).integers(9, size=(4, width)).astype(np.float32)
+    expected = np.zeros_like(x)
+    expected[np.arange(4), x.argmax(axis=1)] = 2.0
+    value, gradient = compiled(jax.value_and_grad(lambda x: 2 * jnp.sum(scores.largest(x, axis=-1))))(x)
+    assert value == 2 * x.max(axis=1).sum()
+    np.testing.assert_array_equal(gradient, expected)
