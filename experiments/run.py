@@ -46,7 +46,7 @@ from config_files import (
 from interruption import Terminated, exit_status, terminated_as_interrupted
 from ml_collections import ConfigDict
 from unread_keys import check_changes
-from workdir import EVALUATION, check_folders, locked, store_config, stored_config
+from workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
 
 from jaxret.compiled_programs import keep_programs
 from jaxret.errors import ConfigError, JaxretError
@@ -142,8 +142,8 @@ def _train(name: str, workdir: str, overrides: dict[str, str], together: tuple[s
     apply_overrides(config, overrides)
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
-    stored = folder / 'config.json'
-    check_changes(stored_config(stored) if stored.exists() else preset, flatten(config))
+    if not has_checkpoints(folder):  # what a run was begun with stays
+        check_changes(preset, flatten(config))
     keep_programs(cache_folder(config).absolute())
     with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
         if first:

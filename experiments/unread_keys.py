@@ -31,7 +31,7 @@ def check_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuses changes that a run would not see.
 
     Args:
-      before: flattened config of the preset, or of the work directory where there is one: what it was begun with stays.
+      before: flattened config of the preset, or of the work directory that is evaluated.
       now: the same with the command's values.
 
     Raises:

@@ -87,6 +87,19 @@ def test_a_stopped_run_resumes_to_the_same_numbers(place, trained, monkeypatch, 
     assert metrics_of(place / 'stopped') == metrics_of(trained)
 
 
+def test_a_run_begun_with_a_key_that_is_refused_now_goes_on(place, trained, capsys):
+    folder, changed = place / 'older', '--config.data.points_up_axis=z'
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns('report', 'tensorboard'))
+    config = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps(config | {'data.points_up_axis': 'z'}))
+    assert command(place, 'older', changed) == 0
+    assert command(place, 'older') == 1
+    assert "data.points_up_axis: 'z' there, 'y' now" in capsys.readouterr().err
+    shutil.rmtree(folder / 'checkpoints')  # nothing to go on from
+    assert command(place, 'older', changed) == 1
+    assert "config.data.points_up_axis: 'z' needs --config.data_dir=DIR" in capsys.readouterr().err
+
+
 def test_evaluation_of_other_objects_lists_what_it_skips(place, trained, capsys):
     folder = place / 'evaluated'
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns('report', 'tensorboard'))
