@@ -73,6 +73,7 @@ def triplet_per_anchor(
     Raises:
       ConfigError: unknown mining or negative margin.
     """
+    check_rule(mining, TRIPLET_RULES, margin)
     chex.assert_rank(distances, 2)
     chex.assert_type([distances, positives], [float, bool])
     if negatives is None:
@@ -97,7 +98,6 @@ def triplet_per_anchor(
 def _batch_hard(distances: chex.Array, positives: chex.Array, negatives: chex.Array, margin: float
                 ) -> tuple[chex.Array, chex.Array, chex.Array]:
     """`triplet_per_anchor` of the farthest positive and the nearest negative: of each row two distances are used."""
-    check_rule('batch_hard', TRIPLET_RULES, margin)
     if distances.shape[1] == 0:
         none = jnp.zeros_like(distances, shape=len(distances))
         return none, none, none

@@ -75,19 +75,6 @@ def hardest_negatives(distances: chex.Array, negatives: chex.Array) -> chex.Arra
     return negatives & (jnp.arange(distances.shape[1])[None, :] == nearest[:, None])
 
 
-def hardest_positives(distances: chex.Array, positives: chex.Array) -> chex.Array:
-    """The farthest positive of each anchor, the first of equals.
-
-    Args:
-      distances: [Q, G].
-      positives: [Q, G] bool.
-
-    Returns:
-      [Q, G] bool, one True a row, none where the row has no positive.
-    """
-    return hardest_negatives(-distances, positives)
-
-
 def triplet_counts(
     distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float
 ) -> tuple[chex.Array, chex.Array]:

@@ -214,3 +214,8 @@ def test_wrong_arguments_are_refused():
         margin.triplet(distances, positives[:, :2], margin=0.1)
     with pytest.raises(AssertionError):
         margin.triplet(distances, positives, margin=0.1, valid=jnp.ones(2, bool))
+
+
+def test_an_unknown_mining_is_told_every_rule():
+    with pytest.raises(ConfigError, match='all, semi_hard, hard, batch_hard'):
+        margin.triplet(jnp.zeros((2, 3)), jnp.zeros((2, 3), bool), margin=MARGIN, mining='hardest')

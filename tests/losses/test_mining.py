@@ -47,15 +47,12 @@ def test_hard_and_semi_hard_split_all(compiled):
     chex.assert_trees_all_equal(found['hard'] | found['semi_hard'], found['all'])
 
 
-def test_hardest_negative_and_positive(compiled):
+def test_hardest_negative(compiled):
     distances = np.array([[0.5, 0.2, 0.2, 0.9], [0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.3, 0.4]], np.float32)
     mask = np.array([[True, True, True, False], [False, True, True, True], [False] * 4])
     nearest = np.zeros((3, 4), bool)
     nearest[0, 1] = nearest[1, 1] = True  # the first of equals; none in the empty row
-    farthest = np.zeros((3, 4), bool)
-    farthest[0, 0] = farthest[1, 1] = True
     chex.assert_trees_all_equal(np.asarray(compiled(mining.hardest_negatives)(distances, mask)), nearest)
-    chex.assert_trees_all_equal(np.asarray(compiled(mining.hardest_positives)(distances, mask)), farthest)
     find = compiled(functools.partial(mining.mine_negatives, rule='hardest', margin=0.0))
     chex.assert_trees_all_equal(np.asarray(find(distances, distances[:, 0], mask)), nearest)
 
