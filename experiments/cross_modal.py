@@ -31,10 +31,9 @@ from training_run import (
     view_ring,
 )
 
-from data_pipelines.augmentation import Augmentation
-from data_pipelines.modelnet_dataset import load_objects
-from data_pipelines.modelnet_table import ObjectTable
-from data_pipelines.pipeline import steps_per_epoch
+from data_pipelines.batching import steps_per_epoch
+from data_pipelines.cross_modal.prepare import ObjectTable, load_objects
+from data_pipelines.random_crops import Augmentation
 from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS

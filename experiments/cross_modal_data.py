@@ -11,15 +11,14 @@ from ml_collections import ConfigDict
 from training_run import process_share, processes, view_ring
 from workdir import has_checkpoints
 
-from data_pipelines import modelnet_pipeline
-from data_pipelines.augmentation import Augmentation
-from data_pipelines.modelnet import read_modelnet
-from data_pipelines.modelnet_dataset import PreparedObjects, prepare_modelnet
-from data_pipelines.modelnet_files import read_modelnet_files
-from data_pipelines.modelnet_table import ObjectTable
-from data_pipelines.objects import ObjectLayout
-from data_pipelines.pipeline import Batch
-from data_pipelines.sample.modelnet_layout import write_modelnet_sample
+from data_pipelines.batching import Batch
+from data_pipelines.cross_modal import batches as modelnet_pipeline
+from data_pipelines.cross_modal.dataset import ObjectLayout
+from data_pipelines.cross_modal.modelnet import read_modelnet
+from data_pipelines.cross_modal.modelnet_published import read_modelnet_files
+from data_pipelines.cross_modal.prepare import ObjectTable, PreparedObjects, prepare_modelnet
+from data_pipelines.cross_modal.sample import write_modelnet_sample
+from data_pipelines.random_crops import Augmentation
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
 

@@ -37,11 +37,10 @@ from training_run import (
     view_ring,
 )
 
-from data_pipelines.augmentation import Augmentation
-from data_pipelines.mi3dor import paper_note
-from data_pipelines.mi3dor_dataset import load_photos, load_shapes, shape_labels
-from data_pipelines.mi3dor_table import PhotoTable, ShapeTable
-from data_pipelines.pipeline import steps_per_epoch
+from data_pipelines.batching import steps_per_epoch
+from data_pipelines.domain_adaptation.mi3dor import paper_note
+from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable, load_photos, load_shapes, shape_labels
+from data_pipelines.random_crops import Augmentation
 from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
 from jaxret.retrieval import domain_alignment, meda

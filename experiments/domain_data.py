@@ -12,14 +12,13 @@ from ml_collections import ConfigDict
 from training_run import process_share, processes, view_ring
 from workdir import has_checkpoints
 
-from data_pipelines import mi3dor_pipeline
-from data_pipelines.augmentation import Augmentation
-from data_pipelines.domains import DomainLayout
-from data_pipelines.mi3dor import read_mi3dor
-from data_pipelines.mi3dor_dataset import PreparedDomains, prepare_mi3dor
-from data_pipelines.mi3dor_table import PhotoTable, ShapeTable
-from data_pipelines.pipeline import Batch
-from data_pipelines.sample.mi3dor_layout import write_mi3dor_sample
+from data_pipelines.batching import Batch
+from data_pipelines.domain_adaptation import batches as mi3dor_pipeline
+from data_pipelines.domain_adaptation.dataset import DomainLayout
+from data_pipelines.domain_adaptation.mi3dor import read_mi3dor
+from data_pipelines.domain_adaptation.prepare import PhotoTable, PreparedDomains, ShapeTable, prepare_mi3dor
+from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
+from data_pipelines.random_crops import Augmentation
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
 

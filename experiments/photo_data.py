@@ -9,10 +9,11 @@ from ml_collections import ConfigDict
 from training_run import processes
 from workdir import RunSplit, has_checkpoints
 
-from data_pipelines import cars, pipeline, pix3d
-from data_pipelines.layout import Pix3DLayout
-from data_pipelines.sample.car_layout import write_car_sample
-from data_pipelines.sample.pix3d_layout import write_pix3d_sample
+from data_pipelines.photo_to_shape import batches as pipeline
+from data_pipelines.photo_to_shape import cars, pix3d
+from data_pipelines.photo_to_shape.dataset import Pix3DLayout
+from data_pipelines.photo_to_shape.sample_cars import write_car_sample
+from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
 LAYOUTS = {  # of data.layout: what a folder holds, for the message
     'pix3d': 'pix3d.json, img/, mask/, model/',

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data_pipelines.layout import PhotoEntry, Pix3DLayout
-from data_pipelines.retrieval_dataset import GalleryTable, QueryTable
+from data_pipelines.photo_to_shape.dataset import PhotoEntry, Pix3DLayout
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from jaxret.photos import frame_photo, read_pair
 from jaxret.retrieval.category_planes import QueryPlane
 from jaxret.retrieval.contact_sheet import QueryCard, select_queries

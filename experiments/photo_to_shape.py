@@ -27,10 +27,10 @@ from training_run import (
 from unseen_gallery import Unseen, compare_unseen, prepare_unseen, read_unseen
 from workdir import RunSplit
 
-from data_pipelines import pipeline
-from data_pipelines.augmentation import Augmentation
-from data_pipelines.layout import Pix3DLayout
-from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, load_queries, prepare
+from data_pipelines.photo_to_shape import batches as pipeline
+from data_pipelines.photo_to_shape.dataset import Pix3DLayout
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, load_queries, prepare
+from data_pipelines.random_crops import Augmentation
 from jaxret.errors import ConfigError, Problem
 from jaxret.files import write_atomically
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS

@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 from training_run import process_share, processes
 from workdir import has_checkpoints
 
-from data_pipelines import scan_cad_pipeline
-from data_pipelines.pipeline import Batch
-from data_pipelines.sample.scan_cad_layout import write_scan_cad_sample
-from data_pipelines.scan_cad import ScanCadLayout, read_scan_cad
-from data_pipelines.scan_cad_dataset import load_cads, load_pools, load_scans, prepare_scan_cad
-from data_pipelines.scan_cad_table import CadTable, PoolTable, ScanTable
-from data_pipelines.scan_simulation import simulate_layout
+from data_pipelines.batching import Batch
+from data_pipelines.scan_to_cad import batches as scan_cad_pipeline
+from data_pipelines.scan_to_cad.grids import CadTable, PoolTable, ScanTable
+from data_pipelines.scan_to_cad.prepare import load_cads, load_pools, load_scans, prepare_scan_cad
+from data_pipelines.scan_to_cad.sample import write_scan_cad_sample
+from data_pipelines.scan_to_cad.scan_cad import ScanCadLayout, read_scan_cad
+from data_pipelines.scan_to_cad.simulation import simulate_layout
 from jaxret.errors import CheckpointError
 from jaxret.files import write_atomically
 

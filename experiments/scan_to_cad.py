@@ -37,7 +37,7 @@ from training_run import (
 )
 from workdir import has_checkpoints, stored_config
 
-from data_pipelines.pipeline import steps_per_epoch
+from data_pipelines.batching import steps_per_epoch
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
 from jaxret.retrieval.descriptors import fpfh_descriptors, open3d, overlap_descriptors

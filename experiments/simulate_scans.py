@@ -25,7 +25,7 @@ from pathlib import Path
 
 from console import console
 
-from data_pipelines.scan_simulation import SOURCES, simulate_layout
+from data_pipelines.scan_to_cad.simulation import SOURCES, simulate_layout
 from jaxret.errors import ConfigError, JaxretError, Problem
 from jaxret.geometry.scan import ScanOptions
 

@@ -15,7 +15,7 @@ from console import console, print_banner
 from ml_collections import ConfigDict
 from workdir import has_checkpoints
 
-from data_pipelines.share import Share
+from data_pipelines.batching import Share
 from data_pipelines.tensorboard import ScalarWriter
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.geometry.render import ViewRing

@@ -10,10 +10,10 @@ from config_files import cache_folder
 from ml_collections import ConfigDict
 from training_run import processes
 
-from data_pipelines.layout import Pix3DLayout
-from data_pipelines.retrieval_dataset import GalleryTable, QueryTable, load_gallery, prepare
-from data_pipelines.sample.shapenet_layout import write_shapenet_sample
-from data_pipelines.shapenet_layout import read_shapenet
+from data_pipelines.photo_to_shape.dataset import Pix3DLayout
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, prepare
+from data_pipelines.photo_to_shape.sample_shapenet import write_shapenet_sample
+from data_pipelines.photo_to_shape.shapenet import read_shapenet
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.render import ViewRing
 from jaxret.retrieval.shape_metrics import compare_shapes

@@ -40,7 +40,7 @@ def overridden(**overrides):
 
 def test_a_bare_name_means_a_config_of_this_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'pix3d.py').write_text('raise SystemExit')  # such as data_pipelines/pix3d.py, seen from that folder
+    (tmp_path / 'pix3d.py').write_text('raise SystemExit')  # such as data_pipelines/photo_to_shape/pix3d.py, seen from that folder
     (tmp_path / 'mine.py').write_text(OWN_CONFIG)
     assert load_config('mine.py')[1] == 'mine-only'
     assert 'pix3d.py' in config_names()

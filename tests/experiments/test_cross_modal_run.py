@@ -9,8 +9,8 @@ import signal
 import pytest
 import run
 
-from data_pipelines import modelnet_pipeline
-from data_pipelines.sample.modelnet_layout import write_modelnet_sample
+from data_pipelines.cross_modal import batches as modelnet_pipeline
+from data_pipelines.cross_modal.sample import write_modelnet_sample
 
 KEYS = [f'map_{query}_{gallery}' for query in ('image', 'mesh', 'point') for gallery in ('image', 'mesh', 'point')]
 

@@ -13,8 +13,8 @@ import pytest
 import run
 from config_files import flatten, load_config
 
-from data_pipelines import mi3dor_pipeline
-from data_pipelines.sample.mi3dor_layout import write_mi3dor_sample
+from data_pipelines.domain_adaptation import batches as mi3dor_pipeline
+from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
 from jaxret.retrieval.benchmark_scores import SCORES
 
 METHODS = ('source_only', 'global', 'global_local', 'revgrad', 'jan', 'dlea', 'coral', 'coral_features', 'meda', 'jgsa',

@@ -10,7 +10,7 @@ from config_files import load_config
 from domain_data import RunDomains, read_domains
 from domain_stages import FILE, before_stage, check_before, store_embeddings
 
-from data_pipelines.sample.mi3dor_layout import write_mi3dor_sample
+from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
 from jaxret.errors import CheckpointError, ConfigError, DataError
 
 PHOTOS, SHAPES = np.arange(6.0).reshape(3, 2), np.ones((2, 2))

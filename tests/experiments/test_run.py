@@ -13,7 +13,7 @@ import pytest
 import run
 from run_command import Place, checkpoint_steps, finish, wait_for_checkpoint
 
-from data_pipelines.sample.pix3d_layout import write_pix3d_sample
+from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
 # Long enough to be interrupted: 5 steps an epoch. The coarse network compiles in half the time.
 LONG = ('--config.epochs=24', '--config.log_every=10', '--config.checkpoint_every=20',

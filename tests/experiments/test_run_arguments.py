@@ -8,7 +8,7 @@ import pytest
 import run
 from config_files import config_names
 
-from data_pipelines.sample.pix3d_layout import write_pix3d_sample
+from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
 
 @pytest.fixture(scope='module')

@@ -6,10 +6,10 @@ import trimesh
 from config_files import load_config
 from unseen_gallery import compare_unseen, prepare_unseen, read_unseen
 
-from data_pipelines.layout import Pix3DLayout, ShapeEntry
-from data_pipelines.retrieval_dataset import GalleryTable, QueryTable
-from data_pipelines.sample.shapenet_layout import write_shapenet_sample
-from data_pipelines.shapenet_layout import read_shapenet
+from data_pipelines.photo_to_shape.dataset import Pix3DLayout, ShapeEntry
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
+from data_pipelines.photo_to_shape.sample_shapenet import write_shapenet_sample
+from data_pipelines.photo_to_shape.shapenet import read_shapenet
 from jaxret.errors import DataError
 from jaxret.geometry.render import ViewRing
 

@@ -17,8 +17,8 @@ from console import console
 from training_run import checkpoint_note
 from workdir import RunSplit, locked
 
-from data_pipelines.pix3d import read_pix3d
-from data_pipelines.sample.pix3d_layout import write_pix3d_sample
+from data_pipelines.photo_to_shape.pix3d import read_pix3d
+from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 from jaxret.errors import CheckpointError
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 from small_index import write_box
 
 import jaxret
-from data_pipelines.domains import ShapeFiles
-from data_pipelines.mi3dor_pictures import photo_png, shape_pngs
-from data_pipelines.modelnet_objects import object_from_mesh
-from data_pipelines.objects import ObjectEntry
+from data_pipelines.cross_modal.dataset import ObjectEntry
+from data_pipelines.cross_modal.objects import object_from_mesh
+from data_pipelines.domain_adaptation.dataset import ShapeFiles
+from data_pipelines.domain_adaptation.prepare import photo_png, shape_pngs
 from jaxret.errors import CheckpointError, ConfigError, DataError
 from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh

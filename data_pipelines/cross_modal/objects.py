@@ -1,0 +1,235 @@
+"""One object in the three modalities, made from a mesh or read from published files. Runs in worker processes.
+
+Letters: V views, S size in pixels, N points, M faces after padding.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from data_pipelines.cross_modal.dataset import ObjectEntry
+from jaxret.errors import DataError, Problem
+from jaxret.geometry.mesh import load_mesh, normalize_mesh
+from jaxret.geometry.mesh_features import FACE_VALUES, mesh_features, pad_faces
+from jaxret.geometry.points import sample_surface
+from jaxret.geometry.render import ViewRing, render_views
+from jaxret.geometry.simplify import simplify_mesh
+
+MAX_ARRAY_BYTES = 2**28  # of a .npz file, unpacked: a thousand times the largest published one
+_NAMES = (('face', 'neighbor_index'), ('faces', 'neighbors'))  # MeshNet's two generators
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """What is stored of one object.
+
+    Attributes:
+      views: V PNG files, [S, S] grey each.
+      points: float32 [N, 3].
+      faces: float32 [M, 15], as `mesh_features` gives them.
+      neighbors: int32 [M, 3].
+    """
+
+    views: list[bytes]
+    points: np.ndarray
+    faces: np.ndarray
+    neighbors: np.ndarray
+
+
+def object_from_mesh(
+    entry: ObjectEntry, *, ring: ViewRing, points: int, max_faces: int, up_axis: str
+) -> ObjectRecord:
+    """Renders views, draws points and computes mesh features, all in the frame of the unit sphere.
+
+    Args:
+      entry: names the mesh file; its name seeds the points.
+      ring: cameras and light.
+      points: N, drawn uniformly by area.
+      max_faces: M; larger meshes are simplified.
+      up_axis: axis that points up in the file.
+
+    Raises:
+      DataError: the mesh cannot be used.
+    """
+    mesh = normalize_mesh(load_mesh(entry.mesh, up_axis=up_axis), mode='sphere')
+    views = render_views(mesh, ring)
+    if (views == ring.background).all():
+        raise _bad(entry.mesh, 'no view shows anything of the mesh', 'remove stray vertices or faces')
+    seed = int(hashlib.sha256(entry.name.encode()).hexdigest()[:8], 16)
+    try:
+        faces, neighbors = mesh_features(simplify_mesh(mesh, max_faces=max_faces), max_faces=max_faces)
+        cloud = sample_surface(mesh, points, seed=seed)
+    except ValueError as error:
+        raise _bad(entry.mesh, str(error), 'export the mesh again, or take it out of the data set') from error
+    return ObjectRecord([_png(view) for view in views], cloud, faces, neighbors)
+
+
+def object_from_files(
+    entry: ObjectEntry,
+    *,
+    size: int,
+    points: int,
+    max_faces: int,
+    up_axis: str,
+    points_up_axis: str,
+    view_ids: tuple[int, ...],
+) -> ObjectRecord:
+    """Reads an object of the published sets: views, a row of an HDF5 file, MeshNet's features.
+
+    Args:
+      entry: names the files.
+      size: S; views of another size are resized.
+      points: N, the first ones of the row.
+      max_faces: M; fewer faces are padded.
+      up_axis: axis that points up in the mesh features.
+      points_up_axis: axis that points up in the points.
+      view_ids: numbers of the views to read.
+
+    Raises:
+      DataError: with all that is wrong with its files.
+    """
+    problems: list[Problem] = []
+    views = []
+    for number in view_ids:
+        path = entry.images / f'{entry.name}.{number}.png'
+        try:
+            views.append(_read_view(path, size))
+        except Exception as error:  # Pillow lets out many types on damaged files
+            reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())[:200]
+            problems.append(Problem(str(path), f'cannot be read as an image ({reason})', 'restore the file'))
+    cloud = faces = neighbors = None
+    try:
+        cloud = turn_up(read_row(*entry.points, count=points), points_up_axis)
+    except DataError as error:
+        problems += error.problems
+    try:
+        faces, neighbors = read_meshnet(entry.mesh)
+        if len(faces) > max_faces:
+            raise _bad(entry.mesh, f'{len(faces)} faces where {max_faces} are wanted', 'set --config.data.faces higher')
+        faces, neighbors = pad_faces(relative_corners(faces), neighbors, count=max_faces)
+        faces = turn_up(faces.reshape(-1, 5, 3), up_axis).reshape(-1, FACE_VALUES)
+    except DataError as error:
+        problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return ObjectRecord(views, cloud, faces, neighbors)
+
+
+def turn_up(vectors: np.ndarray, up_axis: str) -> np.ndarray:
+    """Vectors [..., 3] turned to +y up: (x, y, z) -> (x, z, -y) where z was up."""
+    if up_axis == 'y':
+        return vectors
+    return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1)
+
+
+def read_row(path: Path, row: int, *, count: int) -> np.ndarray:
+    """The first `count` points of one row of `data` in an HDF5 file: float32 [count, 3]."""
+    try:
+        with h5py.File(path, 'r') as file:
+            points = np.asarray(file['data'][row, :count], np.float32)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise _bad(path, f'row {row} cannot be read ({error})', 'download the file again') from error
+    if points.shape != (count, 3):
+        found = f'{len(points)} points a row where {count} are wanted'
+        raise _bad(path, found, 'use files with as many')
+    if not np.isfinite(points).all():
+        raise _bad(path, f'row {row} has points that are not finite', 'download the file again')
+    return points
+
+
+def count_faces(path: Path) -> int:
+    """Faces of MeshNet's .npz file; raises DataError where `read_meshnet` would."""
+    return len(read_meshnet(path)[0])
+
+
+def read_meshnet(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """MeshNet's .npz file: `face` and `neighbor_index`, or `faces` and `neighbors`.
+
+    Args:
+      path: the file.
+
+    Returns:
+      float32 [F, 15] and int32 [F, 3].
+
+    Raises:
+      DataError: the file is damaged, has other keys or shapes, or holds objects (which would run code).
+    """
+    again = 'make the file again with MeshNet\'s generator'
+    try:
+        with path.open('rb') as stream:  # numpy leaves it open where the file is damaged
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise _bad(path, 'not a .npz file with several arrays', again)
+            if sum(info.file_size for info in file.zip.infolist()) > MAX_ARRAY_BYTES:
+                raise _bad(path, f'unpacked larger than {MAX_ARRAY_BYTES:,} bytes', again)
+            names = next((pair for pair in _NAMES if set(pair) <= set(file.files)), None)
+            if names is None:
+                found = f'keys {", ".join(file.files) or "none"}'
+                raise _bad(path, found, f'expected {" or ".join(" and ".join(pair) for pair in _NAMES)}')
+            faces, neighbors = (file[name] for name in names)
+    except DataError:
+        raise
+    except ValueError as error:
+        if 'allow_pickle' in str(error):
+            found = 'an object array, which could run code when loaded; it is not read'
+            raise _bad(path, found, 'save plain arrays of numbers') from error
+        raise _bad(path, f'not a readable .npz file ({error})', again) from error
+    except Exception as error:  # zipfile and zlib have several
+        raise _bad(path, f'not a readable .npz file ({type(error).__name__}: {error})', again) from error
+    _check_faces(path, faces, neighbors, names, again)
+    return faces.astype(np.float32), neighbors.astype(np.int32)
+
+
+def relative_corners(faces: np.ndarray) -> np.ndarray:
+    """MeshNet's face values [F, 15] with the corners made relative to the centre.
+
+    They are absolute in the published files. Where they are relative already, which shows in corners that sum to 0,
+    nothing changes.
+    """
+    centres, corners = faces[:, None, :3], faces[:, 3:12].reshape(-1, 3, 3)
+    mean = corners.mean(axis=1, keepdims=True)
+    if np.abs(mean - centres).sum() <= np.abs(mean).sum():
+        corners = corners - centres
+    return np.concatenate([faces[:, :3], corners.reshape(-1, 9), faces[:, 12:]], axis=1)
+
+
+def _check_faces(
+    path: Path, faces: np.ndarray, neighbors: np.ndarray, names: tuple[str, str], again: str
+) -> None:
+    count = len(faces) if faces.ndim else 0
+    numbers = faces.dtype.kind in 'fiu' and neighbors.dtype.kind in 'fiu'
+    if not numbers or faces.shape != (count, FACE_VALUES) or neighbors.shape != (count, 3) or count == 0:
+        shapes = f'{names[0]} {faces.dtype} {list(faces.shape)}, {names[1]} {neighbors.dtype} {list(neighbors.shape)}'
+        raise _bad(path, shapes, f'expected numbers [F, {FACE_VALUES}] and [F, 3]')
+    if not np.isfinite(faces).all() or not np.isfinite(neighbors).all():
+        raise _bad(path, 'values that are not finite', again)
+    if neighbors.min() < 0 or neighbors.max() >= count or (neighbors != np.floor(neighbors)).any():
+        raise _bad(path, f'{names[1]} outside 0 .. {count - 1}', again)
+
+
+def _read_view(path: Path, size: int) -> bytes:
+    """A view as a grey PNG of size x size; the file's own bytes where it is that."""
+    data = path.read_bytes()
+    with Image.open(io.BytesIO(data), formats=['PNG']) as image:
+        if image.width != image.height:
+            raise ValueError(f'{image.width} x {image.height} pixels, not square')
+        image.load()
+        if image.mode == 'L' and image.width == size:
+            return data
+        grey = image.convert('L')
+    return _png(np.asarray(grey if grey.width == size else grey.resize((size, size), Image.Resampling.BILINEAR)))
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def _bad(path: Path, found: str, action: str) -> DataError:
+    return DataError(Problem(str(path), found, action))

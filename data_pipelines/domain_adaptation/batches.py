@@ -1,0 +1,244 @@
+"""Batches of labelled photos and unlabelled shapes as a pure function of (seed, step), read through tf.data.
+
+Letters: n photos, B a batch; G shapes a batch; V views a shape, K of them a batch; S size in pixels; C classes.
+
+The size of a batch's pictures is that of the network's input; the tables' pictures may be larger, to leave room for
+crops. `Augmentation.area` is a share of the table's picture: crops of 224 pixels of 256 are area (0.765625, 0.765625).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from data_pipelines.batching import (
+    WHOLE,
+    Batch,
+    Share,
+    decode_png,
+    permutation,
+    picture_reader,
+    steps_per_epoch,
+    stream_seed,
+)
+from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable
+from data_pipelines.random_crops import Augmentation, augment_views, crop_and_resize, share_boxes
+from jaxret.errors import ConfigError
+
+PHOTOS, CLASSES, CROPS, SHAPES, VIEWS, VIEW_CROPS = range(6)  # streams of randomness
+
+
+def training_batches(
+    photos: PhotoTable,
+    shapes: ShapeTable,
+    *,
+    batch_size: int,
+    shapes_per_step: int,
+    seed: int,
+    start: int,
+    stop: int,
+    size: int = 0,
+    views_per_step: int = 0,
+    sampling: str = 'balanced',
+    photo_augmentation: Augmentation | None = None,
+    view_augmentation: Augmentation | None = None,
+    share: Share = WHOLE,
+    prefetch: int = 2,
+) -> Iterator[Batch]:
+    """The batches of steps start .. stop - 1.
+
+    Photos, sampling='balanced': every class as often as B allows (numbers differ by at most one), its photos drawn anew
+    at every step, each once as long as the class has others. The benchmark's code draws every photo by itself with
+    probability 1 / (C n_c), which gives the same expected share to each class and photo. 'uniform': an epoch is a
+    random order of the photos, cut into full batches.
+
+    Shapes: an epoch is a random order of the shapes, cut into full batches; of each, K views are drawn anew. Labels of
+    shapes are not known here.
+
+    Args:
+      photos: labelled training photos.
+      shapes: training shapes.
+      batch_size: B.
+      shapes_per_step: G.
+      seed: with the step it decides the batch: same (seed, step), same bytes.
+      start: first step.
+      stop: step after the last.
+      size: S of the batch, at most the tables'; 0 is the tables'.
+      views_per_step: K; 0 is all views.
+      sampling: 'balanced' or 'uniform'.
+      photo_augmentation: of every photo by itself; None takes the middle.
+      view_augmentation: of every view by itself; None takes the middle.
+      share: rows of the batch that this process reads.
+      prefetch: batches made ahead.
+
+    Returns:
+      An iterator of numpy batches: photo uint8 [B, S, S, 3], label int32 [B] (of the photos), valid bool [B],
+      views uint8 [G, K, S, S, 1 or 3], shape_valid bool [G].
+
+    Raises:
+      ConfigError: more photos, shapes, views or pixels than there are, a class without photos, or a seed beyond 32
+        bits.
+    """
+    side = _side(photos, size)
+    _side(shapes, side)
+    for key, count, there, kind in (
+        ('config.batch_size', batch_size, len(photos), 'training photos'),
+        ('config.shapes_per_step', shapes_per_step, len(shapes), 'training shapes'),
+    ):
+        if not 1 <= count <= there:
+            raise ConfigError(f'{key}: {count}, but there are {there} {kind}; set --{key} to 1 .. {there}')
+    if not -(2**31) <= seed < 2**31:
+        raise ConfigError(f'config.seed: {seed} is not within 32 bits (-2147483648 to 2147483647)')
+    available = shapes.views_encoded.shape[1]
+    if not 0 <= views_per_step <= available:
+        raise ConfigError(f'config.data.views_per_step: {views_per_step}, but a shape has {available} views (0: all)')
+    if sampling not in ('balanced', 'uniform'):
+        raise ConfigError(f'config.data.sampling: {sampling!r}; use balanced or uniform')
+    images = picture_reader(photos.images_encoded, 3, photos.size, share=share)
+    views = picture_reader(shapes.views_encoded, shapes.channels, shapes.size, share=share)
+    label, shown = tf.constant(photos.label), views_per_step or available
+
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
+    def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
+        crops, view_crops = stream_seed(seed, CROPS, step), stream_seed(seed, VIEW_CROPS, step)
+        if sampling == 'balanced':
+            photo = balanced_rows(photos.label, batch_size, seed, step)
+        else:
+            photo = _epoch_rows(len(photos), batch_size, seed, PHOTOS, step)
+        shape = _epoch_rows(len(shapes), shapes_per_step, seed, SHAPES, step)
+        drawn = tf.random.stateless_uniform([shapes_per_step, available], stream_seed(seed, VIEWS, step))
+        photo, shape, chosen = share.of(photo), share.of(shape), tf.argsort(share.of(drawn))
+        numbers = shape[:, None] * available + chosen[:, :shown]
+        pictures = tf.reshape(views(tf.reshape(numbers, [-1])),
+                              [-1, shown, shapes.size, shapes.size, shapes.channels])
+        return {
+            'photo': _augmented(images(photo), photo_augmentation, crops, side, share),
+            'label': tf.gather(label, photo),
+            'valid': tf.ones_like(photo, tf.bool),
+            'views': _augmented(pictures, view_augmentation, view_crops, side, share),
+            'shape_valid': tf.ones_like(shape, tf.bool),
+        }
+
+    dataset = tf.data.Dataset.range(start, stop).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.prefetch(prefetch).as_numpy_iterator()
+
+
+def balanced_rows(label: np.ndarray, batch_size: int, seed: int, step: tf.Tensor) -> tf.Tensor:
+    """Photos of a class-balanced batch; a pure function of (seed, step).
+
+    The classes of the batch are random orders of all classes, one after the other; the k-th place of a class takes the
+    k-th photo of a random order of its photos, from the beginning again after the last.
+
+    Args:
+      label: int [n]; classes without photos are not drawn.
+      batch_size: B.
+      seed: of the run.
+      step: int scalar.
+
+    Returns:
+      int32 [B], rows.
+    """
+    present, compact, counts = np.unique(label, return_inverse=True, return_counts=True)
+    classes, rounds = len(present), -(-batch_size // len(present))
+    shuffled = permutation(len(label), stream_seed(seed, PHOTOS, step))
+    by_class = tf.gather(shuffled, tf.argsort(tf.gather(tf.constant(compact, tf.int32), shuffled), stable=True))
+    orders = tf.argsort(tf.random.stateless_uniform([rounds, classes], stream_seed(seed, CLASSES, step)))
+    drawn = tf.reshape(orders, [-1])[:batch_size]
+    place = tf.range(batch_size) // classes
+    first = tf.constant(np.cumsum(counts) - counts, tf.int32)
+    return tf.gather(by_class, tf.gather(first, drawn) + place % tf.gather(tf.constant(counts, tf.int32), drawn))
+
+
+def photo_batches(photos: PhotoTable, *, batch_size: int, size: int = 0) -> Iterator[Batch]:
+    """All photos in the table's order, the middle of each: {'photo': uint8 [B, S, S, 3], 'valid': bool [B]}.
+
+    The last batch repeats its last photo, with `valid` false.
+
+    Raises:
+      ConfigError: `size` is more than the table's (0 is the table's).
+    """
+    images, side = _strings(photos.images_encoded), _side(photos, size)
+
+    def make(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'photo': _middle(decode_png(tf.gather(images, rows), 3, photos.size), side)}
+
+    return _in_order(len(photos), batch_size, make)
+
+
+def shape_batches(shapes: ShapeTable, *, batch_size: int, views: Sequence[int] = (), size: int = 0) -> Iterator[Batch]:
+    """All shapes in the table's order, the middle of some views: {'views': uint8 [G, K, S, S, C], 'valid': bool [G]}.
+
+    Args:
+      shapes: of a part.
+      batch_size: G; the last batch repeats its last shape, with `valid` false.
+      views: ids of the views, the same for every shape; empty for all.
+      size: S of the batch; 0 is the table's.
+
+    Raises:
+      ConfigError: a view that there is not, or `size` is more than the table's.
+    """
+    available = shapes.views_encoded.shape[1]
+    wrong = [view for view in views if not 0 <= view < available]
+    if wrong:
+        raise ConfigError(f'view {wrong[0]} does not exist: a shape has views 0 .. {available - 1}')
+    encoded, side = _strings(shapes.views_encoded), _side(shapes, size)
+    ids = tf.constant(list(views) or list(range(available)), tf.int32)
+
+    def make(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'views': _middle(_decoded(tf.gather(tf.gather(encoded, rows), ids, axis=1), shapes), side)}
+
+    return _in_order(len(shapes), batch_size, make)
+
+
+def _in_order(count: int, batch_size: int, make) -> Iterator[Batch]:
+    if batch_size < 1:
+        raise ConfigError(f'config.evaluation.batch_size: {batch_size}, but must be at least 1')
+
+    @tf.autograph.experimental.do_not_convert
+    def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
+        position = tf.cast(step, tf.int32) * batch_size + tf.range(batch_size)
+        return make(tf.minimum(position, count - 1)) | {'valid': position < count}
+
+    dataset = tf.data.Dataset.range(-(-count // batch_size))
+    return dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2).as_numpy_iterator()
+
+
+def _side(table: PhotoTable | ShapeTable, size: int) -> int:
+    if not 0 <= size <= table.size:
+        raise ConfigError(f'config.data.image_size: {size}, but the stored size is {table.size}; use 0 to that')
+    return size or table.size
+
+
+def _strings(encoded: np.ndarray) -> tf.Tensor:
+    with tf.device('CPU'):
+        return tf.constant(encoded, tf.string, shape=encoded.shape)
+
+
+def _epoch_rows(count: int, batch_size: int, seed: int, stream: int, step: tf.Tensor) -> tf.Tensor:
+    an_epoch = steps_per_epoch(count, batch_size)
+    order = permutation(count, stream_seed(seed, stream, step // an_epoch))
+    first = tf.cast(step % an_epoch, tf.int32) * batch_size
+    return tf.ensure_shape(order[first : first + batch_size], [batch_size])
+
+
+def _decoded(encoded: tf.Tensor, shapes: ShapeTable) -> tf.Tensor:
+    """Decodes views [G, K]: uint8 [G, K, S, S, C]."""
+    flat = decode_png(tf.reshape(encoded, [-1]), shapes.channels, shapes.size)
+    return tf.reshape(flat, [-1, encoded.shape[1], shapes.size, shapes.size, shapes.channels])
+
+
+def _augmented(pictures: tf.Tensor, augmentation: Augmentation | None, seed: tf.Tensor, size: int, share: Share
+               ) -> tf.Tensor:
+    """Photos [B, S', S', 3] or views [G, K, S', S', C], each cropped by itself to S."""
+    if augmentation is None:
+        return _middle(pictures, size)
+    if pictures.shape.rank == 5:
+        return augment_views(pictures, augmentation, seed, size=size, share=share)
+    boxes = share_boxes(pictures, augmentation, seed, share)
+    return crop_and_resize(pictures, boxes, size=size, fill=augmentation.fill)
+
+
+def _middle(pictures: tf.Tensor, size: int) -> tf.Tensor:
+    """The S x S pixels in the middle of [..., S', S', C]."""
+    margin = (pictures.shape[-2] - size) // 2
+    return pictures[..., margin : margin + size, margin : margin + size, :]

@@ -1,0 +1,295 @@
+"""MI3DOR's on-disk layout: labelled photos, and shapes whose labels only an evaluation reads. No TensorFlow here.
+
+    <data_dir>/image/{train,test}/<class>/*.jpg             photos
+    <data_dir>/view/{train,test}/<class>/<shape>/*.png      shapes as V pictures each, or flat: <shape>_NN.png
+    <data_dir>/model/{train,test}/<class>/*.obj             or as meshes, of which V views are rendered
+    <shapes_dir>/<class>/{train,test}/*.off                 or as meshes elsewhere, in ModelNet's layout
+
+or list files with one 'path label' line a photo or view (`mi3dor_lists`).
+
+What is known of the published sets (they need a signed agreement): MI3DOR has image/test/<class> and
+model/test/<class>/*.obj, 21 classes, and 12 views a shape; the benchmark's public code (tianbao-li/MI3DOR, RevGard)
+reads list_{source,target}_{train,test}.txt from the data folder, where V consecutive lines are the views of a shape.
+Copies in other public code have train/2D/label.txt with paths below train/2D/images, and for MI3DOR-2 (40 classes)
+train/MI3DOR_2_Image_train_list.txt and MI3DOR_2_View_train_list.txt, one line a view. PAPER_COUNTS are those of HIFA.
+
+The target's labels: they choose nothing in training but which classes are used at all (classes of one domain alone are
+left out, as the benchmark is closed). The order of shapes comes from hashes of file names without their folders, or of
+their content where those are the same, and no record or batch holds a label of a shape.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_pipelines.domain_adaptation.dataset import DomainLayout, PhotoFile, ShapeFiles, empty_parts, matched
+from data_pipelines.domain_adaptation.mi3dor_folders import list_meshes, list_photos, list_views
+from data_pipelines.domain_adaptation.mi3dor_lists import listed_photos, listed_views, read_class_names
+from data_pipelines.file_checks import check_meshes, check_pictures, signature
+from data_pipelines.folders import open_folder
+from data_pipelines.splits import hold_out
+from jaxret.errors import ConfigError, DataError, Problem
+
+PAPER_COUNTS = {  # classes: (train photos, test photos, train shapes, test shapes)
+    21: (10500, 10500, 3842, 3848),
+    40: (19294, 400, 3182, 800),
+}
+_LAYOUT = "MI3DOR's layout (image/{train,test}/<class>, and view or model)"
+
+
+def read_mi3dor(
+    data_dir: Path | str,
+    *,
+    shapes_dir: Path | str = '',
+    photo_lists: Sequence[str] = (),
+    view_lists: Sequence[str] = (),
+    class_names: str = '',
+    classes: Sequence[str] = (),
+    views: int = 12,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    train_shapes: str = 'train',
+    gallery: str = 'test',
+    unmatched_classes: str = 'drop',
+    on_bad_file: str = 'error',
+    required_splits: Sequence[str] = ('train', 'test'),
+    up_axis: str = 'z',
+    cache_dir: Path | str | None = None,
+    check_processes: int = 2,
+    progress: bool = True,
+) -> DomainLayout:
+    """Read and check photos and shapes. Filters come first; only files that are used are looked at.
+
+    Args:
+      data_dir: the folder.
+      shapes_dir: folder of meshes in ModelNet's layout; '' takes <data_dir>/view, or <data_dir>/model without it.
+      photo_lists: train and test list of photos, below data_dir; empty for the folders.
+      view_lists: train and test list of views, below data_dir; empty for the folders.
+      class_names: file below data_dir with one class name a line, in the order of the lists' labels; '' names classes
+        by their number.
+      classes: those to use; empty for all.
+      views: pictures V that every shape must have, where shapes are pictures.
+      val_fraction: share of the train photos held out as val, by hash, never the last one of a class.
+      seed: of that choice.
+      train_shapes: shapes that training may use, unlabelled: 'train', or 'all' (transductive).
+      gallery: shapes that are searched: 'test' or 'all'.
+      unmatched_classes: 'drop' leaves out, and lists, the classes that do not have train and test photos and gallery
+        shapes; 'error' refuses them.
+      on_bad_file: 'error', or 'skip': bad photos and shapes, and classes that then lack one domain, are left out and
+        listed. Faults of the lists themselves are errors in either case.
+      required_splits: splits that must not be empty; ('test',) for an evaluation.
+      up_axis: axis that points up in the mesh files.
+      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
+      check_processes: processes that decode pictures and load meshes.
+      progress: show progress bars.
+
+    Returns:
+      the layout.
+
+    Raises:
+      DataError: with everything that is wrong.
+      ConfigError: an option has no such value.
+    """
+    _check_options(photo_lists, view_lists, class_names, shapes_dir=shapes_dir, views=views, val_fraction=val_fraction)
+    _check_choices(train_shapes=train_shapes, gallery=gallery, unmatched_classes=unmatched_classes,
+                   on_bad_file=on_bad_file, up_axis=up_axis)
+    root = open_folder(Path(data_dir), layout=_LAYOUT)
+    shape_root = root
+    if shapes_dir:
+        shape_root = open_folder(Path(shapes_dir), layout="ModelNet's layout", key='shapes_dir')
+    names = read_class_names(root, class_names) if class_names else ()
+    photos, problems = listed_photos(root, photo_lists, names) if photo_lists else list_photos(root)
+    shapes, shape_problems = _list_shapes(root, shape_root, view_lists, names, views=views)
+    problems += shape_problems
+    problems += _unknown(root, classes, photos, shapes)
+    if not photos and not photo_lists:
+        problems.append(Problem(str(root / 'image'), 'no photos', f'name a folder in {_LAYOUT}, or give photo_lists'))
+    if not shapes and not view_lists:
+        action = 'put shapes into view or model, or name data.shapes_dir or data.view_lists'
+        problems.append(Problem(str(shape_root), 'no shapes', action))
+    if classes:
+        photos = [photo for photo in photos if photo.category in classes]
+        shapes = [shape for shape in shapes if shape.category in classes]
+    if 'train' not in required_splits:
+        photos = [photo for photo in photos if photo.split == 'test']
+        shapes = [shape for shape in shapes if gallery in ('all', shape.split)]
+    readable = not problems
+    matching = {'required': required_splits, 'gallery': gallery, 'where': root}
+    photos, shapes, unmatched = matched(photos, shapes, **matching)
+    options = {'processes': check_processes, 'progress': progress}
+    bad, grey = _bad_files(root, photos, shapes, views=views, up_axis=up_axis, cache_dir=cache_dir, **options)
+    wrong_files = [problem for wrong in bad.values() for problem in wrong]
+    skipped = unmatched if unmatched_classes == 'drop' else []
+    problems += [] if unmatched_classes == 'drop' else unmatched
+    if on_bad_file == 'skip':
+        photos, shapes, lost = matched(
+            [photo for photo in photos if photo.path not in bad],
+            [shape for shape in shapes if not any(file in bad for file in (shape.name, *shape.files))],
+            **matching,
+        )
+        skipped = [*skipped, *wrong_files, *lost]
+    else:
+        problems += wrong_files
+    if not problems:  # what is already wrong may be why a part is empty
+        problems += empty_parts(photos, shapes, required=required_splits, train_shapes=train_shapes, where=root)
+    if problems:  # classes seem unmatched where a list or folder could not be read
+        raise DataError(problems + (skipped if readable else []))
+
+    split = hold_out(
+        {photo.name: photo.split for photo in photos}, {photo.name: photo.category for photo in photos},
+        val_fraction=val_fraction, seed=seed,
+    )  # fmt: skip
+    photos = [PhotoFile(item.name, item.path, item.category, split[item.name]) for item in photos]
+    photos.sort(key=lambda photo: photo.name)
+    shapes = class_free_order(shapes)
+    used = {photo.category for photo in photos}
+    rendered = any(shape.mesh is not None for shape in shapes)
+    return DomainLayout(
+        root=root,
+        photos=tuple(photos),
+        shapes=tuple(shapes),
+        categories=tuple(name for name in names if name in used) or tuple(sorted(used)),
+        skipped=tuple(skipped),
+        required_splits=tuple(required_splits),
+        train_shapes=train_shapes,
+        gallery=gallery,
+        rendered=rendered,
+        views=0 if rendered else views,
+        channels=1 if rendered or all(grey[file] for shape in shapes for file in shape.views) else 3,
+        up_axis=up_axis,
+        fingerprint=_fingerprint(root, shape_root, photos, shapes, up_axis),
+    )
+
+
+def class_free_order(shapes: Sequence[ShapeFiles]) -> list[ShapeFiles]:
+    """Shapes sorted by the hash of their key; by their content where keys are the same.
+
+    Which class a shape's folder names changes nothing in it: shapes that stay tied have the same pixels.
+    """
+    keys = [hashlib.sha256(shape.key.encode(errors='surrogateescape')).hexdigest() for shape in shapes]
+    count = Counter(keys)
+    rank = [
+        (key, _content(shape) if count[key] > 1 else '', shape.name) for key, shape in zip(keys, shapes, strict=True)
+    ]
+    return [shapes[i] for i in sorted(range(len(shapes)), key=rank.__getitem__)]
+
+
+def paper_note(layout: DomainLayout) -> str | None:
+    """The layout's counts beside the published ones, where it has as many classes and the counts differ."""
+    published = PAPER_COUNTS.get(len(layout.categories))
+    test, test_shapes = len(layout.split_photos('test')), sum(shape.split == 'test' for shape in layout.shapes)
+    found = (len(layout.photos) - test, test, len(layout.shapes) - test_shapes, test_shapes)
+    if published is None or found == published:
+        return None
+    words = ('train photos', 'test photos', 'train shapes', 'test shapes')
+    pairs = ', '.join(f'{word} {here} ({there})' for word, here, there in zip(words, found, published, strict=True))
+    return f'counts here (in the HIFA paper): {pairs}'
+
+
+def _check_options(
+    photo_lists: Sequence[str], view_lists: Sequence[str], class_names: str, *, shapes_dir: Path | str, views: int,
+    val_fraction: float,
+) -> None:
+    checks = {
+        'photo_lists': (photo_lists, len(photo_lists) in (0, 2), 'a train and a test list, or none'),
+        'view_lists': (view_lists, len(view_lists) in (0, 2), 'a train and a test list, or none'),
+        'class_names': (class_names, not class_names or photo_lists or view_lists, "'', where there are no lists"),
+        'shapes_dir': (shapes_dir, not (shapes_dir and view_lists), "shapes_dir or view_lists, not both"),
+        'views': (views, views >= 1, 'at least 1'),
+        'val_fraction': (val_fraction, 0 <= val_fraction < 1, 'a share in [0, 1)'),
+    }
+    for name, (value, valid, allowed) in checks.items():
+        if not valid:
+            raise ConfigError(f'{name}={value!r}: use {allowed}')
+
+
+def _check_choices(**choices: str) -> None:
+    allowed = {
+        'train_shapes': ('train', 'all'),
+        'gallery': ('test', 'all'),
+        'unmatched_classes': ('drop', 'error'),
+        'on_bad_file': ('error', 'skip'),
+        'up_axis': ('y', 'z'),
+    }
+    for name, value in choices.items():
+        if value not in allowed[name]:
+            raise ConfigError(f'{name}={value!r}: use one of {", ".join(allowed[name])}')
+
+
+def _list_shapes(
+    root: Path, shape_root: Path, view_lists: Sequence[str], names: Sequence[str], *, views: int
+) -> tuple[list[ShapeFiles], list[Problem]]:
+    if view_lists:
+        return listed_views(root, view_lists, names, views=views)
+    if shape_root is not root:
+        return list_meshes(shape_root, '{category}/{split}')
+    return list_views(root) if (root / 'view').is_dir() else list_meshes(root, 'model/{split}/{category}')
+
+
+def _unknown(
+    root: Path, classes: Sequence[str], photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles]
+) -> list[Problem]:
+    """A problem for each wanted class that neither domain has."""
+    present = sorted({item.category for item in (*photos, *shapes)})
+    action = f'choose from: {", ".join(present) or "none"}'
+    return [
+        Problem(str(root), f'no photo or shape of class {name!r}', action) for name in classes if name not in present
+    ]
+
+
+def _bad_files(
+    root: Path,
+    photos: Sequence[PhotoFile],
+    shapes: Sequence[ShapeFiles],
+    *,
+    views: int,
+    up_axis: str,
+    cache_dir: Path | str | None,
+    processes: int,
+    progress: bool,
+) -> tuple[dict[Path | str, tuple[Problem, ...]], dict[Path, bool]]:
+    """What is wrong, by file or by the name of a shape; and whether each sound view is grey."""
+    memories = {'photos': None, 'views': None, 'meshes': None}
+    if cache_dir is not None:
+        stem = Path(cache_dir) / 'checked' / hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+        memories = {kind: stem.with_name(f'{stem.name}-{kind}.json') for kind in memories}
+    options = {'processes': processes, 'progress': progress}
+    bad: dict[Path | str, tuple[Problem, ...]] = {}
+    counts = {len(shape.views) for shape in shapes if shape.mesh is None}
+    if len(counts) == 1 and counts != {views}:
+        raise DataError(Problem(str(root), f'{min(counts)} views of every shape, where {views} are wanted',
+                                f'set --config.render.views={min(counts)}'))
+    for shape in shapes:
+        if shape.mesh is None and len(shape.views) != views:
+            found = f'{len(shape.views)} views of shape {shape.name}, where {views} are wanted'
+            bad[shape.name] = (Problem(str(root / shape.name), found, f'give {views} views of every shape'),)
+    grey = {}
+    pictures = {'photos': [photo.path for photo in photos], 'views': [file for item in shapes for file in item.views]}
+    for kind, paths in pictures.items():
+        found = check_pictures(paths, memory=memories[kind], label=f'Checking {kind}', **options)
+        for path, facts in zip(paths, found, strict=True):
+            if isinstance(facts[0], Problem):
+                bad[path] = facts
+            else:
+                grey[path] = facts[2]
+    meshes = [shape.mesh for shape in shapes if shape.mesh is not None]
+    found = check_meshes(meshes, up_axis=up_axis, memory=memories['meshes'], **options)
+    return bad | {path: wrong for path, wrong in zip(meshes, found, strict=True) if wrong}, grey
+
+
+def _content(shape: ShapeFiles) -> str:
+    digest = hashlib.sha256()
+    for file in shape.files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _fingerprint(
+    root: Path, shape_root: Path, photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles], up_axis: str
+) -> str:
+    rows = [(photo.name, photo.category, photo.split, signature(photo.path)) for photo in photos]
+    rows += [(shape.name, shape.split, [(str(file), signature(file)) for file in shape.files]) for shape in shapes]
+    return hashlib.sha256(json.dumps([str(root), str(shape_root), up_axis, rows]).encode()).hexdigest()

@@ -1,0 +1,195 @@
+"""Batches as a pure function of (seed, step), read through tf.data.
+
+The order of photos is a random permutation an epoch, drawn anew at each of its steps (less than a millisecond for
+10,000 photos), so starting at step k costs what starting at step 0 costs. A training batch has B photos and exactly B
+distinct shapes: the photos' own shapes, de-duplicated, topped up with other gallery shapes (CMIC, public code: the
+batch sampler of its training loop).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from data_pipelines.batching import (
+    WHOLE,
+    Batch,
+    Share,
+    decode_png,
+    permutation,
+    picture_reader,
+    steps_per_epoch,
+    stream_seed,
+)
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
+from data_pipelines.random_crops import Augmentation, augment_photos, augment_views
+from jaxret.errors import ConfigError
+
+ORDER, TOP_UP, PHOTO, VIEW, SUBSET = range(5)  # streams of randomness
+
+
+
+
+def check_batch_size(batch_size: int, queries: int, shapes: int) -> None:
+    """Raises ConfigError where a batch of B distinct photos and B distinct shapes does not exist."""
+    if batch_size < 1 or batch_size > min(queries, shapes):
+        raise ConfigError(
+            f'config.batch_size: {batch_size}, but a batch needs as many distinct training photos (there are {queries})'
+            f' and distinct gallery shapes (there are {shapes}); set --config.batch_size to at most '
+            f'{min(queries, shapes)}')
+
+
+def batch_indices(step: tf.Tensor, *, shape_of_query: tf.Tensor, shapes: int, batch_size: int, seed: int
+                  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Which photos and shapes are in batch `step`.
+
+    Args:
+      step: int64 scalar, from 0.
+      shape_of_query: int32 [n], gallery index of every training photo.
+      shapes: gallery size.
+      batch_size: B.
+      seed: the run's seed.
+
+    Returns:
+      Photo indices [B], distinct shape indices [B], and the column [B] of each photo's shape among them.
+    """
+    count = shape_of_query.shape[0]
+    an_epoch = steps_per_epoch(count, batch_size)
+    epoch = step // an_epoch
+    first = tf.cast(step % an_epoch, tf.int32) * batch_size
+    queries = permutation(count, stream_seed(seed, ORDER, epoch))[first:first + batch_size]
+    own = tf.gather(shape_of_query, queries)
+    # However many photos share a shape, their own and B distinct others are together at least B.
+    extra = permutation(shapes, stream_seed(seed, TOP_UP, step))[:batch_size]
+    distinct, column = tf.unique(tf.concat([own, extra], axis=0))
+    return (tf.ensure_shape(queries, [batch_size]), tf.ensure_shape(distinct[:batch_size], [batch_size]),
+            column[:batch_size])
+
+
+
+
+def inclusion_probability(shape_of_query: np.ndarray, shapes: int, batch_size: int) -> np.ndarray:
+    """Chance of every shape to be in a training batch, float32 [G].
+
+    Exact for the shapes that the photos bring (B photos without replacement); the top-up shares the expected number of
+    free places evenly among the shapes that the photos do not bring.
+
+    Args:
+      shape_of_query: int [n], gallery index of every training photo.
+      shapes: gallery size G.
+      batch_size: B.
+    """
+    counts, photos = np.bincount(shape_of_query, minlength=shapes), len(shape_of_query)
+    drawn = np.arange(batch_size)[None, :]
+    others = np.clip((photos - counts[:, None] - drawn) / (photos - drawn), 0.0, 1.0)  # each draw misses the shape
+    shown = 1.0 - np.prod(others, axis=1)
+    free = (batch_size - shown.sum()) / max(shapes - shown.sum(), 1e-9)
+    return np.asarray(shown + (1.0 - shown) * min(free, 1.0), np.float32)
+
+
+def choose_views(views: tf.Tensor, count: int, seed: tf.Tensor, *, share: Share = WHOLE) -> tf.Tensor:
+    """A random subset of `count` views for every shape of [G, V, S, S, C], in order; a pure function of the seed.
+
+    With a `share` the shapes are its own only.
+    """
+    shapes, available = views.shape[0] * share.count, views.shape[1]
+    order = tf.argsort(share.of(tf.random.stateless_uniform([shapes, available], seed)), axis=1)
+    return tf.gather(views, tf.sort(order[:, :count], axis=1), batch_dims=1)
+
+
+
+
+
+
+
+
+def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, batch_size: int, seed: int, start: int,
+                     stop: int, photo_augmentation: Augmentation, view_augmentation: Augmentation,
+                     views_per_step: int = 0, share: Share = WHOLE, prefetch: int = 2) -> Iterator[Batch]:
+    """The batches of steps start .. stop - 1.
+
+    Args:
+      queries: encoded training photos and masks, categories, gallery index of each one's shape.
+      gallery: views uint8 [G, V, S, S, C], categories; C is 1, or 3 where they are textured.
+      size: side S of photos and views.
+      batch_size: B, photos and distinct shapes a batch.
+      seed: with the step it decides the batch: same (seed, step), same bytes.
+      start: first step.
+      stop: step after the last.
+      photo_augmentation: shared by photo and mask.
+      view_augmentation: drawn for every view by itself.
+      views_per_step: views of each shape in a batch, a random subset drawn anew for every shape and step; 0 is all.
+      share: rows of the batch that this process reads; `positive` counts the shapes of the whole batch.
+      prefetch: batches made ahead.
+
+    Returns:
+      An iterator of numpy batches: image [B, S, S, 3], mask [B, S, S, 1], views [B, V, S, S, C] (uint8), positive,
+      query_category, shape_category, query_index, shape_index [B] (int32), query_valid, shape_valid [B] (bool),
+      shape_inclusion [B] (float32; `inclusion_probability` of each shape).
+
+    Raises:
+      ConfigError: more views a step than there are, fewer photos or shapes than the batch needs, or a seed beyond 32
+        bits.
+    """
+    check_batch_size(batch_size, len(queries.names), len(gallery.names))
+    if not -2**31 <= seed < 2**31:
+        raise ConfigError(f'config.seed: {seed} is not within 32 bits (-2147483648 to 2147483647)')
+    available = gallery.views.shape[1]
+    if not 0 <= views_per_step <= available:
+        raise ConfigError(f'config.data.views_per_step: {views_per_step}, but a shape has {available} views (0 is all)')
+    inclusion = tf.constant(inclusion_probability(queries.shape, len(gallery.names), batch_size))
+    images = picture_reader(queries.images_encoded, 3, size, share=share)
+    masks = picture_reader(queries.masks_encoded, 1, size, share=share)
+    shape_of_query, query_category = tf.constant(queries.shape), tf.constant(queries.category)
+    with tf.device('CPU'):
+        views, shape_category = tf.constant(gallery.views), tf.constant(gallery.category)
+
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
+    def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
+        query, shape, column = (share.of(indices) for indices in batch_indices(
+            step, shape_of_query=shape_of_query, shapes=len(gallery.names), batch_size=batch_size, seed=seed))
+        image, mask = augment_photos(
+            images(query), masks(query), photo_augmentation, stream_seed(seed, PHOTO, step), share=share)
+        chosen = tf.gather(views, shape)
+        if 0 < views_per_step < available:
+            chosen = choose_views(chosen, views_per_step, stream_seed(seed, SUBSET, step), share=share)
+        return {
+            'image': image, 'mask': mask,
+            'views': augment_views(chosen, view_augmentation, stream_seed(seed, VIEW, step), share=share),
+            'positive': column,
+            'query_category': tf.gather(query_category, query), 'shape_category': tf.gather(shape_category, shape),
+            'query_index': query, 'shape_index': shape, 'shape_inclusion': tf.gather(inclusion, shape),
+            'query_valid': tf.ones_like(query, tf.bool), 'shape_valid': tf.ones_like(shape, tf.bool),
+        }
+
+    dataset = tf.data.Dataset.range(start, stop).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.prefetch(prefetch).as_numpy_iterator()
+
+
+def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterator[Batch]:
+    """Photos in file order, unaugmented; the last batch is padded with zeros and `query_valid` tells which are real.
+
+    Yields:
+      image [B, S, S, 3], mask [B, S, S, 1] (uint8), query_valid [B] (bool).
+    """
+    encoded = tuple(tf.constant(table, tf.string) for table in (queries.images_encoded, queries.masks_encoded))
+    dataset = tf.data.Dataset.from_tensor_slices(encoded).batch(batch_size)
+
+    @tf.autograph.experimental.do_not_convert
+    def make(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        missing = batch_size - tf.shape(image)[0]
+        padding = [[0, missing], [0, 0], [0, 0], [0, 0]]
+        return {'image': tf.pad(decode_png(image, 3, size), padding),
+                'mask': tf.pad(decode_png(mask, 1, size), padding),
+                'query_valid': tf.range(batch_size) < batch_size - missing}
+
+    return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2).as_numpy_iterator()
+
+
+def gallery_batches(gallery: GalleryTable, *, batch_size: int) -> Iterator[Batch]:
+    """Gallery shapes in order: views [G, V, S, S, C] (uint8), zero-padded last batch, shape_valid [G] (bool)."""
+    for start in range(0, len(gallery.names), batch_size):
+        views = gallery.views[start:start + batch_size]
+        valid = np.arange(batch_size) < len(views)
+        padding = [(0, batch_size - len(views))] + [(0, 0)] * 4
+        yield {'views': np.pad(views, padding), 'shape_valid': valid}

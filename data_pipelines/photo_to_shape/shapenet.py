@@ -1,0 +1,141 @@
+"""A folder in ShapeNetCore's layout: CAD models by category (a WordNet synset) and id. No TensorFlow here.
+
+    <folder>/<synset>/<id>/models/model_normalized.obj    version 2
+    <folder>/<synset>/<id>/model.obj                      version 1
+
+Chang et al., ShapeNet, 2015. The folder of one synset can be named too. Both versions have +y up. A shape's name is
+'<synset>/<id>' in either, so a gallery keeps its names when the version changes.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from data_pipelines.file_checks import check_meshes, memory_file, signature
+from data_pipelines.folders import names_in, open_folder, resolve
+from data_pipelines.photo_to_shape.dataset import Pix3DLayout, ShapeEntry
+from data_pipelines.photo_to_shape.pix3d_gallery import printable
+from jaxret.errors import ConfigError, DataError, Problem
+
+MODEL_FILES = ('models/model_normalized.obj', 'model.obj')  # where both are there, the first
+SYNSETS = {
+    '02691156': 'airplane', '02818832': 'bed', '02828884': 'bench', '02871439': 'bookshelf', '02933112': 'cabinet',
+    '02958343': 'car', '03001627': 'chair', '03211117': 'display', '03636649': 'lamp', '03691459': 'loudspeaker',
+    '04090263': 'rifle', '04256520': 'sofa', '04379243': 'table', '04401088': 'telephone', '04530566': 'watercraft',
+}  # fmt: skip
+_SYNSET = re.compile(r'\d{8}')
+_LAYOUT = "ShapeNetCore's layout (<synset>/<id>/models/model_normalized.obj, or <synset>/<id>/model.obj)"
+
+
+def read_shapenet(
+    folder: Path | str,
+    *,
+    categories: Sequence[str] = (),
+    on_bad_file: str = 'error',
+    min_shapes: int = 1,
+    cache_dir: Path | str | None = None,
+    check_processes: int = 2,
+    progress: bool = True,
+) -> Pix3DLayout:
+    """Read and check a gallery of CAD models: a layout without photos, which `retrieval_dataset.prepare` renders.
+
+    Args:
+      folder: with one folder a synset, or the folder of one synset.
+      categories: names of `SYNSETS` or synsets; empty for all that are there. A category without a name is its synset.
+      on_bad_file: 'error', or 'skip': ids without a model, and models that cannot be used, are left out and listed.
+      min_shapes: smallest gallery that is accepted.
+      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
+      check_processes: processes that load meshes.
+      progress: show progress bars.
+
+    Returns:
+      the layout; `photos` is empty.
+
+    Raises:
+      DataError: with everything that is wrong.
+      ConfigError: an option has no such value.
+    """
+    if on_bad_file not in ('error', 'skip'):
+        raise ConfigError(f'on_bad_file={on_bad_file!r}: use error or skip')
+    root = open_folder(Path(folder), layout=_LAYOUT)
+    problems: list[Problem] = []
+    if _SYNSET.fullmatch(root.name):
+        root, present = root.parent, [root.name]
+    else:
+        present = [name for name in names_in(root, problems) if _SYNSET.fullmatch(name) and (root / name).is_dir()]
+    if not present and not problems:
+        problems.append(Problem(str(root), 'no folder of a synset (eight digits)', f'name a folder in {_LAYOUT}'))
+    chosen = [synset for synset in present if not categories or {synset, category_name(synset)} & set(categories)]
+    known = {name for synset in present for name in (synset, category_name(synset))}
+    choices = ', '.join(category_name(synset) for synset in present) or 'none'
+    problems += [Problem(str(root), f'no category {name!r}', f'choose from: {choices}') for name in categories
+                 if name not in known]
+
+    shapes, wrong_files = [], []
+    for synset in chosen:
+        ids = [name for name in names_in(root / synset, problems) if (root / synset / name).is_dir()]
+        found, missing = find_models(root, synset, ids)
+        shapes += found
+        wrong_files += missing.values()
+    memory = memory_file(cache_dir, root, 'meshes')
+    results = check_meshes([shape.path for shape in shapes], up_axis='y', processes=check_processes, memory=memory,
+                           progress=progress)
+    wrong_files += [problem for result in results for problem in result]
+    if on_bad_file == 'error':
+        problems += wrong_files
+    else:
+        shapes = [shape for shape, result in zip(shapes, results, strict=True) if not result]
+    if len(shapes) < max(1, min_shapes) and (chosen or not problems):
+        found = f'{len(shapes)} usable shapes where {max(1, min_shapes)} are needed'
+        problems.append(Problem(str(root), found, 'add shapes, or widen the choice of categories'))
+    if problems:
+        raise DataError(problems + (wrong_files if on_bad_file == 'skip' else []))
+    shapes = sorted(shapes, key=lambda shape: shape.model)
+    content = [str(root), [(shape.model, shape.category, str(shape.path), signature(shape.path)) for shape in shapes]]
+    return Pix3DLayout(
+        root=root,
+        photos=(),
+        shapes=tuple(shapes),
+        categories=tuple(sorted({shape.category for shape in shapes})),
+        skipped=tuple(wrong_files),
+        required_splits=(),
+        up_axis='y',
+        fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
+    )
+
+
+def find_models(root: Path, synset: str, ids: Iterable[str]) -> tuple[list[ShapeEntry], dict[str, Problem]]:
+    """Model files by id; whether they can be read is not looked at.
+
+    Args:
+      root: folder with one folder a synset, links resolved.
+      synset: category.
+      ids: of the models wanted.
+
+    Returns:
+      shapes in the order of `ids`, and by name what is wrong with the other ids.
+    """
+    shapes, missing = [], {}
+    inside = resolve(root, synset)  # the folder of a synset may itself be a link
+    for model_id in ids:
+        name = f'{synset}/{model_id}'
+        where = printable(root / name)
+        path = next((root / name / file for file in MODEL_FILES if (root / name / file).exists()), None)
+        if printable(name) != name:
+            missing[name] = Problem(where, 'a name that is not UTF-8', 'rename it')
+        elif path is None:
+            found = 'missing' if not (root / name).exists() else f'neither {" nor ".join(MODEL_FILES)} in it'
+            missing[name] = Problem(where, found, 'restore the CAD model, or leave it out with on_bad_file=skip')
+        elif not resolve(root, path.relative_to(root).as_posix()).is_relative_to(inside):
+            action = 'put the file or folder itself below the data folder'
+            missing[name] = Problem(printable(path), 'a link that leaves the folder', action)
+        else:
+            shapes.append(ShapeEntry(name, path, category_name(synset)))
+    return shapes, missing
+
+
+def category_name(synset: str) -> str:
+    """'chair' of '03001627'; the synset itself where it has no name in `SYNSETS`."""
+    return SYNSETS.get(synset, synset)

@@ -1,0 +1,298 @@
+"""Scans simulated from CAD models, written in the scan-CAD layout.
+
+    <models>/<category>/<id>.vox             what it starts from: distance grids, or meshes (.obj, .off, ...)
+
+    <out>/scan/, <out>/cad/                  grids, as `scan_cad` reads them; cad/<category>_<id>__0__.df is the model
+    <out>/scan2cad_objects.json              pair list whose val and test scans show every model from other viewpoints
+    <out>/scan2cad_objects_models.json       pair list whose val and test scans are of other models
+    <out>/similarity.json                    pools of 6 other models of the category, ranked by overlap of their grids
+    <out>/scans.json                         facts of every scan: share of the surface seen, clutter, noise (`scan`)
+    <out>/complete.json                      written last; also lists what was left out
+
+Letters: S scans of a model, R voxels a side.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.atomic_folder import complete_sample, write_json
+from data_pipelines.file_checks import check_grids, check_meshes, signature
+from data_pipelines.folders import names_in, open_folder, resolve
+from data_pipelines.scan_to_cad.scan_cad import POOL_SUFFIX
+from data_pipelines.scan_to_cad.simulated_benchmark import (
+    generator,
+    rank_pools,
+    split_by_model,
+    split_by_viewpoint,
+    stable_hash,
+)
+from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.geometry.distance_grids import DistanceGrid, read_distances, write_distances, write_mask
+from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, place_in_grid
+from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, load_mesh
+from jaxret.geometry.scan import ScanOptions, simulate_scan
+from jaxret.workers import default_processes, map_parallel
+
+GENERATOR_VERSION = 2
+SOURCES = {'grids': ('.vox', '.df', '.sdf'), 'meshes': MESH_SUFFIXES}
+_NEIGHBOURS = 2  # other models that may stand beside the scanned one
+_SIDE = 32
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A CAD model: category (a ShapeNet synset, or any name) and id, both without underscores, and its file."""
+
+    category: str
+    model: str
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """Its name in the layout."""
+        return f'{self.category}_{self.model}'
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All scans of one model; `index` numbers the models in the scans' names, each scan has its own neighbours."""
+
+    folder: Path
+    index: int
+    file: ModelFile
+    neighbours: tuple[tuple[Path, ...], ...]
+
+
+def simulate_layout(
+    models_dir: Path | str,
+    out: Path | str,
+    *,
+    source: str = 'grids',
+    scans_per_model: int = 8,
+    seed: int = 0,
+    options: ScanOptions | None = None,
+    up_axis: str = 'y',
+    on_bad_file: str = 'error',
+    processes: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Writes scans of every model to `out`, or returns at once where the same scans already stand there.
+
+    The azimuths around a model are cut into S equal sectors, from a random one on; each scan's cameras stay within its
+    sector. So scans of different splits of scan2cad_objects.json were never taken from the same side of a model: of
+    each model one random sector is test, from S = 4 on one more is val, the others are train. In the other list about a
+    fifth of the models of each category is test and, from five models on, a tenth val. The two other models that may
+    stand beside a model are drawn anew for each of its scans.
+
+    Args:
+      models_dir: folder with a folder of models for each category.
+      out: the folder to write; never half written, and refused if it holds anything else.
+      source: 'grids' (32^3, .vox, .df or .sdf) or 'meshes'.
+      scans_per_model: S, at least 2.
+      seed: decides everything, whatever the number of processes.
+      options: of the scans; None for the defaults.
+      up_axis: axis that points up in mesh files.
+      on_bad_file: 'error', or 'skip': models that cannot be used are left out and listed in complete.json.
+      processes: worker processes; None takes one a core.
+      progress: show progress bars.
+
+    Returns:
+      `out`, absolute. Scans that show too little of their model are left out and listed in complete.json.
+
+    Raises:
+      DataError: with every model that cannot be used.
+      ConfigError: an option has no such value.
+      StorageError: `out` cannot be written, holds something else, or the disk is full.
+    """
+    if source not in SOURCES or on_bad_file not in ('error', 'skip') or scans_per_model < 2 or seed < 0:
+        raise ConfigError(
+            f'source={source!r}, on_bad_file={on_bad_file!r}, scans_per_model={scans_per_model}, seed={seed}: use '
+            f'{" or ".join(SOURCES)}, error or skip, at least 2, at least 0'
+        )
+    options = ScanOptions() if options is None else options
+    root = open_folder(Path(models_dir), layout='the layout <category>/<id> of CAD models', key='models_dir')
+    files, problems = find_models(root, source)
+    workers = processes or default_processes()
+    if source == 'grids':
+        wrong = check_grids([(file.path,) for file in files], resolution=_SIDE, processes=workers, progress=progress)
+    else:
+        wrong = check_meshes([file.path for file in files], up_axis=up_axis, processes=workers, progress=progress)
+    problems += [problem for faults in wrong for problem in faults]
+    files = [file for file, faults in zip(files, wrong, strict=True) if not faults]
+    if problems and (on_bad_file == 'error' or not files):
+        raise DataError(problems)
+    content = [[(file.key, signature(file.path)) for file in files], dataclasses.asdict(options), up_axis, on_bad_file]
+    wanted = {
+        'layout': 'scan-CAD',
+        'generator_version': GENERATOR_VERSION,
+        'seed': seed,
+        'scans_per_model': scans_per_model,
+        'models_dir': str(root),
+        'source': source,
+        'content': hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16],
+    }
+
+    def write(folder: Path) -> dict[str, Any]:
+        return write_scans(
+            folder, files, scans_per_model=scans_per_model, seed=seed, options=options, up_axis=up_axis,
+            on_bad_file=on_bad_file, left_out=problems, processes=workers, progress=progress,
+        )  # fmt: skip
+
+    return complete_sample(Path(out).absolute(), wanted, write)
+
+
+def find_models(root: Path, source: str) -> tuple[list[ModelFile], list[Problem]]:
+    """Models below a folder by category and id, and what is wrong. An underscore in a name becomes a hyphen."""
+    files: dict[str, ModelFile] = {}
+    problems: list[Problem] = []
+    for category in names_in(root, problems):
+        for name in names_in(root / category, problems):
+            path = Path(name)
+            if path.suffix.lower() not in SOURCES[source]:
+                continue
+            file = ModelFile(category.replace('_', '-'), path.stem.replace('_', '-'), root / category / name)
+            if not resolve(root, f'{category}/{name}').is_relative_to(root):
+                found = 'a link that leaves the folder'
+                problems.append(Problem(str(file.path), found, 'put the file itself below the data folder'))
+            elif file.key in files:
+                found = f'has the same name as {files[file.key].path}'
+                problems.append(Problem(str(file.path), found, 'rename one of them'))
+            else:
+                files[file.key] = file
+    if not files:
+        action = f'name a folder with <category>/<id> files of {", ".join(SOURCES[source])}'
+        problems.append(Problem(str(root), 'no CAD models in category folders', action))
+    return [files[key] for key in sorted(files)], problems
+
+
+def write_scans(
+    folder: Path,
+    files: Sequence[ModelFile],
+    *,
+    scans_per_model: int,
+    seed: int,
+    options: ScanOptions,
+    up_axis: str,
+    on_bad_file: str,
+    left_out: Sequence[Problem],
+    processes: int | None,
+    progress: bool,
+) -> dict[str, Any]:
+    """Fills `folder`; returns what complete.json says. Arguments as `simulate_layout`."""
+    for name in ('scan', 'cad'):
+        (folder / name).mkdir()
+    jobs = []
+    for index, file in enumerate(files):
+        others = [other.path for other in files if other is not file]
+        # drawn anew for every scan: the same ones in training and test would tell which model stands between them
+        draws = [generator(seed, f'neighbours of scan {number}', file.key) for number in range(scans_per_model)]
+        drawn = tuple(tuple(others[i] for i in draw.permutation(len(others))[:_NEIGHBOURS]) for draw in draws)
+        jobs.append(_Job(folder, index, file, drawn))
+    function = functools.partial(_scan_model, seed=seed, options=options, up_axis=up_axis)
+    title = 'Simulating scans' if progress else None
+    facts, used, problems, hidden = {}, [], list(left_out), []
+    for index, result in map_parallel(function, jobs, processes=processes, ordered=True, progress=title):
+        if isinstance(result, DataError):
+            problems += result.problems
+            continue
+        used.append(files[index])
+        facts |= result[0]
+        hidden += result[1]
+    if not facts:
+        found = f'none of {len(hidden)} scans shows enough of its model'
+        problems.append(Problem('scans', found, 'bring the cameras nearer (distance, max_depth)'))
+    if problems and (on_bad_file == 'error' or not facts):
+        raise DataError(problems)
+    write_json(folder / 'scans.json', facts)
+    viewpoints = split_by_viewpoint(list(facts), scans_per_model=scans_per_model, seed=seed)
+    models = split_by_model(list(facts), [file.key for file in used], seed=seed)
+    write_json(folder / 'scan2cad_objects.json', {'scan2cad_objects': viewpoints})
+    write_json(folder / 'scan2cad_objects_models.json', {'scan2cad_objects': models})
+    grids = {file.key: read_distances(folder / 'cad' / f'{file.key}{POOL_SUFFIX}').occupancy() for file in used}
+    samples = rank_pools(list(facts), grids, seed=seed)
+    write_json(folder / 'similarity.json', {'samples': samples})
+    rows = list(facts.values())
+    return {
+        'models': len(used),
+        'scans': len(facts),
+        'annotations': len(samples),
+        'mean_seen': float(np.mean([row['seen'] for row in rows])),
+        'with_clutter': float(np.mean([row['clutter'] >= 0.05 for row in rows])),
+        'left_out': [dataclasses.astuple(problem) for problem in problems],
+        'hidden_scans': hidden,
+    }
+
+
+def _scan_model(
+    job: _Job, *, seed: int, options: ScanOptions, up_axis: str
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Writes one model with its scans; returns their facts by name, and which of them showed too little."""
+    mesh, grid = _load(job.file.path, up_axis)
+    surfaces: dict[Path, Mesh] = {}
+    for path in {path for paths in job.neighbours for path in paths}:
+        with contextlib.suppress(DataError):  # reported with its own scans
+            surfaces[path] = _surface(path, up_axis)
+    model = job.folder / 'cad' / f'{job.file.key}{POOL_SUFFIX}'
+    write_distances(model, grid)
+    first = generator(seed, 'sector', job.file.key).uniform(0, 360)
+    facts, hidden = {}, []
+    scans = len(job.neighbours)
+    for number, paths in enumerate(job.neighbours):
+        neighbours = [surfaces[path] for path in paths if path in surfaces]
+        name = f'sim{job.index:05d}_{number:02d}_arc_0_{job.file.key}'
+        low = first + 360 * number / scans
+        numbers = (seed, stable_hash(f'scan {number} of {job.file.key}'))
+        try:
+            scan = simulate_scan(
+                mesh, grid, neighbours=neighbours, azimuths=(low, low + 360 / scans), seed=numbers, options=options
+            )
+        except DataError:
+            hidden.append(name)
+            continue
+        write_distances(job.folder / 'scan' / f'{name}.sdf', scan.distances)
+        write_mask(job.folder / 'scan' / f'{name}.mask', scan.mask, scan.distances)
+        _link(model, job.folder / 'cad' / f'{name}.df')
+        facts[name] = scan.facts
+    return facts, hidden
+
+
+def _load(path: Path, up_axis: str) -> tuple[Mesh, DistanceGrid]:
+    """Surface in voxel indices, and distances."""
+    if path.suffix.lower() in MESH_SUFFIXES:
+        mesh = load_mesh(path, up_axis=up_axis)
+        return place_in_grid(mesh), grid_from_mesh(mesh)
+    grid = read_distances(path)
+    return _from_grid(grid, path), grid
+
+
+def _surface(path: Path, up_axis: str) -> Mesh:
+    """Surface in voxel indices."""
+    if path.suffix.lower() in MESH_SUFFIXES:
+        return place_in_grid(load_mesh(path, up_axis=up_axis))
+    return _from_grid(read_distances(path), path)
+
+
+def _from_grid(grid: DistanceGrid, path: Path) -> Mesh:
+    try:
+        return mesh_from_grid(grid)
+    except ValueError as error:
+        raise DataError(Problem(str(path), str(error), 'export the grid again, or leave it out')) from None
+
+
+def _link(model: Path, path: Path) -> None:
+    """The model's file under the scan's name; a link, as it is the same for all scans."""
+    try:
+        os.link(model, path)
+    except OSError:  # a file system without links
+        shutil.copyfile(model, path)

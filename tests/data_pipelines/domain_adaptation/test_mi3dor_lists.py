@@ -1,0 +1,155 @@
+"""List files of MI3DOR: they say what the folders say, in the forms of public copies; and all that can be wrong."""
+
+import pytest
+from mi3dor_folders import CLASSES, write_lists, write_photos, write_views
+
+from data_pipelines.domain_adaptation.mi3dor import read_mi3dor
+from jaxret.errors import DataError
+
+PHOTOS = ('list_source_train.txt', 'list_source_test.txt')
+VIEWS = ('list_target_train.txt', 'list_target_test.txt')
+
+
+def read(root, **options):
+    defaults = {'photo_lists': PHOTOS, 'view_lists': VIEWS, 'views': 4, 'check_processes': 1, 'progress': False}
+    return read_mi3dor(root, **(defaults | options))
+
+
+def problems(root, **options):
+    with pytest.raises(DataError) as caught:
+        read(root, **options)
+    return [(problem.where.replace(f'{root.resolve()}/', ''), problem.found) for problem in caught.value.problems]
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_photos(tmp_path)
+    write_views(tmp_path)
+    assert write_lists(tmp_path) == (PHOTOS, VIEWS)
+    return tmp_path
+
+
+def change(file, edit):
+    lines = file.read_text().splitlines()
+    file.write_text('\n'.join(edit(lines)) + '\n')
+
+
+def test_lists_say_what_the_folders_say(data):
+    lists, folders = read(data, class_names='names.txt'), read(data, photo_lists=(), view_lists=())
+    assert lists.photos == folders.photos and lists.shapes == folders.shapes
+    assert lists.categories == folders.categories == CLASSES and lists.fingerprint == folders.fingerprint
+
+
+def test_classes_are_named_by_number_or_in_the_files_order(data):
+    assert read(data).categories == ('class_00', 'class_01', 'class_02')
+    (data / 'names.txt').write_text('zebra\nape\nbee\n\n')
+    layout = read(data, class_names='names.txt')
+    assert layout.categories == ('zebra', 'ape', 'bee')  # not sorted: a label is a line's number
+    assert {photo.category for photo in layout.photos if '/box/' in photo.name} == {'ape'}
+    assert read(data, class_names='names.txt', classes=('bee', 'zebra')).categories == ('zebra', 'bee')
+
+
+def test_flat_views_and_paths_with_spaces(tmp_path):
+    write_photos(tmp_path, classes=('big ball', 'box'))
+    write_views(tmp_path, views=11, flat='.')
+    write_lists(tmp_path, classes=('big ball', 'box'))
+    change(tmp_path / VIEWS[0], lambda lines: [f'  ./{line}  ' for line in lines])
+    layout = read(tmp_path, views=11)
+    assert layout.categories == ('class_01',) and any('big ball' in str(item) for item in layout.skipped) is False
+    assert [view.name for view in layout.shapes[0].views][8:] == [
+        f'{layout.shapes[0].key}.{number}.png' for number in (9, 10, 11)]  # fmt: skip
+
+
+@pytest.mark.parametrize('form', ['folder', 'file'])
+def test_a_line_may_stand_for_a_folder_of_views(data, form):
+    """One line a shape: its folder, or one file of it, as a public copy of MI3DOR has it."""
+    want = read(data, class_names='names.txt')
+    for file in VIEWS:
+        keep = [line for line in (data / file).read_text().splitlines() if '/1.png' in line]
+        lines = [line.replace('/1.png', '') for line in keep] if form == 'folder' else keep
+        (data / file).write_text('\n'.join(lines) + '\n')
+    assert read(data, class_names='names.txt').shapes == want.shapes
+
+
+@pytest.mark.parametrize('images', ['', 'images/'])
+def test_paths_may_begin_at_the_list(tmp_path, images):
+    """train/2D/label.txt with paths below train/2D or train/2D/images."""
+    source = tmp_path / 'source'
+    write_photos(source)
+    write_views(source)
+    write_lists(source)
+    (tmp_path / 'data' / 'train').mkdir(parents=True)
+    for folder in ('image', 'view'):
+        (tmp_path / 'data' / 'train' / images).mkdir(exist_ok=True)
+        (source / folder).rename(tmp_path / 'data' / 'train' / images / folder)
+    lists = {}
+    for key, files in (('photo_lists', PHOTOS), ('view_lists', VIEWS)):
+        for file in files:
+            (source / file).rename(tmp_path / 'data' / 'train' / file)
+        lists[key] = tuple(f'train/{file}' for file in files)
+    layout = read(tmp_path / 'data', **lists)
+    assert len(layout.photos) == 18 and len(layout.shapes) == 15
+    assert layout.photos[0].name.startswith(f'train/{images}image/')
+    change(tmp_path / 'data' / lists['photo_lists'][0], lambda lines: ['image/gone.png 0', *lines])
+    assert problems(tmp_path / 'data', **lists) == [(f'train/{images}image/gone.png', 'missing')]
+
+
+def test_everything_wrong_with_photo_lists_is_told(data):
+    edits = [
+        ('no label at all', "'no label at all' is not a path and a whole number"),
+        ('image/train/ball/photo_00.png', 'not a path and a whole number'),
+        ('image/train/ball/photo_00.png 1.5', 'not a path and a whole number'),
+        ('image/train/ball/photo_00.png 3', 'label 3, but labels are 0 to 2'),
+        ('image/train/ball/photo_00.png -1', 'label -1, but labels are 0 to 2'),
+        ('image/train/ball/photo_00.png 0', 'is listed before, in train'),
+        ('7', "'7' has no path"),
+        ('image/train/box/photo_00.png\t1', 'is listed before, in train'),
+    ]
+    change(data / PHOTOS[0], lambda lines: lines + [line for line, _ in edits] + ['', 'image/gone.jpg 2'])
+    change(data / PHOTOS[1], lambda lines: [*lines, 'image/train/box/photo_01.png 1', '../names.txt 0'])
+    found = problems(data, class_names='names.txt')
+    for number, (_, what) in enumerate(edits, start=13):
+        assert any(where == f'{PHOTOS[0]}, line {number}' and what in said for where, said in found)
+    assert ('image/gone.jpg', 'missing') in found
+    twice = 'image/train/box/photo_01.png is listed before, in train'
+    assert (f'{PHOTOS[1]}, line 7', twice) in found
+    assert any(said == 'leaves the data folder' for _, said in found)
+    with pytest.raises(DataError, match='label -1, but labels are not negative'):
+        read(data)
+
+
+def test_everything_wrong_with_view_lists_is_told(data):
+    def edit(lines):
+        del lines[1]  # of shape 0
+        lines[4] = lines[4].replace(' 0', ' 1')  # shape 1 has two labels
+        lines[8] = lines[7]  # shape 2 has a view twice
+        return lines + lines[-4:]  # the last shape comes twice, in one run
+
+    change(data / VIEWS[0], edit)
+    change(data / VIEWS[1], lambda lines: [*lines, 'view/train/ball/ball_0000/1.png 0'])
+    (data / 'view/test/box/box_0003/2.png').unlink()
+    found = problems(data)
+    said = [what for _, what in found]
+    assert sum('where 4 are wanted' in what for what in said) == 1
+    assert any('3 views of shape view/train/ball/ball_0000, where 4' in what for what in said)
+    assert any('the views of shape view/train/ball/ball_0001 have different labels' in what for what in said)
+    assert any('shape view/train/ball/ball_0002 has a view twice' in what for what in said)
+    assert any('shape view/train/cone/cone_0002 has a view twice' in what for what in said)
+    assert any('shape view/train/ball/ball_0000 is listed before, in train' in what for what in said)
+    assert ('view/test/box/box_0003/2.png', 'missing') in found
+
+
+def test_lists_that_are_not_there_or_empty(data):
+    (data / PHOTOS[0]).unlink()
+    (data / VIEWS[1]).write_text('\n')
+    (data / VIEWS[0]).write_bytes(b'\xff\xfe\x00')
+    found = problems(data)
+    assert (PHOTOS[0], 'missing') in found and (VIEWS[1], 'empty list') in found
+    assert any(where == VIEWS[0] and 'cannot be read' in said for where, said in found) and len(found) == 3
+
+
+@pytest.mark.parametrize(('text', 'found'), [('', 'no names'), ('ape\n\nbee\n', 'empty'), ('ape\nbee\nape\n', 'ape')])
+def test_class_names_that_are_no_names(data, text, found):
+    (data / 'names.txt').write_text(text)
+    assert found in problems(data, class_names='names.txt')[0][1]
+    assert problems(data, class_names='gone.txt') == [('gone.txt', 'missing')]
