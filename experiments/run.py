@@ -6,7 +6,7 @@
 --config     a file of experiments/configs, or a path; PRESET is one of the file's presets (first one by default)
 --config.KEY=VALUE
              overrides a key of the config, such as --config.data_dir=DIR or --config.loss.temperature=0.2; the config
-             file, and config_groups.py, list all keys with their defaults and meaning
+             file, and configs/_groups.py, list all keys with their defaults and meaning
 --workdir    where checkpoints, metrics and the report go (default: runs/NAME-PRESET-DATA); the same command again
              resumes there
 --mode       train: train (or resume), then evaluate the best checkpoint on the test split and write the report
@@ -32,9 +32,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from config_files import (
+from interruption import Terminated, exit_status, terminated_as_interrupted
+from ml_collections import ConfigDict
+from overrides import (
     apply_overrides,
     cache_folder,
+    check_changes,
     check_keys,
     config_names,
     covers,
@@ -43,9 +46,6 @@ from config_files import (
     presets,
     split_overrides,
 )
-from interruption import Terminated, exit_status, terminated_as_interrupted
-from ml_collections import ConfigDict
-from unread_keys import check_changes
 from workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
 
 from jaxret.compiled_programs import keep_programs
@@ -185,7 +185,7 @@ def _experiment(config: ConfigDict) -> ModuleType:
     """The module that runs a config; only those of this folder, whatever a config file says."""
     if config.experiment not in EXPERIMENTS:
         raise ConfigError(f'config.experiment: {config.experiment!r} is not one of {", ".join(EXPERIMENTS)}')
-    return importlib.import_module(config.experiment)
+    return importlib.import_module(f'{config.experiment}.task')
 
 
 def _leave(status: int) -> None:

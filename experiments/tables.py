@@ -35,12 +35,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from config_files import cache_folder, covers, split_overrides
 from interruption import exit_status, terminated_as_interrupted
-from table_plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
-from table_results import collect
-from table_runs import run_jobs
-from table_summary import summarize
+from overrides import cache_folder, covers, split_overrides
+from paper_tables.plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
+from paper_tables.results import collect
+from paper_tables.runs import run_jobs
+from paper_tables.summary import summarize
 from workdir import locked
 
 from jaxret.errors import ConfigError, JaxretError
@@ -131,7 +131,7 @@ def default_name(paper: str, preset: str, data_dir: str, overrides: Mapping[str,
 
 def _report(results: Mapping[str, Any], out: Path, *, shown: bool) -> int:
     """Writes the report and prints the results; returns the exit status."""
-    from table_console import print_results  # matplotlib, see above
+    from paper_tables.console import print_results
 
     from jaxret.retrieval.table_report import write_table_report
     runs = [run for row in {row['name']: row for table in results['tables'] for row in table['rows']}.values()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from config_files import changed_keys, flatten
 from ml_collections import ConfigDict
+from overrides import changed_keys, flatten
 
 from jaxret.errors import CheckpointError, ConfigError, StorageError
 from jaxret.files import storage_errors, write_atomically

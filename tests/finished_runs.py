@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
-from config_files import apply_overrides, flatten, load_config
+from overrides import apply_overrides, flatten, load_config
 
 from jaxret.systems.cmic import CMIC
 from jaxret.systems.cross_modal_center import CrossModalCenter

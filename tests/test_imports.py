@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 # Folder -> packages that nothing in it may import.
 FORBIDDEN = {
-    'jaxret': ('tensorflow', 'tensorflow_datasets', 'data_pipelines', 'experiments', 'photo_to_shape', 'config_files'),
+    'jaxret': ('tensorflow', 'tensorflow_datasets', 'data_pipelines', 'experiments', 'photo_to_shape', 'overrides'),
     'jaxret/encoders': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search'),
     'jaxret/losses': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'jaxret.encoders'),
     'jaxret/geometry': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'jaxret.encoders',
@@ -22,7 +22,7 @@ FORBIDDEN = {
     'jaxret/training': ('jaxret.retrieval', 'jaxret.search', 'jaxret.geometry', 'trimesh', 'embreex'),
     'jaxret/retrieval': ('jaxret.search', 'jaxret.serving', 'fastapi', 'uvicorn'),
     'jaxret/search': ('jaxret.serving', 'fastapi', 'uvicorn'),
-    'data_pipelines': ('experiments', 'photo_to_shape', 'config_files', 'jaxret.systems', 'jaxret.training', 'flax'),
+    'data_pipelines': ('experiments', 'photo_to_shape', 'overrides', 'jaxret.systems', 'jaxret.training', 'flax'),
 }
 # Code that would load Python objects, and so run code, from a file. (workers.py only talks to its own processes.)
 EXECUTING = ('pickle', 'dill', 'cloudpickle', 'marshal', 'shelve', 'joblib')

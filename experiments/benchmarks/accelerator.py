@@ -22,8 +22,8 @@ from measuring import interleave, make_parser, parse, peak_mib, show, write_json
 import jax
 import numpy as np
 import train_step
-from config_files import apply_overrides
 from ml_collections import ConfigDict
+from overrides import apply_overrides
 from random_steps import RandomStep, check_config, parallel_of, read_config
 from search import embeddings
 from step_profile import largest_costs

@@ -31,7 +31,7 @@ def child(name: str, overrides: list[str]) -> None:
     from random_steps import RandomStep, read_config
 
     # isort: split
-    from config_files import split_overrides
+    from overrides import split_overrides
 
     from jaxret.errors import JaxretError
 

@@ -15,7 +15,7 @@ from measuring import MIB, compiled_memory
 import jax
 import numpy as np
 from blocked_losses import CATEGORIES, DIM, VIEWS, loss, unit
-from config_files import load_config
+from overrides import load_config
 from random_steps import RandomStep, random_variables
 from rendering import ball
 from search import Usage, embeddings

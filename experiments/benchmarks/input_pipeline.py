@@ -45,7 +45,7 @@ COLUMNS = (('config', ''), ('batch', ''), ('pipeline_cpu_ms', '.1f'), ('pipeline
 
 def training_parts(config: ConfigDict) -> dict[str, Any]:
     """What an experiment gives to `trained_state`, once its data are ready: batches, system, devices."""
-    experiment, parts = importlib.import_module(config.experiment), {}
+    experiment, parts = importlib.import_module(f'{config.experiment}.task'), {}
 
     def instead(*_: Any, **given: Any) -> None:
         parts.update(given)

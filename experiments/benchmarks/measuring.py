@@ -28,8 +28,8 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # a GPU is shar
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from argument_types import at_least, output_file, positive  # noqa: E402
-from config_files import split_overrides  # noqa: E402
 from machine import machine, source  # noqa: E402
+from overrides import split_overrides  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 

@@ -11,8 +11,8 @@ from measuring import compiled_memory, gigaflops  # before JAX: see there
 import jax
 import numpy as np
 import optax
-from config_files import apply_overrides, check_keys, flatten, load_config
 from ml_collections import ConfigDict
+from overrides import apply_overrides, check_keys, flatten, load_config
 
 from jaxret.errors import ConfigError
 from jaxret.systems.base import System

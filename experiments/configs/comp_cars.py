@@ -6,21 +6,15 @@ DIR holds image/<make>/<model>/<year>/ (CompCars), train_anno.pkl, test_anno.pkl
 train and 1,898 test photos of 94 shapes; the published annotations name 98.
 """
 
-import importlib.util
-from pathlib import Path
-
+from configs import stanford_cars
 from ml_collections import ConfigDict
 
-_spec = importlib.util.spec_from_file_location('config_stanford_cars', Path(__file__).with_name('stanford_cars.py'))
-_stanford_cars = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_stanford_cars)
-
-PRESETS = _stanford_cars.PRESETS
+PRESETS = stanford_cars.PRESETS
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
     """The config of a preset."""
-    config = _stanford_cars.get_config(preset)
+    config = stanford_cars.get_config(preset)
     config.data.layout = 'comp_cars'
     if preset.startswith('paper'):
         config.checkpoint_every = 570  # ten epochs of 3,418 training photos

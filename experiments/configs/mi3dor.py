@@ -11,7 +11,7 @@ Zhou et al. (IJCAI 2020), Table 3 on MI3DOR, NN / FT / ANMRR: AlexNet .424 / .32
 HIFA-GL .753 / .600 / .379, HIFA-GL with mutual information .778 / .618 / .362.
 """
 
-import config_groups as groups
+from configs import _groups as groups
 from ml_collections import ConfigDict
 
 # Method -> how it differs from HIFA at the same size.

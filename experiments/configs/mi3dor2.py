@@ -6,21 +6,15 @@ Zhou et al. (IJCAI 2020), Table 3 on MI3DOR-2, NN / FT / ANMRR: AlexNet .518 / .
 HIFA-GL .673 / .547 / .437, HIFA-GL with mutual information .725 / .570 / .413. With 20 shapes a class F equals FT.
 """
 
-import importlib.util
-from pathlib import Path
-
+from configs import mi3dor
 from ml_collections import ConfigDict
 
-_spec = importlib.util.spec_from_file_location('config_mi3dor', Path(__file__).with_name('mi3dor.py'))
-_mi3dor = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_mi3dor)
-
-PRESETS = _mi3dor.PRESETS
+PRESETS = mi3dor.PRESETS
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
     """The config of a preset."""
-    config = _mi3dor.get_config(preset)
+    config = mi3dor.get_config(preset)
     if preset == 'paper':
         config.epochs = 6.22  # 20,000 steps of 6 of the 19,294 training photos
     return config

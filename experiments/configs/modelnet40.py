@@ -11,7 +11,7 @@ Jing et al. (CVPR 2021), Choo et al. (KSII TIIS 2024). Mean mAP of the nine dire
 48: baseline 86.33, its own method 85.41; at 24: 76.02, 76.13; at 12: 26.19, 26.36. It prints no loss weights.
 """
 
-import config_groups as groups
+from configs import _groups as groups
 from ml_collections import ConfigDict
 
 PRESETS = ('small', 'clf', 'paper', 'paper_clf', 'smoke')

@@ -11,7 +11,7 @@ The paper's figures on Pix3D (its Table 1): Top-1 78.9 %, Top-10 96.1 %, Hausdor
 queries; over categories Top-1 is 77.6 %). Its split, renders and camera were not published.
 """
 
-import config_groups as groups
+from configs import _groups as groups
 from ml_collections import ConfigDict
 
 # Row of the tables -> how it differs at the same size.

@@ -13,7 +13,7 @@ instance accuracy .43, .53 (fine-tuned .58), of which a random order is expected
 distances are squared and embeddings normalised, and the schedule of the fine-tuning.
 """
 
-import config_groups as groups
+from configs import _groups as groups
 from ml_collections import ConfigDict
 
 _CONTRASTIVE = {'loss.metric': 'contrastive', 'loss.margin_negative': 1.25, 'loss.margin_same_class': 0.2}

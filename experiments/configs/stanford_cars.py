@@ -14,14 +14,8 @@ annotated model. The paper has 8,144 train and 8,041 test photos of 134 shapes. 
 loss is off.
 """
 
-import importlib.util
-from pathlib import Path
-
+from configs import pix3d
 from ml_collections import ConfigDict
-
-_spec = importlib.util.spec_from_file_location('config_pix3d', Path(__file__).with_name('pix3d.py'))
-_pix3d = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_pix3d)
 
 ROWS = ('hsv', 'no_color', 'triplet')
 PRESETS = ('small', *ROWS, 'paper', *(f'paper_{row}' for row in ROWS), 'smoke')
@@ -31,7 +25,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     """The config of a preset: that of pix3d.py and what differs."""
     if preset not in PRESETS:
         raise ValueError(preset)
-    config = _pix3d.get_config(preset)
+    config = pix3d.get_config(preset)
     data, sample = config.data, config.sample
     data.layout, data.gallery, data.categories = 'stanford_cars', 'referenced', ()
     config.loss.category_weight = 0.0

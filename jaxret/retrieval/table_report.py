@@ -21,7 +21,7 @@ def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: 
 
     Args:
       folder: made if it is missing.
-      results: as `experiments/table_results.py` describes it: {title, notes, settings, seeds, tables, claims}.
+      results: as `experiments/paper_tables/results.py` describes it: {title, notes, settings, seeds, tables, claims}.
       provenance: as in `jaxret.retrieval.report.write_report`.
 
     Returns:

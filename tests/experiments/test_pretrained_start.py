@@ -4,13 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
-import cross_modal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import photo_to_shape
 import pytest
 import run
+from cross_modal import task as cross_modal
+from photo_to_shape import task as photo_to_shape
 from pretrained_files import tensors, write_pth
 from pretrained_start import pretrained_facts, pretrained_start
 from safetensors.numpy import save_file

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import run
-from config_files import config_names
+from overrides import config_names
 
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 

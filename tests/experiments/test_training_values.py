@@ -1,8 +1,8 @@
 """Values of a config that every experiment checks the same way."""
 
+import experiment
 import pytest
-import training_run
-from config_files import load_config
+from overrides import load_config
 
 from jaxret.errors import ConfigError
 
@@ -13,7 +13,7 @@ def test_a_wrong_ring_names_the_key_whatever_the_message_says(monkeypatch, name,
     def refuse(**values):
         raise ConfigError('is 3, which must not be', name=name)
 
-    monkeypatch.setattr(training_run, 'ViewRing', refuse)
+    monkeypatch.setattr(experiment, 'ViewRing', refuse)
     with pytest.raises(ConfigError) as raised:
-        training_run.view_ring(load_config('pix3d.py:smoke')[0], 'data.image_size')
+        experiment.view_ring(load_config('pix3d.py:smoke')[0], 'data.image_size')
     assert str(raised.value) == f'config.{key}: is 3, which must not be'

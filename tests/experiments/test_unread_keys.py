@@ -4,8 +4,7 @@ import json
 
 import pytest
 import run
-from config_files import apply_overrides, config_names, flatten, load_config
-from unread_keys import OF_DATA_DIR, OF_OTHER_LAYOUTS, check_changes
+from overrides import OF_DATA_DIR, OF_OTHER_LAYOUTS, apply_overrides, check_changes, config_names, flatten, load_config
 
 from jaxret.errors import ConfigError
 

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import photo_data
-import photo_to_shape
 import pytest
 import run
-from config_files import load_config
 from console import console
-from training_run import checkpoint_note
+from experiment import checkpoint_note
+from overrides import load_config
+from photo_to_shape import data as photo_data
+from photo_to_shape import task as photo_to_shape
 from workdir import RunSplit, locked
 
 from data_pipelines.photo_to_shape.pix3d import read_pix3d

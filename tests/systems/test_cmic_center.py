@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import references as ref
 import references_center as center_ref
-from config_files import load_config
+from overrides import load_config
 from small_cmic import DIM, random_batch, small_cmic
 
 from jaxret.errors import ConfigError

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from config_files import load_config, presets
+from overrides import load_config, presets
 from small_cmic import random_batch
 
 from jaxret.errors import ConfigError

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 import references_center as ref
-from config_files import load_config
+from overrides import load_config
 from small_cmic import optimizer_config
 from small_cross_modal import CLASSES, DIM, random_batch, small_system
 

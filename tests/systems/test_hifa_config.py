@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from config_files import load_config
+from overrides import load_config
 from small_hifa import random_batch
 
 from jaxret.errors import ConfigError

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references_scan_cad as oracle
-from config_files import load_config
+from overrides import load_config
 from references import euclidean_distances
 from small_scan_cad import flat_system, flat_variables, random_batch, small_config
 

@@ -139,7 +139,7 @@ layout = read_pix3d({str(tmp_path / 'data')!r}, check_processes=1, progress=Fals
 module.prepare(layout, ViewRing(views=3, size=16), size=20, cache_dir={str(tmp_path / 'cache')!r}, processes=1,
                progress=False)
 '''
-    root = Path(retrieval_dataset.__file__).parents[1]
+    root = Path(retrieval_dataset.__file__).parents[2]
     ended = subprocess.run([sys.executable, '-c', code], cwd=root, env=dict(os.environ, PYTHONPATH=str(root)))
     assert ended.returncode == -signal.SIGKILL
     (draft,) = folders(tmp_path / 'cache')

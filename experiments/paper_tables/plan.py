@@ -1,0 +1,198 @@
+"""Which runs a paper's rows need: every row's config, checked before anything runs; rows of one config share a run."""
+
+import contextlib
+import fnmatch
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overrides import apply_overrides, check_keys, covers, flatten, load_config
+from paper_tables.rows.paper import Paper, Row
+
+from jaxret.errors import ConfigError
+from jaxret.files import write_atomically
+
+FOLDER = Path(__file__).parent / 'rows'
+PASSING = ('cache_dir', 'processes', 'parallel')  # keys and groups that a table's runs may differ in
+OWN = {'seed': '--seeds=N', 'data_dir': '--data_dir=DIR'}  # keys that are arguments of their own
+
+
+@dataclass(frozen=True)
+class Job:
+    """One config, to be run once a seed, for one row or several.
+
+    Attributes:
+      key: of the config, without its seed and data folder.
+      folder: work directory less '-seed-N'.
+      config: flattened, of seed 0.
+      arguments: of run.py, without seed, start and work directory.
+      own_keys: keys that the rows themselves set.
+      start: the job whose work directory this one starts from.
+      start_key: key of the config that takes it.
+    """
+
+    key: str
+    folder: Path
+    config: Mapping[str, Any]
+    arguments: tuple[str, ...]
+    own_keys: frozenset[str]
+    start: 'Job | None' = None
+    start_key: str = ''
+
+    def workdir(self, seed: int) -> Path:
+        """Work directory of a seed."""
+        return self.folder.with_name(f'{self.folder.name}-seed-{seed}')
+
+    def config_of(self, seed: int) -> dict[str, Any]:
+        """The flattened config of a seed."""
+        start = {self.start_key: str(self.start.workdir(seed))} if self.start else {}
+        return {**self.config, 'seed': seed, **start}
+
+    def command(self, seed: int) -> list[str]:
+        """Arguments of run.py."""
+        start = [f'--config.{self.start_key}={self.start.workdir(seed)}'] if self.start else []
+        return [*self.arguments, f'--config.seed={seed}', *start, f'--workdir={self.workdir(seed)}']
+
+
+def paper_names() -> list[str]:
+    """What tables.py takes as the paper."""
+    return sorted(path.stem for path in FOLDER.glob('*.py') if path.stem != 'paper')
+
+
+def load_paper(name: str) -> Paper:
+    """The tables of a paper; raises ConfigError for an unknown name."""
+    if name not in paper_names():
+        raise ConfigError(f'{name or "no paper named"}: use one of {", ".join(paper_names())}')
+    return importlib.import_module(f'paper_tables.rows.{name}').PAPER
+
+
+def select_rows(paper: Paper, patterns: str) -> list[str]:
+    """Names of the rows that comma-separated patterns (as of file names, case aside) match; all for ''.
+
+    Raises:
+      ConfigError: a pattern that matches none.
+    """
+    wanted = [part.strip() for part in patterns.split(',') if part.strip()]
+    for pattern in wanted:
+        if not any(_matches(name, pattern) for name in paper.rows):
+            raise ConfigError(f'--rows={pattern}: no such row; the rows are\n  ' + '\n  '.join(paper.rows))
+    return [name for name in paper.rows if not wanted or any(_matches(name, pattern) for pattern in wanted)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name.lower(), pattern.lower())
+
+
+def plan(paper: Paper, names: Sequence[str], *, preset: str, overrides: Mapping[str, str], data_dir: str, out: Path
+         ) -> dict[str, Job]:
+    """The job of every named row, and of those that they start from (which come first).
+
+    Args:
+      paper: the tables.
+      names: rows.
+      preset: one of the paper's.
+      overrides: of the command line, for every row.
+      data_dir: of all rows; '' is the sample.
+      out: where the work directories go.
+
+    Returns:
+      {row name: job}; rows of equal configs have the same one.
+
+    Raises:
+      ConfigError: an unknown key or a value of the wrong type, a key that rows set themselves, or that makes rows equal
+        which are not.
+    """
+    jobs: dict[str, Job] = {}
+
+    def add(row: Row, overrides: Mapping[str, str], to: dict[str, Job]) -> Job:
+        if row.name not in to:
+            start = add(paper.rows[row.starts_from], overrides, to) if row.starts_from else None
+            to[row.name] = _job(row, start, preset=preset, overrides=overrides, data_dir=data_dir, out=out)
+        return to[row.name]
+
+    for key, argument in OWN.items():
+        if key in overrides:
+            raise ConfigError(f'--config.{key}: use {argument}')
+    plain: dict[str, Job] = {}
+    for name in names:
+        add(paper.rows[name], overrides, jobs)
+        add(paper.rows[name], {}, plain)
+    for name, job in jobs.items():
+        same = [other for other in jobs if jobs[other] is not job and jobs[other].key == job.key]
+        lost = [other for other in same if plain[other].key != plain[name].key]
+        if lost:
+            raise ConfigError(f'--config.{", --config.".join(overrides)}: makes the rows {name!r} and {lost[0]!r} the '
+                              f'same; leave out what they differ in')
+    shared = {job.key: job for job in reversed(jobs.values())}  # of equal ones, the first
+    own = {key: frozenset().union(*(job.own_keys for job in jobs.values() if job.key == key)) for key in shared}
+    merged = {key: Job(**{**vars(job), 'own_keys': own[key]}) for key, job in shared.items()}
+    return {name: merged[job.key] for name, job in jobs.items()}
+
+
+def _job(row: Row, start: Job | None, *, preset: str, overrides: Mapping[str, str], data_dir: str, out: Path) -> Job:
+    config, short = load_config(row.configs[preset])
+    check_keys(flatten(config), row.configs[preset])
+    own = {key: str(value) for key, value in row.overrides.items()}
+    for key in sorted(overrides.keys() & {*own, *([row.start_key] if start else [])}):
+        raise ConfigError(f'--config.{key}: row {row.name!r} sets it itself; leave the row out with --rows')
+    apply_overrides(config, {**own, **overrides, 'data_dir': data_dir, **({row.start_key: ''} if start else {})})
+    flat = flatten(config)
+    counted = {key: value for key, value in flat.items() if key not in OWN and not covers(PASSING, key)}
+    text = json.dumps([counted, start.key if start else ''], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:10]
+    arguments = (f'--config={row.configs[preset]}',
+                 *(f'--config.{name}={value}' for name, value in {**own, **overrides, 'data_dir': data_dir}.items()))
+    return Job(key, out / 'runs' / f'{short.rpartition("-")[0]}-{key}', flat, arguments, frozenset(own), start,
+               row.start_key if start else '')
+
+
+def data_fingerprint(folder: str) -> str:
+    """Hash of the names and sizes of all files below a folder; '' for the sample.
+
+    Raises:
+      ConfigError: no such folder.
+    """
+    if not folder:
+        return ''
+    if not Path(folder).is_dir():
+        raise ConfigError(f'--data_dir={folder}: does not exist, or is not a folder')
+    digest = hashlib.sha256()
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            path = os.path.join(parent, name)
+            with contextlib.suppress(OSError):  # run.py names broken links and unreadable files
+                digest.update(f'{os.path.relpath(path, folder)}\0{os.stat(path).st_size}\0'.encode(errors='replace'))
+    return digest.hexdigest()[:16]
+
+
+def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Stores what a folder of tables is made with, `settings.json`; refuses another folder's.
+
+    Args:
+      out: the folder.
+      settings: {'paper', 'preset', 'data' (fingerprint), 'overrides'}; also what is not compared, such as 'data_dir'.
+
+    Raises:
+      ConfigError: the folder was made with others, or its file is damaged.
+    """
+    path = out / 'settings.json'
+    if path.exists():
+        try:
+            stored = json.loads(path.read_text())
+            before, now = ({'paper': one['paper'], 'preset': one['preset'], 'data': one['data'],
+                            **{f'config.{key}': value for key, value in one['overrides'].items()
+                               if not covers(PASSING, key)}} for one in (stored, settings))
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ConfigError(f'{path}: cannot be read ({error!r}); delete the folder or name another --out') from error
+        lines = [f'{key}: {before.get(key, "(not given)")} there, {now.get(key, "(not given)")} now'
+                 for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        if lines:
+            raise ConfigError(f'{out} was made with other settings:\n  ' + '\n  '.join(lines)
+                              + '\nuse the same to go on, or name another --out')
+    write_atomically(path, json.dumps(dict(settings), indent=2) + '\n')

@@ -1,0 +1,115 @@
+"""The results of a paper's tables as plain data, `results.json`: every run, every row, every claim."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from paper_tables.plan import Job
+from paper_tables.rows.paper import Claim, Metric, Paper, Row
+from paper_tables.runs import read_record
+from table_statistics import VERDICTS, Spread, paired_difference, spread
+
+
+def collect(paper: Paper, jobs: Mapping[str, Job], settings: Mapping[str, Any], *, names: Sequence[str], seeds: int
+            ) -> dict[str, Any]:
+    """Everything that is known so far.
+
+    Args:
+      paper: the tables.
+      jobs: {row name: job}.
+      settings: what the tables were made with; copied.
+      names: of the rows to show.
+      seeds: 0 .. seeds - 1.
+
+    Returns:
+      Plain data. Values of metrics are in the units that the paper prints (`scale` times metrics.json's); the `metrics`
+      of a run are metrics.json's own.
+        title, notes, settings, seeds, written
+        tables: [{title, axis, metrics: [{key, title, digits, higher_is_better}], rows: [{name, state, config, runs:
+          [record], place (on the axis, or None), values: {metric: {paper, mean, sd, n, low, high, chance, seeds: {seed:
+          value}}}}]}]
+        claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, conclusion, sentence}]
+    """
+    records = {name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)]
+               for name in names}
+    tables = []
+    for table in paper.tables:
+        rows = [_row(row, table.metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
+                for row in table.rows if row.name in names]
+        if rows:
+            percent = all(metric.scale == 100 for metric in table.metrics)
+            tables.append({
+                'title': f'{table.title}{" (percent)" if percent else ""}', 'axis': table.axis, 'rows': rows,
+                'metrics': [{key: getattr(metric, key) for key in ('key', 'title', 'digits', 'higher_is_better')}
+                            for metric in table.metrics]})
+    return {'title': paper.title, 'notes': list(paper.notes), 'settings': dict(settings), 'seeds': seeds,
+            'written': datetime.now(UTC).isoformat(timespec='seconds'), 'tables': tables,
+            'claims': [_claim(paper, claim, records) for claim in paper.claims
+                       if claim.better in names and claim.worse in names]}
+
+
+def value_of(record: Mapping[str, Any], key: str, scale: float) -> float | None:
+    """A finished run's value in the paper's units; None where there is none, or none that is finite."""
+    value = record.get('metrics', {}).get(key) if record.get('state') == 'finished' else None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value * scale if number else None
+
+
+def _values(records: Sequence[Mapping[str, Any]], key: str, scale: float) -> dict[int, float]:
+    found = {seed: value_of(record, key, scale) for seed, record in enumerate(records)}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _row(row: Row, metrics: Sequence[Metric], records: Sequence[Mapping[str, Any]], job: Job) -> dict[str, Any]:
+    values = {}
+    for metric in metrics:
+        seeds = _values(records, metric.key, metric.scale)
+        chance = spread(_values(records, metric.chance_key, metric.scale)).mean
+        values[metric.key] = {'paper': row.paper.get(metric.key), **asdict(spread(seeds)), 'chance': chance,
+                              'seeds': seeds}
+    runs = [{'seed': seed, **record, 'folder': str(job.workdir(seed))} for seed, record in enumerate(records)]
+    return {'name': row.name, 'state': _state(records), 'config': dict(job.config), 'runs': runs, 'values': values}
+
+
+def _state(runs: Sequence[Mapping[str, Any]]) -> str:
+    """'finished', or how many runs are not, and why."""
+    parts = []
+    for state in ('not possible', 'failed', 'stopped', 'not run yet'):
+        found = [run for run in runs if run['state'] == state]
+        if found:
+            count = '' if len(found) == len(runs) else f'{len(found)} of {len(runs)} '
+            reason = found[0].get('error', '').partition('\n')[0]
+            parts.append(f'{count}{state}{": " if reason else ""}{reason}')
+    return '; '.join(parts) or 'finished'
+
+
+def _claim(paper: Paper, claim: Claim, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    metric, printed = paper.metric(claim), paper.difference(claim)
+    rows = (claim.better, claim.worse)
+    better, worse = (_values(records[name], metric.key, metric.scale) for name in rows)
+    result, verdict = paired_difference(better, worse, higher_is_better=metric.higher_is_better)
+    conclusion = VERDICTS[verdict]
+    if result.n == 1:
+        conclusion += ': one seed has no spread'
+    elif not result.n:
+        states = {name: _state(records[name]) for name in rows}
+        reasons = [f'{name} is {state}' for name, state in states.items() if state != 'finished']
+        conclusion += f': {"; ".join(reasons) or "no seed has both values"}'
+    return {'text': claim.text, 'better': claim.better, 'worse': claim.worse, 'metric': metric.title,
+            'digits': metric.digits, 'paper': printed, **asdict(result), 'verdict': verdict, 'conclusion': conclusion,
+            'sentence': _sentence(claim.text, printed, result, conclusion, metric.digits)}
+
+
+def _sentence(text: str, printed: float | None, result: Spread, conclusion: str, digits: int) -> str:
+    def show(value: float) -> str:
+        return f'{value:+.{digits}f}'
+    numbers = [] if printed is None else [f'paper {show(printed)}']
+    if result.n:
+        numbers.append(f'here {show(result.mean)}')
+    if result.low is not None:
+        numbers[-1] += (f' with standard deviation {result.sd:.{digits}f}, 95 % interval {show(result.low)} to '
+                        f'{show(result.high)}, {result.n} seeds')
+    shown = f' ({"; ".join(numbers)})' if numbers else ''
+    return f'{text[0].upper()}{text[1:]}{shown}: {conclusion}.'

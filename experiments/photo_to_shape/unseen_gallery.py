@@ -1,0 +1,129 @@
+"""Retrieval from shapes that a run never saw: `evaluation.unseen_dir`, a folder in ShapeNetCore's layout."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from experiment import processes
+from ml_collections import ConfigDict
+from overrides import cache_folder
+
+from data_pipelines.photo_to_shape.dataset import Pix3DLayout
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, prepare
+from data_pipelines.photo_to_shape.sample_shapenet import write_shapenet_sample
+from data_pipelines.photo_to_shape.shapenet import read_shapenet
+from jaxret.errors import DataError, Problem
+from jaxret.geometry.render import ViewRing
+from jaxret.retrieval.shape_metrics import compare_shapes
+from jaxret.retrieval.unseen import MEASURES, allowed_shapes, best_allowed, random_allowed, unseen_metrics
+
+SAMPLE = 'sample'  # value of unseen_dir that stands for the synthetic gallery
+# Pix3D's names of what ShapeNet calls otherwise.
+SHAPENET_NAMES = {'bookcase': 'bookshelf', 'desk': 'table', 'wardrobe': 'cabinet'}
+
+
+@dataclass(frozen=True, eq=False)
+class Unseen:
+    """An unseen gallery, ready to be searched.
+
+    Attributes:
+      folder: where it lies.
+      own: whether each photo searches the shapes of its own category alone.
+      gallery: its shapes with their views.
+      queries: [Q] rows of the test photos that search it.
+      query_category: [Q] their categories as ids of the gallery; those that it lacks follow its own.
+      names: of all these ids.
+      skipped: one line each: shapes and photos that were left out.
+    """
+
+    folder: str
+    own: bool
+    gallery: GalleryTable
+    queries: np.ndarray
+    query_category: np.ndarray
+    names: tuple[str, ...]
+    skipped: tuple[Problem, ...]
+
+
+def read_unseen(config: ConfigDict) -> Pix3DLayout | None:
+    """Reads and checks the gallery's files; None where the config names none.
+
+    Raises:
+      DataError: with everything that is wrong.
+    """
+    folder = config.evaluation.unseen_dir
+    if not folder:
+        return None
+    if folder == SAMPLE:
+        folder = write_shapenet_sample(cache_folder(config) / 'sample-shapenet')
+    return read_shapenet(folder, on_bad_file=config.on_bad_file, cache_dir=cache_folder(config),
+                         check_processes=processes(config))
+
+
+def prepare_unseen(config: ConfigDict, layout: Pix3DLayout, ring: ViewRing, photos: Pix3DLayout, test: QueryTable
+                   ) -> Unseen:
+    """Renders the gallery, and chooses the test photos that can search it.
+
+    Args:
+      config: of the run.
+      layout: of `read_unseen`.
+      ring: as the run's own gallery.
+      photos: names the categories of `test`.
+      test: the photos.
+
+    Raises:
+      DataError: shapes that cannot be rendered; photos of a category that the gallery lacks, where each searches its
+        own (on_bad_file='skip' leaves them out, unless none is left).
+    """
+    prepared = prepare(layout, ring, size=config.data.image_size, cache_dir=cache_folder(config),
+                       processes=processes(config), on_bad_file=config.on_bad_file, name='shapenet')
+    own = config.evaluation.unseen_categories == 'own'
+    wanted = [SHAPENET_NAMES.get(name, name) for name in photos.categories]
+    present = {shape.category for shape in prepared.layout.shapes}
+    names = (*layout.categories, *(name for name in dict.fromkeys(wanted) if name not in layout.categories))
+    category = np.array([names.index(wanted[c]) for c in test.category], np.int64)
+    lost = np.array([own and names[c] not in present for c in category], bool)
+    where = str(layout.root)
+    problems = [Problem(where, f'no shape of category {name!r}, which {count} test photos are of',
+                        'add shapes, use on_bad_file=skip, or evaluation.unseen_categories=all')
+                for name, count in sorted(Counter(names[c] for c in category[lost]).items())]
+    if problems and (config.on_bad_file == 'error' or lost.all()):
+        raise DataError(problems)
+    keep = np.flatnonzero(~lost)
+    return Unseen(where, own, load_gallery(prepared), keep, category[keep], names,
+                  (*prepared.layout.skipped, *problems))
+
+
+def compare_unseen(config: ConfigDict, unseen: Unseen, scores: np.ndarray, test: QueryTable, gallery: GalleryTable, *,
+                   answers: int) -> tuple[dict[str, Any], np.ndarray, dict[str, np.ndarray], tuple[Problem, ...]]:
+    """Best answers, and how far the first is from the true shape.
+
+    Args:
+      config: of the run.
+      unseen: the gallery.
+      scores: [Q, G] of its queries.
+      test: all test photos.
+      gallery: holds their true shapes.
+      answers: K.
+
+    Returns:
+      Metrics (`unseen_metrics`), best answers [Q, K], {'hausdorff': [Q], 'iou': [Q]} of the first, and what could not
+      be compared.
+    """
+    allowed = allowed_shapes(unseen.query_category, unseen.gallery.category, own=unseen.own)
+    order = best_allowed(scores, allowed, answers)
+    true = test.shape[unseen.queries]
+    first = len(gallery.paths)
+    answered = np.concatenate([order[:, 0], random_allowed(allowed)]) + first
+    paths: list[Path] = [*gallery.paths, *unseen.gallery.paths]
+    found = compare_shapes(
+        paths, np.tile(true, 2), answered, points=config.evaluation.points, resolution=config.evaluation.voxels,
+        up_axis=[config.data.up_axis] * first + ['y'] * len(unseen.gallery.paths), on_bad_file=config.on_bad_file,
+        processes=processes(config))
+    halves = [dict(zip(MEASURES, part, strict=True))
+              for part in zip(*(np.split(getattr(found, name), 2) for name in MEASURES), strict=True)]
+    metrics = unseen_metrics(*halves, query_category=unseen.query_category,
+                             gallery_category=unseen.gallery.category, category_names=unseen.names)
+    return metrics, order, halves[0], found.problems

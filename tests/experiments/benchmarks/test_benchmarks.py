@@ -1,0 +1,202 @@
+"""The benchmarks at tiny size: they run, write what they promise, and name missing peers. No time is asserted."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / 'experiments' / 'benchmarks'
+PROMISED = {'title', 'hardware', 'versions', 'commit', 'dirty', 'backend', 'load', 'settings', 'rows'}
+TINY_GRIDS = ('--config.model.variant=pointnet', '--config.model.points=8', '--config.batch_size=2',
+              '--config.parallel.devices=1')
+
+
+@pytest.fixture
+def benchmark(monkeypatch, tmp_path, quick_compilation):
+    """Runs a script's main and returns what it wrote."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def run(name, *arguments):
+        path = tmp_path / f'{name}.json'
+        assert importlib.import_module(name).main([*arguments, '--repeats=1', f'--json={path}']) == 0
+        written = json.loads(path.read_text())
+        assert written.keys() >= PROMISED
+        assert {'jax', 'numpy', 'tensorflow-cpu'} <= written['versions'].keys()
+        return written['rows']
+    return run
+
+
+@pytest.fixture
+def without_peers(monkeypatch):
+    """No peer can be imported, whatever is installed."""
+    for name in ('torch', 'torchvision', 'pytorch_metric_learning'):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_losses(benchmark):
+    rows = benchmark('losses', '--batches', '9', '--cases', 'info_nce', 'supervised_contrastive', 'triplet_batch_hard',
+                     'contrastive', 'hardest_triplet', 'norm')
+    for row in rows:
+        if 'needs' in row['form'] or 'not installed' in row['form'] or 'no equivalent' in row['form']:
+            assert 'seconds' not in row
+            continue
+        assert {'case', 'batch', 'milliseconds', 'cpu_ms', 'value'} <= row.keys()
+        if row['form'] == 'jaxret':
+            assert row['temporary_mib'] >= 0
+        else:  # the merge-first form, and pytorch-metric-learning where it is installed, compute the same
+            assert {'ratio', 'cpu_ratio'} <= row.keys()
+            assert row['difference'] < 1e-4
+    merged = [row['case'] for row in rows if row['form'] == 'merge first']
+    assert merged == ['info_nce', 'supervised_contrastive', 'triplet_batch_hard', 'contrastive', 'hardest_triplet']
+
+
+def test_every_loss_has_a_gradient(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import jax
+    from loss_cases import CASES, random_arrays
+
+    def total(arrays, labels):
+        return {name: case(arrays, labels) for name, case in CASES.items()}
+
+    values = jax.eval_shape(total, *random_arrays(6))
+    assert all(value.shape == () and value.dtype == np.float32 for value in values.values())
+
+
+def test_losses_too_large_are_not_run(benchmark):
+    rows = benchmark('losses', '--batches', '16', '--cases', 'contrastive', '--limit_gib=1e-7')
+    assert all('needs' in row['form'] or 'not installed' in row['form'] for row in rows)
+
+
+def test_missing_peers_are_named(benchmark, without_peers):
+    (first, *_), (last,) = benchmark('losses', '--batches', '4', '--cases', 'norm'), benchmark(
+        'losses', '--batches', '4', '--cases', 'norm')[1:]
+    assert first['form'] == 'jaxret'
+    assert last['form'].startswith('pytorch-metric-learning: ') and 'not installed (pip install' in last['form']
+    rows = benchmark('encoders', '--encoders', 'resnet_coarse', '--batch=2', '--image_size=16')
+    assert [row['form'][:8] for row in rows] == ['jaxret', 'PyTorch:']
+    assert 'not installed' in rows[1]['form']
+
+
+def test_blocked_losses(benchmark):
+    rows = benchmark('blocked_losses', '--batches', '3', '4', '--losses', 'info_nce', 'triplet')
+    assert [(row['loss'], row['batch']) for row in rows] == [
+        ('info_nce', 3), ('info_nce', 4), ('triplet', 3), ('triplet', 4)]
+    assert all({'temporary_mib', 'resident_mib', 'step_s', 'value'} <= row.keys() for row in rows)
+
+
+def test_blocked_losses_that_only_compile(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    blocked = importlib.import_module('blocked_losses')
+    monkeypatch.setattr(blocked, 'interleave', None)
+    assert blocked.main(['--batches', '3', '--losses', 'triplet', '--repeats=0']) == 0
+    assert 'triplet' in capsys.readouterr().out
+
+
+def test_gradient_caching(benchmark, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def measure(config, *, repeats, limit_mib):
+        batch, chunk = config.batch_size, config.model.chunk
+        row = {'batch': batch, 'chunk': chunk, 'temporary_mib': float(chunk or batch)}
+        return row if batch == 8 and not chunk else row | {'step_s': 1.0, 'step_cpu_s': float(batch + chunk)}
+
+    monkeypatch.setattr(importlib.import_module('gradient_caching'), 'measure', measure)
+    rows = benchmark('gradient_caching', '--batches', '2', '4', '8', '--chunk=2')
+    assert [(row['batch'], row['chunk'], row['memory_ratio'], row.get('cpu_ratio')) for row in rows] == [
+        (2, 0, 1, 1), (4, 0, 1, 1), (4, 2, 0.5, 1.5), (8, 0, 1, None), (8, 2, 0.25, None)]
+
+
+def test_encoders(benchmark):
+    rows = benchmark('encoders', '--encoders', 'resnet_coarse', 'pointnet', 'occupancy_pointnet', 'meshnet', 'dgcnn',
+                     '--batch=2', '--image_size=16', '--points=24', '--faces=8', '--width=0.1')
+    ours = [row for row in rows if row['form'] == 'jaxret']
+    assert [row['items'] for row in ours] == ['image', 'cloud', 'grid', 'mesh', 'cloud']
+    assert all({'per_second', 'parameters', 'gflop', 'temporary_mib', 'cpu_ms'} <= row.keys() for row in ours)
+    assert len(rows) == 2 * len(ours)  # a peer, or why there is none
+
+
+def test_train_step(benchmark):
+    ours, missing = benchmark('train_step', '--configs', 'scan_cad.py:smoke', *TINY_GRIDS)
+    assert {'seconds', 'cpu_seconds', 'per_second', 'parameters', 'forward_gflop', 'temporary_mib'} <= ours.keys()
+    assert missing['step'].startswith('PyTorch: ')
+
+
+def test_bad_arguments(benchmark, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import losses
+    import train_step
+    assert train_step.main(['--configs', 'nothing.py']) == 1
+    assert 'no such config' in capsys.readouterr().err
+    for arguments, message in ((['--threads=4096'], 'this process may use'), (['--config.seed=1'], 'unrecognized')):
+        with pytest.raises(SystemExit, match='2'):
+            losses.main(arguments)
+        assert message in capsys.readouterr().err
+
+
+def test_interleaved_times(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import measuring
+    order = []
+    times = measuring.interleave({'a': lambda: order.append('a'), 'b': lambda: order.append('b')}, repeats=2)
+    assert set(times) == {'a', 'b'}
+    assert all(time['seconds'] >= time['least_seconds'] > 0 for time in times.values())
+    turns = [name for name, before in zip(order, [None, *order], strict=False) if name != before]
+    assert turns == ['a', 'b'] * 3  # warm-up, then two rounds
+
+
+def test_profile_groups(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from step_profile import operations
+    program = '''
+  %add.1 = f32[] add(%a, %b), metadata={op_name="jit(step)/jvp(Net)/conv1/add" stack_frame_id=2}
+  ROOT fusion.2 = f32[] fusion(x), kind=kLoop, metadata={op_name="jit(step)/transpose(jvp(Net))/conv1/mul"}
+  copy.3 = f32[] copy(x), metadata={op_name="jit(step)/sqrt" stack_frame_id=3}
+'''
+    assert operations(program) == {'add.1': 'forward add', 'fusion.2': 'backward mul', 'copy.3': 'sqrt'}
+
+
+ACCELERATOR = '''
+import sys
+
+for name in ('tensorflow', 'tensorflow_datasets', 'trimesh', 'embreex', 'fast_simplification', 'array_record', 'clu',
+             'torch'):
+    sys.modules[name] = None  # as if it were not installed
+sys.path.insert(0, 'experiments/benchmarks')
+import accelerator
+sys.exit(accelerator.main(['--repeats=1', '--batch=2', '--large_batch=4', '--chunk=2', '--shapes=40', '--queries=3',
+                           '--json=' + sys.argv[1]]))
+'''
+
+
+def test_accelerator_without_tensorflow_and_mesh_tools(tmp_path):
+    path = tmp_path / 'out.json'
+    done = subprocess.run([sys.executable, '-c', ACCELERATOR, str(path)], capture_output=True, text=True, cwd=ROOT,
+                          env={'PATH': '', 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu',
+                               'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = json.loads(path.read_text())
+    assert written.keys() >= PROMISED
+    rows = {part: [row for row in written['rows'] if row['part'] == part] for part in (
+        'step', 'chunked', 'search', 'profile')}
+    assert [row['what'].split(', ')[-1][:7] for row in rows['step']] == ['jaxret', 'PyTorch']
+    assert 'not installed' in rows['step'][1]['what']
+    assert rows['chunked'][0]['milliseconds'] > 0 and rows['search'][0]['milliseconds'] > 0
+    assert len(rows['profile']) == 3 and all(0 < row['share'] < 1 for row in rows['profile'])
+
+
+def test_first_step(tmp_path):
+    path = tmp_path / 'out.json'
+    done = subprocess.run([sys.executable, str(FOLDER / 'first_step.py'), '--configs', 'scan_cad.py:smoke',
+                           f'--json={path}', *TINY_GRIDS], capture_output=True, text=True, cwd=tmp_path, timeout=900,
+                          env={'PATH': '', 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu',
+                               'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'})
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads(path.read_text())['rows']
+    assert [row['cache'] for row in rows] == ['no cache', 'cold', 'warm']
+    assert all(0 < row['imported_s'] < row['compiled_s'] < row['seconds'] for row in rows)
+    assert rows[2]['cache_mib'] > 0

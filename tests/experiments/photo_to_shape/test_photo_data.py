@@ -1,0 +1,68 @@
+"""The layouts of the photo-to-shape experiment: configs of the cars, their samples, and the split of a run."""
+
+import json
+
+import pytest
+from overrides import apply_overrides, flatten, load_config
+from photo_to_shape import data as photo_data
+from photo_to_shape import task as photo_to_shape
+from workdir import RunSplit
+
+from jaxret.errors import ConfigError
+
+CARS = ('stanford_cars', 'comp_cars')
+
+
+@pytest.fixture
+def config_of(tmp_path):
+    def make(name, **overrides):
+        config, _ = load_config(f'{name}.py:smoke')
+        apply_overrides(config, {'cache_dir': str(tmp_path / 'cache'), 'processes': '1', 'batch_size': '2',
+                                 'sample.shapes_per_category': '2', 'sample.photos_per_shape': '6'} | overrides)
+        return config
+    return make
+
+
+@pytest.mark.parametrize('name', CARS)
+@pytest.mark.parametrize('preset', ['small', 'paper', 'smoke'])
+def test_configs_of_the_cars_differ_where_cars_do(name, preset):
+    config, _ = load_config(f'{name}.py:{preset}')
+    reference = flatten(load_config(f'pix3d.py:{preset}')[0])
+    found = flatten(config)
+    assert found.keys() == reference.keys()
+    assert found['data.layout'] == name and found['loss.category_weight'] == 0 and found['data.categories'] == ()
+    differing = {key for key in found if found[key] != reference[key]}
+    assert differing <= {'data.layout', 'data.gallery', 'data.categories', 'loss.category_weight', 'batch_size',
+                         'checkpoint_every', 'sample.shapes_per_category', 'sample.photos_per_shape'}
+    photo_to_shape._check_config(config)
+
+
+@pytest.mark.parametrize('name', CARS)
+def test_a_run_on_the_sample_keeps_its_split(config_of, tmp_path, capsys, name):
+    config = config_of(name)
+    folder, synthetic = photo_data.data_folder(config)
+    assert synthetic and folder.name == f'sample-{name}-2x6'
+    assert 'SYNTHETIC' in capsys.readouterr().out
+    workdir = tmp_path / 'run'
+    (workdir / 'checkpoints' / '1').mkdir(parents=True)
+    (workdir / 'checkpoints').rename(tmp_path / 'later')
+    layout, split = photo_data.read_layout(config, folder, workdir, train=True)
+    assert RunSplit.read(workdir) == split and len(layout.photos) == 12 and split.count('val') > 0
+    assert json.loads((workdir / 'split.json').read_text())['gallery'] == [shape.model for shape in layout.shapes]
+    (tmp_path / 'later').rename(workdir / 'checkpoints')
+    config.seed = 7  # of other held-out photos
+    again, same = photo_data.read_layout(config, folder, workdir, train=False)
+    assert again.split_table() == layout.split_table() and same == split
+    expected = {'stanford_cars': 'train 6 (8144), test 6 (8041)', 'comp_cars': 'train 8 (3798), test 4 (1898)'}[name]
+    assert expected in photo_data.count_note(config, layout)
+    config.data_dir = str(folder)
+    assert photo_data.data_folder(config) == (folder, False)
+
+
+def test_what_cars_refuse(config_of, tmp_path):
+    config = config_of('comp_cars', **{'data.crop': 'bbox'})
+    with pytest.raises(ConfigError, match='crop'):
+        photo_data.read_layout(config, tmp_path, tmp_path, train=True)
+    for key, value in (('data.layout', 'aircraft'), ('data.masks', 'guess')):
+        with pytest.raises(ConfigError, match=key):
+            photo_to_shape._check_config(config_of('comp_cars', **{key: value}))
