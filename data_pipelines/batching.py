@@ -30,7 +30,7 @@ class Share:
         if self.count == 1:
             return whole
         rows = (tf.shape(whole)[0] if whole.shape[0] is None else whole.shape[0]) // self.count
-        return whole[self.index * rows:(self.index + 1) * rows]
+        return whole[self.index * rows : (self.index + 1) * rows]
 
 
 WHOLE = Share()
@@ -55,8 +55,9 @@ def decode_png(encoded: tf.Tensor, channels: int, size: int) -> tf.Tensor:
     return tf.ensure_shape(images, [None, size, size, channels])
 
 
-def picture_reader(encoded: np.ndarray | list[bytes], channels: int, size: int, *, share: Share = WHOLE,
-                   limit: int = DECODED_LIMIT) -> Callable[[tf.Tensor], tf.Tensor]:
+def picture_reader(
+    encoded: np.ndarray | list[bytes], channels: int, size: int, *, share: Share = WHOLE, limit: int = DECODED_LIMIT
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """Pictures of a table by number, for training, which reads each many times.
 
     Args:
@@ -88,5 +89,4 @@ def picture_reader(encoded: np.ndarray | list[bytes], channels: int, size: int, 
 
 def stream_seed(seed: int, stream: int, step: tf.Tensor) -> tf.Tensor:
     """Seed [2] of one stream of randomness at one step (or epoch)."""
-    return tf.random.experimental.stateless_fold_in(
-        tf.constant([seed, stream], tf.int32), tf.cast(step, tf.int32))
+    return tf.random.experimental.stateless_fold_in(tf.constant([seed, stream], tf.int32), tf.cast(step, tf.int32))

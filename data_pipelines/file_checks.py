@@ -10,10 +10,10 @@ from typing import Any
 
 import PIL
 
-from jaxret import photos
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
 from jaxret.geometry import distance_grids, mesh, off
+from jaxret.preprocessing import photo_files as photos
 from jaxret.workers import map_parallel
 
 # What a sound pair tells: (width, height, mask has object pixels).

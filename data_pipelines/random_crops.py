@@ -46,8 +46,13 @@ class Augmentation:
 
     @classmethod
     def from_config(cls, config) -> 'Augmentation':
-        return cls(translate=config.translate, area=tuple(config.area), aspect=tuple(config.aspect), flip=config.flip,
-                   fill=config.fill)
+        return cls(
+            translate=config.translate,
+            area=tuple(config.area),
+            aspect=tuple(config.aspect),
+            flip=config.flip,
+            fill=config.fill,
+        )
 
 
 def _is_range(bounds: tuple[float, ...]) -> bool:
@@ -66,8 +71,11 @@ def sample_boxes(count: int | tf.Tensor, augmentation: Augmentation, seed: tf.Te
       float32 [N, 4]: y1, x1, y2, x2 in units of the image side; x1 > x2 where the image is mirrored.
     """
     seeds = tf.random.experimental.stateless_split(seed, 5)
-    area = tf.random.stateless_uniform([count, ATTEMPTS], seeds[0], *augmentation.area) \
-        if augmentation.area[0] < augmentation.area[1] else tf.fill([count, ATTEMPTS], float(augmentation.area[0]))
+    area = (
+        tf.random.stateless_uniform([count, ATTEMPTS], seeds[0], *augmentation.area)
+        if augmentation.area[0] < augmentation.area[1]
+        else tf.fill([count, ATTEMPTS], float(augmentation.area[0]))
+    )
     low, high = (tf.math.log(float(bound)) for bound in augmentation.aspect)
     aspect = tf.exp(low + (high - low) * tf.random.stateless_uniform([count, ATTEMPTS], seeds[1]))
     width, height = tf.sqrt(area * aspect), tf.sqrt(area / aspect)
@@ -76,8 +84,11 @@ def sample_boxes(count: int | tf.Tensor, augmentation: Augmentation, seed: tf.Te
     chosen = tf.gather(tf.stack([height, width], -1), first, batch_dims=1)
     size = tf.where(tf.reduce_any(fits, axis=1)[:, None], chosen, tf.ones_like(chosen))
     corner = tf.random.stateless_uniform([count, 2], seeds[2]) * (1.0 - size)
-    shift = tf.random.stateless_uniform([count, 2], seeds[3], -augmentation.translate, augmentation.translate) \
-        if augmentation.translate > 0 else tf.zeros([count, 2])
+    shift = (
+        tf.random.stateless_uniform([count, 2], seeds[3], -augmentation.translate, augmentation.translate)
+        if augmentation.translate > 0
+        else tf.zeros([count, 2])
+    )
     start = corner - shift  # the crop is taken from the shifted image
     end = start + size
     mirrored = tf.random.stateless_uniform([count], seeds[4]) < augmentation.flip
@@ -104,21 +115,25 @@ def crop_and_resize(images: tf.Tensor, boxes: tf.Tensor, *, size: int, fill: int
     Returns:
       uint8 [N, size, size, C].
     """
-    sampled = tf.image.crop_and_resize(images, boxes, tf.range(tf.shape(images)[0]), [size, size],
-                                       extrapolation_value=float(fill))
+    sampled = tf.image.crop_and_resize(
+        images, boxes, tf.range(tf.shape(images)[0]), [size, size], extrapolation_value=float(fill)
+    )
     return tf.cast(tf.round(sampled), tf.uint8)
 
 
-def augment_photos(images: tf.Tensor, masks: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor, *,
-                   share: Share = WHOLE) -> tuple[tf.Tensor, tf.Tensor]:
+def augment_photos(
+    images: tf.Tensor, masks: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor, *, share: Share = WHOLE
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Crops, shifts and flips photo [B, S, S, 3] and mask [B, S, S, 1] (uint8) by the same boxes.
 
     Outside pixels of the mask are background (0), whatever the photo's fill is. With a `share` they are its rows only.
     """
     size = images.shape[1]
     boxes = share_boxes(images, augmentation, seed, share)
-    return (crop_and_resize(images, boxes, size=size, fill=augmentation.fill),
-            crop_and_resize(masks, boxes, size=size, fill=0))
+    return (
+        crop_and_resize(images, boxes, size=size, fill=augmentation.fill),
+        crop_and_resize(masks, boxes, size=size, fill=0),
+    )
 
 
 def augment_views(

@@ -23,8 +23,6 @@ tfds.disable_progress_bar()
 VERSION = '1.0.0'
 
 
-
-
 class _Info(tfds.core.DatasetInfo):
     def initialize_from_bucket(self) -> None:
         """There is no published dataset of this name to ask a server for."""

@@ -38,5 +38,7 @@ class ScalarWriter:
             yield
         except (tf.errors.OpError, OSError) as error:
             reason = str(getattr(error, 'message', error)).splitlines()[0][:300]
-            raise StorageError(f'{self._folder}: cannot be written ({reason}); free some space, make it a writable '
-                               f'folder, or name another --workdir') from error
+            raise StorageError(
+                f'{self._folder}: cannot be written ({reason}); free some space, make it a writable '
+                f'folder, or name another --workdir'
+            ) from error

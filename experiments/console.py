@@ -17,7 +17,3 @@ def print_banner(title: str, rows: Mapping[str, str]) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
-
-
-
-

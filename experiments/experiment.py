@@ -12,13 +12,13 @@ import jax
 import numpy as np
 from console import console, print_banner
 from ml_collections import ConfigDict
-from overrides import flatten
-from workdir import has_checkpoints
 
 from data_pipelines.batching import Share
 from data_pipelines.tensorboard import ScalarWriter
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.geometry.render import ViewRing
+from jaxret.runs.config import flatten
+from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import System, Variables
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.logging import read_history
@@ -33,8 +33,14 @@ from jaxret.workers import default_processes
 Batch = Mapping[str, np.ndarray]
 
 
-def check_training_values(config: ConfigDict, *, positive: Sequence[str] = (), not_negative: Sequence[str] = (),
-                          fractions: Sequence[str] = (), choices: Mapping[str, Sequence[str]] | None = None) -> None:
+def check_training_values(
+    config: ConfigDict,
+    *,
+    positive: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+    fractions: Sequence[str] = (),
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Refuses values that would fail only after long work.
 
     Args:
@@ -49,13 +55,19 @@ def check_training_values(config: ConfigDict, *, positive: Sequence[str] = (), n
     """
     flat = flatten(config)
     rules = {
-        'above 0': (lambda x: x > 0, ('batch_size', 'epochs', 'log_every', 'checkpoint_every',
-                                      'optimizer.learning_rate', *positive)),
-        '0 or above': (lambda x: x >= 0, ('processes', 'parallel.devices', 'optimizer.weight_decay',
-                                          'optimizer.clip_norm', *not_negative)),
-        'at least 0 and below 1': (lambda x: 0 <= x < 1, ('optimizer.b1', 'optimizer.b2', 'optimizer.momentum',
-                                                          'optimizer.average_decay', *fractions)),
-        'a number of 32 bits': (lambda x: -2**31 <= x < 2**31, ('seed',)),
+        'above 0': (
+            lambda x: x > 0,
+            ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'optimizer.learning_rate', *positive),
+        ),
+        '0 or above': (
+            lambda x: x >= 0,
+            ('processes', 'parallel.devices', 'optimizer.weight_decay', 'optimizer.clip_norm', *not_negative),
+        ),
+        'at least 0 and below 1': (
+            lambda x: 0 <= x < 1,
+            ('optimizer.b1', 'optimizer.b2', 'optimizer.momentum', 'optimizer.average_decay', *fractions),
+        ),
+        'a number of 32 bits': (lambda x: -(2**31) <= x < 2**31, ('seed',)),
     }
     for rule, (valid, keys) in rules.items():
         for key in keys:
@@ -91,12 +103,23 @@ def check_workdir_has_checkpoints(workdir: Path) -> None:
         raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoints; train with this --workdir first')
 
 
-def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: Parallel,
-                  make_system: Callable[[str | None], System], example: Batch,
-                  batches: Callable[[int, int], Iterator[Batch]], evaluate: Callable[[TrainState], dict[str, float]],
-                  metric: str, steps: int, title: str, facts: Mapping[str, str],
-                  parameter_groups: Mapping[str, ConfigDict] | None = None,
-                  start: Callable[[Variables], Variables] | None = None) -> TrainState | None:
+def trained_state(
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    train: bool,
+    parallel: Parallel,
+    make_system: Callable[[str | None], System],
+    example: Batch,
+    batches: Callable[[int, int], Iterator[Batch]],
+    evaluate: Callable[[TrainState], dict[str, float]],
+    metric: str,
+    steps: int,
+    title: str,
+    facts: Mapping[str, str],
+    parameter_groups: Mapping[str, ConfigDict] | None = None,
+    start: Callable[[Variables], Variables] | None = None,
+) -> TrainState | None:
     """Prints the banner, trains (or resumes) and restores the best checkpoint.
 
     Args:
@@ -127,20 +150,40 @@ def trained_state(config: ConfigDict, workdir: Path, *, train: bool, parallel: P
     if start is not None and train and not has_checkpoints(workdir):
         variables = start(variables)
     state = create_state(variables, optimizer, seed=config.seed, average=config.optimizer.average_decay > 0)
-    print_banner(title, {
-        **facts, 'parameters': f'{count_parameters(state.params):,}, {config.model.dtype}',
-        'devices': _devices(parallel),
-        'steps': f'{steps:,} of batch size {config.batch_size}' if train else 'evaluation only',
-        'workdir': str(workdir)})
+    print_banner(
+        title,
+        {
+            **facts,
+            'parameters': f'{count_parameters(state.params):,}, {config.model.dtype}',
+            'devices': _devices(parallel),
+            'steps': f'{steps:,} of batch size {config.batch_size}' if train else 'evaluation only',
+            'workdir': str(workdir),
+        },
+    )
     with Checkpoints(workdir / 'checkpoints', metric=metric, read_only=not train) as checkpoints:
         if train:
-            step = make_train_step(make_system(parallel.axis_name), optimizer, learning_rate=schedule,
-                                   average_decay=config.optimizer.average_decay, axis_name=parallel.axis_name)
+            step = make_train_step(
+                make_system(parallel.axis_name),
+                optimizer,
+                learning_rate=schedule,
+                average_decay=config.optimizer.average_decay,
+                axis_name=parallel.axis_name,
+            )
             with closing(ScalarWriter(workdir / 'tensorboard')) if is_first() else nullcontext() as writer:
-                finished = fit(state, step, batches=batches, evaluate=evaluate, parallel=parallel,
-                               checkpoints=checkpoints, workdir=workdir, steps=steps, log_every=config.log_every,
-                               checkpoint_every=config.checkpoint_every, batch_size=config.batch_size,
-                               on_log=lambda step, line: writer.write_scalars(step, line))
+                finished = fit(
+                    state,
+                    step,
+                    batches=batches,
+                    evaluate=evaluate,
+                    parallel=parallel,
+                    checkpoints=checkpoints,
+                    workdir=workdir,
+                    steps=steps,
+                    log_every=config.log_every,
+                    checkpoint_every=config.checkpoint_every,
+                    batch_size=config.batch_size,
+                    on_log=lambda step, line: writer.write_scalars(step, line),
+                )
             if not finished:
                 console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
                 return None
@@ -175,14 +218,19 @@ def processes(config: ConfigDict) -> int:
     return config.processes or default_processes()
 
 
-def provenance(config: ConfigDict, data_dir: Path, parallel: Parallel, *, synthetic: bool, started: float
-               ) -> dict[str, str | bool]:
+def provenance(
+    config: ConfigDict, data_dir: Path, parallel: Parallel, *, synthetic: bool, started: float
+) -> dict[str, str | bool]:
     """What ran on what, for the report; `started` is `time.monotonic()` at the start."""
     packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
-    return {'synthetic': synthetic, 'Data': str(data_dir), 'Seed': str(config.seed),
-            'Software': f'Python {platform.python_version()}, {packages}',
-            'Devices': f'{_devices(parallel)}, {os.cpu_count()} CPU cores',
-            'Time': f'{time.monotonic() - started:.0f} s for this command'}
+    return {
+        'synthetic': synthetic,
+        'Data': str(data_dir),
+        'Seed': str(config.seed),
+        'Software': f'Python {platform.python_version()}, {packages}',
+        'Devices': f'{_devices(parallel)}, {os.cpu_count()} CPU cores',
+        'Time': f'{time.monotonic() - started:.0f} s for this command',
+    }
 
 
 def _devices(parallel: Parallel) -> str:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from jaxret.compiled_programs import processor
+from jaxret.compilation_cache import processor
 from jaxret.workers import default_processes
 
 
@@ -23,19 +23,28 @@ def machine(devices: str | None = None) -> dict[str, Any]:
         asked = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
         devices = asked.stdout.strip() or 'unknown'
     names = ('jaxret', 'jax', 'flax', 'optax', 'numpy', 'tensorflow-cpu')
-    return {'hardware': {'cores': default_processes(), 'processor': processor(), 'memory_gib': _memory(),
-                         'devices': devices, 'host': platform.node()},
-            'versions': {'python': platform.python_version(), **{name: _version(name) for name in names}}}
+    return {
+        'hardware': {
+            'cores': default_processes(),
+            'processor': processor(),
+            'memory_gib': _memory(),
+            'devices': devices,
+            'host': platform.node(),
+        },
+        'versions': {'python': platform.python_version(), **{name: _version(name) for name in names}},
+    }
 
 
 def source() -> dict[str, Any]:
     """The commit of this code, and whether the tree differs from it; None where git does not know."""
+
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(['git', '-C', str(Path(__file__).parent), *arguments], capture_output=True, text=True)
         except OSError:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
+
     status = git('status', '--porcelain')
     return {'commit': git('rev-parse', 'HEAD'), 'dirty': None if status is None else bool(status)}
 

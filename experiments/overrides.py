@@ -11,16 +11,31 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxret.compiled_programs import default_cache
+from jaxret.compilation_cache import default_cache
 from jaxret.errors import ConfigError
+from jaxret.runs.config import flatten
 
 # Of each experiment: how the folder data_dir is read. The synthetic sample is what it is.
 OF_DATA_DIR = {
     'photo_to_shape': (),  # its samples are folders like any other
-    'cross_modal': ('data.classes', 'data.layout', 'data.images_dir', 'data.points_dir', 'data.features_dir',
-                    'data.published_views', 'data.up_axis', 'data.points_up_axis'),
-    'domain_adaptation': ('data.classes', 'data.shapes_dir', 'data.photo_lists', 'data.view_lists', 'data.class_names',
-                          'data.up_axis'),
+    'cross_modal': (
+        'data.classes',
+        'data.layout',
+        'data.images_dir',
+        'data.points_dir',
+        'data.features_dir',
+        'data.published_views',
+        'data.up_axis',
+        'data.points_up_axis',
+    ),
+    'domain_adaptation': (
+        'data.classes',
+        'data.shapes_dir',
+        'data.photo_lists',
+        'data.view_lists',
+        'data.class_names',
+        'data.up_axis',
+    ),
     'scan_to_cad': ('simulate.scans_per_model', 'simulate.seed'),
 }
 _OF_PIX3D = ('data.categories', 'data.exclude_occluded', 'data.exclude_truncated', 'data.test_fraction', 'data.up_axis')
@@ -33,8 +48,9 @@ OF_OTHER_LAYOUTS = {
 }  # fmt: skip
 
 FOLDER = Path(__file__).parent / 'configs'
-RUN_ARGUMENTS = ('--config, --config.KEY=VALUE, --workdir, --mode, --coordinator, --num_processes, --process_id or '
-                 '--help')
+RUN_ARGUMENTS = (
+    '--config, --config.KEY=VALUE, --workdir, --mode, --coordinator, --num_processes, --process_id or --help'
+)
 
 
 def config_names() -> list[str]:
@@ -59,8 +75,9 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
     if '/' not in file and (FOLDER / path).is_file():  # whatever file of that name lies in the current folder
         path = FOLDER / path
     if not path.is_file():
-        raise ConfigError(f'--config={name}: no such config; use one of {", ".join(config_names())}, or the path of a '
-                          f'config file')
+        raise ConfigError(
+            f'--config={name}: no such config; use one of {", ".join(config_names())}, or the path of a config file'
+        )
     try:
         module = _module(path)
         choices = tuple(module.PRESETS)
@@ -69,8 +86,10 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
         if not isinstance(config, ConfigDict | None):
             raise TypeError(f'get_config returns a {type(config).__name__}, not a ConfigDict')
     except Exception as error:
-        raise ConfigError(f'--config={name}: {path} is not a config file ({type(error).__name__}: {error}); it needs '
-                          f'PRESETS and get_config(preset), as {FOLDER.name}/pix3d.py has them') from error
+        raise ConfigError(
+            f'--config={name}: {path} is not a config file ({type(error).__name__}: {error}); it needs '
+            f'PRESETS and get_config(preset), as {FOLDER.name}/pix3d.py has them'
+        ) from error
     if config is None:
         raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(choices)}')
     return config, f'{path.stem}-{preset}'
@@ -99,8 +118,14 @@ def check_keys(flat: dict[str, Any], where: str) -> None:
     for name in config_names():
         reference = flatten(load_config(name)[0])
         if reference['experiment'] == flat['experiment']:
-            wrong = [f'{kind} keys {", ".join(sorted(keys))}' for kind, keys in (
-                ('missing', reference.keys() - flat.keys()), ('unknown', flat.keys() - reference.keys())) if keys]
+            wrong = [
+                f'{kind} keys {", ".join(sorted(keys))}'
+                for kind, keys in (
+                    ('missing', reference.keys() - flat.keys()),
+                    ('unknown', flat.keys() - reference.keys()),
+                )
+                if keys
+            ]
             if wrong:
                 raise ConfigError(f'{where}: {"; ".join(wrong)}; {name} has every key of this version with its default')
             return
@@ -111,14 +136,6 @@ def cache_folder(config: ConfigDict) -> Path:
     if config.cache_dir:
         return Path(config.cache_dir)
     return default_cache()
-
-
-def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
-    """{'model.pooling': 'attention', ...}."""
-    flat = {}
-    for key, value in config.items():
-        flat |= flatten(value, f'{prefix}{key}.') if isinstance(value, ConfigDict) else {prefix + key: value}
-    return flat
 
 
 def split_overrides(arguments: Sequence[str], *, known: str = RUN_ARGUMENTS) -> dict[str, str]:
@@ -197,25 +214,6 @@ def _parse_scalar(value: Any, kind: type) -> Any:
     return value
 
 
-def covers(names: Sequence[str], key: str) -> bool:
-    """Whether a key, or its group, is among the names."""
-    return key in names or key.split('.')[0] in names
-
-
-def changed_keys(stored: dict[str, Any], config: dict[str, Any], *, free: Sequence[str]) -> list[str]:
-    """One line a key whose value differs between two flattened configs; keys and groups in `free` are excepted."""
-    lines = []
-    for key in sorted(stored.keys() | config.keys()):
-        before, now = (_plain(flat.get(key, '(absent)')) for flat in (stored, config))
-        if before != now and not covers(free, key):
-            lines.append(f'config.{key}: {before!r} there, {now!r} now')
-    return lines
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
 def check_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuses changes that a run would not see.
 
@@ -226,16 +224,20 @@ def check_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: naming the changed keys with their values, and what reads them.
     """
+
     def changed(keys: tuple[str, ...]) -> str:
-        return ', '.join(f'config.{key}: {now[key]!r}' for key in keys
-                         if now.get(key) != before.get(key))
+        return ', '.join(f'config.{key}: {now[key]!r}' for key in keys if now.get(key) != before.get(key))
 
     experiment = now['experiment']
     if experiment not in OF_DATA_DIR:  # refused by its name
         return
     if not now['data_dir'] and (keys := changed(OF_DATA_DIR[experiment])):
-        raise ConfigError(f'{keys} needs --config.data_dir=DIR, the folder of the data; without it the synthetic '
-                          f'sample is used, which this does not change')
+        raise ConfigError(
+            f'{keys} needs --config.data_dir=DIR, the folder of the data; without it the synthetic '
+            f'sample is used, which this does not change'
+        )
     if keys := changed(OF_OTHER_LAYOUTS.get(now.get('data.layout'), ())):
-        raise ConfigError(f'{keys} changes nothing where data.layout is {now["data.layout"]}; leave it out, or give '
-                          f'another --config.data.layout')
+        raise ConfigError(
+            f'{keys} changes nothing where data.layout is {now["data.layout"]}; leave it out, or give '
+            f'another --config.data.layout'
+        )

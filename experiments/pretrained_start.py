@@ -9,19 +9,20 @@ from pathlib import Path
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from workdir import has_checkpoints
 
 from jaxret.errors import CheckpointError, DataError
 from jaxret.files import write_atomically
 from jaxret.pretrained.networks import network_part, network_weights, replace_values
 from jaxret.pretrained.weight_files import read_weights
+from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 
 FILE = 'pretrained.json'
 
 
-def pretrained_start(config: ConfigDict, workdir: Path, system: System, example: Batch, *,
-                     first_convolution: str = 'random') -> Callable[[Variables], Variables] | None:
+def pretrained_start(
+    config: ConfigDict, workdir: Path, system: System, example: Batch, *, first_convolution: str = 'random'
+) -> Callable[[Variables], Variables] | None:
     """What puts the weights of the config's files into the initial variables of a new run.
 
     A run that has a checkpoint goes on from that: it needs the files no more. Names and fingerprints of the files of a
@@ -52,8 +53,12 @@ def pretrained_start(config: ConfigDict, workdir: Path, system: System, example:
     for name, path in files.items():
         try:
             file = read_weights(path)
-            values[name] = network_weights(file.arrays, network_part(shapes, system.BACKBONES[name]), where=str(path),
-                                           first_convolution=first_convolution)
+            values[name] = network_weights(
+                file.arrays,
+                network_part(shapes, system.BACKBONES[name]),
+                where=str(path),
+                first_convolution=first_convolution,
+            )
             stored[name] = {'file': str(path), 'sha256': file.sha256}
         except DataError as error:
             problems += error.problems
@@ -73,11 +78,14 @@ def pretrained_facts(workdir: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        return {f'Pretrained {name}': f'{entry["file"]} (SHA-256 {entry["sha256"]})'
-                for name, entry in json.loads(path.read_text()).items()}
+        return {
+            f'Pretrained {name}': f'{entry["file"]} (SHA-256 {entry["sha256"]})'
+            for name, entry in json.loads(path.read_text()).items()
+        }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f'{path}: damaged ({error}); delete it: it only tells the report which weights the run '
-                              f'started from') from error
+        raise CheckpointError(
+            f'{path}: damaged ({error}); delete it: it only tells the report which weights the run started from'
+        ) from error
 
 
 def _replaced(parts: Mapping[tuple[str, ...], Mapping[tuple[str, ...], np.ndarray]], variables: Variables) -> Variables:

@@ -40,17 +40,15 @@ from overrides import (
     check_changes,
     check_keys,
     config_names,
-    covers,
-    flatten,
     load_config,
     presets,
     split_overrides,
 )
-from workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
 
-from jaxret.compiled_programs import keep_programs
+from jaxret.compilation_cache import keep_programs
 from jaxret.errors import ConfigError, JaxretError
-from jaxret.run_config import unflatten
+from jaxret.runs.config import covers, flatten, unflatten
+from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
 
 # Modules beside this file that `config.experiment` may name.
 EXPERIMENTS = ('photo_to_shape', 'cross_modal', 'domain_adaptation', 'scan_to_cad')
@@ -94,8 +92,10 @@ def _help() -> str:
     for key in EVALUATION:
         grouped = any(other.startswith(f'{key}.') for name in config_names() for other in flatten(load_config(name)[0]))
         (groups if grouped else keys).append(key)
-    return (f'{__doc__}\nConfigs and their presets:\n{configs}\n\nWhat --mode=eval can override: {", ".join(keys)}, '
-            f'and the keys of {", ".join(groups)}.')
+    return (
+        f'{__doc__}\nConfigs and their presets:\n{configs}\n\nWhat --mode=eval can override: {", ".join(keys)}, '
+        f'and the keys of {", ".join(groups)}.'
+    )
 
 
 def _checked_processes(known: argparse.Namespace) -> tuple[str, int | None, int | None] | None:
@@ -109,11 +109,14 @@ def _checked_processes(known: argparse.Namespace) -> tuple[str, int | None, int 
         raise ConfigError('--mode=eval runs in one process; leave --coordinator out')
     if coordinator == 'auto':
         if count is not None or index is not None:
-            raise ConfigError('--coordinator=auto finds number and id of the process itself; leave --num_processes and '
-                              '--process_id out, or give HOST:PORT')
+            raise ConfigError(
+                '--coordinator=auto finds number and id of the process itself; leave --num_processes and '
+                '--process_id out, or give HOST:PORT'
+            )
     elif ':' not in coordinator or count is None or index is None or not 0 <= index < count:
-        raise ConfigError(f'--coordinator={coordinator}: give HOST:PORT of process 0, --num_processes=N and '
-                          f'--process_id=0 .. N - 1')
+        raise ConfigError(
+            f'--coordinator={coordinator}: give HOST:PORT of process 0, --num_processes=N and --process_id=0 .. N - 1'
+        )
     return coordinator, count, index
 
 
@@ -126,13 +129,15 @@ def _joined(together: tuple[str, int | None, int | None] | None) -> Iterator[boo
     from console import console
 
     from jaxret.training.processes import is_first, several_processes
+
     with several_processes(*together):
         console.quiet = not is_first()
         yield is_first()
 
 
-def _train(name: str, workdir: str, overrides: dict[str, str], together: tuple[str, int | None, int | None] | None
-           ) -> int:
+def _train(
+    name: str, workdir: str, overrides: dict[str, str], together: tuple[str, int | None, int | None] | None
+) -> int:
     """Trains or resumes; refuses a work directory of another config, or in which another process trains."""
     if not name:
         raise ConfigError(f'--config is missing; use --config=NAME with one of {", ".join(config_names())}')
@@ -165,12 +170,15 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
         flat = flatten(load_config(name)[0])
         check_keys(flat, f'--config={name}')
         if flat['experiment'] != stored['experiment']:
-            raise ConfigError(f'--config={name}: {workdir} holds a {stored["experiment"]} experiment; leave --config '
-                              f'out')
+            raise ConfigError(
+                f'--config={name}: {workdir} holds a {stored["experiment"]} experiment; leave --config out'
+            )
     for key in overrides:
         if key in stored and not covers(EVALUATION, key):
-            raise ConfigError(f'--config.{key}: cannot change in --mode=eval; these, and the keys of these groups, '
-                              f'can: {", ".join(EVALUATION)}')
+            raise ConfigError(
+                f'--config.{key}: cannot change in --mode=eval; these, and the keys of these groups, '
+                f'can: {", ".join(EVALUATION)}'
+            )
     config = unflatten(stored)
     before = flatten(config)
     apply_overrides(config, overrides)

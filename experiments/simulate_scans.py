@@ -32,8 +32,12 @@ from jaxret.geometry.scan import ScanOptions
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     usage=argparse.SUPPRESS, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
     parser.add_argument('--models', required=True)
     parser.add_argument('--out', required=True)
     parser.add_argument('--source', default='grids', choices=sorted(SOURCES))
@@ -47,12 +51,22 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         _check(given)
-        ranges = {field.name: _value(field, getattr(given, field.name)) for field in dataclasses.fields(ScanOptions)
-                  if getattr(given, field.name) is not None}
+        ranges = {
+            field.name: _value(field, getattr(given, field.name))
+            for field in dataclasses.fields(ScanOptions)
+            if getattr(given, field.name) is not None
+        }
         out = simulate_layout(
-            given.models, given.out, source=given.source, scans_per_model=given.scans, seed=given.seed,
-            options=ScanOptions(**ranges), up_axis=given.up_axis or 'y', on_bad_file=given.on_bad_file,
-            processes=given.processes or None)
+            given.models,
+            given.out,
+            source=given.source,
+            scans_per_model=given.scans,
+            seed=given.seed,
+            options=ScanOptions(**ranges),
+            up_axis=given.up_axis or 'y',
+            on_bad_file=given.on_bad_file,
+            processes=given.processes or None,
+        )
     except JaxretError as error:
         console.print(f'Error: {error}', style='bold red', soft_wrap=True, markup=False)
         return 1
@@ -63,8 +77,9 @@ def main(arguments: list[str]) -> int:
 def _check(given: argparse.Namespace) -> None:
     """Refuses values of the command's own options, by their names."""
     if given.up_axis and given.source == 'grids':
-        raise ConfigError(f'--up_axis={given.up_axis}: is of mesh files, and grids are y up; leave it out, or use '
-                          f'--source=meshes')
+        raise ConfigError(
+            f'--up_axis={given.up_axis}: is of mesh files, and grids are y up; leave it out, or use --source=meshes'
+        )
     for option, least in (('scans', 2), ('seed', 0), ('processes', 0)):
         if getattr(given, option) < least:
             raise ConfigError(f'--{option}={getattr(given, option)}: use {least} or more')
@@ -91,12 +106,18 @@ def _report(out: Path) -> None:
     console.print(
         f'{out}: {done["scans"]} scans of {done["models"]} models, {done["annotations"]} annotations. On average '
         f'{done["mean_seen"]:.0%} of the outer surface seen; clutter in {done["with_clutter"]:.0%} of the scans.',
-        soft_wrap=True)
+        soft_wrap=True,
+    )
     for problem in done['left_out']:
         console.print(f'Left out: {Problem(*problem)}', style='yellow', soft_wrap=True, markup=False)
     if done['hidden_scans']:
-        console.print(f'{len(done["hidden_scans"])} scans showed too little of their model and were left out, such as '
-                      f'{done["hidden_scans"][0]}.', style='yellow', soft_wrap=True, markup=False)
+        console.print(
+            f'{len(done["hidden_scans"])} scans showed too little of their model and were left out, such as '
+            f'{done["hidden_scans"][0]}.',
+            style='yellow',
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 if __name__ == '__main__':

@@ -36,16 +36,16 @@ from pathlib import Path
 from typing import Any
 
 from interruption import exit_status, terminated_as_interrupted
-from overrides import cache_folder, covers, split_overrides
+from overrides import cache_folder, split_overrides
 from paper_tables.plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
 from paper_tables.results import collect
 from paper_tables.runs import run_jobs
 from paper_tables.summary import summarize
-from workdir import locked
 
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import write_atomically
-from jaxret.run_config import unflatten
+from jaxret.runs.config import covers, unflatten
+from jaxret.runs.workdir import locked
 
 KNOWN = 'PAPER, --seeds, --preset, --data_dir, --rows, --config.KEY=VALUE, --out or --help'
 
@@ -91,17 +91,29 @@ def _run(known: argparse.Namespace, overrides: dict[str, str], seeds: int) -> in
         raise ConfigError(f'--preset={preset}: use one of {", ".join(paper.presets)}')
     names = select_rows(paper, known.rows)
     data_dir = str(Path(known.data_dir).resolve()) if known.data_dir else ''
-    out = (Path(known.out) if known.out else Path('runs') / 'tables' / default_name(known.paper, preset, data_dir,
-                                                                                   overrides)).resolve()
+    out = (
+        Path(known.out)
+        if known.out
+        else Path('runs') / 'tables' / default_name(known.paper, preset, data_dir, overrides)
+    ).resolve()
     jobs = plan(paper, names, preset=preset, overrides=overrides, data_dir=data_dir, out=out)
-    settings = {'paper': known.paper, 'preset': preset, 'data_dir': data_dir, 'data': data_fingerprint(data_dir),
-                'overrides': overrides}
+    settings = {
+        'paper': known.paper,
+        'preset': preset,
+        'data_dir': data_dir,
+        'data': data_fingerprint(data_dir),
+        'overrides': overrides,
+    }
     cache = cache_folder(unflatten(next(iter(jobs.values())).config))
     # TensorFlow and matplotlib would leave files in the home folder; both look at these when they are imported.
     for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
         os.environ.setdefault(name, str(cache.absolute() / 'libraries'))
-    needed = {name: [metric.key for table in paper.tables if name in {row.name for row in table.rows}
-                     for metric in table.metrics] for name in jobs}
+    needed = {
+        name: [
+            metric.key for table in paper.tables if name in {row.name for row in table.rows} for metric in table.metrics
+        ]
+        for name in jobs
+    }
 
     def store() -> dict[str, Any]:
         results = collect(paper, jobs, settings, names=names, seeds=seeds)
@@ -133,9 +145,13 @@ def _report(results: Mapping[str, Any], out: Path, *, shown: bool) -> int:
     """Writes the report and prints the results; returns the exit status."""
     from paper_tables.console import print_results
 
-    from jaxret.retrieval.table_report import write_table_report
-    runs = [run for row in {row['name']: row for table in results['tables'] for row in table['rows']}.values()
-            for run in row['runs']]
+    from jaxret.reports.paper_tables import write_table_report
+
+    runs = [
+        run
+        for row in {row['name']: row for table in results['tables'] for row in table['rows']}.values()
+        for run in row['runs']
+    ]
     page = write_table_report(out, results, provenance=_provenance(results, runs))
     if shown:
         print_results(results)
@@ -145,19 +161,28 @@ def _report(results: Mapping[str, Any], out: Path, *, shown: bool) -> int:
 
 def _provenance(results: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> dict[str, str | bool]:
     """What ran on what: every kind that is among the runs."""
+
     def kinds(describe: Callable[[Mapping[str, Any]], str]) -> str:
         counts = Counter(describe(run) for run in runs if 'versions' in run)
         return '; '.join(f'{text} ({count} runs)' if len(counts) > 1 else text for text, count in counts.items())
+
     settings = results['settings']
     unique = {run['folder']: run.get('wall_seconds', 0.0) for run in runs}
     return {
-        'synthetic': not settings['data_dir'], 'Data': settings['data_dir'] or 'the synthetic sample',
-        'Seeds': f'0 to {results["seeds"] - 1}', 'Runs': f'{len(unique)}; rows of equal configs share theirs',
+        'synthetic': not settings['data_dir'],
+        'Data': settings['data_dir'] or 'the synthetic sample',
+        'Seeds': f'0 to {results["seeds"] - 1}',
+        'Runs': f'{len(unique)}; rows of equal configs share theirs',
         'Code': kinds(lambda run: f'commit {run["commit"]}{", with changes" if run["dirty"] else ""}'),
         'Software': kinds(lambda run: ', '.join(f'{name} {number}' for name, number in run['versions'].items())),
-        'Hardware': kinds(lambda run: f'{run["hardware"]["devices"]}, {run["hardware"]["cores"]} cores, '
-                                      f'{run["hardware"]["processor"]}'),
-        'Time': f'{sum(unique.values()) / 60:.1f} minutes in all runs', 'Written': results['written']}
+        'Hardware': kinds(
+            lambda run: (
+                f'{run["hardware"]["devices"]}, {run["hardware"]["cores"]} cores, {run["hardware"]["processor"]}'
+            )
+        ),
+        'Time': f'{sum(unique.values()) / 60:.1f} minutes in all runs',
+        'Written': results['written'],
+    }
 
 
 if __name__ == '__main__':

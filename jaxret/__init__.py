@@ -1,18 +1,18 @@
 """Cross-modal 3D retrieval in JAX/Flax.
 
-    model = jaxret.load(workdir)                  # a finished run
-    index = jaxret.Index.open(folder)             # made by `jaxret index`
-    hits = index.search(model.embed_photos(['chair.jpg']), top_k=5)
+model = jaxret.load(workdir)                  # a finished run
+index = jaxret.Index.open(folder)             # made by `jaxret index`
+hits = index.search(model.embed_photos(['chair.jpg']), top_k=5)
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxret.search.index import Hit, Index
-    from jaxret.search.model import Model, load
+    from jaxret.index.index import Hit, Index
+    from jaxret.inference.model import Model, load
 
 __all__ = ['Hit', 'Index', 'Model', 'load']
-_HOMES = {'Hit': 'index', 'Index': 'index', 'Model': 'model', 'load': 'model'}
+_HOMES = {'Hit': 'index.index', 'Index': 'index.index', 'Model': 'inference.model', 'load': 'inference.model'}
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +20,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     import importlib
 
-    return getattr(importlib.import_module(f'jaxret.search.{_HOMES[name]}'), name)
+    return getattr(importlib.import_module(f'jaxret.{_HOMES[name]}'), name)

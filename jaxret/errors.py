@@ -74,3 +74,8 @@ class NonFiniteError(JaxretError):
 
 class ProcessError(JaxretError):
     """The processes of a run on several hosts did not find each other, or one was lost."""
+
+
+def refused(where: str, found: str, action: str) -> DataError:
+    """A `DataError` with one problem."""
+    return DataError(Problem(where, found, action))

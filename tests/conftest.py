@@ -7,16 +7,30 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('NO_GCE_CHECK', 'true')
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
-from jax.experimental.compilation_cache import compilation_cache  # noqa: E402
+import jax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # The files that take longest, the longest first.
-SLOW = ('test_run', 'test_several_processes', 'test_parallel', 'test_model', 'test_benchmarks', 'test_cross_modal_run',
-        'test_loop', 'test_cmic', 'test_table_runs', 'test_cross_modal_center', 'test_cmic_chunks',
-        'test_domain_adaptation_run', 'test_processes', 'test_search', 'test_scan_to_cad_run')
+SLOW = (
+    'test_run',
+    'test_several_processes',
+    'test_parallel',
+    'test_model',
+    'test_benchmarks',
+    'test_cross_modal_run',
+    'test_loop',
+    'test_cmic',
+    'test_table_runs',
+    'test_cross_modal_center',
+    'test_cmic_chunks',
+    'test_domain_adaptation_run',
+    'test_processes',
+    'test_search',
+    'test_scan_to_cad_run',
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -36,8 +50,10 @@ def quick_compilation():
 @pytest.fixture(scope='module')
 def kept_programs(tmp_path_factory):
     """A program that several tests of a file make anew is compiled once: JAX keeps it in a folder of the file."""
-    options = {'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
-               'jax_persistent_cache_min_compile_time_secs': 0.0}
+    options = {
+        'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
+        'jax_persistent_cache_min_compile_time_secs': 0.0,
+    }
     before = {name: getattr(jax.config, name) for name in options}
     for name, value in options.items():
         jax.config.update(name, value)

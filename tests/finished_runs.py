@@ -6,8 +6,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
-from overrides import apply_overrides, flatten, load_config
+from overrides import apply_overrides, load_config
 
+from jaxret.runs.config import flatten
 from jaxret.systems.cmic import CMIC
 from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.hifa import Hifa
@@ -45,16 +46,23 @@ def _system(config, name):
     size = config.data.image_size if 'image_size' in config.data else 0
     if name == 'cmic':
         return CMIC.from_config(config), {
-            'image': np.zeros((1, size, size, 3), np.uint8), 'mask': np.zeros((1, size, size, 1), np.uint8),
-            'views': np.zeros((1, 1, size, size, 1), np.uint8)}
+            'image': np.zeros((1, size, size, 3), np.uint8),
+            'mask': np.zeros((1, size, size, 1), np.uint8),
+            'views': np.zeros((1, 1, size, size, 1), np.uint8),
+        }
     if name == 'cross_modal_center':
         data = config.data
         return CrossModalCenter.from_config(config, classes=len(CLASSES)), {
-            'image': np.zeros((1, 2, size, size, 1), np.uint8), 'points': np.zeros((1, data.points, 3), np.float32),
-            'faces': np.zeros((1, data.faces, 15), np.float32), 'neighbors': np.zeros((1, data.faces, 3), np.int32)}
+            'image': np.zeros((1, 2, size, size, 1), np.uint8),
+            'points': np.zeros((1, data.points, 3), np.float32),
+            'faces': np.zeros((1, data.faces, 15), np.float32),
+            'neighbors': np.zeros((1, data.faces, 3), np.int32),
+        }
     if name == 'hifa':
         return Hifa.from_config(config, classes=len(CLASSES), steps=1), {
-            'photo': np.zeros((1, size, size, 3), np.uint8), 'views': np.zeros((1, 2, size, size, 1), np.uint8)}
+            'photo': np.zeros((1, size, size, 3), np.uint8),
+            'views': np.zeros((1, 2, size, size, 1), np.uint8),
+        }
     return ScanCad.from_config(config), {'scan': np.zeros((1, 32, 32, 32), np.uint8)}
 
 

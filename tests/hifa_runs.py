@@ -21,10 +21,21 @@ RAMP = 2 / (1 + np.exp(-10 * STEP / STEPS)) - 1
 VARIANTS = {
     'hifa': {},
     'everything': EVERYTHING | {'local': True},
-    'mstn': {'mutual_information': 'jsd', 'norm': 'stepwise', 'centroid': 'running_mstn', 'centroid_reduction': 'mean',
-             'mmd': 'linear', 'hidden': ()},
-    'conv': {'mutual_information': 'dv', 'norm': 'none', 'centroid': 'none', 'mmd': 'multi_kernel',
-             'view_pooling': 'conv'},
+    'mstn': {
+        'mutual_information': 'jsd',
+        'norm': 'stepwise',
+        'centroid': 'running_mstn',
+        'centroid_reduction': 'mean',
+        'mmd': 'linear',
+        'hidden': (),
+    },
+    'conv': {
+        'mutual_information': 'dv',
+        'norm': 'none',
+        'centroid': 'none',
+        'mmd': 'multi_kernel',
+        'view_pooling': 'conv',
+    },
 }
 
 
@@ -115,16 +126,21 @@ def expected_parts(system, variables, batch, histories):
     parts = {'label': cross_entropy(logits[0][None], batch['label'], reduction='sum', valid=valid)}
     if weighting.mutual_information != 'none':
         oracle = {'bce': oracles.binary_cross_entropy, 'jsd': oracles.jensen_shannon}.get(
-            weighting.mutual_information, oracles.donsker_varadhan)
+            weighting.mutual_information, oracles.donsker_varadhan
+        )
         views = len(found['views']) // len(other)
         owners = [i // views for i in range(len(found['views']))]
         parts['mutual_information'] = sum(
             np.mean([oracle(cell, owner, kept) for cell in pair_scores(system, variables, maps, x)])
-            for maps, x, owner, kept in ((found['photo_maps'], photos, range(len(valid)), valid),
-                                         (found['view_maps'], found['views'], owners, [other[o] for o in owners])))
+            for maps, x, owner, kept in (
+                (found['photo_maps'], photos, range(len(valid)), valid),
+                (found['view_maps'], found['views'], owners, [other[o] for o in owners]),
+            )
+        )
     if weighting.norm == 'fixed':
-        parts['norm'] = sum(oracles.fixed_norm(x, v, weighting.norm_radius)
-                            for x, v in ((photos, valid), (shapes, other)))
+        parts['norm'] = sum(
+            oracles.fixed_norm(x, v, weighting.norm_radius) for x, v in ((photos, valid), (shapes, other))
+        )
     elif weighting.norm == 'stepwise':
         parts['norm'] = 2 * weighting.norm_step**2
     if weighting.centroid != 'none':
@@ -132,8 +148,9 @@ def expected_parts(system, variables, batch, histories):
         counted = [weighting.centroid == 'running_mstn' or (a and b) for a, b in zip(*seen, strict=True)]
         parts['centroid'] = oracles.centroid_distance(*means, counted, reduction=weighting.centroid_reduction)
     if weighting.adversarial != 'none':
-        parts['adversarial'] = oracles.adversarial(*(domain_logits(variables, x) for x in (photos, shapes)), valid,
-                                                   other)
+        parts['adversarial'] = oracles.adversarial(
+            *(domain_logits(variables, x) for x in (photos, shapes)), valid, other
+        )
     if weighting.mmd == 'linear':
         parts['mmd'] = oracles.linear_mmd(*rows)
     elif weighting.mmd == 'multi_kernel':
@@ -151,12 +168,15 @@ def batch_centroids(system, variables, batch):
     """Centroids of photos by label and of shapes by pseudo-label."""
     found = encoded(system, variables, batch)
     pseudo = classify(variables, found['shapes']).argmax(axis=1)
-    return (oracles.centroids(found['photos'], batch['label'], CLASSES, batch['valid']),
-            oracles.centroids(found['shapes'], pseudo, CLASSES, batch['shape_valid']))
+    return (
+        oracles.centroids(found['photos'], batch['label'], CLASSES, batch['valid']),
+        oracles.centroids(found['shapes'], pseudo, CLASSES, batch['shape_valid']),
+    )
 
 
 def centroids_of(weighting, history):
     if weighting.centroid == 'batch':
         return history[-1]
-    return oracles.running_centroids(history, CLASSES, DIM, momentum=weighting.centroid_momentum,
-                                     masked=weighting.centroid == 'running')
+    return oracles.running_centroids(
+        history, CLASSES, DIM, momentum=weighting.centroid_momentum, masked=weighting.centroid == 'running'
+    )

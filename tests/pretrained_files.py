@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
-STORAGES = {'float64': 'DoubleStorage', 'float32': 'FloatStorage', 'float16': 'HalfStorage', 'int64': 'LongStorage',
-            'bfloat16': 'BFloat16Storage'}
+STORAGES = {
+    'float64': 'DoubleStorage',
+    'float32': 'FloatStorage',
+    'float16': 'HalfStorage',
+    'int64': 'LongStorage',
+    'bfloat16': 'BFloat16Storage',
+}
 
 
 @dataclass
@@ -38,15 +43,22 @@ class Storage:
 
 
 def storage(key, values, **changes):
-    return Storage(**{'key': key, 'values': values, 'count': values.size,
-                      'kind': Global('torch', STORAGES[values.dtype.name])} | changes)
+    return Storage(
+        **{'key': key, 'values': values, 'count': values.size, 'kind': Global('torch', STORAGES[values.dtype.name])}
+        | changes
+    )
 
 
 def tensor(key, array, **changes):
     """A tensor on a storage of its own; `changes` replace arguments of PyTorch's call that makes it."""
-    arguments = {'storage': storage(key, array.ravel()), 'offset': 0, 'size': array.shape,
-                 'stride': tuple(step // array.itemsize for step in array.strides), 'requires_grad': False,
-                 'hooks': Call(Global('collections', 'OrderedDict'), ())} | changes
+    arguments = {
+        'storage': storage(key, array.ravel()),
+        'offset': 0,
+        'size': array.shape,
+        'stride': tuple(step // array.itemsize for step in array.strides),
+        'requires_grad': False,
+        'hooks': Call(Global('collections', 'OrderedDict'), ()),
+    } | changes
     return Call(Global('torch._utils', '_rebuild_tensor_v2'), tuple(arguments.values()))
 
 
@@ -57,6 +69,7 @@ def tensors(arrays):
 
 def pickled(value, storages):
     """Opcodes that put the value on the stack; collects the storages in it."""
+
     def parts(values):
         return b''.join(pickled(entry, storages) for entry in values)
 

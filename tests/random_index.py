@@ -6,9 +6,9 @@ import numpy as np
 from small_index import PlainModel
 
 import jaxret
-from jaxret.search.index_build import commit
-from jaxret.search.index_files import Source
-from jaxret.search.index_shards import ShapeRow, Shard, write_shard
+from jaxret.index.build import commit
+from jaxret.index.files import Source
+from jaxret.index.shards import ShapeRow, Shard, write_shard
 from jaxret.search.similarity import VIEW_KINDS
 
 VIEWS, WIDTH = 3, 8  # views as `small_index.PlainModel` has
@@ -27,8 +27,10 @@ def random_index(folder: Path, similarity: str, *, shapes: int = 60, repeated: i
     rows = []
     for part in np.array_split(np.arange(shapes), 2):
         shard = write_shard(folder, Shard(embeddings[part], [b'picture'] * len(part), list(map(str, part))), key='key')
-        rows += [ShapeRow(f'{number:03d} chair.obj', CATEGORIES[number % 4], 0, 'checksum', [1, 2], shard, row)
-                 for row, number in enumerate(part)]
+        rows += [
+            ShapeRow(f'{number:03d} chair.obj', CATEGORIES[number % 4], 0, 'checksum', [1, 2], shard, row)
+            for row, number in enumerate(part)
+        ]
     model = PlainModel(similarity=similarity, projection=projection)
     commit(folder, model, [Source('/models', 'y', '')], rows, failed=0)
     return jaxret.Index.open(folder)

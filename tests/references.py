@@ -1,4 +1,4 @@
-"""Slow oracles for `jaxret.losses` and `jaxret.color`: loops over float64 numbers, written from the formulas alone.
+"""Slow oracles for `jaxret.losses` and `jaxret.augmentation.color`: float64 loops from the formulas alone.
 
 Nothing here imports jaxret. A gradient is the central difference of the oracle (`numeric_gradient`), except at ties,
 where the tests state it by hand.

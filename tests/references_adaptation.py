@@ -58,8 +58,7 @@ def jensen_shannon(scores, owners, valid):
     joint, product = joint_and_product(scores, owners, valid)
     if not joint or not product:
         return 0.0
-    return -(mean(math.log(2) - softplus(-t) for t in joint)
-             - mean(softplus(-t) + t - math.log(2) for t in product))
+    return -(mean(math.log(2) - softplus(-t) for t in joint) - mean(softplus(-t) + t - math.log(2) for t in product))
 
 
 def donsker_varadhan(scores, owners, valid):
@@ -141,8 +140,10 @@ def discrepancy(source, target, kernel):
     """E k(s, s') + E k(t, t') - 2 E k(s, t) over different rows."""
     if len(source) < 2 or len(target) < 2:
         return 0.0
-    within = [mean(kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j)
-              for rows in (source, target)]
+    within = [
+        mean(kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j)
+        for rows in (source, target)
+    ]
     return sum(within) - 2 * mean(kernel(s, t) for s in source for t in target)
 
 
@@ -161,6 +162,7 @@ def multi_kernel_mmd(source, target, factors, *, width):
 
 def joint_mmd(source, target, factors, sigma, *, width):
     """source and target: pairs (features, probabilities) of each row."""
+
     def kernel(x, y):
         return gaussians(x[0], y[0], factors, width) * math.exp(-squared_distance(x[1], y[1]) / (2 * sigma**2))
 
@@ -170,8 +172,10 @@ def joint_mmd(source, target, factors, sigma, *, width):
 def covariance(rows):
     dim = len(rows[0])
     middle = [mean(row[d] for row in rows) for d in range(dim)]
-    return [[sum((row[d] - middle[d]) * (row[e] - middle[e]) for row in rows) / (len(rows) - 1) for e in range(dim)]
-            for d in range(dim)]
+    return [
+        [sum((row[d] - middle[d]) * (row[e] - middle[e]) for row in rows) / (len(rows) - 1) for e in range(dim)]
+        for d in range(dim)
+    ]
 
 
 def coral(source, target):

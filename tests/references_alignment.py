@@ -105,8 +105,9 @@ def laplacian(z, neighbors):
     return out
 
 
-def meda_scores(z, labels, target, classes, mu_of, *, iterations, neighbors, alignment=10.0, smoothness=1.0,
-                shrinkage=0.1):
+def meda_scores(
+    z, labels, target, classes, mu_of, *, iterations, neighbors, alignment=10.0, smoothness=1.0, shrinkage=0.1
+):
     """Scores of all items: the full linear system solved anew in every iteration."""
     x = np.concatenate([z, target])
     n = len(z)

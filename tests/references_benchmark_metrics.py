@@ -75,8 +75,9 @@ def set_scores(lists, official, largest_class, depth=20):
         precision, recall = hits / (cut * len(lists)), hits / sum(sum(row) for row in lists)
         scores['f'] = 2 * precision * recall / (precision + recall) if hits else 0.0
         curve = pooled_curve(lists)
-        scores['auc'] = sum((curve[k + 1][0] - curve[k][0]) * (curve[k + 1][1] + curve[k][1]) / 2
-                            for k in range(len(curve) - 1))
+        scores['auc'] = sum(
+            (curve[k + 1][0] - curve[k][0]) * (curve[k + 1][1] + curve[k][1]) / 2 for k in range(len(curve) - 1)
+        )
     return scores
 
 

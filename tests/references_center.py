@@ -37,9 +37,7 @@ def printed_center_loss(features, labels, centers, *, valid=None):
     return 0.5 * sum(squared_distance(features[m][b], centers[labels[b]]) for m, b in counted(features, valid))
 
 
-def noisy_center_loss(
-    features, labels, centers, noise, *, clean_weight, noisy_weight, squared, reduction, valid=None
-):
+def noisy_center_loss(features, labels, centers, noise, *, clean_weight, noisy_weight, squared, reduction, valid=None):
     """noise: [C, D], a row a center, or [M, B, D], a vector a feature."""
     total, rows = 0.0, 0
     for m, b in counted(features, valid):

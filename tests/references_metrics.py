@@ -102,8 +102,13 @@ def cosine(x, y):
 def ranked_relevance(scores_row, gallery_labels, label, without=None):
     """Whether the item at each rank is relevant: best first, irrelevant ones first among equals, NaN last."""
     places = [g for g in range(len(scores_row)) if g != without]
-    places.sort(key=lambda g: (math.isnan(scores_row[g]), 0 if math.isnan(scores_row[g]) else -scores_row[g],
-                               gallery_labels[g] == label))
+    places.sort(
+        key=lambda g: (
+            math.isnan(scores_row[g]),
+            0 if math.isnan(scores_row[g]) else -scores_row[g],
+            gallery_labels[g] == label,
+        )
+    )
     return [gallery_labels[g] == label for g in places]
 
 

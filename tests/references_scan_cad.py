@@ -46,8 +46,14 @@ def grid_losses(system, logits, batch):
     """Cross-entropies of foreground, background and completion, over the valid scans."""
     valid = batch['valid']
     targets = batch['mask'] > 0, (batch['scan'] > 0) & ~(batch['mask'] > 0), batch['cad'] > 0
-    return [np.mean(np.where(target[valid], -system.occupied_weight * np.log(sigmoid(logit[valid])),
-                             -np.log(sigmoid(-logit[valid])))) for logit, target in zip(logits, targets, strict=True)]
+    return [
+        np.mean(
+            np.where(
+                target[valid], -system.occupied_weight * np.log(sigmoid(logit[valid])), -np.log(sigmoid(-logit[valid]))
+            )
+        )
+        for logit, target in zip(logits, targets, strict=True)
+    ]
 
 
 def pair_loss(metric, scans, cads, labels, valid, negative_key, second_key):
@@ -59,18 +65,38 @@ def pair_loss(metric, scans, cads, labels, valid, negative_key, second_key):
     margins = np.where(ref.mask_of(same, distances.shape), metric.margin_same_class, metric.margin_negative)
     relative = metric.metric != 'contrastive'
     if metric.negatives in ('random', 'adaptive', 'same_class'):
-        candidates = ref.mask_of({'random': other, 'same_class': same}.get(metric.negatives, [
-            (i, j) for i in range(len(valid)) for j in range(len(valid))
-            if (i, j) in (same if any(pair[0] == i for pair in same) else other)]), distances.shape)
+        candidates = ref.mask_of(
+            {'random': other, 'same_class': same}.get(
+                metric.negatives,
+                [
+                    (i, j)
+                    for i in range(len(valid))
+                    for j in range(len(valid))
+                    if (i, j) in (same if any(pair[0] == i for pair in same) else other)
+                ],
+            ),
+            distances.shape,
+        )
         chosen = ref.pairs_of(negatives.choose_random(negative_key, candidates))
     else:
-        chosen = list(ref.fitting(metric.negatives, distances, positive, other, same, margin=metric.margin_negative,
-                                  margin_same_class=metric.margin_same_class, relative=relative))
+        chosen = list(
+            ref.fitting(
+                metric.negatives,
+                distances,
+                positive,
+                other,
+                same,
+                margin=metric.margin_negative,
+                margin_same_class=metric.margin_same_class,
+                relative=relative,
+            )
+        )
     options = {'reduction': metric.reduction}
     if metric.metric == 'contrastive':
         own = [(int(i), int(i)) for i in np.flatnonzero(valid)]
-        value = (ref.pull(distances, own, margin=metric.margin_positive, **options)
-                 + ref.push(distances, chosen, margins, **options))
+        value = ref.pull(distances, own, margin=metric.margin_positive, **options) + ref.push(
+            distances, chosen, margins, **options
+        )
     elif metric.metric == 'triplet':
         value = ref.triplet(distances, positive, chosen, margins, **options)
     else:
@@ -86,14 +112,21 @@ def pair_loss(metric, scans, cads, labels, valid, negative_key, second_key):
 def pool_loss(metric, scans, pools, labels, valid):
     """Loss and active share of scans with the CAD models ranked for them."""
     push, pull = [], []
-    distances = np.array([euclidean_distances(scan[None], pool, squared=metric.squared)[0]
-                          for scan, pool in zip(scans, pools, strict=True)])
+    distances = np.array(
+        [
+            euclidean_distances(scan[None], pool, squared=metric.squared)[0]
+            for scan, pool in zip(scans, pools, strict=True)
+        ]
+    )
     for i in np.flatnonzero(valid):
         there = np.flatnonzero(labels['pool_valid'][i])
         ranked = [j for j in there if labels['rank'][i, j] > 0]
         push += [(i, j) for j in there if ranked and labels['rank'][i, j] == 0]
-        pull += [(i, min(ranked, key=lambda j: distances[i, j]))] if ranked and metric.easy_positive else [
-            (i, j) for j in ranked]
+        pull += (
+            [(i, min(ranked, key=lambda j: distances[i, j]))]
+            if ranked and metric.easy_positive
+            else [(i, j) for j in ranked]
+        )
     margins = np.full(distances.shape, metric.margin_negative)
     value = ref.push(distances, push, margins, reduction=metric.reduction)
     if metric.finetune == 'push_pull':

@@ -41,8 +41,7 @@ def pool_values(distances, rank, valid):
     orders = list(possible_orders([distances[p] for p in there]))
     random = list(itertools.permutations(range(len(there))))
     worst = {name: min(measure(order, ranked) for order in orders) for name, measure in measures.items()}
-    chance = {name: sum(measure(order, ranked) for order in random) / len(random)
-              for name, measure in measures.items()}
+    chance = {name: sum(measure(order, ranked) for order in random) / len(random) for name, measure in measures.items()}
     return worst, chance, len(ranked)
 
 
@@ -68,8 +67,11 @@ def exact_hit(distances, cad_category, category, true_cad):
     """Whether the scan's own model is nearer than every other CAD of the category."""
     if true_cad < 0:
         return False
-    return all(g == true_cad or d > distances[true_cad]
-               for g, (d, c) in enumerate(zip(distances, cad_category, strict=True)) if c == category)
+    return all(
+        g == true_cad or d > distances[true_cad]
+        for g, (d, c) in enumerate(zip(distances, cad_category, strict=True))
+        if c == category
+    )
 
 
 def confusion(scans, cads, k):
@@ -77,7 +79,8 @@ def confusion(scans, cads, k):
     pooled = [*scans, *cads]
     shares = []
     for i, x in enumerate(pooled):
-        others = sorted((distance(x, y), (i < len(scans)) != (j < len(scans)))
-                        for j, y in enumerate(pooled) if j != i)[:k]
+        others = sorted((distance(x, y), (i < len(scans)) != (j < len(scans))) for j, y in enumerate(pooled) if j != i)[
+            :k
+        ]
         shares.append(sum(foreign for _, foreign in others) / len(others))
     return shares

@@ -7,6 +7,7 @@ import numpy as np
 
 def score(kind, query, projected, shape):
     """(score, view or None) of one pair; vectors are lists of floats, `shape` is a list of views or one vector."""
+
     def dot(a, b):
         return math.fsum(x * y for x, y in zip(a, b, strict=True))
 
@@ -25,7 +26,8 @@ def score(kind, query, projected, shape):
         logits = [dot(projected, view) for view in shape]
         weights = [math.exp(x - max(logits)) for x in logits]
         return math.fsum(w * x for w, x in zip(weights, fit, strict=True)) / math.fsum(weights), logits.index(
-            max(logits))
+            max(logits)
+        )
     columns = list(zip(*shape, strict=True))
     pooled = [max(c) for c in columns] if kind == 'max' else [math.fsum(c) / len(c) for c in columns]
     return dot(query, pooled), fit.index(max(fit))
@@ -42,5 +44,8 @@ def search(kind, queries, projected, gallery, k, allowed):
                 value, view = score(kind, query, side, shape)
                 scored.append((-float(np.float32(value)), index, view))
         rows.append(sorted(scored, key=lambda item: item[:2])[:k])
-    return ([[index for _, index, _ in row] for row in rows], [[-value for value, _, _ in row] for row in rows],
-            [[view for _, _, view in row] for row in rows])
+    return (
+        [[index for _, index, _ in row] for row in rows],
+        [[-value for value, _, _ in row] for row in rows],
+        [[view for _, _, view in row] for row in rows],
+    )

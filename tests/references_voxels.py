@@ -92,6 +92,7 @@ class VoxelNetwork:
 
     def decode(self, z, cells):
         """1 - 2 - 4 - 8 - 16 - 32, with what comes over from the encoder, if anything does."""
+
         def plus(x):
             side = x.shape[1]
             return x + self._conv(cells[side], f'skip{side}') if cells else x

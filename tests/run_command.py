@@ -32,18 +32,30 @@ class Place:
         With `largest_file` (KiB) the system refuses to write larger files, as a full disk would.
         """
         env = {key: value for key, value in os.environ.items() if not key.startswith(('JAX', 'XLA', 'XDG', 'TF_'))}
-        env |= {'HOME': str(self.folder('home')), 'TMPDIR': str(self.folder('temporary')), 'PYTHONUNBUFFERED': '1',
-                'PYTHONDONTWRITEBYTECODE': '1', 'JAX_PLATFORMS': 'cpu',
-                'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # as `quick_compilation`
-                # The same program is compiled once for all runs.
-                'JAX_COMPILATION_CACHE_DIR': str(self.folder('compiled')),
-                'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
-        command = [sys.executable, str(RUN), '--config=pix3d.py:smoke', f'--config.cache_dir={self.cache}',
-                   f'--workdir={workdir}', *arguments]
+        env |= {
+            'HOME': str(self.folder('home')),
+            'TMPDIR': str(self.folder('temporary')),
+            'PYTHONUNBUFFERED': '1',
+            'PYTHONDONTWRITEBYTECODE': '1',
+            'JAX_PLATFORMS': 'cpu',
+            'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # as `quick_compilation`
+            # The same program is compiled once for all runs.
+            'JAX_COMPILATION_CACHE_DIR': str(self.folder('compiled')),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+        }
+        command = [
+            sys.executable,
+            str(RUN),
+            '--config=pix3d.py:smoke',
+            f'--config.cache_dir={self.cache}',
+            f'--workdir={workdir}',
+            *arguments,
+        ]
         if largest_file:
             command = ['bash', '-c', f'ulimit -f {largest_file} && exec "$@"', 'bash', *command]
-        return subprocess.Popen(command, env=env, cwd=self.folder('cwd'), stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, env=env, cwd=self.folder('cwd'), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:

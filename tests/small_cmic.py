@@ -12,15 +12,29 @@ SIZE, VIEWS, DIM = 16, 3, 8
 
 def small_cmic(*, axis_name: str | None = None, **changes) -> CMIC:
     """CMIC with two-stage encoders of width 4 on 16 x 16 images; `changes` replace fields."""
+
     def encoder():
         return image_encoder('resnet_small', DIM, axis_name=axis_name, width=4, stage_sizes=(1, 1))
 
     fields = {
-        'query_encoder': encoder(), 'view_encoder': ViewEncoder(encoder()), 'attention': ViewAttention(),
-        'embedding_dim': DIM, 'pooling': 'attention', 'mask': 'channel', 'loss_kind': 'contrastive', 'temperature': 0.1,
-        'category_weight': 0.2, 'reduction': 'mean', 'true_shape': 'included', 'sampling_correction': False,
-        'triplet_margin': 0.2, 'mining': 'all', 'color_mode': 'lab', 'color_ratio': 'style_over_content',
-        'color_probability': 1.0, 'hsv_range': (0.1, 0.3, 0.3),
+        'query_encoder': encoder(),
+        'view_encoder': ViewEncoder(encoder()),
+        'attention': ViewAttention(),
+        'embedding_dim': DIM,
+        'pooling': 'attention',
+        'mask': 'channel',
+        'loss_kind': 'contrastive',
+        'temperature': 0.1,
+        'category_weight': 0.2,
+        'reduction': 'mean',
+        'true_shape': 'included',
+        'sampling_correction': False,
+        'triplet_margin': 0.2,
+        'mining': 'all',
+        'color_mode': 'lab',
+        'color_ratio': 'style_over_content',
+        'color_probability': 1.0,
+        'hsv_range': (0.1, 0.3, 0.3),
     }
     return CMIC(**(fields | changes))
 
@@ -34,14 +48,28 @@ def random_batch(batch_size: int, *, seed: int = 0, categories: int = 3) -> dict
         'image': rng.integers(256, size=(batch_size, SIZE, SIZE, 3), dtype=np.uint8),
         'mask': rng.integers(256, size=(batch_size, SIZE, SIZE, 1), dtype=np.uint8),
         'views': rng.integers(256, size=(batch_size, VIEWS, SIZE, SIZE, 1), dtype=np.uint8),
-        'positive': positive, 'query_category': shape_category[positive], 'shape_category': shape_category,
-        'query_valid': np.ones(batch_size, bool), 'shape_valid': np.ones(batch_size, bool),
+        'positive': positive,
+        'query_category': shape_category[positive],
+        'shape_category': shape_category,
+        'query_valid': np.ones(batch_size, bool),
+        'shape_valid': np.ones(batch_size, bool),
     }
 
 
 def optimizer_config(**changes) -> ConfigDict:
     """Plain SGD; `changes` replace keys."""
-    keys = {'name': 'sgd', 'learning_rate': 0.05, 'schedule': 'constant', 'warmup': 0.0, 'decay_every': 3,
-            'decay_factor': 0.1, 'b1': 0.9, 'b2': 0.999, 'momentum': 0.0, 'nesterov': False, 'weight_decay': 0.0,
-            'clip_norm': 0.0}
+    keys = {
+        'name': 'sgd',
+        'learning_rate': 0.05,
+        'schedule': 'constant',
+        'warmup': 0.0,
+        'decay_every': 3,
+        'decay_factor': 0.1,
+        'b1': 0.9,
+        'b2': 0.999,
+        'momentum': 0.0,
+        'nesterov': False,
+        'weight_decay': 0.0,
+        'clip_norm': 0.0,
+    }
     return ConfigDict(keys | changes)

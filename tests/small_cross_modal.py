@@ -4,8 +4,8 @@ import flax.linen as nn
 import numpy as np
 
 from jaxret.encoders.dgcnn import DGCNN
+from jaxret.encoders.heads import MLP
 from jaxret.encoders.meshnet import MeshNet
-from jaxret.encoders.mlp import MLP
 from jaxret.encoders.pointwise import FeatureHead
 from jaxret.encoders.resnet import resnet
 from jaxret.systems.cross_modal_center import CrossModalCenter, ImageBranch
@@ -34,12 +34,28 @@ def small_system(*, axis_name: str | None = None, flat: bool = False, **changes)
         encoders = {
             'image': ImageBranch(trunk, DIM, axis_name),
             'mesh': MeshNet(dim=DIM, width=0.05, axis_name=axis_name),
-            'point': DGCNN(dim=DIM, neighbors=3, widths=(4, 4), bottleneck=8, axis_name=axis_name)}
+            'point': DGCNN(dim=DIM, neighbors=3, widths=(4, 4), bottleneck=8, axis_name=axis_name),
+        }
     fields = {
-        'encoders': encoders, 'classifier': MLP(4, CLASSES), 'projector': MLP(5, DIM), 'predictor': MLP(5, DIM),
-        'classes': CLASSES, 'dim': DIM, 'center': 'noisy_center', 'alignment': 'simsiam', 'reduction': 'mean',
-        'label_weight': 1.0, 'center_weight': 0.5, 'alignment_weight': 0.7, 'sigma': 0.3, 'noise_mean': 0.1,
-        'noise': 'center', 'squared': False, 'clean_weight': 1.0, 'noisy_weight': 0.4}
+        'encoders': encoders,
+        'classifier': MLP(4, CLASSES),
+        'projector': MLP(5, DIM),
+        'predictor': MLP(5, DIM),
+        'classes': CLASSES,
+        'dim': DIM,
+        'center': 'noisy_center',
+        'alignment': 'simsiam',
+        'reduction': 'mean',
+        'label_weight': 1.0,
+        'center_weight': 0.5,
+        'alignment_weight': 0.7,
+        'sigma': 0.3,
+        'noise_mean': 0.1,
+        'noise': 'center',
+        'squared': False,
+        'clean_weight': 1.0,
+        'noisy_weight': 0.4,
+    }
     return CrossModalCenter(**(fields | changes))
 
 
@@ -51,5 +67,7 @@ def random_batch(objects: int, *, seed: int = 0) -> dict[str, np.ndarray]:
         'points': rng.normal(size=(objects, POINTS, 3)).astype(np.float32),
         'faces': rng.normal(size=(objects, FACES, 15)).astype(np.float32),
         'neighbors': rng.integers(FACES, size=(objects, FACES, 3)).astype(np.int32),
-        'label': rng.integers(CLASSES, size=objects).astype(np.int32), 'index': np.arange(objects, dtype=np.int32),
-        'valid': np.ones(objects, bool)}
+        'label': rng.integers(CLASSES, size=objects).astype(np.int32),
+        'index': np.arange(objects, dtype=np.int32),
+        'valid': np.ones(objects, bool),
+    }

@@ -8,7 +8,7 @@ import trimesh
 
 import jaxret
 from jaxret.geometry.render import ViewRing
-from jaxret.search.shape_inputs import ShapeInputs, shape_record
+from jaxret.preprocessing.shapes import ShapeInputs, shape_record
 
 VIEWS, SIDE = 3, 8
 
@@ -23,8 +23,9 @@ class PlainModel:
     workdir: Path = Path('/nowhere')
     step: int = 7
     query_kinds: tuple[str, ...] = ('photo',)
-    shape_inputs: ShapeInputs = ShapeInputs('views', ring=ViewRing(views=VIEWS, size=SIDE),
-                                            view_ids=tuple(range(VIEWS)), side=SIDE)
+    shape_inputs: ShapeInputs = ShapeInputs(
+        'views', ring=ViewRing(views=VIEWS, size=SIDE), view_ids=tuple(range(VIEWS)), side=SIDE
+    )
     projection: np.ndarray | None = field(default_factory=lambda: np.eye(4, dtype=np.float32))
     embedded: int = 0
 
@@ -36,8 +37,11 @@ class PlainModel:
     def embed(views):
         """[V, S, S, 1] -> unit vectors [V, 4]: the means of four quarters."""
         half = SIDE // 2
-        quarters = [views[:, rows, columns].mean(axis=(1, 2, 3)) for rows in (slice(half), slice(half, None))
-                    for columns in (slice(half), slice(half, None))]
+        quarters = [
+            views[:, rows, columns].mean(axis=(1, 2, 3))
+            for rows in (slice(half), slice(half, None))
+            for columns in (slice(half), slice(half, None))
+        ]
         vectors = 256 - np.stack(quarters, axis=1).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -53,8 +57,9 @@ def write_box(path: Path, *size: float) -> None:
 def write_models(folder: Path, count: int = 6) -> list[str]:
     """Boxes in two categories and several formats; returns their ids."""
     suffixes = ('obj', 'off', 'ply', 'stl', 'glb')
-    names = [f'{("tall", "wide")[number % 2]}/{number:02d}/box.{suffixes[number % len(suffixes)]}'
-             for number in range(count)]
+    names = [
+        f'{("tall", "wide")[number % 2]}/{number:02d}/box.{suffixes[number % len(suffixes)]}' for number in range(count)
+    ]
     for number, name in enumerate(names):
         write_box(folder / name, 1, 1 + number / 3, 2)
     return sorted(names)

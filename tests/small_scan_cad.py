@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxret.encoders.masked_norm import MaskedBatchNorm
+from jaxret.encoders.batch_norm import MaskedBatchNorm
 from jaxret.systems.scan_cad import ScanCad
 
 CELLS, POOL, BLOCKS, DIM = 32, 6, 4, 6
@@ -18,15 +18,41 @@ STILL = {'augmentation__rotations': 1, 'augmentation__flip': 0.0, 'augmentation_
 
 def small_config(**changes) -> ConfigDict:
     """All groups that the system reads; `changes` are 'group.key' (with '__' for the dot)."""
-    config = ConfigDict({
-        'model': {'variant': 'hourglass', 'stem': 'coarse', 'skip': False, 'width': 0.125, 'embedding_dim': 6,
-                  'points': 16, 'input_sigmoid': False, 'normalize': False, 'dtype': 'float32', 'convolution': 'auto'},
-        'loss': {'metric': 'contrastive', 'negatives': 'random', 'repulsion': False, 'margin_negative': 1.25,
-                 'margin_same_class': 0.2, 'margin_positive': 0.0, 'margin_second': 0.5, 'squared': False,
-                 'reduction': 'mean_all', 'foreground_weight': 1.0, 'background_weight': 0.5,
-                 'completion_weight': 0.25, 'metric_weight': 2.0, 'occupied_weight': 1.0, 'finetune': 'none',
-                 'easy_positive': False},
-        'augmentation': {'rotations': 12, 'flip': 0.5, 'jitter': 1}})
+    config = ConfigDict(
+        {
+            'model': {
+                'variant': 'hourglass',
+                'stem': 'coarse',
+                'skip': False,
+                'width': 0.125,
+                'embedding_dim': 6,
+                'points': 16,
+                'input_sigmoid': False,
+                'normalize': False,
+                'dtype': 'float32',
+                'convolution': 'auto',
+            },
+            'loss': {
+                'metric': 'contrastive',
+                'negatives': 'random',
+                'repulsion': False,
+                'margin_negative': 1.25,
+                'margin_same_class': 0.2,
+                'margin_positive': 0.0,
+                'margin_second': 0.5,
+                'squared': False,
+                'reduction': 'mean_all',
+                'foreground_weight': 1.0,
+                'background_weight': 0.5,
+                'completion_weight': 0.25,
+                'metric_weight': 2.0,
+                'occupied_weight': 1.0,
+                'finetune': 'none',
+                'easy_positive': False,
+            },
+            'augmentation': {'rotations': 12, 'flip': 0.5, 'jitter': 1},
+        }
+    )
     for key, value in changes.items():
         group, name = key.split('__')
         config[group][name] = value
@@ -42,18 +68,27 @@ def random_batch(pairs: int, *, seed: int = 0, pool: bool = False) -> dict[str, 
     seen = rng.random(cad.shape) < 0.6
     mask = cad & seen
     scan = mask | (rng.random(cad.shape) < 0.02)
-    batch = {'scan': scan.astype(np.uint8), 'mask': mask.astype(np.uint8), 'cad': cad.astype(np.uint8),
-             'category': category, 'instance': instance, 'valid': np.ones(pairs, bool)}
+    batch = {
+        'scan': scan.astype(np.uint8),
+        'mask': mask.astype(np.uint8),
+        'cad': cad.astype(np.uint8),
+        'category': category,
+        'instance': instance,
+        'valid': np.ones(pairs, bool),
+    }
     if pool:
         shapes = [[_box(label, other) for other in range(POOL)] for label in category]
-        batch |= {'pool': np.array(shapes, np.uint8), 'pool_valid': rng.random((pairs, POOL)) < 0.9,
-                  'rank': rng.permuted(np.tile([1, 2, 3, 0, 0, 0], (pairs, 1)), axis=1).astype(np.int32)}
+        batch |= {
+            'pool': np.array(shapes, np.uint8),
+            'pool_valid': rng.random((pairs, POOL)) < 0.9,
+            'rank': rng.permuted(np.tile([1, 2, 3, 0, 0, 0], (pairs, 1)), axis=1).astype(np.int32),
+        }
     return batch
 
 
 def _box(label: int, number: int) -> np.ndarray:
     grid = np.zeros((CELLS,) * 3, bool)
-    grid[4 + number:14 + 3 * number, 2:8 + 9 * label, 6:20] = True
+    grid[4 + number : 14 + 3 * number, 2 : 8 + 9 * label, 6:20] = True
     return grid
 
 
@@ -87,8 +122,11 @@ class FlatEncoder(nn.Module):
 def flat_system(*, axis_name: str | None = None, **changes) -> ScanCad:
     """The system of `small_config` with stand-ins for its networks."""
     system = ScanCad.from_config(small_config(**changes))
-    networks = {'separation': FlatHourglass(2, axis_name), 'completion': FlatHourglass(1, axis_name),
-                'embedding': FlatEncoder(axis_name)}
+    networks = {
+        'separation': FlatHourglass(2, axis_name),
+        'completion': FlatHourglass(1, axis_name),
+        'embedding': FlatEncoder(axis_name),
+    }
     return dataclasses.replace(system, networks={name: networks[name] for name in system.networks})
 
 

@@ -9,20 +9,42 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Folder -> packages that nothing in it may import.
+# Lowest first: a layer imports none that stands behind it in this list.
+LAYERS = (
+    'errors',
+    'files',
+    'optional_packages',
+    'compilation_cache',
+    'workers',
+    'geometry',
+    'preprocessing',
+    'augmentation',
+    'losses',
+    'encoders',
+    'systems',
+    'pretrained',
+    'training',
+    'runs',
+    'metrics',
+    'reports',
+    'baselines',
+    'search',
+    'inference',
+    'index',
+    'serving',
+    'cli',
+)
+# Folder -> other packages that nothing in it may import.
+TASKS = ('photo_to_shape', 'cross_modal', 'domain_adaptation', 'scan_to_cad')
+EXPERIMENTS = ('experiments', 'experiment', 'overrides', 'configs', 'paper_tables', *TASKS)
+MESH_TOOLS, WEB = ('trimesh', 'embreex'), ('fastapi', 'uvicorn')
 FORBIDDEN = {
-    'jaxret': ('tensorflow', 'tensorflow_datasets', 'data_pipelines', 'experiments', 'photo_to_shape', 'overrides'),
-    'jaxret/encoders': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search'),
-    'jaxret/losses': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'jaxret.encoders'),
-    'jaxret/geometry': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'jaxret.encoders',
-                        'jaxret.losses'),
-    'jaxret/pretrained': ('jaxret.systems', 'jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'trimesh',
-                          'embreex'),
-    'jaxret/systems': ('jaxret.training', 'jaxret.retrieval', 'jaxret.search', 'trimesh', 'embreex'),
-    'jaxret/training': ('jaxret.retrieval', 'jaxret.search', 'jaxret.geometry', 'trimesh', 'embreex'),
-    'jaxret/retrieval': ('jaxret.search', 'jaxret.serving', 'fastapi', 'uvicorn'),
-    'jaxret/search': ('jaxret.serving', 'fastapi', 'uvicorn'),
-    'data_pipelines': ('experiments', 'photo_to_shape', 'overrides', 'jaxret.systems', 'jaxret.training', 'flax'),
+    'jaxret': ('tensorflow', 'tensorflow_datasets', 'data_pipelines', *EXPERIMENTS),
+    **{
+        f'jaxret/{layer}': MESH_TOOLS for layer in ('losses', 'encoders', 'systems', 'pretrained', 'training', 'search')
+    },
+    **{f'jaxret/{layer}': WEB for layer in ('metrics', 'reports', 'index', 'inference')},
+    'data_pipelines': (*EXPERIMENTS, 'jaxret.systems', 'jaxret.training', 'flax'),
 }
 # Code that would load Python objects, and so run code, from a file. (workers.py only talks to its own processes.)
 EXECUTING = ('pickle', 'dill', 'cloudpickle', 'marshal', 'shelve', 'joblib')
@@ -49,14 +71,38 @@ def within(name, package):
 @pytest.mark.parametrize('folder', FORBIDDEN)
 def test_direction_of_imports(folder):
     assert modules(folder)
-    found = [f'{path.relative_to(ROOT)} imports {name}' for path in modules(folder) for name in imported(path)
-             if any(within(name, package) for package in FORBIDDEN[folder])]
+    found = [
+        f'{path.relative_to(ROOT)} imports {name}'
+        for path in modules(folder)
+        for name in imported(path)
+        if any(within(name, package) for package in FORBIDDEN[folder])
+    ]
+    assert not found
+
+
+def test_layers_import_downwards():
+    found = []
+    for path in modules('jaxret'):
+        place = path.relative_to(ROOT / 'jaxret').with_suffix('').parts[0]
+        if place == '__init__':
+            continue
+        above = LAYERS[LAYERS.index(place) + 1 :]
+        found += [
+            f'{path.relative_to(ROOT)} imports {name}'
+            for name in imported(path)
+            if any(within(name, f'jaxret.{layer}') for layer in above)
+        ]
     assert not found
 
 
 def test_nothing_that_runs_loaded_code():
-    found = [f'{path.relative_to(ROOT)} imports {name}' for folder in ('jaxret', 'data_pipelines', 'experiments')
-             for path in modules(folder) for name in imported(path) if name.split('.')[0] in EXECUTING]
+    found = [
+        f'{path.relative_to(ROOT)} imports {name}'
+        for folder in ('jaxret', 'data_pipelines', 'experiments')
+        for path in modules(folder)
+        for name in imported(path)
+        if name.split('.')[0] in EXECUTING
+    ]
     assert found in ([], ['jaxret/workers.py imports pickle'])
 
 
@@ -66,7 +112,7 @@ def in_new_process(code):
     return done.stdout
 
 
-BLOCK = '''
+BLOCK = """
 import importlib, pkgutil, sys
 sys.path[:0] = ['tests', 'experiments', '.']
 blocked = {blocked}
@@ -79,21 +125,26 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 import jaxret
 names = [module.name for module in pkgutil.walk_packages(jaxret.__path__, 'jaxret.')]
-'''
+"""
 TENSORFLOW = ('tensorflow', 'tensorflow_datasets', 'data_pipelines', 'experiments')
 
 
 def test_whole_library_without_tensorflow():
-    code = BLOCK.format(blocked=TENSORFLOW) + '''
+    code = (
+        BLOCK.format(blocked=TENSORFLOW)
+        + """
 for name in names:
     importlib.import_module(name)
 print(len(names))
-'''
+"""
+    )
     assert int(in_new_process(code)) == len(modules('jaxret')) - 1  # less jaxret/__init__.py
 
 
 def test_training_from_arrays_without_tensorflow_and_mesh_tools():
-    code = BLOCK.format(blocked=(*TENSORFLOW, 'trimesh', 'embreex', 'scipy.spatial', 'matplotlib', 'jinja2')) + '''
+    code = (
+        BLOCK.format(blocked=(*TENSORFLOW, 'trimesh', 'embreex', 'scipy.spatial', 'matplotlib', 'jinja2'))
+        + """
 for name in names:
     if name.split('.')[1] in ('encoders', 'losses', 'systems', 'training'):
         importlib.import_module(name)
@@ -112,5 +163,6 @@ state = create_state(system.init(jax.random.key(0), random_batch(4)), optimizer,
 step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule))
 state, metrics = step(parallel.place_state(state), parallel.place_batch(random_batch(4)))
 print(bool(numpy.isfinite(metrics['loss'])), int(state.step))
-'''
+"""
+    )
     assert in_new_process(code).split() == ['True', '1']

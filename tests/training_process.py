@@ -15,8 +15,8 @@ import numpy as np
 from small_cmic import optimizer_config
 
 from jaxret.errors import JaxretError
-from jaxret.retrieval.embedder import Embedder
 from jaxret.training.checkpoints import Checkpoints
+from jaxret.training.embedder import Embedder
 from jaxret.training.loop import fit
 from jaxret.training.optimizers import make_optimizer, make_schedule
 from jaxret.training.parallel import make_parallel
@@ -55,8 +55,10 @@ class Matching:
 
 def global_batch(step):
     """16 queries and their shapes."""
-    return {name: np.random.default_rng([step, stream]).normal(size=(BATCH, 6)).astype(np.float32)
-            for stream, name in enumerate(('query', 'shape'))}
+    return {
+        name: np.random.default_rng([step, stream]).normal(size=(BATCH, 6)).astype(np.float32)
+        for stream, name in enumerate(('query', 'shape'))
+    }
 
 
 class Training:
@@ -77,7 +79,7 @@ class Training:
         share, index = BATCH // jax.process_count(), jax.process_index()
         for step in range(start, stop):
             time.sleep(self.pause)
-            batch = {name: x[index * share:(index + 1) * share] for name, x in global_batch(step).items()}
+            batch = {name: x[index * share : (index + 1) * share] for name, x in global_batch(step).items()}
             self.rows |= {len(x) for x in batch.values()}
             yield batch
 
@@ -85,8 +87,10 @@ class Training:
         """Counts its calls, and needs the state on this process alone."""
         with (self.workdir / f'evaluated-{jax.process_index()}').open('a') as file:
             file.write(f'{int(state.step)}\n')
-        queries, shapes = (self.embedder.embed(state.evaluation_variables, self.held_out(name), name, valid='valid')
-                           for name in ('query', 'shape'))
+        queries, shapes = (
+            self.embedder.embed(state.evaluation_variables, self.held_out(name), name, valid='valid')
+            for name in ('query', 'shape')
+        )
         scores = self.embedder.score(state.evaluation_variables, queries, shapes)
         return {'top1': float(np.mean(scores.argmax(axis=1) == np.arange(len(scores)))), 'score': float(scores.mean())}
 
@@ -95,13 +99,23 @@ class Training:
         """22 items in batches of 8; the last one has 6."""
         items = np.concatenate([global_batch(step)[name] for step in (STEPS, STEPS + 1)])[:24]
         for start in range(0, 24, 8):
-            yield {name: items[start:start + 8], 'valid': np.arange(start, start + 8) < 22}
+            yield {name: items[start : start + 8], 'valid': np.arange(start, start + 8) < 22}
 
     def run(self):
         with Checkpoints(self.workdir / 'checkpoints', metric='top1') as checkpoints:
-            finished = fit(self.state, self.step, batches=self.batches, evaluate=self.evaluate, parallel=self.parallel,
-                           checkpoints=checkpoints, workdir=self.workdir, steps=STEPS, log_every=2, checkpoint_every=4,
-                           batch_size=BATCH)
+            finished = fit(
+                self.state,
+                self.step,
+                batches=self.batches,
+                evaluate=self.evaluate,
+                parallel=self.parallel,
+                checkpoints=checkpoints,
+                workdir=self.workdir,
+                steps=STEPS,
+                log_every=2,
+                checkpoint_every=4,
+                batch_size=BATCH,
+            )
             latest = checkpoints.latest_step
             return finished, latest, jax.device_get(checkpoints.restore(self.state, step=latest))
 
@@ -117,8 +131,18 @@ def main(workdir: str, coordinator: str, count: str, index: str, pause: str) -> 
             training = Training(Path(workdir), pause=float(pause))
             finished, latest, state = training.run()
             np.savez(Path(workdir) / f'state-{index}.npz', *jax.tree.leaves(state))
-            print(json.dumps({'finished': finished, 'step': latest, 'rows': sorted(training.rows), 'found': found,
-                              'devices': len(training.parallel.devices)}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        'finished': finished,
+                        'step': latest,
+                        'rows': sorted(training.rows),
+                        'found': found,
+                        'devices': len(training.parallel.devices),
+                    }
+                ),
+                flush=True,
+            )
         return 0
     except JaxretError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)

@@ -32,7 +32,8 @@ def training_batches(
     """The batches of steps start .. stop - 1.
 
     An epoch is a random order of the objects, cut into full batches. Of each object K views and N points are drawn
-    anew at every step, without repetition. Points and faces are augmented in the compiled step (`jaxret.augmentation`).
+    anew at every step, without repetition. Points and faces are augmented in the compiled step
+    (`jaxret.augmentation.points`).
 
     Args:
       table: training objects.
@@ -75,7 +76,8 @@ def training_batches(
         first = tf.cast(step % an_epoch, tf.int32) * batch_size
         rows = share.of(tf.ensure_shape(order[first : first + batch_size], [batch_size]))
         view_ids = share.of(
-            _subsets(batch_size, available, views_per_step or available, stream_seed(seed, VIEWS, step)))
+            _subsets(batch_size, available, views_per_step or available, stream_seed(seed, VIEWS, step))
+        )
         chosen = share.of(_subsets(batch_size, stored, points, stream_seed(seed, POINTS, step)))
         views = _views(read, rows, view_ids, table)
         batch = _rows(arrays, rows)
@@ -134,11 +136,7 @@ def evaluation_batches(
             resized = crop_and_resize(flat, whole, size=side, fill=0)
             pictures = tf.reshape(resized, [batch_size, -1, side, side, 1])
         batch = _rows(arrays, rows)
-        return batch | {
-            'image': pictures,
-            'points': batch['points'][:, :points],
-            'valid': position < len(table),
-        }
+        return batch | {'image': pictures, 'points': batch['points'][:, :points], 'valid': position < len(table)}
 
     steps = -(-len(table) // batch_size)
     dataset = tf.data.Dataset.range(steps).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -169,8 +167,9 @@ def _rows(arrays: dict[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]
     return {name: tf.gather(array, rows) for name, array in arrays.items()} | {'index': rows}
 
 
-def _views(read: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor, view_ids: tf.Tensor, table: ObjectTable
-           ) -> tf.Tensor:
+def _views(
+    read: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor, view_ids: tf.Tensor, table: ObjectTable
+) -> tf.Tensor:
     """Views [B, K] (ids) of some rows: uint8 [B, K, S, S, 1]."""
     numbers = rows[:, None] * table.views_encoded.shape[1] + view_ids
     return tf.reshape(read(tf.reshape(numbers, [-1])), [*view_ids.shape, table.size, table.size, 1])

@@ -152,9 +152,7 @@ def missing_classes(entries: Sequence[ObjectEntry], classes: Sequence[str], wher
     return [Problem(str(where), f'no objects of class {name!r}', action) for name in classes if name not in present]
 
 
-def class_problems(
-    entries: Sequence[ObjectEntry], required: Sequence[str], where: Path
-) -> dict[str, list[Problem]]:
+def class_problems(entries: Sequence[ObjectEntry], required: Sequence[str], where: Path) -> dict[str, list[Problem]]:
     """For each class that lacks an object in a required split, what is wrong."""
     counts = Counter((entry.category, entry.split) for entry in entries)
     problems: dict[str, list[Problem]] = {}
@@ -167,9 +165,7 @@ def class_problems(
     return problems
 
 
-def whole_classes(
-    entries: Sequence[ObjectEntry], layout: 'ObjectLayout'
-) -> tuple[list[ObjectEntry], list[Problem]]:
+def whole_classes(entries: Sequence[ObjectEntry], layout: 'ObjectLayout') -> tuple[list[ObjectEntry], list[Problem]]:
     """Objects of the classes that have one in every required split, and what is wrong with the other classes."""
     wrong = class_problems(entries, layout.required_splits, layout.root)
     kept = [entry for entry in entries if entry.category not in wrong]

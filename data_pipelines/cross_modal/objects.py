@@ -41,9 +41,7 @@ class ObjectRecord:
     neighbors: np.ndarray
 
 
-def object_from_mesh(
-    entry: ObjectEntry, *, ring: ViewRing, points: int, max_faces: int, up_axis: str
-) -> ObjectRecord:
+def object_from_mesh(entry: ObjectEntry, *, ring: ViewRing, points: int, max_faces: int, up_axis: str) -> ObjectRecord:
     """Renders views, draws points and computes mesh features, all in the frame of the unit sphere.
 
     Args:
@@ -159,7 +157,7 @@ def read_meshnet(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       DataError: the file is damaged, has other keys or shapes, or holds objects (which would run code).
     """
-    again = 'make the file again with MeshNet\'s generator'
+    again = "make the file again with MeshNet's generator"
     try:
         with path.open('rb') as stream:  # numpy leaves it open where the file is damaged
             file = np.load(stream, allow_pickle=False)
@@ -198,9 +196,7 @@ def relative_corners(faces: np.ndarray) -> np.ndarray:
     return np.concatenate([faces[:, :3], corners.reshape(-1, 9), faces[:, 12:]], axis=1)
 
 
-def _check_faces(
-    path: Path, faces: np.ndarray, neighbors: np.ndarray, names: tuple[str, str], again: str
-) -> None:
+def _check_faces(path: Path, faces: np.ndarray, neighbors: np.ndarray, names: tuple[str, str], again: str) -> None:
     count = len(faces) if faces.ndim else 0
     numbers = faces.dtype.kind in 'fiu' and neighbors.dtype.kind in 'fiu'
     if not numbers or faces.shape != (count, FACE_VALUES) or neighbors.shape != (count, 3) or count == 0:

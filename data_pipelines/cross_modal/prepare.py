@@ -213,11 +213,15 @@ def _write(
             if isinstance(result, DataError):
                 failed[entry.name] = result.problems
                 continue
-            yield index, dataclasses.asdict(result) | {
-                'views': [io.BytesIO(view) for view in result.views],
-                'label': label[entry.category],
-                'name': entry.name,
-            }
+            yield (
+                index,
+                dataclasses.asdict(result)
+                | {
+                    'views': [io.BytesIO(view) for view in result.views],
+                    'label': label[entry.category],
+                    'name': entry.name,
+                },
+            )
 
     generators = {split: records(split) for split, entries in splits.items() if entries}  # TFDS has no empty splits
     image = tfds.features.Image(shape=(ring.size, ring.size, 1), encoding_format='png')

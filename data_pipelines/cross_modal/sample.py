@@ -1,8 +1,8 @@
 """Writes the synthetic sample in ModelNet's on-disk layout, so that one code path reads both.
 
-    <class>/train/<class>_0001.off    +z up, arbitrary units; numbers go on in test
-    <class>/test/<class>_0013.off
-    complete.json                     seed, generator version and counts; written last
+<class>/train/<class>_0001.off    +z up, arbitrary units; numbers go on in test
+<class>/test/<class>_0013.off
+complete.json                     seed, generator version and counts; written last
 """
 
 from dataclasses import dataclass
@@ -58,8 +58,12 @@ def write_modelnet_sample(
       ConfigError: a count below 1, or a negative seed.
       StorageError: `root` cannot be written, holds something else, or the disk is full.
     """
-    check_ranges(seed=(seed, 0, ANY), train_per_class=(train_per_class, 1, ANY),
-                 test_per_class=(test_per_class, 1, ANY), processes=(processes, 1, ANY))
+    check_ranges(
+        seed=(seed, 0, ANY),
+        train_per_class=(train_per_class, 1, ANY),
+        test_per_class=(test_per_class, 1, ANY),
+        processes=(processes, 1, ANY),
+    )
     wanted = {
         'layout': 'ModelNet',
         'generator_version': GENERATOR_VERSION,

@@ -109,8 +109,7 @@ def training_batches(
         drawn = tf.random.stateless_uniform([shapes_per_step, available], stream_seed(seed, VIEWS, step))
         photo, shape, chosen = share.of(photo), share.of(shape), tf.argsort(share.of(drawn))
         numbers = shape[:, None] * available + chosen[:, :shown]
-        pictures = tf.reshape(views(tf.reshape(numbers, [-1])),
-                              [-1, shown, shapes.size, shapes.size, shapes.channels])
+        pictures = tf.reshape(views(tf.reshape(numbers, [-1])), [-1, shown, shapes.size, shapes.size, shapes.channels])
         return {
             'photo': _augmented(images(photo), photo_augmentation, crops, side, share),
             'label': tf.gather(label, photo),
@@ -227,8 +226,9 @@ def _decoded(encoded: tf.Tensor, shapes: ShapeTable) -> tf.Tensor:
     return tf.reshape(flat, [-1, encoded.shape[1], shapes.size, shapes.size, shapes.channels])
 
 
-def _augmented(pictures: tf.Tensor, augmentation: Augmentation | None, seed: tf.Tensor, size: int, share: Share
-               ) -> tf.Tensor:
+def _augmented(
+    pictures: tf.Tensor, augmentation: Augmentation | None, seed: tf.Tensor, size: int, share: Share
+) -> tf.Tensor:
     """Photos [B, S', S', 3] or views [G, K, S', S', C], each cropped by itself to S."""
     if augmentation is None:
         return _middle(pictures, size)

@@ -108,21 +108,18 @@ class DomainLayout:
             kept_photos, kept_shapes, required=self.required_splits, gallery=self.gallery, where=self.root
         )
         skipped = (*problems, *gone)
-        empty = empty_parts(kept_photos, kept_shapes, required=self.required_splits, train_shapes=self.train_shapes,
-                            where=self.root)
+        empty = empty_parts(
+            kept_photos, kept_shapes, required=self.required_splits, train_shapes=self.train_shapes, where=self.root
+        )
         if empty:
             raise DataError([*skipped, *empty])
-        return dataclasses.replace(self, photos=tuple(kept_photos), shapes=tuple(kept_shapes),
-                                   skipped=self.skipped + skipped)
+        return dataclasses.replace(
+            self, photos=tuple(kept_photos), shapes=tuple(kept_shapes), skipped=self.skipped + skipped
+        )
 
 
 def matched(
-    photos: Iterable[PhotoFile],
-    shapes: Iterable[ShapeFiles],
-    *,
-    required: Sequence[str],
-    gallery: str,
-    where: Path,
+    photos: Iterable[PhotoFile], shapes: Iterable[ShapeFiles], *, required: Sequence[str], gallery: str, where: Path
 ) -> tuple[list[PhotoFile], list[ShapeFiles], list[Problem]]:
     """What belongs to a class of both domains: one with training photos (if any are required), test photos and gallery
     shapes. A class needs no training shapes: which of those it has is a label of the target.
@@ -161,7 +158,11 @@ def matched(
 
 
 def empty_parts(
-    photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles], *, required: Sequence[str], train_shapes: str,
+    photos: Sequence[PhotoFile],
+    shapes: Sequence[ShapeFiles],
+    *,
+    required: Sequence[str],
+    train_shapes: str,
     where: Path,
 ) -> list[Problem]:
     """A problem for each part that a run needs and that is empty."""

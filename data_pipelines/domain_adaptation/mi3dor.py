@@ -94,8 +94,13 @@ def read_mi3dor(
       ConfigError: an option has no such value.
     """
     _check_options(photo_lists, view_lists, class_names, shapes_dir=shapes_dir, views=views, val_fraction=val_fraction)
-    _check_choices(train_shapes=train_shapes, gallery=gallery, unmatched_classes=unmatched_classes,
-                   on_bad_file=on_bad_file, up_axis=up_axis)
+    _check_choices(
+        train_shapes=train_shapes,
+        gallery=gallery,
+        unmatched_classes=unmatched_classes,
+        on_bad_file=on_bad_file,
+        up_axis=up_axis,
+    )
     root = open_folder(Path(data_dir), layout=_LAYOUT)
     shape_root = root
     if shapes_dir:
@@ -190,14 +195,19 @@ def paper_note(layout: DomainLayout) -> str | None:
 
 
 def _check_options(
-    photo_lists: Sequence[str], view_lists: Sequence[str], class_names: str, *, shapes_dir: Path | str, views: int,
+    photo_lists: Sequence[str],
+    view_lists: Sequence[str],
+    class_names: str,
+    *,
+    shapes_dir: Path | str,
+    views: int,
     val_fraction: float,
 ) -> None:
     checks = {
         'photo_lists': (photo_lists, len(photo_lists) in (0, 2), 'a train and a test list, or none'),
         'view_lists': (view_lists, len(view_lists) in (0, 2), 'a train and a test list, or none'),
         'class_names': (class_names, not class_names or photo_lists or view_lists, "'', where there are no lists"),
-        'shapes_dir': (shapes_dir, not (shapes_dir and view_lists), "shapes_dir or view_lists, not both"),
+        'shapes_dir': (shapes_dir, not (shapes_dir and view_lists), 'shapes_dir or view_lists, not both'),
         'views': (views, views >= 1, 'at least 1'),
         'val_fraction': (val_fraction, 0 <= val_fraction < 1, 'a share in [0, 1)'),
     }
@@ -260,8 +270,13 @@ def _bad_files(
     bad: dict[Path | str, tuple[Problem, ...]] = {}
     counts = {len(shape.views) for shape in shapes if shape.mesh is None}
     if len(counts) == 1 and counts != {views}:
-        raise DataError(Problem(str(root), f'{min(counts)} views of every shape, where {views} are wanted',
-                                f'set --config.render.views={min(counts)}'))
+        raise DataError(
+            Problem(
+                str(root),
+                f'{min(counts)} views of every shape, where {views} are wanted',
+                f'set --config.render.views={min(counts)}',
+            )
+        )
     for shape in shapes:
         if shape.mesh is None and len(shape.views) != views:
             found = f'{len(shape.views)} views of shape {shape.name}, where {views} are wanted'

@@ -26,11 +26,12 @@ from data_pipelines.atomic_folder import complete_folder
 from data_pipelines.domain_adaptation.dataset import DomainLayout, ShapeFiles
 from data_pipelines.file_checks import SERIAL_BELOW, source_hash
 from data_pipelines.records import VERSION, KeepEncoded, RecordBuilder, as_text, build_records, read_records, tfds
-from jaxret import photos
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.geometry import mesh, rays, render
 from jaxret.geometry.render import ViewRing, render_file
-from jaxret.photos import FITS, read_photo, square_picture
+from jaxret.preprocessing import photo_files as photos
+from jaxret.preprocessing.framing import FITS, square_picture
+from jaxret.preprocessing.photo_files import read_photo
 from jaxret.workers import map_parallel
 
 PHOTOS, SHAPES = 'domain_photos', 'domain_shapes'
@@ -233,23 +234,14 @@ def _fill(
 
 
 def _write(
-    layout: DomainLayout,
-    ring: ViewRing,
-    fit: str,
-    folder: Path,
-    *,
-    on_bad_file: str,
-    processes: int,
-    progress: bool,
+    layout: DomainLayout, ring: ViewRing, fit: str, folder: Path, *, on_bad_file: str, processes: int, progress: bool
 ) -> dict[str, Any]:
     """Write both datasets below `folder`; returns the content of prepared.json."""
     options = {'processes': processes, 'serial_below': SERIAL_BELOW, 'ordered': True}
     failed: dict[str, dict[str, tuple[Problem, ...]]] = {'photos': {}, 'shapes': {}}
 
     def shapes() -> Iterator[tuple[int, dict[str, Any]]]:
-        function = functools.partial(
-            shape_pngs, ring=ring, fit=fit, channels=layout.channels, up_axis=layout.up_axis
-        )
+        function = functools.partial(shape_pngs, ring=ring, fit=fit, channels=layout.channels, up_axis=layout.up_axis)
         title = ('Rendering shapes' if layout.rendered else 'Resizing views') if progress else None
         for index, result in map_parallel(function, layout.shapes, progress=title, **options):
             entry = layout.shapes[index]

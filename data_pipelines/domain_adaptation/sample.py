@@ -83,8 +83,12 @@ def write_mi3dor_sample(
         'train_photos': train_photos, 'test_photos': test_photos, 'train_shapes': train_shapes,
         'test_shapes': test_shapes,
     }  # fmt: skip
-    check_ranges(seed=(seed, 0, ANY), photo_size=(photo_size, 16, ANY), processes=(processes, 1, ANY),
-                 **{name: (count, 1, ANY) for name, count in counts.items()})
+    check_ranges(
+        seed=(seed, 0, ANY),
+        photo_size=(photo_size, 16, ANY),
+        processes=(processes, 1, ANY),
+        **{name: (count, 1, ANY) for name, count in counts.items()},
+    )
     wanted = {'layout': 'MI3DOR', 'generator_version': GENERATOR_VERSION, 'seed': seed, 'photo_size': photo_size}
 
     def write(folder: Path) -> dict[str, int]:

@@ -28,19 +28,19 @@ from jaxret.errors import ConfigError
 ORDER, TOP_UP, PHOTO, VIEW, SUBSET = range(5)  # streams of randomness
 
 
-
-
 def check_batch_size(batch_size: int, queries: int, shapes: int) -> None:
     """Raises ConfigError where a batch of B distinct photos and B distinct shapes does not exist."""
     if batch_size < 1 or batch_size > min(queries, shapes):
         raise ConfigError(
             f'config.batch_size: {batch_size}, but a batch needs as many distinct training photos (there are {queries})'
             f' and distinct gallery shapes (there are {shapes}); set --config.batch_size to at most '
-            f'{min(queries, shapes)}')
+            f'{min(queries, shapes)}'
+        )
 
 
-def batch_indices(step: tf.Tensor, *, shape_of_query: tf.Tensor, shapes: int, batch_size: int, seed: int
-                  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def batch_indices(
+    step: tf.Tensor, *, shape_of_query: tf.Tensor, shapes: int, batch_size: int, seed: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Which photos and shapes are in batch `step`.
 
     Args:
@@ -57,15 +57,16 @@ def batch_indices(step: tf.Tensor, *, shape_of_query: tf.Tensor, shapes: int, ba
     an_epoch = steps_per_epoch(count, batch_size)
     epoch = step // an_epoch
     first = tf.cast(step % an_epoch, tf.int32) * batch_size
-    queries = permutation(count, stream_seed(seed, ORDER, epoch))[first:first + batch_size]
+    queries = permutation(count, stream_seed(seed, ORDER, epoch))[first : first + batch_size]
     own = tf.gather(shape_of_query, queries)
     # However many photos share a shape, their own and B distinct others are together at least B.
     extra = permutation(shapes, stream_seed(seed, TOP_UP, step))[:batch_size]
     distinct, column = tf.unique(tf.concat([own, extra], axis=0))
-    return (tf.ensure_shape(queries, [batch_size]), tf.ensure_shape(distinct[:batch_size], [batch_size]),
-            column[:batch_size])
-
-
+    return (
+        tf.ensure_shape(queries, [batch_size]),
+        tf.ensure_shape(distinct[:batch_size], [batch_size]),
+        column[:batch_size],
+    )
 
 
 def inclusion_probability(shape_of_query: np.ndarray, shapes: int, batch_size: int) -> np.ndarray:
@@ -97,15 +98,21 @@ def choose_views(views: tf.Tensor, count: int, seed: tf.Tensor, *, share: Share 
     return tf.gather(views, tf.sort(order[:, :count], axis=1), batch_dims=1)
 
 
-
-
-
-
-
-
-def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, batch_size: int, seed: int, start: int,
-                     stop: int, photo_augmentation: Augmentation, view_augmentation: Augmentation,
-                     views_per_step: int = 0, share: Share = WHOLE, prefetch: int = 2) -> Iterator[Batch]:
+def training_batches(
+    queries: QueryTable,
+    gallery: GalleryTable,
+    *,
+    size: int,
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    photo_augmentation: Augmentation,
+    view_augmentation: Augmentation,
+    views_per_step: int = 0,
+    share: Share = WHOLE,
+    prefetch: int = 2,
+) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
 
     Args:
@@ -132,7 +139,7 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
         bits.
     """
     check_batch_size(batch_size, len(queries.names), len(gallery.names))
-    if not -2**31 <= seed < 2**31:
+    if not -(2**31) <= seed < 2**31:
         raise ConfigError(f'config.seed: {seed} is not within 32 bits (-2147483648 to 2147483647)')
     available = gallery.views.shape[1]
     if not 0 <= views_per_step <= available:
@@ -146,20 +153,30 @@ def training_batches(queries: QueryTable, gallery: GalleryTable, *, size: int, b
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
-        query, shape, column = (share.of(indices) for indices in batch_indices(
-            step, shape_of_query=shape_of_query, shapes=len(gallery.names), batch_size=batch_size, seed=seed))
+        query, shape, column = (
+            share.of(indices)
+            for indices in batch_indices(
+                step, shape_of_query=shape_of_query, shapes=len(gallery.names), batch_size=batch_size, seed=seed
+            )
+        )
         image, mask = augment_photos(
-            images(query), masks(query), photo_augmentation, stream_seed(seed, PHOTO, step), share=share)
+            images(query), masks(query), photo_augmentation, stream_seed(seed, PHOTO, step), share=share
+        )
         chosen = tf.gather(views, shape)
         if 0 < views_per_step < available:
             chosen = choose_views(chosen, views_per_step, stream_seed(seed, SUBSET, step), share=share)
         return {
-            'image': image, 'mask': mask,
+            'image': image,
+            'mask': mask,
             'views': augment_views(chosen, view_augmentation, stream_seed(seed, VIEW, step), share=share),
             'positive': column,
-            'query_category': tf.gather(query_category, query), 'shape_category': tf.gather(shape_category, shape),
-            'query_index': query, 'shape_index': shape, 'shape_inclusion': tf.gather(inclusion, shape),
-            'query_valid': tf.ones_like(query, tf.bool), 'shape_valid': tf.ones_like(shape, tf.bool),
+            'query_category': tf.gather(query_category, query),
+            'shape_category': tf.gather(shape_category, shape),
+            'query_index': query,
+            'shape_index': shape,
+            'shape_inclusion': tf.gather(inclusion, shape),
+            'query_valid': tf.ones_like(query, tf.bool),
+            'shape_valid': tf.ones_like(shape, tf.bool),
         }
 
     dataset = tf.data.Dataset.range(start, stop).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -179,9 +196,11 @@ def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterato
     def make(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
         missing = batch_size - tf.shape(image)[0]
         padding = [[0, missing], [0, 0], [0, 0], [0, 0]]
-        return {'image': tf.pad(decode_png(image, 3, size), padding),
-                'mask': tf.pad(decode_png(mask, 1, size), padding),
-                'query_valid': tf.range(batch_size) < batch_size - missing}
+        return {
+            'image': tf.pad(decode_png(image, 3, size), padding),
+            'mask': tf.pad(decode_png(mask, 1, size), padding),
+            'query_valid': tf.range(batch_size) < batch_size - missing,
+        }
 
     return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2).as_numpy_iterator()
 
@@ -189,7 +208,7 @@ def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterato
 def gallery_batches(gallery: GalleryTable, *, batch_size: int) -> Iterator[Batch]:
     """Gallery shapes in order: views [G, V, S, S, C] (uint8), zero-padded last batch, shape_valid [G] (bool)."""
     for start in range(0, len(gallery.names), batch_size):
-        views = gallery.views[start:start + batch_size]
+        views = gallery.views[start : start + batch_size]
         valid = np.arange(batch_size) < len(views)
         padding = [(0, batch_size - len(views))] + [(0, 0)] * 4
         yield {'views': np.pad(views, padding), 'shape_valid': valid}

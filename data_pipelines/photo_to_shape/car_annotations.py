@@ -1,8 +1,8 @@
 """The pose annotations of photographed cars: which CAD model a photo shows, and from where.
 
 A file is a pickled dictionary {photo: {azimuth, elevation, theta, distance, u, v, f, model_id}}, read without running
-anything (`jaxret.plain_pickle`). Photos are paths with '/', relative to the folder of the photos. Wang et al., 3D Pose
-Estimation for Fine-Grained Object Categories, ECCV Workshops 2018.
+anything (`jaxret.pretrained.plain_pickle`). Photos are paths with '/', relative to the folder of the photos. Wang et
+al., 3D Pose Estimation for Fine-Grained Object Categories, ECCV Workshops 2018.
 """
 
 import math
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jaxret.errors import DataError, Problem
-from jaxret.plain_pickle import load_plain
+from jaxret.pretrained.plain_pickle import load_plain
 
 _MEND = 'correct the annotation file'
 _NUMBERS = ('azimuth', 'elevation', 'theta', 'distance', 'u', 'v', 'f')

@@ -98,8 +98,9 @@ def read_shapes(
         ids |= {name for name in names_in(folder, problems) if (folder / name).is_dir()}
     shapes, missing = find_models(folder.parent.resolve(), SYNSET, sorted(ids))
     memory = memory_file(cache_dir, folder, 'meshes')
-    found = check_meshes([shape.path for shape in shapes], up_axis='y', processes=processes, memory=memory,
-                         progress=progress)
+    found = check_meshes(
+        [shape.path for shape in shapes], up_axis='y', processes=processes, memory=memory, progress=progress
+    )
     bad = {name: (problem,) for name, problem in missing.items()}
     bad |= {shape.model: wrong for shape, wrong in zip(shapes, found, strict=True) if wrong}
     return shapes, bad, problems

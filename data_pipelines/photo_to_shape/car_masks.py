@@ -25,10 +25,10 @@ from PIL import Image
 
 from data_pipelines.file_checks import signature, source_hash
 from data_pipelines.photo_to_shape.car_annotations import CarPose
-from jaxret import photos
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
 from jaxret.geometry import mesh, rays
+from jaxret.preprocessing import photo_files as photos
 from jaxret.workers import map_parallel
 
 WIDTH = 300  # pixels to which the annotations' u, v and f refer

@@ -23,7 +23,7 @@ from data_pipelines.photo_to_shape.pix3d_annotations import JSON_NAME, Entry, re
 from data_pipelines.photo_to_shape.pix3d_gallery import list_shapes
 from data_pipelines.splits import hold_out, split_photos
 from jaxret.errors import ConfigError, DataError, Problem
-from jaxret.photos import clip_box
+from jaxret.preprocessing.framing import clip_box
 
 PAPER_CATEGORIES = ('bed', 'chair', 'sofa', 'table')
 PAPER_COUNTS = {'photos': 5118, 'train': 2648, 'test': 2470, 'shapes': 322}
@@ -93,9 +93,7 @@ def read_pix3d(
     ]
     problems += _escaping(root, used)
     raw = {entry.model_raw for entry in entries if entry.model_raw}
-    shapes, folder_problems = list_shapes(
-        root, used, raw=raw, categories=categories, whole_folder=gallery == 'folder'
-    )
+    shapes, folder_problems = list_shapes(root, used, raw=raw, categories=categories, whole_folder=gallery == 'folder')
     problems += folder_problems
     for category in sorted(set(categories) - {item.category for item in (*used, *shapes)}):
         choices = ', '.join(sorted({entry.category for entry in entries})) or 'none'
@@ -116,9 +114,7 @@ def read_pix3d(
     if len(shapes) < max(1, min_shapes) and not (malformed and gallery == 'referenced'):
         found = f'{len(shapes)} usable shapes where {max(1, min_shapes)} are needed'
         problems.append(Problem(str(root / 'model'), found, 'add shapes, or use a smaller batch'))
-    split = _split(
-        used, split_table=split_table, test_fraction=test_fraction, val_fraction=val_fraction, seed=seed
-    )
+    split = _split(used, split_table=split_table, test_fraction=test_fraction, val_fraction=val_fraction, seed=seed)
     photos = tuple(
         PhotoEntry(name, root / name, root / entry.mask, entry.category, entry.model, split[name], entry.bbox)
         for name, entry in sorted({entry.image: entry for entry in used}.items())

@@ -75,7 +75,7 @@ def _load(path: Path) -> Any:
     try:
         if not path.is_file():
             found = 'missing' if not path.exists() else 'not a regular file'
-            action = 'name a folder in Pix3D\'s layout (pix3d.json, img, mask, model)'
+            action = "name a folder in Pix3D's layout (pix3d.json, img, mask, model)"
             raise DataError(Problem(str(path), found, action))
         text = path.read_bytes().decode('utf-8-sig')
     except OSError as error:

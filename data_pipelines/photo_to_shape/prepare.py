@@ -24,11 +24,11 @@ from data_pipelines.atomic_folder import complete_folder
 from data_pipelines.file_checks import SERIAL_BELOW, signature, source_hash
 from data_pipelines.photo_to_shape.dataset import PhotoEntry, Pix3DLayout
 from data_pipelines.records import VERSION, RecordBuilder, as_text, build_records, read_records, tfds
-from jaxret import photos
 from jaxret.errors import DataError, Problem, StorageError
 from jaxret.geometry import materials, mesh, rays, render
 from jaxret.geometry.materials import material_files
 from jaxret.geometry.render import ViewRing, render_many
+from jaxret.preprocessing import photo_files as photos
 from jaxret.workers import map_parallel
 
 SPLITS = ('train', 'val', 'test')
@@ -121,8 +121,11 @@ def prepare(
       StorageError: cache_dir cannot be written, or the disk is full.
     """
     framing = {'size': size, 'crop': crop, 'margin': margin, 'fit': fit, 'fill': fill}
-    colors = [signature(file) for shape in layout.shapes for file in material_files(shape.path)
-              ] if ring.shading == 'textured' else []
+    colors = (
+        [signature(file) for shape in layout.shapes for file in material_files(shape.path)]
+        if ring.shading == 'textured'
+        else []
+    )
     key = _key(layout, framing | {'ring': dataclasses.asdict(ring), 'colors': colors, 'on_bad_file': on_bad_file})
     folder = Path(cache_dir) / f'{name}-{key}'
     options = {'on_bad_file': on_bad_file, 'processes': processes, 'progress': progress}

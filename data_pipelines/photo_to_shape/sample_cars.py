@@ -78,8 +78,12 @@ def write_car_sample(
     root = Path(root).absolute()
     if dataset not in DATASETS:
         raise ConfigError(f'the sample of cars is one of {", ".join(DATASETS)}, not {dataset}')
-    check_ranges(seed=(seed, 0, ANY), shapes=(shapes, 1, MAX_CARS), photos_per_shape=(photos_per_shape, 2, ANY),
-                 processes=(processes, 1, ANY))
+    check_ranges(
+        seed=(seed, 0, ANY),
+        shapes=(shapes, 1, MAX_CARS),
+        photos_per_shape=(photos_per_shape, 2, ANY),
+        processes=(processes, 1, ANY),
+    )
     wanted = {'layout': dataset, 'generator_version': GENERATOR_VERSION, 'seed': seed, 'shapes': shapes,
               'photos_per_shape': photos_per_shape}  # fmt: skip
     test = min(max(1, round(photos_per_shape * _TEST_SHARE[dataset])), photos_per_shape - 1)

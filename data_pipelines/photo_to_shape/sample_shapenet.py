@@ -1,7 +1,7 @@
 """Writes a synthetic gallery in ShapeNetCore's layout: furniture that the sample in Pix3D's layout does not have.
 
-    <synset>/<id>/models/model_normalized.obj, .mtl
-    complete.json                                    seed, generator version and counts; written last
+<synset>/<id>/models/model_normalized.obj, .mtl
+complete.json                                    seed, generator version and counts; written last
 """
 
 import hashlib

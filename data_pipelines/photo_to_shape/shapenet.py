@@ -70,8 +70,11 @@ def read_shapenet(
     chosen = [synset for synset in present if not categories or {synset, category_name(synset)} & set(categories)]
     known = {name for synset in present for name in (synset, category_name(synset))}
     choices = ', '.join(category_name(synset) for synset in present) or 'none'
-    problems += [Problem(str(root), f'no category {name!r}', f'choose from: {choices}') for name in categories
-                 if name not in known]
+    problems += [
+        Problem(str(root), f'no category {name!r}', f'choose from: {choices}')
+        for name in categories
+        if name not in known
+    ]
 
     shapes, wrong_files = [], []
     for synset in chosen:
@@ -80,8 +83,9 @@ def read_shapenet(
         shapes += found
         wrong_files += missing.values()
     memory = memory_file(cache_dir, root, 'meshes')
-    results = check_meshes([shape.path for shape in shapes], up_axis='y', processes=check_processes, memory=memory,
-                           progress=progress)
+    results = check_meshes(
+        [shape.path for shape in shapes], up_axis='y', processes=check_processes, memory=memory, progress=progress
+    )
     wrong_files += [problem for result in results for problem in result]
     if on_bad_file == 'error':
         problems += wrong_files

@@ -1,7 +1,7 @@
 """Batches of scans with their CAD models as a pure function of (seed, step).
 
 Letters: n scans, B a batch, P models of a pool, R voxels a side. Rotation, mirroring and shifts happen in the compiled
-step (`jaxret.augmentation_grids`). No tf.data: what is left, to unpack bits, takes 2 ms for 128 scans.
+step (`jaxret.augmentation.grids`). No tf.data: what is left, to unpack bits, takes 2 ms for 128 scans.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,14 @@ ORDER, CLASSES, POOLS = range(3)  # streams of randomness
 
 
 def training_batches(
-    scans: ScanTable, *, batch_size: int, classes_per_batch: int = 0, seed: int, start: int, stop: int,
-    share: Share = WHOLE
+    scans: ScanTable,
+    *,
+    batch_size: int,
+    classes_per_batch: int = 0,
+    seed: int,
+    start: int,
+    stop: int,
+    share: Share = WHOLE,
 ) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
 
@@ -59,8 +65,15 @@ def training_batches(
 
 
 def finetuning_batches(
-    scans: ScanTable, cads: CadTable, pools: PoolTable, *, batch_size: int, seed: int, start: int, stop: int,
-    share: Share = WHOLE
+    scans: ScanTable,
+    cads: CadTable,
+    pools: PoolTable,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    share: Share = WHOLE,
 ) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1 of annotated scans with their pools.
 

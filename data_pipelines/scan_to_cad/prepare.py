@@ -183,9 +183,7 @@ def _check_names(rows: list[dict[str, Any]], names: list[str], folder: Path) -> 
         raise StorageError(f'{folder}: holds other scans or models; delete the folder to prepare it again')
 
 
-def _write(
-    layout: ScanCadLayout, folder: Path, *, on_bad_file: str, processes: int, progress: bool
-) -> dict[str, Any]:
+def _write(layout: ScanCadLayout, folder: Path, *, on_bad_file: str, processes: int, progress: bool) -> dict[str, Any]:
     """Write both datasets below `folder`; returns the content of prepared.json."""
     splits = {split: layout.split_scans(split) for split in SPLITS}
     ordered: list[ScanEntry | CadEntry] = [entry for entries in splits.values() for entry in entries]

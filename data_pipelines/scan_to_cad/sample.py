@@ -1,7 +1,7 @@
 """Writes the synthetic sample in the scan-CAD layout, so that one code path reads both.
 
-    model/<synset>/<name>.obj    the furniture, +y up
-    scan/, cad/, *.json          scans simulated from it; see `data_pipelines.scan_to_cad.simulation`
+model/<synset>/<name>.obj    the furniture, +y up
+scan/, cad/, *.json          scans simulated from it; see `data_pipelines.scan_to_cad.simulation`
 """
 
 from pathlib import Path
@@ -53,8 +53,12 @@ def write_scan_cad_sample(
       ConfigError: a number out of range.
       StorageError: `root` cannot be written, holds something else, or the disk is full.
     """
-    check_ranges(seed=(seed, 0, ANY), models_per_class=(models_per_class, 1, MAX_SHAPES),
-                 scans_per_model=(scans_per_model, 2, ANY), processes=(processes, 1, ANY))
+    check_ranges(
+        seed=(seed, 0, ANY),
+        models_per_class=(models_per_class, 1, MAX_SHAPES),
+        scans_per_model=(scans_per_model, 2, ANY),
+        processes=(processes, 1, ANY),
+    )
     wanted = {
         'layout': 'scan-CAD',
         'generator_version': GENERATOR_VERSION,

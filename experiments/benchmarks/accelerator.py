@@ -29,8 +29,8 @@ from search import embeddings
 from step_profile import largest_costs
 
 from jaxret.errors import JaxretError
-from jaxret.search.search import search
-from jaxret.search.search_gallery import SearchGallery
+from jaxret.search.exact import search
+from jaxret.search.gallery import SearchGallery
 
 PARTS = ('step', 'chunked', 'search', 'profile')
 # Argument: (on a CPU, on a GPU, help).
@@ -43,15 +43,26 @@ SIZES = {
     'shapes': (2_000, 1_000_000, 'of the gallery, 12 views x 128 each'),
     'queries': (16, 256, 'of a batch'),
 }
-COLUMNS = (('part', ''), ('what', ''), ('milliseconds', '.3f'), ('ratio', '.2f'), ('per_second', '.1f'),
-           ('temporary_mib', '.0f'), ('peak_mib', '.0f'), ('share', '.1%'), ('goal_ms', 'g'))
+COLUMNS = (
+    ('part', ''),
+    ('what', ''),
+    ('milliseconds', '.3f'),
+    ('ratio', '.2f'),
+    ('per_second', '.1f'),
+    ('temporary_mib', '.0f'),
+    ('peak_mib', '.0f'),
+    ('share', '.1%'),
+    ('goal_ms', 'g'),
+)
 
 
 def config_of(sizes: argparse.Namespace, batch: int, chunk: int) -> tuple[ConfigDict, str]:
     """The config of a step on one device, and its short name. Raises ConfigError: a bad value."""
     config, short = read_config(sizes.config, {}, experiment='photo_to_shape')
-    apply_overrides(config, {'batch_size': str(batch), 'model.chunk': str(chunk), 'model.dtype': sizes.dtype,
-                             'parallel.devices': '1'})
+    apply_overrides(
+        config,
+        {'batch_size': str(batch), 'model.chunk': str(chunk), 'model.dtype': sizes.dtype, 'parallel.devices': '1'},
+    )
     check_config(config)
     parallel_of(config)
     return config, short
@@ -74,9 +85,16 @@ def measure_chunked(sizes: argparse.Namespace) -> list[dict[str, Any]]:
     config, short = config_of(sizes, sizes.large_batch, sizes.chunk)
     step = RandomStep(config)
     spent = interleave({'step': step}, repeats=max(3, sizes.repeats // 4))['step']
-    return [{'what': f'{short}, batch {sizes.large_batch} in chunks of {sizes.chunk}', **spent,
-             'milliseconds': spent['seconds'] * 1e3, 'per_second': sizes.large_batch / spent['seconds'], **step.memory,
-             'peak_mib': peak_mib()}]
+    return [
+        {
+            'what': f'{short}, batch {sizes.large_batch} in chunks of {sizes.chunk}',
+            **spent,
+            'milliseconds': spent['seconds'] * 1e3,
+            'per_second': sizes.large_batch / spent['seconds'],
+            **step.memory,
+            'peak_mib': peak_mib(),
+        }
+    ]
 
 
 def measure_search(sizes: argparse.Namespace) -> list[dict[str, Any]]:
@@ -88,13 +106,24 @@ def measure_search(sizes: argparse.Namespace) -> list[dict[str, Any]]:
     started = time.perf_counter()
     found = search(gallery, queries, 10, projected=projected, method='brute')
     first = time.perf_counter() - started
-    spent = interleave({'search': lambda: search(gallery, queries, 10, projected=projected, method='brute')},
-                       repeats=max(3, sizes.repeats // 4))['search']
+    spent = interleave(
+        {'search': lambda: search(gallery, queries, 10, projected=projected, method='brute')},
+        repeats=max(3, sizes.repeats // 4),
+    )['search']
     if not np.isfinite(found.scores).all():
         raise AssertionError('search: scores that are not finite')
-    return [{'what': f'{sizes.shapes:,} x 12 x 128, a query of {sizes.queries}', **spent, 'drawn_s': drawn,
-             'first_s': first, 'milliseconds': spent['seconds'] / sizes.queries * 1e3,
-             'per_second': sizes.queries / spent['seconds'], 'peak_mib': peak_mib(), 'goal_ms': 1.5}]
+    return [
+        {
+            'what': f'{sizes.shapes:,} x 12 x 128, a query of {sizes.queries}',
+            **spent,
+            'drawn_s': drawn,
+            'first_s': first,
+            'milliseconds': spent['seconds'] / sizes.queries * 1e3,
+            'per_second': sizes.queries / spent['seconds'],
+            'peak_mib': peak_mib(),
+            'goal_ms': 1.5,
+        }
+    ]
 
 
 def measure_profile(sizes: argparse.Namespace) -> list[dict[str, Any]]:

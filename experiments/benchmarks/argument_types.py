@@ -9,11 +9,13 @@ from typing import Any
 
 def at_least(least: int, kind: type = int) -> Callable[[str], Any]:
     """A number that is not below `least`."""
+
     def number(text: str) -> Any:
         value = kind(text)
         if not value >= least:  # nor is nan
             raise argparse.ArgumentTypeError(f'{text}: must be at least {least}')
         return value
+
     number.__name__ = kind.__name__  # as argparse calls it where the text is no number
     return number
 

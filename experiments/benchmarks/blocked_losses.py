@@ -7,7 +7,7 @@
 Forward and backward of attention scores with the InfoNCE, supervised contrastive and triplet losses, from random
 embeddings. Memory is what the compiler plans (`memory_analysis`, temporary) and the largest resident set of this
 process so far; time is the median of warm runs. The goal is 4 GiB at 8,192. `block` is what
-`jaxret.losses.blocked.block_size` chooses.
+`jaxret.losses.gradient_caching.block_size` chooses.
 """
 
 import resource
@@ -23,17 +23,27 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.losses import contrastive, margin, scores
-from jaxret.losses.blocked import block_size, map_queries
+from jaxret.losses.gradient_caching import block_size, map_queries
 
 VIEWS, DIM, CATEGORIES = 12, 128, 4
 LOSSES = ('info_nce', 'supervised_contrastive', 'triplet')
-COLUMNS = (('loss', ''), ('batch', 'd'), ('block', 'd'), ('temporary_mib', '.0f'), ('resident_mib', '.0f'),
-           ('step_s', '.2f'), ('step_cpu_s', '.2f'), ('value', '.6f'))
+COLUMNS = (
+    ('loss', ''),
+    ('batch', 'd'),
+    ('block', 'd'),
+    ('temporary_mib', '.0f'),
+    ('resident_mib', '.0f'),
+    ('step_s', '.2f'),
+    ('step_cpu_s', '.2f'),
+    ('value', '.6f'),
+)
 
 
-def loss(queries: jax.Array, kernel: jax.Array, views: jax.Array, category: jax.Array, *, name: str, block: int
-         ) -> jax.Array:
+def loss(
+    queries: jax.Array, kernel: jax.Array, views: jax.Array, category: jax.Array, *, name: str, block: int
+) -> jax.Array:
     """Mean loss of photos that each show the shape of their own number."""
+
     def of_rows(rows: dict[str, jax.Array]) -> jax.Array:
         matrix = scores.attention_scores(rows['queries'], rows['queries'] @ kernel, views)
         own = contrastive.instance_positives(rows['positive'], len(views))
@@ -56,15 +66,23 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def measure(name: str, batch: int, block: int, *, repeats: int, limit_mib: float) -> dict[str, Any]:
     """Memory of one loss and its gradients and, where it is within the limit, its time."""
     rng = np.random.default_rng(0)
-    arguments = (unit(rng, batch, DIM), rng.standard_normal((DIM, DIM), np.float32) / DIM**0.5,
-                 unit(rng, batch, VIEWS, DIM), rng.integers(CATEGORIES, size=batch))
+    arguments = (
+        unit(rng, batch, DIM),
+        rng.standard_normal((DIM, DIM), np.float32) / DIM**0.5,
+        unit(rng, batch, VIEWS, DIM),
+        rng.integers(CATEGORIES, size=batch),
+    )
     function = jax.jit(jax.value_and_grad(lambda *x: loss(*x, name=name, block=block), argnums=(0, 1, 2)))
     compiled = function.lower(*arguments).compile()
     row = {'loss': name, 'batch': batch, 'block': block, 'temporary_mib': compiled_memory(compiled)['temporary_mib']}
     if repeats and row['temporary_mib'] <= limit_mib:
         spent = interleave({name: lambda: jax.block_until_ready(compiled(*arguments))}, repeats=repeats)[name]
-        row |= {'value': float(compiled(*arguments)[0]), 'step_s': spent['seconds'], 'step_cpu_s': spent['cpu_seconds'],
-                'resident_mib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        row |= {
+            'value': float(compiled(*arguments)[0]),
+            'step_s': spent['seconds'],
+            'step_cpu_s': spent['cpu_seconds'],
+            'resident_mib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
     return row
 
 
@@ -73,8 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(__doc__, repeats=3, least_repeats=0)
     parser.add_argument('--batches', type=positive, nargs='+', default=[512, 1024, 2048], help='photos, and shapes')
     parser.add_argument('--losses', nargs='+', default=list(LOSSES), choices=LOSSES)
-    parser.add_argument('--limit_gib', type=at_least(0, float), default=4.0,
-                        help='what needs more is compiled but not run')
+    parser.add_argument(
+        '--limit_gib', type=at_least(0, float), default=4.0, help='what needs more is compiled but not run'
+    )
     known, _, cores = parse(parser, arguments)
     rows = []
     for name in known.losses:

@@ -26,9 +26,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from data_pipelines.photo_to_shape.pix3d_annotations import read_entries
-from jaxret.errors import DataError  # noqa: E402
-from jaxret.geometry.mesh import load_mesh  # noqa: E402
-from jaxret.photos import read_mask, read_photo  # noqa: E402
+from jaxret.errors import DataError
+from jaxret.geometry.mesh import load_mesh
+from jaxret.preprocessing.photo_files import read_mask, read_photo
 
 SLOW_SECONDS = 20.0
 

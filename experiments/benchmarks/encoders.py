@@ -27,17 +27,27 @@ from random_steps import random_variables
 
 from jaxret.encoders.alexnet import ALEXNET_NAMES, alexnet
 from jaxret.encoders.dgcnn import DGCNN
+from jaxret.encoders.hourglass import VoxelEncoder
 from jaxret.encoders.meshnet import MeshNet
 from jaxret.encoders.pointnet import PointNet
 from jaxret.encoders.pointwise import scaled
 from jaxret.encoders.resnet import RESNET_NAMES, resnet
-from jaxret.encoders.voxel_comparators import OccupancyPointNet, VoxelCNN
-from jaxret.encoders.voxels import VoxelEncoder
+from jaxret.encoders.voxel_baselines import OccupancyPointNet, VoxelCNN
 from jaxret.training.state import count_parameters
 
-COLUMNS = (('encoder', ''), ('input', ''), ('form', ''), ('milliseconds', '.2f'), ('cpu_ms', '.2f'),
-           ('per_second', '.1f'), ('ratio', '.2f'), ('cpu_ratio', '.2f'), ('parameters', ',d'), ('gflop', '.2f'),
-           ('temporary_mib', '.0f'))
+COLUMNS = (
+    ('encoder', ''),
+    ('input', ''),
+    ('form', ''),
+    ('milliseconds', '.2f'),
+    ('cpu_ms', '.2f'),
+    ('per_second', '.1f'),
+    ('ratio', '.2f'),
+    ('cpu_ratio', '.2f'),
+    ('parameters', ',d'),
+    ('gflop', '.2f'),
+    ('temporary_mib', '.0f'),
+)
 IMAGES = (*RESNET_NAMES, *ALEXNET_NAMES)
 GRIDS = ('voxel_fine', 'voxel_coarse', 'cnn3d', 'occupancy_pointnet')
 ENCODERS = (*IMAGES, *GRIDS, 'dgcnn', 'pointnet', 'meshnet')
@@ -62,10 +72,12 @@ def make(name: str, sizes: argparse.Namespace) -> tuple[nn.Module, tuple[np.ndar
     if name in GRIDS:
         grids = (rng.random((batch, 32, 32, 32, 1)) < 0.1).astype(np.float32)
         levels = tuple(scaled(channels, width) for channels in (8, 16, 32, 64))
-        module = {'voxel_fine': lambda: VoxelEncoder(channels=(*levels, DIM)),
-                  'voxel_coarse': lambda: VoxelEncoder(stem='coarse', channels=(*levels, DIM)),
-                  'cnn3d': lambda: VoxelCNN(dim=DIM, width=width),
-                  'occupancy_pointnet': lambda: OccupancyPointNet(points=sizes.points, dim=DIM, width=width)}[name]()
+        module = {
+            'voxel_fine': lambda: VoxelEncoder(channels=(*levels, DIM)),
+            'voxel_coarse': lambda: VoxelEncoder(stem='coarse', channels=(*levels, DIM)),
+            'cnn3d': lambda: VoxelCNN(dim=DIM, width=width),
+            'occupancy_pointnet': lambda: OccupancyPointNet(points=sizes.points, dim=DIM, width=width),
+        }[name]()
         return module, (grids,), 'grid'
     if name == 'meshnet':
         faces = rng.uniform(-1, 1, (batch, sizes.faces, 15)).astype(np.float32)
@@ -74,8 +86,9 @@ def make(name: str, sizes: argparse.Namespace) -> tuple[nn.Module, tuple[np.ndar
     return (DGCNN if name == 'dgcnn' else PointNet)(dim=DIM, width=width), (points,), 'cloud'
 
 
-def make_peer(name: str, module: nn.Module, inputs: tuple[np.ndarray, ...], parameters: int
-              ) -> tuple[Callable[[], Any] | None, str]:
+def make_peer(
+    name: str, module: nn.Module, inputs: tuple[np.ndarray, ...], parameters: int
+) -> tuple[Callable[[], Any] | None, str]:
     """The same network in PyTorch as a call, and its name, or None and what to say instead.
 
     Raises:
@@ -117,6 +130,7 @@ def make_peer(name: str, module: nn.Module, inputs: tuple[np.ndarray, ...], para
             peer(x)
         if cuda:
             torch.cuda.synchronize()
+
     return call, title
 
 
@@ -139,11 +153,24 @@ def measure(name: str, sizes: argparse.Namespace) -> list[dict[str, Any]]:
         calls[title] = peer
     times = interleave(calls, repeats=sizes.repeats)
     shape = ' x '.join(map(str, inputs[0].shape))
-    rows = [{'encoder': name, 'input': shape, 'form': form, 'milliseconds': spent['seconds'] * 1e3,
-             'cpu_ms': spent['cpu_seconds'] * 1e3, 'per_second': sizes.batch / spent['seconds'], 'items': what, **spent}
-            for form, spent in times.items()]
-    rows[0] |= {'parameters': parameters, 'gflop': gigaflops(embed, variables, *device_inputs),
-                **compiled_memory(compiled)}
+    rows = [
+        {
+            'encoder': name,
+            'input': shape,
+            'form': form,
+            'milliseconds': spent['seconds'] * 1e3,
+            'cpu_ms': spent['cpu_seconds'] * 1e3,
+            'per_second': sizes.batch / spent['seconds'],
+            'items': what,
+            **spent,
+        }
+        for form, spent in times.items()
+    ]
+    rows[0] |= {
+        'parameters': parameters,
+        'gflop': gigaflops(embed, variables, *device_inputs),
+        **compiled_memory(compiled),
+    }
     if peer is None:
         return [*rows, {'encoder': name, 'input': shape, 'form': title}]
     for key in ('', 'cpu_'):
@@ -154,8 +181,14 @@ def measure(name: str, sizes: argparse.Namespace) -> list[dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table."""
     parser = make_parser(__doc__, repeats=5)
-    parser.add_argument('--encoders', nargs='+', default=list(ENCODERS), choices=ENCODERS, metavar='ENCODER',
-                        help=f'some of {", ".join(ENCODERS)}')
+    parser.add_argument(
+        '--encoders',
+        nargs='+',
+        default=list(ENCODERS),
+        choices=ENCODERS,
+        metavar='ENCODER',
+        help=f'some of {", ".join(ENCODERS)}',
+    )
     known, _, cores = parse(parser, arguments, sizes=SIZES)
     if known.image_size < SMALLEST and not set(known.encoders).isdisjoint(ALEXNET_NAMES):
         parser.error(f'--image_size={known.image_size}: an AlexNet needs at least {SMALLEST}')

@@ -19,8 +19,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-COLUMNS = (('config', ''), ('cache', ''), ('seconds', '.2f'), ('ratio', '.2f'), ('imported_s', '.2f'),
-           ('compiled_s', '.2f'), ('cache_mib', '.1f'))
+COLUMNS = (
+    ('config', ''),
+    ('cache', ''),
+    ('seconds', '.2f'),
+    ('ratio', '.2f'),
+    ('imported_s', '.2f'),
+    ('compiled_s', '.2f'),
+    ('cache_mib', '.1f'),
+)
 CHILD = '--child'
 
 
@@ -53,10 +60,14 @@ def start_once(name: str, overrides: list[str], cache: Path | None) -> dict[str,
       RuntimeError: it failed, with what it wrote.
     """
     environment = os.environ | {'JAXRET_STARTED': repr(time.time())}
-    environment |= {'JAX_ENABLE_COMPILATION_CACHE': '0'} if cache is None else {
-        'JAX_ENABLE_COMPILATION_CACHE': '1', 'JAX_COMPILATION_CACHE_DIR': str(cache)}
-    done = subprocess.run([sys.executable, __file__, CHILD, name, *overrides], env=environment, capture_output=True,
-                          text=True)
+    environment |= (
+        {'JAX_ENABLE_COMPILATION_CACHE': '0'}
+        if cache is None
+        else {'JAX_ENABLE_COMPILATION_CACHE': '1', 'JAX_COMPILATION_CACHE_DIR': str(cache)}
+    )
+    done = subprocess.run(
+        [sys.executable, __file__, CHILD, name, *overrides], env=environment, capture_output=True, text=True
+    )
     if done.returncode:
         raise RuntimeError(f'{name}: {done.stderr[-2000:].strip()}')
     return json.loads(done.stdout.splitlines()[-1])
@@ -91,16 +102,18 @@ def main(arguments: list[str] | None = None) -> int:
     from jaxret.errors import JaxretError
 
     parser = make_parser(__doc__, repeats=1)
-    parser.add_argument('--configs', nargs='+', default=['pix3d.py', 'scan_cad.py'],
-                        help='as of run.py; --config.KEY=VALUE changes all')
+    parser.add_argument(
+        '--configs', nargs='+', default=['pix3d.py', 'scan_cad.py'], help='as of run.py; --config.KEY=VALUE changes all'
+    )
     rows = []
     try:
         known, overrides, cores = parse(parser, arguments, overrides=True)  # children inherit the cores
         for name in known.configs:
             read_config(name, overrides)
         for name in known.configs:
-            rows += measure(name, [f'--config.{key}={value}' for key, value in overrides.items()],
-                            repeats=known.repeats)
+            rows += measure(
+                name, [f'--config.{key}={value}' for key, value in overrides.items()], repeats=known.repeats
+            )
     except (JaxretError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

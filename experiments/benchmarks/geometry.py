@@ -34,8 +34,17 @@ from jaxret.geometry.render import ViewRing, camera_axes, render_views
 from jaxret.geometry.simplify import simplify_mesh
 from jaxret.geometry.voxels import voxelize_solid
 
-COLUMNS = (('work', ''), ('faces', ',d'), ('size', ''), ('milliseconds', '.2f'), ('cpu_ms', '.2f'),
-           ('per_core_second', '.1f'), ('peer', ''), ('peer_cpu_ms', '.2f'), ('ratio', '.2f'))
+COLUMNS = (
+    ('work', ''),
+    ('faces', ',d'),
+    ('size', ''),
+    ('milliseconds', '.2f'),
+    ('cpu_ms', '.2f'),
+    ('per_core_second', '.1f'),
+    ('peer', ''),
+    ('peer_cpu_ms', '.2f'),
+    ('ratio', '.2f'),
+)
 Case = tuple[str, Callable[[], Any], str, Callable[[], Any] | None]  # size, jaxret's call, peer's name and call
 
 
@@ -45,8 +54,13 @@ def rendering(mesh: Mesh, peer: trimesh.Trimesh, sizes: argparse.Namespace) -> C
     unit = normalize_mesh(mesh, mode='sphere')
     across = ((np.arange(ring.size) + 0.5) / ring.size * 2 - 1) * np.tan(np.radians(ring.field_of_view) / 2)
     x, y = np.meshgrid(across, -across)
-    rays = [(np.broadcast_to(axes[2] * ring.distance, (x.size, 3)),
-             np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3) @ axes) for axes in camera_axes(ring)]
+    rays = [
+        (
+            np.broadcast_to(axes[2] * ring.distance, (x.size, 3)),
+            np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3) @ axes,
+        )
+        for axes in camera_axes(ring)
+    ]
 
     def plainly() -> None:
         scene = trimesh.Trimesh(unit.vertices, unit.faces, process=False)
@@ -59,19 +73,28 @@ def rendering(mesh: Mesh, peer: trimesh.Trimesh, sizes: argparse.Namespace) -> C
 def voxelisation(mesh: Mesh, peer: trimesh.Trimesh, sizes: argparse.Namespace) -> Case:
     """A solid grid."""
     pitch = max(peer.extents) / sizes.resolution
-    return (f'{sizes.resolution}\u00b3', lambda: voxelize_solid(mesh, resolution=sizes.resolution), 'trimesh',
-            lambda: peer.voxelized(pitch).fill())
+    return (
+        f'{sizes.resolution}\u00b3',
+        lambda: voxelize_solid(mesh, resolution=sizes.resolution),
+        'trimesh',
+        lambda: peer.voxelized(pitch).fill(),
+    )
 
 
 def simplification(mesh: Mesh, peer: trimesh.Trimesh, sizes: argparse.Namespace) -> Case:
     """Fewer faces, for MeshNet."""
     count = min(1024, len(mesh.faces) // 2)
-    return (f'to {count:,}', lambda: simplify_mesh(mesh, max_faces=count), 'trimesh',
-            lambda: peer.simplify_quadric_decimation(face_count=count))
+    return (
+        f'to {count:,}',
+        lambda: simplify_mesh(mesh, max_faces=count),
+        'trimesh',
+        lambda: peer.simplify_quadric_decimation(face_count=count),
+    )
 
 
 def sampling(mesh: Mesh, peer: trimesh.Trimesh, sizes: argparse.Namespace) -> Case:
     """Points on the surface; the peer forgets areas that it computed before."""
+
     def anew() -> None:
         peer._cache.clear()
         trimesh.sample.sample_surface(peer, sizes.points, seed=0)
@@ -86,7 +109,7 @@ def hausdorff(mesh: Mesh, peer: trimesh.Trimesh, sizes: argparse.Namespace) -> C
     def all_pairs() -> float:
         near_x, near_y = [], np.full(len(y), np.inf)
         for start in range(0, len(x), 1000):
-            far = cdist(x[start:start + 1000], y)
+            far = cdist(x[start : start + 1000], y)
             near_x.append(far.min(axis=1))
             near_y = np.minimum(near_y, far.min(axis=0))
         return (np.concatenate(near_x).sum() + near_y.sum()) / (len(x) + len(y))
@@ -105,8 +128,14 @@ def iou(mesh: Mesh, peer: trimesh.Trimesh, sizes: argparse.Namespace) -> Case:
     return f'{sizes.resolution}\u00b3', lambda: voxel_iou(a, b), missing or 'scikit-learn', jaccard
 
 
-WORK = {'rendering': rendering, 'voxelisation': voxelisation, 'simplification': simplification, 'sampling': sampling,
-        'hausdorff': hausdorff, 'iou': iou}
+WORK = {
+    'rendering': rendering,
+    'voxelisation': voxelisation,
+    'simplification': simplification,
+    'sampling': sampling,
+    'hausdorff': hausdorff,
+    'iou': iou,
+}
 
 
 def measure(work: str, faces: int, sizes: argparse.Namespace) -> dict[str, Any]:
@@ -119,8 +148,15 @@ def measure(work: str, faces: int, sizes: argparse.Namespace) -> dict[str, Any]:
         warnings.simplefilter('ignore')  # trimesh's own
         times = interleave(calls, repeats=sizes.repeats)
     seconds = times['jaxret']['cpu_seconds']
-    row = {'work': work, 'faces': len(mesh.faces), 'size': size, 'milliseconds': 1e3 * times['jaxret']['seconds'],
-           'cpu_ms': 1e3 * seconds, 'per_core_second': 1 / seconds, 'peer': name}
+    row = {
+        'work': work,
+        'faces': len(mesh.faces),
+        'size': size,
+        'milliseconds': 1e3 * times['jaxret']['seconds'],
+        'cpu_ms': 1e3 * seconds,
+        'per_core_second': 1 / seconds,
+        'peer': name,
+    }
     if theirs is not None:
         row |= {'peer_cpu_ms': 1e3 * times['peer']['cpu_seconds'], 'ratio': times['peer']['cpu_seconds'] / seconds}
     return row

@@ -23,16 +23,27 @@ from random_steps import RandomStep, parallel_of, read_config
 from jaxret.errors import JaxretError
 
 RATIOS = {'memory': 'temporary_mib', 'cpu': 'step_cpu_s'}
-COLUMNS = (('batch', 'd'), ('chunk', 'd'), ('temporary_mib', '.0f'), ('memory_ratio', '.2f'), ('step_s', '.2f'),
-           ('step_cpu_s', '.2f'), ('cpu_ratio', '.2f'))
+COLUMNS = (
+    ('batch', 'd'),
+    ('chunk', 'd'),
+    ('temporary_mib', '.0f'),
+    ('memory_ratio', '.2f'),
+    ('step_s', '.2f'),
+    ('step_cpu_s', '.2f'),
+    ('cpu_ratio', '.2f'),
+)
 
 
 def measure(config: ConfigDict, *, repeats: int, limit_mib: float) -> dict[str, Any]:
     """Memory of one step and, where it is within the limit, its time."""
     started = time.process_time()
     step = RandomStep(config, run=repeats > 0)
-    row = {'batch': config.batch_size, 'chunk': config.model.chunk, **step.memory,
-           'compile_cpu_s': time.process_time() - started}
+    row = {
+        'batch': config.batch_size,
+        'chunk': config.model.chunk,
+        **step.memory,
+        'compile_cpu_s': time.process_time() - started,
+    }
     if repeats and row['temporary_mib'] <= limit_mib:
         spent = interleave({'step': step}, repeats=repeats)['step']
         row |= {'step_s': spent['seconds'], 'step_cpu_s': spent['cpu_seconds'], 'loss': float(step()['loss'])}
@@ -44,17 +55,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(__doc__, repeats=3)
     parser.add_argument('--config', default='pix3d.py', help='config and preset, as of run.py; --config.KEY=VALUE too')
     parser.add_argument('--batches', type=positive, nargs='+', default=[24, 48, 96], help='photos, and shapes, a step')
-    parser.add_argument('--chunk', type=positive, default=24,
-                        help='model.chunk; batches that are no larger run direct only')
+    parser.add_argument(
+        '--chunk', type=positive, default=24, help='model.chunk; batches that are no larger run direct only'
+    )
     parser.add_argument('--compile_only', action='store_true', help='no steps, only memory')
-    parser.add_argument('--limit_gib', type=at_least(0, float), default=8.0,
-                        help='steps that need more are compiled but not run')
+    parser.add_argument(
+        '--limit_gib', type=at_least(0, float), default=8.0, help='steps that need more are compiled but not run'
+    )
     rows, direct = [], {}
     try:
         known, overrides, cores = parse(parser, arguments, overrides=True)
         config, short = read_config(known.config, overrides, experiment='photo_to_shape')
-        sizes = [(batch, chunk) for batch in known.batches
-                 for chunk in (0, known.chunk)[:2 if batch > known.chunk else 1]]
+        sizes = [
+            (batch, chunk) for batch in known.batches for chunk in (0, known.chunk)[: 2 if batch > known.chunk else 1]
+        ]
         for batch, chunk in sizes:  # all, before the first is compiled
             config.batch_size, config.model.chunk = batch, chunk
             parallel_of(config)
@@ -62,15 +76,23 @@ def main(arguments: list[str] | None = None) -> int:
             config.batch_size, config.model.chunk = batch, chunk
             row = measure(config, repeats=0 if known.compile_only else known.repeats, limit_mib=known.limit_gib * 1024)
             direct = direct if chunk else row
-            rows.append(row | {f'{name}_ratio': row[key] / direct[key] for name, key in RATIOS.items()
-                               if key in row.keys() & direct.keys()})
+            rows.append(
+                row
+                | {
+                    f'{name}_ratio': row[key] / direct[key]
+                    for name, key in RATIOS.items()
+                    if key in row.keys() & direct.keys()
+                }
+            )
             print(f'batch {batch}, chunk {chunk or "all"}: {row["temporary_mib"]:.0f} MiB', flush=True)
     except JaxretError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     views = config.data.views_per_step or config.render.views
-    title = (f'{short}: {config.model.query_encoder}, {views} x {config.model.view_encoder}, '
-             f'{config.data.image_size} pixels, {config.model.dtype}, {cores} cores')
+    title = (
+        f'{short}: {config.model.query_encoder}, {views} x {config.model.view_encoder}, '
+        f'{config.data.image_size} pixels, {config.model.dtype}, {cores} cores'
+    )
     show(title, COLUMNS, rows)
     write_json(known.json, title=title, arguments=known, rows=rows, config=short, overrides=overrides)
     return 0

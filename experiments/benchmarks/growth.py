@@ -30,10 +30,16 @@ from jaxret.geometry.render import ViewRing
 
 matplotlib.use('Agg')
 
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
-COLUMNS = (('axis', ''), ('curve', ''), ('sizes', ''), ('time_exponent', '.2f'), ('memory_exponent', '.2f'),
-           ('verdict', ''))
+COLUMNS = (
+    ('axis', ''),
+    ('curve', ''),
+    ('sizes', ''),
+    ('time_exponent', '.2f'),
+    ('memory_exponent', '.2f'),
+    ('verdict', ''),
+)
 AXES = tuple(dict.fromkeys(curve.axis for curve in CURVES))
 LINEAR = 1.15  # exponents up to here count as linear: fits of a few noisy points are no better
 
@@ -47,8 +53,16 @@ def measure(curve: Curve, sizes: Sequence[int], *, repeats: int, limit_s: float)
         call()
         slow = time.process_time() - started > limit_s
         times = interleave({'it': call}, repeats=1 if slow else repeats)['it']
-        rows.append({'axis': curve.axis, 'curve': curve.name, 'size': size, 'milliseconds': 1e3 * times['seconds'],
-                     'cpu_ms': 1e3 * times['cpu_seconds'], 'memory_mib': memory})
+        rows.append(
+            {
+                'axis': curve.axis,
+                'curve': curve.name,
+                'size': size,
+                'milliseconds': 1e3 * times['seconds'],
+                'cpu_ms': 1e3 * times['cpu_seconds'],
+                'memory_mib': memory,
+            }
+        )
         print(f'{curve.axis} {size:,}: {curve.name}, {rows[-1]["cpu_ms"]:.1f} ms, {memory:.1f} MiB', flush=True)
         if slow:
             break
@@ -71,21 +85,29 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
 def summary(curve: Curve, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Exponents of a curve, and what to say of them."""
     sizes = [row['size'] for row in rows]
-    slopes = {f'{name}_exponent': exponent(sizes, [row[key] for row in rows])
-              for name, key in (('time', 'cpu_ms'), ('memory', 'memory_mib'))}
+    slopes = {
+        f'{name}_exponent': exponent(sizes, [row[key] for row in rows])
+        for name, key in (('time', 'cpu_ms'), ('memory', 'memory_mib'))
+    }
     worse = [name.partition('_')[0] for name, slope in slopes.items() if slope is not None and slope > LINEAR]
     verdict = 'too few sizes for an exponent' if None in slopes.values() else 'at most linear'
     if worse:
         verdict = f'{" and ".join(worse)} worse than linear: {curve.reason or "unexplained"}'
-    return {'axis': curve.axis, 'curve': curve.name, 'sizes': f'{sizes[0]:,} - {sizes[-1]:,}', **slopes,
-            'verdict': verdict}
+    return {
+        'axis': curve.axis,
+        'curve': curve.name,
+        'sizes': f'{sizes[0]:,} - {sizes[-1]:,}',
+        **slopes,
+        'verdict': verdict,
+    }
 
 
 def draw(path: Path, axis: str, rows: Sequence[dict[str, Any]], fits: Sequence[dict[str, Any]]) -> None:
     """Writes time and memory against size, both logarithmic, with a line of slope 1."""
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), layout='constrained')
-    for panel, (name, key, label) in zip(panels, (('time', 'cpu_ms', 'processor time, ms'),
-                                                  ('memory', 'memory_mib', 'memory, MiB')), strict=True):
+    for panel, (name, key, label) in zip(
+        panels, (('time', 'cpu_ms', 'processor time, ms'), ('memory', 'memory_mib', 'memory, MiB')), strict=True
+    ):
         for fit in fits:
             own = [row for row in rows if row['curve'] == fit['curve']]
             slope = fit[f'{name}_exponent']
@@ -106,10 +128,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table, draws."""
     parser = make_parser(__doc__, repeats=3)
     parser.add_argument('--axes', nargs='+', choices=AXES, default=AXES)
-    parser.add_argument('--sizes', type=positive, nargs='+',
-                        help='of all these axes, ascending (default: each its own)')
-    parser.add_argument('--limit_s', type=at_least(0, float), default=5,
-                        help='no size above one whose call takes so long')
+    parser.add_argument(
+        '--sizes', type=positive, nargs='+', help='of all these axes, ascending (default: each its own)'
+    )
+    parser.add_argument(
+        '--limit_s', type=at_least(0, float), default=5, help='no size above one whose call takes so long'
+    )
     parser.add_argument('--out', type=Path, help='folder for growth.json and a picture an axis')
     known, _, cores = parse(parser, arguments)
     if known.sizes and known.sizes != sorted(set(known.sizes)):
@@ -134,8 +158,12 @@ def main(arguments: list[str] | None = None) -> int:
     for path in [known.json] + ([known.out / 'growth.json'] if known.out else []):
         write_json(path, title=title, arguments=known, rows=rows, cores=cores, fits=fits)
     for axis in known.axes if known.out else ():
-        draw(known.out / f'growth_{axis}.png', axis, [row for row in rows if row['axis'] == axis],
-             [fit for fit in fits if fit['axis'] == axis])
+        draw(
+            known.out / f'growth_{axis}.png',
+            axis,
+            [row for row in rows if row['axis'] == axis],
+            [fit for fit in fits if fit['axis'] == axis],
+        )
     return 0
 
 

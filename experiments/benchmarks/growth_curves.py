@@ -25,10 +25,10 @@ from jaxret.encoders.pointnet import PointNet
 from jaxret.geometry.distances import modified_hausdorff
 from jaxret.geometry.mesh import Mesh, load_mesh
 from jaxret.geometry.render import ViewRing, render_views
-from jaxret.losses.blocked import block_size
-from jaxret.search.search import search
-from jaxret.search.search_bounds import prepare
-from jaxret.search.search_gallery import SearchGallery
+from jaxret.losses.gradient_caching import block_size
+from jaxret.search.bounds import prepare
+from jaxret.search.exact import search
+from jaxret.search.gallery import SearchGallery
 
 Case = tuple[Callable[[], Any], float]  # a call, and the MiB that it needs
 
@@ -71,8 +71,12 @@ def searching(shapes: int, *, method: str) -> Case:
 def losing(batch: int, *, blocked: bool) -> Case:
     """InfoNCE of attention scores of 12 views, forward and backward."""
     rng = np.random.default_rng(0)
-    arguments = (unit(rng, batch, DIM), rng.standard_normal((DIM, DIM), np.float32) / DIM**0.5,
-                 unit(rng, batch, VIEWS, DIM), rng.integers(CATEGORIES, size=batch))
+    arguments = (
+        unit(rng, batch, DIM),
+        rng.standard_normal((DIM, DIM), np.float32) / DIM**0.5,
+        unit(rng, batch, VIEWS, DIM),
+        rng.integers(CATEGORIES, size=batch),
+    )
     block = block_size(batch, batch, VIEWS) if blocked else batch
     function = jax.value_and_grad(partial(loss, name='info_nce', block=block), argnums=(0, 1, 2))
     return _compiled(function, *arguments)
@@ -124,18 +128,38 @@ def loading(faces: int) -> Case:
 CURVES = (
     Curve('search, brute force', 'gallery', tuple(10**n for n in range(2, 7)), partial(searching, method='brute')),
     Curve('search, pruned', 'gallery', tuple(10**n for n in range(2, 7)), partial(searching, method='pruned')),
-    Curve('InfoNCE, direct', 'batch', (64, 128, 256, 512, 1024, 2048), partial(losing, blocked=False),
-          'every query is compared with every shape, and all scores are kept'),
-    Curve('InfoNCE, in blocks', 'batch', (64, 128, 256, 512, 1024, 2048, 4096), partial(losing, blocked=True),
-          'every query is compared with every shape; only the scores of a block are kept'),
+    Curve(
+        'InfoNCE, direct',
+        'batch',
+        (64, 128, 256, 512, 1024, 2048),
+        partial(losing, blocked=False),
+        'every query is compared with every shape, and all scores are kept',
+    ),
+    Curve(
+        'InfoNCE, in blocks',
+        'batch',
+        (64, 128, 256, 512, 1024, 2048, 4096),
+        partial(losing, blocked=True),
+        'every query is compared with every shape; only the scores of a block are kept',
+    ),
     Curve('train step', 'batch', (8, 16, 32, 64), partial(training, views=False)),
     Curve('train step', 'views', (3, 6, 12, 24), partial(training, views=True)),
     Curve('rendering', 'views', (3, 6, 12, 24, 48), partial(rendering, views=True)),
     Curve('PointNet', 'points', (256, 512, 1024, 2048, 4096), partial(points, network=PointNet)),
-    Curve('DGCNN', 'points', (256, 512, 1024, 2048, 4096), partial(points, network=DGCNN),
-          'the nearest neighbours of a point are sought among all points, in each of four layers'),
-    Curve('Hausdorff distance', 'points', (1_000, 4_000, 16_000, 64_000), hausdorff,
-          'a tree of N points is searched N times in about log N steps'),
+    Curve(
+        'DGCNN',
+        'points',
+        (256, 512, 1024, 2048, 4096),
+        partial(points, network=DGCNN),
+        'the nearest neighbours of a point are sought among all points, in each of four layers',
+    ),
+    Curve(
+        'Hausdorff distance',
+        'points',
+        (1_000, 4_000, 16_000, 64_000),
+        hausdorff,
+        'a tree of N points is searched N times in about log N steps',
+    ),
     Curve('rendering', 'faces', (1_000, 4_000, 16_000, 64_000, 256_000), partial(rendering, views=False)),
     Curve('loading', 'faces', (1_000, 4_000, 16_000, 64_000, 256_000), loading),
 )

@@ -39,8 +39,16 @@ from jaxret.training.step import make_train_step
 
 GOAL = 1.1
 LONG = 10**6  # steps of a run that never ends here
-COLUMNS = (('config', ''), ('batch', ''), ('pipeline_cpu_ms', '.1f'), ('pipeline_wall_ms', '.1f'),
-           ('resident_ms', '.1f'), ('with_pipeline_ms', '.1f'), ('ratio', '.3f'), ('goal', ''))
+COLUMNS = (
+    ('config', ''),
+    ('batch', ''),
+    ('pipeline_cpu_ms', '.1f'),
+    ('pipeline_wall_ms', '.1f'),
+    ('resident_ms', '.1f'),
+    ('with_pipeline_ms', '.1f'),
+    ('ratio', '.3f'),
+    ('goal', ''),
+)
 
 
 def training_parts(config: ConfigDict) -> dict[str, Any]:
@@ -66,8 +74,10 @@ def measure_pipeline(batches: Iterator[Any], count: int) -> dict[str, float]:
     processor, clock = time.process_time(), time.perf_counter()
     for _ in itertools.islice(batches, count):
         pass
-    return {'pipeline_cpu_ms': 1e3 * (time.process_time() - processor) / count,
-            'pipeline_wall_ms': 1e3 * (time.perf_counter() - clock) / count}
+    return {
+        'pipeline_cpu_ms': 1e3 * (time.process_time() - processor) / count,
+        'pipeline_wall_ms': 1e3 * (time.perf_counter() - clock) / count,
+    }
 
 
 def compile_step(config: ConfigDict, parts: Mapping[str, Any]) -> tuple[Callable[[Any], None], Callable[[], None]]:
@@ -75,10 +85,12 @@ def compile_step(config: ConfigDict, parts: Mapping[str, Any]) -> tuple[Callable
     parallel, average = parts['parallel'], config.optimizer.average_decay
     optimizer, schedule = make_grouped_optimizer(config.optimizer, LONG, parts.get('parameter_groups') or {})
     system = parts['make_system'](parallel.axis_name)
-    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule, average_decay=average,
-                                            axis_name=parallel.axis_name))
+    step = parallel.compile(
+        make_train_step(system, optimizer, learning_rate=schedule, average_decay=average, axis_name=parallel.axis_name)
+    )
     variables = random_variables(
-        jax.eval_shape(parts['make_system'](None).init, jax.random.key(config.seed), parts['example']))
+        jax.eval_shape(parts['make_system'](None).init, jax.random.key(config.seed), parts['example'])
+    )
     current = [parallel.place_state(create_state(variables, optimizer, seed=config.seed, average=average > 0))]
 
     def advance(batch: Any) -> None:
@@ -90,8 +102,9 @@ def compile_step(config: ConfigDict, parts: Mapping[str, Any]) -> tuple[Callable
     return advance, wait
 
 
-def measure_steps(advance: Callable[[Any], None], wait: Callable[[], None], batches: Iterator[Any], *, skip: int,
-                  count: int) -> float:
+def measure_steps(
+    advance: Callable[[Any], None], wait: Callable[[], None], batches: Iterator[Any], *, skip: int, count: int
+) -> float:
     """Milliseconds a step over `count` steps, after `skip` steps."""
     for batch in itertools.islice(batches, skip):
         advance(batch)
@@ -114,19 +127,28 @@ def compare(config: ConfigDict, parts: Mapping[str, Any], *, blocks: int, steps:
     wait()
     for block in range(blocks):
         kinds = [('resident', resident), ('pipeline', piped)]
-        for name, source in kinds[::1 if block % 2 == 0 else -1]:
+        for name, source in kinds[:: 1 if block % 2 == 0 else -1]:
             times[name].append(measure_steps(advance, wait, source, skip=skip, count=steps))
     resident_ms, pipeline_ms = (float(np.median(times[name])) for name in ('resident', 'pipeline'))
     ratio = pipeline_ms / resident_ms
-    return {'resident_ms': resident_ms, 'with_pipeline_ms': pipeline_ms, 'ratio': ratio, 'blocks': times,
-            'goal': f'at most {GOAL}: {"met" if ratio <= GOAL else "missed"}'}
+    return {
+        'resident_ms': resident_ms,
+        'with_pipeline_ms': pipeline_ms,
+        'ratio': ratio,
+        'blocks': times,
+        'goal': f'at most {GOAL}: {"met" if ratio <= GOAL else "missed"}',
+    }
 
 
 def measure(config: ConfigDict, short: str, known: argparse.Namespace) -> dict[str, Any]:
     """One row: the pipeline of a config alone, and with its step."""
     parts = training_parts(config)
-    row = {'config': short, 'data': config.data_dir or 'synthetic sample', 'batch': config.batch_size,
-           **measure_pipeline(parts['batches'](0, LONG), known.steps * 2)}
+    row = {
+        'config': short,
+        'data': config.data_dir or 'synthetic sample',
+        'batch': config.batch_size,
+        **measure_pipeline(parts['batches'](0, LONG), known.steps * 2),
+    }
     if not known.pipeline_only:
         row |= compare(config, parts, blocks=known.repeats, steps=known.steps, skip=known.skip)
     return row
@@ -135,8 +157,11 @@ def measure(config: ConfigDict, short: str, known: argparse.Namespace) -> dict[s
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table; returns 1 where the config or the data are bad."""
     parser = make_parser(__doc__, repeats=8)
-    parser.add_argument('--config', default='pix3d.py',
-                        help='config and preset, as of run.py, or several with commas; --config.KEY=VALUE too')
+    parser.add_argument(
+        '--config',
+        default='pix3d.py',
+        help='config and preset, as of run.py, or several with commas; --config.KEY=VALUE too',
+    )
     parser.add_argument('--steps', type=positive, default=15, help='counted steps a block')
     parser.add_argument('--skip', type=at_least(0), default=6, help='steps of a block that are not counted')
     parser.add_argument('--pipeline_only', action='store_true', help='no steps, only the cost of a batch')

@@ -23,7 +23,7 @@ from jaxret.losses import (
     siamese,
 )
 from jaxret.losses import mutual_information as information
-from jaxret.losses.blocked import block_size, map_queries
+from jaxret.losses.gradient_caching import block_size, map_queries
 
 DIM, CLASSES, MODALITIES = 128, 8, 3
 TEMPERATURE, MARGIN = 0.1, 0.2
@@ -37,12 +37,17 @@ def random_arrays(batch: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
     """What the cases differentiate (unit rows), and labels; query i belongs to gallery item i."""
     rng = np.random.default_rng(0)
     arrays = {name: _unit(rng, batch, DIM) for name in ('queries', 'gallery')}
-    arrays |= {'features': _unit(rng, MODALITIES, batch, DIM), 'targets': _unit(rng, MODALITIES, batch, DIM),
-               'logits': rng.standard_normal((MODALITIES, batch, CLASSES), np.float32),
-               'centers': rng.standard_normal((CLASSES, DIM), np.float32)}
-    return arrays, {'category': rng.integers(CLASSES, size=batch).astype(np.int32),
-                    'other_category': rng.integers(CLASSES, size=batch).astype(np.int32),
-                    'instance': np.arange(batch, dtype=np.int32)}
+    arrays |= {
+        'features': _unit(rng, MODALITIES, batch, DIM),
+        'targets': _unit(rng, MODALITIES, batch, DIM),
+        'logits': rng.standard_normal((MODALITIES, batch, CLASSES), np.float32),
+        'centers': rng.standard_normal((CLASSES, DIM), np.float32),
+    }
+    return arrays, {
+        'category': rng.integers(CLASSES, size=batch).astype(np.int32),
+        'other_category': rng.integers(CLASSES, size=batch).astype(np.int32),
+        'instance': np.arange(batch, dtype=np.int32),
+    }
 
 
 def _unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -56,15 +61,18 @@ def _info_nce(matrix: jax.Array, positives: jax.Array, negatives: jax.Array) -> 
 
 
 def _supervised(matrix: jax.Array, positives: jax.Array, negatives: jax.Array) -> tuple[jax.Array, jax.Array]:
-    losses = contrastive.supervised_contrastive(matrix, positives, temperature=TEMPERATURE,
-                                                candidates=positives | negatives)
+    losses = contrastive.supervised_contrastive(
+        matrix, positives, temperature=TEMPERATURE, candidates=positives | negatives
+    )
     return losses, jnp.any(positives, axis=1)
 
 
-def _triplet(matrix: jax.Array, positives: jax.Array, negatives: jax.Array, *, rule: str
-             ) -> tuple[jax.Array, jax.Array]:
-    return margin.triplet_per_anchor(scores.distances_from_scores(matrix), positives, negatives=negatives,
-                                     margin=MARGIN, mining=rule)[:2]
+def _triplet(
+    matrix: jax.Array, positives: jax.Array, negatives: jax.Array, *, rule: str
+) -> tuple[jax.Array, jax.Array]:
+    return margin.triplet_per_anchor(
+        scores.distances_from_scores(matrix), positives, negatives=negatives, margin=MARGIN, mining=rule
+    )[:2]
 
 
 def _contrastive(distances: jax.Array, positives: jax.Array, negatives: jax.Array) -> jax.Array:
@@ -84,6 +92,7 @@ def _mean_of_rows(terms: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 def of_rows(loss: RowLoss, key: str) -> Function:
     """A loss of scores whose rows stand alone: in blocks where the batch is large, as the systems compute it."""
+
     def function(arrays: Arrays, labels: Arrays) -> jax.Array:
         gallery, columns = arrays['gallery'], labels[key]
 
@@ -93,19 +102,23 @@ def of_rows(loss: RowLoss, key: str) -> Function:
 
         rows = {'queries': arrays['queries'], 'label': columns}
         return _mean_of_rows(map_queries(block, rows, block=block_size(len(columns), len(columns))))
+
     return function
 
 
 def of_distances(loss: Callable[..., jax.Array], key: str) -> Function:
     """A loss of the matrix of Euclidean distances."""
+
     def function(arrays: Arrays, labels: Arrays) -> jax.Array:
         positives = labels[key][:, None] == labels[key][None]
         return loss(scores.euclidean_distances(arrays['queries'], arrays['gallery']), positives, ~positives)
+
     return function
 
 
 def merged(loss: Callable[..., jax.Array], key: str, compare: Callable[[jax.Array, jax.Array], jax.Array]) -> Function:
     """The same loss by concatenating queries and gallery, comparing all 2B with all 2B, and masking."""
+
     def function(arrays: Arrays, labels: Arrays) -> jax.Array:
         both, count = jnp.concatenate([arrays['queries'], arrays['gallery']]), len(arrays['queries'])
         label, side = jnp.tile(labels[key], 2), jnp.arange(2 * count) < count
@@ -113,6 +126,7 @@ def merged(loss: Callable[..., jax.Array], key: str, compare: Callable[[jax.Arra
         same = label[:, None] == label[None]
         terms = loss(compare(both, both), across & same, across & ~same)
         return _mean_of_rows(terms) if isinstance(terms, tuple) else terms
+
     return function
 
 
@@ -120,6 +134,7 @@ def _pair_information(estimate: Callable[..., jax.Array]) -> Function:
     def function(arrays: Arrays, labels: Arrays) -> jax.Array:
         matrix = scores.similarity_matrix(arrays['queries'], arrays['gallery'])
         return estimate(matrix[None], information.negative_pairs(labels['instance']))
+
     return function
 
 
@@ -129,13 +144,16 @@ def _quadruplet(arrays: Arrays, labels: Arrays) -> jax.Array:
     other = labels['category'][:, None] != labels['category'][None]
     chosen = mining.hardest_negatives(distances, other)
     second = mining.hardest_negatives(distances, other & ~chosen)
-    return metric_learning.quadruplet(distances, jnp.diagonal(distances), between, chosen, second, margin=MARGIN,
-                                      margin_second=0.1)
+    return metric_learning.quadruplet(
+        distances, jnp.diagonal(distances), between, chosen, second, margin=MARGIN, margin_second=0.1
+    )
 
 
 def _centroids(arrays: Arrays, labels: Arrays) -> jax.Array:
-    sides = [alignment.class_centroids(arrays[name], labels[key], CLASSES) for name, key in (
-        ('queries', 'category'), ('gallery', 'other_category'))]
+    sides = [
+        alignment.class_centroids(arrays[name], labels[key], CLASSES)
+        for name, key in (('queries', 'category'), ('gallery', 'other_category'))
+    ]
     return alignment.centroid_loss(sides[0][0], sides[1][0], counted=sides[0][1] & sides[1][1])
 
 
@@ -146,13 +164,19 @@ def _joint_mmd(arrays: Arrays, labels: Arrays) -> jax.Array:
 
 
 def _noisy_center(arrays: Arrays, labels: Arrays) -> jax.Array:
-    return center.noisy_center_loss(arrays['features'], labels['category'], arrays['centers'], key=jax.random.key(0),
-                                    sigma=0.1)
+    return center.noisy_center_loss(
+        arrays['features'], labels['category'], arrays['centers'], key=jax.random.key(0), sigma=0.1
+    )
 
 
-_ROWS = {'info_nce': (_info_nce, 'instance'), 'supervised_contrastive': (_supervised, 'category'),
-         **{f'triplet_{rule}': (partial(_triplet, rule=rule), key) for rule, key in (
-             ('all', 'instance'), ('semi_hard', 'instance'), ('batch_hard', 'category'))}}
+_ROWS = {
+    'info_nce': (_info_nce, 'instance'),
+    'supervised_contrastive': (_supervised, 'category'),
+    **{
+        f'triplet_{rule}': (partial(_triplet, rule=rule), key)
+        for rule, key in (('all', 'instance'), ('semi_hard', 'instance'), ('batch_hard', 'category'))
+    },
+}
 _DISTANCES = {'contrastive': (_contrastive, 'instance'), 'hardest_triplet': (_hardest, 'instance')}
 # Case -> loss. The arrays that it takes are found by their gradients.
 CASES: dict[str, Function] = {
@@ -177,4 +201,5 @@ CASES: dict[str, Function] = {
 }
 MERGED: dict[str, Function] = {
     **{name: merged(*case, scores.similarity_matrix) for name, case in _ROWS.items()},
-    **{name: merged(*case, scores.euclidean_distances) for name, case in _DISTANCES.items()}}
+    **{name: merged(*case, scores.euclidean_distances) for name, case in _DISTANCES.items()},
+}

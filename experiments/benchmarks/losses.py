@@ -24,8 +24,17 @@ from measuring import MIB, compiled_memory, find_peer, interleave, make_parser, 
 import jax
 from loss_cases import CASES, MERGED, random_arrays
 
-COLUMNS = (('case', ''), ('batch', 'd'), ('form', ''), ('milliseconds', '.3f'), ('cpu_ms', '.3f'), ('ratio', '.2f'),
-           ('cpu_ratio', '.2f'), ('temporary_mib', '.1f'), ('difference', '.1e'))
+COLUMNS = (
+    ('case', ''),
+    ('batch', 'd'),
+    ('form', ''),
+    ('milliseconds', '.3f'),
+    ('cpu_ms', '.3f'),
+    ('ratio', '.2f'),
+    ('cpu_ratio', '.2f'),
+    ('temporary_mib', '.1f'),
+    ('difference', '.1e'),
+)
 
 
 def compile_case(function: Any, batch: int) -> tuple[Any, dict[str, float]]:
@@ -81,11 +90,17 @@ def measure(case: str, batch: int, *, repeats: int, limit_mib: float) -> list[di
     for form, fact in facts.items():
         row = {'case': case, 'batch': batch, 'form': form} | fact
         if form in times:
-            row |= {'milliseconds': times[form]['seconds'] * 1e3, 'cpu_ms': times[form]['cpu_seconds'] * 1e3,
-                    'value': values[form], **times[form]}
+            row |= {
+                'milliseconds': times[form]['seconds'] * 1e3,
+                'cpu_ms': times[form]['cpu_seconds'] * 1e3,
+                'value': values[form],
+                **times[form],
+            }
             if form != 'jaxret' and 'jaxret' in times:
-                row |= {f'{name}ratio': times[form][f'{name}seconds'] / times['jaxret'][f'{name}seconds']
-                        for name in ('', 'cpu_')}
+                row |= {
+                    f'{name}ratio': times[form][f'{name}seconds'] / times['jaxret'][f'{name}seconds']
+                    for name in ('', 'cpu_')
+                }
                 row['difference'] = abs(values[form] - values['jaxret']) / max(abs(values['jaxret']), 1e-12)
         rows.append(row)
     return rows
@@ -94,10 +109,17 @@ def measure(case: str, batch: int, *, repeats: int, limit_mib: float) -> list[di
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table."""
     parser = make_parser(__doc__, repeats=5)
-    parser.add_argument('--batches', type=positive, nargs='+', default=[64, 512, 2048],
-                        help='queries, and gallery items')
-    parser.add_argument('--cases', nargs='+', default=list(CASES), choices=list(CASES), metavar='CASE',
-                        help=f'some of {", ".join(CASES)}')
+    parser.add_argument(
+        '--batches', type=positive, nargs='+', default=[64, 512, 2048], help='queries, and gallery items'
+    )
+    parser.add_argument(
+        '--cases',
+        nargs='+',
+        default=list(CASES),
+        choices=list(CASES),
+        metavar='CASE',
+        help=f'some of {", ".join(CASES)}',
+    )
     parser.add_argument('--limit_gib', type=at_least(0, float), default=4.0, help='what needs more is not run')
     known, _, cores = parse(parser, arguments)
     rows = []

@@ -20,18 +20,18 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 
-from jaxret.compiled_programs import default_cache, keep_programs  # noqa: E402
+from jaxret.compilation_cache import default_cache, keep_programs
 
 keep_programs(default_cache())
 os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # a GPU is shared with the peer
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-from argument_types import at_least, output_file, positive  # noqa: E402
-from machine import machine, source  # noqa: E402
-from overrides import split_overrides  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import jax
+import numpy as np
+from argument_types import at_least, output_file, positive
+from machine import machine, source
+from overrides import split_overrides
+from rich.console import Console
+from rich.table import Table
 
 MIB = 2**20
 PEER_PACKAGES = ('torch', 'torchvision', 'pytorch-metric-learning', 'faiss-cpu')
@@ -40,19 +40,26 @@ _SAMPLE_SECONDS = 0.02  # calls are repeated until a sample takes so long, where
 
 def make_parser(description: str, *, repeats: int, least_repeats: int = 1) -> argparse.ArgumentParser:
     """A parser with the arguments that every benchmark has: --repeats, --threads, --json."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     allow_abbrev=False)
-    parser.add_argument('--repeats', type=at_least(least_repeats), default=repeats,
-                        help='timed samples of each, in turn; medians count')
-    parser.add_argument('--threads', type=int, default=0,
-                        help='CPU cores of both sides; 0 is all that this process may use')
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        '--repeats', type=at_least(least_repeats), default=repeats, help='timed samples of each, in turn; medians count'
+    )
+    parser.add_argument(
+        '--threads', type=int, default=0, help='CPU cores of both sides; 0 is all that this process may use'
+    )
     parser.add_argument('--json', type=output_file, help='also write the numbers to this file')
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, *,
-          sizes: Mapping[str, tuple[Any, Any, str]] | None = None, overrides: bool = False
-          ) -> tuple[argparse.Namespace, dict[str, str], int]:
+def parse(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    *,
+    sizes: Mapping[str, tuple[Any, Any, str]] | None = None,
+    overrides: bool = False,
+) -> tuple[argparse.Namespace, dict[str, str], int]:
     """Parses, and keeps this process on the cores asked for. Before JAX is first used.
 
     Args:
@@ -78,7 +85,7 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, *,
     cores = sorted(os.sched_getaffinity(0))
     if not 0 <= known.threads <= len(cores):
         parser.error(f'--threads={known.threads}: this process may use {len(cores)} cores')
-    os.sched_setaffinity(0, cores[-(known.threads or len(cores)):])  # XLA makes a thread a core that it may use
+    os.sched_setaffinity(0, cores[-(known.threads or len(cores)) :])  # XLA makes a thread a core that it may use
     for name, (on_cpu, on_gpu, _) in (sizes or {}).items():
         if getattr(known, name) is None:
             setattr(known, name, on_cpu if jax.default_backend() == 'cpu' else on_gpu)
@@ -128,8 +135,11 @@ def interleave(calls: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[
     result = {}
     for name, both in samples.items():
         clock, processor = np.array(both).T
-        result[name] = {'seconds': float(np.median(clock)), 'least_seconds': float(clock.min()),
-                        'cpu_seconds': float(np.median(processor))}
+        result[name] = {
+            'seconds': float(np.median(clock)),
+            'least_seconds': float(clock.min()),
+            'cpu_seconds': float(np.median(processor)),
+        }
     return result
 
 
@@ -174,8 +184,9 @@ def show(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[
     Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
 
 
-def write_json(path: Path | None, *, title: str, arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]],
-               **more: Any) -> None:
+def write_json(
+    path: Path | None, *, title: str, arguments: argparse.Namespace, rows: Sequence[Mapping[str, Any]], **more: Any
+) -> None:
     """Writes the rows with hardware, versions, commit and settings; nothing where path is None."""
     if path is None:
         return
@@ -183,8 +194,24 @@ def write_json(path: Path | None, *, title: str, arguments: argparse.Namespace, 
     for name in PEER_PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             environment['versions'][name] = version(name)
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()
-                if name != 'json'}
-    path.write_text(json.dumps({'title': title, **environment, **source(), 'backend': jax.default_backend(),
-                                'load': os.getloadavg()[0], 'settings': settings, **more, 'rows': list(rows)},
-                               indent=1) + '\n')
+    settings = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(arguments).items()
+        if name != 'json'
+    }
+    path.write_text(
+        json.dumps(
+            {
+                'title': title,
+                **environment,
+                **source(),
+                'backend': jax.default_backend(),
+                'load': os.getloadavg()[0],
+                'settings': settings,
+                **more,
+                'rows': list(rows),
+            },
+            indent=1,
+        )
+        + '\n'
+    )

@@ -5,7 +5,7 @@
 
 Random weights and random unit embeddings of the gallery; the photo is a JPEG file of 640 x 480. One query at a time:
 `read` decodes and frames the file, `encode` embeds it (`Model.embed_query_arrays`), `search` finds the ten best shapes
-(`jaxret.search.search`). `score` and `sort` are the plain way to search: the scores of all shapes as in training, and
+(`jaxret.search.exact`). `score` and `sort` are the plain way to search: the scores of all shapes as in training, and
 a full sort of them. `total` is read, encode and search. Medians by the clock; the JSON has processor time, too. The
 peer is the same in PyTorch, if it is installed: encode, score and sort; `ratio` is its sum over that of encode and
 search. Lin et al. (ICCV 2021) name 15 and 17 ms on an RTX 3090 for these two sizes.
@@ -29,14 +29,14 @@ from PIL import Image
 from random_steps import photos_and_views, random_variables, read_config
 
 from jaxret.errors import ConfigError, JaxretError
+from jaxret.inference.model import Model, fingerprint
+from jaxret.inference.trained_systems import trained_system
 from jaxret.losses.scores import attention_scores
-from jaxret.search.model import Model, fingerprint
-from jaxret.search.photo_inputs import photo_arrays
-from jaxret.search.search import search
-from jaxret.search.search_gallery import SearchGallery
-from jaxret.search.trained_systems import trained_system
+from jaxret.preprocessing.photos import photo_arrays
+from jaxret.runs.finished import FinishedRun
+from jaxret.search.exact import search
+from jaxret.search.gallery import SearchGallery
 from jaxret.systems.cmic import CMIC
-from jaxret.training.finished_run import FinishedRun
 
 PARTS = ('read', 'encode', 'search', 'score', 'sort', 'total', 'peer_encode', 'peer_score', 'peer_sort')
 COLUMNS = (('shapes', ',d'), *((f'{name}_ms', '.2f') for name in PARTS), ('ratio', '.2f'), ('note', ''))
@@ -49,16 +49,26 @@ def random_model(config: ConfigDict) -> Model:
     variables = random_variables(jax.eval_shape(CMIC.from_config(config, shapes=1).init, jax.random.key(0), batch))
     run = FinishedRun(Path('random'), config, variables, step=0)
     parts = trained_system(run, None)
-    return Model(system=parts.name, workdir=run.workdir, step=0, fingerprint=fingerprint(variables),
-                 similarity=parts.similarity, shape_inputs=parts.shape_inputs,
-                 projection=variables['params']['attention']['projection']['kernel'], notes=(), _parts=parts,
-                 _variables=jax.device_put(variables), _compiled=jax.jit(parts.embed, static_argnums=2))
+    return Model(
+        system=parts.name,
+        workdir=run.workdir,
+        step=0,
+        fingerprint=fingerprint(variables),
+        similarity=parts.similarity,
+        shape_inputs=parts.shape_inputs,
+        projection=variables['params']['attention']['projection']['kernel'],
+        notes=(),
+        _parts=parts,
+        _variables=jax.device_put(variables),
+        _compiled=jax.jit(parts.embed, static_argnums=2),
+    )
 
 
 def random_gallery(shapes: int, config: ConfigDict) -> np.ndarray:
     """Unit embeddings [G, V, D]."""
-    views = np.random.default_rng(1).standard_normal((shapes, config.render.views, config.model.embedding_dim),
-                                                     np.float32)
+    views = np.random.default_rng(1).standard_normal(
+        (shapes, config.render.views, config.model.embedding_dim), np.float32
+    )
     return views / np.linalg.norm(views, axis=-1, keepdims=True)
 
 
@@ -71,8 +81,9 @@ def write_photo(folder: Path) -> Path:
     return folder / 'photo.jpg'
 
 
-def peer_calls(config: ConfigDict, arrays: dict[str, np.ndarray], views: np.ndarray
-               ) -> tuple[dict[str, Callable[[], Any]], str]:
+def peer_calls(
+    config: ConfigDict, arrays: dict[str, np.ndarray], views: np.ndarray
+) -> tuple[dict[str, Callable[[], Any]], str]:
     """The parts of a query in PyTorch, or none and what to say instead."""
     torch, missing = find_peer('torch')
     if torch is None:
@@ -104,14 +115,24 @@ def measure(config: ConfigDict, model: Model, photo: Path, shapes: int, repeats:
     if not np.allclose(scores[0, best], whole().scores[0], atol=1e-5):
         raise AssertionError('search differs from the plain way')
     calls, note = peer_calls(config, arrays, views)
-    times = interleave({
-        'read': lambda: photo_arrays(photo, inputs=inputs),
-        'encode': lambda: model.embed_query_arrays([arrays], 'photo'),
-        'search': lambda: search(gallery, query, TOP, projected=query @ model.projection),
-        'score': lambda: np.asarray(all_scores(query, query @ model.projection, on_device)),
-        'sort': lambda: np.argsort(-scores[0], kind='stable'), 'total': whole, **calls}, repeats=repeats)
-    row = {'shapes': shapes, 'note': note, **{f'{name}_ms': 1e3 * time['seconds'] for name, time in times.items()},
-           **{f'{name}_cpu_ms': 1e3 * time['cpu_seconds'] for name, time in times.items()}}
+    times = interleave(
+        {
+            'read': lambda: photo_arrays(photo, inputs=inputs),
+            'encode': lambda: model.embed_query_arrays([arrays], 'photo'),
+            'search': lambda: search(gallery, query, TOP, projected=query @ model.projection),
+            'score': lambda: np.asarray(all_scores(query, query @ model.projection, on_device)),
+            'sort': lambda: np.argsort(-scores[0], kind='stable'),
+            'total': whole,
+            **calls,
+        },
+        repeats=repeats,
+    )
+    row = {
+        'shapes': shapes,
+        'note': note,
+        **{f'{name}_ms': 1e3 * time['seconds'] for name, time in times.items()},
+        **{f'{name}_cpu_ms': 1e3 * time['cpu_seconds'] for name, time in times.items()},
+    }
     if calls:
         row['ratio'] = sum(row[f'{name}_ms'] for name in calls) / (row['encode_ms'] + row['search_ms'])
     return row
@@ -134,8 +155,10 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         photo = write_photo(Path(folder))
         rows = [measure(config, model, photo, shapes, known.repeats) for shapes in known.shapes]
-    title = (f'one query, {short}: {config.model.query_encoder}, {config.data.image_size} pixels, '
-             f'{config.render.views} views x {config.model.embedding_dim}, {describe_devices()}, {cores} cores')
+    title = (
+        f'one query, {short}: {config.model.query_encoder}, {config.data.image_size} pixels, '
+        f'{config.render.views} views x {config.model.embedding_dim}, {describe_devices()}, {cores} cores'
+    )
     show(title, COLUMNS, rows)
     write_json(known.json, title=title, arguments=known, rows=rows, cores=cores, config=short)
     return 0

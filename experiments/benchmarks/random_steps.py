@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import optax
 from ml_collections import ConfigDict
-from overrides import apply_overrides, check_keys, flatten, load_config
+from overrides import apply_overrides, check_keys, load_config
 
 from jaxret.errors import ConfigError
+from jaxret.runs.config import flatten
 from jaxret.systems.base import System
 from jaxret.systems.cmic import CMIC
 from jaxret.systems.cross_modal_center import CrossModalCenter
@@ -58,11 +59,17 @@ def photos_and_views(config: ConfigDict, classes: int) -> Batch:
     views = config.data.views_per_step or config.render.views
     category = rng.integers(classes, size=count).astype(np.int32)
     return {
-        'image': _bytes(rng, count, size, size, 3), 'mask': _bytes(rng, count, size, size, 1),
+        'image': _bytes(rng, count, size, size, 3),
+        'mask': _bytes(rng, count, size, size, 1),
         'views': _bytes(rng, count, views, size, size, 3 if config.render.shading == 'textured' else 1),
-        'positive': np.arange(count, dtype=np.int32), 'shape_index': np.arange(count, dtype=np.int32),
-        'query_category': category, 'shape_category': category, 'query_valid': np.ones(count, bool),
-        'shape_valid': np.ones(count, bool), 'shape_inclusion': np.full(count, 0.5, np.float32)}
+        'positive': np.arange(count, dtype=np.int32),
+        'shape_index': np.arange(count, dtype=np.int32),
+        'query_category': category,
+        'shape_category': category,
+        'query_valid': np.ones(count, bool),
+        'shape_valid': np.ones(count, bool),
+        'shape_inclusion': np.full(count, 0.5, np.float32),
+    }
 
 
 def objects(config: ConfigDict, classes: int) -> Batch:
@@ -75,7 +82,9 @@ def objects(config: ConfigDict, classes: int) -> Batch:
         'points': rng.uniform(-1, 1, (count, data.points, 3)).astype(np.float32),
         'faces': rng.uniform(-1, 1, (count, data.faces, 15)).astype(np.float32),
         'neighbors': rng.integers(data.faces, size=(count, data.faces, 3)).astype(np.int32),
-        'label': rng.integers(classes, size=count).astype(np.int32), 'valid': np.ones(count, bool)}
+        'label': rng.integers(classes, size=count).astype(np.int32),
+        'valid': np.ones(count, bool),
+    }
 
 
 def photos_and_shapes(config: ConfigDict, classes: int) -> Batch:
@@ -84,9 +93,12 @@ def photos_and_shapes(config: ConfigDict, classes: int) -> Batch:
     count, shapes, size = config.batch_size, config.shapes_per_step, config.data.image_size
     views = config.data.views_per_step or config.render.views
     return {
-        'photo': _bytes(rng, count, size, size, 3), 'views': _bytes(rng, shapes, views, size, size, 1),
-        'label': rng.integers(classes, size=count).astype(np.int32), 'valid': np.ones(count, bool),
-        'shape_valid': np.ones(shapes, bool)}
+        'photo': _bytes(rng, count, size, size, 3),
+        'views': _bytes(rng, shapes, views, size, size, 1),
+        'label': rng.integers(classes, size=count).astype(np.int32),
+        'valid': np.ones(count, bool),
+        'shape_valid': np.ones(shapes, bool),
+    }
 
 
 def grids(config: ConfigDict, classes: int) -> Batch:
@@ -95,22 +107,42 @@ def grids(config: ConfigDict, classes: int) -> Batch:
     count = config.batch_size
     scan, mask, cad = ((rng.random((count, 32, 32, 32)) < 0.1).astype(np.uint8) for _ in range(3))
     return {
-        'scan': scan, 'mask': scan & mask, 'cad': cad, 'valid': np.ones(count, bool),
-        'category': rng.integers(classes, size=count).astype(np.int32), 'instance': np.arange(count, dtype=np.int32)}
+        'scan': scan,
+        'mask': scan & mask,
+        'cad': cad,
+        'valid': np.ones(count, bool),
+        'category': rng.integers(classes, size=count).astype(np.int32),
+        'instance': np.arange(count, dtype=np.int32),
+    }
 
 
 EXPERIMENTS = {
     'photo_to_shape': Experiment(
-        'cmic', lambda config, classes: CMIC.from_config(config, shapes=config.batch_size, chunk=config.model.chunk),
-        photos_and_views, 4, 'photos', {}),
+        'cmic',
+        lambda config, classes: CMIC.from_config(config, shapes=config.batch_size, chunk=config.model.chunk),
+        photos_and_views,
+        4,
+        'photos',
+        {},
+    ),
     'cross_modal': Experiment(
-        'cross_modal_center', lambda config, classes: CrossModalCenter.from_config(config, classes=classes), objects,
-        40, 'objects', {'centers': 'center_optimizer'}),
+        'cross_modal_center',
+        lambda config, classes: CrossModalCenter.from_config(config, classes=classes),
+        objects,
+        40,
+        'objects',
+        {'centers': 'center_optimizer'},
+    ),
     'domain_adaptation': Experiment(
-        'hifa', lambda config, classes: Hifa.from_config(config, classes=classes, steps=STEPS), photos_and_shapes, 21,
-        'photos', {'backbone': 'backbone_optimizer'}),
-    'scan_to_cad': Experiment(
-        'scan_cad', lambda config, classes: ScanCad.from_config(config), grids, 6, 'scans', {})}
+        'hifa',
+        lambda config, classes: Hifa.from_config(config, classes=classes, steps=STEPS),
+        photos_and_shapes,
+        21,
+        'photos',
+        {'backbone': 'backbone_optimizer'},
+    ),
+    'scan_to_cad': Experiment('scan_cad', lambda config, classes: ScanCad.from_config(config), grids, 6, 'scans', {}),
+}
 
 
 def read_config(name: str, overrides: Mapping[str, str], *, experiment: str = '') -> tuple[ConfigDict, str]:
@@ -128,8 +160,10 @@ def read_config(name: str, overrides: Mapping[str, str], *, experiment: str = ''
     check_keys(flatten(config), f'--config={name}')
     apply_overrides(config, overrides)
     if config.experiment not in ([experiment] if experiment else EXPERIMENTS):
-        raise ConfigError(f'--config={name}: its experiment is {config.experiment}; this benchmark is for '
-                          f'{experiment or ", ".join(EXPERIMENTS)}')
+        raise ConfigError(
+            f'--config={name}: its experiment is {config.experiment}; this benchmark is for '
+            f'{experiment or ", ".join(EXPERIMENTS)}'
+        )
     check_config(config)
     return config, short
 

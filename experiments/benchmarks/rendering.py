@@ -25,12 +25,12 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 
-from argument_types import output_file, positive  # noqa: E402
-from machine import machine, source  # noqa: E402
+from argument_types import output_file, positive
+from machine import machine, source
 
-from jaxret.errors import ConfigError, DataError  # noqa: E402
-from jaxret.geometry.mesh import MESH_SUFFIXES, load_mesh  # noqa: E402
-from jaxret.geometry.render import ViewRing, render_file, render_views  # noqa: E402
+from jaxret.errors import ConfigError, DataError
+from jaxret.geometry.mesh import MESH_SUFFIXES, load_mesh
+from jaxret.geometry.render import ViewRing, render_file, render_views
 
 
 def ball(faces: int) -> trimesh.Trimesh:
@@ -77,15 +77,17 @@ def measure(folder: Path, ring: ViewRing, repeats: int) -> list[dict]:
                 load += loaded - start
                 render += time.process_time() - loaded
                 wall += time.perf_counter() - begin
-            rows.append({
-                'shape': name,
-                'faces': len(mesh.faces),
-                'load_ms': 1e3 * load / repeats,
-                'render_ms': 1e3 * render / repeats,
-                'rendered_per_core_second': repeats / render,
-                'per_core_second': repeats / (load + render),
-                'per_second': repeats / wall,
-            })
+            rows.append(
+                {
+                    'shape': name,
+                    'faces': len(mesh.faces),
+                    'load_ms': 1e3 * load / repeats,
+                    'render_ms': 1e3 * render / repeats,
+                    'rendered_per_core_second': repeats / render,
+                    'per_core_second': repeats / (load + render),
+                    'per_second': repeats / wall,
+                }
+            )
     return rows
 
 

@@ -35,21 +35,22 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-from argument_types import at_least, output_file, positive  # noqa: E402
-from machine import machine, source  # noqa: E402
+from argument_types import at_least, output_file, positive
+from machine import machine, source
 
-from jaxret.search.row_blocks import aligned_empty  # noqa: E402
-from jaxret.search.search import search  # noqa: E402
-from jaxret.search.search_bounds import prepare  # noqa: E402
-from jaxret.search.search_gallery import SearchGallery  # noqa: E402
-from jaxret.workers import default_processes  # noqa: E402
+from jaxret.search.blocks import aligned_empty
+from jaxret.search.bounds import prepare
+from jaxret.search.exact import search
+from jaxret.search.gallery import SearchGallery
+from jaxret.workers import default_processes
 
 TOP, LINKS, EFFORT = 10, 32, 128  # results; HNSW's links a view, and views it looks at
 SHARPNESS = 5.0  # of the attention: p = 5 q and some noise
 
 
-def embeddings(shapes: int, views: int, width: int, queries: int, decay: float, seed: int
-               ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def embeddings(
+    shapes: int, views: int, width: int, queries: int, decay: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gallery [G, V, D], queries and projected queries [Q, D]: shapes around a centre for every 200, all unit."""
     rng = np.random.default_rng(seed)
     deviation = np.arange(1, width + 1, dtype=np.float32) ** (-decay / 2)
@@ -65,7 +66,7 @@ def embeddings(shapes: int, views: int, width: int, queries: int, decay: float, 
     centres, sides = draw(clusters, 1), 0.3 * draw(clusters, views)
     gallery = aligned_empty((shapes, views, width), np.float32)
     for start in range(0, shapes, 10_000):
-        part = gallery[start:start + 10_000]
+        part = gallery[start : start + 10_000]
         cluster = rng.integers(clusters, size=len(part))
         own = 0.3 * draw(len(part), 1) + 0.15 * draw(len(part), views)
         part[:] = unit(centres[cluster] + sides[cluster] + own) @ turn
@@ -102,7 +103,7 @@ class Usage:
 
 
 def resident_mb() -> float:
-    return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2 ** 20
+    return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20
 
 
 def measure_search(run: Callable[[slice], Any], queries: int, singles: int) -> tuple[Any, dict[str, float]]:
@@ -120,41 +121,56 @@ def measure_search(run: Callable[[slice], Any], queries: int, singles: int) -> t
         clock.append(time.perf_counter() - started)
         processor.append(time.process_time() - used)
     return result, {
-        'batch_ms': batch.seconds / queries * 1e3, 'batch_cpu_ms': batch.cpu_seconds / queries * 1e3,
-        'single_ms': float(np.median(clock)) * 1e3, 'single_cpu_ms': float(np.median(processor)) * 1e3,
-        'peak_mb': first.peak_mb}
+        'batch_ms': batch.seconds / queries * 1e3,
+        'batch_cpu_ms': batch.cpu_seconds / queries * 1e3,
+        'single_ms': float(np.median(clock)) * 1e3,
+        'single_cpu_ms': float(np.median(processor)) * 1e3,
+        'peak_mb': first.peak_mb,
+    }
 
 
 def measure(arguments: argparse.Namespace, shapes: int, decay: float) -> Iterator[dict[str, Any]]:
     """One row a method."""
-    gallery, queries, projected = embeddings(shapes, arguments.views, arguments.width, arguments.queries, decay,
-                                             arguments.seed)
-    common = {'shapes': shapes, 'decay': decay, 'embeddings_mb': gallery.nbytes / 2 ** 20}
+    gallery, queries, projected = embeddings(
+        shapes, arguments.views, arguments.width, arguments.queries, decay, arguments.seed
+    )
+    common = {'shapes': shapes, 'decay': decay, 'embeddings_mb': gallery.nbytes / 2**20}
     searched = SearchGallery(gallery, 'attention')
 
     def ours(method: str) -> Callable[[slice], Any]:
         return lambda part: search(searched, queries[part], TOP, projected=projected[part], method=method)
 
     exact, row = measure_search(ours('brute'), len(queries), arguments.singles)
-    yield common | row | {'method': 'brute force', 'build_cpu_s': 0.0, 'kept_mb': 0.0, 'fully_scored': 1.0,
-                          'recall': 1.0}
+    yield (
+        common | row | {'method': 'brute force', 'build_cpu_s': 0.0, 'kept_mb': 0.0, 'fully_scored': 1.0, 'recall': 1.0}
+    )
     with Usage() as build:
         bounds = prepare(searched)
     for method, name in (('pruned', 'pruned'), ('auto', 'auto, prepared')):
         found, row = measure_search(ours(method), len(queries), arguments.singles)
         if not (np.array_equal(found.indices, exact.indices) and np.array_equal(found.scores, exact.scores)):
             raise AssertionError(f'{name} search differs from brute force')
-        yield common | row | {'method': name, 'build_cpu_s': build.cpu_seconds, 'kept_mb': bounds.rows.nbytes / 2 ** 20,
-                              'fully_scored': float(found.fully_scored.mean()), 'recall': 1.0}
+        yield (
+            common
+            | row
+            | {
+                'method': name,
+                'build_cpu_s': build.cpu_seconds,
+                'kept_mb': bounds.rows.nbytes / 2**20,
+                'fully_scored': float(found.fully_scored.mean()),
+                'recall': 1.0,
+            }
+        )
     searched.bounds = bounds = None
     if importlib.util.find_spec('faiss') is None:
-        yield common | {'method': 'faiss: not installed (pip install \'jaxret[bench]\')'}
+        yield common | {'method': "faiss: not installed (pip install 'jaxret[bench]')"}
         return
     yield from measure_faiss(arguments, common, gallery, queries, exact.indices)
 
 
-def measure_faiss(arguments: argparse.Namespace, common: dict[str, Any], gallery: np.ndarray, queries: np.ndarray,
-                  exact: np.ndarray) -> Iterator[dict[str, Any]]:
+def measure_faiss(
+    arguments: argparse.Namespace, common: dict[str, Any], gallery: np.ndarray, queries: np.ndarray, exact: np.ndarray
+) -> Iterator[dict[str, Any]]:
     import faiss
 
     faiss.omp_set_num_threads(default_processes())
@@ -171,29 +187,47 @@ def measure_faiss(arguments: argparse.Namespace, common: dict[str, Any], gallery
             index.hnsw.efSearch = EFFORT
         with Usage() as build:
             index.add(gallery.reshape(-1, width))
-        near, row = measure_search(lambda part, index=index: index.search(queries[part], TOP * views)[1], len(queries),
-                                   arguments.singles)
+        near, row = measure_search(
+            lambda part, index=index: index.search(queries[part], TOP * views)[1], len(queries), arguments.singles
+        )
         first = [list(dict.fromkeys((line // views).tolist()))[:TOP] for line in near]
         recall = np.mean([len(set(a) & set(b.tolist())) / len(b) for a, b in zip(first, exact, strict=True)])
         row |= {'method': name, 'build_cpu_s': build.cpu_seconds, 'kept_mb': build.kept_mb, 'recall': float(recall)}
         if name == 'faiss flat':
             flat_views = near
         elif flat_views is not None:
-            row['view_recall'] = float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(
-                near.tolist(), flat_views.tolist(), strict=True)]))
+            row['view_recall'] = float(
+                np.mean(
+                    [len(set(a) & set(b)) / len(b) for a, b in zip(near.tolist(), flat_views.tolist(), strict=True)]
+                )
+            )
         yield common | row
         del index
 
 
-COLUMNS = (('shapes', ',d'), ('decay', 'g'), ('method', ''), ('batch_ms', '.2f'), ('batch_cpu_ms', '.2f'),
-           ('single_ms', '.2f'), ('single_cpu_ms', '.2f'), ('fully_scored', '.3%'), ('recall', '.3f'),
-           ('view_recall', '.3f'), ('build_cpu_s', '.1f'), ('kept_mb', '.0f'), ('peak_mb', '.0f'),
-           ('embeddings_mb', '.0f'))
+COLUMNS = (
+    ('shapes', ',d'),
+    ('decay', 'g'),
+    ('method', ''),
+    ('batch_ms', '.2f'),
+    ('batch_cpu_ms', '.2f'),
+    ('single_ms', '.2f'),
+    ('single_cpu_ms', '.2f'),
+    ('fully_scored', '.3%'),
+    ('recall', '.3f'),
+    ('view_recall', '.3f'),
+    ('build_cpu_s', '.1f'),
+    ('kept_mb', '.0f'),
+    ('peak_mb', '.0f'),
+    ('embeddings_mb', '.0f'),
+)
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    table = Table(*(name.replace('_', ' ') for name, _ in COLUMNS),
-                  title=f'{default_processes()} cores, load {os.getloadavg()[0]:.1f}; ms are a query\'s')
+    table = Table(
+        *(name.replace('_', ' ') for name, _ in COLUMNS),
+        title=f"{default_processes()} cores, load {os.getloadavg()[0]:.1f}; ms are a query's",
+    )
     for row in rows:
         table.add_row(*(format(row[name], form) if name in row else '' for name, form in COLUMNS))
     Console(width=170, markup=False).print(table)
@@ -201,18 +235,20 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--shapes', type=positive, nargs='+', default=[1_000, 10_000],
-                        help='10**6 x 12 x 128 takes 6 GB')
+    parser.add_argument(
+        '--shapes', type=positive, nargs='+', default=[1_000, 10_000], help='10**6 x 12 x 128 takes 6 GB'
+    )
     parser.add_argument('--views', type=positive, default=12)
     parser.add_argument('--width', type=positive, default=128, help='numbers an embedding')
-    parser.add_argument('--decay', type=at_least(0, float), nargs='+', default=[1.0, 2.0, 3.0],
-                        help='spectra: variance i^-decay')
+    parser.add_argument(
+        '--decay', type=at_least(0, float), nargs='+', default=[1.0, 2.0, 3.0], help='spectra: variance i^-decay'
+    )
     parser.add_argument('--queries', type=positive, default=64, help='of a batch')
     parser.add_argument('--singles', type=positive, default=9, help='queries searched one at a time (median)')
-    parser.add_argument('--flat-most', type=at_least(0), default=10 ** 6,
-                        help='most shapes for faiss flat (copies all)')
-    parser.add_argument('--hnsw-most', type=at_least(0), default=10_000,
-                        help='most shapes for faiss HNSW (slow to build)')
+    parser.add_argument('--flat-most', type=at_least(0), default=10**6, help='most shapes for faiss flat (copies all)')
+    parser.add_argument(
+        '--hnsw-most', type=at_least(0), default=10_000, help='most shapes for faiss HNSW (slow to build)'
+    )
     parser.add_argument('--seed', type=at_least(0), default=0)
     parser.add_argument('--json', type=output_file, help='also write the numbers to this file, after every row')
     arguments = parser.parse_args()
@@ -228,10 +264,21 @@ def main() -> None:
                 rows.append(row)
                 if arguments.json:
                     settings = {name: value for name, value in vars(arguments).items() if name != 'json'}
-                    arguments.json.write_text(json.dumps({
-                        'title': 'Exact search and faiss, one process', 'written': datetime.now(UTC).isoformat(
-                            timespec='seconds'), **source(), **environment, 'load': os.getloadavg()[0],
-                        'settings': settings, 'rows': rows}, indent=1) + '\n')
+                    arguments.json.write_text(
+                        json.dumps(
+                            {
+                                'title': 'Exact search and faiss, one process',
+                                'written': datetime.now(UTC).isoformat(timespec='seconds'),
+                                **source(),
+                                **environment,
+                                'load': os.getloadavg()[0],
+                                'settings': settings,
+                                'rows': rows,
+                            },
+                            indent=1,
+                        )
+                        + '\n'
+                    )
     show(rows)
 
 

@@ -21,8 +21,8 @@ import httpx2
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from argument_types import positive  # noqa: E402
-from machine import machine  # noqa: E402
+from argument_types import positive
+from machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +40,14 @@ def main() -> int:
         parser.error(f'{options.photos}: no photos')
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, '-m', 'jaxret.cli', 'serve', f'--index={options.index.absolute()}', f'--port={port}']
+    command = [
+        sys.executable,
+        '-m',
+        'jaxret.cli.main',
+        'serve',
+        f'--index={options.index.absolute()}',
+        f'--port={port}',
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         try:
             print(machine())
@@ -55,20 +62,27 @@ def main() -> int:
 
 async def ask(address: str, process: int, photos: list[Path], clients: int, rounds: int) -> None:
     """Prints a line a round."""
-    uploads = [(photos[number % len(photos)].name, photos[number % len(photos)].read_bytes())
-               for number in range(clients)]
-    print(f'{clients} clients, {sum(len(content) for _, content in uploads) / 2**20:.1f} MiB of photos; '
-          f'server before: {memory(process)} MiB')
+    uploads = [
+        (photos[number % len(photos)].name, photos[number % len(photos)].read_bytes()) for number in range(clients)
+    ]
+    print(
+        f'{clients} clients, {sum(len(content) for _, content in uploads) / 2**20:.1f} MiB of photos; '
+        f'server before: {memory(process)} MiB'
+    )
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url=address, timeout=3600, limits=limits) as client:
         for number in range(rounds):
             started, worked = time.monotonic(), processor_seconds(process)
-            answers = await asyncio.gather(*[client.post('/search', files={'file': upload}) for upload in uploads],
-                                           return_exceptions=True)
-            kinds = Counter(type(answer).__name__ if isinstance(answer, Exception) else answer.status_code
-                            for answer in answers)
-            print(f'round {number + 1}: {dict(kinds)}, {time.monotonic() - started:.1f} s by the clock, '
-                  f'{processor_seconds(process) - worked:.1f} s of the processor, at most {memory(process)} MiB')
+            answers = await asyncio.gather(
+                *[client.post('/search', files={'file': upload}) for upload in uploads], return_exceptions=True
+            )
+            kinds = Counter(
+                type(answer).__name__ if isinstance(answer, Exception) else answer.status_code for answer in answers
+            )
+            print(
+                f'round {number + 1}: {dict(kinds)}, {time.monotonic() - started:.1f} s by the clock, '
+                f'{processor_seconds(process) - worked:.1f} s of the processor, at most {memory(process)} MiB'
+            )
 
 
 def memory(process: int) -> int:

@@ -34,8 +34,10 @@ def largest_costs(call: Callable[[], Any], program: str, *, calls: int = 3, coun
         for path in Path(folder).rglob('*.xplane.pb'):
             spent += operation_times(path, written)
     total = sum(spent.values())
-    return [{'cost': name, 'milliseconds': nanoseconds / 1e6 / calls, 'share': nanoseconds / total}
-            for name, nanoseconds in spent.most_common(count)]
+    return [
+        {'cost': name, 'milliseconds': nanoseconds / 1e6 / calls, 'share': nanoseconds / total}
+        for name, nanoseconds in spent.most_common(count)
+    ]
 
 
 def operations(program: str) -> dict[str, str]:
@@ -57,8 +59,13 @@ def operation_times(path: Path, written: Mapping[str, str]) -> Counter:
     A kernel whose operation the profile does not tell, such as one inside a CUDA graph, is a group by itself.
     """
     planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
-    streams = [line for plane in planes if plane.name.startswith('/device:GPU') for line in plane.lines
-               if line.name.startswith('Stream')]
+    streams = [
+        line
+        for plane in planes
+        if plane.name.startswith('/device:GPU')
+        for line in plane.lines
+        if line.name.startswith('Stream')
+    ]
     spent = Counter()
     for line in streams or [line for plane in planes for line in plane.lines]:
         for event in line.events:

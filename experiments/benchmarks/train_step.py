@@ -26,9 +26,20 @@ from torch_peers import PEERS
 from jaxret.errors import JaxretError
 
 SMALL = ('pix3d.py', 'modelnet40.py', 'mi3dor.py', 'scan_cad.py')
-COLUMNS = (('config', ''), ('batch', 'd'), ('step', ''), ('seconds', '.4f'), ('cpu_seconds', '.4f'),
-           ('per_second', '.1f'), ('ratio', '.2f'), ('cpu_ratio', '.2f'), ('parameters', ',d'),
-           ('forward_gflop', '.2f'), ('temporary_mib', '.0f'), ('peak_mib', '.0f'))
+COLUMNS = (
+    ('config', ''),
+    ('batch', 'd'),
+    ('step', ''),
+    ('seconds', '.4f'),
+    ('cpu_seconds', '.4f'),
+    ('per_second', '.1f'),
+    ('ratio', '.2f'),
+    ('cpu_ratio', '.2f'),
+    ('parameters', ',d'),
+    ('forward_gflop', '.2f'),
+    ('temporary_mib', '.0f'),
+    ('peak_mib', '.0f'),
+)
 
 
 def make_peer(config: ConfigDict, step: RandomStep) -> tuple[Any, str]:
@@ -60,9 +71,18 @@ def measure(short: str, config: ConfigDict, *, repeats: int) -> list[dict[str, A
     peer, missing = make_peer(config, step)
     times = interleave({'jaxret': step} | ({} if peer is None else {'PyTorch': peer}), repeats=repeats)
     forward, whole = step.gigaflops()
-    rows = [{'config': short, 'batch': config.batch_size, 'step': name, **spent,
-             'per_second': config.batch_size / spent['seconds'], 'items': step.experiment.items,
-             'parameters': step.parameters} for name, spent in times.items()]
+    rows = [
+        {
+            'config': short,
+            'batch': config.batch_size,
+            'step': name,
+            **spent,
+            'per_second': config.batch_size / spent['seconds'],
+            'items': step.experiment.items,
+            'parameters': step.parameters,
+        }
+        for name, spent in times.items()
+    ]
     rows[0] |= {'forward_gflop': forward, 'step_gflop': whole, **step.memory, 'peak_mib': peak_mib()}
     if peer is None:
         return [*rows, {'config': short, 'batch': config.batch_size, 'step': missing}]
@@ -86,8 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     show(f'train steps, {cores} cores', COLUMNS, rows)
-    write_json(known.json, title='Train steps of jaxret and PyTorch', arguments=known, rows=rows,
-               overrides=overrides)
+    write_json(known.json, title='Train steps of jaxret and PyTorch', arguments=known, rows=rows, overrides=overrides)
     return 0
 
 

@@ -30,8 +30,13 @@ ROWS = {
     'cnn3d': {'model.variant': 'cnn3d'},
     'fpfh': {'method': 'fpfh'},
     'overlap': {'method': 'overlap'},
-    'finetune': {'loss.metric': 'contrastive', 'loss.finetune': 'push_pull', 'loss.margin_negative': 2.5,
-                 'batch_size': 64, 'optimizer.learning_rate': 3e-4},
+    'finetune': {
+        'loss.metric': 'contrastive',
+        'loss.finetune': 'push_pull',
+        'loss.margin_negative': 2.5,
+        'batch_size': 64,
+        'optimizer.learning_rate': 3e-4,
+    },
 }
 PRESETS = ('small', *ROWS, 'paper', *(f'paper_{row}' for row in ROWS), 'smoke')
 

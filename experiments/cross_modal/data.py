@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from console import console
 from experiment import process_share, processes, view_ring
 from ml_collections import ConfigDict
 from overrides import cache_folder
-from workdir import has_checkpoints
 
 from data_pipelines.batching import Batch
 from data_pipelines.cross_modal import batches as modelnet_pipeline
@@ -21,31 +20,12 @@ from data_pipelines.cross_modal.sample import write_modelnet_sample
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.files import write_atomically
+from jaxret.runs.split import RunObjects
+from jaxret.runs.workdir import has_checkpoints
 
 STORED_POINTS = 2048  # an object, of which a step draws config.data.points
 PUBLISHED_VIEWS = 180
 INPUTS = {'image': ('image',), 'mesh': ('faces', 'neighbors'), 'point': ('points',)}  # what each encoder takes
-
-
-@dataclass(frozen=True)
-class RunObjects:
-    """What a run was started on, `split.json`: its classes in the order of labels, and the split of every object."""
-
-    categories: list[str]
-    split: dict[str, str]
-
-    @classmethod
-    def read(cls, folder: Path) -> 'RunObjects':
-        """Raises CheckpointError where it is missing or damaged."""
-        path = folder / 'split.json'
-        try:
-            stored = cls(**json.loads(path.read_text()))
-            if not stored.categories or not all(isinstance(name, str) for name in [*stored.categories, *stored.split]):
-                raise ValueError('no classes, or names that are no text')
-            return stored
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise CheckpointError(f'{path}: missing or damaged ({error}), and without it the classes of the run are '
-                                  f'unknown; name another --workdir') from error
 
 
 def data_folder(config: ConfigDict) -> tuple[Path, bool]:
@@ -54,16 +34,24 @@ def data_folder(config: ConfigDict) -> tuple[Path, bool]:
         return Path(config.data_dir), False
     sample = config.sample
     folder = cache_folder(config) / f'sample-modelnet-{sample.train_per_class}+{sample.test_per_class}'
-    console.print(f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
-                  f'--config.data_dir=DIR, a folder with <class>/train and <class>/test of meshes.',
-                  style='bold yellow', soft_wrap=True)
-    write_modelnet_sample(folder, train_per_class=sample.train_per_class, test_per_class=sample.test_per_class,
-                          processes=processes(config))
+    console.print(
+        f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
+        f'--config.data_dir=DIR, a folder with <class>/train and <class>/test of meshes.',
+        style='bold yellow',
+        soft_wrap=True,
+    )
+    write_modelnet_sample(
+        folder,
+        train_per_class=sample.train_per_class,
+        test_per_class=sample.test_per_class,
+        processes=processes(config),
+    )
     return folder, True
 
 
-def read_objects(config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic: bool, train: bool
-                 ) -> tuple[ObjectLayout, RunObjects]:
+def read_objects(
+    config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic: bool, train: bool
+) -> tuple[ObjectLayout, RunObjects]:
     """Reads and checks everything; returns the layout and what the run was started on.
 
     A run with checkpoints goes on with the split of its start. An evaluation takes the test objects of any data.
@@ -71,32 +59,49 @@ def read_objects(config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic
     stored = RunObjects.read(workdir) if has_checkpoints(workdir) else None
     data = config.data
     options = {
-        'classes': () if synthetic else tuple(data.classes), 'train_per_class': data.train_per_class,
-        'val_fraction': data.val_fraction, 'seed': config.seed, 'on_bad_file': config.on_bad_file,
+        'classes': () if synthetic else tuple(data.classes),
+        'train_per_class': data.train_per_class,
+        'val_fraction': data.val_fraction,
+        'seed': config.seed,
+        'on_bad_file': config.on_bad_file,
         'split_table': stored.split if train and stored else None,
-        'required_splits': ('train', 'test') if train else ('test',), 'check_processes': processes(config)}
+        'required_splits': ('train', 'test') if train else ('test',),
+        'check_processes': processes(config),
+    }
     if data.layout == 'published' and not synthetic:
         layout = read_modelnet_files(
-            images_dir=data_dir / data.images_dir, points_dir=data_dir / data.points_dir,
-            meshes_dir=data_dir / data.features_dir, view_ids=spaced(data.published_views, PUBLISHED_VIEWS),
-            up_axis=data.up_axis, points_up_axis=data.points_up_axis, points=STORED_POINTS, max_faces=data.faces,
-            **options)
+            images_dir=data_dir / data.images_dir,
+            points_dir=data_dir / data.points_dir,
+            meshes_dir=data_dir / data.features_dir,
+            view_ids=spaced(data.published_views, PUBLISHED_VIEWS),
+            up_axis=data.up_axis,
+            points_up_axis=data.points_up_axis,
+            points=STORED_POINTS,
+            max_faces=data.faces,
+            **options,
+        )
     else:
-        layout = read_modelnet(data_dir, up_axis='z' if synthetic else data.up_axis, cache_dir=cache_folder(config),
-                               **options)
+        layout = read_modelnet(
+            data_dir, up_axis='z' if synthetic else data.up_axis, cache_dir=cache_folder(config), **options
+        )
     if not train:
         return layout, stored
     objects = len(layout.split_objects('train'))
     if objects < config.batch_size:
-        raise ConfigError(f'config.batch_size: {config.batch_size}, but there are {objects} training objects; set '
-                          f'--config.batch_size to at most {objects}')
+        raise ConfigError(
+            f'config.batch_size: {config.batch_size}, but there are {objects} training objects; set '
+            f'--config.batch_size to at most {objects}'
+        )
     if config.select == 'mean_map' and not layout.split_objects('val'):
-        raise ConfigError(f'config.select: mean_map needs held-out objects, but data.val_fraction='
-                          f'{data.val_fraction} of these training objects is none; use select=last')
+        raise ConfigError(
+            f'config.select: mean_map needs held-out objects, but data.val_fraction='
+            f'{data.val_fraction} of these training objects is none; use select=last'
+        )
     now = RunObjects(categories=list(layout.categories), split=layout.split_table())
     if stored and stored != now:
-        raise CheckpointError(f'{workdir} was started on other objects or classes; restore the data to resume, or name '
-                              f'another --workdir')
+        raise CheckpointError(
+            f'{workdir} was started on other objects or classes; restore the data to resume, or name another --workdir'
+        )
     if not stored:
         write_atomically(workdir / 'split.json', json.dumps(asdict(now)) + '\n')
     return layout, now
@@ -104,25 +109,39 @@ def read_objects(config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic
 
 def prepare_objects(config: ConfigDict, layout: ObjectLayout) -> PreparedObjects:
     """Views, points and faces of every object, made once."""
-    return prepare_modelnet(layout, view_ring(config, 'data.image_size'), points=STORED_POINTS,
-                            max_faces=config.data.faces, cache_dir=cache_folder(config),
-                            on_bad_file=config.on_bad_file, processes=processes(config))
+    return prepare_modelnet(
+        layout,
+        view_ring(config, 'data.image_size'),
+        points=STORED_POINTS,
+        max_faces=config.data.faces,
+        cache_dir=cache_folder(config),
+        on_bad_file=config.on_bad_file,
+        processes=processes(config),
+    )
 
 
 def training_batches(config: ConfigDict, table: ObjectTable, start: int, stop: int) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1."""
     return modelnet_pipeline.training_batches(
-        table, batch_size=config.batch_size, seed=config.seed, start=start, stop=stop,
-        views_per_step=config.data.views_per_step, points=config.data.points,
-        augmentation=Augmentation.from_config(config.view_augmentation), share=process_share())
+        table,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start=start,
+        stop=stop,
+        views_per_step=config.data.views_per_step,
+        points=config.data.points,
+        augmentation=Augmentation.from_config(config.view_augmentation),
+        share=process_share(),
+    )
 
 
 def modality_batches(config: ConfigDict, table: ObjectTable, modality: str) -> Iterator[Batch]:
     """All objects of a split, in order, as the encoder of one modality takes them, and `valid`."""
     available = table.views_encoded.shape[1]
     views = spaced(config.evaluation.views, available) if modality == 'image' else (0,)
-    for batch in modelnet_pipeline.evaluation_batches(table, batch_size=config.evaluation.batch_size, views=views,
-                                                      points=config.data.points):
+    for batch in modelnet_pipeline.evaluation_batches(
+        table, batch_size=config.evaluation.batch_size, views=views, points=config.data.points
+    ):
         yield {name: batch[name] for name in (*INPUTS[modality], 'valid')}
 
 

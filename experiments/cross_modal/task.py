@@ -27,7 +27,6 @@ from experiment import (
     view_ring,
 )
 from ml_collections import ConfigDict
-from overrides import flatten
 from pretrained_start import pretrained_facts, pretrained_start
 from rich.table import Table
 
@@ -36,11 +35,12 @@ from data_pipelines.cross_modal.prepare import ObjectTable, load_objects
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
+from jaxret.metrics.cross_modal import cross_modal_metrics
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
-from jaxret.retrieval.cross_modal import cross_modal_metrics
-from jaxret.retrieval.cross_modal_report import write_cross_modal_report
-from jaxret.retrieval.embedder import Embedder
+from jaxret.reports.cross_modal import write_cross_modal_report
+from jaxret.runs.config import flatten
 from jaxret.systems.cross_modal_center import MODALITIES, CrossModalCenter
+from jaxret.training.embedder import Embedder
 from jaxret.training.logging import read_history
 from jaxret.training.optimizers import check_optimizer
 from jaxret.training.parallel import make_parallel
@@ -57,9 +57,17 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     parallel = make_parallel(config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size)
     if not train:
         check_workdir_has_checkpoints(workdir)
-    start = pretrained_start(config, workdir, CrossModalCenter.from_config(config, classes=1),
-                             _example(config, not config.data_dir),
-                             first_convolution=config.pretrained.first_convolution) if train else None
+    start = (
+        pretrained_start(
+            config,
+            workdir,
+            CrossModalCenter.from_config(config, classes=1),
+            _example(config, not config.data_dir),
+            first_convolution=config.pretrained.first_convolution,
+        )
+        if train
+        else None
+    )
     with first_before_others():
         data_dir, synthetic = data_folder(config)
         layout, run_objects = read_objects(config, data_dir, workdir, synthetic=synthetic, train=train)
@@ -81,20 +89,31 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         return values
 
     state = trained_state(
-        config, workdir, train=train, parallel=parallel, make_system=make_system, example=_example(config, synthetic),
-        batches=partial(training_batches, config, tables['train']), evaluate=evaluate, metric=SELECTION[config.select],
-        steps=steps, start=start, title='cross-modal centers: images, meshes, point clouds',
+        config,
+        workdir,
+        train=train,
+        parallel=parallel,
+        make_system=make_system,
+        example=_example(config, synthetic),
+        batches=partial(training_batches, config, tables['train']),
+        evaluate=evaluate,
+        metric=SELECTION[config.select],
+        steps=steps,
+        start=start,
+        title='cross-modal centers: images, meshes, point clouds',
         facts={
             'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
             'objects': ', '.join(f'{len(table)} {split}' for split, table in tables.items())
-                       + f'; {len(layout.categories)} classes',
+            + f'; {len(layout.categories)} classes',
             'inputs': f'{prepared.views} views of {prepared.size} x {prepared.size} pixels, {config.data.points} '
-                      f'points, {config.data.faces} faces',
+            f'points, {config.data.faces} faces',
             'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
             'losses': f'labels, {config.loss.center}, {config.loss.alignment}',
             'encoders': f'{config.model.image_encoder}, meshnet, {config.model.point_encoder}',
-            **pretrained_facts(workdir)},
-        parameter_groups={'centers': config.center_optimizer})
+            **pretrained_facts(workdir),
+        },
+        parameter_groups={'centers': config.center_optimizer},
+    )
     if state is None:
         return 0
 
@@ -104,13 +123,21 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     metrics |= {'step': int(state.step), 'data_dir': str(data_dir), 'synthetic': synthetic, 'seed': config.seed}
     write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     report = write_cross_modal_report(
-        workdir / 'report', title=f'Images, meshes and point clouds: {workdir.name}', metrics=metrics,
-        embeddings=embeddings, labels=test.label, class_names=test.categories, names=test.names,
-        view_of=partial(_shown_view, test), config=flatten(config), history=read_history(workdir / 'metrics.jsonl'),
+        workdir / 'report',
+        title=f'Images, meshes and point clouds: {workdir.name}',
+        metrics=metrics,
+        embeddings=embeddings,
+        labels=test.label,
+        class_names=test.categories,
+        names=test.names,
+        view_of=partial(_shown_view, test),
+        config=flatten(config),
+        history=read_history(workdir / 'metrics.jsonl'),
         skipped=[str(problem) for problem in layout.skipped],
         notes=_notes(config, workdir, int(state.step), views=prepared.views, held_out=len(tables['val'])),
         provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started)
-        | pretrained_facts(workdir))
+        | pretrained_facts(workdir),
+    )
     print_directions(metrics)
     console.print(f'report: {report}', soft_wrap=True)
     return 0
@@ -142,30 +169,52 @@ def print_directions(metrics: dict[str, Any]) -> None:
 def _check_config(config: ConfigDict) -> None:
     """Refuses values that would fail only after long work."""
     check_training_values(
-        config, positive=('data.image_size', 'data.points', 'data.faces', 'data.published_views',
-                          'evaluation.batch_size', 'sample.train_per_class', 'sample.test_per_class',
-                          'center_optimizer.learning_rate'),
-        not_negative=('data.train_per_class', 'data.views_per_step', 'evaluation.views',
-                      'center_optimizer.weight_decay', 'center_optimizer.clip_norm'),
+        config,
+        positive=(
+            'data.image_size',
+            'data.points',
+            'data.faces',
+            'data.published_views',
+            'evaluation.batch_size',
+            'sample.train_per_class',
+            'sample.test_per_class',
+            'center_optimizer.learning_rate',
+        ),
+        not_negative=(
+            'data.train_per_class',
+            'data.views_per_step',
+            'evaluation.views',
+            'center_optimizer.weight_decay',
+            'center_optimizer.clip_norm',
+        ),
         fractions=('data.val_fraction', 'center_optimizer.b1', 'center_optimizer.b2', 'center_optimizer.momentum'),
-        choices={'select': tuple(SELECTION), 'data.layout': ('meshes', 'published'),
-                 'data.points_up_axis': ('y', 'z'), 'pretrained.first_convolution': FIRST_CONVOLUTIONS})
+        choices={
+            'select': tuple(SELECTION),
+            'data.layout': ('meshes', 'published'),
+            'data.points_up_axis': ('y', 'z'),
+            'pretrained.first_convolution': FIRST_CONVOLUTIONS,
+        },
+    )
     check_optimizer(config.center_optimizer, group='center_optimizer')
     CrossModalCenter.from_config(config, classes=1)
     view_ring(config, 'data.image_size')
     synthetic = not config.data_dir
     views = available_views(config, synthetic=synthetic)
-    for key, value, most in (('data.views_per_step', config.data.views_per_step, views),
-                             ('evaluation.views', config.evaluation.views, views),
-                             ('data.points', config.data.points, STORED_POINTS),
-                             ('data.published_views', config.data.published_views, 180)):
+    for key, value, most in (
+        ('data.views_per_step', config.data.views_per_step, views),
+        ('evaluation.views', config.evaluation.views, views),
+        ('data.points', config.data.points, STORED_POINTS),
+        ('data.published_views', config.data.published_views, 180),
+    ):
         if value > most:
             raise ConfigError(f'config.{key}: {value}, but an object has {most}')
     if config.data.faces < 4:
         raise ConfigError(f'config.data.faces: {config.data.faces} is too few for a mesh; use 4 or more')
     if config.select == 'mean_map' and config.data.val_fraction == 0:
-        raise ConfigError('config.select: mean_map is measured on held-out objects; set --config.data.val_fraction '
-                          'above 0, or use last')
+        raise ConfigError(
+            'config.select: mean_map is measured on held-out objects; set --config.data.val_fraction '
+            'above 0, or use last'
+        )
     Augmentation.from_config(config.view_augmentation)
 
 
@@ -173,15 +222,22 @@ def _example(config: ConfigDict, synthetic: bool) -> dict[str, np.ndarray]:
     """One object of zeros, with the shapes of a training batch."""
     data = config.data
     views = data.views_per_step or available_views(config, synthetic=synthetic)
-    return {'image': np.zeros((1, views, data.image_size, data.image_size, 1), np.uint8),
-            'points': np.zeros((1, data.points, 3), np.float32), 'faces': np.zeros((1, data.faces, 15), np.float32),
-            'neighbors': np.zeros((1, data.faces, 3), np.int32)}
+    return {
+        'image': np.zeros((1, views, data.image_size, data.image_size, 1), np.uint8),
+        'points': np.zeros((1, data.points, 3), np.float32),
+        'faces': np.zeros((1, data.faces, 15), np.float32),
+        'neighbors': np.zeros((1, data.faces, 3), np.int32),
+    }
 
 
 def _embed(config: ConfigDict, embedder: Embedder, state: TrainState, table: ObjectTable) -> dict[str, np.ndarray]:
     """Embeddings [N, D] of all objects in every modality."""
-    return {modality: embedder.embed(state.evaluation_variables, modality_batches(config, table, modality), modality,
-                                     valid='valid') for modality in INPUTS}
+    return {
+        modality: embedder.embed(
+            state.evaluation_variables, modality_batches(config, table, modality), modality, valid='valid'
+        )
+        for modality in INPUTS
+    }
 
 
 def _metrics(table: ObjectTable, embeddings: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -197,8 +253,9 @@ def _notes(config: ConfigDict, workdir: Path, step: int, *, views: int, held_out
     """What a reader of the numbers must know."""
     checkpoint = f'Checkpoint of step {step}, the last one.'
     if config.select == 'mean_map':
-        checkpoint = checkpoint_note(workdir, step, metric='val_mean_map',
-                                     held_out=f'{held_out} held-out training objects')
+        checkpoint = checkpoint_note(
+            workdir, step, metric='val_mean_map', held_out=f'{held_out} held-out training objects'
+        )
     used = config.evaluation.views or views
     return [
         checkpoint,
@@ -207,4 +264,5 @@ def _notes(config: ConfigDict, workdir: Path, step: int, *, views: int, held_out
         'Within a modality the query itself is in the gallery, as in the published tables, and comes first; '
         'the columns "without itself" take it out. In other directions the same object in the gallery is relevant.',
         f'An image query is the mean feature of {"all" if used == views else "the same"} {used} of {views} views.',
-        'Meshes and point clouds are shown by a rendered view of their object.']
+        'Meshes and point clouds are shown by a rendered view of their object.',
+    ]

@@ -14,19 +14,22 @@ FILE = 'embeddings.npz'
 Stage = tuple[str, np.ndarray, np.ndarray]  # name, photos [Q, D], shapes [G, D]
 
 
-def store_embeddings(workdir: Path, photos: np.ndarray, shapes: np.ndarray, photo_names: Sequence[str],
-                     shape_names: Sequence[str]) -> None:
+def store_embeddings(
+    workdir: Path, photos: np.ndarray, shapes: np.ndarray, photo_names: Sequence[str], shape_names: Sequence[str]
+) -> None:
     """Writes what was scored, `embeddings.npz`: photos [Q, D], shapes [G, D] and their names; no labels."""
     draft = workdir / f'{FILE}.draft'
     with storage_errors(workdir / FILE):
         with draft.open('wb') as file:
-            np.savez(file, photos=photos, shapes=shapes, photo_names=np.array(photo_names),
-                     shape_names=np.array(shape_names))
+            np.savez(
+                file, photos=photos, shapes=shapes, photo_names=np.array(photo_names), shape_names=np.array(shape_names)
+            )
         draft.replace(workdir / FILE)
 
 
-def before_stage(other: str, photo_names: Sequence[str], shape_names: Sequence[str], initial: Callable[[], Stage]
-                 ) -> Stage:
+def before_stage(
+    other: str, photo_names: Sequence[str], shape_names: Sequence[str], initial: Callable[[], Stage]
+) -> Stage:
     """What the picture shows before adaptation: another run (source-only, say), or the initial weights.
 
     Args:
@@ -41,8 +44,13 @@ def before_stage(other: str, photo_names: Sequence[str], shape_names: Sequence[s
         return initial()
     photos, shapes, names = _read(Path(other))
     if names != [list(photo_names), list(shape_names)]:
-        raise DataError(Problem(str(Path(other) / FILE), 'embeddings of other photos or shapes',
-                                'name a run on the same data in --config.evaluation.before'))
+        raise DataError(
+            Problem(
+                str(Path(other) / FILE),
+                'embeddings of other photos or shapes',
+                'name a run on the same data in --config.evaluation.before',
+            )
+        )
     return Path(other).name, photos, shapes
 
 
@@ -56,8 +64,10 @@ def check_before(other: str, workdir: Path) -> None:
     if not other:
         return
     if Path(other).resolve() == workdir.resolve():
-        raise ConfigError('config.evaluation.before: is the work directory of this run; name another run, or leave it '
-                          'empty for the initial weights')
+        raise ConfigError(
+            'config.evaluation.before: is the work directory of this run; name another run, or leave it '
+            'empty for the initial weights'
+        )
     _read(Path(other))
 
 
@@ -69,9 +79,15 @@ def _read(folder: Path) -> tuple[np.ndarray, np.ndarray, list[list[str]]]:
             photos, shapes = stored['photos'], stored['shapes']
             names = [stored[key].tolist() for key in ('photo_names', 'shape_names')]
         if [photos.shape, shapes.shape] != [(len(part), photos.shape[-1]) for part in names] or not all(
-                np.isfinite(part).all() for part in (photos, shapes)):
+            np.isfinite(part).all() for part in (photos, shapes)
+        ):
             raise ValueError(f'photos {photos.shape}, shapes {shapes.shape}, {len(names[0])} and {len(names[1])} names')
     except (OSError, KeyError, ValueError, IndexError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(Problem(str(path), f'no embeddings ({error})', 'set --config.evaluation.before to the work '
-                                'directory of a finished run, or leave it empty')) from error
+        raise DataError(
+            Problem(
+                str(path),
+                f'no embeddings ({error})',
+                'set --config.evaluation.before to the work directory of a finished run, or leave it empty',
+            )
+        ) from error
     return photos, shapes, names

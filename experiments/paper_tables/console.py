@@ -6,7 +6,7 @@ from typing import Any
 from console import console
 from rich.table import Table
 
-from jaxret.retrieval.table_report import cells
+from jaxret.reports.paper_tables import cells
 
 LINES = (('paper', 'paper'), ('mean', 'ours'), ('sd', 'sd'), ('chance', 'chance'))
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overrides import apply_overrides, check_keys, covers, flatten, load_config
+from overrides import apply_overrides, check_keys, load_config
 from paper_tables.rows.paper import Paper, Row
 
 from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
+from jaxret.runs.config import covers, flatten
 
 FOLDER = Path(__file__).parent / 'rows'
 PASSING = ('cache_dir', 'processes', 'parallel')  # keys and groups that a table's runs may differ in
@@ -88,8 +89,9 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
 
-def plan(paper: Paper, names: Sequence[str], *, preset: str, overrides: Mapping[str, str], data_dir: str, out: Path
-         ) -> dict[str, Job]:
+def plan(
+    paper: Paper, names: Sequence[str], *, preset: str, overrides: Mapping[str, str], data_dir: str, out: Path
+) -> dict[str, Job]:
     """The job of every named row, and of those that they start from (which come first).
 
     Args:
@@ -126,8 +128,10 @@ def plan(paper: Paper, names: Sequence[str], *, preset: str, overrides: Mapping[
         same = [other for other in jobs if jobs[other] is not job and jobs[other].key == job.key]
         lost = [other for other in same if plain[other].key != plain[name].key]
         if lost:
-            raise ConfigError(f'--config.{", --config.".join(overrides)}: makes the rows {name!r} and {lost[0]!r} the '
-                              f'same; leave out what they differ in')
+            raise ConfigError(
+                f'--config.{", --config.".join(overrides)}: makes the rows {name!r} and {lost[0]!r} the '
+                f'same; leave out what they differ in'
+            )
     shared = {job.key: job for job in reversed(jobs.values())}  # of equal ones, the first
     own = {key: frozenset().union(*(job.own_keys for job in jobs.values() if job.key == key)) for key in shared}
     merged = {key: Job(**{**vars(job), 'own_keys': own[key]}) for key, job in shared.items()}
@@ -145,10 +149,19 @@ def _job(row: Row, start: Job | None, *, preset: str, overrides: Mapping[str, st
     counted = {key: value for key, value in flat.items() if key not in OWN and not covers(PASSING, key)}
     text = json.dumps([counted, start.key if start else ''], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:10]
-    arguments = (f'--config={row.configs[preset]}',
-                 *(f'--config.{name}={value}' for name, value in {**own, **overrides, 'data_dir': data_dir}.items()))
-    return Job(key, out / 'runs' / f'{short.rpartition("-")[0]}-{key}', flat, arguments, frozenset(own), start,
-               row.start_key if start else '')
+    arguments = (
+        f'--config={row.configs[preset]}',
+        *(f'--config.{name}={value}' for name, value in {**own, **overrides, 'data_dir': data_dir}.items()),
+    )
+    return Job(
+        key,
+        out / 'runs' / f'{short.rpartition("-")[0]}-{key}',
+        flat,
+        arguments,
+        frozenset(own),
+        start,
+        row.start_key if start else '',
+    )
 
 
 def data_fingerprint(folder: str) -> str:
@@ -185,14 +198,26 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
     if path.exists():
         try:
             stored = json.loads(path.read_text())
-            before, now = ({'paper': one['paper'], 'preset': one['preset'], 'data': one['data'],
-                            **{f'config.{key}': value for key, value in one['overrides'].items()
-                               if not covers(PASSING, key)}} for one in (stored, settings))
+            before, now = (
+                {
+                    'paper': one['paper'],
+                    'preset': one['preset'],
+                    'data': one['data'],
+                    **{f'config.{key}': value for key, value in one['overrides'].items() if not covers(PASSING, key)},
+                }
+                for one in (stored, settings)
+            )
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise ConfigError(f'{path}: cannot be read ({error!r}); delete the folder or name another --out') from error
-        lines = [f'{key}: {before.get(key, "(not given)")} there, {now.get(key, "(not given)")} now'
-                 for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        lines = [
+            f'{key}: {before.get(key, "(not given)")} there, {now.get(key, "(not given)")} now'
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key)
+        ]
         if lines:
-            raise ConfigError(f'{out} was made with other settings:\n  ' + '\n  '.join(lines)
-                              + '\nuse the same to go on, or name another --out')
+            raise ConfigError(
+                f'{out} was made with other settings:\n  '
+                + '\n  '.join(lines)
+                + '\nuse the same to go on, or name another --out'
+            )
     write_atomically(path, json.dumps(dict(settings), indent=2) + '\n')

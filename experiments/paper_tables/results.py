@@ -9,11 +9,13 @@ from typing import Any
 from paper_tables.plan import Job
 from paper_tables.rows.paper import Claim, Metric, Paper, Row
 from paper_tables.runs import read_record
-from table_statistics import VERDICTS, Spread, paired_difference, spread
+
+from jaxret.metrics.intervals import VERDICTS, Spread, paired_difference, spread
 
 
-def collect(paper: Paper, jobs: Mapping[str, Job], settings: Mapping[str, Any], *, names: Sequence[str], seeds: int
-            ) -> dict[str, Any]:
+def collect(
+    paper: Paper, jobs: Mapping[str, Job], settings: Mapping[str, Any], *, names: Sequence[str], seeds: int
+) -> dict[str, Any]:
     """Everything that is known so far.
 
     Args:
@@ -32,22 +34,40 @@ def collect(paper: Paper, jobs: Mapping[str, Job], settings: Mapping[str, Any], 
           value}}}}]}]
         claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, conclusion, sentence}]
     """
-    records = {name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)]
-               for name in names}
+    records = {
+        name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)] for name in names
+    }
     tables = []
     for table in paper.tables:
-        rows = [_row(row, table.metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
-                for row in table.rows if row.name in names]
+        rows = [
+            _row(row, table.metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
+            for row in table.rows
+            if row.name in names
+        ]
         if rows:
             percent = all(metric.scale == 100 for metric in table.metrics)
-            tables.append({
-                'title': f'{table.title}{" (percent)" if percent else ""}', 'axis': table.axis, 'rows': rows,
-                'metrics': [{key: getattr(metric, key) for key in ('key', 'title', 'digits', 'higher_is_better')}
-                            for metric in table.metrics]})
-    return {'title': paper.title, 'notes': list(paper.notes), 'settings': dict(settings), 'seeds': seeds,
-            'written': datetime.now(UTC).isoformat(timespec='seconds'), 'tables': tables,
-            'claims': [_claim(paper, claim, records) for claim in paper.claims
-                       if claim.better in names and claim.worse in names]}
+            tables.append(
+                {
+                    'title': f'{table.title}{" (percent)" if percent else ""}',
+                    'axis': table.axis,
+                    'rows': rows,
+                    'metrics': [
+                        {key: getattr(metric, key) for key in ('key', 'title', 'digits', 'higher_is_better')}
+                        for metric in table.metrics
+                    ],
+                }
+            )
+    return {
+        'title': paper.title,
+        'notes': list(paper.notes),
+        'settings': dict(settings),
+        'seeds': seeds,
+        'written': datetime.now(UTC).isoformat(timespec='seconds'),
+        'tables': tables,
+        'claims': [
+            _claim(paper, claim, records) for claim in paper.claims if claim.better in names and claim.worse in names
+        ],
+    }
 
 
 def value_of(record: Mapping[str, Any], key: str, scale: float) -> float | None:
@@ -67,8 +87,12 @@ def _row(row: Row, metrics: Sequence[Metric], records: Sequence[Mapping[str, Any
     for metric in metrics:
         seeds = _values(records, metric.key, metric.scale)
         chance = spread(_values(records, metric.chance_key, metric.scale)).mean
-        values[metric.key] = {'paper': row.paper.get(metric.key), **asdict(spread(seeds)), 'chance': chance,
-                              'seeds': seeds}
+        values[metric.key] = {
+            'paper': row.paper.get(metric.key),
+            **asdict(spread(seeds)),
+            'chance': chance,
+            'seeds': seeds,
+        }
     runs = [{'seed': seed, **record, 'folder': str(job.workdir(seed))} for seed, record in enumerate(records)]
     return {'name': row.name, 'state': _state(records), 'config': dict(job.config), 'runs': runs, 'values': values}
 
@@ -97,19 +121,31 @@ def _claim(paper: Paper, claim: Claim, records: Mapping[str, Sequence[Mapping[st
         states = {name: _state(records[name]) for name in rows}
         reasons = [f'{name} is {state}' for name, state in states.items() if state != 'finished']
         conclusion += f': {"; ".join(reasons) or "no seed has both values"}'
-    return {'text': claim.text, 'better': claim.better, 'worse': claim.worse, 'metric': metric.title,
-            'digits': metric.digits, 'paper': printed, **asdict(result), 'verdict': verdict, 'conclusion': conclusion,
-            'sentence': _sentence(claim.text, printed, result, conclusion, metric.digits)}
+    return {
+        'text': claim.text,
+        'better': claim.better,
+        'worse': claim.worse,
+        'metric': metric.title,
+        'digits': metric.digits,
+        'paper': printed,
+        **asdict(result),
+        'verdict': verdict,
+        'conclusion': conclusion,
+        'sentence': _sentence(claim.text, printed, result, conclusion, metric.digits),
+    }
 
 
 def _sentence(text: str, printed: float | None, result: Spread, conclusion: str, digits: int) -> str:
     def show(value: float) -> str:
         return f'{value:+.{digits}f}'
+
     numbers = [] if printed is None else [f'paper {show(printed)}']
     if result.n:
         numbers.append(f'here {show(result.mean)}')
     if result.low is not None:
-        numbers[-1] += (f' with standard deviation {result.sd:.{digits}f}, 95 % interval {show(result.low)} to '
-                        f'{show(result.high)}, {result.n} seeds')
+        numbers[-1] += (
+            f' with standard deviation {result.sd:.{digits}f}, 95 % interval {show(result.low)} to '
+            f'{show(result.high)}, {result.n} seeds'
+        )
     shown = f' ({"; ".join(numbers)})' if numbers else ''
     return f'{text[0].upper()}{text[1:]}{shown}: {conclusion}.'

@@ -16,23 +16,28 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine, source
-from overrides import changed_keys
 from paper_tables.plan import PASSING, Job
 from pretrained_start import FILE as PRETRAINED
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
-from workdir import FREE, has_checkpoints
 
 from jaxret.files import storage_errors, write_atomically
+from jaxret.runs.config import changed_keys
+from jaxret.runs.workdir import FREE, has_checkpoints
 
 RUN = Path(__file__).parents[1] / 'run.py'
 STATES = ('finished', 'failed', 'not possible', 'stopped')
 ERROR_LINES = 20  # kept of an error that has more
 
 
-def run_jobs(jobs: Mapping[str, Job], seeds: int, *, metrics: Mapping[str, Sequence[str]],
-             after: Callable[[], None] = lambda: None) -> None:
+def run_jobs(
+    jobs: Mapping[str, Job],
+    seeds: int,
+    *,
+    metrics: Mapping[str, Sequence[str]],
+    after: Callable[[], None] = lambda: None,
+) -> None:
     """Runs every job that is not finished once a seed, seed by seed, so that early results compare all rows.
 
     Args:
@@ -68,8 +73,13 @@ def run_jobs(jobs: Mapping[str, Job], seeds: int, *, metrics: Mapping[str, Seque
                 record = {**impossible[job.key], 'seed': seed, 'config': job.config_of(seed), 'wall_seconds': 0.0}
                 write_record(job, seed, record)
             elif job.start and read_record(job.start, seed).get('state') != 'finished':
-                record = {'state': 'failed', 'error': f'starts from {job.start.workdir(seed)}, which is not finished',
-                          'seed': seed, 'config': job.config_of(seed), 'wall_seconds': 0.0}
+                record = {
+                    'state': 'failed',
+                    'error': f'starts from {job.start.workdir(seed)}, which is not finished',
+                    'seed': seed,
+                    'config': job.config_of(seed),
+                    'wall_seconds': 0.0,
+                }
                 write_record(job, seed, record)
             else:
                 needed = [key for name in names for key in metrics[name]]
@@ -82,8 +92,10 @@ def run_jobs(jobs: Mapping[str, Job], seeds: int, *, metrics: Mapping[str, Seque
             todo -= 1
             bar.advance(task)
             reason = f': {record["error"].splitlines()[0]}' if record.get('error') else ''
-            bar.console.print(f'{title}: {record["state"]}{reason} ({record["wall_seconds"]:.0f} s; '
-                              f'{job.workdir(seed)})', soft_wrap=True)
+            bar.console.print(
+                f'{title}: {record["state"]}{reason} ({record["wall_seconds"]:.0f} s; {job.workdir(seed)})',
+                soft_wrap=True,
+            )
             after()
 
 
@@ -94,11 +106,18 @@ def read_record(job: Job, seed: int) -> dict[str, Any]:
     """
     try:
         record = json.loads((job.workdir(seed) / 'result.json').read_text())
-        known = record['state'] in STATES and math.isfinite(record['wall_seconds']) and (
-            record['state'] != 'finished' or isinstance(record['metrics'], dict)
-            and {'commit', 'dirty', 'hardware', 'versions'} <= record.keys())
-        same = not changed_keys(record['config'], job.config_of(seed),
-                                free=(*PASSING, 'data_dir', job.start_key))  # folders may have moved
+        known = (
+            record['state'] in STATES
+            and math.isfinite(record['wall_seconds'])
+            and (
+                record['state'] != 'finished'
+                or isinstance(record['metrics'], dict)
+                and {'commit', 'dirty', 'hardware', 'versions'} <= record.keys()
+            )
+        )
+        same = not changed_keys(
+            record['config'], job.config_of(seed), free=(*PASSING, 'data_dir', job.start_key)
+        )  # folders may have moved
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
     return record if known and same else {}
@@ -139,8 +158,9 @@ def write_record(job: Job, seed: int, record: Mapping[str, Any]) -> None:
     write_atomically(job.workdir(seed) / 'result.json', json.dumps(dict(record), indent=2) + '\n')
 
 
-def _run(job: Job, seed: int, *, needed: Sequence[str], environment: Mapping[str, Any],
-         before: Mapping[str, Any]) -> dict[str, Any]:
+def _run(
+    job: Job, seed: int, *, needed: Sequence[str], environment: Mapping[str, Any], before: Mapping[str, Any]
+) -> dict[str, Any]:
     """Runs run.py and stores the record of the run, also where the command is interrupted, which then goes on."""
     folder = job.workdir(seed)
     log, results = folder / 'log.txt', folder / 'metrics.json'
@@ -148,8 +168,14 @@ def _run(job: Job, seed: int, *, needed: Sequence[str], environment: Mapping[str
         folder.mkdir(parents=True, exist_ok=True)
         results.unlink(missing_ok=True)  # of an evaluation whose record was lost: only a new one says "finished"
         start = log.stat().st_size if log.exists() else 0
-    record = {'seed': seed, 'config': job.config_of(seed), 'command': job.command(seed), **source(), **environment,
-              'started': datetime.now(UTC).isoformat(timespec='seconds')}
+    record = {
+        'seed': seed,
+        'config': job.config_of(seed),
+        'command': job.command(seed),
+        **source(),
+        **environment,
+        'started': datetime.now(UTC).isoformat(timespec='seconds'),
+    }
     clock, interrupted, status = time.monotonic(), None, None
     try:
         status = run_command([sys.executable, str(RUN), *job.command(seed)], log)
@@ -188,8 +214,17 @@ def run_command(command: Sequence[str], log: Path) -> int:
     interrupted = None
     with storage_errors(log):
         file = log.open('a')
-    with file, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                                env={**os.environ, 'PYTHONUNBUFFERED': '1'}, start_new_session=True) as process:
+    with (
+        file,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+            start_new_session=True,
+        ) as process,
+    ):
         while True:
             try:
                 status = process.wait()
@@ -215,7 +250,7 @@ def _error(log: Path, start: int, status: int) -> str:
     """What run.py said last: from its last 'error: ' on, else the last line."""
     text = log.read_bytes()[start:].decode(errors='replace').rstrip()
     messages = list(re.finditer(r'^error: ', text, re.MULTILINE))
-    lines = text[messages[-1].end():].splitlines() if messages else text.splitlines()[-1:]
+    lines = text[messages[-1].end() :].splitlines() if messages else text.splitlines()[-1:]
     if status < 0:
         lines = [f'ended by {signal.Signals(-status).name}', *lines]
     return '\n'.join(lines[:ERROR_LINES]) or f'ended with status {status}'
@@ -234,8 +269,15 @@ class _TimeLeft(ProgressColumn):
 @contextlib.contextmanager
 def _progress() -> Iterator[Progress]:
     """The line on standard error."""
-    columns = (TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(), TextColumn('runs,'),
-               TimeElapsedColumn(), TextColumn('elapsed,'), _TimeLeft())
+    columns = (
+        TextColumn('{task.description}', markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn('runs,'),
+        TimeElapsedColumn(),
+        TextColumn('elapsed,'),
+        _TimeLeft(),
+    )
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:  # a log file has no width of its own
         console = Console(stderr=True, markup=False, emoji=False, highlight=False, width=120)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from table_statistics import VERDICTS
+from jaxret.metrics.intervals import VERDICTS
 
 # Keys of metrics.json that belong to a metric: its interval, chance level, most frequent answer, and macro mean.
 ENDINGS = tuple(f'{macro}{ending}' for macro in ('', '_macro') for ending in ('', '_low', '_high', '_chance', '_prior'))
@@ -25,8 +25,9 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       the last one.
     """
     settings = results['settings']
-    keys = {f'{metric["key"]}{ending}' for table in results['tables'] for metric in table['metrics']
-            for ending in ENDINGS}
+    keys = {
+        f'{metric["key"]}{ending}' for table in results['tables'] for metric in table['metrics'] for ending in ENDINGS
+    }
     tables, seen, finished = [], set(), []
     for table in results['tables']:
         rows = []
@@ -43,11 +44,15 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
     return {
         'title': results['title'],
         'data': _without_path(settings['data_dir']) if settings['data_dir'] else 'synthetic sample',
-        'preset': settings['preset'], 'overrides': _without_paths(settings['overrides']), 'written': results['written'],
+        'preset': settings['preset'],
+        'overrides': _without_paths(settings['overrides']),
+        'written': results['written'],
         'notes': results['notes'],
         'hardware': {key: value for key, value in first.get('hardware', {}).items() if key != 'host'},
-        'versions': first.get('versions', {}), 'tables': tables,
-        'claims': [_claim(claim) for claim in results['claims']]}
+        'versions': first.get('versions', {}),
+        'tables': tables,
+        'claims': [_claim(claim) for claim in results['claims']],
+    }
 
 
 def _run(run: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:

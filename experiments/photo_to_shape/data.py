@@ -7,13 +7,14 @@ from console import console
 from experiment import processes
 from ml_collections import ConfigDict
 from overrides import cache_folder
-from workdir import RunSplit, has_checkpoints
 
 from data_pipelines.photo_to_shape import batches as pipeline
 from data_pipelines.photo_to_shape import cars, pix3d
 from data_pipelines.photo_to_shape.dataset import Pix3DLayout
 from data_pipelines.photo_to_shape.sample_cars import write_car_sample
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
+from jaxret.runs.split import RunSplit
+from jaxret.runs.workdir import has_checkpoints
 
 LAYOUTS = {  # of data.layout: what a folder holds, for the message
     'pix3d': 'pix3d.json, img/, mask/, model/',
@@ -28,8 +29,12 @@ def data_folder(config: ConfigDict) -> tuple[Path, bool]:
         return Path(config.data_dir), False
     sample, layout = config.sample, config.data.layout
     folder = cache_folder(config) / f'sample-{layout}-{sample.shapes_per_category}x{sample.photos_per_shape}'
-    console.print(f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
-                  f'--config.data_dir=DIR, a folder with {LAYOUTS[layout]}.', style='bold yellow', soft_wrap=True)
+    console.print(
+        f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
+        f'--config.data_dir=DIR, a folder with {LAYOUTS[layout]}.',
+        style='bold yellow',
+        soft_wrap=True,
+    )
     options = {'photos_per_shape': sample.photos_per_shape, 'processes': processes(config)}
     if layout == 'pix3d':
         write_pix3d_sample(folder, shapes_per_category=sample.shapes_per_category, **options)
@@ -45,13 +50,20 @@ def read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: boo
     that the run was trained on stay out of test, by name; photos it does not know are test photos.
     """
     stored = RunSplit.read(workdir) if has_checkpoints(workdir) else None
-    layout = _read(config, data_dir, split_table=stored.split if stored else None,
-                   required_splits=('train', 'val', 'test') if train else ('test',),
-                   min_shapes=config.batch_size if train else 1)
+    layout = _read(
+        config,
+        data_dir,
+        split_table=stored.split if stored else None,
+        required_splits=('train', 'val', 'test') if train else ('test',),
+        min_shapes=config.batch_size if train else 1,
+    )
     if not train:
         return layout, stored
-    now = RunSplit(split=layout.split_table(), shape={photo.name: photo.model for photo in layout.photos},
-                   gallery=[shape.model for shape in layout.shapes])
+    now = RunSplit(
+        split=layout.split_table(),
+        shape={photo.name: photo.model for photo in layout.photos},
+        gallery=[shape.model for shape in layout.shapes],
+    )
     if stored:
         stored.check_same(now, workdir)
     pipeline.check_batch_size(config.batch_size, len(layout.split_photos('train')), len(layout.shapes))
@@ -70,11 +82,23 @@ def count_note(config: ConfigDict, layout: Pix3DLayout) -> str | None:
 def _read(config: ConfigDict, data_dir: Path, **run: Any) -> Pix3DLayout:
     """`run`: what depends on the run, not on the config."""
     data = config.data
-    options = run | {'gallery': data.gallery, 'on_bad_file': config.on_bad_file, 'crop': data.crop,
-                     'val_fraction': data.val_fraction, 'seed': config.seed, 'cache_dir': cache_folder(config),
-                     'check_processes': processes(config)}
+    options = run | {
+        'gallery': data.gallery,
+        'on_bad_file': config.on_bad_file,
+        'crop': data.crop,
+        'val_fraction': data.val_fraction,
+        'seed': config.seed,
+        'cache_dir': cache_folder(config),
+        'check_processes': processes(config),
+    }
     if data.layout == 'pix3d':
-        return pix3d.read_pix3d(data_dir, categories=tuple(data.categories), exclude_occluded=data.exclude_occluded,
-                                exclude_truncated=data.exclude_truncated, test_fraction=data.test_fraction,
-                                up_axis=data.up_axis, **options)
+        return pix3d.read_pix3d(
+            data_dir,
+            categories=tuple(data.categories),
+            exclude_occluded=data.exclude_occluded,
+            exclude_truncated=data.exclude_truncated,
+            test_fraction=data.test_fraction,
+            up_axis=data.up_axis,
+            **options,
+        )
     return cars.read_cars(data_dir, dataset=data.layout, shapenet_dir=data.shapenet_dir, masks=data.masks, **options)

@@ -11,11 +11,12 @@ from rich.table import Table
 
 from data_pipelines.photo_to_shape.dataset import PhotoEntry, Pix3DLayout
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
-from jaxret.photos import frame_photo, read_pair
-from jaxret.retrieval.category_planes import QueryPlane
-from jaxret.retrieval.contact_sheet import QueryCard, select_queries
-from jaxret.retrieval.ranking import positive_ranks, top_k_indices
-from jaxret.retrieval.report_tables import unseen_table
+from jaxret.metrics.ranking import positive_ranks, top_k_indices
+from jaxret.preprocessing.framing import frame_photo
+from jaxret.preprocessing.photo_files import read_pair
+from jaxret.reports.attention_planes import QueryPlane
+from jaxret.reports.contact_sheet import QueryCard, select_queries
+from jaxret.reports.tables import unseen_table
 from jaxret.systems.base import Variables
 from jaxret.systems.cmic import CMIC
 
@@ -34,19 +35,36 @@ def query_cards(layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, galle
     cards = []
     for section, chosen in select_queries(ranks, true_scores - others.max(axis=1)).items():
         for query in chosen:
-            results = [(front[g], short_name(gallery.names[g]), float(scores[query, g]), bool(g == test.shape[query]))
-                       for g in order[query]]
+            results = [
+                (front[g], short_name(gallery.names[g]), float(scores[query, g]), bool(g == test.shape[query]))
+                for g in order[query]
+            ]
             true = test.shape[query]
-            cards.append(QueryCard(
-                **photo_of(photos[test.names[query]]), true_view=front[true], results=results,
-                true_name=short_name(gallery.names[true]), rank=int(ranks[query]),
-                true_score=float(true_scores[query]), section=section))
+            cards.append(
+                QueryCard(
+                    **photo_of(photos[test.names[query]]),
+                    true_view=front[true],
+                    results=results,
+                    true_name=short_name(gallery.names[true]),
+                    rank=int(ranks[query]),
+                    true_score=float(true_scores[query]),
+                    section=section,
+                )
+            )
     return cards
 
 
-def unseen_cards(layout: Pix3DLayout, queries: np.ndarray, test: QueryTable, gallery: GalleryTable,
-                 unseen: GalleryTable, *, scores: np.ndarray, order: np.ndarray,
-                 distances: Mapping[str, np.ndarray]) -> list[QueryCard]:
+def unseen_cards(
+    layout: Pix3DLayout,
+    queries: np.ndarray,
+    test: QueryTable,
+    gallery: GalleryTable,
+    unseen: GalleryTable,
+    *,
+    scores: np.ndarray,
+    order: np.ndarray,
+    distances: Mapping[str, np.ndarray],
+) -> list[QueryCard]:
     """The same for a gallery without the true shapes (figure 2 of the paper).
 
     Args:
@@ -67,15 +85,29 @@ def unseen_cards(layout: Pix3DLayout, queries: np.ndarray, test: QueryTable, gal
         for q in chosen:
             true = test.shape[queries[q]]
             results = [(views[g], short_name(unseen.names[g]), float(scores[q, g]), False) for g in order[q] if g >= 0]
-            cards.append(QueryCard(
-                **photo_of(photos[test.names[queries[q]]]), true_view=true_views[true], results=results,
-                true_name=short_name(gallery.names[true]), rank=0, section=section,
-                verdict=f'Hausdorff {distances["hausdorff"][q]:.4f}, IoU {distances["iou"][q]:.3f}'))
+            cards.append(
+                QueryCard(
+                    **photo_of(photos[test.names[queries[q]]]),
+                    true_view=true_views[true],
+                    results=results,
+                    true_name=short_name(gallery.names[true]),
+                    rank=0,
+                    section=section,
+                    verdict=f'Hausdorff {distances["hausdorff"][q]:.4f}, IoU {distances["iou"][q]:.3f}',
+                )
+            )
     return cards
 
 
-def query_planes(system: CMIC, variables: Variables, photos: np.ndarray, shapes: np.ndarray, test: QueryTable,
-                 gallery: GalleryTable, category_names: Sequence[str]) -> list[QueryPlane]:
+def query_planes(
+    system: CMIC,
+    variables: Variables,
+    photos: np.ndarray,
+    shapes: np.ndarray,
+    test: QueryTable,
+    gallery: GalleryTable,
+    category_names: Sequence[str],
+) -> list[QueryPlane]:
     """The gallery around the first test photo of each of the first categories, the same photos in every run.
 
     Args:
@@ -90,9 +122,16 @@ def query_planes(system: CMIC, variables: Variables, photos: np.ndarray, shapes:
     planes = []
     for category in np.unique(test.category)[:MAX_PLANES]:
         query = int(np.flatnonzero(test.category == category)[0])
-        merged = np.asarray(jax.jit(system.merge)(variables, photos[query:query + 1], shapes))[0]
-        planes.append(QueryPlane(f'{category_names[category]}: {test.names[query]}', photos[query], merged,
-                                 gallery.category, int(test.shape[query])))
+        merged = np.asarray(jax.jit(system.merge)(variables, photos[query : query + 1], shapes))[0]
+        planes.append(
+            QueryPlane(
+                f'{category_names[category]}: {test.names[query]}',
+                photos[query],
+                merged,
+                gallery.category,
+                int(test.shape[query]),
+            )
+        )
     return planes
 
 
@@ -124,10 +163,22 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         def show(key: str, digits: int) -> str:
             value = values.get(key + suffix)
             return '' if value is None else f'{value:.{digits}f}'
-        interval = '' if values.get(f'top1{suffix}_low') is None else (
-            f'{values[f"top1{suffix}_low"]:.3f} - {values[f"top1{suffix}_high"]:.3f}')
-        table.add_row(name, str(values.get('queries', '')), show('top1', 3), interval, show('top10', 3),
-                      show('category_top1', 3), show('hausdorff', 4), show('iou', 4))
+
+        interval = (
+            ''
+            if values.get(f'top1{suffix}_low') is None
+            else (f'{values[f"top1{suffix}_low"]:.3f} - {values[f"top1{suffix}_high"]:.3f}')
+        )
+        table.add_row(
+            name,
+            str(values.get('queries', '')),
+            show('top1', 3),
+            interval,
+            show('top10', 3),
+            show('category_top1', 3),
+            show('hausdorff', 4),
+            show('iou', 4),
+        )
 
     for name, values in metrics['per_category'].items():
         row(name, values)
@@ -149,6 +200,8 @@ def _print_unseen(metrics: Mapping[str, Any]) -> None:
     for row in unseen_table(metrics):
         if row['kind'] == 'total':
             table.add_section()
-        table.add_row(row['name'], *(str(row[key]) for key in (
-            'queries', 'gallery', 'hausdorff', 'hausdorff_chance', 'iou', 'iou_chance')))
+        table.add_row(
+            row['name'],
+            *(str(row[key]) for key in ('queries', 'gallery', 'hausdorff', 'hausdorff_chance', 'iou', 'iou_chance')),
+        )
     console.print(table)

@@ -16,8 +16,8 @@ from data_pipelines.photo_to_shape.sample_shapenet import write_shapenet_sample
 from data_pipelines.photo_to_shape.shapenet import read_shapenet
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.render import ViewRing
-from jaxret.retrieval.shape_metrics import compare_shapes
-from jaxret.retrieval.unseen import MEASURES, allowed_shapes, best_allowed, random_allowed, unseen_metrics
+from jaxret.metrics.shape_distances import compare_shapes
+from jaxret.metrics.unseen_gallery import MEASURES, allowed_shapes, best_allowed, random_allowed, unseen_metrics
 
 SAMPLE = 'sample'  # value of unseen_dir that stands for the synthetic gallery
 # Pix3D's names of what ShapeNet calls otherwise.
@@ -58,12 +58,14 @@ def read_unseen(config: ConfigDict) -> Pix3DLayout | None:
         return None
     if folder == SAMPLE:
         folder = write_shapenet_sample(cache_folder(config) / 'sample-shapenet')
-    return read_shapenet(folder, on_bad_file=config.on_bad_file, cache_dir=cache_folder(config),
-                         check_processes=processes(config))
+    return read_shapenet(
+        folder, on_bad_file=config.on_bad_file, cache_dir=cache_folder(config), check_processes=processes(config)
+    )
 
 
-def prepare_unseen(config: ConfigDict, layout: Pix3DLayout, ring: ViewRing, photos: Pix3DLayout, test: QueryTable
-                   ) -> Unseen:
+def prepare_unseen(
+    config: ConfigDict, layout: Pix3DLayout, ring: ViewRing, photos: Pix3DLayout, test: QueryTable
+) -> Unseen:
     """Renders the gallery, and chooses the test photos that can search it.
 
     Args:
@@ -77,8 +79,15 @@ def prepare_unseen(config: ConfigDict, layout: Pix3DLayout, ring: ViewRing, phot
       DataError: shapes that cannot be rendered; photos of a category that the gallery lacks, where each searches its
         own (on_bad_file='skip' leaves them out, unless none is left).
     """
-    prepared = prepare(layout, ring, size=config.data.image_size, cache_dir=cache_folder(config),
-                       processes=processes(config), on_bad_file=config.on_bad_file, name='shapenet')
+    prepared = prepare(
+        layout,
+        ring,
+        size=config.data.image_size,
+        cache_dir=cache_folder(config),
+        processes=processes(config),
+        on_bad_file=config.on_bad_file,
+        name='shapenet',
+    )
     own = config.evaluation.unseen_categories == 'own'
     wanted = [SHAPENET_NAMES.get(name, name) for name in photos.categories]
     present = {shape.category for shape in prepared.layout.shapes}
@@ -86,18 +95,25 @@ def prepare_unseen(config: ConfigDict, layout: Pix3DLayout, ring: ViewRing, phot
     category = np.array([names.index(wanted[c]) for c in test.category], np.int64)
     lost = np.array([own and names[c] not in present for c in category], bool)
     where = str(layout.root)
-    problems = [Problem(where, f'no shape of category {name!r}, which {count} test photos are of',
-                        'add shapes, use on_bad_file=skip, or evaluation.unseen_categories=all')
-                for name, count in sorted(Counter(names[c] for c in category[lost]).items())]
+    problems = [
+        Problem(
+            where,
+            f'no shape of category {name!r}, which {count} test photos are of',
+            'add shapes, use on_bad_file=skip, or evaluation.unseen_categories=all',
+        )
+        for name, count in sorted(Counter(names[c] for c in category[lost]).items())
+    ]
     if problems and (config.on_bad_file == 'error' or lost.all()):
         raise DataError(problems)
     keep = np.flatnonzero(~lost)
-    return Unseen(where, own, load_gallery(prepared), keep, category[keep], names,
-                  (*prepared.layout.skipped, *problems))
+    return Unseen(
+        where, own, load_gallery(prepared), keep, category[keep], names, (*prepared.layout.skipped, *problems)
+    )
 
 
-def compare_unseen(config: ConfigDict, unseen: Unseen, scores: np.ndarray, test: QueryTable, gallery: GalleryTable, *,
-                   answers: int) -> tuple[dict[str, Any], np.ndarray, dict[str, np.ndarray], tuple[Problem, ...]]:
+def compare_unseen(
+    config: ConfigDict, unseen: Unseen, scores: np.ndarray, test: QueryTable, gallery: GalleryTable, *, answers: int
+) -> tuple[dict[str, Any], np.ndarray, dict[str, np.ndarray], tuple[Problem, ...]]:
     """Best answers, and how far the first is from the true shape.
 
     Args:
@@ -119,11 +135,23 @@ def compare_unseen(config: ConfigDict, unseen: Unseen, scores: np.ndarray, test:
     answered = np.concatenate([order[:, 0], random_allowed(allowed)]) + first
     paths: list[Path] = [*gallery.paths, *unseen.gallery.paths]
     found = compare_shapes(
-        paths, np.tile(true, 2), answered, points=config.evaluation.points, resolution=config.evaluation.voxels,
-        up_axis=[config.data.up_axis] * first + ['y'] * len(unseen.gallery.paths), on_bad_file=config.on_bad_file,
-        processes=processes(config))
-    halves = [dict(zip(MEASURES, part, strict=True))
-              for part in zip(*(np.split(getattr(found, name), 2) for name in MEASURES), strict=True)]
-    metrics = unseen_metrics(*halves, query_category=unseen.query_category,
-                             gallery_category=unseen.gallery.category, category_names=unseen.names)
+        paths,
+        np.tile(true, 2),
+        answered,
+        points=config.evaluation.points,
+        resolution=config.evaluation.voxels,
+        up_axis=[config.data.up_axis] * first + ['y'] * len(unseen.gallery.paths),
+        on_bad_file=config.on_bad_file,
+        processes=processes(config),
+    )
+    halves = [
+        dict(zip(MEASURES, part, strict=True))
+        for part in zip(*(np.split(getattr(found, name), 2) for name in MEASURES), strict=True)
+    ]
+    metrics = unseen_metrics(
+        *halves,
+        query_category=unseen.query_category,
+        gallery_category=unseen.gallery.category,
+        category_names=unseen.names,
+    )
     return metrics, order, halves[0], found.problems

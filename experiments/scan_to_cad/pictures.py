@@ -5,18 +5,19 @@ import numpy as np
 from scan_to_cad.data import ScanData
 from scipy.spatial.distance import cdist
 
-from jaxret.retrieval.contact_sheet import select_queries
-from jaxret.retrieval.ranking import positive_ranks, top_k_indices
-from jaxret.retrieval.scan_cards import ScanCard
-from jaxret.retrieval.voxel_pictures import CLUTTER, OBJECT, draw_voxels
+from jaxret.metrics.ranking import positive_ranks, top_k_indices
+from jaxret.reports.contact_sheet import select_queries
+from jaxret.reports.scan_cards import ScanCard
+from jaxret.reports.voxel_renders import CLUTTER, OBJECT, draw_voxels
 from jaxret.systems.base import Variables
 from jaxret.systems.scan_cad import ScanCad
 
 ANSWERS = 5
 
 
-def scan_cards(data: ScanData, scans: np.ndarray, cads: np.ndarray, *, system: ScanCad | None,
-               variables: Variables | None) -> dict[str, list[ScanCard]]:
+def scan_cards(
+    data: ScanData, scans: np.ndarray, cads: np.ndarray, *, system: ScanCad | None, variables: Variables | None
+) -> dict[str, list[ScanCard]]:
     """Cards of some test scans: the best, the worst, some at random.
 
     Args:
@@ -29,8 +30,9 @@ def scan_cards(data: ScanData, scans: np.ndarray, cads: np.ndarray, *, system: S
     ranks = positive_ranks(-distances, table.instance)
     own = distances[np.arange(len(scans)), table.instance]
     others = np.where(np.arange(len(cads))[None] == table.instance[:, None], np.inf, distances).min(axis=1)
-    nearest = top_k_indices(-distances, ANSWERS, table.instance, query_category=table.category,
-                            gallery_category=data.cads.category)
+    nearest = top_k_indices(
+        -distances, ANSWERS, table.instance, query_category=table.category, gallery_category=data.cads.category
+    )
     sections = select_queries(ranks, others - own, best=4, worst=4, random=8)
     rows = np.unique(np.concatenate(list(sections.values())))
     stages = _stages(data, rows, system, variables)
@@ -38,16 +40,20 @@ def scan_cards(data: ScanData, scans: np.ndarray, cads: np.ndarray, *, system: S
     views = dict(zip(shown.tolist(), draw_voxels(data.cads.cads(shown)), strict=True))
 
     def card(row: int) -> ScanCard:
-        results = [(views[cad], data.cads.names[cad], float(distances[row, cad]), _kind(data, row, cad))
-                   for cad in nearest[row].tolist()]
-        return ScanCard(stages[row], results, table.names[row], data.layout.category_names[table.category[row]],
-                        int(ranks[row]))
+        results = [
+            (views[cad], data.cads.names[cad], float(distances[row, cad]), _kind(data, row, cad))
+            for cad in nearest[row].tolist()
+        ]
+        return ScanCard(
+            stages[row], results, table.names[row], data.layout.category_names[table.category[row]], int(ranks[row])
+        )
 
     return {heading: [card(row) for row in chosen.tolist()] for heading, chosen in sections.items()}
 
 
-def _stages(data: ScanData, rows: np.ndarray, system: ScanCad | None, variables: Variables | None
-            ) -> dict[int, dict[str, np.ndarray]]:
+def _stages(
+    data: ScanData, rows: np.ndarray, system: ScanCad | None, variables: Variables | None
+) -> dict[int, dict[str, np.ndarray]]:
     """Pictures of what comes before the answers, by row."""
     table = data.scans['test']
     scans, masks = table.scans(rows), table.masks(rows)

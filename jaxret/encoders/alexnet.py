@@ -15,8 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxret.encoders.dropout import drop_units
-from jaxret.encoders.layers import CONV_KERNEL_INIT
+from jaxret.encoders.layers import CONV_KERNEL_INIT, drop_units
 from jaxret.errors import ConfigError
 
 _FULL_KERNEL_INIT = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
@@ -65,8 +64,14 @@ class AlexNet(nn.Module):
 
     def setup(self) -> None:
         def conv(features: int, kernel: int, stride: int, padding: int) -> nn.Conv:
-            return nn.Conv(features, (kernel, kernel), strides=(stride, stride), padding=padding,
-                           kernel_init=CONV_KERNEL_INIT, dtype=self.dtype)
+            return nn.Conv(
+                features,
+                (kernel, kernel),
+                strides=(stride, stride),
+                padding=padding,
+                kernel_init=CONV_KERNEL_INIT,
+                dtype=self.dtype,
+            )
 
         first, second, third, fourth, fifth = self.channels
         self.conv1 = conv(first, *self.stem)
@@ -79,8 +84,9 @@ class AlexNet(nn.Module):
         if self.num_classes is not None:
             self.fc8 = nn.Dense(self.num_classes, kernel_init=_FULL_KERNEL_INIT)
 
-    def __call__(self, images: jax.Array, *, train: bool = False, keys: jax.Array | None = None
-                 ) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, keys: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Conv map and features, or logits, of images.
 
         Args:
@@ -117,8 +123,10 @@ class AlexNet(nn.Module):
         sides = [_map_side(side, self.stem) for side in images.shape[1:3]]
         if min(sides) < 1:
             least = next(side for side in range(1, 100) if _map_side(side, self.stem) == 1)
-            raise ConfigError(f'images of {images.shape[1]} x {images.shape[2]} are too small for this AlexNet; '
-                              f'it needs {least} x {least} pixels or more')
+            raise ConfigError(
+                f'images of {images.shape[1]} x {images.shape[2]} are too small for this AlexNet; '
+                f'it needs {least} x {least} pixels or more'
+            )
         x = _max_pool(nn.relu(self.conv1(images)))
         x = _max_pool(nn.relu(self.conv2(x)))
         x = nn.relu(self.conv3(x))

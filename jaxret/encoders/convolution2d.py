@@ -34,8 +34,9 @@ _AXES = ('NHWC', 'HWIO', 'NHWC')
 Padding = Sequence[tuple[int, int]]
 
 
-def convolve2d(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Padding, **options: Any
-               ) -> jax.Array:
+def convolve2d(
+    x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Padding, **options: Any
+) -> jax.Array:
     """`jax.lax.conv_general_dilated` of NHWC and HWIO; on CPUs in the form that is fastest there.
 
     Args:
@@ -56,20 +57,31 @@ def convolve2d(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], p
     return convolve(x, kernel, strides, padding, options.get('precision'))
 
 
-def _is_plain(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, options: Mapping[str, Any]
-              ) -> bool:
+def _is_plain(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, options: Mapping[str, Any]
+) -> bool:
     """Whether this is a convolution as layers have it; of others, also wrong ones, JAX has the last word."""
     dilations = [tuple(options.get(name) or (1, 1)) for name in ('lhs_dilation', 'rhs_dilation')]
-    return (options.get('feature_group_count', 1) == 1 and options.get('preferred_element_type') is None
-            and dilations == [(1, 1), (1, 1)] and x.dtype == kernel.dtype and x.shape[3] == kernel.shape[2]
-            and all(isinstance(side, int) for side in x.shape[1:]) and x.shape[0] != 0 and 0 not in kernel.shape
-            and min(map(min, padding)) >= 0 and min(_outputs(x, kernel, strides, padding)) > 0)
+    return (
+        options.get('feature_group_count', 1) == 1
+        and options.get('preferred_element_type') is None
+        and dilations == [(1, 1), (1, 1)]
+        and x.dtype == kernel.dtype
+        and x.shape[3] == kernel.shape[2]
+        and all(isinstance(side, int) for side in x.shape[1:])
+        and x.shape[0] != 0
+        and 0 not in kernel.shape
+        and min(map(min, padding)) >= 0
+        and min(_outputs(x, kernel, strides, padding)) > 0
+    )
 
 
 def _outputs(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding) -> tuple[int, int]:
     """h and w."""
-    return tuple((side + low + high - size) // stride + 1 for side, size, stride, (low, high) in zip(
-        x.shape[1:3], kernel.shape[:2], strides, padding, strict=True))
+    return tuple(
+        (side + low + high - size) // stride + 1
+        for side, size, stride, (low, high) in zip(x.shape[1:3], kernel.shape[:2], strides, padding, strict=True)
+    )
 
 
 def _product(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any) -> jax.Array:
@@ -77,9 +89,12 @@ def _product(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding:
     (rows, columns), (height, width) = kernel.shape[:2], _outputs(x, kernel, strides, padding)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     ends = (strides[0] * (height - 1) + 1, strides[1] * (width - 1) + 1)
-    patches = [x[:, i:i + ends[0]:strides[0], j:j + ends[1]:strides[1]] for i in range(rows) for j in range(columns)]
+    patches = [
+        x[:, i : i + ends[0] : strides[0], j : j + ends[1] : strides[1]] for i in range(rows) for j in range(columns)
+    ]
     flat = (patches[0] if len(patches) == 1 else jnp.concatenate(patches, axis=3)).reshape(
-        -1, rows * columns * kernel.shape[2])
+        -1, rows * columns * kernel.shape[2]
+    )
     y = jnp.matmul(flat, kernel.reshape(flat.shape[1], -1), precision=precision)  # of matrices: of four axes is slower
     return y.reshape(x.shape[0], height, width, -1)
 
@@ -109,29 +124,38 @@ def _plain(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: P
     return y[..., :features] if more_out else y
 
 
-def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any
-             ) -> tuple[jax.Array, Any]:
+def _forward(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any
+) -> tuple[jax.Array, Any]:
     return _convolve(x, kernel, strides, padding, precision), (x, kernel)
 
 
-def _backward(strides: tuple[int, int], padding: Padding, precision: Any, saved: Any, gradient: jax.Array
-              ) -> tuple[jax.Array, jax.Array]:
+def _backward(
+    strides: tuple[int, int], padding: Padding, precision: Any, saved: Any, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     sides = list(zip(x.shape[1:3], kernel.shape[:2], strides, gradient.shape[1:3], padding, strict=True))
     # With stride - 1 zeros between its entries the gradient spans (out - 1) stride + 1 cells.
-    beside = [(size - 1 - low, side - 1 - (out - 1) * stride + low)
-              for side, size, stride, out, (low, _) in sides]
+    beside = [(size - 1 - low, side - 1 - (out - 1) * stride + low) for side, size, stride, out, (low, _) in sides]
     mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
     if _few_cells(x, kernel, strides, padding):
         of_x = jax.vjp(lambda x: _product(x, kernel, strides, padding, precision), x)[1](gradient)[0]
     elif strides == (1, 1):
         of_x = _plain(gradient, mirrored, strides, beside, precision)
     else:
-        of_x = lax.conv_general_dilated(gradient, mirrored, (1, 1), beside, lhs_dilation=strides,
-                                        dimension_numbers=_AXES, precision=precision)
+        of_x = lax.conv_general_dilated(
+            gradient, mirrored, (1, 1), beside, lhs_dilation=strides, dimension_numbers=_AXES, precision=precision
+        )
     around = [(low, (out - 1) * stride + size - side - low) for side, size, stride, out, (low, _) in sides]
-    of_kernel = lax.conv_general_dilated(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), around,
-                                         rhs_dilation=strides, dimension_numbers=_AXES, precision=precision)
+    of_kernel = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        gradient.transpose(1, 2, 0, 3),
+        (1, 1),
+        around,
+        rhs_dilation=strides,
+        dimension_numbers=_AXES,
+        precision=precision,
+    )
     return of_x, of_kernel.transpose(1, 2, 0, 3)  # [C, k, k, F] -> [k, k, C, F]
 
 

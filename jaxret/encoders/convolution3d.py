@@ -99,8 +99,9 @@ def _phases_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) 
 
 def _phases_backward(stride: int, padding: int, saved: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    of_x, of_kernel = jax.vjp(lambda kernel: convolve3d(gradient, kernel, stride=stride, padding=padding, form='slabs'),
-                              kernel.swapaxes(3, 4))
+    of_x, of_kernel = jax.vjp(
+        lambda kernel: convolve3d(gradient, kernel, stride=stride, padding=padding, form='slabs'), kernel.swapaxes(3, 4)
+    )
     return of_x, of_kernel(x)[0].swapaxes(3, 4)
 
 
@@ -229,9 +230,7 @@ def _neighbourhoods(x: jax.Array, kernel: jax.Array, stride: int, padding: int) 
 
 
 def _convolve2d(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    return convolve2d(
-        x, kernel, (stride,) * 2, [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-    )
+    return convolve2d(x, kernel, (stride,) * 2, [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 def _every(x: jax.Array, first: int, stride: int, count: int) -> jax.Array:

@@ -8,8 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxret.encoders.dropout import drop_units
-from jaxret.encoders.layers import linear
+from jaxret.encoders.layers import drop_units, linear
 
 
 class PairDiscriminator(nn.Module):

@@ -3,6 +3,7 @@
 Letters: B batch, H height, W width, C channels, F backbone features, D embedding.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -93,3 +94,55 @@ def image_encoder(name: str, dim: int, *, axis_name: str | None = None, **overri
     return ImageEncoder(
         backbone=resnet(name, axis_name=axis_name, **overrides), head=EmbeddingHead(dim, axis_name=axis_name)
     )
+
+
+class MLP(nn.Module):
+    """Linear, ReLU, linear; no batch norm: W2 max(0, W1 x + b1) + b2.
+
+    Without batch norm each row stands alone, whatever the size of the batch. It computes in float32 whatever the
+    encoder before it does.
+
+    Source: Choo et al. (KSII TIIS 2024), section 4.2 (projection, prediction and label head; widths not given); the
+    label head of Jing et al.'s public code (CVPR 2021) is the same with 256 hidden units.
+
+    Attributes:
+      hidden: width between the layers.
+      features: D.
+    """
+
+    hidden: int
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Outputs of features.
+
+        Args:
+          x: float [..., F]; for example [M, B, F] when modalities share it.
+
+        Returns:
+          float32 [..., D].
+        """
+        chex.assert_type(x, float)
+        x = x.astype(jnp.float32)
+        x = nn.relu(linear(self.hidden, x.shape[-1], name='hidden')(x))
+        return linear(self.features, self.hidden, name='output')(x)
+
+
+class LinearHead(nn.Module):
+    """One linear layer after the other, nothing between them: W_n ( ... (W_1 x + b_1) ... ) + b_n; in float32.
+
+    Attributes:
+      widths: outputs of each layer.
+    """
+
+    widths: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """float [..., F] -> float32 [..., last width]."""
+        chex.assert_type(x, float)
+        x = x.astype(jnp.float32)
+        for i, width in enumerate(self.widths, start=1):
+            x = linear(width, x.shape[-1], name=f'layer{i}')(x)
+        return x

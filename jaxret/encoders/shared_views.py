@@ -10,9 +10,9 @@ import chex
 import flax.linen as nn
 import jax
 
-from jaxret.encoders.linear_head import LinearHead
+from jaxret.encoders.batch_norm import join_batches, part_batches
+from jaxret.encoders.heads import LinearHead
 from jaxret.encoders.view_pooling import max_views, merge_views, split_views
-from jaxret.joined_batches import join_batches, part_batches
 from jaxret.losses.scores import largest
 
 VIEW_POOLINGS = ('embedding', 'conv')
@@ -51,8 +51,15 @@ class SharedViews(nn.Module):
     embedding: LinearHead
     view_pooling: str = 'embedding'
 
-    def __call__(self, photos: jax.Array, views: jax.Array, *, train: bool = False,
-                 photo_keys: jax.Array | None = None, shape_keys: jax.Array | None = None) -> SharedEncoding:
+    def __call__(
+        self,
+        photos: jax.Array,
+        views: jax.Array,
+        *,
+        train: bool = False,
+        photo_keys: jax.Array | None = None,
+        shape_keys: jax.Array | None = None,
+    ) -> SharedEncoding:
         """Maps and embeddings of both; the convolutions, and batch norm, see them as one batch.
 
         Args:
@@ -80,8 +87,9 @@ class SharedViews(nn.Module):
     def _embedded(self, maps: jax.Array, train: bool, keys: jax.Array | None) -> jax.Array:
         return self.embedding(self.backbone.features(maps, train=train, keys=keys))
 
-    def _pooled(self, maps: jax.Array, count: int, train: bool, keys: jax.Array | None
-                ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _pooled(
+        self, maps: jax.Array, count: int, train: bool, keys: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Maps of views [G V, h, w, C] to maps and embeddings of the R rows, and embeddings of the shapes."""
         if self.view_pooling == 'conv':
             maps = largest(split_views(maps, count), axis=1)

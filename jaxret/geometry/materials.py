@@ -61,7 +61,7 @@ class Surface:
         for index, picture in enumerate(self.textures):
             found = np.flatnonzero(which == index)
             for start in range(0, len(found), _AT_ONCE):
-                pixels = found[start:start + _AT_ONCE]
+                pixels = found[start : start + _AT_ONCE]
                 weights = barycentric(corners[faces[pixels]], origins[pixels], directions[pixels])
                 u, v = np.einsum('mk,mkc->cm', weights, self.uv[faces[pixels]])
                 height, width = picture.shape[:2]
@@ -110,16 +110,24 @@ def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
       The colours; white where the file has none.
     """
     path = Path(path)
-    plain = Surface(np.ones((len(mesh.faces), 3), np.float32), np.full(len(mesh.faces), -1, np.int32),
-                    np.zeros((len(mesh.faces), 3, 2), np.float32))
+    plain = Surface(
+        np.ones((len(mesh.faces), 3), np.float32),
+        np.full(len(mesh.faces), -1, np.int32),
+        np.zeros((len(mesh.faces), 3, 2), np.float32),
+    )
     suffix = path.suffix.lower()
     data = path.read_bytes()
     if suffix == '.obj':
         data = data.decode('utf-8', 'replace').encode()
     try:
         with _quiet():
-            scene = trimesh.load_scene(io.BytesIO(data), file_type=suffix[1:], resolver=_Resolver(path), process=False,
-                                       skip_materials=suffix != '.obj')
+            scene = trimesh.load_scene(
+                io.BytesIO(data),
+                file_type=suffix[1:],
+                resolver=_Resolver(path),
+                process=False,
+                skip_materials=suffix != '.obj',
+            )
             parts = [_part(scene.geometry[scene.graph[node][1]]) for node in scene.graph.nodes_geometry]
     except Exception:  # of the colours alone: the mesh itself was read
         return plain
@@ -131,8 +139,12 @@ def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
     for color, _, picture in parts:
         texture.append(np.full(len(color), -1 if picture is None else len(textures), np.int32))
         textures += [] if picture is None else [picture]
-    return Surface(np.concatenate([color for color, _, _ in parts]), np.concatenate(texture),
-                   np.concatenate([uv for _, uv, _ in parts]), tuple(textures))
+    return Surface(
+        np.concatenate([color for color, _, _ in parts]),
+        np.concatenate(texture),
+        np.concatenate([uv for _, uv, _ in parts]),
+        tuple(textures),
+    )
 
 
 def material_files(path: Path) -> list[Path]:
@@ -163,7 +175,7 @@ def _library(path: Path) -> str | None:
             block = file.read(_BLOCK)
             if not block:
                 return None
-            read = read[-len(key):] + block
+            read = read[-len(key) :] + block
         rest = read.partition(key)[2] + file.read(_BLOCK)
     line = rest.replace(b'\r\n', b'\n').replace(b'\\\n', b'').partition(b'\n')[0]
     return line.decode('utf-8', 'replace').strip()

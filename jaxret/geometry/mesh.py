@@ -159,9 +159,7 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         if status.st_size == 0:
             raise _bad(path, 'the file is empty')
         if status.st_size > max_bytes:
-            raise _bad(
-                path, f'the file has {status.st_size:,} bytes, the limit is {max_bytes:,}', 'simplify the mesh'
-            )
+            raise _bad(path, f'the file has {status.st_size:,} bytes, the limit is {max_bytes:,}', 'simplify the mesh')
         return path.read_bytes()
     except FileNotFoundError:
         raise _bad(path, 'the file does not exist', 'restore the file, or remove the entry that names it') from None

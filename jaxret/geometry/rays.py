@@ -62,7 +62,7 @@ class Scene:
         faces, distances, near_edge = self._together.cast(self._handle, origins, directions)
         again = np.flatnonzero(near_edge)
         for start in range(0, len(again), PACKETS):
-            one = np.unravel_index(again[start:start + PACKETS], faces.shape)
+            one = np.unravel_index(again[start : start + PACKETS], faces.shape)
             rays = (np.broadcast_to(x, directions.shape)[one[0], :, one[1], None] for x in (origins, directions))
             alone = self._alone.cast(self._handle, *rays)
             faces[one], distances[one] = alone[0][:, 0], alone[1][:, 0]
@@ -76,15 +76,16 @@ class _Packets:
         size = count * _ROWS * lanes
         memory = np.zeros(size + 2 * LANES, np.float32)
         start = -memory.ctypes.data % 64 // 4  # embree wants it aligned to 64 bytes
-        self._valid = memory[start:start + LANES].view(np.int32)
-        self._rows = memory[start + LANES:start + LANES + size].reshape(count, _ROWS, lanes)
+        self._valid = memory[start : start + LANES].view(np.int32)
+        self._rows = memory[start + LANES : start + LANES + size].reshape(count, _ROWS, lanes)
         self._valid[:] = -1
         self._rows.view(np.int32)[:, _MASK] = -1
         base = (ctypes.c_char * (4 * size)).from_address(self._rows.ctypes.data)
         self._pointers = [ctypes.byref(base, 4 * _ROWS * lanes * number) for number in range(count)]
 
-    def cast(self, scene: int, origins: np.ndarray, directions: np.ndarray
-             ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def cast(
+        self, scene: int, origins: np.ndarray, directions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Faces, distances, and whether a ray comes near an edge of its face."""
         count, _, lanes = directions.shape
         rows = self._rows[:count]
@@ -92,8 +93,13 @@ class _Packets:
         rows.view(np.int32)[:, _HIT] = -1  # no face; as u and v it is NaN, which is near no edge
         arguments = _Arguments(flags=_INCOHERENT if lanes == 1 else _COHERENT, features=_ALL_FEATURES)
         valid = () if lanes == 1 else (itertools.repeat(ctypes.c_void_p(self._valid.ctypes.data)),)
-        calls = map(_intersect(lanes), *valid, itertools.repeat(ctypes.c_void_p(scene)), self._pointers[:count],
-                    itertools.repeat(ctypes.byref(arguments)))
+        calls = map(
+            _intersect(lanes),
+            *valid,
+            itertools.repeat(ctypes.c_void_p(scene)),
+            self._pointers[:count],
+            itertools.repeat(ctypes.byref(arguments)),
+        )
         collections.deque(calls, maxlen=0)  # runs them all, without a step of Python between
         u, v = rows[:, _UV].swapaxes(0, 1).copy()
         near_edge = np.minimum(np.minimum(u, v), 1 - u - v) < _EDGE
@@ -153,7 +159,7 @@ def first_hits(scene: Scene, origins: np.ndarray, directions: np.ndarray) -> tup
         rays = np.minimum(rays, count - 1)  # the last ray fills up the last packet
         own = origins[:, None] if origins.ndim == 1 else origins[rays].swapaxes(1, 2)
         found = scene.cast(own, directions[rays].swapaxes(1, 2))
-        faces[part], distances[part] = (values.ravel()[:part.stop - start] for values in found)
+        faces[part], distances[part] = (values.ravel()[: part.stop - start] for values in found)
     return faces, distances
 
 

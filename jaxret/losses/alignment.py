@@ -85,8 +85,10 @@ def adversarial_loss(
     chex.assert_type([source_logits, target_logits], float)
     source_valid = valid_objects(source_valid, source_logits.shape[0])
     target_valid = valid_objects(target_valid, target_logits.shape[0])
-    loss = 0.5 * (masked_mean(jax.nn.softplus(-source_logits), source_valid)
-                  + masked_mean(jax.nn.softplus(target_logits), target_valid))
+    loss = 0.5 * (
+        masked_mean(jax.nn.softplus(-source_logits), source_valid)
+        + masked_mean(jax.nn.softplus(target_logits), target_valid)
+    )
     return jnp.where(jnp.any(source_valid) & jnp.any(target_valid), loss, 0.0)
 
 
@@ -167,13 +169,7 @@ def class_centroids(
 
 
 def running_centroids(
-    old: chex.Array,
-    seen: chex.Array,
-    batch: chex.Array,
-    present: chex.Array,
-    *,
-    momentum: float,
-    masked: bool,
+    old: chex.Array, seen: chex.Array, batch: chex.Array, present: chex.Array, *, momentum: float, masked: bool
 ) -> tuple[chex.Array, chex.Array]:
     """Centroids averaged over batches: momentum * old + (1 - momentum) * batch. Gradient flows to the batch alone.
 

@@ -41,8 +41,10 @@ def linear_mmd(
     Source: Borgwardt et al. (ISMB 2006).
     """
     source, source_valid, target, target_valid = _prepare(source, target, source_valid, target_valid)
-    means = [jnp.sum(x, axis=0) / jnp.maximum(jnp.sum(valid), 1)
-             for x, valid in ((source, source_valid), (target, target_valid))]
+    means = [
+        jnp.sum(x, axis=0) / jnp.maximum(jnp.sum(valid), 1)
+        for x, valid in ((source, source_valid), (target, target_valid))
+    ]
     defined = jnp.any(source_valid) & jnp.any(target_valid)
     return jnp.where(defined, jnp.sum(jnp.square(means[0] - means[1])), 0.0)
 
@@ -122,7 +124,8 @@ def joint_mmd(
     chex.assert_equal_shape_prefix([target, target_probabilities], 1)
     source, source_valid, target, target_valid = _prepare(source, target, source_valid, target_valid)
     source_probabilities, _, target_probabilities, _ = _prepare(
-        source_probabilities, target_probabilities, source_valid, target_valid)
+        source_probabilities, target_probabilities, source_valid, target_valid
+    )
     kernel = _scaled_kernels(source, target, source_valid, target_valid, factors)
     labels = jnp.concatenate([source_probabilities, target_probabilities])
     kernel = kernel * jnp.exp(-euclidean_distances(labels, labels, squared=True) / (2 * label_sigma**2))
@@ -155,8 +158,9 @@ def coral(
     return jnp.where(_enough(source_valid, target_valid), loss, 0.0)
 
 
-def _prepare(source: chex.Array, target: chex.Array, source_valid: chex.Array | None, target_valid: chex.Array | None
-             ) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
+def _prepare(
+    source: chex.Array, target: chex.Array, source_valid: chex.Array | None, target_valid: chex.Array | None
+) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
     """Both samples in float32 at least with 0 in rows that do not count, each followed by its mask."""
     chex.assert_rank([source, target], 2)
     chex.assert_type([source, target], float)
@@ -164,16 +168,21 @@ def _prepare(source: chex.Array, target: chex.Array, source_valid: chex.Array | 
     dtype = jnp.promote_types(jnp.result_type(source, target), jnp.float32)
     source_valid = valid_objects(source_valid, source.shape[0])
     target_valid = valid_objects(target_valid, target.shape[0])
-    return (jnp.where(source_valid[:, None], source.astype(dtype), 0.0), source_valid,
-            jnp.where(target_valid[:, None], target.astype(dtype), 0.0), target_valid)
+    return (
+        jnp.where(source_valid[:, None], source.astype(dtype), 0.0),
+        source_valid,
+        jnp.where(target_valid[:, None], target.astype(dtype), 0.0),
+        target_valid,
+    )
 
 
 def _enough(source_valid: chex.Array, target_valid: chex.Array) -> chex.Array:
     return (jnp.sum(source_valid) > 1) & (jnp.sum(target_valid) > 1)
 
 
-def _scaled_kernels(source: chex.Array, target: chex.Array, source_valid: chex.Array, target_valid: chex.Array,
-                    factors: Sequence[float]) -> chex.Array:
+def _scaled_kernels(
+    source: chex.Array, target: chex.Array, source_valid: chex.Array, target_valid: chex.Array, factors: Sequence[float]
+) -> chex.Array:
     """Sum of Gaussian kernels whose widths follow the data, [N, N]."""
     if not factors or not min(factors) > 0:
         raise ConfigError(f'factors are {tuple(factors)}; give one or more, all above 0')

@@ -95,8 +95,9 @@ def triplet_per_anchor(
     return losses, nonzero, triplets.astype(distances.dtype)
 
 
-def _batch_hard(distances: chex.Array, positives: chex.Array, negatives: chex.Array, margin: float
-                ) -> tuple[chex.Array, chex.Array, chex.Array]:
+def _batch_hard(
+    distances: chex.Array, positives: chex.Array, negatives: chex.Array, margin: float
+) -> tuple[chex.Array, chex.Array, chex.Array]:
     """`triplet_per_anchor` of the farthest positive and the nearest negative: of each row two distances are used."""
     if distances.shape[1] == 0:
         none = jnp.zeros_like(distances, shape=len(distances))

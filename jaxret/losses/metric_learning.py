@@ -14,9 +14,7 @@ from jaxret.errors import ConfigError
 REDUCTIONS = ('mean_all', 'mean_nonzero')
 
 
-def pull(
-    distances: chex.Array, pairs: chex.Array, *, margin: float = 0.0, reduction: str = 'mean_all'
-) -> chex.Array:
+def pull(distances: chex.Array, pairs: chex.Array, *, margin: float = 0.0, reduction: str = 'mean_all') -> chex.Array:
     """Draws pairs together until they are within a margin: max(0, d - m).
 
     Args:
@@ -81,8 +79,9 @@ def contrastive(
 
     Source: Kabadayi and Dai, equation 1; the positive margin is that of Choy et al. (ICCV 2019).
     """
-    return (pull(distances, positives, margin=margin_positive, reduction=reduction)
-            + push(distances, negatives, margin=margin, reduction=reduction))
+    return pull(distances, positives, margin=margin_positive, reduction=reduction) + push(
+        distances, negatives, margin=margin, reduction=reduction
+    )
 
 
 def mined_triplet(
@@ -162,8 +161,9 @@ def active_share(distances: chex.Array, pairs: chex.Array, *, reach: chex.Array)
     return jnp.sum(near) / jnp.maximum(jnp.sum(pairs), 1)
 
 
-def _triplet_terms(distances: chex.Array, positive_distances: chex.Array, negatives: chex.Array,
-                   margin: float | chex.Array) -> chex.Array:
+def _triplet_terms(
+    distances: chex.Array, positive_distances: chex.Array, negatives: chex.Array, margin: float | chex.Array
+) -> chex.Array:
     chex.assert_rank(positive_distances, 1)
     chex.assert_shape(positive_distances, distances.shape[:1])
     used = jnp.any(negatives, axis=1)  # what a padded anchor holds must not reach the loss

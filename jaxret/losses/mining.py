@@ -104,24 +104,27 @@ def triplet_counts(
     _check_pairs(distances, negatives)
     # Materialised once: were the compiler to recompute it with other rounding, the two counts could disagree on ties.
     distances = jax.lax.optimization_barrier(jax.lax.stop_gradient(distances))
-    as_positive, as_negative = _active_counts(distances, positives, negatives, rule=rule, margin=float(margin),
-                                              few=FEW_POSITIVES)
+    as_positive, as_negative = _active_counts(
+        distances, positives, negatives, rule=rule, margin=float(margin), few=FEW_POSITIVES
+    )
     triplets = jnp.sum(positives, axis=1) * jnp.sum(negatives, axis=1)
     uses = jnp.stack([jnp.where(positives, as_positive, 0), jnp.where(negatives, as_negative, 0)])
     return uses.astype(jnp.int32), triplets.astype(jnp.int32)
 
 
 @partial(jax.jit, static_argnames=('rule', 'margin', 'few'))
-def _active_counts(distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float,
-                   few: int) -> tuple[chex.Array, chex.Array]:
+def _active_counts(
+    distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float, few: int
+) -> tuple[chex.Array, chex.Array]:
     by_passes = partial(_counts_by_passes, rule=rule, margin=margin)
     by_sorting = partial(_counts_by_sorting, rule=rule, margin=margin)
     most = jnp.max(jnp.sum(positives, axis=1), initial=0)
     return jax.lax.cond(most <= few, by_passes, by_sorting, distances, positives, negatives)
 
 
-def _counts_by_sorting(distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float
-                       ) -> tuple[chex.Array, chex.Array]:
+def _counts_by_sorting(
+    distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float
+) -> tuple[chex.Array, chex.Array]:
     """For each positive its number of negatives, and for each negative of positives, for any number of positives."""
     # Both counts compare the same rounded numbers (d_an with d_ap, and d_an with d_ap + m), so they always agree.
     near = jnp.sort(jnp.where(negatives, distances, jnp.inf), axis=1)
@@ -132,8 +135,9 @@ def _counts_by_sorting(distances: chex.Array, positives: chex.Array, negatives: 
     return as_positive, as_negative
 
 
-def _counts_by_passes(distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float
-                      ) -> tuple[chex.Array, chex.Array]:
+def _counts_by_passes(
+    distances: chex.Array, positives: chex.Array, negatives: chex.Array, *, rule: str, margin: float
+) -> tuple[chex.Array, chex.Array]:
     """The same numbers, by one pass over the pairs for each distance of a positive, from the nearest to the farthest.
 
     Sorting costs as much as some dozens of passes.
@@ -142,8 +146,9 @@ def _counts_by_passes(distances: chex.Array, positives: chex.Array, negatives: c
 
     def one_pass(_: int, state: tuple[chex.Array, ...]) -> tuple[chex.Array, ...]:
         before, seen, as_positive, as_negative = state
-        nearest = jnp.min(jnp.where(positives & (distances > before[:, None]), distances, jnp.inf), axis=1,
-                          initial=jnp.inf)
+        nearest = jnp.min(
+            jnp.where(positives & (distances > before[:, None]), distances, jnp.inf), axis=1, initial=jnp.inf
+        )
         # The last of a row may be infinite, and so found again in each further pass.
         here = positives & (distances == nearest[:, None]) & (seen < count)[:, None]
         active = (negatives & (distances < (nearest + margin)[:, None])).astype(jnp.int32)

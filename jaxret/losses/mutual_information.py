@@ -100,12 +100,7 @@ def donsker_varadhan(scores: chex.Array, negatives: chex.Array, *, valid: chex.A
 
 
 def donsker_varadhan_unbiased(
-    scores: chex.Array,
-    negatives: chex.Array,
-    average: RunningAverage,
-    *,
-    decay: float,
-    valid: chex.Array | None = None,
+    scores: chex.Array, negatives: chex.Array, average: RunningAverage, *, decay: float, valid: chex.Array | None = None
 ) -> tuple[chex.Array, RunningAverage]:
     """`donsker_varadhan` whose gradient divides by a running average of E exp(T-): E[exp(T-) dT-] / average - E dT+.
 
@@ -163,8 +158,9 @@ def _valid_rows(valid: chex.Array | None, rows: int) -> chex.Array:
     return jnp.asarray(valid)
 
 
-def _prepare(scores: chex.Array, negatives: chex.Array, valid: chex.Array | None
-             ) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
+def _prepare(
+    scores: chex.Array, negatives: chex.Array, valid: chex.Array | None
+) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
     """Scores [L, N, N] with 0 where they do not count, valid rows [N], negatives [N, N], whether both exist."""
     chex.assert_rank(scores, {2, 3})
     chex.assert_type(scores, float)

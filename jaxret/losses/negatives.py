@@ -123,9 +123,7 @@ def select_negatives(
     return pairs, margins
 
 
-def second_negatives(
-    key: chex.PRNGKey, category: chex.Array, negatives: chex.Array, valid: chex.Array
-) -> chex.Array:
+def second_negatives(key: chex.PRNGKey, category: chex.Array, negatives: chex.Array, valid: chex.Array) -> chex.Array:
     """For every row with a negative, a random column whose class is neither the row's nor the negative's.
 
     Args:

@@ -253,8 +253,7 @@ def argmax_in_blocks(x: chex.Array) -> chex.Array:
     if size <= 2 * _BLOCK:
         return jnp.argmax(x, axis=-1)
     padding = [(0, 0)] * (x.ndim - 1) + [(0, -size % _BLOCK)]
-    blocks = jnp.pad(x, padding, constant_values=-jnp.inf).reshape(
-        *x.shape[:-1], -(-size // _BLOCK), _BLOCK)
+    blocks = jnp.pad(x, padding, constant_values=-jnp.inf).reshape(*x.shape[:-1], -(-size // _BLOCK), _BLOCK)
     block = jnp.argmax(jnp.max(blocks, axis=-1), axis=-1)
     chosen = jax.lax.broadcasted_iota(block.dtype, blocks.shape, x.ndim - 1) == block[..., None, None]
     own = jnp.sum(jnp.where(chosen, blocks, 0), axis=-2)  # not gathered: rows may lie on several devices

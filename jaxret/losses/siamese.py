@@ -76,10 +76,7 @@ def cross_modal_simsiam(
 
 
 def pairwise_mse(
-    features: chex.Array | Sequence[chex.Array],
-    *,
-    reduction: str = 'sum',
-    valid: chex.Array | None = None,
+    features: chex.Array | Sequence[chex.Array], *, reduction: str = 'sum', valid: chex.Array | None = None
 ) -> chex.Array:
     """Mean squared difference of each pair of modalities: sum_i sum_{j > i} mean_{b,d} (f_ibd - f_jbd)^2.
 

@@ -21,15 +21,24 @@ from jaxret.errors import DataError, Problem
 FIRST_CONVOLUTIONS = ('random', 'mean', 'sum')
 TreePath = tuple[str, ...]
 
-_ALEXNET = {'conv1': 'features.0', 'conv2': 'features.3', 'conv3': 'features.6', 'conv4': 'features.8',
-            'conv5': 'features.10', 'fc6': 'classifier.1', 'fc7': 'classifier.4', 'fc8': 'classifier.6'}
+_ALEXNET = {
+    'conv1': 'features.0',
+    'conv2': 'features.3',
+    'conv3': 'features.6',
+    'conv4': 'features.8',
+    'conv5': 'features.10',
+    'fc6': 'classifier.1',
+    'fc7': 'classifier.4',
+    'fc8': 'classifier.6',
+}
 _LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 _PREFIXES = ('module.', 'backbone.')  # of data-parallel training, and of models that hold the network as a part
 _RGB = 3
 
 
-def network_weights(weights: Mapping[str, np.ndarray], network: Mapping[str, Any], *, where: str,
-                    first_convolution: str = 'random') -> dict[TreePath, np.ndarray]:
+def network_weights(
+    weights: Mapping[str, np.ndarray], network: Mapping[str, Any], *, where: str, first_convolution: str = 'random'
+) -> dict[TreePath, np.ndarray]:
     """The values of a network's variables that a file gives.
 
     Names lose the prefixes 'module.' and 'backbone.'. Counters of batches, and the classifier where the network has
@@ -69,25 +78,34 @@ def network_weights(weights: Mapping[str, np.ndarray], network: Mapping[str, Any
                 continue
             array = _adapted(array, needed[path][2], first_convolution)
         if array.shape != needed[path]:
-            lines.append(f'{name}: {_text(array.shape)} there, {_text(needed[path])} here (in the order of '
-                         f'{"/".join(path)})')
+            lines.append(
+                f'{name}: {_text(array.shape)} there, {_text(needed[path])} here (in the order of {"/".join(path)})'
+            )
             continue
         with np.errstate(over='ignore', invalid='ignore'):
             values[path] = np.ascontiguousarray(array, np.float32)
         if not np.all(np.isfinite(values[path])):
             lines.append(f'{name}: values that are not finite in float32')
-    lines += [f'{ascii(name)[1:-1]}: {_text(array.shape)} there, absent here' for name, array in found.items()
-              if not _left_out(name, names.values())]
+    lines += [
+        f'{ascii(name)[1:-1]}: {_text(array.shape)} there, absent here'
+        for name, array in found.items()
+        if not _left_out(name, names.values())
+    ]
     if lines:
-        raise DataError(Problem(
-            where, f'not the weights of this network; {len(lines)} entries do not fit:\n  ' + '\n  '.join(lines),
-            'use weights of the network that config.model names'
-            + (', and images of the size that they were trained on' if alexnet else '')))
+        raise DataError(
+            Problem(
+                where,
+                f'not the weights of this network; {len(lines)} entries do not fit:\n  ' + '\n  '.join(lines),
+                'use weights of the network that config.model names'
+                + (', and images of the size that they were trained on' if alexnet else ''),
+            )
+        )
     return values
 
 
-def replace_values(variables: Mapping[str, Any], scope: TreePath, values: Mapping[TreePath, np.ndarray]
-                   ) -> dict[str, Any]:
+def replace_values(
+    variables: Mapping[str, Any], scope: TreePath, values: Mapping[TreePath, np.ndarray]
+) -> dict[str, Any]:
     """Variables with some leaves replaced.
 
     Args:
@@ -120,7 +138,6 @@ def network_part(variables: Mapping[str, Any], scope: TreePath) -> dict[str, Any
     return part
 
 
-
 def _plain_names(weights: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Weights without prefixes and counters, and a line for each name that is then there a second time."""
     found, lines = {}, []
@@ -142,8 +159,10 @@ def _torch_name(path: TreePath, *, alexnet: bool) -> str:
     if alexnet:
         modules = [_ALEXNET[module] for module in modules]
     else:
-        modules = [{'downsample_conv': 'downsample.0', 'downsample_bn': 'downsample.1'}.get(
-            module, module.replace('_', '.')) for module in modules]
+        modules = [
+            {'downsample_conv': 'downsample.0', 'downsample_bn': 'downsample.1'}.get(module, module.replace('_', '.'))
+            for module in modules
+        ]
     return '.'.join((*modules, _LEAVES[leaf]))
 
 
@@ -164,8 +183,12 @@ def _transposed(array: np.ndarray, path: TreePath, needed: Mapping[TreePath, tup
 
 def _only_channels_differ(shape: tuple[int, ...], needed: tuple[int, ...]) -> bool:
     """Whether an RGB kernel [H, W, 3, O] is to become one of 1 or 4 input channels."""
-    return (len(shape) == 4 and (*shape[:2], shape[3]) == (*needed[:2], needed[3]) and shape[2] == _RGB
-            and needed[2] in (1, _RGB + 1))
+    return (
+        len(shape) == 4
+        and (*shape[:2], shape[3]) == (*needed[:2], needed[3])
+        and shape[2] == _RGB
+        and needed[2] in (1, _RGB + 1)
+    )
 
 
 def _adapted(kernel: np.ndarray, channels: int, how: str) -> np.ndarray:
@@ -178,8 +201,9 @@ def _adapted(kernel: np.ndarray, channels: int, how: str) -> np.ndarray:
 
 def _left_out(name: str, names: Collection[str]) -> bool:
     """Whether a name is the classifier's, and the network has none."""
-    return any(name in (f'{head}.weight', f'{head}.bias') and f'{head}.weight' not in names
-               for head in ('fc', 'classifier.6'))
+    return any(
+        name in (f'{head}.weight', f'{head}.bias') and f'{head}.weight' not in names for head in ('fc', 'classifier.6')
+    )
 
 
 def _text(shape: tuple[int, ...]) -> str:

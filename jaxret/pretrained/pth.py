@@ -14,11 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.errors import DataError, Problem
-from jaxret.plain_pickle import load_plain
+from jaxret.pretrained.plain_pickle import load_plain
 
-_STORAGES = {'DoubleStorage': np.float64, 'FloatStorage': np.float32, 'HalfStorage': np.float16,
-             'BFloat16Storage': jnp.bfloat16, 'LongStorage': np.int64, 'IntStorage': np.int32,
-             'ShortStorage': np.int16, 'CharStorage': np.int8, 'ByteStorage': np.uint8, 'BoolStorage': np.bool_}
+_STORAGES = {
+    'DoubleStorage': np.float64,
+    'FloatStorage': np.float32,
+    'HalfStorage': np.float16,
+    'BFloat16Storage': jnp.bfloat16,
+    'LongStorage': np.int64,
+    'IntStorage': np.int32,
+    'ShortStorage': np.int16,
+    'CharStorage': np.int8,
+    'ByteStorage': np.uint8,
+    'BoolStorage': np.bool_,
+}
 _MOST_DIMENSIONS = 8
 _WRAPPERS = ('state_dict', 'model')  # keys of training checkpoints that hold the weights
 _ANEW = 'get the file anew from its authors'
@@ -39,8 +48,15 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             return _named_tensors(_read_archive(archive, path), path)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError,
-            zlib.error) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        zlib.error,
+    ) as error:
         raise DataError(Problem(str(path), f'damaged or unusual zip archive ({error})', _ANEW)) from error
 
 
@@ -49,19 +65,30 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> Any:
     names = set(archive.namelist())
     folders = [name.removesuffix('data.pkl') for name in names if name.count('/') == 1 and name.endswith('/data.pkl')]
     if len(folders) != 1:
-        raise DataError(Problem(str(path), 'a zip archive without a data.pkl, so not one of torch.save',
-                                'name a file of weights'))
+        raise DataError(
+            Problem(str(path), 'a zip archive without a data.pkl, so not one of torch.save', 'name a file of weights')
+        )
     folder = folders[0]
     if f'{folder}constants.pkl' in names:
-        raise DataError(Problem(str(path), 'a TorchScript program', 'use the weights alone: '
-                                'torch.save(torch.jit.load(FILE).state_dict(), NEW)'))
+        raise DataError(
+            Problem(
+                str(path),
+                'a TorchScript program',
+                'use the weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW)',
+            )
+        )
     order = archive.read(f'{folder}byteorder') if f'{folder}byteorder' in names else b'little'
     if order not in (b'little', b'big'):
         raise DataError(Problem(str(path), f'byte order {ascii(order[:20])}', _ANEW))
-    allowed = {('torch', name): np.dtype(kind).newbyteorder('<' if order == b'little' else '>')
-               for name, kind in _STORAGES.items()}
-    allowed |= {('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
-                ('torch._utils', '_rebuild_parameter'): _rebuild_parameter, ('collections', 'OrderedDict'): _new_dict}
+    allowed = {
+        ('torch', name): np.dtype(kind).newbyteorder('<' if order == b'little' else '>')
+        for name, kind in _STORAGES.items()
+    }
+    allowed |= {
+        ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
+        ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
+        ('collections', 'OrderedDict'): _new_dict,
+    }
     with archive.open(f'{folder}data.pkl') as stream:
         return load_plain(stream, path=str(path), allowed=allowed, persistent=_storage_reader(archive, folder))
 
@@ -85,20 +112,33 @@ def _storage_reader(archive: zipfile.ZipFile, folder: str) -> Callable[[Any], np
                 raise ValueError(f'storage {ascii(key[:50])} is compressed')
             data[key] = archive.read(member)
         if len(data[key]) != count * dtype.itemsize:
-            raise ValueError(f'storage {ascii(key[:50])} has {len(data[key])} bytes instead of {count} x '
-                             f'{dtype.itemsize}')
+            raise ValueError(
+                f'storage {ascii(key[:50])} has {len(data[key])} bytes instead of {count} x {dtype.itemsize}'
+            )
         values = np.frombuffer(data[key], dtype)
         return values.astype(dtype.newbyteorder('='), copy=False)
 
     return read
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = None, hooks: Any = None,
-                    metadata: Any = None) -> np.ndarray:
+def _rebuild_tensor(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any = None,
+    hooks: Any = None,
+    metadata: Any = None,
+) -> np.ndarray:
     del requires_grad, hooks
     numbers = (offset, *size, *stride)
-    if (not isinstance(storage, np.ndarray) or len(size) != len(stride) or len(size) > _MOST_DIMENSIONS or metadata
-            or not all(type(number) is int and number >= 0 for number in numbers)):
+    if (
+        not isinstance(storage, np.ndarray)
+        or len(size) != len(stride)
+        or len(size) > _MOST_DIMENSIONS
+        or metadata
+        or not all(type(number) is int and number >= 0 for number in numbers)
+    ):
         raise ValueError('a tensor of an unknown form')
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if count else 0
@@ -106,8 +146,9 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, requires_
         raise ValueError(f'a tensor of size {ascii(size)[:100]} in a storage of {storage.size} values')
     if not count:
         return np.zeros(size, storage.dtype)
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, [step * storage.itemsize for step in stride],
-                                           writeable=False)
+    return np.lib.stride_tricks.as_strided(
+        storage[offset:], size, [step * storage.itemsize for step in stride], writeable=False
+    )
 
 
 def _rebuild_parameter(tensor: Any, requires_grad: Any, hooks: Any) -> Any:
@@ -128,8 +169,11 @@ def _named_tensors(value: Any, path: Path) -> dict[str, np.ndarray]:
     action = 'store the weights alone: torch.save(model.state_dict(), FILE)'
     if not isinstance(value, dict):
         raise DataError(Problem(str(path), f'a {type(value).__name__} instead of a dictionary of tensors', action))
-    others = [Problem(f'{path}: {ascii(name)[:200]}', f'a {type(entry).__name__} instead of a named tensor', action)
-              for name, entry in value.items() if not isinstance(name, str) or not isinstance(entry, np.ndarray)]
+    others = [
+        Problem(f'{path}: {ascii(name)[:200]}', f'a {type(entry).__name__} instead of a named tensor', action)
+        for name, entry in value.items()
+        if not isinstance(name, str) or not isinstance(entry, np.ndarray)
+    ]
     if others:
         raise DataError(others)
     return value

@@ -13,8 +13,18 @@ from jaxret.pretrained.pth import read_pth
 
 _LARGEST = 2 << 30  # bytes; AlexNet in float64 has half a GB
 _ZIP, _PICKLE = b'PK\x03\x04', b'\x80'
-_DTYPES = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16': jnp.bfloat16, 'I64': np.int64,
-           'I32': np.int32, 'I16': np.int16, 'I8': np.int8, 'U8': np.uint8, 'BOOL': np.bool_}
+_DTYPES = {
+    'F64': np.float64,
+    'F32': np.float32,
+    'F16': np.float16,
+    'BF16': jnp.bfloat16,
+    'I64': np.int64,
+    'I32': np.int32,
+    'I16': np.int16,
+    'I8': np.int8,
+    'U8': np.uint8,
+    'BOOL': np.bool_,
+}
 _ANEW = 'get the file anew from its authors'
 
 
@@ -47,8 +57,13 @@ def read_weights(path: Path) -> WeightFile:
     try:
         with path.open('rb') as file:
             if (size := path.stat().st_size) > _LARGEST:
-                raise DataError(Problem(where, f'{size:,} bytes', f'weights of these networks have less than '
-                                                                  f'{_LARGEST:,}; name another file'))
+                raise DataError(
+                    Problem(
+                        where,
+                        f'{size:,} bytes',
+                        f'weights of these networks have less than {_LARGEST:,}; name another file',
+                    )
+                )
             start = file.read(len(_ZIP))
             file.seek(0)
             sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
@@ -57,15 +72,26 @@ def read_weights(path: Path) -> WeightFile:
         elif path.suffix == '.safetensors':
             arrays = _read_safetensors(path)
         elif start.startswith(_PICKLE):
-            raise DataError(Problem(where, "PyTorch's format from before version 1.6, which is not read",
-                                    'convert it with a newer PyTorch: '
-                                    'torch.save(torch.load(OLD, map_location="cpu", weights_only=True), NEW)'))
+            raise DataError(
+                Problem(
+                    where,
+                    "PyTorch's format from before version 1.6, which is not read",
+                    'convert it with a newer PyTorch: '
+                    'torch.save(torch.load(OLD, map_location="cpu", weights_only=True), NEW)',
+                )
+            )
         else:
-            raise DataError(Problem(where, 'neither a .safetensors nor a .pth file (a zip archive)',
-                                    'name a file of weights; if it is one, it is damaged: ' + _ANEW))
+            raise DataError(
+                Problem(
+                    where,
+                    'neither a .safetensors nor a .pth file (a zip archive)',
+                    'name a file of weights; if it is one, it is damaged: ' + _ANEW,
+                )
+            )
     except OSError as error:
-        raise DataError(Problem(where, f'cannot be read ({error.strerror or error})', 'name a file of weights')
-                        ) from error
+        raise DataError(
+            Problem(where, f'cannot be read ({error.strerror or error})', 'name a file of weights')
+        ) from error
     if not arrays:
         raise DataError(Problem(where, 'holds no tensor', 'name a file of weights'))
     return WeightFile(path, sha256, arrays)
@@ -76,8 +102,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         tensors = deserialize(path.read_bytes())
     except SafetensorError as error:
         raise DataError(Problem(str(path), f'damaged .safetensors file ({error})', _ANEW)) from error
-    unknown = [Problem(f'{path}: {name}', f'values of type {tensor["dtype"]}', f'use {", ".join(_DTYPES)}')
-               for name, tensor in tensors if tensor['dtype'] not in _DTYPES]
+    unknown = [
+        Problem(f'{path}: {name}', f'values of type {tensor["dtype"]}', f'use {", ".join(_DTYPES)}')
+        for name, tensor in tensors
+        if tensor['dtype'] not in _DTYPES
+    ]
     if unknown:
         raise DataError(unknown)
     arrays = {}

@@ -29,8 +29,8 @@ from jaxret.systems.scan_cad import ScanCad
 
 VIEW_KINDS = ('attention', 'mean', 'max')
 KINDS = (*VIEW_KINDS, 'dot', 'cosine', 'euclidean')
-_UNIT = 2.0 ** -23  # twice the unit roundoff of float32: room for matrix units that split float32 into smaller parts
-_TINY = 2.0 ** -120  # products below the smallest normal float32 may be flushed to zero
+_UNIT = 2.0**-23  # twice the unit roundoff of float32: room for matrix units that split float32 into smaller parts
+_TINY = 2.0**-120  # products below the smallest normal float32 may be flushed to zero
 _ZERO = 1e-12  # largest entry of what counts as a zero vector, as in `losses.scores.l2_normalize`
 _PAIR_ELEMENTS = 4_000_000  # float64 numbers of gathered embeddings at a time
 
@@ -56,8 +56,9 @@ def projected_queries(system: System, variables: Variables, queries: np.ndarray)
     return np.asarray(system.attention.apply({'params': variables['params']['attention']}, jnp.asarray(queries)))
 
 
-def exact_scores(kind: str, query: np.ndarray, projected: np.ndarray | None, gallery: np.ndarray,
-                 ids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def exact_scores(
+    kind: str, query: np.ndarray, projected: np.ndarray | None, gallery: np.ndarray, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Scores of one query and N shapes of a gallery, and each shape's best view.
 
     Args:
@@ -72,14 +73,17 @@ def exact_scores(kind: str, query: np.ndarray, projected: np.ndarray | None, gal
       and 'max' the one with the largest q . r_v; the first of those that tie.
     """
     step = max(1, _PAIR_ELEMENTS // gallery[0].size) if len(ids) else 1
-    parts = [_exact_block(kind, query, projected, gallery[ids[start:start + step]])
-             for start in range(0, max(1, len(ids)), step)]
+    parts = [
+        _exact_block(kind, query, projected, gallery[ids[start : start + step]])
+        for start in range(0, max(1, len(ids)), step)
+    ]
     views = None if kind not in VIEW_KINDS else np.concatenate([view for _, view in parts])
     return np.concatenate([scores for scores, _ in parts]).astype(np.float32), views
 
 
-def _exact_block(kind: str, query: np.ndarray, projected: np.ndarray | None, shapes: np.ndarray
-                 ) -> tuple[np.ndarray, np.ndarray | None]:
+def _exact_block(
+    kind: str, query: np.ndarray, projected: np.ndarray | None, shapes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
     query, shapes = query.astype(np.float64), shapes.astype(np.float64, order='C')
     if kind == 'euclidean':
         return -np.sqrt(np.sum(np.square(shapes - query), axis=-1)) + 0.0, None
@@ -110,8 +114,9 @@ def pooled64(kind: str, views: np.ndarray) -> np.ndarray:
     return views.mean(axis=1) if kind == 'mean' else views.max(axis=1)
 
 
-def fast_keys(kind: str, queries: jax.Array, projected: jax.Array | None, rows: jax.Array, centre: jax.Array
-              ) -> jax.Array:
+def fast_keys(
+    kind: str, queries: jax.Array, projected: jax.Array | None, rows: jax.Array, centre: jax.Array
+) -> jax.Array:
     """Keys [Q, N] that order shapes as their scores do, in one float32 matrix product.
 
     Args:

@@ -84,8 +84,8 @@ class SecurityHeaders:
 
     HEADERS = {
         'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-                                   "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
-                                   "frame-ancestors 'none'",
+        "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'",
         'Cache-Control': 'no-cache',
         'Cross-Origin-Resource-Policy': 'same-origin',
         'Referrer-Policy': 'no-referrer',

@@ -21,8 +21,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jaxret.errors import DataError
-from jaxret.search.auto_mask import can_mask
-from jaxret.search.index import Hit, Index
+from jaxret.index.index import Hit, Index
+from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.serving import downloads, schemas, viewer
 from jaxret.serving.admission import Admission, SecurityHeaders
 from jaxret.serving.limits import Limits
@@ -46,8 +46,13 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
     """
     # FastAPI's pages of documentation load scripts from elsewhere, and variables of the environment could have its
     # telemetry send what it sees elsewhere.
-    app = FastAPI(title='jaxret', summary='Search an index of CAD models', docs_url=None, redoc_url=None,
-                  telemetry={'tracing': False, 'metrics': False, 'logs': False, 'auto_configure': False})
+    app = FastAPI(
+        title='jaxret',
+        summary='Search an index of CAD models',
+        docs_url=None,
+        redoc_url=None,
+        telemetry={'tracing': False, 'metrics': False, 'logs': False, 'auto_configure': False},
+    )
     app.add_middleware(Admission, limits=limits)
     app.add_middleware(_KnownHosts, hosts=hosts)
     app.add_middleware(SecurityHeaders)
@@ -61,27 +66,39 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
     def page_of(number: int) -> bytes:
         return viewer.viewer_page(downloads.model_mesh(index, number), max_faces=limits.view_faces).encode()
 
-
     @app.get('/index', responses=_REFUSALS)
     def describe() -> schemas.Description:
         """What is searched, and what may be sent."""
         counts = sorted(Counter(category for category in index.categories if category).items())
         return schemas.Description(
-            system=index.system, query_kinds=list(searcher.query_kinds), shapes=len(index.ids),
+            system=index.system,
+            query_kinds=list(searcher.query_kinds),
+            shapes=len(index.ids),
             categories=[schemas.Category(name=name, shapes=count) for name, count in counts],
-            suffixes=list(searcher.suffixes), finds_objects='photo' in searcher.query_kinds and can_mask(),
-            upload_bytes=limits.upload_bytes, top=limits.top)
+            suffixes=list(searcher.suffixes),
+            finds_objects='photo' in searcher.query_kinds and can_mask(),
+            upload_bytes=limits.upload_bytes,
+            top=limits.top,
+        )
 
     @app.post('/search', responses=_REFUSALS)
     async def search(
         file: Annotated[UploadFile, File(description='of a kind that the index can be asked with')],
-        mask: Annotated[UploadFile | None, File(description='of a photo: a picture of its size, bright on the object'
-                                                )] = None,
-        kind: Annotated[str | None, Form(description='what the file is: photo, mesh, points or scan; by default its '
-                                                     'name\'s suffix tells')] = None,
+        mask: Annotated[
+            UploadFile | None, File(description='of a photo: a picture of its size, bright on the object')
+        ] = None,
+        kind: Annotated[
+            str | None,
+            Form(description="what the file is: photo, mesh, points or scan; by default its name's suffix tells"),
+        ] = None,
         box: Annotated[str | None, Form(description='of a photo: left,top,right,bottom in pixels as displayed')] = None,
-        find_object: Annotated[bool, Form(description='of a photo without a mask: cut the object out by its colours, '
-                                                      'where GET /index says that this is possible')] = False,
+        find_object: Annotated[
+            bool,
+            Form(
+                description='of a photo without a mask: cut the object out by its colours, '
+                'where GET /index says that this is possible'
+            ),
+        ] = False,
         top: Annotated[int, Form(ge=1, le=limits.top, description='number of results')] = 12,
         category: Annotated[list[str] | None, Form(description='only shapes of these; may be repeated')] = None,
     ) -> schemas.Answer:
@@ -95,15 +112,28 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
         with tempfile.TemporaryDirectory(prefix='jaxret-upload-') as folder:
             uploads = [part and Upload(part.filename, part.file) for part in (file, mask)]
             try:
-                query = await in_thread(partial(searcher.receive, Path(folder), *uploads, kind=kind or None,
-                                                box=box or None, find_object=find_object))
+                query = await in_thread(
+                    partial(
+                        searcher.receive,
+                        Path(folder),
+                        *uploads,
+                        kind=kind or None,
+                        box=box or None,
+                        find_object=find_object,
+                    )
+                )
                 arrays = await in_thread(searcher.read_apart, query, limiter=apart) if query.kind != 'photo' else None
-                hits = await in_thread(partial(searcher.answer, query, arrays, top=top, categories=category or None),
-                                       limiter=one_query)
+                hits = await in_thread(
+                    partial(searcher.answer, query, arrays, top=top, categories=category or None), limiter=one_query
+                )
             except DataError as error:
                 raise HTTPException(422, str(error)) from error
-        return schemas.Answer(kind=query.kind, shapes=len(index.ids), seconds=time.monotonic() - started,
-                              results=[_result(hit, numbers[hit.id]) for hit in hits])
+        return schemas.Answer(
+            kind=query.kind,
+            shapes=len(index.ids),
+            seconds=time.monotonic() - started,
+            results=[_result(hit, numbers[hit.id]) for hit in hits],
+        )
 
     @app.get('/shapes/{number}/thumbnail', response_class=Response, responses=_REFUSALS)
     def thumbnail(number: int) -> Response:
@@ -151,9 +181,17 @@ class _KnownHosts:
 
 def _result(hit: Hit, number: int) -> schemas.Result:
     address = f'shapes/{number}'
-    return schemas.Result(rank=hit.rank, id=hit.id, category=hit.category, score=hit.score, view=hit.view,
-                          azimuth=hit.azimuth, thumbnail=f'{address}/thumbnail', viewer=f'{address}/viewer',
-                          download=f'{address}/model')
+    return schemas.Result(
+        rank=hit.rank,
+        id=hit.id,
+        category=hit.category,
+        score=hit.score,
+        view=hit.view,
+        azimuth=hit.azimuth,
+        thumbnail=f'{address}/thumbnail',
+        viewer=f'{address}/viewer',
+        download=f'{address}/model',
+    )
 
 
 def _answer_errors(app: FastAPI) -> None:

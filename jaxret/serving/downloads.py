@@ -11,7 +11,7 @@ from jaxret.errors import DataError
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
 from jaxret.geometry.grid_meshes import mesh_from_grid
 from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, buffer_files, load_mesh
-from jaxret.search.index import Index
+from jaxret.index.index import Index
 
 _MEDIA_TYPE = 'application/octet-stream'
 
@@ -55,13 +55,14 @@ def model_answer(index: Index, number: int) -> Response:
     """
     path = _model_path(index, number)
     name = re.sub(r'[^A-Za-z0-9._-]+', '_', index.ids[number]).strip('._') or 'model'
-    stem = name[:-len(path.suffix)] if name.lower().endswith(path.suffix.lower()) else name
+    stem = name[: -len(path.suffix)] if name.lower().endswith(path.suffix.lower()) else name
     if not buffer_files(path):
         return FileResponse(path, filename=stem + path.suffix.lower(), media_type=_MEDIA_TYPE)
     mesh = model_mesh(index, number)
     content = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type='glb')
-    return Response(content, media_type=_MEDIA_TYPE,
-                    headers={'Content-Disposition': f'attachment; filename="{stem}.glb"'})
+    return Response(
+        content, media_type=_MEDIA_TYPE, headers={'Content-Disposition': f'attachment; filename="{stem}.glb"'}
+    )
 
 
 def _model_path(index: Index, number: int) -> Path:

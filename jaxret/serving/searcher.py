@@ -11,11 +11,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from jaxret.errors import DataError, Problem
-from jaxret.search.index import Hit, Index
-from jaxret.search.model import Model
-from jaxret.search.point_inputs import has_faces, point_arrays
-from jaxret.search.search_bounds import prepare
-from jaxret.search.shape_inputs import shape_arrays
+from jaxret.index.index import Hit, Index
+from jaxret.inference.model import Model
+from jaxret.preprocessing.points import has_faces, point_arrays
+from jaxret.preprocessing.shapes import shape_arrays
+from jaxret.search.bounds import prepare
 from jaxret.serving.limits import Limits
 from jaxret.serving.uploads import (
     SUFFIXES,
@@ -88,8 +88,16 @@ class Searcher:
             grey = np.full((64, 64, 3), 128, np.uint8)
             self._index.search(self._model.embed_photos([grey]), top_k=1)
 
-    def receive(self, folder: Path, file: Upload, mask: Upload | None = None, *, kind: str | None = None,
-                box: str | None = None, find_object: bool = False) -> Query:
+    def receive(
+        self,
+        folder: Path,
+        file: Upload,
+        mask: Upload | None = None,
+        *,
+        kind: str | None = None,
+        box: str | None = None,
+        find_object: bool = False,
+    ) -> Query:
         """Stores the uploads of a query and sees what it is.
 
         Args:
@@ -119,8 +127,9 @@ class Searcher:
         with _client_names(query):
             return arrays_apart(self._maker(query.kind), query.path, limits=self._limits)
 
-    def answer(self, query: Query, arrays: Arrays | None, *, top: int, categories: Sequence[str] | None = None
-               ) -> list[Hit]:
+    def answer(
+        self, query: Query, arrays: Arrays | None, *, top: int, categories: Sequence[str] | None = None
+    ) -> list[Hit]:
         """The best shapes. For one thread at a time.
 
         Args:
@@ -169,6 +178,11 @@ def _client_names(query: Query) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError([
-            dataclasses.replace(problem, where=query.names[problem.where], action='mend it, or send another file')
-            if problem.where in query.names else problem for problem in error.problems]) from error
+        raise DataError(
+            [
+                dataclasses.replace(problem, where=query.names[problem.where], action='mend it, or send another file')
+                if problem.where in query.names
+                else problem
+                for problem in error.problems
+            ]
+        ) from error

@@ -8,15 +8,16 @@ import uvicorn
 from fastapi import FastAPI
 
 from jaxret.errors import ConfigError
-from jaxret.search.index import Index
-from jaxret.search.model import Model
+from jaxret.index.index import Index
+from jaxret.inference.model import Model
 from jaxret.serving.app import LOOPBACK, create_app
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher
 
 
-def serve(index: Index, model: Model, *, host: str = '127.0.0.1', port: int = 8000, limits: Limits | None = None
-          ) -> None:
+def serve(
+    index: Index, model: Model, *, host: str = '127.0.0.1', port: int = 8000, limits: Limits | None = None
+) -> None:
     """Serves the page and `POST /search` until it is interrupted.
 
     Args:
@@ -49,8 +50,16 @@ def serve(index: Index, model: Model, *, host: str = '127.0.0.1', port: int = 80
 def settings(app: FastAPI) -> uvicorn.Config:
     """How the application is run."""
     # Idle connections are kept for longer than clients keep them: a request on one that closes that moment is lost.
-    return uvicorn.Config(app, access_log=False, log_level='warning', server_header=False, ws='none',
-                          proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=10)
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        log_level='warning',
+        server_header=False,
+        ws='none',
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+    )
 
 
 def is_loopback(host: str) -> bool:

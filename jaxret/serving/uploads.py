@@ -13,9 +13,9 @@ from PIL import Image
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES
 from jaxret.geometry.mesh import MESH_SUFFIXES, load_mesh
-from jaxret.photos import FORMATS
-from jaxret.search.point_inputs import POINT_SUFFIXES
-from jaxret.search.shape_inputs import ShapeInputs, shape_arrays
+from jaxret.preprocessing.photo_files import FORMATS
+from jaxret.preprocessing.points import POINT_SUFFIXES
+from jaxret.preprocessing.shapes import ShapeInputs, shape_arrays
 from jaxret.serving.limits import Limits
 from jaxret.workers import map_parallel
 
@@ -97,7 +97,7 @@ def arrays_apart(make: Callable[[Path], Arrays], path: Path, *, limits: Limits) 
       DataError: of a file that cannot be used, or takes more.
     """
     apart = partial(_within, make, memory=limits.mesh_memory)
-    (_, result), = map_parallel(apart, [path], processes=2, serial_below=1, timeout=limits.mesh_seconds)
+    ((_, result),) = map_parallel(apart, [path], processes=2, serial_below=1, timeout=limits.mesh_seconds)
     if isinstance(result, DataError):
         raise result
     return result

@@ -7,11 +7,13 @@ from trimesh.visual.material import PBRMaterial
 
 from jaxret.geometry.mesh import Mesh, normalize_mesh
 from jaxret.geometry.simplify import simplify_mesh
-from jaxret.search.shape_inputs import THUMBNAIL
+from jaxret.preprocessing.shapes import THUMBNAIL
 
 # Its script is inline, its model a data address. It has no origin, so that it reaches nothing of the server.
-CONTENT_SECURITY_POLICY = ("sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
-                           "style-src 'unsafe-inline'; img-src blob: data:; connect-src data:; frame-ancestors 'self'")
+CONTENT_SECURITY_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src blob: data:; connect-src data:; frame-ancestors 'self'"
+)
 _GREY = (122, 128, 137, 255)  # the viewer's light is so strong that a lighter one would be white
 _OPENING, _DISTANCE = 45.0, 2.8  # of the camera: degrees; radii of the shape, which just fits
 

@@ -20,8 +20,16 @@ class System(Protocol):
         """Variables for batches like this one."""
         ...
 
-    def loss(self, variables: Variables, batch: Batch, *, rng: jax.Array, step: jax.Array, train: bool,
-             axis_name: str | None = None) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    def loss(
+        self,
+        variables: Variables,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        train: bool,
+        axis_name: str | None = None,
+    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
         """Scalar loss, (collections after the step, report of float32 scalars).
 
         With `axis_name` the batch is one device's share; loss and report are then those of the whole batch.

@@ -22,12 +22,12 @@ it scores learn to discount them; with it they learn log p(shape | photo) as the
 Senecal, IEEE TNN 2008; Yi et al., RecSys 2019).
 
 Large batches: `model.chunk` photos, and as many shapes with all their views, are encoded at once, and again in the
-backward pass (gradient caching, `jaxret.chunks`), so that activations are those of a chunk; the losses are over all of
-the batch. Batch norm normalises each chunk by the chunk's own statistics (ghost batch norm, Hoffer et al., NIPS 2017):
+backward pass (`jaxret.losses.gradient_caching`), so that activations are those of a chunk; the losses are over
+all of the batch. Batch norm normalises each chunk by the chunk's own statistics (ghost batch norm, Hoffer et al., NIPS 2017):
 those of the whole batch would need every layer's activations of all chunks at once. Loss and gradient are exactly those
 of this function; they are those of the unchunked step too where `chunk` is the batch or statistics are frozen. Running
 statistics move once a step, to the mean of what each chunk alone would make of them. Scores and losses of many photos
-and shapes go through blocks of photos (`jaxret.losses.blocked`), which changes no number.
+and shapes go through blocks of photos (`jaxret.losses.gradient_caching`), which changes no number.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,14 +40,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxret import color
-from jaxret.chunks import map_chunks
+from jaxret.augmentation import color
 from jaxret.encoders.heads import ImageEncoder, image_encoder
 from jaxret.encoders.resnet import RESNET_NAMES
 from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder, max_views, mean_views
 from jaxret.errors import ConfigError
 from jaxret.losses import contrastive, margin, scores
-from jaxret.losses.blocked import block_size, map_queries
+from jaxret.losses.gradient_caching import block_size, map_chunks, map_queries
 from jaxret.losses.mining import TRIPLET_RULES
 from jaxret.systems.base import Batch, Variables
 from jaxret.systems.cmic_center import ShapeCenters
@@ -94,11 +93,14 @@ class CMIC:
 
     # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
     BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        'query': ('query', 'backbone'), 'gallery': ('view', 'encoder', 'backbone')}
+        'query': ('query', 'backbone'),
+        'gallery': ('view', 'encoder', 'backbone'),
+    }
 
     @classmethod
-    def from_config(cls, config: ConfigDict, *, shapes: int = 0, chunk: int = 0, axis_name: str | None = None
-                    ) -> 'CMIC':
+    def from_config(
+        cls, config: ConfigDict, *, shapes: int = 0, chunk: int = 0, axis_name: str | None = None
+    ) -> 'CMIC':
         """The system that a config describes.
 
         Args:
@@ -115,28 +117,48 @@ class CMIC:
             if config[group][name] not in choices:
                 raise ConfigError(f'config.{key}: {config[group][name]!r} is not one of {", ".join(choices)}')
         if len(config.color.hsv_range) != 3:
-            raise ConfigError(f'config.color.hsv_range: {config.color.hsv_range!r} is not three numbers (hue, '
-                              f'saturation, value)')
+            raise ConfigError(
+                f'config.color.hsv_range: {config.color.hsv_range!r} is not three numbers (hue, saturation, value)'
+            )
         model, loss, dtype = config.model, config.loss, jnp.dtype(config.model.dtype)
         centers = None
         if loss.kind == 'center':
             if model.pooling != 'unit_mean':
-                raise ConfigError(f"config.model.pooling: {model.pooling!r}, but loss.kind 'center' needs 'unit_mean': "
-                                  f'a shape has one place, whatever the query')
-            centers = ShapeCenters(shapes, model.embedding_dim, loss.label_weight, loss.center_weight,
-                                   loss.alignment_weight) if shapes else None
+                raise ConfigError(
+                    f"config.model.pooling: {model.pooling!r}, but loss.kind 'center' needs 'unit_mean': "
+                    f'a shape has one place, whatever the query'
+                )
+            centers = (
+                ShapeCenters(shapes, model.embedding_dim, loss.label_weight, loss.center_weight, loss.alignment_weight)
+                if shapes
+                else None
+            )
 
         def encoder(name: str) -> ImageEncoder:
             return image_encoder(name, model.embedding_dim, axis_name=axis_name, dtype=dtype)
 
-        return cls(query_encoder=encoder(model.query_encoder), view_encoder=ViewEncoder(encoder(model.view_encoder)),
-                   attention=ViewAttention(), embedding_dim=model.embedding_dim, pooling=model.pooling,
-                   mask=model.mask, loss_kind=loss.kind, temperature=loss.temperature,
-                   category_weight=loss.category_weight, reduction=loss.reduction, true_shape=loss.true_shape,
-                   sampling_correction=loss.sampling_correction, triplet_margin=loss.margin, mining=loss.mining,
-                   color_mode=config.color.mode, color_ratio=config.color.ratio,
-                   color_probability=config.color.probability, hsv_range=tuple(config.color.hsv_range),
-                   centers=centers, chunk=chunk)
+        return cls(
+            query_encoder=encoder(model.query_encoder),
+            view_encoder=ViewEncoder(encoder(model.view_encoder)),
+            attention=ViewAttention(),
+            embedding_dim=model.embedding_dim,
+            pooling=model.pooling,
+            mask=model.mask,
+            loss_kind=loss.kind,
+            temperature=loss.temperature,
+            category_weight=loss.category_weight,
+            reduction=loss.reduction,
+            true_shape=loss.true_shape,
+            sampling_correction=loss.sampling_correction,
+            triplet_margin=loss.margin,
+            mining=loss.mining,
+            color_mode=config.color.mode,
+            color_ratio=config.color.ratio,
+            color_probability=config.color.probability,
+            hsv_range=tuple(config.color.hsv_range),
+            centers=centers,
+            chunk=chunk,
+        )
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}, each {'query', 'view'}; params also hold 'attention' where that pools,
@@ -154,8 +176,16 @@ class CMIC:
             params |= self.centers.init(keys[2])
         return {'params': params, 'batch_stats': {'query': query['batch_stats'], 'view': view['batch_stats']}}
 
-    def loss(self, variables: Variables, batch: Batch, *, rng: jax.Array, step: jax.Array, train: bool,
-             axis_name: str | None = None) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    def loss(
+        self,
+        variables: Variables,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        train: bool,
+        axis_name: str | None = None,
+    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
         """Instance loss + category_weight * category loss (Eq. 4 - 6) of a batch; see `System.loss`.
 
         Report: instance_loss, category_loss (loss_kind 'center': label_loss, center_loss, alignment_loss), batch_top1
@@ -166,22 +196,34 @@ class CMIC:
         if train:
             images = self._augment_color(images, rng, axis_name)
         chunks = self._chunks(len(images), axis_name)
-        queries, query_state = self._encode(self.query_encoder, variables, 'query', (images, batch['mask']),
-                                            self._photo_input, train, chunks)
-        gallery, view_state = self._encode(self.view_encoder, variables, 'view', (batch['views'],), view_input, train,
-                                           chunks)
+        queries, query_state = self._encode(
+            self.query_encoder, variables, 'query', (images, batch['mask']), self._photo_input, train, chunks
+        )
+        gallery, view_state = self._encode(
+            self.view_encoder, variables, 'view', (batch['views'],), view_input, train, chunks
+        )
         labels = ('positive', 'query_category', 'shape_category', 'query_valid', 'shape_valid')
-        batch = {name: batch[name] for name in (*labels, *(['shape_inclusion'] * self.sampling_correction),
-                                                *(['shape_index'] * (self.loss_kind == 'center')))}
+        batch = {
+            name: batch[name]
+            for name in (
+                *labels,
+                *(['shape_inclusion'] * self.sampling_correction),
+                *(['shape_index'] * (self.loss_kind == 'center')),
+            )
+        }
         if axis_name is not None:  # embeddings and labels cross devices, in rank order; images never do
             queries, gallery, batch = jax.lax.all_gather((queries, gallery, batch), axis_name, tiled=True)
         photos = {name: batch[name] for name in ('positive', 'query_category', 'query_valid')}
-        terms = map_queries(lambda rows: self._query_terms(variables, rows, gallery, batch),
-                            photos | {'queries': queries}, block=block_size(len(queries), *gallery.shape[:2]))
+        terms = map_queries(
+            lambda rows: self._query_terms(variables, rows, gallery, batch),
+            photos | {'queries': queries},
+            block=block_size(len(queries), *gallery.shape[:2]),
+        )
         if self.loss_kind == 'center':
             own = pool_views(gallery, 'unit_mean')[batch['positive']]
-            total, report = self.centers.losses(variables['params'], queries, own,
-                                                batch['shape_index'][batch['positive']], batch['query_valid'])
+            total, report = self.centers.losses(
+                variables['params'], queries, own, batch['shape_index'][batch['positive']], batch['query_valid']
+            )
         else:
             instance, category = (self._reduced(*terms[name]) for name in ('instance', 'category'))
             total = instance + self.category_weight * category
@@ -258,28 +300,38 @@ class CMIC:
         """Instance and category loss of each photo from scores [Q, G]: (sums, counts) as in `_query_terms`."""
         queries, shapes = batch['query_valid'], batch['shape_valid']
         instance = contrastive.instance_positives(batch['positive'], matrix.shape[1])
-        category = contrastive.category_positives(batch['query_category'], batch['shape_category'], batch['positive'],
-                                                  include_true=self.true_shape == 'included')
+        category = contrastive.category_positives(
+            batch['query_category'],
+            batch['shape_category'],
+            batch['positive'],
+            include_true=self.true_shape == 'included',
+        )
         other = batch['query_category'][:, None] != batch['shape_category'][None, :]
         if self.loss_kind == 'triplet':
             # Paper 4.3: every hard and semi-hard shape, which is mining 'all' as the others have no loss; for the
             # category the farthest of it against the nearest of the others.
             pairs = queries[:, None] & shapes[None, :]
-            triplet = partial(margin.triplet_per_anchor, scores.distances_from_scores(matrix),
-                              margin=self.triplet_margin)
-            return (triplet(instance & pairs, negatives=~instance & pairs, mining=self.mining)[:2],
-                    triplet(category & pairs, negatives=other & pairs, mining='batch_hard')[:2])
+            triplet = partial(
+                margin.triplet_per_anchor, scores.distances_from_scores(matrix), margin=self.triplet_margin
+            )
+            return (
+                triplet(instance & pairs, negatives=~instance & pairs, mining=self.mining)[:2],
+                triplet(category & pairs, negatives=other & pairs, mining='batch_hard')[:2],
+            )
         kept = ~instance if self.true_shape == 'removed' else None
         logits = matrix
         if self.sampling_correction:
             logits = matrix - self.temperature * jnp.log(batch['shape_inclusion'])[None, :]
         instance_loss = contrastive.info_nce(logits, instance, temperature=self.temperature, valid=shapes)
-        category_loss = contrastive.supervised_contrastive(matrix, category, temperature=self.temperature,
-                                                           valid=shapes, candidates=kept)
+        category_loss = contrastive.supervised_contrastive(
+            matrix, category, temperature=self.temperature, valid=shapes, candidates=kept
+        )
         # A batch of one category has no category loss, as in the public code: it would only level the scores.
         counted = queries & contrastive.has_positive(category, valid=shapes) & jnp.any(other & shapes[None, :], axis=1)
-        return ((jnp.where(queries, instance_loss, 0.0), queries.astype(jnp.float32)),
-                (jnp.where(counted, category_loss, 0.0), counted.astype(jnp.float32)))
+        return (
+            (jnp.where(queries, instance_loss, 0.0), queries.astype(jnp.float32)),
+            (jnp.where(counted, category_loss, 0.0), counted.astype(jnp.float32)),
+        )
 
     def _reduced(self, sums: jax.Array, counts: jax.Array) -> jax.Array:
         """Mean over what counts (triplets: those with a loss above 0), or sum."""
@@ -298,8 +350,9 @@ class CMIC:
         mine = first + jnp.arange(local)
         if self.color_mode == 'hsv':
             hue, saturation, value = self.hsv_range
-            shift = color.random_hsv_shift(order_key, total, hue=hue, saturation=saturation, value=value,
-                                           probability=self.color_probability)
+            shift = color.random_hsv_shift(
+                order_key, total, hue=hue, saturation=saturation, value=value, probability=self.color_probability
+            )
             return color.shift_hsv(images, jax.tree.map(lambda x: x[mine], shift))
         content = color.color_statistics(images, space=self.color_mode)
         every = content if axis_name is None else jax.lax.all_gather(content, axis_name, tiled=True)
@@ -322,12 +375,21 @@ class CMIC:
         if self.chunk == 0 or self.chunk >= photos * devices:
             return 1
         if photos * devices % self.chunk or self.chunk % devices:
-            raise ConfigError(f'config.model.chunk: {self.chunk} does not divide a batch of {photos * devices} on '
-                              f'{devices} devices')
+            raise ConfigError(
+                f'config.model.chunk: {self.chunk} does not divide a batch of {photos * devices} on {devices} devices'
+            )
         return photos * devices // self.chunk
 
-    def _encode(self, encoder: nn.Module, variables: Variables, name: str, images: tuple[jax.Array, ...],
-                prepare: Callable[..., jax.Array], train: bool, chunks: int) -> tuple[jax.Array, Any]:
+    def _encode(
+        self,
+        encoder: nn.Module,
+        variables: Variables,
+        name: str,
+        images: tuple[jax.Array, ...],
+        prepare: Callable[..., jax.Array],
+        train: bool,
+        chunks: int,
+    ) -> tuple[jax.Array, Any]:
         """Embeddings, and the batch statistics after this batch, chunk by chunk: see `model.chunk` in the docstring."""
         if chunks == 1:
             return self._apply(encoder, variables, name, prepare(*images), train)
@@ -339,8 +401,9 @@ class CMIC:
         embeddings, states = map_chunks(encode, images, chunks=chunks)
         return embeddings, jax.tree.map(lambda x: x.mean(axis=0), states) if train else variables['batch_stats'][name]
 
-    def _apply(self, encoder: nn.Module, variables: Variables, name: str, images: jax.Array, train: bool
-               ) -> tuple[jax.Array, Any]:
+    def _apply(
+        self, encoder: nn.Module, variables: Variables, name: str, images: jax.Array, train: bool
+    ) -> tuple[jax.Array, Any]:
         """Embeddings, and the batch statistics after this batch."""
         own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
         if not train:

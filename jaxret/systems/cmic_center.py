@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxret.encoders.mlp import MLP
+from jaxret.encoders.heads import MLP
 from jaxret.losses.center import cross_modal_center_loss
 from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.siamese import pairwise_mse
@@ -46,11 +46,14 @@ class ShapeCenters:
     def init(self, rng: jax.Array) -> dict[str, Any]:
         """Parameters: 'centers' [C, D], 'classifier'."""
         keys = jax.random.split(rng)
-        return {'centers': jax.random.normal(keys[0], (self.classes, self.dim)) / self.dim**0.5,
-                'classifier': self.classifier.init(keys[1], jnp.zeros((1, self.dim)))['params']}
+        return {
+            'centers': jax.random.normal(keys[0], (self.classes, self.dim)) / self.dim**0.5,
+            'classifier': self.classifier.init(keys[1], jnp.zeros((1, self.dim)))['params'],
+        }
 
-    def losses(self, params: Mapping[str, Any], photos: jax.Array, shapes: jax.Array, labels: jax.Array,
-               valid: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def losses(
+        self, params: Mapping[str, Any], photos: jax.Array, shapes: jax.Array, labels: jax.Array, valid: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """label_weight * cross-entropy + center_weight * center loss + alignment_weight * mean squared difference.
 
         Args:

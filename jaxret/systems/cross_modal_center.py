@@ -23,10 +23,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxret.augmentation import augment_points, jitter_faces
+from jaxret.augmentation.points import augment_points, jitter_faces
 from jaxret.encoders.dgcnn import DGCNN
+from jaxret.encoders.heads import MLP
 from jaxret.encoders.meshnet import MeshNet
-from jaxret.encoders.mlp import MLP
 from jaxret.encoders.pointnet import PointNet
 from jaxret.encoders.pointwise import PointwiseLayer
 from jaxret.encoders.resnet import RESNET_NAMES, resnet
@@ -109,10 +109,17 @@ class CrossModalCenter:
                 raise ConfigError(f'config.{key}: {config[group][name]!r} is not one of {", ".join(choices)}')
         model, loss = config.model, config.loss
         for group, names, least in (
-                ('model', ('embedding_dim', 'neighbors', 'point_width', 'mesh_width', 'label_hidden',
-                           'projection_hidden'), 'above 0'),
-                ('loss', ('label_weight', 'center_weight', 'alignment_weight', 'sigma', 'clean_weight', 'noisy_weight'),
-                 '0 or above')):
+            (
+                'model',
+                ('embedding_dim', 'neighbors', 'point_width', 'mesh_width', 'label_hidden', 'projection_hidden'),
+                'above 0',
+            ),
+            (
+                'loss',
+                ('label_weight', 'center_weight', 'alignment_weight', 'sigma', 'clean_weight', 'noisy_weight'),
+                '0 or above',
+            ),
+        ):
             for name in names:
                 value = config[group][name]
                 if value < 0 or (value == 0 and least == 'above 0'):
@@ -124,15 +131,29 @@ class CrossModalCenter:
             point = PointNet(dim=model.embedding_dim, width=model.point_width, **shared)
         encoders = {
             'image': ImageBranch(resnet(model.image_encoder, **shared), model.embedding_dim, axis_name),
-            'mesh': MeshNet(dim=model.embedding_dim, width=model.mesh_width, **shared), 'point': point}
+            'mesh': MeshNet(dim=model.embedding_dim, width=model.mesh_width, **shared),
+            'point': point,
+        }
         return cls(
-            encoders=encoders, classifier=MLP(model.label_hidden, classes),
+            encoders=encoders,
+            classifier=MLP(model.label_hidden, classes),
             projector=MLP(model.projection_hidden, model.embedding_dim),
-            predictor=MLP(model.projection_hidden, model.embedding_dim), classes=classes, dim=model.embedding_dim,
-            center=loss.center, alignment=loss.alignment, reduction=loss.reduction, label_weight=loss.label_weight,
-            center_weight=loss.center_weight, alignment_weight=loss.alignment_weight, sigma=loss.sigma,
-            noise_mean=loss.noise_mean, noise=loss.noise, squared=loss.squared, clean_weight=loss.clean_weight,
-            noisy_weight=loss.noisy_weight)
+            predictor=MLP(model.projection_hidden, model.embedding_dim),
+            classes=classes,
+            dim=model.embedding_dim,
+            center=loss.center,
+            alignment=loss.alignment,
+            reduction=loss.reduction,
+            label_weight=loss.label_weight,
+            center_weight=loss.center_weight,
+            alignment_weight=loss.alignment_weight,
+            sigma=loss.sigma,
+            noise_mean=loss.noise_mean,
+            noise=loss.noise,
+            squared=loss.squared,
+            clean_weight=loss.clean_weight,
+            noisy_weight=loss.noisy_weight,
+        )
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}; params also hold 'centers' [C, D], drawn from N(0, 1)."""
@@ -149,8 +170,16 @@ class CrossModalCenter:
             params['predictor'] = self.predictor.init(keys[3], feature)['params']
         return {'params': params, 'batch_stats': statistics}
 
-    def loss(self, variables: Variables, batch: Batch, *, rng: jax.Array, step: jax.Array, train: bool,
-             axis_name: str | None = None) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    def loss(
+        self,
+        variables: Variables,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        train: bool,
+        axis_name: str | None = None,
+    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
         """label_weight * cross-entropy + center_weight * center loss + alignment_weight * (SimSiam or MSE).
 
         Report: label_loss, center_loss, alignment_loss, and label_accuracy (mean over modalities).
@@ -159,8 +188,11 @@ class CrossModalCenter:
         point_key, mesh_key, noise_key = jax.random.split(rng, 3)
         if train:
             objects = _global_objects(batch['label'].shape[0], axis_name)
-            batch = {**batch, 'points': _each(augment_points, point_key, objects, batch['points']),
-                     'faces': _each(jitter_faces, mesh_key, objects, batch['faces'])}
+            batch = {
+                **batch,
+                'points': _each(augment_points, point_key, objects, batch['points']),
+                'faces': _each(jitter_faces, mesh_key, objects, batch['faces']),
+            }
         features, statistics = [], {}
         for name in MODALITIES:
             feature, statistics[name] = self._apply(variables, name, _inputs(batch, name), train)
@@ -176,10 +208,15 @@ class CrossModalCenter:
         center_loss = self._center_loss(features, labels, params['centers'], noise_key, valid)
         alignment_loss = self._alignment_loss(features, params, valid)
         hits = jnp.mean(jnp.argmax(logits, axis=-1) == labels[None, :], axis=0)  # [M, B] -> [B]
-        total = (self.label_weight * label_loss + self.center_weight * center_loss
-                 + self.alignment_weight * alignment_loss)
-        report = {'label_loss': label_loss, 'center_loss': center_loss, 'alignment_loss': alignment_loss,
-                  'label_accuracy': masked_mean(hits, valid)}
+        total = (
+            self.label_weight * label_loss + self.center_weight * center_loss + self.alignment_weight * alignment_loss
+        )
+        report = {
+            'label_loss': label_loss,
+            'center_loss': center_loss,
+            'alignment_loss': alignment_loss,
+            'label_accuracy': masked_mean(hits, valid),
+        }
         return total, ({'batch_stats': statistics}, report)
 
     def embed(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
@@ -200,13 +237,25 @@ class CrossModalCenter:
         del variables
         return similarity_matrix(queries, gallery)
 
-    def _center_loss(self, features: jax.Array, labels: jax.Array, centers: jax.Array, key: jax.Array, valid: jax.Array
-                     ) -> jax.Array:
+    def _center_loss(
+        self, features: jax.Array, labels: jax.Array, centers: jax.Array, key: jax.Array, valid: jax.Array
+    ) -> jax.Array:
         if self.center == 'center':
             return cross_modal_center_loss(features, labels, centers, reduction=self.reduction, valid=valid)
-        return noisy_center_loss(features, labels, centers, key=key, sigma=self.sigma, mean=self.noise_mean,
-                                 clean_weight=self.clean_weight, noisy_weight=self.noisy_weight,
-                                 squared=self.squared, noise=self.noise, reduction=self.reduction, valid=valid)
+        return noisy_center_loss(
+            features,
+            labels,
+            centers,
+            key=key,
+            sigma=self.sigma,
+            mean=self.noise_mean,
+            clean_weight=self.clean_weight,
+            noisy_weight=self.noisy_weight,
+            squared=self.squared,
+            noise=self.noise,
+            reduction=self.reduction,
+            valid=valid,
+        )
 
     def _alignment_loss(self, features: jax.Array, params: dict[str, Any], valid: jax.Array) -> jax.Array:
         if self.alignment == 'none':
@@ -217,8 +266,9 @@ class CrossModalCenter:
         predicted = self.predictor.apply({'params': params['predictor']}, projected)
         return cross_modal_simsiam(predicted, projected, valid=valid)
 
-    def _apply(self, variables: Variables, name: str, inputs: tuple[jax.Array, ...], train: bool
-               ) -> tuple[jax.Array, Any]:
+    def _apply(
+        self, variables: Variables, name: str, inputs: tuple[jax.Array, ...], train: bool
+    ) -> tuple[jax.Array, Any]:
         """Features of one modality, and its batch statistics after this batch."""
         own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
         if not train:
@@ -243,8 +293,12 @@ def _global_objects(local: int, axis_name: str | None) -> tuple[jax.Array, int]:
     return jax.lax.axis_index(axis_name) * local + jnp.arange(local), jax.lax.axis_size(axis_name) * local
 
 
-def _each(change: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, objects: tuple[jax.Array, int],
-          values: jax.Array) -> jax.Array:
+def _each(
+    change: Callable[[jax.Array, jax.Array], jax.Array],
+    key: jax.Array,
+    objects: tuple[jax.Array, int],
+    values: jax.Array,
+) -> jax.Array:
     """`change` of every object with a key of its own, the same however the batch is split over devices."""
     mine, total = objects
     return jax.vmap(lambda own, value: change(own, value[None])[0])(jax.random.split(key, total)[mine], values)

@@ -51,8 +51,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxret.encoders.discriminators import DomainDiscriminator, PairDiscriminator
+from jaxret.encoders.heads import LinearHead
 from jaxret.encoders.image_backbones import image_backbone
-from jaxret.encoders.linear_head import LinearHead
 from jaxret.encoders.shared_views import SharedViews
 from jaxret.losses import alignment, discrepancy
 from jaxret.losses import mutual_information as information
@@ -65,8 +65,11 @@ from jaxret.systems.hifa_config import Weighting, check_config
 DOMAINS = ('photo', 'shape')
 # Mean and spread of ImageNet's red, green and blue in [0, 1], with which published weights were trained.
 _MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_ESTIMATORS = {'bce': information.binary_cross_entropy, 'jsd': information.jensen_shannon,
-               'dv': information.donsker_varadhan}
+_ESTIMATORS = {
+    'bce': information.binary_cross_entropy,
+    'jsd': information.jensen_shannon,
+    'dv': information.donsker_varadhan,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +106,20 @@ class Hifa:
         """
         check_config(config)
         model, loss = config.model, config.loss
-        backbone = image_backbone(model.backbone, dropout=model.dropout, dtype=jnp.dtype(model.dtype),
-                                  axis_name=axis_name)
+        backbone = image_backbone(
+            model.backbone, dropout=model.dropout, dtype=jnp.dtype(model.dtype), axis_name=axis_name
+        )
         hidden = (model.classifier_hidden,) if model.classifier_hidden else ()
         return cls(
             encoder=SharedViews(backbone, LinearHead((model.embedding_dim,)), model.view_pooling),
             classifier=LinearHead((*hidden, classes)),
             discriminator=PairDiscriminator(model.discriminator_hidden, local=loss.mutual_information_form == 'local'),
-            domain=DomainDiscriminator(model.domain_hidden, model.dropout), classes=classes, dim=model.embedding_dim,
-            steps=steps, weighting=Weighting(**{name: loss[name] for name in Weighting.__dataclass_fields__}))
+            domain=DomainDiscriminator(model.domain_hidden, model.dropout),
+            classes=classes,
+            dim=model.embedding_dim,
+            steps=steps,
+            weighting=Weighting(**{name: loss[name] for name in Weighting.__dataclass_fields__}),
+        )
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables: 'params' of backbone, embedding, classifier and, where used, discriminator and domain.
@@ -120,8 +128,9 @@ class Hifa:
         'dv_unbiased', by domain), 'centroids' (running centroids [C, D] and classes seen [C], by domain).
         """
         keys, weighting, row = jax.random.split(rng, 4), self.weighting, jnp.zeros((1, self.dim))
-        encoding, variables = self.encoder.init_with_output(keys[0], pictures(batch['photo'][:1]),
-                                                            pictures(batch['views'][:1]))
+        encoding, variables = self.encoder.init_with_output(
+            keys[0], pictures(batch['photo'][:1]), pictures(batch['views'][:1])
+        )
         params = {**variables['params'], 'classifier': self.classifier.init(keys[1], row)['params']}
         collections = {name: value for name, value in variables.items() if name != 'params'}
         if weighting.mutual_information != 'none':
@@ -129,17 +138,26 @@ class Hifa:
             params['discriminator'] = own['params']
             if weighting.mutual_information == 'dv_unbiased':
                 collections['mutual_information'] = {
-                    name: information.start_average(scores.shape[0]) for name in DOMAINS}
+                    name: information.start_average(scores.shape[0]) for name in DOMAINS
+                }
         if weighting.adversarial != 'none':
             params['domain'] = self.domain.init(keys[3], row)['params']
         if weighting.centroid.startswith('running'):
             collections['centroids'] = {
-                name: {'mean': jnp.zeros((self.classes, self.dim)), 'seen': jnp.zeros(self.classes)}
-                for name in DOMAINS}
+                name: {'mean': jnp.zeros((self.classes, self.dim)), 'seen': jnp.zeros(self.classes)} for name in DOMAINS
+            }
         return {'params': params, **collections}
 
-    def loss(self, variables: Variables, batch: Batch, *, rng: jax.Array, step: jax.Array, train: bool,
-             axis_name: str | None = None) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    def loss(
+        self,
+        variables: Variables,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        train: bool,
+        axis_name: str | None = None,
+    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
         """The weighted sum of the module's docstring; see `System.loss`.
 
         Report: label_loss, label_accuracy; photo_norm, shape_norm (mean lengths of embeddings); pseudo_classes
@@ -157,10 +175,13 @@ class Hifa:
         pseudo = jnp.argmax(shape_logits, axis=1)
         label = cross_modal_cross_entropy(photo_logits[None], labels, valid=photo_valid)
         parts = {'label': (weighting.label_weight, label)}
-        report = {'label_accuracy': _share(jnp.argmax(photo_logits, axis=1) == labels, photo_valid),
-                  'ramp': growth, 'photo_norm': masked_mean(alignment.feature_norms(photos), photo_valid),
-                  'shape_norm': masked_mean(alignment.feature_norms(shapes), shape_valid),
-                  **_pseudo_label_counts(pseudo, shape_valid, self.classes)}
+        report = {
+            'label_accuracy': _share(jnp.argmax(photo_logits, axis=1) == labels, photo_valid),
+            'ramp': growth,
+            'photo_norm': masked_mean(alignment.feature_norms(photos), photo_valid),
+            'shape_norm': masked_mean(alignment.feature_norms(shapes), shape_valid),
+            **_pseudo_label_counts(pseudo, shape_valid, self.classes),
+        }
         if weighting.mutual_information != 'none':
             value, state['mutual_information'] = self._mutual_information(variables, rows)
             parts['mutual_information'] = weighting.mutual_information_weight, value
@@ -170,23 +191,23 @@ class Hifa:
         if weighting.centroid != 'none':
             batch_centroids = {
                 'photo': alignment.class_centroids(photos, labels, self.classes, valid=photo_valid),
-                'shape': alignment.class_centroids(shapes, pseudo, self.classes, valid=shape_valid)}
+                'shape': alignment.class_centroids(shapes, pseudo, self.classes, valid=shape_valid),
+            }
             value, state['centroids'] = self._centroid_loss(batch_centroids, variables)
             parts['centroid'] = growth * weighting.centroid_weight, value
         if weighting.adversarial != 'none':
             logits = [
                 self.domain.apply(_own(variables, 'domain'), alignment.reverse_gradient(x, scale=growth), keys=keys)
-                for x, keys in ((photos, rows['photo_keys']), (shapes, rows['shape_keys']))]
+                for x, keys in ((photos, rows['photo_keys']), (shapes, rows['shape_keys']))
+            ]
             parts['adversarial'] = weighting.adversarial_weight, alignment.adversarial_loss(*logits, **both)
-            report['domain_accuracy'] = 0.5 * (_share(logits[0] > 0, photo_valid)
-                                               + _share(logits[1] <= 0, shape_valid))
+            report['domain_accuracy'] = 0.5 * (_share(logits[0] > 0, photo_valid) + _share(logits[1] <= 0, shape_valid))
         if weighting.mmd != 'none':
             probabilities = [jax.nn.softmax(logits, axis=-1) for logits in (photo_logits, shape_logits)]
             parts['mmd'] = weighting.mmd_weight, self._mmd(photos, shapes, *probabilities, **both)
         if weighting.coral_weight > 0:
             parts['coral'] = weighting.coral_weight, discrepancy.coral(photos, shapes, **both)
-        total = sum(weight * value * (1.0 if name == 'label' else adapting)
-                    for name, (weight, value) in parts.items())
+        total = sum(weight * value * (1.0 if name == 'label' else adapting) for name, (weight, value) in parts.items())
         report |= {f'{name}_loss': value for name, (_, value) in parts.items()}
         kept = {name: value for name, value in variables.items() if name != 'params'}
         return total, ({name: state[name] for name in kept} if train else kept, report)
@@ -217,10 +238,12 @@ class Hifa:
         """Factor of all losses but the labels' (0 in the warm-up, then 1), and the ramp."""
         progress, warmup = jnp.minimum(step / self.steps, 1.0), self.weighting.warmup
         return (progress >= warmup).astype(jnp.float32), alignment.ramp(
-            jnp.maximum(progress - warmup, 0.0) / (1.0 - warmup))
+            jnp.maximum(progress - warmup, 0.0) / (1.0 - warmup)
+        )
 
-    def _rows(self, variables: Variables, batch: Batch, rng: jax.Array | None, axis_name: str | None
-              ) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _rows(
+        self, variables: Variables, batch: Batch, rng: jax.Array | None, axis_name: str | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Encodings, labels, masks and dropout keys of the whole batch, in rank order; and the new batch statistics.
 
         rng is None in evaluation mode.
@@ -231,8 +254,9 @@ class Hifa:
         train = {'train': rng is not None, 'mutable': [] if rng is None else ['batch_stats']}
         photo_keys = draw(0, len(photos))[0]
         if self.weighting.adapts:
-            encoding, state = encode(pictures(photos), pictures(shapes), photo_keys=photo_keys,
-                                     shape_keys=draw(1, len(shapes))[0], **train)
+            encoding, state = encode(
+                pictures(photos), pictures(shapes), photo_keys=photo_keys, shape_keys=draw(1, len(shapes))[0], **train
+            )
             rows = encoding._asdict()
         else:  # shapes leave no trace in the weights, nor in the statistics
             embedded, state = encode(pictures(photos), keys=photo_keys, method='photo', **train)
@@ -256,8 +280,12 @@ class Hifa:
             negatives = information.negative_pairs(owners[name], valid=valid)
             if self.weighting.mutual_information == 'dv_unbiased':
                 value, averages[name] = information.donsker_varadhan_unbiased(
-                    scores, negatives, variables['mutual_information'][name],
-                    decay=self.weighting.mutual_information_decay, valid=valid)
+                    scores,
+                    negatives,
+                    variables['mutual_information'][name],
+                    decay=self.weighting.mutual_information_decay,
+                    valid=valid,
+                )
             else:
                 value = _ESTIMATORS[self.weighting.mutual_information](scores, negatives, valid=valid)
             total += value
@@ -268,8 +296,9 @@ class Hifa:
             return alignment.fixed_norm_loss(features, radius=self.weighting.norm_radius, valid=valid)
         return alignment.stepwise_norm_loss(features, step=self.weighting.norm_step, valid=valid)
 
-    def _centroid_loss(self, batch: dict[str, tuple[jax.Array, jax.Array]], variables: Variables
-                       ) -> tuple[jax.Array, dict[str, Any]]:
+    def _centroid_loss(
+        self, batch: dict[str, tuple[jax.Array, jax.Array]], variables: Variables
+    ) -> tuple[jax.Array, dict[str, Any]]:
         """Loss of centroids and classes present [C, D], [C], by domain; and the running centroids after the batch."""
         kind, means, seen, running = self.weighting.centroid, {}, {}, {}
         for name, (mean, present) in batch.items():
@@ -277,16 +306,28 @@ class Hifa:
             if kind != 'batch':
                 old = variables['centroids'][name]
                 means[name], met = alignment.running_centroids(
-                    old['mean'], old['seen'], mean, present, momentum=self.weighting.centroid_momentum,
-                    masked=kind == 'running')
+                    old['mean'],
+                    old['seen'],
+                    mean,
+                    present,
+                    momentum=self.weighting.centroid_momentum,
+                    masked=kind == 'running',
+                )
                 running[name], seen[name] = {'mean': jax.lax.stop_gradient(means[name]), 'seen': met}, met > 0
         counted = None if kind == 'running_mstn' else seen['photo'] & seen['shape']
-        loss = alignment.centroid_loss(means['photo'], means['shape'], counted=counted,
-                                       reduction=self.weighting.centroid_reduction)
+        loss = alignment.centroid_loss(
+            means['photo'], means['shape'], counted=counted, reduction=self.weighting.centroid_reduction
+        )
         return loss, running
 
-    def _mmd(self, photos: jax.Array, shapes: jax.Array, photo_probabilities: jax.Array,
-             shape_probabilities: jax.Array, **valid: jax.Array) -> jax.Array:
+    def _mmd(
+        self,
+        photos: jax.Array,
+        shapes: jax.Array,
+        photo_probabilities: jax.Array,
+        shape_probabilities: jax.Array,
+        **valid: jax.Array,
+    ) -> jax.Array:
         if self.weighting.mmd == 'jan':
             return discrepancy.joint_mmd(photos, shapes, photo_probabilities, shape_probabilities, **valid)
         kind = discrepancy.linear_mmd if self.weighting.mmd == 'linear' else discrepancy.multi_kernel_mmd
@@ -310,8 +351,9 @@ def _encoder_variables(variables: Variables) -> Variables:
     return {'params': params, **{name: variables[name] for name in ('batch_stats',) if name in variables}}
 
 
-def _row_keys(rng: jax.Array | None, stream: int, local: int, *, axis_name: str | None
-              ) -> tuple[jax.Array | None, jax.Array | None]:
+def _row_keys(
+    rng: jax.Array | None, stream: int, local: int, *, axis_name: str | None
+) -> tuple[jax.Array | None, jax.Array | None]:
     """A key for each of this device's rows, and for all rows of the batch; None without rng."""
     if rng is None:
         return None, None
@@ -327,5 +369,7 @@ def _share(hits: jax.Array, valid: jax.Array) -> jax.Array:
 
 def _pseudo_label_counts(pseudo: jax.Array, valid: jax.Array, classes: int) -> dict[str, jax.Array]:
     counts = jnp.sum(jax.nn.one_hot(pseudo, classes) * valid[:, None], axis=0)  # [C]
-    return {'pseudo_classes': jnp.sum(counts > 0).astype(jnp.float32),
-            'pseudo_largest_share': jnp.max(counts) / jnp.maximum(jnp.sum(counts), 1)}
+    return {
+        'pseudo_classes': jnp.sum(counts > 0).astype(jnp.float32),
+        'pseudo_largest_share': jnp.max(counts) / jnp.maximum(jnp.sum(counts), 1),
+    }

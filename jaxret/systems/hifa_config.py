@@ -22,10 +22,23 @@ CHOICES = {
     'loss.adversarial': ('none', 'revgrad'),
     'loss.mmd': ('none', 'linear', 'multi_kernel', 'jan'),
 }
-ABOVE_0 = ('model.embedding_dim', 'model.discriminator_hidden', 'model.domain_hidden', 'loss.norm_radius',
-           'loss.norm_step')
-NOT_NEGATIVE = ('model.classifier_hidden', 'loss.label_weight', 'loss.mutual_information_weight', 'loss.norm_weight',
-                'loss.centroid_weight', 'loss.adversarial_weight', 'loss.mmd_weight', 'loss.coral_weight')
+ABOVE_0 = (
+    'model.embedding_dim',
+    'model.discriminator_hidden',
+    'model.domain_hidden',
+    'loss.norm_radius',
+    'loss.norm_step',
+)
+NOT_NEGATIVE = (
+    'model.classifier_hidden',
+    'loss.label_weight',
+    'loss.mutual_information_weight',
+    'loss.norm_weight',
+    'loss.centroid_weight',
+    'loss.adversarial_weight',
+    'loss.mmd_weight',
+    'loss.coral_weight',
+)
 # At least 0, below 1.
 SHARES = ('model.dropout', 'loss.warmup', 'loss.mutual_information_decay', 'loss.centroid_momentum')
 
@@ -69,6 +82,7 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ConfigError: naming the first such value.
     """
+
     def value_of(key: str) -> Any:
         group, name = key.split('.')
         return config[group][name]
@@ -76,8 +90,11 @@ def check_config(config: ConfigDict) -> None:
     for key, choices in CHOICES.items():
         if value_of(key) not in choices:
             raise ConfigError(f'config.{key}: {value_of(key)!r} is not one of {", ".join(choices)}')
-    limits = ((ABOVE_0, lambda value: value > 0, 'above 0'), (NOT_NEGATIVE, lambda value: value >= 0, '0 or above'),
-              (SHARES, lambda value: 0 <= value < 1, 'at least 0 and below 1'))
+    limits = (
+        (ABOVE_0, lambda value: value > 0, 'above 0'),
+        (NOT_NEGATIVE, lambda value: value >= 0, '0 or above'),
+        (SHARES, lambda value: 0 <= value < 1, 'at least 0 and below 1'),
+    )
     for keys, fits, words in limits:
         for key in keys:
             if not fits(value_of(key)):

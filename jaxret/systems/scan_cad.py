@@ -31,8 +31,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxret.augmentation_grids import augment_grids
-from jaxret.joined_batches import join_batches, part_batches
+from jaxret.augmentation.grids import augment_grids
+from jaxret.encoders.batch_norm import join_batches, part_batches
 from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.occupancy import occupancy_cross_entropy
 from jaxret.losses.scores import euclidean_distances, l2_normalize
@@ -72,12 +72,20 @@ class ScanCad:
         """
         check_config(config)
         model, loss, augmentation = config.model, config.loss, config.augmentation
-        return cls(networks=make_networks(model, axis_name), metric=MetricLoss.from_config(loss),
-                   input_sigmoid=model.input_sigmoid, normalize=model.normalize,
-                   foreground_weight=loss.foreground_weight, background_weight=loss.background_weight,
-                   completion_weight=loss.completion_weight, metric_weight=loss.metric_weight,
-                   occupied_weight=loss.occupied_weight, rotations=augmentation.rotations, flip=augmentation.flip,
-                   jitter=augmentation.jitter)
+        return cls(
+            networks=make_networks(model, axis_name),
+            metric=MetricLoss.from_config(loss),
+            input_sigmoid=model.input_sigmoid,
+            normalize=model.normalize,
+            foreground_weight=loss.foreground_weight,
+            background_weight=loss.background_weight,
+            completion_weight=loss.completion_weight,
+            metric_weight=loss.metric_weight,
+            occupied_weight=loss.occupied_weight,
+            rotations=augmentation.rotations,
+            flip=augmentation.flip,
+            jitter=augmentation.jitter,
+        )
 
     @property
     def completes(self) -> bool:
@@ -93,8 +101,16 @@ class ScanCad:
             params[name], statistics[name] = variables['params'], variables['batch_stats']
         return {'params': params, 'batch_stats': statistics}
 
-    def loss(self, variables: Variables, batch: Batch, *, rng: jax.Array, step: jax.Array, train: bool,
-             axis_name: str | None = None) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    def loss(
+        self,
+        variables: Variables,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        train: bool,
+        axis_name: str | None = None,
+    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
         """Weighted sum of the foreground, background, completion and metric losses; see `System.loss`.
 
         Fine-tuning compares each scan with its pool instead of the batch's CAD models.
@@ -113,8 +129,9 @@ class ScanCad:
         if self.metric.finetune != 'none':
             shapes = batch['pool'].reshape(-1, *batch['pool'].shape[2:])
             shapes_valid = (batch['pool_valid'] & valid[:, None]).reshape(-1)
-        embeddings = apply('embedding', join_batches(scans, _occupancy(shapes)),
-                           valid=join_batches(valid, shapes_valid))
+        embeddings = apply(
+            'embedding', join_batches(scans, _occupancy(shapes)), valid=join_batches(valid, shapes_valid)
+        )
         queries, gallery = part_batches(self._finish(embeddings), (len(valid), len(shapes_valid)))
         labels = {name: batch[name] for name in ('category', 'instance', 'rank', 'pool_valid') if name in batch}
         gathered = (queries, gallery, labels, self._grid_losses(logits, batch), valid)
@@ -178,8 +195,9 @@ class ScanCad:
         changed = jax.vmap(change)(keys, one)
         return {**batch, **jax.tree.map(lambda x: x[:, 0], changed)}
 
-    def _represent(self, apply: Any, scan: jax.Array, valid: jax.Array | None
-                   ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _represent(
+        self, apply: Any, scan: jax.Array, valid: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """What the last encoder takes of scans [B, N, N, N, 1], and the logits on the way."""
         grids = _occupancy(scan)
         if self.input_sigmoid:
@@ -195,15 +213,25 @@ class ScanCad:
         """Cross-entropies [B] of the predicted grids."""
         scan, mask, cad = (batch[name] > 0 for name in SCAN_GRIDS)
         targets = {'foreground': mask, 'background': scan & ~mask, 'completion': cad}
-        return {name: occupancy_cross_entropy(value, targets[name], occupied_weight=self.occupied_weight)
-                for name, value in logits.items()}
+        return {
+            name: occupancy_cross_entropy(value, targets[name], occupied_weight=self.occupied_weight)
+            for name, value in logits.items()
+        }
 
     def _finish(self, embeddings: jax.Array) -> jax.Array:
         embeddings = embeddings.astype(jnp.float32)
         return l2_normalize(embeddings) if self.normalize else embeddings
 
-    def _apply(self, variables: Variables, name: str, grids: jax.Array, *, valid: jax.Array | None, train: bool,
-               statistics: dict[str, Any]) -> Any:
+    def _apply(
+        self,
+        variables: Variables,
+        name: str,
+        grids: jax.Array,
+        *,
+        valid: jax.Array | None,
+        train: bool,
+        statistics: dict[str, Any],
+    ) -> Any:
         """What a network makes of grids; writes its batch statistics after this batch into `statistics`."""
         own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
         if not train:

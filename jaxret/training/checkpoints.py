@@ -37,13 +37,20 @@ class Checkpoints:
 
         newest_and_best = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=quality, n=1)])
         options = ocp.CheckpointManagerOptions(
-            best_fn=quality, best_mode='max', preservation_policy=newest_and_best, create=not read_only,
-            read_only=read_only, cleanup_tmp_directories=not read_only)
+            best_fn=quality,
+            best_mode='max',
+            preservation_policy=newest_and_best,
+            create=not read_only,
+            read_only=read_only,
+            cleanup_tmp_directories=not read_only,
+        )
         try:
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         except json.JSONDecodeError as error:
-            raise CheckpointError(f'{_damaged_metrics(self.folder)}: metrics that cannot be read ({error}), so it is '
-                                  f'not known which checkpoint is best; delete the folder of that step') from error
+            raise CheckpointError(
+                f'{_damaged_metrics(self.folder)}: metrics that cannot be read ({error}), so it is '
+                f'not known which checkpoint is best; delete the folder of that step'
+            ) from error
 
     def __enter__(self) -> 'Checkpoints':
         return self
@@ -104,9 +111,11 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except Exception as error:
             _raise_if_of_another_process(error)
-            raise CheckpointError(f'{self.folder / str(step)}: cannot be restored ({_first_line(error)}); it may be '
-                                  f'damaged or of another model; delete that folder to go on from the one before, or '
-                                  f'name another --workdir') from error
+            raise CheckpointError(
+                f'{self.folder / str(step)}: cannot be restored ({_first_line(error)}); it may be '
+                f'damaged or of another model; delete that folder to go on from the one before, or '
+                f'name another --workdir'
+            ) from error
 
     def stored_variables(self, *, step: int) -> dict[str, PyTree]:
         """The variables to evaluate of the state saved at a step, whatever their structure and number of devices.
@@ -122,20 +131,24 @@ class Checkpoints:
             wanted = {name: metadata[name] for name in ('params', 'collections', 'average')}
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), wanted)
             places = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=device, dtype=x.dtype), like)
-            stored = ocp.PyTreeCheckpointer().restore(folder, args=ocp.args.PyTreeRestore(
-                like, restore_args=places, partial_restore=True))
+            stored = ocp.PyTreeCheckpointer().restore(
+                folder, args=ocp.args.PyTreeRestore(like, restore_args=places, partial_restore=True)
+            )
             params, collections = stored['average'] or (stored['params'], stored['collections'])
             return {'params': params, **collections}
         except Exception as error:
             _raise_if_of_another_process(error)
-            raise CheckpointError(f'{self.folder / str(step)}: cannot be read ({_first_line(error)}); it may be damaged'
-                                  ) from error
+            raise CheckpointError(
+                f'{self.folder / str(step)}: cannot be read ({_first_line(error)}); it may be damaged'
+            ) from error
 
     def _storage_error(self, step: int | None, error: Exception) -> StorageError:
         good = [s for s in self._manager.all_steps(read=True) if s != step]
         kept = f'the last good checkpoint is {self.folder / str(max(good))}' if good else 'there is no checkpoint yet'
-        return StorageError(f'{self.folder}: checkpoint could not be written ({_first_line(error)}); {kept}; free some '
-                            f'space or make the folder writable, then run the same command again')
+        return StorageError(
+            f'{self.folder}: checkpoint could not be written ({_first_line(error)}); {kept}; free some '
+            f'space or make the folder writable, then run the same command again'
+        )
 
 
 def _raise_if_of_another_process(error: Exception) -> None:

@@ -48,7 +48,14 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 def training_progress(*, quiet: bool = False) -> Progress:
     """A progress bar with loss, examples a second and time left; `quiet` shows nothing."""
-    return Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
-                    TextColumn('loss {task.fields[loss]:.3f}'), TextColumn('{task.fields[rate]:.0f} examples/s'),
-                    TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn(),
-                    console=Console(quiet=True) if quiet else None)
+    return Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn('loss {task.fields[loss]:.3f}'),
+        TextColumn('{task.fields[rate]:.0f} examples/s'),
+        TimeElapsedColumn(),
+        TextColumn('left'),
+        TimeRemainingColumn(),
+        console=Console(quiet=True) if quiet else None,
+    )

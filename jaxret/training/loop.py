@@ -22,10 +22,21 @@ from jaxret.training.step import TrainStep
 Metrics = dict[str, float]
 
 
-def fit(state: TrainState, train_step: TrainStep, *, batches: Callable[[int, int], Iterator[Mapping[str, np.ndarray]]],
-        evaluate: Callable[[TrainState], Metrics], parallel: Parallel, checkpoints: Checkpoints, workdir: Path,
-        steps: int, log_every: int, checkpoint_every: int, batch_size: int,
-        on_log: Callable[[int, Metrics], None] = lambda step, metrics: None) -> bool:
+def fit(
+    state: TrainState,
+    train_step: TrainStep,
+    *,
+    batches: Callable[[int, int], Iterator[Mapping[str, np.ndarray]]],
+    evaluate: Callable[[TrainState], Metrics],
+    parallel: Parallel,
+    checkpoints: Checkpoints,
+    workdir: Path,
+    steps: int,
+    log_every: int,
+    checkpoint_every: int,
+    batch_size: int,
+    on_log: Callable[[int, Metrics], None] = lambda step, metrics: None,
+) -> bool:
     """Trains up to `steps`, from the newest checkpoint where there is one.
 
     Between two log steps the host never waits for the device. A resumed run sees the batches, draws the numbers and
@@ -107,8 +118,12 @@ def _mean_metrics(pending: list[dict[str, jax.Array]], step: int, checkpoints: C
     """Means over the steps since the last log; the only place that waits for the device."""
     fetched = jax.device_get(pending)
     # Also a finite loss can have a gradient that is not, which would be saved in the parameters.
-    bad = [(i, name) for i, metrics in enumerate(fetched) for name in ('loss', 'gradient_norm')
-           if not np.isfinite(metrics[name])]
+    bad = [
+        (i, name)
+        for i, metrics in enumerate(fetched)
+        for name in ('loss', 'gradient_norm')
+        if not np.isfinite(metrics[name])
+    ]
     if bad:
         index, name = bad[0]
         checkpoints.wait()
@@ -116,7 +131,8 @@ def _mean_metrics(pending: list[dict[str, jax.Array]], step: int, checkpoints: C
         kept = f'the last good checkpoint is {checkpoints.folder / str(good)}' if good else 'there is no checkpoint yet'
         raise NonFiniteError(
             f'the {name.replace("_", " ")} became {fetched[index][name]} at step {step - len(fetched) + 1 + index}; '
-            f'{kept}; lower --config.optimizer.learning_rate, or set --config.optimizer.clip_norm')
+            f'{kept}; lower --config.optimizer.learning_rate, or set --config.optimizer.clip_norm'
+        )
     return {name: float(np.mean([m[name] for m in fetched], dtype=np.float64)) for name in fetched[0]}
 
 

@@ -36,8 +36,10 @@ def make_schedule(config: ConfigDict, steps: int, *, group: str = 'optimizer') -
         main = optax.constant_schedule(config.learning_rate)
     elif config.schedule == 'steps':
         if config.decay_every < 1 or not 0 < config.decay_factor < 1:
-            raise ConfigError(f'config.{group}.decay_every, decay_factor: {config.decay_every}, '
-                              f'{config.decay_factor}; give 1 step or more, and a factor between 0 and 1')
+            raise ConfigError(
+                f'config.{group}.decay_every, decay_factor: {config.decay_every}, '
+                f'{config.decay_factor}; give 1 step or more, and a factor between 0 and 1'
+            )
         main = optax.exponential_decay(config.learning_rate, config.decay_every, config.decay_factor, staircase=True)
     elif config.schedule == 'inverse':
         main = _inverse(config.learning_rate, max(1, steps - warmup))
@@ -54,8 +56,9 @@ def _inverse(learning_rate: float, steps: int) -> optax.Schedule:
     return lambda step: learning_rate * (1 + 10 * jnp.minimum(step / steps, 1.0)) ** -0.75
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule, *, group: str = 'optimizer'
-                   ) -> optax.GradientTransformation:
+def make_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, *, group: str = 'optimizer'
+) -> optax.GradientTransformation:
     """Adam (decoupled weight decay) or SGD with momentum, after optional clipping by global norm.
 
     Weight decay leaves biases and normalisation parameters (rank below 2) alone.
@@ -73,8 +76,11 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule, *, group: str =
     chain = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm > 0 else []
     decay = []
     if config.weight_decay > 0:
-        decay = [optax.add_decayed_weights(config.weight_decay,
-                                           mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params))]
+        decay = [
+            optax.add_decayed_weights(
+                config.weight_decay, mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
+            )
+        ]
     if config.name == 'adam':
         chain += [optax.scale_by_adam(config.b1, config.b2), *decay]
     else:
@@ -87,8 +93,9 @@ def check_optimizer(config: ConfigDict, *, group: str) -> None:
     make_optimizer(config, make_schedule(config, 1, group=group), group=group)
 
 
-def make_grouped_optimizer(config: ConfigDict, steps: int, groups: Mapping[str, ConfigDict]
-                           ) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def make_grouped_optimizer(
+    config: ConfigDict, steps: int, groups: Mapping[str, ConfigDict]
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a run, where some top-level parameters may have one of their own (the centers of center losses).
 
     Args:

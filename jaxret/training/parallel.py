@@ -77,8 +77,7 @@ class Parallel:
         return tree if jax.process_count() == 1 else jax.tree.map(lambda x: x.addressable_data(0), tree)
 
     def place_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """A batch (this process's share of it) as the compiled step takes it: split along its first axis over devices.
-        """
+        """A batch (this process's share) as the compiled step takes it: split over devices along its first axis."""
         if self.mode == 'jit':
             return self.place_sharded(batch)
         count = len(self.devices)
@@ -90,12 +89,14 @@ class Parallel:
             return jax.pmap(step, axis_name=AXIS, devices=list(self.devices), donate_argnums=0)
         replicated = NamedSharding(self._mesh, PartitionSpec())
         sharded = NamedSharding(self._mesh, PartitionSpec(AXIS))
-        return jax.jit(step, in_shardings=(replicated, sharded), out_shardings=(replicated, replicated),
-                       donate_argnums=0)
+        return jax.jit(
+            step, in_shardings=(replicated, sharded), out_shardings=(replicated, replicated), donate_argnums=0
+        )
 
 
-def make_parallel(mode: str, *, devices: int, batch_size: int, chunk: int = 0,
-                  available: Sequence[jax.Device] | None = None) -> Parallel:
+def make_parallel(
+    mode: str, *, devices: int, batch_size: int, chunk: int = 0, available: Sequence[jax.Device] | None = None
+) -> Parallel:
     """Checks and resolves the config's choice.
 
     Args:
@@ -112,24 +113,33 @@ def make_parallel(mode: str, *, devices: int, batch_size: int, chunk: int = 0,
     if mode not in MODES:
         raise ConfigError(f'config.parallel.mode: {mode!r} is not one of {", ".join(MODES)}')
     if chunk < 0 or chunk and batch_size % chunk:
-        raise ConfigError(f'config.model.chunk: {chunk} does not divide config.batch_size, {batch_size}; choose a '
-                          f'divisor, or 0')
+        raise ConfigError(
+            f'config.model.chunk: {chunk} does not divide config.batch_size, {batch_size}; choose a divisor, or 0'
+        )
     available, processes = list(available or jax.devices()), jax.process_count()
     if mode == 'pmap' and processes > 1:
         raise ConfigError(f'config.parallel.mode: pmap is for one process, and this run has {processes}; use jit')
     if devices == 0:  # the most that divide, as many of every process
-        devices = max((n for n in range(processes, len(available) + 1, processes) if (chunk or batch_size) % n == 0),
-                      default=processes)
+        devices = max(
+            (n for n in range(processes, len(available) + 1, processes) if (chunk or batch_size) % n == 0),
+            default=processes,
+        )
     if not 1 <= devices <= len(available):
         raise ConfigError(f'config.parallel.devices: {devices}, but there are {len(available)} devices here')
     if batch_size % devices:
-        raise ConfigError(f'config.batch_size: {batch_size} does not divide over {devices} devices; set '
-                          f'--config.batch_size to a multiple or --config.parallel.devices to a divisor')
+        raise ConfigError(
+            f'config.batch_size: {batch_size} does not divide over {devices} devices; set '
+            f'--config.batch_size to a multiple or --config.parallel.devices to a divisor'
+        )
     if chunk % devices:
-        raise ConfigError(f'config.model.chunk: {chunk} does not divide over {devices} devices; set '
-                          f'--config.model.chunk to a multiple or --config.parallel.devices to a divisor')
+        raise ConfigError(
+            f'config.model.chunk: {chunk} does not divide over {devices} devices; set '
+            f'--config.model.chunk to a multiple or --config.parallel.devices to a divisor'
+        )
     own = [[x for x in available if x.process_index == index] for index in range(processes)]
     if devices % processes or devices > processes * min(map(len, own)):
-        raise ConfigError(f'config.parallel.devices: {devices}, but as many of each of {processes} processes are '
-                          f'needed, which have {", ".join(str(len(part)) for part in own)}')
-    return Parallel(mode, tuple(x for part in own for x in part[:devices // processes]))
+        raise ConfigError(
+            f'config.parallel.devices: {devices}, but as many of each of {processes} processes are '
+            f'needed, which have {", ".join(str(len(part)) for part in own)}'
+        )
+    return Parallel(mode, tuple(x for part in own for x in part[: devices // processes]))

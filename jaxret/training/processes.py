@@ -26,8 +26,9 @@ _turns = count()
 
 
 @contextlib.contextmanager
-def several_processes(coordinator: str, count: int | None, index: int | None, *, heartbeat: int = HEARTBEAT
-                      ) -> Iterator[None]:
+def several_processes(
+    coordinator: str, count: int | None, index: int | None, *, heartbeat: int = HEARTBEAT
+) -> Iterator[None]:
     """Joins the processes of a run; within, `jax.devices()` are those of all. Must come before any work on a device.
 
     At its end each process waits for all others. A process that leaves it by an error must end by `os._exit`: an
@@ -50,15 +51,23 @@ def several_processes(coordinator: str, count: int | None, index: int | None, *,
 def _joined(coordinator: str, count: int | None, index: int | None, heartbeat: int) -> Iterator[None]:
     # Its handler of SIGTERM would take the place of ours; the train loop has its own agreement on when to stop.
     jax.config.update('jax_enable_preemption_service', False)
-    given = {} if coordinator == 'auto' else {
-        'coordinator_address': coordinator, 'num_processes': count, 'process_id': index,
-        'cluster_detection_method': 'deactivate'}
+    given = (
+        {}
+        if coordinator == 'auto'
+        else {
+            'coordinator_address': coordinator,
+            'num_processes': count,
+            'process_id': index,
+            'cluster_detection_method': 'deactivate',
+        }
+    )
     try:
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=heartbeat, shutdown_timeout_seconds=heartbeat)
     except (RuntimeError, ValueError) as error:
-        raise ProcessError(f'the processes of this run did not find each other ({_first_line(error)}); give each the '
-                           f'same --coordinator=HOST:PORT and --num_processes=N, and its own --process_id=0 .. N - 1'
-                           ) from error
+        raise ProcessError(
+            f'the processes of this run did not find each other ({_first_line(error)}); give each the '
+            f'same --coordinator=HOST:PORT and --num_processes=N, and its own --process_id=0 .. N - 1'
+        ) from error
     try:
         meet(jax.devices())
         multihost_utils.sync_global_devices('jaxret')  # the groups of devices that checkpoints use
@@ -84,7 +93,8 @@ def meet(devices: Sequence[jax.Device]) -> None:
     own = sum(x.process_index == jax.process_index() for x in devices)
     exchange(None)
     jax.jit(jnp.sum, out_shardings=whole)(
-        jax.make_array_from_process_local_data(rows, np.zeros(own, np.float32))).block_until_ready()
+        jax.make_array_from_process_local_data(rows, np.zeros(own, np.float32))
+    ).block_until_ready()
 
 
 def exchange(value: Any) -> list[Any]:
@@ -134,8 +144,10 @@ def _last_words() -> Iterator[None]:
     The coordination service, and gloo, abort it from threads of theirs where another process is lost. A shell waits for
     the end of its input, which comes with this process's end, however it ends.
     """
-    words = (f'error: this process was ended from outside Python: it was killed (out of memory, say), or {_LOST_ONE}; '
-             f'{_THEN}')
+    words = (
+        f'error: this process was ended from outside Python: it was killed (out of memory, say), or {_LOST_ONE}; '
+        f'{_THEN}'
+    )
     script = 'trap "" INT TERM; read ended || printf "%s\\n" "$0" >&2'
     try:
         shell = subprocess.Popen(['sh', '-c', script, words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)

@@ -43,8 +43,9 @@ class TrainState:
         return {'params': params, **collections}
 
 
-def create_state(variables: dict[str, PyTree], optimizer: optax.GradientTransformation, *, seed: int, average: bool
-                 ) -> TrainState:
+def create_state(
+    variables: dict[str, PyTree], optimizer: optax.GradientTransformation, *, seed: int, average: bool
+) -> TrainState:
     """The state before the first step.
 
     Args:
@@ -56,8 +57,14 @@ def create_state(variables: dict[str, PyTree], optimizer: optax.GradientTransfor
     collections = {name: value for name, value in variables.items() if name != 'params'}
     params = variables['params']
     copy = jax.tree.map(lambda x: x.copy(), (params, collections)) if average else None  # donated with the state
-    return TrainState(step=jax.numpy.zeros((), jax.numpy.int32), seed=jax.numpy.asarray(seed, jax.numpy.int32),
-                      params=params, collections=collections, opt_state=optimizer.init(params), average=copy)
+    return TrainState(
+        step=jax.numpy.zeros((), jax.numpy.int32),
+        seed=jax.numpy.asarray(seed, jax.numpy.int32),
+        params=params,
+        collections=collections,
+        opt_state=optimizer.init(params),
+        average=copy,
+    )
 
 
 def count_parameters(params: PyTree) -> int:

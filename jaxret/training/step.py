@@ -13,8 +13,14 @@ from jaxret.training.state import TrainState
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def make_train_step(system: System, optimizer: optax.GradientTransformation, *, learning_rate: optax.Schedule,
-                    average_decay: float = 0.0, axis_name: str | None = None) -> TrainStep:
+def make_train_step(
+    system: System,
+    optimizer: optax.GradientTransformation,
+    *,
+    learning_rate: optax.Schedule,
+    average_decay: float = 0.0,
+    axis_name: str | None = None,
+) -> TrainStep:
     """One update as a pure function; `jaxret.training.parallel` compiles it.
 
     Randomness is fold_in(key(state.seed), step), so a resumed run draws what an uninterrupted one does.
@@ -48,10 +54,15 @@ def make_train_step(system: System, optimizer: optax.GradientTransformation, *, 
         if average is not None:
             decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
             average = optax.incremental_update((params, collections), average, 1.0 - decay)
-        metrics = {'loss': loss, 'gradient_norm': optax.tree.norm(gradients),
-                   'learning_rate': jnp.asarray(learning_rate(state.step), jnp.float32), **report}
-        state = state.replace(step=state.step + 1, params=params, collections=collections, opt_state=opt_state,
-                              average=average)
+        metrics = {
+            'loss': loss,
+            'gradient_norm': optax.tree.norm(gradients),
+            'learning_rate': jnp.asarray(learning_rate(state.step), jnp.float32),
+            **report,
+        }
+        state = state.replace(
+            step=state.step + 1, params=params, collections=collections, opt_state=opt_state, average=average
+        )
         return state, metrics
 
     return train_step

@@ -67,8 +67,11 @@ def test_crops_lie_anywhere_in_the_image_and_shifts_anywhere_in_their_range():
     half, _ = boxes_of(Augmentation(area=(0.25, 0.25)))  # sides of a half, corners in 0 .. 0.5
     shifted, _ = boxes_of(Augmentation(translate=0.2))  # nothing but the shift
     for corner, low, high in ((half[:, :2], 0.0, 0.5), (shifted[:, :2], -0.2, 0.2)):
-        np.testing.assert_allclose(np.quantile(corner, [0, 0.25, 0.5, 0.75, 1], axis=0),
-                                   np.linspace(low, high, 5)[:, None] * np.ones((1, 2)), atol=0.012)
+        np.testing.assert_allclose(
+            np.quantile(corner, [0, 0.25, 0.5, 0.75, 1], axis=0),
+            np.linspace(low, high, 5)[:, None] * np.ones((1, 2)),
+            atol=0.012,
+        )
         assert abs(np.corrcoef(corner.T)[0, 1]) < 0.03
     np.testing.assert_allclose(half[:, 2:] - half[:, :2], 0.5, atol=1e-6)
 
@@ -173,10 +176,25 @@ def test_pure_function_of_the_seed():
     assert tuple(x.numpy().tobytes() for x in traced(seed(0))) == first
 
 
-@pytest.mark.parametrize('change', [
-    {'translate': -0.1}, {'translate': 1.5}, {'area': (0.9,)}, {'area': (0.9, 0.5)}, {'area': (0.0, 0.5)},
-    {'area': (0.5, 1.2)}, {'aspect': (0.0, 1.0)}, {'aspect': (2.0, 1.0)}, {'aspect': (0.5, float('inf'))},
-    {'aspect': (float('nan'), 1.0)}, {'flip': 1.1}, {'flip': float('nan')}, {'fill': 256}, {'fill': -1}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'translate': -0.1},
+        {'translate': 1.5},
+        {'area': (0.9,)},
+        {'area': (0.9, 0.5)},
+        {'area': (0.0, 0.5)},
+        {'area': (0.5, 1.2)},
+        {'aspect': (0.0, 1.0)},
+        {'aspect': (2.0, 1.0)},
+        {'aspect': (0.5, float('inf'))},
+        {'aspect': (float('nan'), 1.0)},
+        {'flip': 1.1},
+        {'flip': float('nan')},
+        {'fill': 256},
+        {'fill': -1},
+    ],
+)
 def test_values_without_meaning_are_refused(change):
     with pytest.raises(ConfigError, match=f'{next(iter(change))} is .* must be'):
         Augmentation(**change)

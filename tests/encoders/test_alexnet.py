@@ -9,12 +9,20 @@ import pytest
 from references_encoders import convolve, max_pool, random_variables
 
 from jaxret.encoders.alexnet import ALEXNET_NAMES, AlexNet, Stem, alexnet
-from jaxret.encoders.dropout import drop_units
+from jaxret.encoders.layers import drop_units
 from jaxret.errors import ConfigError
 
 # torchvision's alexnet: kernels as (side, side, in, out), and the parameters of all layers, 61,100,840.
-KERNELS = {'conv1': (11, 11, 3, 64), 'conv2': (5, 5, 64, 192), 'conv3': (3, 3, 192, 384), 'conv4': (3, 3, 384, 256),
-           'conv5': (3, 3, 256, 256), 'fc6': (9216, 4096), 'fc7': (4096, 4096), 'fc8': (4096, 1000)}
+KERNELS = {
+    'conv1': (11, 11, 3, 64),
+    'conv2': (5, 5, 64, 192),
+    'conv3': (3, 3, 192, 384),
+    'conv4': (3, 3, 384, 256),
+    'conv5': (3, 3, 256, 256),
+    'fc6': (9216, 4096),
+    'fc7': (4096, 4096),
+    'fc8': (4096, 1000),
+}
 TINY = AlexNet(channels=(2, 3, 3, 2, 2), hidden=4, stem=Stem(4, 2, 1), num_classes=3)
 
 
@@ -28,7 +36,8 @@ def test_names_and_sizes_are_torchvisions():
     flat = flax.traverse_util.flatten_dict(variables['params'], sep='/')
     assert {name: leaf.shape for name, leaf in flat.items()} == {
         **{f'{name}/kernel': shape for name, shape in KERNELS.items()},
-        **{f'{name}/bias': shape[-1:] for name, shape in KERNELS.items()}}
+        **{f'{name}/bias': shape[-1:] for name, shape in KERNELS.items()},
+    }
     assert sum(int(np.prod(leaf.shape)) for leaf in flat.values()) == 61_100_840
     assert maps.shape == (2, 6, 6, 256) and logits.shape == (2, 1000)
     (_, features), variables = shapes_of(alexnet('alexnet'))
@@ -40,8 +49,9 @@ def test_layers_have_torchvisions_shapes():
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
 
     def run(images):
-        return model.init_with_output(jax.random.key(0), images, capture_intermediates=True,
-                                      mutable=['params', 'intermediates'])
+        return model.init_with_output(
+            jax.random.key(0), images, capture_intermediates=True, mutable=['params', 'intermediates']
+        )
 
     found = jax.eval_shape(run, images)[1]['intermediates']
     sides = {'conv1': 55, 'conv2': 27, 'conv3': 13, 'conv4': 13, 'conv5': 13}

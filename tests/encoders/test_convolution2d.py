@@ -19,17 +19,37 @@ AXES = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
 def value_and_gradients(function, x, kernel, weights, stride, padding):
     def total(x, kernel):
         return jnp.sum(weights * function(x, kernel, (stride, stride), [(padding, padding)] * 2, **AXES))
+
     return jax.value_and_grad(total, argnums=(0, 1))(x, kernel)
 
 
-@pytest.mark.parametrize('size,kernel,stride,channels,features', [
-    ((7, 10), 1, 1, 2, 4), ((7, 10), 1, 2, 2, 4), ((6, 5), 3, 1, 2, 4), ((9, 8), 3, 2, 2, 4), ((11, 12), 5, 2, 2, 4),
-    ((13, 10), 7, 4, 2, 4), ((5, 6), 5, 4, 2, 4), ((1, 1), 1, 1, 2, 4),
-    ((9, 8), 3, 1, 16, 16), ((9, 8), 3, 2, 16, 16), ((11, 12), 5, 2, 5, 3),  # empty channels out
-    ((9, 8), 3, 1, 3, 17), ((13, 10), 7, 4, 3, 20), ((9, 8), 3, 1, 18, 5),
-    ((9, 8), 3, 1, 6, 17), ((9, 8), 3, 1, 3, 64),  # or in
-    ((2, 2), 3, 1, 17, 4), ((2, 2), 3, 1, 16, 4), ((1, 1), 3, 1, 5, 4), ((4, 3), 3, 2, 17, 3), ((2, 1), 3, 2, 6, 4),
-    ((2, 3), 5, 1, 30, 2)])  # few cells
+@pytest.mark.parametrize(
+    'size,kernel,stride,channels,features',
+    [
+        ((7, 10), 1, 1, 2, 4),
+        ((7, 10), 1, 2, 2, 4),
+        ((6, 5), 3, 1, 2, 4),
+        ((9, 8), 3, 2, 2, 4),
+        ((11, 12), 5, 2, 2, 4),
+        ((13, 10), 7, 4, 2, 4),
+        ((5, 6), 5, 4, 2, 4),
+        ((1, 1), 1, 1, 2, 4),
+        ((9, 8), 3, 1, 16, 16),
+        ((9, 8), 3, 2, 16, 16),
+        ((11, 12), 5, 2, 5, 3),  # empty channels out
+        ((9, 8), 3, 1, 3, 17),
+        ((13, 10), 7, 4, 3, 20),
+        ((9, 8), 3, 1, 18, 5),
+        ((9, 8), 3, 1, 6, 17),
+        ((9, 8), 3, 1, 3, 64),  # or in
+        ((2, 2), 3, 1, 17, 4),
+        ((2, 2), 3, 1, 16, 4),
+        ((1, 1), 3, 1, 5, 4),
+        ((4, 3), 3, 2, 17, 3),
+        ((2, 1), 3, 2, 6, 4),
+        ((2, 3), 5, 1, 30, 2),
+    ],
+)  # few cells
 def test_values_and_gradients_are_those_of_lax(size, kernel, stride, channels, features):
     rng = np.random.default_rng(0)
     padding = (kernel - 1) // 2
@@ -54,8 +74,9 @@ def test_rows_and_columns_have_their_own_stride_and_padding():
             x, weights = rng.normal(size=(2, 5, 6, channels)), rng.normal(size=(2, 3, channels, 4))
             expected = lax.conv_general_dilated(x, weights, *options, **AXES)
             np.testing.assert_allclose(convolve2d(x, weights, *options, **AXES), expected, rtol=1e-11, atol=1e-11)
-            found, expected = (jax.grad(partial(total, f), argnums=(0, 1))(x, weights)
-                               for f in (convolve2d, lax.conv_general_dilated))
+            found, expected = (
+                jax.grad(partial(total, f), argnums=(0, 1))(x, weights) for f in (convolve2d, lax.conv_general_dilated)
+            )
             for one, other in zip(found, expected, strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
 
@@ -91,10 +112,18 @@ def test_the_form_follows_the_shape():
     assert forms((8, 8), 7, 4, 3) == convolved
 
 
-@pytest.mark.parametrize('shape,kernel,stride,padding', [
-    ((0, 4, 4, 3), (1, 1, 3, 2), 1, 0), ((0, 2, 2, 20), (3, 3, 20, 2), 1, 1), ((2, 2, 2, 3), (3, 3, 3, 2), 1, 0),
-    ((2, 1, 2, 3), (4, 4, 3, 2), 1, 0), ((2, 4, 4, 3), (1, 1, 3, 0), 1, 0), ((2, 5, 5, 3), (1, 1, 3, 2), 1, -1),
-    ((2, 6, 6, 90), (3, 3, 90, 2), 2, -1)])
+@pytest.mark.parametrize(
+    'shape,kernel,stride,padding',
+    [
+        ((0, 4, 4, 3), (1, 1, 3, 2), 1, 0),
+        ((0, 2, 2, 20), (3, 3, 20, 2), 1, 1),
+        ((2, 2, 2, 3), (3, 3, 3, 2), 1, 0),
+        ((2, 1, 2, 3), (4, 4, 3, 2), 1, 0),
+        ((2, 4, 4, 3), (1, 1, 3, 0), 1, 0),
+        ((2, 5, 5, 3), (1, 1, 3, 2), 1, -1),
+        ((2, 6, 6, 90), (3, 3, 90, 2), 2, -1),
+    ],
+)
 def test_what_is_empty_or_cut_is_as_in_lax(shape, kernel, stride, padding):
     rng = np.random.default_rng(0)
     x, weights = (rng.normal(size=size).astype(np.float32) for size in (shape, kernel))
@@ -103,9 +132,14 @@ def test_what_is_empty_or_cut_is_as_in_lax(shape, kernel, stride, padding):
     np.testing.assert_allclose(convolve2d(x, weights, *options, **AXES), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('shape,kernel,dtype', [
-    ((2, 4, 4, 6), (1, 1, 3, 4), np.float32), ((2, 2, 2, 32), (3, 3, 64, 4), np.float32),
-    ((2, 4, 4, 3), (1, 1, 3, 4), np.float16)])
+@pytest.mark.parametrize(
+    'shape,kernel,dtype',
+    [
+        ((2, 4, 4, 6), (1, 1, 3, 4), np.float32),
+        ((2, 2, 2, 32), (3, 3, 64, 4), np.float32),
+        ((2, 4, 4, 3), (1, 1, 3, 4), np.float16),
+    ],
+)
 def test_channels_and_types_that_do_not_match_are_refused(shape, kernel, dtype):
     with pytest.raises((TypeError, ValueError)):
         convolve2d(jnp.zeros(shape), jnp.zeros(kernel, dtype), (1, 1), [(0, 0)] * 2, **AXES)
@@ -119,6 +153,7 @@ def test_patches_are_not_kept_for_the_gradients():
             for _ in range(layers):
                 x = jnp.sin(convolve2d(x, weights, (1, 1), [(1, 1)] * 2, **AXES))
             return jnp.sum(x)
+
         return jax.jit(jax.grad(loss, argnums=(0, 1))).lower(x, weights).compile().memory_analysis().temp_size_in_bytes
 
     assert memory(6) - memory(3) < 3 * 4 * x.nbytes  # of each layer the map, its sine, ..; patches are nine maps

@@ -12,9 +12,19 @@ from jaxret.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 # cells, kernel, stride, padding, channels in and out
-PLAIN = [(8, 7, 1, 3, 1, 3), (8, 7, 1, 3, 3, 1), (5, 3, 1, 1, 2, 2), (2, 3, 1, 1, 2, 3), (6, 4, 2, 1, 2, 3),
-         (4, 4, 2, 1, 2, 3), (2, 2, 1, 0, 3, 2), (9, 6, 2, 0, 1, 2), (10, 5, 2, 0, 3, 2), (5, 3, 2, 0, 2, 2),
-         (3, 1, 1, 0, 2, 3)]
+PLAIN = [
+    (8, 7, 1, 3, 1, 3),
+    (8, 7, 1, 3, 3, 1),
+    (5, 3, 1, 1, 2, 2),
+    (2, 3, 1, 1, 2, 3),
+    (6, 4, 2, 1, 2, 3),
+    (4, 4, 2, 1, 2, 3),
+    (2, 2, 1, 0, 3, 2),
+    (9, 6, 2, 0, 1, 2),
+    (10, 5, 2, 0, 3, 2),
+    (5, 3, 2, 0, 2, 2),
+    (3, 1, 1, 0, 2, 3),
+]
 TRANSPOSED = [(1, 2, 1, 0, 3, 2), (2, 4, 2, 1, 3, 2), (5, 4, 2, 1, 2, 1), (7, 7, 1, 3, 3, 1), (3, 3, 2, 1, 2, 2)]
 
 
@@ -26,8 +36,11 @@ def close(found, expected):
 def random_case(case, *, seed=0):
     cells, size, _, _, channels, features = case
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(2, cells, cells, cells, channels)).astype(np.float32),
-            rng.normal(size=(size,) * 3 + (channels, features)).astype(np.float32), rng)
+    return (
+        rng.normal(size=(2, cells, cells, cells, channels)).astype(np.float32),
+        rng.normal(size=(size,) * 3 + (channels, features)).astype(np.float32),
+        rng,
+    )
 
 
 def value_and_gradients(function, case, form, x, kernel, gradient):
@@ -62,8 +75,9 @@ def test_transposed_convolution_is_the_loop_in_both_forms(case):
     back = ref.convolve3d(gradient, kernel.swapaxes(3, 4), stride, padding)
     wanted = expected, back, ref.kernel_gradient(gradient, x, size, stride, padding).swapaxes(3, 4)
     for form in ('direct', 'slabs'):
-        for found, value in zip(value_and_gradients(transposed_convolve3d, case, form, x, kernel, gradient), wanted,
-                                strict=True):
+        for found, value in zip(
+            value_and_gradients(transposed_convolve3d, case, form, x, kernel, gradient), wanted, strict=True
+        ):
             close(found, value)
 
 

@@ -8,7 +8,7 @@ import pytest
 from references_encoders import random_variables
 
 from jaxret.encoders.discriminators import DomainDiscriminator, PairDiscriminator
-from jaxret.encoders.dropout import drop_units
+from jaxret.encoders.layers import drop_units
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -31,8 +31,10 @@ def test_every_pair_is_scored(local):
     variables = random_variables(model, MAPS, EMBEDDINGS)
     found = jax.jit(model.apply)(variables, MAPS, EMBEDDINGS)
     cells = MAPS.reshape(3, 6 if local else 1, -1)
-    expected = [[[concatenated(variables['params'], cells[n, cell], k) for k in EMBEDDINGS] for n in range(3)]
-                for cell in range(cells.shape[1])]
+    expected = [
+        [[concatenated(variables['params'], cells[n, cell], k) for k in EMBEDDINGS] for n in range(3)]
+        for cell in range(cells.shape[1])
+    ]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -90,6 +92,10 @@ def test_domain_discriminator():
         expected = x @ variables['params']['output']['kernel'] + variables['params']['output']['bias'][None]
         np.testing.assert_allclose(run(variables, EMBEDDINGS, keys=given), expected[:, 0], rtol=1e-4, atol=1e-5)
     chex.assert_trees_all_equal_shapes(
-        variables['params'], {'hidden1': {'kernel': jnp.zeros((6, 9)), 'bias': jnp.zeros(9)},
-                              'hidden2': {'kernel': jnp.zeros((9, 9)), 'bias': jnp.zeros(9)},
-                              'output': {'kernel': jnp.zeros((9, 1)), 'bias': jnp.zeros(1)}})
+        variables['params'],
+        {
+            'hidden1': {'kernel': jnp.zeros((6, 9)), 'bias': jnp.zeros(9)},
+            'hidden2': {'kernel': jnp.zeros((9, 9)), 'bias': jnp.zeros(9)},
+            'output': {'kernel': jnp.zeros((9, 1)), 'bias': jnp.zeros(1)},
+        },
+    )

@@ -8,8 +8,8 @@ import pytest
 from references_encoders import random_variables
 
 from jaxret.encoders.alexnet import AlexNet, Stem
+from jaxret.encoders.heads import LinearHead
 from jaxret.encoders.image_backbones import BACKBONES, ResNetMaps, image_backbone
-from jaxret.encoders.linear_head import LinearHead
 from jaxret.encoders.resnet import ResNet, resnet
 from jaxret.encoders.shared_views import VIEW_POOLINGS, SharedViews
 from jaxret.errors import ConfigError
@@ -17,11 +17,18 @@ from jaxret.errors import ConfigError
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 # Map and features of images of 224 (published networks) or 64 pixels.
-SIZES = {'alexnet': ((6, 6, 256), 4096), 'alexnet_small': ((3, 3, 48), 256), 'resnet18': ((7, 7, 512), 512),
-         'resnet50': ((7, 7, 2048), 2048), 'resnet_small': ((4, 4, 128), 128), 'resnet_coarse': ((2, 2, 128), 128)}
+SIZES = {
+    'alexnet': ((6, 6, 256), 4096),
+    'alexnet_small': ((3, 3, 48), 256),
+    'resnet18': ((7, 7, 512), 512),
+    'resnet50': ((7, 7, 2048), 2048),
+    'resnet_small': ((4, 4, 128), 128),
+    'resnet_coarse': ((2, 2, 128), 128),
+}
 NETWORKS = {
     'alexnet': AlexNet(channels=(3, 4, 4, 3, 3), hidden=6, stem=Stem(3, 1, 1)),
-    'resnet': ResNetMaps(ResNet(stage_sizes=(1,), block='basic', width=3, stem='coarse', pooled=False))}
+    'resnet': ResNetMaps(ResNet(stage_sizes=(1,), block='basic', width=3, stem='coarse', pooled=False)),
+}
 
 
 @pytest.mark.parametrize('name', BACKBONES)

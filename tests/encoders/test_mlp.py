@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from references_encoders import random_variables
 
-from jaxret.encoders.mlp import MLP
+from jaxret.encoders.heads import MLP
 
 
 def _linear(row, layer):

@@ -9,14 +9,7 @@ from references_encoders import pool_views, random_variables
 
 from jaxret.encoders.heads import EmbeddingHead, ImageEncoder
 from jaxret.encoders.resnet import ResNet
-from jaxret.encoders.view_pooling import (
-    ViewAttention,
-    ViewEncoder,
-    max_views,
-    mean_views,
-    merge_views,
-    split_views,
-)
+from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder, max_views, mean_views, merge_views, split_views
 
 POOLS = {'mean': mean_views, 'max': max_views}
 

@@ -5,19 +5,10 @@ import tokenize
 from pathlib import Path
 
 import pytest
-from overrides import (
-    FOLDER,
-    apply_overrides,
-    changed_keys,
-    check_keys,
-    config_names,
-    flatten,
-    load_config,
-    split_overrides,
-)
+from overrides import FOLDER, apply_overrides, check_keys, config_names, load_config, split_overrides
 
 from jaxret.errors import ConfigError
-from jaxret.run_config import unflatten
+from jaxret.runs.config import changed_keys, flatten, unflatten
 
 ROOT = Path(__file__).parents[2]
 PRESETS = ('small', 'paper', 'smoke')
@@ -40,7 +31,9 @@ def overridden(**overrides):
 
 def test_a_bare_name_means_a_config_of_this_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'pix3d.py').write_text('raise SystemExit')  # such as data_pipelines/photo_to_shape/pix3d.py, seen from that folder
+    (tmp_path / 'pix3d.py').write_text(
+        'raise SystemExit'
+    )  # such as data_pipelines/photo_to_shape/pix3d.py, seen from that folder
     (tmp_path / 'mine.py').write_text(OWN_CONFIG)
     assert load_config('mine.py')[1] == 'mine-only'
     assert 'pix3d.py' in config_names()
@@ -59,12 +52,26 @@ def test_the_paper_preset_is_the_published_setting():
     config, _ = load_config('pix3d.py:paper')
     values = flatten(config)
     expected = {
-        'batch_size': 60, 'epochs': 500, 'data.image_size': 224, 'render.views': 12, 'render.elevation': 30.0,
-        'model.query_encoder': 'resnet50', 'model.view_encoder': 'resnet34', 'model.embedding_dim': 128,
-        'model.mask': 'channel', 'model.pooling': 'attention', 'loss.temperature': 0.1, 'loss.category_weight': 0.2,
-        'optimizer.name': 'adam', 'optimizer.learning_rate': 5e-5, 'optimizer.b1': 0.5, 'optimizer.b2': 0.999,
-        'optimizer.schedule': 'constant', 'optimizer.weight_decay': 0.0,
-        'data.categories': ('bed', 'chair', 'sofa', 'table'), 'data.exclude_occluded': True,
+        'batch_size': 60,
+        'epochs': 500,
+        'data.image_size': 224,
+        'render.views': 12,
+        'render.elevation': 30.0,
+        'model.query_encoder': 'resnet50',
+        'model.view_encoder': 'resnet34',
+        'model.embedding_dim': 128,
+        'model.mask': 'channel',
+        'model.pooling': 'attention',
+        'loss.temperature': 0.1,
+        'loss.category_weight': 0.2,
+        'optimizer.name': 'adam',
+        'optimizer.learning_rate': 5e-5,
+        'optimizer.b1': 0.5,
+        'optimizer.b2': 0.999,
+        'optimizer.schedule': 'constant',
+        'optimizer.weight_decay': 0.0,
+        'data.categories': ('bed', 'chair', 'sofa', 'table'),
+        'data.exclude_occluded': True,
         'data.exclude_truncated': True,
     }
     assert {key: values[key] for key in expected} == expected
@@ -81,8 +88,16 @@ def test_a_path_means_an_own_config_file(tmp_path):
         load_config(f'{path}:other')
 
 
-@pytest.mark.parametrize('text', ['PRESETS = (', 'PRESETS = ()', 'x = 1', 'import nothing_of_this_name',
-                                  "PRESETS, get_config = ('a',), lambda preset: {}"])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'PRESETS = (',
+        'PRESETS = ()',
+        'x = 1',
+        'import nothing_of_this_name',
+        "PRESETS, get_config = ('a',), lambda preset: {}",
+    ],
+)
 def test_a_file_that_is_no_config(tmp_path, text):
     path = tmp_path / 'mine.py'
     path.write_text(text)
@@ -193,7 +208,9 @@ def test_changed_keys_names_what_differs():
     assert changed_keys(config, {**config, 'data.categories': []}, free=()) == []  # JSON has no tuples
     assert changed_keys(config, {**config, 'parallel.mode': 'pmap'}, free=('parallel',)) == []
     assert changed_keys(config, other, free=('cache_dir',)) == [
-        "config.data.categories: [] there, ['bed'] now", "config.loss.kind: 'contrastive' there, 'triplet' now"]
+        "config.data.categories: [] there, ['bed'] now",
+        "config.loss.kind: 'contrastive' there, 'triplet' now",
+    ]
     without = {key: value for key, value in config.items() if key != 'seed'}
     assert changed_keys(config, without, free=()) == ["config.seed: 0 there, '(absent)' now"]
     assert changed_keys(without, config, free=()) == ["config.seed: '(absent)' there, 0 now"]

@@ -70,8 +70,14 @@ def starts(monkeypatch):
 
 
 def command(workdir, config, **options):
-    return run.main([f'--config={config}', f'--workdir={workdir}', '--config.parallel.devices=1',
-                     *(f'--config.pretrained.{key}={value}' for key, value in options.items())])
+    return run.main(
+        [
+            f'--config={config}',
+            f'--workdir={workdir}',
+            '--config.parallel.devices=1',
+            *(f'--config.pretrained.{key}={value}' for key, value in options.items()),
+        ]
+    )
 
 
 def zeros(system: System, example):
@@ -86,18 +92,25 @@ def reached(workdir, config, **options):
 
 def assert_block(params, statistics, weights):
     """That some of a network's leaves are those of the file."""
-    np.testing.assert_array_equal(params['layer2_0']['downsample_conv']['kernel'],
-                                  weights['layer2.0.downsample.0.weight'].transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(
+        params['layer2_0']['downsample_conv']['kernel'], weights['layer2.0.downsample.0.weight'].transpose(2, 3, 1, 0)
+    )
     np.testing.assert_array_equal(params['layer4_0']['bn2']['scale'], weights['layer4.0.bn2.weight'])
-    np.testing.assert_array_equal(statistics['layer2_0']['downsample_bn']['var'],
-                                  weights['layer2.0.downsample.1.running_var'])
+    np.testing.assert_array_equal(
+        statistics['layer2_0']['downsample_bn']['var'], weights['layer2.0.downsample.1.running_var']
+    )
 
 
 @pytest.mark.parametrize('first_convolution', ['random', 'mean', 'sum'])
 def test_photos_and_views_start_from_their_files(tmp_path, files, starts, first_convolution):
     workdir, small, coarse = tmp_path / 'run', torch_weights('resnet_small'), torch_weights('resnet_coarse', seed=1)
-    reached(workdir, 'pix3d.py:smoke', query=files['small.safetensors'], gallery=files['coarse.pth'],
-            first_convolution=first_convolution)
+    reached(
+        workdir,
+        'pix3d.py:smoke',
+        query=files['small.safetensors'],
+        gallery=files['coarse.pth'],
+        first_convolution=first_convolution,
+    )
     start, system, example = starts[0]
     before = zeros(system, example)
     after = start(before)
@@ -115,7 +128,7 @@ def test_photos_and_views_start_from_their_files(tmp_path, files, starts, first_
         np.testing.assert_allclose(grey[:, :, 0], getattr(rgb, first_convolution)(axis=2), rtol=1e-6)
     for name in ('attention', ('query', 'head'), ('view', 'encoder', 'head')):  # the rest stays as initialised
         part = after['params']
-        for key in ((name,) if isinstance(name, str) else name):
+        for key in (name,) if isinstance(name, str) else name:
             part = part[key]
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(part))
 
@@ -129,16 +142,28 @@ def test_the_image_encoder_starts_from_its_file(tmp_path, files, starts):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(after['params']['mesh']))
 
 
-@pytest.mark.parametrize(('module', 'config', 'key', 'file'), [
-    (photo_to_shape, 'pix3d.py:smoke', 'query', 'small.safetensors'),
-    (cross_modal, 'modelnet40.py:smoke', 'image', 'coarse.pth')])
+@pytest.mark.parametrize(
+    ('module', 'config', 'key', 'file'),
+    [
+        (photo_to_shape, 'pix3d.py:smoke', 'query', 'small.safetensors'),
+        (cross_modal, 'modelnet40.py:smoke', 'image', 'coarse.pth'),
+    ],
+)
 def test_training_gets_the_start_and_the_banner_its_file(tmp_path, files, monkeypatch, module, config, key, file):
     found = []
     monkeypatch.setattr(module, 'trained_state', lambda *_, **options: found.append(options))
     cache = f'--config.cache_dir={tmp_path / "cache"}'
-    status = run.main([f'--config={config}', f'--workdir={tmp_path / "run"}', '--config.parallel.devices=1', cache,
-                       '--config.processes=1', '--config.sample.shapes_per_category=1' if key == 'query' else cache,
-                       f'--config.pretrained.{key}={files[file]}'])
+    status = run.main(
+        [
+            f'--config={config}',
+            f'--workdir={tmp_path / "run"}',
+            '--config.parallel.devices=1',
+            cache,
+            '--config.processes=1',
+            '--config.sample.shapes_per_category=1' if key == 'query' else cache,
+            f'--config.pretrained.{key}={files[file]}',
+        ]
+    )
     assert status == 0
     assert found[0]['start'] is not None
     assert str(files[file]) in found[0]['facts'][f'Pretrained {key}']

@@ -16,8 +16,12 @@ from run_command import Place, checkpoint_steps, finish, wait_for_checkpoint
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
 # Long enough to be interrupted: 5 steps an epoch. The coarse network compiles in half the time.
-LONG = ('--config.epochs=24', '--config.log_every=10', '--config.checkpoint_every=20',
-        '--config.model.query_encoder=resnet_coarse')
+LONG = (
+    '--config.epochs=24',
+    '--config.log_every=10',
+    '--config.checkpoint_every=20',
+    '--config.model.query_encoder=resnet_coarse',
+)
 STEPS = 120
 FLAT_KEYS = {
     'top1', 'top10', 'category_top1', 'hausdorff', 'iou', 'top1_macro', 'top10_macro', 'top1_chance', 'top1_prior',
@@ -69,8 +73,9 @@ def history(workdir):
 def final_arrays(workdir):
     folder = workdir / 'checkpoints' / str(checkpoint_steps(workdir)[-1]) / 'default'
     with ocp.PyTreeCheckpointer() as checkpointer:
-        like = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-                            checkpointer.metadata(folder).item_metadata.tree)
+        like = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), checkpointer.metadata(folder).item_metadata.tree
+        )
         tree = checkpointer.restore(folder, restore_args=like)
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
@@ -80,7 +85,15 @@ def test_a_run_leaves_metrics_checkpoints_and_a_report(place, uninterrupted):
     assert status == 0, err
     assert 'Traceback' not in err
     assert {path.name for path in workdir.iterdir()} == {
-        '.lock', 'config.json', 'split.json', 'metrics.jsonl', 'metrics.json', 'checkpoints', 'tensorboard', 'report'}
+        '.lock',
+        'config.json',
+        'split.json',
+        'metrics.jsonl',
+        'metrics.json',
+        'checkpoints',
+        'tensorboard',
+        'report',
+    }
     metrics = json.loads((workdir / 'metrics.json').read_text())
     assert metrics.keys() >= FLAT_KEYS
     assert all(np.isfinite(metrics[key]) for key in FLAT_KEYS)
@@ -183,8 +196,12 @@ def test_a_full_disk_leaves_the_last_checkpoint(place, stopped):
 def test_another_config_is_refused_with_the_keys_named(uninterrupted, capsys):
     workdir, _ = uninterrupted
     before = (workdir / 'config.json').read_text()
-    assert run.main(['--config=pix3d.py:smoke', f'--workdir={workdir}', *LONG, '--config.seed=1',
-                     '--config.loss.kind=triplet']) == 1
+    assert (
+        run.main(
+            ['--config=pix3d.py:smoke', f'--workdir={workdir}', *LONG, '--config.seed=1', '--config.loss.kind=triplet']
+        )
+        == 1
+    )
     message = capsys.readouterr().err
     assert 'was made with another config' in message
     assert 'config.seed: 0 there, 1 now' in message

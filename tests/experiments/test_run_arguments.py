@@ -29,7 +29,7 @@ def refused(tmp_path, capsys):
         assert 'Traceback' not in out + err
         assert not (workdir / 'checkpoints').exists()
         assert not (workdir / 'metrics.jsonl').exists()
-        return err[f'\n{err}'.index('\nerror: '):]  # progress bars may stand above it
+        return err[f'\n{err}'.index('\nerror: ') :]  # progress bars may stand above it
 
     return check
 
@@ -37,9 +37,20 @@ def refused(tmp_path, capsys):
 def test_help_explains_everything(capsys):
     assert run.main(['--help']) == run.main(['-h']) == 0
     out = capsys.readouterr().out
-    for text in ('--config', '--workdir', '--mode', '--config.KEY=VALUE', 'PRESET', 'data_dir', *config_names(),
-                 'small', 'paper_triplet', 'smoke', 'eval can override: data_dir, on_bad_file',
-                 'data, render, simulate, sample, parallel, evaluation'):
+    for text in (
+        '--config',
+        '--workdir',
+        '--mode',
+        '--config.KEY=VALUE',
+        'PRESET',
+        'data_dir',
+        *config_names(),
+        'small',
+        'paper_triplet',
+        'smoke',
+        'eval can override: data_dir, on_bad_file',
+        'data, render, simulate, sample, parallel, evaluation',
+    ):
         assert text in out
 
 
@@ -145,8 +156,15 @@ def test_all_that_is_wrong_is_reported_together(refused, sample, tmp_path):
     used[11]['model'] = '../outside.obj'
     (root / 'pix3d.json').write_text(json.dumps(entries))
     message = refused(f'--config.data_dir={root}', '--config.batch_size=99')
-    for part in (photo, mask, mesh, gone, f'[{entries.index(used[10])}].mask: missing key',
-                 "path '../outside.obj' leaves the folder", '4 usable shapes where 99 are needed'):
+    for part in (
+        photo,
+        mask,
+        mesh,
+        gone,
+        f'[{entries.index(used[10])}].mask: missing key',
+        "path '../outside.obj' leaves the folder",
+        '4 usable shapes where 99 are needed',
+    ):
         assert part in message
 
 
@@ -166,8 +184,17 @@ def test_a_split_without_photos(refused, sample, tmp_path):
 def test_folders_that_cannot_be_written(tmp_path, sample, capsys):
     (tmp_path / 'file').write_text('')
     for workdir, cache in (('file/workdir', 'cache'), ('workdir', 'file/cache')):
-        assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path / workdir}', '--config.processes=1',
-                         f'--config.cache_dir={tmp_path / cache}']) == 1
+        assert (
+            run.main(
+                [
+                    '--config=pix3d.py:smoke',
+                    f'--workdir={tmp_path / workdir}',
+                    '--config.processes=1',
+                    f'--config.cache_dir={tmp_path / cache}',
+                ]
+            )
+            == 1
+        )
         err = capsys.readouterr().err
         assert err.startswith(f'error: {tmp_path / "file"}')
         assert 'cannot be written' in err
@@ -175,8 +202,11 @@ def test_folders_that_cannot_be_written(tmp_path, sample, capsys):
 
 def test_a_run_that_never_saved_can_take_another_config(tmp_path, capsys):
     """A mistyped value must not lock the work directory."""
-    arguments = ['--config=pix3d.py:smoke', f'--workdir={tmp_path / "workdir"}',
-                 f'--config.data_dir={tmp_path / "none"}']
+    arguments = [
+        '--config=pix3d.py:smoke',
+        f'--workdir={tmp_path / "workdir"}',
+        f'--config.data_dir={tmp_path / "none"}',
+    ]
     for value in ('contrastive', 'triplet'):
         assert run.main([*arguments, f'--config.loss.kind={value}']) == 1
         assert 'does not exist' in capsys.readouterr().err

@@ -8,8 +8,11 @@ import pytest
 from run_command import Place, checkpoint_steps, finish
 
 # Batches of four and batch norm: with Adam's first steps rounding would soon be seen. The coarse network compiles fast.
-GENTLE = ('--config.optimizer.name=sgd', '--config.optimizer.learning_rate=1e-5',
-          '--config.model.query_encoder=resnet_coarse')
+GENTLE = (
+    '--config.optimizer.name=sgd',
+    '--config.optimizer.learning_rate=1e-5',
+    '--config.model.query_encoder=resnet_coarse',
+)
 
 
 @pytest.fixture(scope='module')
@@ -33,8 +36,10 @@ def together(place, alone):
         free.bind(('127.0.0.1', 0))
         address = f'127.0.0.1:{free.getsockname()[1]}'
     workdir = place.root / 'together'
-    pair = [place.start(workdir, *GENTLE, f'--coordinator={address}', '--num_processes=2', f'--process_id={index}')
-            for index in range(2)]
+    pair = [
+        place.start(workdir, *GENTLE, f'--coordinator={address}', '--num_processes=2', f'--process_id={index}')
+        for index in range(2)
+    ]
     ended = [finish(process) for process in pair]
     assert [status for status, _, _ in ended] == [0, 0], ended
     return workdir, [out for _, out, _ in ended]
@@ -59,7 +64,8 @@ def test_process_0_alone_writes_and_speaks(alone, together):
     assert {path.name for path in workdir.iterdir()} == {path.name for path in alone.iterdir()}
     assert len(list((workdir / 'tensorboard').iterdir())) == 1
     assert json.loads((workdir / 'metrics.json').read_text()).keys() == (
-        json.loads((alone / 'metrics.json').read_text()).keys())
+        json.loads((alone / 'metrics.json').read_text()).keys()
+    )
     assert checkpoint_steps(workdir)[-1] == checkpoint_steps(alone)[-1]
     assert '2 x cpu (jit, 2 processes)' in first and 'report: ' in first
     assert all(line.startswith('[Gloo]') for line in second.splitlines()), second

@@ -7,8 +7,10 @@ from overrides import load_config
 from jaxret.errors import ConfigError
 
 
-@pytest.mark.parametrize(('name', 'key'), [
-    ('size', 'data.image_size'), ('elevation', 'render.elevation'), ('ambient + diffuse', 'render.ambient + diffuse')])
+@pytest.mark.parametrize(
+    ('name', 'key'),
+    [('size', 'data.image_size'), ('elevation', 'render.elevation'), ('ambient + diffuse', 'render.ambient + diffuse')],
+)
 def test_a_wrong_ring_names_the_key_whatever_the_message_says(monkeypatch, name, key):
     def refuse(**values):
         raise ConfigError('is 3, which must not be', name=name)

@@ -4,9 +4,10 @@ import json
 
 import pytest
 import run
-from overrides import OF_DATA_DIR, OF_OTHER_LAYOUTS, apply_overrides, check_changes, config_names, flatten, load_config
+from overrides import OF_DATA_DIR, OF_OTHER_LAYOUTS, apply_overrides, check_changes, config_names, load_config
 
 from jaxret.errors import ConfigError
+from jaxret.runs.config import flatten
 
 
 def changed(name: str, **overrides: str) -> tuple[dict, dict]:
@@ -53,8 +54,16 @@ def test_several_are_named_together():
 def test_what_the_preset_says_is_no_change(name):
     check_changes(*changed(name))
     before, _ = changed(name)
-    check_changes(*changed(name, **{key: ','.join(value) if isinstance(value, tuple) else str(value)
-                                    for key in OF_DATA_DIR[before['experiment']] for value in (before[key],)}))
+    check_changes(
+        *changed(
+            name,
+            **{
+                key: ','.join(value) if isinstance(value, tuple) else str(value)
+                for key in OF_DATA_DIR[before['experiment']]
+                for value in (before[key],)
+            },
+        )
+    )
 
 
 @pytest.mark.parametrize(('name', 'argument'), [
@@ -69,15 +78,23 @@ def test_keys_of_another_layout_are_refused(tmp_path, monkeypatch, capsys, name,
     layout, (key, value) = name.removesuffix('.py'), argument.split('=')
     _, now = changed(name, **{key: value})
     assert capsys.readouterr().err.startswith(
-        f'error: config.{key}: {now[key]!r} changes nothing where data.layout is {layout}')
+        f'error: config.{key}: {now[key]!r} changes nothing where data.layout is {layout}'
+    )
     other = 'pix3d.py' if layout != 'pix3d' else 'stanford_cars.py'
     check_changes(*changed(other, **{key: value}))
 
 
 @pytest.mark.parametrize('name', ['modelnet40.py', 'modelnet10.py'])
-@pytest.mark.parametrize('argument', [
-    'data.images_dir=views', 'data.points_dir=points', 'data.features_dir=features', 'data.published_views=4',
-    'data.points_up_axis=z'])
+@pytest.mark.parametrize(
+    'argument',
+    [
+        'data.images_dir=views',
+        'data.points_dir=points',
+        'data.features_dir=features',
+        'data.published_views=4',
+        'data.points_up_axis=z',
+    ],
+)
 def test_keys_of_published_files_are_refused_for_meshes(tmp_path, monkeypatch, capsys, name, argument):
     monkeypatch.chdir(tmp_path)
     assert run.main([f'--config={name}:smoke', '--config.data_dir=somewhere', f'--config.{argument}']) == 1
@@ -85,7 +102,8 @@ def test_keys_of_published_files_are_refused_for_meshes(tmp_path, monkeypatch, c
     _, now = changed(name, **{key: value})
     assert capsys.readouterr().err == (
         f'error: config.{key}: {now[key]!r} changes nothing where data.layout is meshes; leave it out, or give another '
-        f'--config.data.layout\n')
+        f'--config.data.layout\n'
+    )
     assert list(tmp_path.iterdir()) == []
     check_changes(*changed(name, data_dir='somewhere', data__layout='published', **{key: value}))
 

@@ -12,8 +12,14 @@ from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_file, render_many, render_views
 
 CUBE = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
-SIDES = {'left': (1, 2, 4, 3), 'right': (5, 7, 8, 6), 'bottom': (1, 5, 6, 2), 'top': (3, 4, 8, 7), 'back': (1, 3, 7, 5),
-         'front': (2, 6, 8, 4)}
+SIDES = {
+    'left': (1, 2, 4, 3),
+    'right': (5, 7, 8, 6),
+    'bottom': (1, 5, 6, 2),
+    'top': (3, 4, 8, 7),
+    'back': (1, 3, 7, 5),
+    'front': (2, 6, 8, 4),
+}
 RED, BLUE = (0.8, 0.1, 0.0), (0.0, 0.2, 1.0)
 RING = ViewRing(views=2, elevation=0, size=33, shading='textured')
 
@@ -24,8 +30,10 @@ def write_cube(path, *, materials='', library='cube.mtl', order=tuple(SIDES), us
     lines += [f'v {x} {y} {z}' for x, y, z in CUBE] + ['vt 0 0', 'vt 1 0', 'vt 1 1', 'vt 0 1'] * uv
     for side in order:
         lines += [f'usemtl {used[side]}'] if used else []
-        lines.append('f ' + ' '.join(f'{corner}/{place}' if uv else str(corner)
-                                     for place, corner in enumerate(SIDES[side], start=1)))
+        lines.append(
+            'f '
+            + ' '.join(f'{corner}/{place}' if uv else str(corner) for place, corner in enumerate(SIDES[side], start=1))
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('\n'.join(lines) + '\n')
     if materials:
@@ -58,8 +66,12 @@ def test_colours_of_textures_are_those_of_the_oracle():
     rng = np.random.default_rng(1)
     corners = rng.normal(size=(5, 3, 3))
     pictures = (rng.integers(256, size=(3, 7, 3), dtype=np.uint8), rng.integers(256, size=(4, 2, 3), dtype=np.uint8))
-    surface = Surface(rng.random((5, 3)).astype(np.float32), np.array([0, -1, 1, 0, 1], np.int32),
-                      (3 * rng.normal(size=(5, 3, 2))).astype(np.float32), pictures)
+    surface = Surface(
+        rng.random((5, 3)).astype(np.float32),
+        np.array([0, -1, 1, 0, 1], np.int32),
+        (3 * rng.normal(size=(5, 3, 2))).astype(np.float32),
+        pictures,
+    )
     faces = rng.integers(-1, 5, size=60)
     target = np.einsum('mk,mkc->mc', rng.dirichlet(np.ones(3), 60), corners[faces])
     camera = np.array([0.3, 0.4, 8.0])
@@ -107,49 +119,67 @@ def test_a_mesh_without_colours_gives_the_grey_views(tmp_path):
 def half_and_half(path, size=(64, 64)):
     """A picture, black below and green above."""
     pixels = np.zeros((*size, 3), np.uint8)
-    pixels[:size[0] // 2, :, 1] = 200
+    pixels[: size[0] // 2, :, 1] = 200
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 
 
-@pytest.mark.parametrize(('model', 'texture', 'named'), [
-    ('cube.obj', 'wood.png', 'wood.png'), ('cube.obj', 'images/wood grain.jpg', 'images\\wood grain.jpg'),
-    ('models/cube.obj', 'images/wood.png', '../images/wood.png')])
+@pytest.mark.parametrize(
+    ('model', 'texture', 'named'),
+    [
+        ('cube.obj', 'wood.png', 'wood.png'),
+        ('cube.obj', 'images/wood grain.jpg', 'images\\wood grain.jpg'),
+        ('models/cube.obj', 'images/wood.png', '../images/wood.png'),
+    ],
+)
 def test_textures_beside_the_file_and_in_shapenets_second_version(tmp_path, model, texture, named):
     half_and_half(tmp_path / texture)
-    path = write_cube(tmp_path / model, materials=newmtl('wood', RED, named), uv=True,
-                      used=dict.fromkeys(SIDES, 'wood'))
+    path = write_cube(
+        tmp_path / model, materials=newmtl('wood', RED, named), uv=True, used=dict.fromkeys(SIDES, 'wood')
+    )
     surface = surface_of(path)
     assert (surface.texture >= 0).all() and surface.textures[0].shape == (64, 64, 3)
     view, grey = render_file(path, RING)[0], grey_of(path)[0]
     rows = np.flatnonzero((grey < 255).any(axis=1))
-    upper, lower = view[rows[2:len(rows) // 2 - 1], 16], view[rows[len(rows) // 2 + 2:-2], 16]
+    upper, lower = view[rows[2 : len(rows) // 2 - 1], 16], view[rows[len(rows) // 2 + 2 : -2], 16]
     assert (np.abs(upper[:, 1] - float(grey[16, 16]) * 200 / 255) < 3).all() and (upper[:, [0, 2]] < 3).all()
     assert (lower < 3).all()
 
 
 def test_large_textures_are_shrunk(tmp_path):
     half_and_half(tmp_path / 'wood.png', size=(8, 1500))
-    path = write_cube(tmp_path / 'cube.obj', materials=newmtl('wood', RED, 'wood.png'), uv=True,
-                      used=dict.fromkeys(SIDES, 'wood'))
+    path = write_cube(
+        tmp_path / 'cube.obj', materials=newmtl('wood', RED, 'wood.png'), uv=True, used=dict.fromkeys(SIDES, 'wood')
+    )
     assert max(surface_of(path).textures[0].shape) == 1024
 
 
-@pytest.mark.parametrize('fault', ['no library', 'no texture', 'damaged texture', 'no picture', 'texture outside',
-                                   'library outside', 'damaged library'])
+@pytest.mark.parametrize(
+    'fault',
+    [
+        'no library',
+        'no texture',
+        'damaged texture',
+        'no picture',
+        'texture outside',
+        'library outside',
+        'damaged library',
+    ],
+)
 def test_what_is_missing_or_damaged_is_as_if_it_were_not_named(tmp_path, fault):
     folder, outside = tmp_path / 'data', tmp_path / 'secret.png'
     half_and_half(outside)
     texture = {'texture outside': '../secret.png', 'no picture': 'cube.obj'}.get(fault, 'wood.png')
     materials = newmtl('wood', RED, texture)
     library = {'library outside': '../cube.mtl', 'no library': 'none.mtl'}.get(fault, 'cube.mtl')
-    path = write_cube(folder / 'cube.obj', materials=materials, uv=True, used=dict.fromkeys(SIDES, 'wood'),
-                      library=library)
+    path = write_cube(
+        folder / 'cube.obj', materials=materials, uv=True, used=dict.fromkeys(SIDES, 'wood'), library=library
+    )
     (tmp_path / 'cube.mtl').write_text(materials)
     if fault == 'damaged texture':
         half_and_half(folder / 'wood.png')
         data = (folder / 'wood.png').read_bytes()
-        (folder / 'wood.png').write_bytes(data[:len(data) // 2])
+        (folder / 'wood.png').write_bytes(data[: len(data) // 2])
     if fault == 'damaged library':
         (folder / 'cube.mtl').write_bytes(bytes(range(256)))
     surface = surface_of(path)
@@ -158,21 +188,42 @@ def test_what_is_missing_or_damaged_is_as_if_it_were_not_named(tmp_path, fault):
     assert render_file(path, RING).shape == (2, 33, 33, 3)
 
 
-@pytest.mark.parametrize(('head', 'count'), [
-    ('mtllib cube.mtl', 4), ('# by mtllib cube.mtl', 4), ('mtllib cube.mtl\nmtllib other.mtl', 4),
-    ('o cube\r\nmtllib  cube.mtl \r', 4), ('mtllib cu\\\nbe.mtl', 4), ('mtllib sub\\wood grain.mtl', 4),
-    ('mtllib wood%20grain.mtl', 4), ('mtllib h\u00f6lz.mtl', 4), ('mtllib none.mtl', 1), ('mtllib cube.txt', 1),
-    ('mtllib ../cube.mtl', 0), ('mtllib cube\0.mtl', 0), ('o cube', 0)])
+@pytest.mark.parametrize(
+    ('head', 'count'),
+    [
+        ('mtllib cube.mtl', 4),
+        ('# by mtllib cube.mtl', 4),
+        ('mtllib cube.mtl\nmtllib other.mtl', 4),
+        ('o cube\r\nmtllib  cube.mtl \r', 4),
+        ('mtllib cu\\\nbe.mtl', 4),
+        ('mtllib sub\\wood grain.mtl', 4),
+        ('mtllib wood%20grain.mtl', 4),
+        ('mtllib h\u00f6lz.mtl', 4),
+        ('mtllib none.mtl', 1),
+        ('mtllib cube.txt', 1),
+        ('mtllib ../cube.mtl', 0),
+        ('mtllib cube\0.mtl', 0),
+        ('o cube', 0),
+    ],
+)
 @pytest.mark.parametrize('suffix', ['.obj', '.OBJ'])
 def test_the_files_of_a_mesh_are_those_that_its_colours_are_read_from(tmp_path, monkeypatch, head, count, suffix):
     path = write_cube(tmp_path / 'in' / f'cube{suffix}', library='', used=dict.fromkeys(SIDES, 'wood'), uv=True)
     path.write_text(f'{head}\n{path.read_text()}')
-    for name in ('cube.mtl', 'cube.txt', 'other.mtl', 'sub/wood grain.mtl', 'wood grain.mtl', 'h\u00f6lz.mtl',
-                 '../cube.mtl'):
+    for name in (
+        'cube.mtl',
+        'cube.txt',
+        'other.mtl',
+        'sub/wood grain.mtl',
+        'wood grain.mtl',
+        'h\u00f6lz.mtl',
+        '../cube.mtl',
+    ):
         (path.parent / name).parent.mkdir(exist_ok=True)
         (path.parent / name).write_text(
             f'map_Kd early.png\n# {name}\n{newmtl("wood", RED, "wood grain.png")}map_Kd\nmap_Kd \0.png\n'
-            f'\tmap_kd  sub/gone.png \nmap_Kd ../out.png\nmap_Kd cube.obj\n{newmtl("oak", BLUE, "wood grain.png")}')
+            f'\tmap_kd  sub/gone.png \nmap_Kd ../out.png\nmap_Kd cube.obj\n{newmtl("oak", BLUE, "wood grain.png")}'
+        )
     half_and_half(path.parent / 'wood grain.png')
     half_and_half(path.parent / '../out.png')
     found = material_files(path)
@@ -190,11 +241,23 @@ def test_the_files_of_a_mesh_are_those_that_its_colours_are_read_from(tmp_path, 
 
 def test_vertex_colours_of_other_formats(tmp_path):
     vertices = [f'{x} {y} {z} {200 * y} 0 {51 * (1 - y)} 255' for x, y, z in CUBE]
-    (tmp_path / 'cube.ply').write_text('\n'.join([
-        'ply', 'format ascii 1.0', 'element vertex 8', *(f'property float {axis}' for axis in 'xyz'),
-        *(f'property uchar {name}' for name in ('red', 'green', 'blue', 'alpha')), 'element face 6',
-        'property list uchar int vertex_indices', 'end_header', *vertices,
-        *(' '.join(['4', *(str(corner - 1) for corner in corners)]) for corners in SIDES.values())]) + '\n')
+    (tmp_path / 'cube.ply').write_text(
+        '\n'.join(
+            [
+                'ply',
+                'format ascii 1.0',
+                'element vertex 8',
+                *(f'property float {axis}' for axis in 'xyz'),
+                *(f'property uchar {name}' for name in ('red', 'green', 'blue', 'alpha')),
+                'element face 6',
+                'property list uchar int vertex_indices',
+                'end_header',
+                *vertices,
+                *(' '.join(['4', *(str(corner - 1) for corner in corners)]) for corners in SIDES.values()),
+            ]
+        )
+        + '\n'
+    )
     mesh, surface = load_mesh(tmp_path / 'cube.ply'), surface_of(tmp_path / 'cube.ply')
     share = mesh.vertices[mesh.faces][..., 1].mean(axis=1)
     np.testing.assert_allclose(surface.color[:, 0], share * 200 / 255, atol=0.005)

@@ -27,6 +27,7 @@ def test_ramp():
 def test_reversal_has_the_sign_and_the_scale(compiled):
     x, direction = _normal(3, 4), _normal(3, 4, seed=1)
     for scale in (1.0, 0.25, 0.0):
+
         def through(x, scale):
             return jnp.sum(alignment.reverse_gradient(x, scale=scale) * direction)
 
@@ -41,13 +42,18 @@ def test_reversal_has_the_sign_and_the_scale(compiled):
 def test_adversarial_loss(compiled):
     source, target = 2 * _normal(5), 2 * _normal(3, seed=1)
     some = np.array([0, 1, 1], bool)
-    run = compiled(jax.value_and_grad(
-        lambda s, t, v, w: alignment.adversarial_loss(s, t, source_valid=v, target_valid=w), argnums=(0, 1)))
+    run = compiled(
+        jax.value_and_grad(
+            lambda s, t, v, w: alignment.adversarial_loss(s, t, source_valid=v, target_valid=w), argnums=(0, 1)
+        )
+    )
     for valid, other in ((ALL, np.ones(3, bool)), (KEPT, some)):
         value, gradients = run(source, target, valid, other)
         np.testing.assert_allclose(value, oracles.adversarial(source, target, valid, other), rtol=1e-5)
-        expected = (numeric_gradient(lambda s, v=valid, w=other: oracles.adversarial(s, target, v, w), source),
-                    numeric_gradient(lambda t, v=valid, w=other: oracles.adversarial(source, t, v, w), target))
+        expected = (
+            numeric_gradient(lambda s, v=valid, w=other: oracles.adversarial(s, target, v, w), source),
+            numeric_gradient(lambda t, v=valid, w=other: oracles.adversarial(source, t, v, w), target),
+        )
         chex.assert_trees_all_close(gradients, jax.tree.map(np.float32, expected), rtol=1e-4, atol=1e-6)
     for valid, other in ((NONE, some), (ALL, np.zeros(3, bool))):
         value, gradients = run(source, target, valid, other)
@@ -115,8 +121,10 @@ def test_centroid_loss_counts_classes_of_both_domains(reduction):
 
     value, gradients = jax.jit(jax.value_and_grad(of, argnums=(0, 1)))(source, target)
     np.testing.assert_allclose(value, oracle(source, target), rtol=1e-5)
-    expected = (numeric_gradient(lambda s: oracle(s, target), source),
-                numeric_gradient(lambda t: oracle(source, t), target))
+    expected = (
+        numeric_gradient(lambda s: oracle(s, target), source),
+        numeric_gradient(lambda t: oracle(source, t), target),
+    )
     chex.assert_trees_all_close(gradients, jax.tree.map(np.float32, expected), rtol=1e-4, atol=1e-6)
     assert not np.any(gradients[0][1]) and not np.any(gradients[1][2])  # classes of one domain only
     nothing = alignment.centroid_loss(jnp.ones((6, 3)), jnp.zeros((6, 3)), counted=np.zeros(6, bool))
@@ -126,8 +134,11 @@ def test_centroid_loss_counts_classes_of_both_domains(reduction):
 @pytest.mark.parametrize('masked', [True, False])
 def test_running_centroids(compiled, masked):
     now, seen, history = jnp.zeros((6, 3)), jnp.zeros(6), []
-    step = compiled(lambda old, seen, batch, present: alignment.running_centroids(
-        old, seen, batch, present, momentum=0.7, masked=masked))
+    step = compiled(
+        lambda old, seen, batch, present: alignment.running_centroids(
+            old, seen, batch, present, momentum=0.7, masked=masked
+        )
+    )
     for seed, labels in enumerate(([4, 4, 1], [1, 2, 2], [4, 4, 4], [0, 1, 1])):
         batch, present = alignment.class_centroids(_normal(3, 3, seed=seed), np.array(labels), 6)
         history.append((np.asarray(batch, np.float64), np.asarray(present)))
@@ -143,8 +154,10 @@ def test_gradient_reaches_the_batch_alone():
     old, batch = _normal(3, 2), _normal(3, 2, seed=1)
     present, seen = np.array([1, 0, 1], bool), np.array([1, 1, 0], np.float32)
     for masked, factors in ((True, [0.3, 0.0, 1.0]), (False, [0.3, 0.3, 0.3])):
-        found = jax.grad(lambda o, b, m=masked: alignment.running_centroids(
-            o, seen, b, present, momentum=0.7, masked=m)[0].sum(), argnums=(0, 1))(old, batch)
+        found = jax.grad(
+            lambda o, b, m=masked: alignment.running_centroids(o, seen, b, present, momentum=0.7, masked=m)[0].sum(),
+            argnums=(0, 1),
+        )(old, batch)
         assert not np.any(found[0])
         np.testing.assert_allclose(found[1], np.repeat(np.array(factors)[:, None], 2, axis=1), rtol=1e-6)
 
@@ -155,10 +168,12 @@ def test_wrong_arguments_are_refused():
         alignment.centroid_loss(means, means, reduction='half')
     with pytest.raises(ConfigError, match='momentum is 1.0'):
         alignment.running_centroids(means, seen, means, present, momentum=1.0, masked=True)
-    for call in (lambda: alignment.centroid_loss(means, means[:2]),
-                 lambda: alignment.class_centroids(means, LABELS, 3),
-                 lambda: alignment.class_centroids(means, seen, 3),
-                 lambda: alignment.fixed_norm_loss(means, radius=1.0, valid=np.ones(3, np.float32)),
-                 lambda: alignment.adversarial_loss(means, seen)):
+    for call in (
+        lambda: alignment.centroid_loss(means, means[:2]),
+        lambda: alignment.class_centroids(means, LABELS, 3),
+        lambda: alignment.class_centroids(means, seen, 3),
+        lambda: alignment.fixed_norm_loss(means, radius=1.0, valid=np.ones(3, np.float32)),
+        lambda: alignment.adversarial_loss(means, seen),
+    ):
         with pytest.raises(AssertionError):
             call()

@@ -8,7 +8,8 @@ import pytest
 import references as ref
 
 from jaxret.errors import ConfigError
-from jaxret.losses import blocked, contrastive, margin, scores
+from jaxret.losses import contrastive, margin, scores
+from jaxret.losses import gradient_caching as blocked
 
 QUERIES, GALLERY, VIEWS, DIM = 23, 13, 3, 5  # 23 is prime: every block but 1 leaves a remainder
 
@@ -32,16 +33,21 @@ def problem(seed=0):
 def of_scores(matrix, positives, valid, rules):
     """Every loss that has one value a query; triplets of some mining rules."""
     options = {'temperature': 0.1, 'valid': valid}
-    triplets = {rule: margin.triplet_per_anchor(1 - matrix, positives, margin=0.3, mining=rule, valid=valid)
-                for rule in rules}
-    return {'instance': contrastive.info_nce(matrix, positives, **options),
-            'category': contrastive.supervised_contrastive(matrix, positives, **options), 'triplet': triplets}
+    triplets = {
+        rule: margin.triplet_per_anchor(1 - matrix, positives, margin=0.3, mining=rule, valid=valid) for rule in rules
+    }
+    return {
+        'instance': contrastive.info_nce(matrix, positives, **options),
+        'category': contrastive.supervised_contrastive(matrix, positives, **options),
+        'triplet': triplets,
+    }
 
 
 def losses(queries, shared, positives, valid, *, block, rules=('all',)):
     def function(rows):
         matrix = scores.attention_scores(rows['queries'], rows['queries'] @ shared['kernel'], shared['views'])
         return {**of_scores(matrix, rows['positives'], valid, rules), 'scores': matrix}
+
     return blocked.map_queries(function, {'queries': queries, 'positives': positives}, block=block)
 
 
@@ -53,9 +59,11 @@ def weighted(found):
 
 def values_and_gradients(rows, shared, valid, block):
     """Losses of every query, and the gradient of `weighted` by queries, views and the attention's matrix."""
+
     def total(queries, shared):
         found = losses(queries, shared, rows['positives'], valid, block=block)
         return weighted(found), found
+
     gradients, found = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(rows['queries'], shared)
     return found, gradients
 
@@ -91,8 +99,9 @@ def test_blocks_agree_with_loops():
         np.testing.assert_allclose(found[name], expected, rtol=2e-4, atol=1e-5)
     positives = rows['positives'] & valid
     for rule in ('all', 'batch_hard'):
-        expected = ref.triplet(1 - matrix, positives, ~rows['positives'] & valid, rule=rule, margin=0.3,
-                               reduction='sum')
+        expected = ref.triplet(
+            1 - matrix, positives, ~rows['positives'] & valid, rule=rule, margin=0.3, reduction='sum'
+        )
         np.testing.assert_allclose(jnp.sum(found['triplet'][rule][0]), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -101,10 +110,13 @@ def test_memory_is_that_of_a_block():
         def total(embeddings, views):
             def function(rows):
                 matrix = scores.attention_scores(rows['q'], rows['q'], views)
-                return contrastive.info_nce(matrix, contrastive.instance_positives(rows['p'], len(views)),
-                                            temperature=0.1)
+                return contrastive.info_nce(
+                    matrix, contrastive.instance_positives(rows['p'], len(views)), temperature=0.1
+                )
+
             rows = {'q': embeddings, 'p': jnp.arange(queries) % len(views)}
             return jnp.mean(blocked.map_queries(function, rows, block=block))
+
         shapes = (jax.ShapeDtypeStruct((queries, 8), jnp.float32), jax.ShapeDtypeStruct((64, 12, 8), jnp.float32))
         return jax.jit(jax.grad(total, argnums=(0, 1))).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 

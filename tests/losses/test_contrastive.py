@@ -76,9 +76,7 @@ def test_masks_take_pairs_out(compiled, name):
     scores[:, 2] = [np.inf, np.nan, 1e30, -np.inf, -1e30]  # what a padded column holds must not matter
     clean = np.where(valid, scores, 0.0)
     function, oracle = LOSSES[name]
-    values, gradient = _check(
-        compiled, name, clean.astype(np.float32), positives, valid=valid, candidates=candidates
-    )
+    values, gradient = _check(compiled, name, clean.astype(np.float32), positives, valid=valid, candidates=candidates)
     assert values[3] == 0
     assert not gradient[:, ~valid].any()
 

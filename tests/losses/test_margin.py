@@ -138,11 +138,13 @@ def test_batch_hard_ignores_padding_and_shows_a_nan_in_use(compiled, kind):
     distances, valid = _distances(4, 7), np.arange(7) != 3
     positives = references.instance_positives([0, 1, 2, 6], 7)
     positives[3] = False  # and a row without positives
-    expected = references.triplet(distances, positives & valid, ~positives & valid, rule='batch_hard', margin=MARGIN,
-                                  reduction='sum')
+    expected = references.triplet(
+        distances, positives & valid, ~positives & valid, rule='batch_hard', margin=MARGIN, reduction='sum'
+    )
     distances[:, 3] = np.nan
-    function = functools.partial(margin.triplet, margin=MARGIN, valid=jnp.asarray(valid), mining='batch_hard',
-                                 reduction='sum')
+    function = functools.partial(
+        margin.triplet, margin=MARGIN, valid=jnp.asarray(valid), mining='batch_hard', reduction='sum'
+    )
     value, gradient = compiled(jax.value_and_grad(function))(distances, positives)
     chex.assert_trees_all_close(value, np.float32(expected), rtol=1e-5)
     chex.assert_tree_all_finite(gradient)

@@ -35,6 +35,7 @@ def check(compiled, function, oracle, *arguments):
     chex.assert_type(value, jnp.float32)
     np.testing.assert_allclose(value, oracle(*arguments), rtol=1e-5)
     for index, gradient in enumerate(gradients):
+
         def only(x, index=index):
             return oracle(*(x if i == index else np.float64(a) for i, a in enumerate(arguments)))
 
@@ -46,11 +47,18 @@ def check(compiled, function, oracle, *arguments):
 @pytest.mark.parametrize('margin_positive', [0.0, 0.6])
 def test_contrastive(compiled, reduction, margin_positive):
     def oracle(distances):
-        return (ref.pull(distances, ref.pairs_of(POSITIVES), margin=margin_positive, reduction=reduction)
-                + ref.push(distances, ref.pairs_of(NEGATIVES), MARGINS, reduction=reduction))
+        return ref.pull(distances, ref.pairs_of(POSITIVES), margin=margin_positive, reduction=reduction) + ref.push(
+            distances, ref.pairs_of(NEGATIVES), MARGINS, reduction=reduction
+        )
 
-    function = functools.partial(losses.contrastive, positives=POSITIVES, negatives=NEGATIVES, margin=MARGINS,
-                                 margin_positive=margin_positive, reduction=reduction)
+    function = functools.partial(
+        losses.contrastive,
+        positives=POSITIVES,
+        negatives=NEGATIVES,
+        margin=MARGINS,
+        margin_positive=margin_positive,
+        reduction=reduction,
+    )
     assert check(compiled, function, oracle, DISTANCES) > 0.3
 
 
@@ -66,11 +74,13 @@ def test_triplet(compiled, reduction):
 @reductions
 def test_quadruplet(compiled, reduction):
     def oracle(distances, positive, gallery):
-        return ref.quadruplet(distances, positive, gallery, ref.pairs_of(SINGLE), ref.pairs_of(SECOND), MARGINS, 0.4,
-                              reduction=reduction)
+        return ref.quadruplet(
+            distances, positive, gallery, ref.pairs_of(SINGLE), ref.pairs_of(SECOND), MARGINS, 0.4, reduction=reduction
+        )
 
-    function = functools.partial(losses.quadruplet, negatives=SINGLE, second=SECOND, margin=MARGINS,
-                                 margin_second=0.4, reduction=reduction)
+    function = functools.partial(
+        losses.quadruplet, negatives=SINGLE, second=SECOND, margin=MARGINS, margin_second=0.4, reduction=reduction
+    )
     assert check(compiled, function, oracle, DISTANCES, POSITIVE, GALLERY) > 0.3
 
 
@@ -87,8 +97,9 @@ def test_through_embeddings_with_twins_and_a_collapsed_pair(compiled, squared):
     def oracle(x, y):
         distances = slow_distances(x, y, squared=squared)
         margins = np.full((4, 5), 2.0)
-        return (ref.pull(distances, ref.pairs_of(positives), margin=0.0)
-                + ref.push(distances, ref.pairs_of(negatives), margins))
+        return ref.pull(distances, ref.pairs_of(positives), margin=0.0) + ref.push(
+            distances, ref.pairs_of(negatives), margins
+        )
 
     check(compiled, function, oracle, x, y)
 
@@ -97,10 +108,13 @@ def test_without_pairs_everything_is_zero_whatever_padding_holds(compiled):
     none, junk = np.zeros((Q, G), bool), np.full((Q, G), np.nan, np.float32)
     anchors = np.full(Q, np.nan, np.float32)
     for function, arguments in (
-            (functools.partial(losses.contrastive, positives=none, negatives=none, margin=1.0), (junk,)),
-            (functools.partial(losses.mined_triplet, negatives=none, margin=1.0), (junk, anchors)),
-            (functools.partial(losses.quadruplet, negatives=none, second=none, margin=1.0, margin_second=1.0),
-             (junk, anchors, np.zeros((G, G), np.float32)))):
+        (functools.partial(losses.contrastive, positives=none, negatives=none, margin=1.0), (junk,)),
+        (functools.partial(losses.mined_triplet, negatives=none, margin=1.0), (junk, anchors)),
+        (
+            functools.partial(losses.quadruplet, negatives=none, second=none, margin=1.0, margin_second=1.0),
+            (junk, anchors, np.zeros((G, G), np.float32)),
+        ),
+    ):
         count = tuple(range(len(arguments)))
         value, gradients = compiled(jax.value_and_grad(function, argnums=count))(*arguments)
         assert value == 0 and not any(np.any(gradient) for gradient in gradients)

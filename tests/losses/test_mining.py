@@ -100,7 +100,8 @@ def test_infinite_distances_are_counted(compiled, monkeypatch, few):
 def test_no_triplets_of_nothing(compiled, shape):
     mask = np.ones(shape, bool)
     uses, triplets = compiled(functools.partial(mining.triplet_counts, rule='all', margin=MARGIN))(
-        np.zeros(shape, np.float32), mask, ~mask)
+        np.zeros(shape, np.float32), mask, ~mask
+    )
     chex.assert_shape(uses, (2, *shape))
     chex.assert_trees_all_equal(np.asarray(triplets), np.zeros(shape[0], np.int32))
 

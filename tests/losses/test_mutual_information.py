@@ -13,9 +13,11 @@ from references import numeric_gradient
 from jaxret.errors import ConfigError
 from jaxret.losses import mutual_information as information
 
-LOSSES = {information.binary_cross_entropy: oracles.binary_cross_entropy,
-          information.jensen_shannon: oracles.jensen_shannon,
-          information.donsker_varadhan: oracles.donsker_varadhan}
+LOSSES = {
+    information.binary_cross_entropy: oracles.binary_cross_entropy,
+    information.jensen_shannon: oracles.jensen_shannon,
+    information.donsker_varadhan: oracles.donsker_varadhan,
+}
 OWNERS = np.array([0, 0, 1, 2, 2], np.int32)  # views of three shapes
 ALL, KEPT = np.ones(5, bool), np.array([1, 1, 0, 1, 0], bool)
 ONE_OWNER, NONE = np.array([1, 1, 0, 0, 0], bool), np.zeros(5, bool)
@@ -28,6 +30,7 @@ def _scores(*shape, seed=0):
 @cache
 def _compiled(loss):
     """Value and gradient of (scores, valid)."""
+
     def of(scores, valid):
         return loss(scores, information.negative_pairs(OWNERS, valid=valid), valid=valid)
 
@@ -52,7 +55,8 @@ def test_losses_and_gradients(loss):
 @partial(jax.value_and_grad, has_aux=True)
 def _unbiased(scores, valid, average, decay):
     return information.donsker_varadhan_unbiased(
-        scores, information.negative_pairs(OWNERS, valid=valid), average, decay=decay, valid=valid)
+        scores, information.negative_pairs(OWNERS, valid=valid), average, decay=decay, valid=valid
+    )
 
 
 @pytest.mark.parametrize('loss', LOSSES, ids=lambda loss: loss.__name__)
@@ -123,8 +127,12 @@ def test_without_memory_the_unbiased_form_is_the_biased_one():
 def test_wrong_arguments_are_refused():
     scores, negatives = _scores(5, 5), information.negative_pairs(OWNERS)
     for loss in LOSSES:
-        for wrong in ((scores[:4], negatives), (scores, negatives[:4]), (scores.astype(int), negatives),
-                      (scores, negatives.astype(np.float32))):
+        for wrong in (
+            (scores[:4], negatives),
+            (scores, negatives[:4]),
+            (scores.astype(int), negatives),
+            (scores, negatives.astype(np.float32)),
+        ):
             with pytest.raises(AssertionError):
                 loss(*wrong)
         with pytest.raises(AssertionError):

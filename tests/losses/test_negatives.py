@@ -27,14 +27,17 @@ def distances_of(seed=0, size=8):
 
 @functools.cache  # compiled once for all tests of a rule
 def selector(rule, margin, margin_same_class, relative):
-    function = functools.partial(negatives.select_negatives, rule=rule, margin=margin, relative=relative,
-                                 margin_same_class=margin_same_class)
-    return jax.jit(lambda distances, positive, other, same, keys: jax.vmap(
-        lambda key: function(distances, positive, other, same, key=key))(keys))
+    function = functools.partial(
+        negatives.select_negatives, rule=rule, margin=margin, relative=relative, margin_same_class=margin_same_class
+    )
+    return jax.jit(
+        lambda distances, positive, other, same, keys: jax.vmap(
+            lambda key: function(distances, positive, other, same, key=key)
+        )(keys)
+    )
 
 
-def select(rule, distances, *, seeds=(3,), margin=1.25, margin_same_class=0.25, relative=False,
-           kinds=None):
+def select(rule, distances, *, seeds=(3,), margin=1.25, margin_same_class=0.25, relative=False, kinds=None):
     """Chosen pairs and margins for each seed."""
     other, same = (ref.mask_of(pairs, distances.shape) for pairs in (OTHER, SAME)) if kinds is None else kinds
     keys = jax.vmap(jax.random.key)(jnp.array(seeds))
@@ -142,8 +145,16 @@ def test_no_gradient_through_the_choice():
     def total(distances):
         other, same = (ref.mask_of(pairs, (8, 8)) for pairs in (OTHER, SAME))
         chosen, margins = negatives.select_negatives(
-            distances, jnp.diagonal(distances), other, same, rule='semi_hard', margin=1.0, margin_same_class=0.5,
-            relative=True, key=KEY)
+            distances,
+            jnp.diagonal(distances),
+            other,
+            same,
+            rule='semi_hard',
+            margin=1.0,
+            margin_same_class=0.5,
+            relative=True,
+            key=KEY,
+        )
         return jnp.sum(chosen * margins)
 
     assert not np.any(jax.jit(jax.grad(total))(jnp.asarray(distances_of())))

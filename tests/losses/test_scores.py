@@ -212,9 +212,14 @@ def test_wrong_ranks_and_types_are_refused():
 def test_argmax_in_blocks(compiled, shape):
     rng = np.random.default_rng(0)
     find = compiled(scores.argmax_in_blocks)
-    for x in (rng.normal(size=shape), rng.integers(3, size=shape), np.full(shape, -np.inf), np.zeros(shape),
-              np.where(rng.random(shape) < 0.01, np.nan, rng.normal(size=shape)),
-              np.where(rng.random(shape) < 0.01, np.inf, -np.inf)):
+    for x in (
+        rng.normal(size=shape),
+        rng.integers(3, size=shape),
+        np.full(shape, -np.inf),
+        np.zeros(shape),
+        np.where(rng.random(shape) < 0.01, np.nan, rng.normal(size=shape)),
+        np.where(rng.random(shape) < 0.01, np.inf, -np.inf),
+    ):
         x = x.astype(np.float32)
         np.testing.assert_array_equal(find(x), jnp.argmax(x, axis=-1))
 

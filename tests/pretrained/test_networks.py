@@ -55,15 +55,22 @@ def output(name, network, variables, images):
     return found[1] if name == 'alexnet' else found
 
 
-@pytest.mark.parametrize(('name', 'kind'), [
-    ('resnet18', 'features'), ('resnet18', 'logits'), ('resnet34', 'features'), ('resnet50', 'features'),
-    ('alexnet', 'logits')])
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [
+        ('resnet18', 'features'),
+        ('resnet18', 'logits'),
+        ('resnet34', 'features'),
+        ('resnet50', 'features'),
+        ('alexnet', 'logits'),
+    ],
+)
 def test_evaluation_gives_what_torchvision_gives(quick_compilation, name, kind):
     network = make_network(name, classes=1000 if kind == 'logits' else None)
     images, expected = images_of(name), STORED[f'{name}/eval_{kind}']
     found = output(name, network, loaded(torch_weights(name), network, images.shape), images)
     assert np.std(expected) > 0.05
-    np.testing.assert_allclose(found[:, :expected.shape[1]], expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(found[:, : expected.shape[1]], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -73,9 +80,9 @@ def test_training_gives_what_torchvision_gives(quick_compilation, name):
     variables = loaded(weights, make_network(name), images.shape)
     with jax.enable_x64(dtype == np.float64):
         network = make_network(name, dtype=dtype)
-        found, state = jax.jit(lambda variables, images: network.apply(
-            variables, images, train=True, mutable=['batch_stats']))(
-                jax.tree.map(lambda x: np.asarray(x, dtype), variables), images.astype(dtype))
+        found, state = jax.jit(
+            lambda variables, images: network.apply(variables, images, train=True, mutable=['batch_stats'])
+        )(jax.tree.map(lambda x: np.asarray(x, dtype), variables), images.astype(dtype))
     found, state = jax.device_get((found, state))
     found = found[1] if name == 'alexnet' else found
     np.testing.assert_allclose(found, STORED[f'{name}/train_features'], atol=1e-5, rtol=0)
@@ -126,8 +133,10 @@ def test_a_random_first_convolution_stays_as_initialised(channels):
 
 @pytest.mark.parametrize('dtype', [np.float64, np.float16, jnp.bfloat16])
 def test_other_floats_become_float32(dtype):
-    weights = {name: array.astype(dtype) if array.dtype == np.float32 else array
-               for name, array in torch_weights('resnet18').items()}
+    weights = {
+        name: array.astype(dtype) if array.dtype == np.float32 else array
+        for name, array in torch_weights('resnet18').items()
+    }
     values = network_weights(weights, shapes_of(resnet('resnet18')), where='a')
     assert {value.dtype for value in values.values()} == {np.dtype(np.float32)}
     np.testing.assert_array_equal(values['params', 'bn1', 'bias'], weights['bn1.bias'].astype(np.float32))
@@ -152,26 +161,41 @@ def test_all_that_does_not_fit_is_listed():
     weights = torch_weights('resnet18')
     del weights['layer2.0.bn1.running_var'], weights['bn1.weight']
     weights |= {
-        'layer3.0.conv1.weight': weights['layer3.0.conv1.weight'][:, :5], 'bn1.bias': np.zeros((64, 1), np.float32),
-        'layer1.0.bn1.bias': np.zeros(64, np.int32), 'layer1.0.bn2.bias': np.full(64, np.nan, np.float32),
-        'layer1.1.bn2.bias': np.full(64, 1e200), 'head.weight': np.zeros((5, 512), np.float32),
-        'conv1.weight': weights['conv1.weight'][..., 0], 'module.layer4.1.bn2.bias': np.zeros(512, np.float32)}
+        'layer3.0.conv1.weight': weights['layer3.0.conv1.weight'][:, :5],
+        'bn1.bias': np.zeros((64, 1), np.float32),
+        'layer1.0.bn1.bias': np.zeros(64, np.int32),
+        'layer1.0.bn2.bias': np.full(64, np.nan, np.float32),
+        'layer1.1.bn2.bias': np.full(64, 1e200),
+        'head.weight': np.zeros((5, 512), np.float32),
+        'conv1.weight': weights['conv1.weight'][..., 0],
+        'module.layer4.1.bn2.bias': np.zeros(512, np.float32),
+    }
     message = refusal(weights, resnet('resnet18'))
     assert '10 entries do not fit' in message
-    for line in ('layer2.0.bn1.running_var: absent there, [128] here', 'bn1.weight: absent there, [64] here',
-                 'layer3.0.conv1.weight: [3, 3, 5, 256] there, [3, 3, 128, 256] here',
-                 'bn1.bias: [64, 1] there, [64] here', 'layer1.0.bn1.bias: values of type int32',
-                 'layer1.0.bn2.bias: values that are not finite', 'layer1.1.bn2.bias: values that are not finite',
-                 'head.weight: [5, 512] there, absent here', 'conv1.weight: [64, 3, 7] there, [7, 7, 3, 64] here',
-                 'module.layer4.1.bn2.bias: a second layer4.1.bn2.bias'):
+    for line in (
+        'layer2.0.bn1.running_var: absent there, [128] here',
+        'bn1.weight: absent there, [64] here',
+        'layer3.0.conv1.weight: [3, 3, 5, 256] there, [3, 3, 128, 256] here',
+        'bn1.bias: [64, 1] there, [64] here',
+        'layer1.0.bn1.bias: values of type int32',
+        'layer1.0.bn2.bias: values that are not finite',
+        'layer1.1.bn2.bias: values that are not finite',
+        'head.weight: [5, 512] there, absent here',
+        'conv1.weight: [64, 3, 7] there, [7, 7, 3, 64] here',
+        'module.layer4.1.bn2.bias: a second layer4.1.bn2.bias',
+    ):
         assert line in message
 
 
-@pytest.mark.parametrize(('name', 'network', 'count', 'line'), [
-    ('resnet34', resnet('resnet18'), 80, 'layer3.5.bn2.weight: [256] there, absent here'),
-    ('resnet18', resnet('resnet34'), 80, 'layer3.5.bn2.weight: absent there, [256] here'),
-    ('alexnet', resnet('resnet18'), 114, 'features.0.weight: [64, 3, 11, 11] there, absent here'),
-    ('resnet18', resnet('resnet_small'), 100, 'conv1.weight: [7, 7, 3, 64] there, [5, 5, 3, 16] here')])
+@pytest.mark.parametrize(
+    ('name', 'network', 'count', 'line'),
+    [
+        ('resnet34', resnet('resnet18'), 80, 'layer3.5.bn2.weight: [256] there, absent here'),
+        ('resnet18', resnet('resnet34'), 80, 'layer3.5.bn2.weight: absent there, [256] here'),
+        ('alexnet', resnet('resnet18'), 114, 'features.0.weight: [64, 3, 11, 11] there, absent here'),
+        ('resnet18', resnet('resnet_small'), 100, 'conv1.weight: [7, 7, 3, 64] there, [5, 5, 3, 16] here'),
+    ],
+)
 def test_weights_of_another_architecture(name, network, count, line):
     message = refusal(torch_weights(name), network)
     assert f'{count} entries do not fit' in message
@@ -191,7 +215,8 @@ def test_alexnet_on_another_map_and_without_its_classifier():
 
 def test_a_head_of_other_classes_is_listed():
     assert 'fc.weight: [512, 1000] there, [512, 21] here' in refusal(
-        torch_weights('resnet18'), resnet('resnet18', num_classes=21))
+        torch_weights('resnet18'), resnet('resnet18', num_classes=21)
+    )
 
 
 def test_values_go_into_a_part_of_the_variables():
@@ -199,10 +224,14 @@ def test_values_go_into_a_part_of_the_variables():
     shapes = shapes_of(network)
     values = network_weights(torch_weights('resnet18'), shapes, where='a')
     part = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
-    variables = {'params': {'other': {'kernel': jnp.ones(2)}, 'deep': {'net': part['params']}},
-                 'batch_stats': {'deep': {'net': part['batch_stats']}}, 'centroids': {'photo': jnp.ones(3)}}
+    variables = {
+        'params': {'other': {'kernel': jnp.ones(2)}, 'deep': {'net': part['params']}},
+        'batch_stats': {'deep': {'net': part['batch_stats']}},
+        'centroids': {'photo': jnp.ones(3)},
+    }
     assert jax.tree.structure(network_part(variables, ('deep', 'net'))) == jax.tree.structure(
-        {'params': part['params'], 'batch_stats': part['batch_stats']})
+        {'params': part['params'], 'batch_stats': part['batch_stats']}
+    )
     found = replace_values(variables, ('deep', 'net'), values)
     assert jax.tree.structure(found) == jax.tree.structure(variables)
     changed = flatten_dict(network_part(found, ('deep', 'net')))

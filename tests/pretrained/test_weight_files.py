@@ -17,15 +17,30 @@ from jaxret.pretrained.weight_files import read_weights
 FILES = Path(__file__).parents[1] / 'fixtures' / 'torch_files'
 NUMBERS = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8
 KINDS = {
-    'float32': NUMBERS, 'float64': NUMBERS.astype(np.float64) + 1e-12, 'float16': NUMBERS.astype(np.float16),
-    'bfloat16': NUMBERS.astype(jnp.bfloat16), 'int64': np.array(7), 'int32': np.array([-1, 2], np.int32),
-    'uint8': np.array([255], np.uint8), 'bool': np.array([True, False]), 'empty': np.zeros((0, 3), np.float32)}
-WINDOWS = {'transposed': NUMBERS.transpose(2, 0, 1), 'part': NUMBERS[1, 1:, 1:3],
-           'parameter': np.array([1.5, -2.0], np.float32)}
+    'float32': NUMBERS,
+    'float64': NUMBERS.astype(np.float64) + 1e-12,
+    'float16': NUMBERS.astype(np.float16),
+    'bfloat16': NUMBERS.astype(jnp.bfloat16),
+    'int64': np.array(7),
+    'int32': np.array([-1, 2], np.int32),
+    'uint8': np.array([255], np.uint8),
+    'bool': np.array([True, False]),
+    'empty': np.zeros((0, 3), np.float32),
+}
+WINDOWS = {
+    'transposed': NUMBERS.transpose(2, 0, 1),
+    'part': NUMBERS[1, 1:, 1:3],
+    'parameter': np.array([1.5, -2.0], np.float32),
+}
 LAYERS = {
-    '0.weight': np.arange(6, dtype=np.float32).reshape(2, 3), '0.bias': np.array([0.5, 1.5], np.float32),
-    '1.weight': np.ones(2, np.float32), '1.bias': np.zeros(2, np.float32), '1.running_mean': np.zeros(2, np.float32),
-    '1.running_var': np.ones(2, np.float32), '1.num_batches_tracked': np.array(0)}
+    '0.weight': np.arange(6, dtype=np.float32).reshape(2, 3),
+    '0.bias': np.array([0.5, 1.5], np.float32),
+    '1.weight': np.ones(2, np.float32),
+    '1.bias': np.zeros(2, np.float32),
+    '1.running_mean': np.zeros(2, np.float32),
+    '1.running_var': np.ones(2, np.float32),
+    '1.num_batches_tracked': np.array(0),
+}
 
 
 def assert_same(found, expected):
@@ -43,9 +58,15 @@ def refusal(path):
     return str(error.value)
 
 
-@pytest.mark.parametrize(('name', 'expected'), [
-    ('tensors.pth', KINDS | WINDOWS), ('tensors.safetensors', KINDS), ('layers.pth', LAYERS),
-    ('checkpoint.pth', LAYERS)])
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('tensors.pth', KINDS | WINDOWS),
+        ('tensors.safetensors', KINDS),
+        ('layers.pth', LAYERS),
+        ('checkpoint.pth', LAYERS),
+    ],
+)
 def test_files_of_pytorch(name, expected):
     file = read_weights(FILES / name)
     found = {key: file.arrays[key] for key in expected} if name.endswith('safetensors') else file.arrays
@@ -54,9 +75,14 @@ def test_files_of_pytorch(name, expected):
     assert file.sha256 == hashlib.sha256((FILES / name).read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize(('name', 'message'), [
-    ('before_1_6.pth', 'from before version 1.6'), ('module.pth', 'torch.nn.modules.container.Sequential'),
-    ('script.pth', 'TorchScript')])
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('before_1_6.pth', 'from before version 1.6'),
+        ('module.pth', 'torch.nn.modules.container.Sequential'),
+        ('script.pth', 'TorchScript'),
+    ],
+)
 def test_other_files_of_pytorch_are_refused(name, message):
     assert message in refusal(FILES / name)
 
@@ -74,13 +100,19 @@ def test_names_of_the_file_do_not_matter(tmp_path):
     assert_same(read_weights(path).arrays, {'a': NUMBERS})
 
 
-@pytest.mark.parametrize(('value', 'name'), [
-    ({'a': Call(Global('os', 'system'), ('touch ran',))}, 'os.system'),
-    ({'a': Call(Global('builtins', 'eval'), ('1',))}, 'builtins.eval'),
-    ({'a': Global('torch', 'load')}, 'torch.load'),
-    ({'state_dict': tensors({'a': NUMBERS}), 'args': Call(Global('argparse', 'Namespace'), ())}, 'argparse.Namespace'),
-    ({'a': Call(Global('torch._utils', '_rebuild_device_tensor_from_numpy'), ())}, '_rebuild_device'),
-])
+@pytest.mark.parametrize(
+    ('value', 'name'),
+    [
+        ({'a': Call(Global('os', 'system'), ('touch ran',))}, 'os.system'),
+        ({'a': Call(Global('builtins', 'eval'), ('1',))}, 'builtins.eval'),
+        ({'a': Global('torch', 'load')}, 'torch.load'),
+        (
+            {'state_dict': tensors({'a': NUMBERS}), 'args': Call(Global('argparse', 'Namespace'), ())},
+            'argparse.Namespace',
+        ),
+        ({'a': Call(Global('torch._utils', '_rebuild_device_tensor_from_numpy'), ())}, '_rebuild_device'),
+    ],
+)
 def test_everything_else_is_refused_by_name(tmp_path, monkeypatch, value, name):
     monkeypatch.chdir(tmp_path)
     message = refusal(write_pth(tmp_path / 'a.pth', value))
@@ -89,22 +121,44 @@ def test_everything_else_is_refused_by_name(tmp_path, monkeypatch, value, name):
     assert not (tmp_path / 'ran').exists()
 
 
-@pytest.mark.parametrize(('value', 'found'), [
-    ([1, 2], 'a list'), ('text', 'a str'), ({}, 'no tensor'), ({'state_dict': {}}, 'no tensor'),
-    ({'a': tensor('0', NUMBERS), 'b': [1.0], 'c': None}, "'b': a list"), ({3: tensor('0', NUMBERS)}, '3: a ndarray'),
-    (Call(Global('collections', 'OrderedDict'), ([['a', 1]],)), 'damaged'),
-])
+@pytest.mark.parametrize(
+    ('value', 'found'),
+    [
+        ([1, 2], 'a list'),
+        ('text', 'a str'),
+        ({}, 'no tensor'),
+        ({'state_dict': {}}, 'no tensor'),
+        ({'a': tensor('0', NUMBERS), 'b': [1.0], 'c': None}, "'b': a list"),
+        ({3: tensor('0', NUMBERS)}, '3: a ndarray'),
+        (Call(Global('collections', 'OrderedDict'), ([['a', 1]],)), 'damaged'),
+    ],
+)
 def test_other_values_are_refused(tmp_path, value, found):
     assert found in refusal(write_pth(tmp_path / 'a.pth', value))
 
 
-@pytest.mark.parametrize('changes', [
-    {'size': (2, 3, 5)}, {'offset': 1}, {'offset': -1}, {'stride': (0, 0, 0), 'size': (9, 9, 9)}, {'stride': (1, 1)},
-    {'stride': (12, 4, -1)}, {'size': (2, 3, 4.0)}, {'size': (2**62, 2, 2)}, {'size': (1,) * 9, 'stride': (1,) * 9},
-    {'size': 24}, {'size': (True, 3, 4)}, {'storage': 'text'}, {'storage': [1, 2]},
-    {'storage': storage('0', NUMBERS.ravel(), count=23)}, {'storage': storage('0', NUMBERS.ravel(), count=2**60)},
-    {'storage': storage('0', NUMBERS.ravel(), kind='FloatStorage')}, {'hooks': None, 'metadata': {'neg': True}},
-])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'size': (2, 3, 5)},
+        {'offset': 1},
+        {'offset': -1},
+        {'stride': (0, 0, 0), 'size': (9, 9, 9)},
+        {'stride': (1, 1)},
+        {'stride': (12, 4, -1)},
+        {'size': (2, 3, 4.0)},
+        {'size': (2**62, 2, 2)},
+        {'size': (1,) * 9, 'stride': (1,) * 9},
+        {'size': 24},
+        {'size': (True, 3, 4)},
+        {'storage': 'text'},
+        {'storage': [1, 2]},
+        {'storage': storage('0', NUMBERS.ravel(), count=23)},
+        {'storage': storage('0', NUMBERS.ravel(), count=2**60)},
+        {'storage': storage('0', NUMBERS.ravel(), kind='FloatStorage')},
+        {'hooks': None, 'metadata': {'neg': True}},
+    ],
+)
 def test_tensors_that_their_storage_does_not_hold(tmp_path, changes):
     assert 'damaged pickled data' in refusal(write_pth(tmp_path / 'a.pth', {'a': tensor('0', NUMBERS, **changes)}))
 
@@ -112,15 +166,17 @@ def test_tensors_that_their_storage_does_not_hold(tmp_path, changes):
 def test_a_missing_and_a_compressed_storage(tmp_path):
     value = tensors({'a': np.zeros(10_000, np.float32)})
     assert "storage '0' is missing" in refusal(write_pth(tmp_path / 'a.pth', value, leave_out=('data/0',)))
-    assert "storage '0' is compressed" in refusal(write_pth(tmp_path / 'b.pth', value,
-                                                            compression=zipfile.ZIP_DEFLATED))
+    assert "storage '0' is compressed" in refusal(
+        write_pth(tmp_path / 'b.pth', value, compression=zipfile.ZIP_DEFLATED)
+    )
 
 
 def test_archives_that_are_no_weights(tmp_path):
     assert 'without a data.pkl' in refusal(write_pth(tmp_path / 'a.pth', {}, folder='a/b/'))
     assert 'byte order' in refusal(write_pth(tmp_path / 'b.pth', tensors({'a': NUMBERS}), order='middle'))
-    assert 'more than 64 MiB' in refusal(write_pth(tmp_path / 'c.pth', b'\x80\x02' + b'N' * (65 << 20),
-                                                   compression=zipfile.ZIP_DEFLATED))
+    assert 'more than 64 MiB' in refusal(
+        write_pth(tmp_path / 'c.pth', b'\x80\x02' + b'N' * (65 << 20), compression=zipfile.ZIP_DEFLATED)
+    )
 
 
 def test_damaged_archives(tmp_path):
@@ -151,14 +207,28 @@ def safetensors(path, header, data=b'', *, length=None):
 ENTRY = {'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 8]}
 
 
-@pytest.mark.parametrize(('header', 'size', 'length'), [
-    ({'a': ENTRY}, 8, 1), ({'a': ENTRY}, 8, 2**63), ({'a': ENTRY}, 8, 10**6), ({'a': ENTRY}, 4, None),
-    ({'a': ENTRY}, 12, None), ({'a': ENTRY | {'shape': [3]}}, 8, None), ({'a': ENTRY | {'shape': [-2]}}, 8, None),
-    ({'a': ENTRY | {'shape': [2**62, 4]}}, 8, None), ({'a': ENTRY | {'data_offsets': [8, 0]}}, 8, None),
-    ({'a': ENTRY | {'data_offsets': [0, 2**60]}}, 8, None), ({'a': ENTRY, 'b': ENTRY}, 8, None),
-    ({'a': ENTRY | {'dtype': 'text'}}, 8, None), ({'a': [1]}, 8, None), (b'\xff\xfe', 8, None), (b'{"a":', 8, None),
-    (b'[' * 100_000, 8, None), (b'{"a":' * 100_000, 8, None),
-])
+@pytest.mark.parametrize(
+    ('header', 'size', 'length'),
+    [
+        ({'a': ENTRY}, 8, 1),
+        ({'a': ENTRY}, 8, 2**63),
+        ({'a': ENTRY}, 8, 10**6),
+        ({'a': ENTRY}, 4, None),
+        ({'a': ENTRY}, 12, None),
+        ({'a': ENTRY | {'shape': [3]}}, 8, None),
+        ({'a': ENTRY | {'shape': [-2]}}, 8, None),
+        ({'a': ENTRY | {'shape': [2**62, 4]}}, 8, None),
+        ({'a': ENTRY | {'data_offsets': [8, 0]}}, 8, None),
+        ({'a': ENTRY | {'data_offsets': [0, 2**60]}}, 8, None),
+        ({'a': ENTRY, 'b': ENTRY}, 8, None),
+        ({'a': ENTRY | {'dtype': 'text'}}, 8, None),
+        ({'a': [1]}, 8, None),
+        (b'\xff\xfe', 8, None),
+        (b'{"a":', 8, None),
+        (b'[' * 100_000, 8, None),
+        (b'{"a":' * 100_000, 8, None),
+    ],
+)
 def test_lying_headers_of_safetensors(tmp_path, header, size, length):
     path = safetensors(tmp_path / 'a.safetensors', header, bytes(size), length=length)
     assert 'damaged .safetensors file' in refusal(path)

@@ -8,18 +8,31 @@ from small_cmic import small_cmic
 from small_hifa import small_hifa
 
 from jaxret.errors import ConfigError, DataError
-from jaxret.search import pruned_search, row_blocks, similarity
-from jaxret.search import search as search_module
-from jaxret.search.search import search
-from jaxret.search.search_bounds import GalleryBounds, prepare, upper_bounds
-from jaxret.search.search_gallery import SearchGallery
+from jaxret.search import blocks as row_blocks
+from jaxret.search import exact as search_module
+from jaxret.search import pruned as pruned_search
+from jaxret.search import similarity
+from jaxret.search.bounds import GalleryBounds, prepare, upper_bounds
+from jaxret.search.exact import search
+from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import KINDS, VIEW_KINDS, exact_scores
 from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.scan_cad import ScanCad
 
 VIEWS, WIDTH = 3, 8
-EMBEDDINGS = ('random', 'clustered', 'equal', 'duplicates', 'nearly equal', 'tiny', 'zeros', 'lengths', 'axis',
-              'offset', 'half')
+EMBEDDINGS = (
+    'random',
+    'clustered',
+    'equal',
+    'duplicates',
+    'nearly equal',
+    'tiny',
+    'zeros',
+    'lengths',
+    'axis',
+    'offset',
+    'half',
+)
 
 
 def embeddings(name: str, kind: str, shapes: int, queries: int, *, width: int = WIDTH, seed: int = 0):
@@ -118,7 +131,7 @@ def test_random_shapes_sizes_and_masks(seed):
     allowed = rng.random(len(x)) < rng.choice([0.1, 0.9])
     allowed[rng.integers(len(x))] = True
     k, gallery = int(rng.integers(1, 40)), SearchGallery(x, kind)
-    arguments = {'projected': p, 'candidates': allowed, 'devices': jax.devices()[:int(rng.integers(1, 9))]}
+    arguments = {'projected': p, 'candidates': allowed, 'devices': jax.devices()[: int(rng.integers(1, 9))]}
     brute = search(gallery, q, k, method='brute', **arguments)
     assert brute.indices.shape == (len(q), min(k, allowed.sum()))
     assert allowed[brute.indices].all()
@@ -149,10 +162,12 @@ def test_bounds_hold_and_keys_are_within_their_error():
             x, q, p = embeddings(name, kind, 60, 3)
             gallery = SearchGallery(x, kind)
             fast = similarity.unit64(q).astype(np.float32) if kind == 'cosine' else q
-            keys = np.array([exact_scores(kind, q[i], None if p is None else p[i], x, np.arange(60))[0]
-                             for i in range(3)], np.float64)
+            keys = np.array(
+                [exact_scores(kind, q[i], None if p is None else p[i], x, np.arange(60))[0] for i in range(3)],
+                np.float64,
+            )
             if kind == 'euclidean':
-                keys = (np.sum((fast.astype(np.float64) - gallery.centre) ** 2, axis=1)[:, None] - keys ** 2) / 2
+                keys = (np.sum((fast.astype(np.float64) - gallery.centre) ** 2, axis=1)[:, None] - keys**2) / 2
             error = similarity.key_error(kind, fast - gallery.centre[None], p, gallery.radius, gallery.views)
             found = np.asarray(similarity.fast_keys(kind, fast, p, gallery.rows, gallery.centre), np.float64)
             assert (np.abs(found - keys) <= error[:, None]).all(), (kind, name)
@@ -178,8 +193,13 @@ def test_result_is_the_systems_own_ranking():
 def check_system(system, variables, queries, gallery):
     expected = np.asarray(system.score(variables, queries, gallery))
     projected = similarity.projected_queries(system, variables, queries)
-    found = search(SearchGallery(gallery, similarity.similarity_of(system)), queries, 50, projected=projected,
-                   devices=jax.devices()[:1])
+    found = search(
+        SearchGallery(gallery, similarity.similarity_of(system)),
+        queries,
+        50,
+        projected=projected,
+        devices=jax.devices()[:1],
+    )
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found.scores, np.take_along_axis(expected, found.indices, axis=1), atol=2e-6 * scale)
     assert sorted(found.indices[0]) == list(range(50))
@@ -232,24 +252,33 @@ def test_resident_blocks_are_used_again_and_masked(monkeypatch):
     allowed = np.random.default_rng(0).random(90) < 0.4
     expected = search(SearchGallery(x, 'attention'), q, 6, projected=p, candidates=allowed)
     monkeypatch.setattr(row_blocks, 'on_host', lambda devices: False)
-    monkeypatch.setattr(row_blocks, '_memory', lambda device: 2 ** 30)
+    monkeypatch.setattr(row_blocks, '_memory', lambda device: 2**30)
     gallery = SearchGallery(x, 'attention')
     for method in ('brute', 'pruned'):
         for _ in range(2):
-            same(expected, search(gallery, q, 6, projected=p, candidates=allowed, method=method, block=13,
-                                  devices=jax.devices()[:2]))
+            same(
+                expected,
+                search(
+                    gallery, q, 6, projected=p, candidates=allowed, method=method, block=13, devices=jax.devices()[:2]
+                ),
+            )
     assert (len(gallery.resident), len(gallery.bounds.resident)) == (4, 3)  # blocks of 24 and 32
 
 
-@pytest.mark.parametrize('change, error, message', [
-    ({'k': 0}, ConfigError, 'k = 0'), ({'block': 0}, ConfigError, 'block = 0'),
-    ({'method': 'fast'}, ConfigError, "'fast'"), ({'projected': None}, ConfigError, 'projected'),
-    ({'projected': np.ones((2, 8), np.float32)}, DataError, 'one a query, 3'),
-    ({'queries': np.ones((3, 7), np.float32)}, DataError, r'floats \[Q, 8\]'),
-    ({'queries': np.full((3, 8), np.nan, np.float32)}, DataError, r'queries\[0\]: not finite'),
-    ({'candidates': np.ones(4, bool)}, DataError, r'booleans \[5\]'),
-    ({'candidates': np.ones(5, int)}, DataError, r'booleans \[5\]'),
-])
+@pytest.mark.parametrize(
+    'change, error, message',
+    [
+        ({'k': 0}, ConfigError, 'k = 0'),
+        ({'block': 0}, ConfigError, 'block = 0'),
+        ({'method': 'fast'}, ConfigError, "'fast'"),
+        ({'projected': None}, ConfigError, 'projected'),
+        ({'projected': np.ones((2, 8), np.float32)}, DataError, 'one a query, 3'),
+        ({'queries': np.ones((3, 7), np.float32)}, DataError, r'floats \[Q, 8\]'),
+        ({'queries': np.full((3, 8), np.nan, np.float32)}, DataError, r'queries\[0\]: not finite'),
+        ({'candidates': np.ones(4, bool)}, DataError, r'booleans \[5\]'),
+        ({'candidates': np.ones(5, int)}, DataError, r'booleans \[5\]'),
+    ],
+)
 def test_bad_arguments(change, error, message):
     x, q, p = embeddings('random', 'attention', 5, 3)
     arguments = {'queries': q, 'k': 2, 'projected': p} | change

@@ -14,18 +14,32 @@ import uvicorn
 from PIL import Image
 
 from jaxret.errors import DataError, Problem
-from jaxret.search.index import Hit
-from jaxret.search.photo_inputs import PhotoInputs, photo_arrays
-from jaxret.search.shape_inputs import ShapeInputs
+from jaxret.index.index import Hit
+from jaxret.preprocessing.photos import PhotoInputs, photo_arrays
+from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.serving.app import create_app
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher
 from jaxret.serving.server import settings
 
-COLORS = {'red': (255, 0, 0), 'green': (0, 255, 0), 'blue': (0, 0, 255),
-          'yellow': (255, 255, 0), 'white': (255, 255, 255), 'black': (0, 0, 0)}
-LIMITS = Limits(upload_bytes=200_000, upload_seconds=5.0, photo_pixels=40_000, mesh_faces=500, mesh_seconds=20.0,
-                active=2, waiting=300, top=5)
+COLORS = {
+    'red': (255, 0, 0),
+    'green': (0, 255, 0),
+    'blue': (0, 0, 255),
+    'yellow': (255, 255, 0),
+    'white': (255, 255, 255),
+    'black': (0, 0, 0),
+}
+LIMITS = Limits(
+    upload_bytes=200_000,
+    upload_seconds=5.0,
+    photo_pixels=40_000,
+    mesh_faces=500,
+    mesh_seconds=20.0,
+    active=2,
+    waiting=300,
+    top=5,
+)
 
 
 class ColorIndex:
@@ -55,10 +69,24 @@ class ColorIndex:
     def search(self, queries, *, top_k, categories=None):
         assert queries.shape == (1, 3)
         scores = -np.linalg.norm(self.embeddings - queries, axis=1)
-        order = [number for number in np.argsort(-scores, kind='stable')
-                 if categories is None or self.categories[number] in categories]
-        return [[Hit(rank=rank, id=self.ids[number], category=self.categories[number], score=float(scores[number]),
-                     view=number, azimuth=30.0 * number) for rank, number in enumerate(order[:top_k], 1)]]
+        order = [
+            number
+            for number in np.argsort(-scores, kind='stable')
+            if categories is None or self.categories[number] in categories
+        ]
+        return [
+            [
+                Hit(
+                    rank=rank,
+                    id=self.ids[number],
+                    category=self.categories[number],
+                    score=float(scores[number]),
+                    view=number,
+                    azimuth=30.0 * number,
+                )
+                for rank, number in enumerate(order[:top_k], 1)
+            ]
+        ]
 
 
 class ColorModel:
@@ -90,8 +118,9 @@ class ColorModel:
 def service(folder: Path, *, limits: Limits = LIMITS, model: ColorModel | None = None):
     """(app, index, model)."""
     index, model = ColorIndex(folder / 'models'), model or ColorModel()
-    return types.SimpleNamespace(app=create_app(index, Searcher(index, model, limits=limits), limits=limits),
-                                 index=index, model=model)
+    return types.SimpleNamespace(
+        app=create_app(index, Searcher(index, model, limits=limits), limits=limits), index=index, model=model
+    )
 
 
 @contextlib.contextmanager
@@ -121,5 +150,5 @@ def two_colors(width: int = 60, height: int = 40) -> np.ndarray:
     """A photo: a red left third on blue."""
     photo = np.zeros((height, width, 3), np.uint8)
     photo[:, :, 2] = 255
-    photo[:, :width // 3] = (255, 0, 0)
+    photo[:, : width // 3] = (255, 0, 0)
     return photo

@@ -10,7 +10,7 @@ from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
 sync_api = pytest.importorskip('playwright.sync_api', reason="needs the extra 'browser'")
-from small_service import listening, png, service, two_colors  # noqa: E402
+from small_service import listening, png, service, two_colors
 
 PHOTO = {'name': 'photo.png', 'mimeType': 'image/png', 'buffer': png(two_colors(240, 160))}
 TIMEOUT = 60_000  # milliseconds, on a busy machine
@@ -22,8 +22,10 @@ def browser():
         found = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
         try:
             # SwiftShader draws WebGL without a graphics card
-            opened = playwright.chromium.launch(executable_path=found, args=[
-                '--no-sandbox', '--enable-unsafe-swiftshader', '--use-gl=angle', '--use-angle=swiftshader'])
+            opened = playwright.chromium.launch(
+                executable_path=found,
+                args=['--no-sandbox', '--enable-unsafe-swiftshader', '--use-gl=angle', '--use-angle=swiftshader'],
+            )
         except sync_api.Error as error:
             pytest.skip(f'no Chromium here: {str(error).splitlines()[0]}')
         yield opened
@@ -80,7 +82,8 @@ def test_upload_results_and_category(page):
     page.set_input_files('#file', PHOTO)
     assert results(page)[0] == 'cold/blue.off'
     sizes = page.locator('#results img').evaluate_all(
-        'images => Promise.all(images.map((image) => image.decode().then(() => image.naturalWidth)))')
+        'images => Promise.all(images.map((image) => image.decode().then(() => image.naturalWidth)))'
+    )
     assert sizes == [8] * 5
     assert page.locator('#results .heading').first.text_content().startswith('1. cold')
     with page.expect_response('**/search'):
@@ -119,12 +122,15 @@ def test_mask_file(page):
 
 @pytest.mark.parametrize('way', ['paste', 'drop'])
 def test_paste_and_drop(page, way):
-    page.evaluate('''([way, bytes]) => {
+    page.evaluate(
+        """([way, bytes]) => {
         const data = new DataTransfer();
         data.items.add(new File([new Uint8Array(bytes)], 'image.png', { type: 'image/png' }));
         document.dispatchEvent(way === 'paste' ? new ClipboardEvent('paste', { clipboardData: data })
                                                : new DragEvent('drop', { dataTransfer: data, cancelable: true }));
-    }''', [way, list(PHOTO['buffer'])])
+    }""",
+        [way, list(PHOTO['buffer'])],
+    )
     assert results(page)[0] == 'cold/blue.off'
 
 

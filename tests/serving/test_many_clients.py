@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
 httpx2 = pytest.importorskip('httpx2')
-from small_service import LIMITS, ColorModel, listening, png, service  # noqa: E402
+from small_service import LIMITS, ColorModel, listening, png, service
 
 PHOTO = png(np.random.default_rng(0).integers(256, size=(150, 200, 3)).astype(np.uint8))  # 90 kB
 
@@ -40,6 +40,7 @@ class CountingModel(ColorModel):
 async def ask_all(address, count):
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url='http://{}:{}'.format(*address), timeout=60, limits=limits) as client:
+
         async def ask(number):
             # every fourth request is broken, and must spoil none of the others
             content = b'broken' if number % 4 == 3 else PHOTO
@@ -56,7 +57,8 @@ def test_two_hundred_at_once(tmp_path):
         answers = asyncio.run(ask_all(address, 200))
     assert [answer.status_code for answer in answers] == [422 if number % 4 == 3 else 200 for number in range(200)]
     assert [len(answer.json()['results']) for answer in answers if answer.status_code == 200] == [
-        1 + number % 5 for number in range(200) if number % 4 != 3]
+        1 + number % 5 for number in range(200) if number % 4 != 3
+    ]
     assert model.most == 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # kB
 
@@ -77,8 +79,10 @@ def test_clients_that_stop_sending_lose_their_turn(tmp_path):
     with listening(made.app) as address:
         stuck = [socket.create_connection(address) for _ in range(2)]
         for connection in stuck:
-            connection.sendall(b'POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n'
-                               b'Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n')
+            connection.sendall(
+                b'POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n'
+                b'Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n'
+            )
         gone = socket.create_connection(address)
         gone.sendall(b'POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n')
         gone.close()

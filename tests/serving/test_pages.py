@@ -11,12 +11,12 @@ import trimesh
 from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
-from small_service import COLORS, service  # noqa: E402
-from starlette.testclient import TestClient  # noqa: E402
+from small_service import COLORS, service
+from starlette.testclient import TestClient
 
-from jaxret.geometry.mesh import Mesh  # noqa: E402
-from jaxret.serving.server import is_loopback  # noqa: E402
-from jaxret.serving.viewer import viewer_page  # noqa: E402
+from jaxret.geometry.mesh import Mesh
+from jaxret.serving.server import is_loopback
+from jaxret.serving.viewer import viewer_page
 
 
 @pytest.fixture
@@ -31,15 +31,21 @@ def client(made):
 
 def glb_of(page):
     data = base64.b64decode(re.search(r'base64_data="([^"]+)"', page)[1])
-    return json.loads(data[20:20 + int.from_bytes(data[12:16], 'little')]), data
+    return json.loads(data[20 : 20 + int.from_bytes(data[12:16], 'little')]), data
 
 
 def test_description(client):
     described = client.get('/index').json()
     assert described.pop('suffixes')[:2] == ['.jpg', '.jpeg']
     assert described.pop('finds_objects') in (True, False)
-    assert described == {'system': 'colors', 'query_kinds': ['photo', 'mesh'], 'shapes': 6, 'upload_bytes': 200_000,
-                         'top': 5, 'categories': [{'name': name, 'shapes': 2} for name in ('cold', 'none', 'warm')]}
+    assert described == {
+        'system': 'colors',
+        'query_kinds': ['photo', 'mesh'],
+        'shapes': 6,
+        'upload_bytes': 200_000,
+        'top': 5,
+        'categories': [{'name': name, 'shapes': 2} for name in ('cold', 'none', 'warm')],
+    }
 
 
 def test_thumbnails(client):
@@ -107,11 +113,25 @@ def test_numbers_that_are_no_shape(client, address, part):
     assert 'the index has 6' in answer.json()['message']
 
 
-@pytest.mark.parametrize('address', [
-    '/shapes/%2e%2e%2f%2e%2e%2fetc%2fpasswd/model', '/shapes/0/../../../../etc/passwd', '/shapes/warm%2Fred.off/model',
-    '/page/../app.py', '/page/..%2fapp.py', '/page/%2e%2e/app.py', '/page//etc/passwd', '/page/....//app.py',
-    '/page/..%5capp.py', '/page/%00', '/page/', '/file=/etc/passwd', '//etc/passwd', '/page/search.js/../../app.py',
-])
+@pytest.mark.parametrize(
+    'address',
+    [
+        '/shapes/%2e%2e%2f%2e%2e%2fetc%2fpasswd/model',
+        '/shapes/0/../../../../etc/passwd',
+        '/shapes/warm%2Fred.off/model',
+        '/page/../app.py',
+        '/page/..%2fapp.py',
+        '/page/%2e%2e/app.py',
+        '/page//etc/passwd',
+        '/page/....//app.py',
+        '/page/..%5capp.py',
+        '/page/%00',
+        '/page/',
+        '/file=/etc/passwd',
+        '//etc/passwd',
+        '/page/search.js/../../app.py',
+    ],
+)
 def test_addresses_that_name_files_reach_none(client, address):
     answer = client.get(address)
     assert answer.status_code in (400, 404, 422)
@@ -149,10 +169,16 @@ def test_security_headers(client, address):
     assert 'access-control-allow-origin' not in headers
 
 
-@pytest.mark.parametrize(('host', 'status'), [
-    ('localhost:8000', 200), ('127.0.0.1', 200), ('[::1]:8000', 200), ('evil.example', 400),
-    ('127.0.0.1.evil.example', 400),
-])
+@pytest.mark.parametrize(
+    ('host', 'status'),
+    [
+        ('localhost:8000', 200),
+        ('127.0.0.1', 200),
+        ('[::1]:8000', 200),
+        ('evil.example', 400),
+        ('127.0.0.1.evil.example', 400),
+    ],
+)
 def test_only_the_names_of_loopback(client, host, status):
     answer = client.get('/index', headers={'Host': host})
     assert answer.status_code == status

@@ -8,18 +8,18 @@ import trimesh
 from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
-from finished_runs import write_run  # noqa: E402
-from scan_cad_folders import ball  # noqa: E402
-from small_index import write_models  # noqa: E402
-from small_service import png, two_colors  # noqa: E402
-from starlette.testclient import TestClient  # noqa: E402
+from finished_runs import write_run
+from scan_cad_folders import ball
+from small_index import write_models
+from small_service import png, two_colors
+from starlette.testclient import TestClient
 
-import jaxret  # noqa: E402
-from jaxret.geometry.distance_grids import write_distances  # noqa: E402
-from jaxret.search.index_build import update_index  # noqa: E402
-from jaxret.serving.app import create_app  # noqa: E402
-from jaxret.serving.limits import Limits  # noqa: E402
-from jaxret.serving.searcher import Searcher  # noqa: E402
+import jaxret
+from jaxret.geometry.distance_grids import write_distances
+from jaxret.index.build import update_index
+from jaxret.serving.app import create_app
+from jaxret.serving.limits import Limits
+from jaxret.serving.searcher import Searcher
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -36,10 +36,16 @@ def write_queries(folder):
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize(('system', 'kinds'), [
-    ('cross_modal_center', {'photo.png': 'photo', 'mesh.stl': 'mesh', 'points.ply': 'points', 'points.npy': 'points'}),
-    ('scan_cad', {'scan.sdf': 'scan', 'mesh.stl': 'mesh'}),
-])
+@pytest.mark.parametrize(
+    ('system', 'kinds'),
+    [
+        (
+            'cross_modal_center',
+            {'photo.png': 'photo', 'mesh.stl': 'mesh', 'points.ply': 'points', 'points.npy': 'points'},
+        ),
+        ('scan_cad', {'scan.sdf': 'scan', 'mesh.stl': 'mesh'}),
+    ],
+)
 def test_every_kind_of_query(tmp_path, system, kinds):
     write_run(tmp_path / 'run', system)
     model = jaxret.load(tmp_path / 'run')
@@ -51,8 +57,12 @@ def test_every_kind_of_query(tmp_path, system, kinds):
         limits = Limits(top=3)
         searcher = Searcher(index, model, limits=limits)
         searcher.warm_up()
-        embed = {'photo': model.embed_photos, 'mesh': model.embed_meshes, 'points': model.embed_points,
-                 'scan': model.embed_scans}
+        embed = {
+            'photo': model.embed_photos,
+            'mesh': model.embed_meshes,
+            'points': model.embed_points,
+            'scan': model.embed_scans,
+        }
         with TestClient(create_app(index, searcher, limits=limits), base_url='http://localhost') as client:
             for path in write_queries(tmp_path / 'queries'):
                 answer = client.post('/search', files={'file': (path.name, path.read_bytes())}, data={'top': 3})
@@ -65,9 +75,11 @@ def test_every_kind_of_query(tmp_path, system, kinds):
                 assert kind == kinds[path.name]
                 hits = index.search(embed[kind]([path]), top_k=3)[0]
                 assert [(result['id'], result['rank'], result['view']) for result in answer.json()['results']] == [
-                    (hit.id, hit.rank, hit.view) for hit in hits]
-                np.testing.assert_allclose([result['score'] for result in answer.json()['results']],
-                                           [hit.score for hit in hits], rtol=1e-5)
+                    (hit.id, hit.rank, hit.view) for hit in hits
+                ]
+                np.testing.assert_allclose(
+                    [result['score'] for result in answer.json()['results']], [hit.score for hit in hits], rtol=1e-5
+                )
             for number, shape in enumerate(index.ids):
                 assert b'base64_data' in client.get(f'/shapes/{number}/viewer').content
                 assert client.get(f'/shapes/{number}/model').content == index.model_path(shape).read_bytes()

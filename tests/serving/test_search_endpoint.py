@@ -8,8 +8,8 @@ import trimesh
 from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
-from small_service import ColorModel, png, service, two_colors  # noqa: E402
-from starlette.testclient import TestClient  # noqa: E402
+from small_service import ColorModel, png, service, two_colors
+from starlette.testclient import TestClient
 
 RED = png(np.full((20, 30, 3), (250, 10, 10), np.uint8))
 
@@ -51,8 +51,16 @@ def test_answer(client):
     assert 0 < answer['seconds'] < 60
     first = answer['results'][0]
     assert first.pop('score') == pytest.approx(-15, abs=0.1)  # (5, 10, 10) away
-    assert first == {'rank': 1, 'id': 'warm/red.off', 'category': 'warm', 'view': 0, 'azimuth': 0.0,
-                     'thumbnail': 'shapes/0/thumbnail', 'viewer': 'shapes/0/viewer', 'download': 'shapes/0/model'}
+    assert first == {
+        'rank': 1,
+        'id': 'warm/red.off',
+        'category': 'warm',
+        'view': 0,
+        'azimuth': 0.0,
+        'thumbnail': 'shapes/0/thumbnail',
+        'viewer': 'shapes/0/viewer',
+        'download': 'shapes/0/model',
+    }
     assert [result['rank'] for result in answer['results']] == [1, 2, 3]
 
 
@@ -83,26 +91,42 @@ def test_meshes_in_every_way_a_name_can_be_written(client):
         assert best(answer) == 'warm/red.off'
 
 
-@pytest.mark.parametrize(('fields', 'found'), [
-    ({'top': 0}, 'top'), ({'top': 6}, 'top'), ({'top': 'many'}, 'top'), ({'category': 'purple'}, 'no category'),
-    ({'box': '1,2,3'}, 'left,top,right,bottom'), ({'box': '5,5,1,1'}, 'left,top,right,bottom'),
-    ({'box': 'nan,0,1,1'}, 'left,top,right,bottom'), ({'box': '100,100,200,200'}, 'box'), ({'kind': 'scan'}, 'scan'),
-])
+@pytest.mark.parametrize(
+    ('fields', 'found'),
+    [
+        ({'top': 0}, 'top'),
+        ({'top': 6}, 'top'),
+        ({'top': 'many'}, 'top'),
+        ({'category': 'purple'}, 'no category'),
+        ({'box': '1,2,3'}, 'left,top,right,bottom'),
+        ({'box': '5,5,1,1'}, 'left,top,right,bottom'),
+        ({'box': 'nan,0,1,1'}, 'left,top,right,bottom'),
+        ({'box': '100,100,200,200'}, 'box'),
+        ({'kind': 'scan'}, 'scan'),
+    ],
+)
 def test_fields_that_are_not_valid(client, fields, found):
     assert found in refused(client, search(client, RED, **fields))
 
 
-@pytest.mark.parametrize(('content', 'name', 'found'), [
-    (b'no picture at all', 'cat.png', 'cat.png: not an image'),
-    (b'', 'empty.png', 'empty.png: empty file'),
-    (RED[:60], 'cut.png', 'cut.png: truncated or damaged'),
-    (RED, 'photo.obj', 'photo.obj: '),
-    (b'no mesh', 'chair.off', 'chair.off: '),
-    (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'run.eps', 'run.eps: not an image'),
-    (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', 'a.svg', 'a.svg: not an im'),
-    (RED[:60], '../../../../etc/passwd', 'passwd: '),
-    (RED[:60], 'a\nb\x00\x1b[31m' + 'x' * 300 + '.png', 'x.png: '),
-])
+@pytest.mark.parametrize(
+    ('content', 'name', 'found'),
+    [
+        (b'no picture at all', 'cat.png', 'cat.png: not an image'),
+        (b'', 'empty.png', 'empty.png: empty file'),
+        (RED[:60], 'cut.png', 'cut.png: truncated or damaged'),
+        (RED, 'photo.obj', 'photo.obj: '),
+        (b'no mesh', 'chair.off', 'chair.off: '),
+        (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'run.eps', 'run.eps: not an image'),
+        (
+            b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+            'a.svg',
+            'a.svg: not an im',
+        ),
+        (RED[:60], '../../../../etc/passwd', 'passwd: '),
+        (RED[:60], 'a\nb\x00\x1b[31m' + 'x' * 300 + '.png', 'x.png: '),
+    ],
+)
 def test_broken_uploads(client, content, name, found):
     message = refused(client, search(client, content, name))
     assert found in message
@@ -111,7 +135,7 @@ def test_broken_uploads(client, content, name, found):
 
 def test_mask_that_does_not_fit(client):
     message = refused(client, search(client, RED, mask=png(np.full((5, 5), 255, np.uint8))))
-    assert message == "mask.png: mask of 5 x 5 pixels for a photo of 30 x 20; mend it, or send another file"
+    assert message == 'mask.png: mask of 5 x 5 pixels for a photo of 30 x 20; mend it, or send another file'
     assert 'empty' in refused(client, search(client, RED, mask=png(np.zeros((20, 30), np.uint8))))
 
 
@@ -142,10 +166,16 @@ def test_body_of_unknown_length_is_counted(client):
     assert 'larger than' in refused(client, client.post('/search', content=chunks(), headers=headers), 413)
 
 
-@pytest.mark.parametrize(('content', 'content_type'), [
-    (b'{}', 'application/json'), (b'file=/etc/passwd', 'application/x-www-form-urlencoded'), (b'', None),
-    (b'--y\r\nno form', 'multipart/form-data; boundary=x'), (b'x', 'multipart/form-data'),
-])
+@pytest.mark.parametrize(
+    ('content', 'content_type'),
+    [
+        (b'{}', 'application/json'),
+        (b'file=/etc/passwd', 'application/x-www-form-urlencoded'),
+        (b'', None),
+        (b'--y\r\nno form', 'multipart/form-data; boundary=x'),
+        (b'x', 'multipart/form-data'),
+    ],
+)
 def test_bodies_that_are_no_form(client, content, content_type):
     headers = {'Content-Type': content_type} if content_type else {}
     answer = client.post('/search', content=content, headers=headers)
@@ -189,7 +219,14 @@ def test_openapi_describes_the_endpoint(client):
     operation = described['paths']['/search']['post']
     body = operation['requestBody']['content']['multipart/form-data']['schema']['$ref'].rsplit('/')[-1]
     assert set(described['components']['schemas'][body]['properties']) == {
-        'file', 'mask', 'kind', 'box', 'find_object', 'top', 'category'}
+        'file',
+        'mask',
+        'kind',
+        'box',
+        'find_object',
+        'top',
+        'category',
+    }
     answer = operation['responses']['200']['content']['application/json']['schema']['$ref'].rsplit('/')[-1]
     assert set(described['components']['schemas'][answer]['properties']) == {'kind', 'shapes', 'seconds', 'results'}
     assert set(operation['responses']) == {'200', '400', '403', '404', '408', '413', '422', '503'}

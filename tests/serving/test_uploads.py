@@ -13,8 +13,8 @@ import pytest
 import trimesh
 
 from jaxret.errors import DataError
-from jaxret.search.point_inputs import point_arrays
-from jaxret.search.shape_inputs import ShapeInputs
+from jaxret.preprocessing.points import point_arrays
+from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.serving.limits import Limits
 from jaxret.serving.uploads import SUFFIXES, arrays_apart, mesh_arrays, parse_box, shown_name, store
 
@@ -23,10 +23,21 @@ BOX = trimesh.creation.box((1, 2, 3))
 read_mesh = partial(mesh_arrays, inputs=INPUTS, up_axis='y', max_faces=100)
 
 
-@pytest.mark.parametrize(('name', 'suffix'), [
-    ('chair.obj', '.obj'), ('CHAIR.OBJ', '.obj'), ('../../etc/cron.d/x.png', '.png'), ('/etc/passwd', ''), ('', ''),
-    ('a.png.exe', ''), ('x.obj/../../y', ''), ('a' * 5000 + '.ply', '.ply'), ('a.obj\x00.txt', ''), ('.off', ''),
-])
+@pytest.mark.parametrize(
+    ('name', 'suffix'),
+    [
+        ('chair.obj', '.obj'),
+        ('CHAIR.OBJ', '.obj'),
+        ('../../etc/cron.d/x.png', '.png'),
+        ('/etc/passwd', ''),
+        ('', ''),
+        ('a.png.exe', ''),
+        ('x.obj/../../y', ''),
+        ('a' * 5000 + '.ply', '.ply'),
+        ('a.obj\x00.txt', ''),
+        ('.off', ''),
+    ],
+)
 def test_stored_under_a_name_of_our_own(tmp_path, name, suffix):
     path = store(io.BytesIO(b'content'), name, tmp_path / 'file')
     assert path == tmp_path / 'file' / f'upload{suffix}'
@@ -49,8 +60,18 @@ def test_boxes():
             parse_box(text)
 
 
-@pytest.mark.parametrize('address', ['../secret.bin', '{folder}/secret.bin', 'file://{folder}/secret.bin',
-                                     '%2e%2e/secret.bin', 'http://127.0.0.1:1/secret.bin', 'upload.gltf', '/dev/zero'])
+@pytest.mark.parametrize(
+    'address',
+    [
+        '../secret.bin',
+        '{folder}/secret.bin',
+        'file://{folder}/secret.bin',
+        '%2e%2e/secret.bin',
+        'http://127.0.0.1:1/secret.bin',
+        'upload.gltf',
+        '/dev/zero',
+    ],
+)
 def test_gltf_reads_no_other_file(tmp_path, address):
     files = BOX.export(file_type='gltf')
     header = json.loads(files['model.gltf'])

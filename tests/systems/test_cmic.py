@@ -1,6 +1,5 @@
 """CMIC against loop-written oracles: losses, inputs, colour augmentation, statistics, and the published sizes."""
 
-
 import chex
 import flax.linen as nn
 import jax
@@ -38,25 +37,30 @@ def expected_scores(batch, pooling='attention'):
     return ref.pooled_scores(queries, views, {'mean': np.mean, 'max': max}[pooling])
 
 
-def expected_losses(scores, batch, *, kind='contrastive', reduction='mean', true_shape='included', temperature=0.1,
-                    correction=False):
+def expected_losses(
+    scores, batch, *, kind='contrastive', reduction='mean', true_shape='included', temperature=0.1, correction=False
+):
     """Instance and category loss of a batch from its scores."""
     real, shapes = batch['query_valid'], batch['shape_valid']
     instance = ref.instance_positives(batch['positive'], len(shapes))
-    category = ref.category_positives(batch['query_category'], batch['shape_category'], batch['positive'],
-                                      include_true=true_shape == 'included')
+    category = ref.category_positives(
+        batch['query_category'], batch['shape_category'], batch['positive'], include_true=true_shape == 'included'
+    )
     other = batch['query_category'][:, None] != batch['shape_category'][None, :]
     if kind == 'triplet':
         pairs = real[:, None] & shapes[None, :]
         options = {'margin': 0.2, 'reduction': {'mean': 'mean_nonzero', 'sum': 'sum'}[reduction]}
-        return (ref.triplet(1 - scores, instance & pairs, ~instance & pairs, rule='all', **options),
-                ref.triplet(1 - scores, category & pairs, other & pairs, rule='batch_hard', **options))
+        return (
+            ref.triplet(1 - scores, instance & pairs, ~instance & pairs, rule='all', **options),
+            ref.triplet(1 - scores, category & pairs, other & pairs, rule='batch_hard', **options),
+        )
     logits = scores - temperature * np.log(batch['shape_inclusion'])[None, :] if correction else scores
     kept = {'candidates': ~instance} if true_shape == 'removed' else {}
     by_instance = ref.info_nce(logits, instance, temperature=temperature, valid=shapes)
     by_category = ref.supervised_contrastive(scores, category, temperature=temperature, valid=shapes, **kept)
-    counted = [bool(r and (c & shapes).any() and (o & shapes).any())
-               for r, c, o in zip(real, category, other, strict=True)]
+    counted = [
+        bool(r and (c & shapes).any() and (o & shapes).any()) for r, c, o in zip(real, category, other, strict=True)
+    ]
     if reduction == 'mean':
         return ref.masked_mean(by_instance, real), ref.masked_mean(by_category, counted)
     return sum(by_instance[real]), sum(by_category[counted])
@@ -86,8 +90,9 @@ def test_loss_is_the_sum_of_the_oracles(kind, reduction, true_shape):
 
 def test_true_shape_matters():
     batch = random_batch(BATCH)
-    found = {name: float(loss(small_cmic(true_shape=name), batch)[2]['category_loss'])
-             for name in CHOICES['loss.true_shape']}
+    found = {
+        name: float(loss(small_cmic(true_shape=name), batch)[2]['category_loss']) for name in CHOICES['loss.true_shape']
+    }
     assert len(set(found.values())) == 3
 
 
@@ -134,8 +139,9 @@ def test_jitted_gradient_is_that_of_the_oracle():
 
     value, gradient = jax.value_and_grad(fast)(VARIABLES['params']['attention'])
     np.testing.assert_allclose(value, slow(kernel), rtol=2e-5)
-    np.testing.assert_allclose(gradient['projection']['kernel'], ref.numeric_gradient(slow, kernel, step=1e-5),
-                               rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        gradient['projection']['kernel'], ref.numeric_gradient(slow, kernel, step=1e-5), rtol=1e-3, atol=1e-6
+    )
 
 
 def test_batch_top1_counts_the_photos_whose_shape_scores_best():
@@ -163,8 +169,9 @@ def test_padding_has_no_part_in_the_loss(kind, correction):
     # Oracle of the real part alone.
     real = {name: value[:4] for name, value in batch.items()}
     instance, category = expected_losses(expected_scores(batch)[:4, :4], real, kind=kind, correction=correction)
-    gradient = jax.jit(jax.value_and_grad(
-        lambda params, batch: loss(system, batch, variables={**VARIABLES, 'params': params})[0]))
+    gradient = jax.jit(
+        jax.value_and_grad(lambda params, batch: loss(system, batch, variables={**VARIABLES, 'params': params})[0])
+    )
     found = [gradient(VARIABLES['params'], b) for b in (batch, other)]
     np.testing.assert_allclose(found[0][0], instance + 0.2 * category, rtol=2e-5)
     chex.assert_tree_all_finite(found)
@@ -186,9 +193,14 @@ def awkward_batches():
     yield 'black photos, empty masks, white views', plain | flat
 
 
-@pytest.mark.parametrize('encoders,changes', [
-    ('real', {}), ('flat', {'true_shape': 'removed', 'color_mode': 'ruderman'}),
-    ('flat', {'loss_kind': 'triplet', 'color_mode': 'hsv'})])
+@pytest.mark.parametrize(
+    'encoders,changes',
+    [
+        ('real', {}),
+        ('flat', {'true_shape': 'removed', 'color_mode': 'ruderman'}),
+        ('flat', {'loss_kind': 'triplet', 'color_mode': 'hsv'}),
+    ],
+)
 def test_everything_stays_finite(encoders, changes):
     system = small_cmic(**changes) if encoders == 'real' else recording_cmic(**changes)
     variables = VARIABLES if encoders == 'real' else system.init(jax.random.key(0), random_batch(4))
@@ -198,6 +210,7 @@ def test_everything_stays_finite(encoders, changes):
         def of(params):
             total, collections, report = loss(system, batch, variables={**variables, 'params': params}, train=True)
             return total, (collections, report)
+
         return jax.value_and_grad(of, has_aux=True)(params)
 
     for name, batch in awkward_batches():
@@ -244,8 +257,11 @@ def recording_cmic(**changes):
 
 def tiny_batch(side=4):
     batch = random_batch(8)
-    return batch | {'image': batch['image'][:, :side, :side], 'mask': batch['mask'][:, :side, :side],
-                    'views': batch['views'][:, :, :side, :side]}
+    return batch | {
+        'image': batch['image'][:, :side, :side],
+        'mask': batch['mask'][:, :side, :side],
+        'views': batch['views'][:, :, :side, :side],
+    }
 
 
 @pytest.mark.parametrize('mode', ['channel', 'multiply', 'both', 'none'])
@@ -253,8 +269,12 @@ def test_mask_and_ranges_of_the_inputs(mode):
     batch = tiny_batch()
     photos, views = seen_by_encoders(recording_cmic(mask=mode, color_mode='none'), batch)
     plain, mask = batch['image'] / 127.5 - 1, batch['mask'] / 255
-    expected = {'channel': np.concatenate([plain, mask], axis=-1), 'multiply': plain * mask,
-                'both': np.concatenate([plain * mask, mask], axis=-1), 'none': plain}[mode]
+    expected = {
+        'channel': np.concatenate([plain, mask], axis=-1),
+        'multiply': plain * mask,
+        'both': np.concatenate([plain * mask, mask], axis=-1),
+        'none': plain,
+    }[mode]
     np.testing.assert_allclose(photos, expected, atol=1e-6)
     np.testing.assert_allclose(views.reshape(batch['views'].shape), batch['views'] / 127.5 - 1, atol=1e-6)
     made = small_cmic(mask=mode).init(jax.random.key(0), random_batch(2))['params']
@@ -285,7 +305,8 @@ def test_share_of_photos_whose_colours_change(mode):
     for probability in (0.0, 0.5, 1.0):
         system = small_cmic(color_mode=mode, color_probability=probability)
         moved = jax.jit(jax.vmap(lambda key, system=system: system._augment_color(images, key, None)))(
-            jax.random.split(KEY, 40))
+            jax.random.split(KEY, 40)
+        )
         changed = np.abs(np.asarray(moved) - np.asarray(images)).max(axis=(2, 3, 4)) > 1e-3
         # A permutation keeps one photo of the batch in its place, on average.
         expected = probability * (7 / 8 if mode == 'lab' else 1)

@@ -35,9 +35,11 @@ def expected(params, photos, shapes, labels, valid):
     head = jax.tree.map(lambda x: np.asarray(x, np.float64), params['classifier'])
     hidden = np.maximum(both @ head['hidden']['kernel'] + head['hidden']['bias'], 0)
     logits = hidden @ head['output']['kernel'] + head['output']['bias']
-    losses = [center_ref.cross_entropy(logits, labels, reduction='sum', valid=valid),
-              center_ref.published_center_loss(both, labels, np.asarray(params['centers'], np.float64), valid=valid),
-              center_ref.pairwise_mse(both, reduction='sum', valid=valid)]
+    losses = [
+        center_ref.cross_entropy(logits, labels, reduction='sum', valid=valid),
+        center_ref.published_center_loss(both, labels, np.asarray(params['centers'], np.float64), valid=valid),
+        center_ref.pairwise_mse(both, reduction='sum', valid=valid),
+    ]
     return losses, 0.7 * losses[0] + 3.0 * losses[1] + 0.4 * losses[2]
 
 
@@ -52,14 +54,16 @@ def test_losses_are_those_of_the_oracles_and_padding_has_no_part():
     assert compute(params, photos, shapes, labels, valid)[0] == total
     nothing = np.zeros(BATCH, bool)
     value, gradient = jax.jit(jax.value_and_grad(lambda p: CENTERS.losses(p, photos, shapes, labels, nothing)[0]))(
-        params)
+        params
+    )
     assert value == 0 and all((x == 0).all() for x in jax.tree.leaves(gradient))
 
 
 def test_gradients_are_numeric_ones():
     params, (photos, shapes, labels, valid) = params_of(), features()
     found = jax.jit(jax.grad(lambda p, f: CENTERS.losses(p, *f, labels, valid)[0], argnums=(0, 1)))(
-        params, (photos, shapes))
+        params, (photos, shapes)
+    )
 
     def with_centers(centers):
         return expected({**params, 'centers': centers}, photos, shapes, labels, valid)[1]
@@ -81,14 +85,14 @@ def test_system_draws_each_photo_and_its_own_shape_to_the_center_of_that_shape()
     def compute(params):
         return system.loss({**variables, 'params': params}, batch, rng=KEY, step=jnp.int32(0), train=False)
 
-    (total, (_, report)), gradient = jax.jit(jax.value_and_grad(compute, has_aux=True))(
-        variables['params'])
+    (total, (_, report)), gradient = jax.jit(jax.value_and_grad(compute, has_aux=True))(variables['params'])
     embed = jax.jit(system.embed, static_argnums=2)
     photos, views = (np.asarray(embed(variables, batch, name), np.float64) for name in ('photo', 'views'))
     pooled = np.array([ref.l2_normalize([np.mean(shape, axis=0)])[0] for shape in views])
     labels = batch['shape_index'][batch['positive']]
-    losses, expected_total = expected(variables['params'], photos, pooled[batch['positive']], labels,
-                                      batch['query_valid'])
+    losses, expected_total = expected(
+        variables['params'], photos, pooled[batch['positive']], labels, batch['query_valid']
+    )
     np.testing.assert_allclose(total, expected_total, rtol=1e-5)
     assert set(report) == {'label_loss', 'center_loss', 'alignment_loss', 'batch_top1'}
     np.testing.assert_allclose(report['center_loss'], losses[1], rtol=1e-5)
@@ -110,8 +114,10 @@ def test_merged_shapes_have_the_scores_as_dot_products(pooling):
     np.testing.assert_allclose(np.einsum('qd,qgd->qg', queries, merged), scores, rtol=1e-4, atol=1e-4)
     if pooling == 'attention':
         kernel = np.asarray(variables['params']['attention']['projection']['kernel'], np.float64)
-        weights = [[ref.attention_weights([q @ kernel], [shape])[0][0] for shape in np.asarray(views, np.float64)]
-                   for q in np.asarray(queries, np.float64)]
+        weights = [
+            [ref.attention_weights([q @ kernel], [shape])[0][0] for shape in np.asarray(views, np.float64)]
+            for q in np.asarray(queries, np.float64)
+        ]
         np.testing.assert_allclose(merged, np.einsum('qgv,gvd->qgd', weights, views), atol=1e-5)
     else:
         np.testing.assert_array_equal(merged[0], merged[2])

@@ -26,11 +26,14 @@ MARGIN = {'rtol': 2e-4, 'atol': 2e-6}  # of gradients in float32 through batch n
 
 def gradients(system, batch, *, train, chunks=None):
     """Loss, gradients, statistics and report; `chunks`: a function that stands in for `map_chunks`."""
+
     @jax.jit
     def run(params, batch):
         def loss(params):
             return system.loss({**VARIABLES, 'params': params}, batch, rng=KEY, step=jnp.int32(0), train=train)
+
         return jax.value_and_grad(loss, has_aux=True)(params)
+
     with pytest.MonkeyPatch.context() as patch:
         if chunks:
             patch.setattr(cmic, 'map_chunks', chunks)
@@ -53,8 +56,9 @@ def test_training_is_that_of_a_loop_that_keeps_everything():
     expected = gradients(small_cmic(chunk=CHUNK), batch, train=True, chunks=kept_chunks)
     chex.assert_trees_all_close(found, expected, **MARGIN)
     # A chunk's own statistics: not those of the direct step, but near in what they leave behind.
-    total, (collections, _) = jax.jit(lambda batch: small_cmic().loss(
-        VARIABLES, batch, rng=KEY, step=jnp.int32(0), train=True))(batch)
+    total, (collections, _) = jax.jit(
+        lambda batch: small_cmic().loss(VARIABLES, batch, rng=KEY, step=jnp.int32(0), train=True)
+    )(batch)
     assert abs(found[0] - total) > 1e-4
     pairs = zip(jax.tree.leaves(found[2]), jax.tree.leaves(collections), strict=True)
     assert any(np.abs(x - y).max() > 1e-5 for x, y in pairs)
@@ -69,8 +73,16 @@ def test_frozen_statistics_give_the_direct_loss_and_gradients():
 
 
 def test_a_chunk_of_the_whole_batch_is_the_direct_step():
-    direct, *others = (str(jax.make_jaxpr(lambda v, size=size: small_cmic(chunk=size).loss(
-        v, random_batch(BATCH), rng=KEY, step=jnp.int32(0), train=True))(VARIABLES)) for size in (0, BATCH, 40, CHUNK))
+    direct, *others = (
+        str(
+            jax.make_jaxpr(
+                lambda v, size=size: small_cmic(chunk=size).loss(
+                    v, random_batch(BATCH), rng=KEY, step=jnp.int32(0), train=True
+                )
+            )(VARIABLES)
+        )
+        for size in (0, BATCH, 40, CHUNK)
+    )
     assert [other == direct for other in others] == [True, True, False]
 
 
@@ -103,8 +115,9 @@ def train(mode, devices, *, chunk, steps=2):
     schedule = make_schedule(config, steps)
     optimizer = make_optimizer(config, schedule)
     system = small_cmic(axis_name=parallel.axis_name, chunk=chunk)
-    compiled = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule,
-                                                axis_name=parallel.axis_name))
+    compiled = parallel.compile(
+        make_train_step(system, optimizer, learning_rate=schedule, axis_name=parallel.axis_name)
+    )
     variables = jax.tree.map(jnp.copy, VARIABLES)  # the step's state is donated
     state = parallel.place_state(create_state(variables, optimizer, seed=3, average=False))
     history = []
@@ -120,9 +133,10 @@ def test_devices_do_not_change_the_numbers():
     for mode in ('jit', 'pmap'):
         other, other_history = train(mode, 8, chunk=8)
         chex.assert_trees_all_close(history, other_history, rtol=1e-5, atol=1e-6)
-        for moved, other_moved, origin in ((state.params, other.params, start['params']),
-                                           (state.collections['batch_stats'], other.collections['batch_stats'],
-                                            start['batch_stats'])):
+        for moved, other_moved, origin in (
+            (state.params, other.params, start['params']),
+            (state.collections['batch_stats'], other.collections['batch_stats'], start['batch_stats']),
+        ):
             gap, way = (optax.tree.norm(jax.tree.map(jnp.subtract, moved, x)) for x in (other_moved, origin))
             assert gap < 1e-5 * way
 

@@ -39,9 +39,13 @@ def test_paper_preset_traces_with_the_expected_sizes():
     count, size, views = config.batch_size, config.data.image_size, config.render.views
     assert (count, size, views, config.data.views_per_step) == (60, 224, 12, 0)
     shapes = {
-        'image': ((size, size, 3), 'uint8'), 'mask': ((size, size, 1), 'uint8'),
-        'views': ((views, size, size, 1), 'uint8'), 'query_valid': ((), 'bool'), 'shape_valid': ((), 'bool'),
-        **{name: ((), 'int32') for name in ('positive', 'query_category', 'shape_category')}}
+        'image': ((size, size, 3), 'uint8'),
+        'mask': ((size, size, 1), 'uint8'),
+        'views': ((views, size, size, 1), 'uint8'),
+        'query_valid': ((), 'bool'),
+        'shape_valid': ((), 'bool'),
+        **{name: ((), 'int32') for name in ('positive', 'query_category', 'shape_category')},
+    }
     batch = {name: jax.ShapeDtypeStruct((count, *shape), dtype) for name, (shape, dtype) in shapes.items()}
     variables = jax.eval_shape(system.init, jax.random.key(0), batch)
     for name, kind, channels in (('query', 'bottleneck', 4), ('view', 'basic', 1)):
@@ -52,8 +56,9 @@ def test_paper_preset_traces_with_the_expected_sizes():
     assert set(variables['params']) == {'query', 'view', 'attention'}
 
     def train(params, collections, batch):
-        return system.loss({'params': params, **collections}, batch, rng=jax.random.key(5), step=jnp.int32(0),
-                           train=True)[0]
+        return system.loss(
+            {'params': params, **collections}, batch, rng=jax.random.key(5), step=jnp.int32(0), train=True
+        )[0]
 
     collections = {'batch_stats': variables['batch_stats']}
     value, gradient = jax.eval_shape(jax.value_and_grad(train), variables['params'], collections, batch)
@@ -103,15 +108,18 @@ def test_rows_trace_a_training_step(preset):
     config, _ = load_config(f'pix3d.py:{preset}')
     config.model.query_encoder = 'resnet_coarse'
     system = CMIC.from_config(config, shapes=9)
-    batch = random_batch(4) | {'shape_index': np.array([3, 8, 0, 5], np.int32),
-                               'shape_inclusion': np.full(4, 0.5, np.float32)}
+    batch = random_batch(4) | {
+        'shape_index': np.array([3, 8, 0, 5], np.int32),
+        'shape_inclusion': np.full(4, 0.5, np.float32),
+    }
     if config.render.shading == 'textured':
         batch['views'] = np.repeat(batch['views'], 3, axis=-1)
     variables = jax.eval_shape(system.init, jax.random.key(0), batch)
 
     def train(params):
-        return system.loss({'params': params, 'batch_stats': statistics}, batch, rng=jax.random.key(5),
-                           step=jnp.int32(0), train=True)[0]
+        return system.loss(
+            {'params': params, 'batch_stats': statistics}, batch, rng=jax.random.key(5), step=jnp.int32(0), train=True
+        )[0]
 
     statistics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), variables['batch_stats'])
     assert jax.eval_shape(jax.grad(train), variables['params']).keys() == variables['params'].keys()

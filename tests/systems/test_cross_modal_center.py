@@ -13,7 +13,7 @@ from overrides import load_config
 from small_cmic import optimizer_config
 from small_cross_modal import CLASSES, DIM, random_batch, small_system
 
-from jaxret.augmentation import augment_points, jitter_faces
+from jaxret.augmentation.points import augment_points, jitter_faces
 from jaxret.errors import ConfigError
 from jaxret.losses.center import gaussian_noise
 from jaxret.systems.cross_modal_center import CHOICES, MODALITIES, CrossModalCenter
@@ -47,13 +47,15 @@ def loss(system, batch, *, variables=VARIABLES, rng=KEY, train=False):
 @partial(jax.jit, static_argnums=0, static_argnames='train')
 def value_and_gradient(system, params, batch, *, train=False):
     return jax.value_and_grad(
-        lambda params: loss(system, batch, variables={**VARIABLES, 'params': params}, train=train)[0])(params)
+        lambda params: loss(system, batch, variables={**VARIABLES, 'params': params}, train=train)[0]
+    )(params)
 
 
 def apply_mlp(params, x):
     """The two layers in float64."""
-    layers = [{name: np.asarray(value, np.float64) for name, value in params[key].items()}
-              for key in ('hidden', 'output')]
+    layers = [
+        {name: np.asarray(value, np.float64) for name, value in params[key].items()} for key in ('hidden', 'output')
+    ]
     x = np.maximum(x @ layers[0]['kernel'] + layers[0]['bias'], 0)
     return x @ layers[1]['kernel'] + layers[1]['bias']
 
@@ -61,10 +63,17 @@ def apply_mlp(params, x):
 def features_of(system, batch, variables=VARIABLES):
     """[M, B, D] in evaluation mode, float64."""
     scaled = dict(batch, image=batch['image'].astype(np.float32) / 127.5 - 1)
-    return np.stack([
-        _features(system.encoders[name], variables['params'][name], variables['batch_stats'][name],
-                  *(scaled[key] for key in INPUTS[name]))
-        for name in MODALITIES]).astype(np.float64)
+    return np.stack(
+        [
+            _features(
+                system.encoders[name],
+                variables['params'][name],
+                variables['batch_stats'][name],
+                *(scaled[key] for key in INPUTS[name]),
+            )
+            for name in MODALITIES
+        ]
+    ).astype(np.float64)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -85,8 +94,16 @@ def expected_losses(system, batch, *, variables=VARIABLES, rng=KEY):
         shape = centers.shape if system.noise == 'center' else features.shape
         drawn = gaussian_noise(jax.random.split(rng, 3)[2], shape, sigma=system.sigma, mean=system.noise_mean)
         center = ref.noisy_center_loss(
-            features, labels, centers, np.asarray(drawn, np.float64), clean_weight=system.clean_weight,
-            noisy_weight=system.noisy_weight, squared=system.squared, reduction=system.reduction, valid=valid)
+            features,
+            labels,
+            centers,
+            np.asarray(drawn, np.float64),
+            clean_weight=system.clean_weight,
+            noisy_weight=system.noisy_weight,
+            squared=system.squared,
+            reduction=system.reduction,
+            valid=valid,
+        )
     alignment = 0.0
     if system.alignment == 'mse':
         alignment = ref.pairwise_mse(features, reduction='sum', valid=valid)
@@ -99,9 +116,16 @@ def expected_losses(system, batch, *, variables=VARIABLES, rng=KEY):
 # Losses ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('changes', [
-    {}, BASELINE, {'noise': 'feature', 'squared': True}, {'reduction': 'half_sum', 'alignment': 'none'},
-    {'center': 'center', 'reduction': 'half_sum'}])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        BASELINE,
+        {'noise': 'feature', 'squared': True},
+        {'reduction': 'half_sum', 'alignment': 'none'},
+        {'center': 'center', 'reduction': 'half_sum'},
+    ],
+)
 @pytest.mark.parametrize('padded', [False, True])
 def test_loss_is_the_weighted_sum_of_the_oracles(changes, padded):
     system = flat_system(**changes)
@@ -216,7 +240,7 @@ def test_points_and_faces_are_changed_in_training_each_object_with_its_own_key()
     run(train=True)
     for name, inputs, change, key in (('point', 'points', augment_points, 0), ('mesh', 'faces', jitter_faces, 1)):
         keys = jax.random.split(jax.random.split(KEY, 3)[key], BATCH)
-        expected = [jax.jit(change)(own, batch[inputs][row:row + 1])[0] for row, own in enumerate(keys)]
+        expected = [jax.jit(change)(own, batch[inputs][row : row + 1])[0] for row, own in enumerate(keys)]
         np.testing.assert_allclose(seen[name], np.stack(expected), rtol=1e-5, atol=1e-6)
     first = seen['point']
     run(train=True)
@@ -238,8 +262,7 @@ def train(mode, devices, variables, *, steps=2, batch_size=8):
     config = optimizer_config(learning_rate=0.02)
     optimizer, schedule = make_grouped_optimizer(config, steps, {'centers': optimizer_config(learning_rate=0.1)})
     system = mixed_system(axis_name=parallel.axis_name)
-    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule,
-                                            axis_name=parallel.axis_name))
+    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule, axis_name=parallel.axis_name))
     state, history = parallel.place_state(create_state(variables, optimizer, seed=3, average=False)), []
     for i in range(steps):
         batch = random_batch(batch_size, seed=i)
@@ -271,9 +294,13 @@ def test_the_paper_presets_trace_at_full_size(preset):
     system = CrossModalCenter.from_config(config, classes=40)
     objects, views, side = config.batch_size, config.data.views_per_step, config.data.image_size
     shapes = {
-        'image': ((objects, views, side, side, 1), np.uint8), 'points': ((objects, 1024, 3), np.float32),
-        'faces': ((objects, 1024, 15), np.float32), 'neighbors': ((objects, 1024, 3), np.int32),
-        'label': ((objects,), np.int32), 'valid': ((objects,), bool)}
+        'image': ((objects, views, side, side, 1), np.uint8),
+        'points': ((objects, 1024, 3), np.float32),
+        'faces': ((objects, 1024, 15), np.float32),
+        'neighbors': ((objects, 1024, 3), np.int32),
+        'label': ((objects,), np.int32),
+        'valid': ((objects,), bool),
+    }
     batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     variables = jax.eval_shape(system.init, jax.random.key(0), batch)
     params = variables['params']
@@ -283,8 +310,9 @@ def test_the_paper_presets_trace_at_full_size(preset):
     assert all(params[name]['head']['linear']['kernel'].shape[-1] == 512 for name in MODALITIES)
     # ResNet-18 of one channel without classifier, and its head: linear 512 x 512 and batch norm.
     assert count_parameters(params['image']) == 11_176_512 - 6272 + 512 * 512 + 2 * 512
-    total, (_, report) = jax.eval_shape(lambda v, b: system.loss(
-        v, b, rng=jax.random.key(0), step=jnp.int32(0), train=True), variables, batch)
+    total, (_, report) = jax.eval_shape(
+        lambda v, b: system.loss(v, b, rng=jax.random.key(0), step=jnp.int32(0), train=True), variables, batch
+    )
     assert total.shape == () and {value.shape for value in report.values()} == {()}
 
 
@@ -297,8 +325,11 @@ def test_every_encoder_of_a_config_is_told_the_device_axis():
         assert {encoder.axis_name for encoder in (*encoders.values(), encoders['image'].trunk)} == {'data'}
 
 
-@pytest.mark.parametrize('key,value', [(key, 'other') for key in CHOICES] + [
-    ('loss.sigma', -0.1), ('loss.center_weight', -1.0), ('model.embedding_dim', 0), ('model.neighbors', 0)])
+@pytest.mark.parametrize(
+    'key,value',
+    [(key, 'other') for key in CHOICES]
+    + [('loss.sigma', -0.1), ('loss.center_weight', -1.0), ('model.embedding_dim', 0), ('model.neighbors', 0)],
+)
 def test_bad_values_are_named(key, value):
     config, _ = load_config('modelnet40.py:smoke')
     group, name = key.split('.')

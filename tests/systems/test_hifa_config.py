@@ -16,8 +16,9 @@ def traced(config, batch, **options):
     """Variables, loss and report of a config, without computing them."""
     system = Hifa.from_config(config, classes=21, steps=100, **options)
     variables = jax.eval_shape(system.init, jax.random.key(0), batch)
-    total, (collections, report) = jax.eval_shape(lambda v, b: system.loss(
-        v, b, rng=jax.random.key(0), step=jnp.int32(0), train=True), variables, batch)
+    total, (collections, report) = jax.eval_shape(
+        lambda v, b: system.loss(v, b, rng=jax.random.key(0), step=jnp.int32(0), train=True), variables, batch
+    )
     assert total.shape == () and {value.shape for value in report.values()} == {()}
     assert collections == {name: value for name, value in variables.items() if name != 'params'}
     return variables, report
@@ -25,8 +26,13 @@ def traced(config, batch, **options):
 
 def test_paper_preset_traces_at_full_size():
     config, _ = load_config('mi3dor.py:paper')
-    shapes = {'photo': ((6, 224, 224, 3), 'uint8'), 'label': ((6,), 'int32'), 'valid': ((6,), bool),
-              'views': ((6, 12, 224, 224, 1), 'uint8'), 'shape_valid': ((6,), bool)}
+    shapes = {
+        'photo': ((6, 224, 224, 3), 'uint8'),
+        'label': ((6,), 'int32'),
+        'valid': ((6,), bool),
+        'views': ((6, 12, 224, 224, 1), 'uint8'),
+        'shape_valid': ((6,), bool),
+    }
     batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     config.loss.mutual_information, config.loss.centroid, config.loss.adversarial = 'dv_unbiased', 'running', 'revgrad'
     for form, cells, inputs in (('global', 1, 9216), ('local', 36, 256)):
@@ -35,17 +41,28 @@ def test_paper_preset_traces_at_full_size():
         params = variables['params']
         sizes = {name: count_parameters(tree) for name, tree in params.items()}
         assert sizes == {
-            'backbone': 61_100_840 - 4097 * 1000, 'embedding': 4097 * 256, 'classifier': 257 * 256 + 257 * 21,
-            'discriminator': inputs * 512 + 257 * 512 + 513 * 512 + 513, 'domain': 257 * 1024 + 1025 * 1024 + 1025}
+            'backbone': 61_100_840 - 4097 * 1000,
+            'embedding': 4097 * 256,
+            'classifier': 257 * 256 + 257 * 21,
+            'discriminator': inputs * 512 + 257 * 512 + 513 * 512 + 513,
+            'domain': 257 * 1024 + 1025 * 1024 + 1025,
+        }
         assert variables['mutual_information']['shape']['log_average'].shape == (cells,)
         assert variables['centroids']['photo']['mean'].shape == (21, 256)
 
 
 # Config values of the comparators -> the losses that they have.
 METHODS = {
-    'source_only': set(), 'global': {'norm'}, 'global_local': {'norm', 'centroid'}, 'revgrad': {'adversarial'},
-    'jan': {'mmd'}, 'dlea': {'adversarial', 'centroid'}, 'coral': {'coral'},
-    'small': {'norm', 'centroid', 'mutual_information'}, 'swap': {'norm', 'centroid', 'mutual_information'}}
+    'source_only': set(),
+    'global': {'norm'},
+    'global_local': {'norm', 'centroid'},
+    'revgrad': {'adversarial'},
+    'jan': {'mmd'},
+    'dlea': {'adversarial', 'centroid'},
+    'coral': {'coral'},
+    'small': {'norm', 'centroid', 'mutual_information'},
+    'swap': {'norm', 'centroid', 'mutual_information'},
+}
 
 
 @pytest.mark.parametrize('preset', METHODS)
@@ -73,9 +90,16 @@ def test_backbones_are_told_the_device_axis_and_the_type():
     assert backbone.network.axis_name == 'data' and backbone.network.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize('key,value', [
-    *((key, 'other') for key in CHOICES), *((key, 0) for key in ABOVE_0), *((key, -1) for key in NOT_NEGATIVE),
-    *((key, 1.0) for key in SHARES), *((key, -0.1) for key in SHARES)])
+@pytest.mark.parametrize(
+    'key,value',
+    [
+        *((key, 'other') for key in CHOICES),
+        *((key, 0) for key in ABOVE_0),
+        *((key, -1) for key in NOT_NEGATIVE),
+        *((key, 1.0) for key in SHARES),
+        *((key, -0.1) for key in SHARES),
+    ],
+)
 def test_bad_values_are_named(key, value):
     config, _ = load_config('mi3dor.py:smoke')
     group, name = key.split('.')

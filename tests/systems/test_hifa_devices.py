@@ -22,8 +22,7 @@ def train(mode, devices, variables, *, steps=2, **changes):
     schedule = make_schedule(optimizer_config(learning_rate=0.02), steps)
     optimizer = make_optimizer(optimizer_config(), schedule)
     system = small_hifa(axis_name=parallel.axis_name, **changes)
-    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule,
-                                            axis_name=parallel.axis_name))
+    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule, axis_name=parallel.axis_name))
     state, history = parallel.place_state(create_state(variables, optimizer, seed=3, average=False)), []
     for i in range(steps):
         batch = random_batch(16, 8, seed=i)
@@ -34,9 +33,14 @@ def train(mode, devices, variables, *, steps=2, **changes):
     return jax.device_get(parallel.single(state)), history
 
 
-@pytest.mark.parametrize('changes,devices', [
-    (EVERYTHING | {'dropout': 0.5, 'mmd': 'none', 'coral_weight': 0.0}, 1),
-    ({'backbone': 'resnet', 'view_pooling': 'conv', 'centroid': 'running_mstn'}, 4)], ids=['state', 'batch norm'])
+@pytest.mark.parametrize(
+    'changes,devices',
+    [
+        (EVERYTHING | {'dropout': 0.5, 'mmd': 'none', 'coral_weight': 0.0}, 1),
+        ({'backbone': 'resnet', 'view_pooling': 'conv', 'centroid': 'running_mstn'}, 4),
+    ],
+    ids=['state', 'batch norm'],
+)
 def test_devices_do_not_change_the_numbers(changes, devices):
     start = jax.device_get(variables_of(system_of(**changes)))
     state, history = train('jit', devices, start, **changes)

@@ -41,8 +41,11 @@ def test_warm_up_has_labels_alone_and_the_ramp_counts_from_its_end():
     variables = variables_of(system)
     (total, (_, report)), gradients = run(system, variables, batch, step=STEPS // 2 - 1)
     assert total == report['label_loss'] and report['norm_loss'] > 0 and report['ramp'] == 0
-    labels = run(system_of(**NOTHING), {'params': {name: variables['params'][name] for name in (
-        'backbone', 'embedding', 'classifier')}}, batch)[1]
+    labels = run(
+        system_of(**NOTHING),
+        {'params': {name: variables['params'][name] for name in ('backbone', 'embedding', 'classifier')}},
+        batch,
+    )[1]
     chex.assert_trees_all_close({name: gradients[name] for name in labels}, labels, rtol=1e-4, atol=1e-6)
     assert norms(gradients)['discriminator'] == 0
     (total, (_, report)), gradients = run(system, variables, batch, step=STEPS // 2 + STEPS // 4)

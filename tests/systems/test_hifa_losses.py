@@ -64,10 +64,14 @@ def test_report():
     counts = np.bincount(pseudo, minlength=CLASSES)
     logits = [domain_logits(variables, x) for x in (photos, shapes)]
     expected = {
-        'label_accuracy': (classify(variables, photos).argmax(axis=1) == batch['label'][2:]).mean(), 'ramp': RAMP,
-        'photo_norm': np.linalg.norm(photos, axis=1).mean(), 'shape_norm': np.linalg.norm(shapes, axis=1).mean(),
-        'pseudo_classes': (counts > 0).sum(), 'pseudo_largest_share': counts.max() / counts.sum(),
-        'domain_accuracy': ((logits[0] > 0).mean() + (logits[1] <= 0).mean()) / 2}
+        'label_accuracy': (classify(variables, photos).argmax(axis=1) == batch['label'][2:]).mean(),
+        'ramp': RAMP,
+        'photo_norm': np.linalg.norm(photos, axis=1).mean(),
+        'shape_norm': np.linalg.norm(shapes, axis=1).mean(),
+        'pseudo_classes': (counts > 0).sum(),
+        'pseudo_largest_share': counts.max() / counts.sum(),
+        'domain_accuracy': ((logits[0] > 0).mean() + (logits[1] <= 0).mean()) / 2,
+    }
     chex.assert_trees_all_close({key: report[key] for key in expected}, jax.tree.map(np.float32, expected), rtol=1e-4)
     chex.assert_type(jax.tree.leaves(report), jnp.float32)
     np.testing.assert_allclose(run(system, variables, batch, step=10 * STEPS)[0][1][1]['ramp'], np.tanh(5), rtol=1e-6)
@@ -101,8 +105,12 @@ def test_awkward_batches_stay_finite():
         system = system_of(**VARIANTS[name])
         variables, plain = variables_of(system), random_batch(PHOTOS, SHAPES)
         same = {key: np.repeat(value[:1], len(value), axis=0) for key, value in plain.items()}
-        for batch in (same, plain | {'label': np.full(PHOTOS, 2, np.int32)}, plain | {'valid': np.arange(PHOTOS) < 1},
-                      plain | {'shape_valid': np.arange(SHAPES) < 1}):
+        for batch in (
+            same,
+            plain | {'label': np.full(PHOTOS, 2, np.int32)},
+            plain | {'valid': np.arange(PHOTOS) < 1},
+            plain | {'shape_valid': np.arange(SHAPES) < 1},
+        ):
             chex.assert_tree_all_finite(run(system, variables, batch))
         nothing = plain | {'valid': np.zeros(PHOTOS, bool), 'shape_valid': np.zeros(SHAPES, bool)}
         (total, (collections, _)), gradients = run(system, variables, nothing, train=True)

@@ -20,12 +20,23 @@ from jaxret.training.state import count_parameters
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
-@pytest.mark.parametrize('variant,millions', [
-    ('hourglass', {'separation': 3.62, 'completion': 1.21, 'embedding': 0.60}), ('cnn3d', {'embedding': 4.69}),
-    ('pointnet', {'embedding': 0.41})])
+@pytest.mark.parametrize(
+    'variant,millions',
+    [
+        ('hourglass', {'separation': 3.62, 'completion': 1.21, 'embedding': 0.60}),
+        ('cnn3d', {'embedding': 4.69}),
+        ('pointnet', {'embedding': 0.41}),
+    ],
+)
 def test_published_sizes_trace(variant, millions):
-    config = small_config(model__variant=variant, model__stem='fine', model__width=1.0, model__embedding_dim=256,
-                          model__points=1024, model__dtype='bfloat16')
+    config = small_config(
+        model__variant=variant,
+        model__stem='fine',
+        model__width=1.0,
+        model__embedding_dim=256,
+        model__points=1024,
+        model__dtype='bfloat16',
+    )
     system = ScanCad.from_config(config)
     batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, random_batch(16)))
     variables = jax.eval_shape(system.init, jax.random.key(5), batch)
@@ -34,7 +45,8 @@ def test_published_sizes_trace(variant, millions):
     if variant == 'hourglass':
         assert round(count_parameters(variables['params']) / 1e6, 2) == 5.43
     total, (state, report) = jax.eval_shape(
-        lambda v, b: system.loss(v, b, rng=jax.random.key(5), step=jnp.int32(0), train=True), variables, batch)
+        lambda v, b: system.loss(v, b, rng=jax.random.key(5), step=jnp.int32(0), train=True), variables, batch
+    )
     assert total.shape == () and {value.shape for value in report.values()} == {()}
     chex.assert_trees_all_equal_shapes_and_dtypes(state['batch_stats'], variables['batch_stats'])
     embeddings = jax.eval_shape(partial(system.embed, modality='scan'), variables, batch)
@@ -47,7 +59,10 @@ def test_only_hourglasses_get_the_skips_and_only_the_small_preset_has_them():
     for skip in (False, True):
         networks = ScanCad.from_config(small_config(model__skip=skip)).networks
         assert {name: getattr(network, 'skip', None) for name, network in networks.items()} == {
-            'separation': skip, 'completion': skip, 'embedding': None}
+            'separation': skip,
+            'completion': skip,
+            'embedding': None,
+        }
     presets = {preset: load_config(f'scan_cad.py:{preset}')[0].model.skip for preset in ('small', 'paper')}
     assert presets == {'small': True, 'paper': False}
 
@@ -58,9 +73,16 @@ def test_every_network_is_told_the_device_axis(variant):
     assert {network.axis_name for network in system.networks.values()} == {'data'}
 
 
-@pytest.mark.parametrize('key,value', [(key, 'other') for key in CHOICES] + [
-    *((key, 0) for key in ABOVE_ZERO), *((key, -0.5) for key in ZERO_OR_ABOVE), ('augmentation.flip', 1.5),
-    ('loss.margin_negative', float('nan'))])
+@pytest.mark.parametrize(
+    'key,value',
+    [(key, 'other') for key in CHOICES]
+    + [
+        *((key, 0) for key in ABOVE_ZERO),
+        *((key, -0.5) for key in ZERO_OR_ABOVE),
+        ('augmentation.flip', 1.5),
+        ('loss.margin_negative', float('nan')),
+    ],
+)
 def test_bad_values_are_named(key, value):
     config = small_config()
     group, name = key.split('.')
@@ -70,11 +92,15 @@ def test_bad_values_are_named(key, value):
         ScanCad.from_config(config)
 
 
-@pytest.mark.parametrize('changes,named', [
-    ({'model__variant': 'cnn3d', 'loss__metric': 'none'}, 'loss.metric'),
-    ({'loss__metric': 'quadruplet', 'loss__negatives': 'all'}, 'loss.negatives'),
-    ({'loss__repulsion': True, 'loss__finetune': 'push'}, 'loss.repulsion'),
-    ({'loss__metric': 'triplet', 'loss__finetune': 'push'}, 'loss.finetune')])
+@pytest.mark.parametrize(
+    'changes,named',
+    [
+        ({'model__variant': 'cnn3d', 'loss__metric': 'none'}, 'loss.metric'),
+        ({'loss__metric': 'quadruplet', 'loss__negatives': 'all'}, 'loss.negatives'),
+        ({'loss__repulsion': True, 'loss__finetune': 'push'}, 'loss.repulsion'),
+        ({'loss__metric': 'triplet', 'loss__finetune': 'push'}, 'loss.finetune'),
+    ],
+)
 def test_values_that_do_not_go_together_are_named(changes, named):
     with pytest.raises(ConfigError, match=f'config.{named}: '):
         ScanCad.from_config(small_config(**changes))

@@ -24,6 +24,7 @@ system_of = cache(flat_system)  # the same object every time, so that it is comp
 @partial(jax.jit, static_argnums=0, static_argnames='train')
 def run(system, params, batch, weights, *, train=False):
     """((weighted parts, (total, report, statistics)), gradient of the weighted parts)."""
+
     def of_params(params):
         variables = {**flat_variables(), 'params': params}
         total, (collections, report) = system.loss(variables, batch, rng=KEY, step=jnp.int32(0), train=train)
@@ -37,11 +38,25 @@ def evaluate(system, batch, weights=WEIGHTS, *, params=None, train=False):
     return run(system, flat_variables()['params'] if params is None else params, batch, weights, train=train)
 
 
-@pytest.mark.parametrize('changes', [
-    PULLED,
-    {'loss__metric': 'triplet', 'loss__negatives': 'all', 'loss__occupied_weight': 3.0, 'model__input_sigmoid': True,
-     'model__normalize': True},
-    {'loss__finetune': 'push_pull', 'loss__margin_negative': 15.0, 'loss__squared': True, 'loss__easy_positive': True}])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        PULLED,
+        {
+            'loss__metric': 'triplet',
+            'loss__negatives': 'all',
+            'loss__occupied_weight': 3.0,
+            'model__input_sigmoid': True,
+            'model__normalize': True,
+        },
+        {
+            'loss__finetune': 'push_pull',
+            'loss__margin_negative': 15.0,
+            'loss__squared': True,
+            'loss__easy_positive': True,
+        },
+    ],
+)
 def test_loss_is_the_weighted_sum_of_the_oracles(changes):
     system = system_of(**changes)
     for padded in (False, True):
@@ -67,10 +82,14 @@ def test_loss_is_the_weighted_sum_of_the_oracles(changes):
 @pytest.mark.parametrize('train', [False, True])
 def test_empty_grids_one_model_and_nothing_are_finite(train):
     plain = random_batch(PAIRS)
-    found = {name: evaluate(system_of(**PULLED), batch, train=train) for name, batch in {
-        'nothing': plain | {'valid': np.zeros(PAIRS, bool)},
-        'one model': {name: np.repeat(value[:1], PAIRS, axis=0) for name, value in plain.items()},
-        'empty': plain | {'scan': np.zeros_like(plain['scan']), 'mask': np.zeros_like(plain['mask'])}}.items()}
+    found = {
+        name: evaluate(system_of(**PULLED), batch, train=train)
+        for name, batch in {
+            'nothing': plain | {'valid': np.zeros(PAIRS, bool)},
+            'one model': {name: np.repeat(value[:1], PAIRS, axis=0) for name, value in plain.items()},
+            'empty': plain | {'scan': np.zeros_like(plain['scan']), 'mask': np.zeros_like(plain['mask'])},
+        }.items()
+    }
     chex.assert_tree_all_finite(found)
     (value, (total, _, statistics)), gradient = found['nothing']
     assert value == total == 0 and not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
@@ -81,8 +100,10 @@ def test_all_networks_are_trained_together():
     for weights, part in zip(np.eye(4, dtype=np.float32), PARTS, strict=True):
         _, gradient = evaluate(system_of(**PULLED), random_batch(PAIRS, seed=2), weights)
         reached = {name for name, leaves in gradient.items() if optax.tree.norm(leaves) > 0}
-        assert reached == {'metric': {'separation', 'completion', 'embedding'}, 'completion': {
-            'separation', 'completion'}}.get(part, {'separation'})
+        assert reached == {
+            'metric': {'separation', 'completion', 'embedding'},
+            'completion': {'separation', 'completion'},
+        }.get(part, {'separation'})
 
 
 def test_gradient_is_that_of_finite_differences():

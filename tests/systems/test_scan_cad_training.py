@@ -11,8 +11,8 @@ import pytest
 from small_cmic import optimizer_config
 from small_scan_cad import CELLS, POOL, STILL, FlatEncoder, flat_system, flat_variables, random_batch
 
-from jaxret.augmentation_grids import augment_grids
-from jaxret.joined_batches import part_batches
+from jaxret.augmentation.grids import augment_grids
+from jaxret.encoders.batch_norm import part_batches
 from jaxret.training.optimizers import make_grouped_optimizer
 from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
@@ -42,8 +42,10 @@ def test_grids_of_an_object_are_augmented_alike_each_object_with_its_own_key():
 
     found = seen(batch | grids)
     change = jax.jit(augment_grids)
-    expected = [change(own, {name: value[i:i + 1] for name, value in grids.items()})
-                for i, own in enumerate(jax.random.split(jax.random.split(key, 3)[0], 4))]
+    expected = [
+        change(own, {name: value[i : i + 1] for name, value in grids.items()})
+        for i, own in enumerate(jax.random.split(jax.random.split(key, 3)[0], 4))
+    ]
     scans, pools = (np.concatenate([one[name] for one in expected]) for name in ('scan', 'pool'))
     found_scans, found_pools = part_batches(found, (4, 4 * POOL))
     np.testing.assert_array_equal(found_scans, scans)
@@ -56,8 +58,7 @@ def train(mode, devices, *, spoil=False, **changes):
     parallel = make_parallel(mode, devices=devices, batch_size=8)
     optimizer, schedule = make_grouped_optimizer(optimizer_config(learning_rate=0.02), 2, {})
     system = flat_system(axis_name=parallel.axis_name, loss__negatives='adaptive', **changes)
-    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule,
-                                            axis_name=parallel.axis_name))
+    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule, axis_name=parallel.axis_name))
     variables = {kind: {name: flat_variables()[kind][name] for name in system.networks} for kind in flat_variables()}
     state, history = parallel.place_state(create_state(variables, optimizer, seed=3, average=False)), []
     for i in range(2):
@@ -85,8 +86,9 @@ def test_devices_and_padding_do_not_change_the_numbers(changes):
 
 
 def test_a_tiny_batch_is_learned():
-    system = flat_system(model__variant='cnn3d', loss__negatives='all', loss__margin_negative=2.0,
-                         loss__margin_same_class=2.0, **STILL)
+    system = flat_system(
+        model__variant='cnn3d', loss__negatives='all', loss__margin_negative=2.0, loss__margin_same_class=2.0, **STILL
+    )
     batch, optimizer = random_batch(4, seed=14), optax.adam(2e-2)
     assert len(set(batch['instance'])) == 4
     variables = {kind: {'embedding': own['embedding']} for kind, own in flat_variables().items()}

@@ -76,23 +76,33 @@ def compiled(make_system, batch, mode='jit'):
     config = optimizer_config()
     schedule = make_schedule(config, 4)
     optimizer = make_optimizer(config, schedule)
-    state = jax.eval_shape(lambda key: create_state(make_system(None).init(key, batch), optimizer, seed=0,
-                                                    average=False), jax.random.key(0))
-    step = parallel.compile(make_train_step(make_system(parallel.axis_name), optimizer, learning_rate=schedule,
-                                            axis_name=parallel.axis_name))
+    state = jax.eval_shape(
+        lambda key: create_state(make_system(None).init(key, batch), optimizer, seed=0, average=False),
+        jax.random.key(0),
+    )
+    step = parallel.compile(
+        make_train_step(
+            make_system(parallel.axis_name), optimizer, learning_rate=schedule, axis_name=parallel.axis_name
+        )
+    )
     arguments = state, batch
     if mode == 'pmap':
-        arguments = (jax.tree.map(lambda x: jax.ShapeDtypeStruct((DEVICES, *x.shape), x.dtype), state),
-                     {name: x.reshape(DEVICES, -1, *x.shape[1:]) for name, x in batch.items()})
+        arguments = (
+            jax.tree.map(lambda x: jax.ShapeDtypeStruct((DEVICES, *x.shape), x.dtype), state),
+            {name: x.reshape(DEVICES, -1, *x.shape[1:]) for name, x in batch.items()},
+        )
     return Program(step.lower(*arguments).compile().as_text()), state
 
 
 def cmic(blocks, **changes):
     """CMIC whose encoders have some residual blocks, for a device axis."""
+
     def make(axis_name):
         def encoder():
             return image_encoder('resnet_small', DIM, axis_name=axis_name, width=WIDTH, stage_sizes=(blocks,))
+
         return small_cmic.small_cmic(query_encoder=encoder(), view_encoder=ViewEncoder(encoder()), **changes)
+
     return make
 
 
@@ -122,8 +132,10 @@ def test_no_device_holds_the_activations_of_the_whole_batch(shallow):
 
 def test_depth_brings_only_the_collectives_of_its_batch_norms(shallow):
     deep, state = compiled(cmic(2), small_cmic.random_batch(BATCH))
-    count = [sum('bn' in jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(
-        x.collections)) // 2 for x in (shallow[1], state)]
+    count = [
+        sum('bn' in jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(x.collections)) // 2
+        for x in (shallow[1], state)
+    ]
     assert count[1] - count[0] == 4  # a mean and a variance of each of two layers of two encoders
     # One with the statistics, one with their gradient.
     assert 0 < len(deep.moved) - len(shallow[0].moved) <= 2 * 4
@@ -139,13 +151,30 @@ def test_pmap_sums_the_gradients_of_all_chunks_once():
     assert any(looped for _, _, looped in program.moved)  # statistics of each chunk
 
 
-@pytest.mark.parametrize(('make', 'batch', 'most', 'share'), [
-    (lambda axis: small_cross_modal.small_system(axis_name=axis, flat=True), small_cross_modal.random_batch(BATCH),
-     BATCH * small_cross_modal.DIM, SHARE * small_cross_modal.VIEWS * small_cross_modal.SIZE**2),
-    (lambda axis: small_hifa.small_hifa(axis_name=axis), small_hifa.random_batch(BATCH, BATCH),
-     (BATCH * small_hifa.VIEWS) ** 2, SHARE * small_hifa.SIZE**2 * 3),
-    (lambda axis: small_scan_cad.flat_system(axis_name=axis), small_scan_cad.random_batch(BATCH), BATCH**2,
-     SHARE * small_scan_cad.CELLS**3)], ids=['cross-modal', 'hifa', 'scan-cad'])
+@pytest.mark.parametrize(
+    ('make', 'batch', 'most', 'share'),
+    [
+        (
+            lambda axis: small_cross_modal.small_system(axis_name=axis, flat=True),
+            small_cross_modal.random_batch(BATCH),
+            BATCH * small_cross_modal.DIM,
+            SHARE * small_cross_modal.VIEWS * small_cross_modal.SIZE**2,
+        ),
+        (
+            lambda axis: small_hifa.small_hifa(axis_name=axis),
+            small_hifa.random_batch(BATCH, BATCH),
+            (BATCH * small_hifa.VIEWS) ** 2,
+            SHARE * small_hifa.SIZE**2 * 3,
+        ),
+        (
+            lambda axis: small_scan_cad.flat_system(axis_name=axis),
+            small_scan_cad.random_batch(BATCH),
+            BATCH**2,
+            SHARE * small_scan_cad.CELLS**3,
+        ),
+    ],
+    ids=['cross-modal', 'hifa', 'scan-cad'],
+)
 def test_no_input_of_the_other_systems_crosses_devices(make, batch, most, share):
     program, state = compiled(make, batch)
     moved = max((math.prod(shape) for shape in program.other_than(state)), default=0)

@@ -27,16 +27,19 @@ class Run:
     """A training run in a folder; every instance is what a fresh process would build."""
 
     def __init__(self, workdir, *, learning_rate=0.01, mode='jit', devices=1):
-        config = optimizer_config(name='adam', learning_rate=learning_rate, schedule='cosine', warmup=0.25,
-                                  weight_decay=0.01)
+        config = optimizer_config(
+            name='adam', learning_rate=learning_rate, schedule='cosine', warmup=0.25, weight_decay=0.01
+        )
         schedule = make_schedule(config, STEPS)
         optimizer = make_optimizer(config, schedule)
         self.parallel = make_parallel(mode, devices=devices, batch_size=BATCH)
         system = small_cmic(axis_name=self.parallel.axis_name)
-        self.state = create_state(small_cmic().init(jax.random.key(0), random_batch(BATCH)), optimizer, seed=0,
-                                  average=True)
-        self.step = make_train_step(system, optimizer, learning_rate=schedule, average_decay=0.9,
-                                    axis_name=self.parallel.axis_name)
+        self.state = create_state(
+            small_cmic().init(jax.random.key(0), random_batch(BATCH)), optimizer, seed=0, average=True
+        )
+        self.step = make_train_step(
+            system, optimizer, learning_rate=schedule, average_decay=0.9, axis_name=self.parallel.axis_name
+        )
         self.workdir, self.seen = workdir, []
 
     def batches(self, start, stop):
@@ -47,9 +50,16 @@ class Run:
     def fit(self, steps=STEPS, **changes):
         with Checkpoints(self.workdir / 'checkpoints', metric='top1') as checkpoints:
             arguments = {
-                'batches': self.batches, 'evaluate': lambda state: {'top1': float(state.step % 8)},
-                'parallel': self.parallel, 'checkpoints': checkpoints, 'workdir': self.workdir, 'steps': steps,
-                'log_every': 2, 'checkpoint_every': 4, 'batch_size': BATCH}
+                'batches': self.batches,
+                'evaluate': lambda state: {'top1': float(state.step % 8)},
+                'parallel': self.parallel,
+                'checkpoints': checkpoints,
+                'workdir': self.workdir,
+                'steps': steps,
+                'log_every': 2,
+                'checkpoint_every': 4,
+                'batch_size': BATCH,
+            }
             return fit(self.state, self.step, **(arguments | changes))
 
     def saved(self, step):
@@ -59,8 +69,10 @@ class Run:
 
 def lines(workdir):
     """Logged metrics without the one that tells the time."""
-    return [{k: v for k, v in line.items() if k != 'examples_per_second'}
-            for line in read_history(workdir / 'metrics.jsonl')]
+    return [
+        {k: v for k, v in line.items() if k != 'examples_per_second'}
+        for line in read_history(workdir / 'metrics.jsonl')
+    ]
 
 
 def test_learns_and_logs(tmp_path):
@@ -153,8 +165,9 @@ def test_non_finite_loss_names_step_and_checkpoint(tmp_path):
     config = optimizer_config()
     schedule = make_schedule(config, STEPS)
     optimizer = make_optimizer(config, schedule)
-    run.state = create_state(small_cmic().init(jax.random.key(0), random_batch(BATCH)), optimizer, seed=0,
-                             average=False)
+    run.state = create_state(
+        small_cmic().init(jax.random.key(0), random_batch(BATCH)), optimizer, seed=0, average=False
+    )
     run.step = make_train_step(Poisoned, optimizer, learning_rate=schedule)
     with pytest.raises(NonFiniteError, match=r'at step 7; the last good checkpoint is .*checkpoints/4;'):
         run.fit(batches=batches)
@@ -175,8 +188,9 @@ def test_checkpoint_of_another_model_is_one_clear_error(tmp_path):
     Run(tmp_path).fit()
     other = Run(tmp_path)
     optimizer = make_optimizer(optimizer_config(), make_schedule(optimizer_config(), STEPS))
-    other.state = create_state(small_cmic(pooling='mean').init(jax.random.key(0), random_batch(BATCH)), optimizer,
-                               seed=0, average=False)
+    other.state = create_state(
+        small_cmic(pooling='mean').init(jax.random.key(0), random_batch(BATCH)), optimizer, seed=0, average=False
+    )
     with pytest.raises(CheckpointError, match='cannot be restored'):
         other.saved(12)
 
@@ -205,8 +219,11 @@ def test_a_lost_process_is_not_called_a_full_disk_or_a_damaged_file(method, proc
         def lost(*args, **kwargs):
             raise jax.errors.JaxRuntimeError('UNKNOWN: Gloo AllGather failed: Connection reset by peer')
 
-        calls = {'save': lambda: checkpoints.save(run.state, {'top1': 0.5}), 'wait_until_finished': checkpoints.wait,
-                 'restore': lambda: checkpoints.restore(run.state, step=0)}
+        calls = {
+            'save': lambda: checkpoints.save(run.state, {'top1': 0.5}),
+            'wait_until_finished': checkpoints.wait,
+            'restore': lambda: checkpoints.restore(run.state, step=0),
+        }
         alone = CheckpointError if method == 'restore' else StorageError
         expected = alone if processes == 1 else jax.errors.JaxRuntimeError
         with monkeypatch.context() as patch, pytest.raises(expected, match='UNKNOWN: Gloo'):

@@ -31,9 +31,15 @@ def run(workdir, *, at=-1, **changes):
     with Checkpoints(workdir / 'checkpoints', metric='top1') as checkpoints:
         options = {
             'batches': lambda start, stop: (random_batch(2) for _ in range(start, stop)),
-            'evaluate': lambda state: {'top1': 0.5}, 'parallel': make_parallel('jit', devices=1, batch_size=2),
-            'checkpoints': checkpoints, 'workdir': workdir, 'steps': 8, 'log_every': 2, 'checkpoint_every': 4,
-            'batch_size': 2}
+            'evaluate': lambda state: {'top1': 0.5},
+            'parallel': make_parallel('jit', devices=1, batch_size=2),
+            'checkpoints': checkpoints,
+            'workdir': workdir,
+            'steps': 8,
+            'log_every': 2,
+            'checkpoint_every': 4,
+            'batch_size': 2,
+        }
         state = create_state({'params': {'w': jnp.float32(1.0)}}, optimizer, seed=0, average=False)
         fit(state, make_train_step(Cliff(at), optimizer, learning_rate=schedule), **(options | changes))
         return jax.device_get(checkpoints.restore(state, step=checkpoints.latest_step))

@@ -26,8 +26,13 @@ def run(config, gradients):
 
 def some_gradients(count):
     rng = np.random.default_rng(0)
-    return [{'kernel': jnp.asarray(rng.normal(size=(2, 2)), jnp.float32),
-             'bias': jnp.asarray(rng.normal(size=2), jnp.float32)} for _ in range(count)]
+    return [
+        {
+            'kernel': jnp.asarray(rng.normal(size=(2, 2)), jnp.float32),
+            'bias': jnp.asarray(rng.normal(size=2), jnp.float32),
+        }
+        for _ in range(count)
+    ]
 
 
 def test_adam_with_decoupled_weight_decay():
@@ -103,9 +108,16 @@ def test_inverse_schedule_falls_with_the_share_of_the_steps():
     assert [float(after(step)) for step in (0, 3, 4, 12)] == pytest.approx([0.5, 2.0, 2.0, 2 * 6**-0.75])
 
 
-@pytest.mark.parametrize('changes', [{'schedule': 'linear'}, {'name': 'lion'}, {'warmup': 1.5},
-                                     {'schedule': 'steps', 'decay_every': 0},
-                                     {'schedule': 'steps', 'decay_factor': 1.0}])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'schedule': 'linear'},
+        {'name': 'lion'},
+        {'warmup': 1.5},
+        {'schedule': 'steps', 'decay_every': 0},
+        {'schedule': 'steps', 'decay_factor': 1.0},
+    ],
+)
 def test_bad_values_are_refused(changes):
     config = optimizer_config(**changes)
     with pytest.raises(ConfigError, match='config.optimizer'):

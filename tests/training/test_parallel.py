@@ -24,8 +24,9 @@ def train(mode, devices, *, steps, color_mode):
     optimizer = make_optimizer(config, schedule)
     variables = small_cmic().init(jax.random.key(1), random_batch(BATCH))
     system = small_cmic(axis_name=parallel.axis_name, color_mode=color_mode)
-    step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule, average_decay=0.9,
-                                            axis_name=parallel.axis_name))
+    step = parallel.compile(
+        make_train_step(system, optimizer, learning_rate=schedule, average_decay=0.9, axis_name=parallel.axis_name)
+    )
     state = parallel.place_state(create_state(variables, optimizer, seed=3, average=True))
     history = []
     for i in range(steps):
@@ -50,9 +51,11 @@ def test_devices_do_not_change_the_numbers(color_mode):
         # Plain SGD: the way travelled is the sum of the gradients.
         start = jax.device_get(small_cmic().init(jax.random.key(1), random_batch(BATCH)))
         statistics = {'batch_stats': start['batch_stats']}
-        for moved, other_moved, origin in ((state.params, other.params, start['params']),
-                                           (state.collections, other.collections, statistics),
-                                           (state.average, other.average, (start['params'], statistics))):
+        for moved, other_moved, origin in (
+            (state.params, other.params, start['params']),
+            (state.collections, other.collections, statistics),
+            (state.average, other.average, (start['params'], statistics)),
+        ):
             assert relative_error(moved, other_moved, origin) < 1e-5
 
 

@@ -37,12 +37,22 @@ def start(tmp_path_factory):
             free.bind(('127.0.0.1', 0))
             address = f'127.0.0.1:{free.getsockname()[1]}'
         env = os.environ | {
-            'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
-            'PYTHONPATH': str(Path(training_process.__file__).parent), 'JAX_COMPILATION_CACHE_DIR': str(compiled),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
-        return [subprocess.Popen(
-            [sys.executable, training_process.__file__, str(workdir), address, '2', str(index), str(pause)], env=env,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for index in range(2)]
+            'JAX_PLATFORMS': 'cpu',
+            'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
+            'PYTHONPATH': str(Path(training_process.__file__).parent),
+            'JAX_COMPILATION_CACHE_DIR': str(compiled),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+        }
+        return [
+            subprocess.Popen(
+                [sys.executable, training_process.__file__, str(workdir), address, '2', str(index), str(pause)],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for index in range(2)
+        ]
 
     return start
 
@@ -69,8 +79,10 @@ def wait_for_checkpoint(pair, workdir, *, after):
 
 
 def lines(workdir):
-    return [{name: value for name, value in line.items() if name != 'examples_per_second'}
-            for line in read_history(workdir / 'metrics.jsonl')]
+    return [
+        {name: value for name, value in line.items() if name != 'examples_per_second'}
+        for line in read_history(workdir / 'metrics.jsonl')
+    ]
 
 
 def dumped(workdir, index):
@@ -98,8 +110,9 @@ def alone(tmp_path_factory):
 def test_two_processes_give_the_numbers_of_one(together, alone):
     workdir, reports = together
     # Eight rows of sixteen in each; the second finds the file of the first.
-    assert reports == [{'finished': True, 'step': STEPS, 'rows': [8], 'found': bool(index), 'devices': 8}
-                       for index in range(2)]
+    assert reports == [
+        {'finished': True, 'step': STEPS, 'rows': [8], 'found': bool(index), 'devices': 8} for index in range(2)
+    ]
     chex.assert_trees_all_equal(dumped(workdir, 0), dumped(workdir, 1))
     chex.assert_trees_all_close(dumped(workdir, 0), jax.tree.leaves(alone[1]), rtol=1e-4, atol=1e-6)
     found, expected = lines(workdir), lines(alone[0])
@@ -175,8 +188,10 @@ def test_devices_are_shared_evenly(monkeypatch):
         make_parallel('pmap', devices=0, batch_size=12, available=devices)
 
 
-@pytest.mark.parametrize(('last', 'expected'), [
-    ('os.abort()', True), ('os.kill(os.getpid(), 9)', True), ('pass', False), ('raise ValueError', False)])
+@pytest.mark.parametrize(
+    ('last', 'expected'),
+    [('os.abort()', True), ('os.kill(os.getpid(), 9)', True), ('pass', False), ('raise ValueError', False)],
+)
 def test_an_abort_has_a_last_word(last, expected):
     code = f'import os\nfrom jaxret.training import processes\nwith processes._last_words():\n    {last}'
     ended = subprocess.run([sys.executable, '-c', code], stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
@@ -185,9 +200,13 @@ def test_an_abort_has_a_last_word(last, expected):
     assert (ended.returncode == 0) == (last == 'pass')
 
 
-@pytest.mark.parametrize(('error', 'expected'), [
-    ('UNKNOWN: Gloo all-reduce failed: Connection reset by peer', ProcessError),
-    ('RESOURCE_EXHAUSTED: out of memory', jax.errors.JaxRuntimeError)])
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        ('UNKNOWN: Gloo all-reduce failed: Connection reset by peer', ProcessError),
+        ('RESOURCE_EXHAUSTED: out of memory', jax.errors.JaxRuntimeError),
+    ],
+)
 def test_only_lost_processes_are_called_lost(error, expected, monkeypatch):
     monkeypatch.setattr(jax.distributed, 'initialize', lambda **_: None)
     monkeypatch.setattr(processes.multihost_utils, 'sync_global_devices', lambda name: None)

@@ -97,9 +97,7 @@ def random_camera(rng: np.random.Generator, vertices: np.ndarray, *, cut: bool =
     width, height = (long_side, short_side) if aspect >= 1 else (short_side, long_side)
     azimuth, elevation = np.deg2rad(rng.normal(0, 50)), np.deg2rad(rng.uniform(5, 40))
     roll, focal = np.deg2rad(np.clip(rng.normal(0, 2.5), -7, 7)), float(rng.uniform(24, 52))
-    toward = np.array(
-        [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)]
-    )
+    toward = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
     fill = rng.uniform(0.65, 0.97)
     distance = 2.5
     frame = np.array([width, height])

@@ -90,9 +90,7 @@ def random_lights(rng: np.random.Generator, camera: Camera) -> tuple[np.ndarray,
     lights = []
     for strength in (rng.uniform(0.7, 1.3), *([rng.uniform(0.2, 0.6)] if rng.random() < 0.6 else [])):
         azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(25, 80))
-        toward = np.array(
-            [np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)]
-        )
+        toward = np.array([np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
         lights.append(Light(rng.uniform(2.5, 6.0) * toward, tint(strength), rng.uniform(0.02, 0.2), True))
     lights.append(Light(camera.position + rng.normal(0, 0.2, 3), tint(rng.uniform(0.0, 0.35)), 0.0, False))
     return tint(rng.uniform(0.3, 0.65)), lights

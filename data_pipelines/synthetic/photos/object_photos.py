@@ -42,13 +42,16 @@ def photograph(shape: Furniture, *, size: int, seed: Sequence[int], hue: float) 
     """
     rng = np.random.default_rng(list(seed))
     camera = _camera(rng, shape.vertices, size)
-    target = Item(shape.vertices, shape.faces, shape.face_parts,
-                  _materials(rng, len(shape.part_names), hue))
+    target = Item(shape.vertices, shape.faces, shape.face_parts, _materials(rng, len(shape.part_names), hue))
     floor, radius = float(shape.vertices[:, 1].min()), float(np.hypot(*shape.vertices[:, ::2].T).max())
     shell, turn, bounds = room(rng, camera, floor, radius)
-    shell = replace(shell, materials=tuple(
-        replace(material, pattern='paint') if rng.random() < _PLAIN_SURFACES else material
-        for material in shell.materials))
+    shell = replace(
+        shell,
+        materials=tuple(
+            replace(material, pattern='paint') if rng.random() < _PLAIN_SURFACES else material
+            for material in shell.materials
+        ),
+    )
     things = scatter(rng, camera, (), floor=floor, radius=radius, turn=turn, bounds=bounds)[:1]
     across = (np.arange(_PROBES) + 0.5) / _PROBES * size
     probes = camera.rays(*(grid.ravel() for grid in np.meshgrid(across, across)))

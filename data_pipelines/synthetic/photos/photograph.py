@@ -14,10 +14,16 @@ from data_pipelines.synthetic.shapes.furniture import Furniture
 
 KINDS = ('clear', 'slightly_occluded', 'occluded', 'truncated')
 _HIDDEN = {  # the share of the object's silhouette in the frame that other things may hide
-    'clear': (0.0, 0.01), 'slightly_occluded': (0.03, 0.18), 'occluded': (0.4, 0.8), 'truncated': (0.0, 0.01),
+    'clear': (0.0, 0.01),
+    'slightly_occluded': (0.03, 0.18),
+    'occluded': (0.4, 0.8),
+    'truncated': (0.0, 0.01),
 }
 _OUTSIDE = {  # the share of the silhouette that may lie outside the frame
-    'clear': (0.0, 0.06), 'slightly_occluded': (0.0, 0.06), 'occluded': (0.0, 0.06), 'truncated': (0.15, 0.6),
+    'clear': (0.0, 0.06),
+    'slightly_occluded': (0.0, 0.06),
+    'occluded': (0.0, 0.06),
+    'truncated': (0.15, 0.6),
 }
 _SAMPLES = ((0.25, 0.25), (0.75, 0.75), (0.75, 0.25), (0.25, 0.75))  # in a pixel; the mask is their majority
 _LIT_SAMPLES = 2  # the first of them are lit and averaged

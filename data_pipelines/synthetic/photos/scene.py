@@ -102,8 +102,11 @@ def room(rng: np.random.Generator, camera: Camera, floor: float, radius: float) 
         half = radius * rng.uniform(0.7, 1.6, 2)
         shell.box('rug', (-half[0], floor - 0.01, -half[1]), (half[0], floor + 0.003, half[1]))
     palette = {
-        'floor': random_material(rng, FLOOR), 'ceiling': random_material(rng, ('paint',)), 'wall': walls[0],
-        'other wall': walls[int(rng.random() < 0.3)], 'skirting': random_material(rng, ('paint', 'wood')),
+        'floor': random_material(rng, FLOOR),
+        'ceiling': random_material(rng, ('paint',)),
+        'wall': walls[0],
+        'other wall': walls[int(rng.random() < 0.3)],
+        'skirting': random_material(rng, ('paint', 'wood')),
         'rug': random_material(rng, SOFT),
     }
     vertices, faces, parts, names = shell.joined()

@@ -164,7 +164,17 @@ def _gradient(u, v, lattice):
 
 
 _PATTERNS = {
-    'paint': _paint, 'metal': _metal, 'wood': _wood, 'marble': _marble, 'fabric': _fabric, 'stripes': _stripes,
-    'checks': _checks, 'plaid': _plaid, 'dots': _dots, 'bricks': _bricks, 'tiles': _tiles, 'planks': _planks,
+    'paint': _paint,
+    'metal': _metal,
+    'wood': _wood,
+    'marble': _marble,
+    'fabric': _fabric,
+    'stripes': _stripes,
+    'checks': _checks,
+    'plaid': _plaid,
+    'dots': _dots,
+    'bricks': _bricks,
+    'tiles': _tiles,
+    'planks': _planks,
     'gradient': _gradient,
 }

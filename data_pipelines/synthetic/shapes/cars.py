@@ -88,8 +88,11 @@ def _build(body: str, nose: str, roof: str, wheels: str, rng: np.random.Generato
     for along in (-0.5, 0.5):
         a.box('trim', (x(along) - 0.06, low + 0.12, -0.95 * half), (x(along) + 0.06, low + 0.26, 0.95 * half))
         for side in (-0.72, 0.72):
-            a.box('lamp', (x(along) - 0.03, snout - 0.2, side * half - 0.15), (x(along) + 0.03, snout - 0.07,
-                                                                              side * half + 0.15))
+            a.box(
+                'lamp',
+                (x(along) - 0.03, snout - 0.2, side * half - 0.15),
+                (x(along) + 0.03, snout - 0.07, side * half + 0.15),
+            )
     radius = (0.31 if wheels == 'small' else 0.38) * (1.12 if low > 0.25 else 1.0)
     for along in (-0.31 + rng.uniform(-0.02, 0.02), 0.31 + rng.uniform(-0.02, 0.02)):
         for side in (-1, 1):
@@ -100,12 +103,15 @@ def _build(body: str, nose: str, roof: str, wheels: str, rng: np.random.Generato
     return a
 
 
-def _cabin(label: str, rear: float, front: float, roof_rear: float, roof_front: float, low: float, high: float,
-           half: float) -> Assembly:
+def _cabin(
+    label: str, rear: float, front: float, roof_rear: float, roof_front: float, low: float, high: float, half: float
+) -> Assembly:
     """A body between two rectangles: (rear, front) at `low`, (roof_rear, roof_front) at `high`, narrower above."""
     rings = []
-    for back, ahead, level, side in ((rear, front, low, 0.93 * half),
-                                     (roof_rear, roof_front, high, 0.93 * half - 0.2 * (high - low))):
+    for back, ahead, level, side in (
+        (rear, front, low, 0.93 * half),
+        (roof_rear, roof_front, high, 0.93 * half - 0.2 * (high - low)),
+    ):
         rings.append(np.array([(back, level, -side), (ahead, level, -side), (ahead, level, side), (back, level, side)]))
     a = Assembly()
     a.add(label, *loft(rings))

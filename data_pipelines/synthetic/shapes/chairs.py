@@ -6,9 +6,7 @@ from data_pipelines.synthetic.shapes.parts import Assembly, arch, ellipse
 from data_pipelines.synthetic.shapes.supports import SUPPORTS
 
 OPTIONS = {
-    'support': (
-        'straight', 'splayed', 'sled', 'pedestal', 'star', 'cross', 'panels', 'plinth', 'cantilever', 'rocker'
-    ),
+    'support': ('straight', 'splayed', 'sled', 'pedestal', 'star', 'cross', 'panels', 'plinth', 'cantilever', 'rocker'),
     'back': ('panel', 'slats', 'ladder', 'oval', 'hoop', 'tall', 'rail', 'wing'),
     'arms': ('none', 'open', 'solid'),
     'seat': ('board', 'round', 'cushion'),

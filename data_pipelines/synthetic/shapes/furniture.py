@@ -116,8 +116,10 @@ def write_obj(path: Path, furniture: Furniture, *, colors: np.ndarray | None = N
     lines = [f'# {furniture.name}: synthetic {furniture.category}, +y up']
     if colors is not None:
         lines.append(f'mtllib {path.stem}.mtl')
-        materials = [f'newmtl {part}\nKd {red:.3f} {green:.3f} {blue:.3f}\n'
-                     for part, (red, green, blue) in zip(furniture.part_names, colors, strict=True)]
+        materials = [
+            f'newmtl {part}\nKd {red:.3f} {green:.3f} {blue:.3f}\n'
+            for part, (red, green, blue) in zip(furniture.part_names, colors, strict=True)
+        ]
         path.with_suffix('.mtl').write_text(''.join(materials), encoding='ascii')
     lines += [f'v {x:.6f} {y:.6f} {z:.6f}' for x, y, z in furniture.vertices]
     for index, part in enumerate(furniture.part_names):

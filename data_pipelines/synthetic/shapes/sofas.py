@@ -18,8 +18,10 @@ _SEATS = {'two': 2, 'three': 3, 'corner': 3, 'chaise': 3, 'u': 3, 'curved': 3}
 def valid(choice: dict[str, str]) -> bool:
     """A curved sofa stands on posts or a plinth and has a simple back; a partial back needs a straight plan."""
     if choice['plan'] == 'curved':
-        return choice['back'] in ('panel', 'low', 'cushions') and choice['base'] in ('straight', 'plinth') and (
-            choice['arms'] in ('none', 'box')
+        return (
+            choice['back'] in ('panel', 'low', 'cushions')
+            and choice['base'] in ('straight', 'plinth')
+            and (choice['arms'] in ('none', 'box'))
         )
     if choice['plan'] in ('corner', 'u') and (choice['back'] in ('camel', 'partial') or choice['base'] == 'sled'):
         return False

@@ -109,7 +109,5 @@ def twin(a: Assembly, x: float, z: float, top: float, size: float) -> None:
 
 SUPPORTS: dict[str, Callable[[Assembly, float, float, float, float], None]] = {
     support.__name__: support
-    for support in (
-        straight, splayed, sled, pedestal, star, cross, panels, plinth, trestle, drum, hairpin, twin
-    )
+    for support in (straight, splayed, sled, pedestal, star, cross, panels, plinth, trestle, drum, hairpin, twin)
 }

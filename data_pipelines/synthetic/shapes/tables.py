@@ -8,7 +8,17 @@ from data_pipelines.synthetic.shapes.supports import SUPPORTS
 OPTIONS = {
     'top': ('rectangle', 'square', 'round', 'oval', 'hexagon', 'narrow'),
     'support': (
-        'straight', 'splayed', 'sled', 'pedestal', 'star', 'cross', 'panels', 'trestle', 'drum', 'hairpin', 'twin',
+        'straight',
+        'splayed',
+        'sled',
+        'pedestal',
+        'star',
+        'cross',
+        'panels',
+        'trestle',
+        'drum',
+        'hairpin',
+        'twin',
         'cabinet',
     ),
     'extra': ('none', 'shelf', 'apron', 'drawers', 'stretcher', 'hutch', 'rim'),
@@ -16,8 +26,12 @@ OPTIONS = {
 }
 WEIGHTS = {'top': 2.0, 'support': 3.0, 'extra': 2.0, 'height': 2.0}
 _HALF = {
-    'rectangle': (0.7, 0.4), 'square': (0.48, 0.48), 'round': (0.5, 0.5), 'oval': (0.75, 0.42),
-    'hexagon': (0.52, 0.52), 'narrow': (0.72, 0.22),
+    'rectangle': (0.7, 0.4),
+    'square': (0.48, 0.48),
+    'round': (0.5, 0.5),
+    'oval': (0.75, 0.42),
+    'hexagon': (0.52, 0.52),
+    'narrow': (0.72, 0.22),
 }
 _CENTRAL = ('pedestal', 'star', 'drum')
 _FOUR = ('straight', 'splayed', 'sled', 'cross', 'panels', 'hairpin')

@@ -2,6 +2,8 @@
 
 # System -> module and class here.
 PEERS = {
-    'cmic': ('torch_peers.cmic', 'CMIC'), 'scan_cad': ('torch_peers.scan_cad', 'ScanCad'),
+    'cmic': ('torch_peers.cmic', 'CMIC'),
+    'scan_cad': ('torch_peers.scan_cad', 'ScanCad'),
     'hifa': ('torch_peers.hifa', 'Hifa'),
-    'cross_modal_center': ('torch_peers.cross_modal_center', 'CrossModalCenter')}
+    'cross_modal_center': ('torch_peers.cross_modal_center', 'CrossModalCenter'),
+}

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from torch_peers.layers import EmbeddingHead, ResNet, full_precision, images
 
 _XYZ_FROM_RGB = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 _WHITE = _XYZ_FROM_RGB.sum(axis=1)
 
 
@@ -42,8 +43,7 @@ class CMIC(nn.Module):
         channels = 4 if self.mask in ('channel', 'both') else 3
         self.query = Encoder(model.query_encoder, channels, model.embedding_dim)
         self.view = nn.ModuleDict({'encoder': Encoder(model.view_encoder, 1, model.embedding_dim)})
-        self.attention = nn.ModuleDict({
-            'projection': nn.Linear(model.embedding_dim, model.embedding_dim, bias=False)})
+        self.attention = nn.ModuleDict({'projection': nn.Linear(model.embedding_dim, model.embedding_dim, bias=False)})
         self.register_buffer('to_xyz', torch.tensor(_XYZ_FROM_RGB / _WHITE[:, None], dtype=torch.float32))
         self.register_buffer('from_xyz', torch.tensor(np.linalg.inv(_XYZ_FROM_RGB) * _WHITE, dtype=torch.float32))
 

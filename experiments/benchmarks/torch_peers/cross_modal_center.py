@@ -31,8 +31,9 @@ class PointwiseLayer(nn.Module):
 class PairConvolution(nn.Module):
     """max over neighbours of act(bn(W [pair])): [x_j - x_i, x_i] for point clouds, [x_i, x_j] for faces."""
 
-    def __init__(self, inputs: int, features: int, *, differences: bool, bias: bool = False, slope: float = 0.0
-                 ) -> None:
+    def __init__(
+        self, inputs: int, features: int, *, differences: bool, bias: bool = False, slope: float = 0.0
+    ) -> None:
         super().__init__()
         bound = 1 / math.sqrt(2 * inputs)
         self.kernel = nn.Parameter(torch.empty(2 * inputs, features).uniform_(-bound, bound))
@@ -184,8 +185,13 @@ class CrossModalCenter(nn.Module):
     def __init__(self, config: ConfigDict, classes: int) -> None:
         super().__init__()
         model, self.loss = config.model, config.loss
-        if (model.point_encoder != 'dgcnn' or self.loss.reduction != 'mean' or self.loss.squared
-                or self.loss.noise != 'center' or self.loss.alignment == 'none'):
+        if (
+            model.point_encoder != 'dgcnn'
+            or self.loss.reduction != 'mean'
+            or self.loss.squared
+            or self.loss.noise != 'center'
+            or self.loss.alignment == 'none'
+        ):
             raise NotImplementedError('the PyTorch peer has DGCNN, means, and plain distances to centers')
         dim = model.embedding_dim
         self.image, self.mesh = ImageBranch(model.image_encoder, dim), MeshNet(dim, model.mesh_width)
@@ -205,8 +211,11 @@ class CrossModalCenter(nn.Module):
             features, labels = torch.stack(features).float(), batch['label'].long()
             logits, weights = self.classifier(features), self.loss
             label = F.cross_entropy(logits.flatten(0, 1), labels.repeat(3)) * 3
-            return (weights.label_weight * label + weights.center_weight * self.center_loss(features, labels)
-                    + weights.alignment_weight * self.alignment_loss(features))
+            return (
+                weights.label_weight * label
+                + weights.center_weight * self.center_loss(features, labels)
+                + weights.alignment_weight * self.alignment_loss(features)
+            )
 
     def center_loss(self, features: Tensor, labels: Tensor) -> Tensor:
         own, weights = self.centers[labels], self.loss
@@ -222,8 +231,14 @@ class CrossModalCenter(nn.Module):
             return sum(F.mse_loss(features[i], features[j]) for i, j in pairs)
         projected = self.projector(features)
         predicted, targets = self.predictor(projected), projected.detach()
-        return -sum(F.cosine_similarity(predicted[i], targets[j], dim=-1).mean()
-                    + F.cosine_similarity(predicted[j], targets[i], dim=-1).mean() for i, j in pairs) / 6
+        return (
+            -sum(
+                F.cosine_similarity(predicted[i], targets[j], dim=-1).mean()
+                + F.cosine_similarity(predicted[j], targets[i], dim=-1).mean()
+                for i, j in pairs
+            )
+            / 6
+        )
 
     @torch.no_grad()
     def augment(self, points: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:

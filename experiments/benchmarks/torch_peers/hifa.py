@@ -55,8 +55,11 @@ class PairDiscriminator(nn.Module):
     def __init__(self, map_cells: int, dim: int, hidden: int) -> None:
         super().__init__()
         self.map = nn.Linear(map_cells, hidden, bias=False)
-        self.embedding, self.hidden, self.output = nn.Linear(dim, hidden), nn.Linear(hidden, hidden), nn.Linear(
-            hidden, 1)
+        self.embedding, self.hidden, self.output = (
+            nn.Linear(dim, hidden),
+            nn.Linear(hidden, hidden),
+            nn.Linear(hidden, 1),
+        )
 
     def forward(self, maps: Tensor, embeddings: Tensor) -> Tensor:
         flat = maps.permute(0, 2, 3, 1).flatten(1)
@@ -72,8 +75,11 @@ class Hifa(nn.Module):
         model, self.loss, side = config.model, config.loss, config.data.image_size
         kinds = (self.loss.mutual_information, self.loss.mutual_information_form, self.loss.norm, self.loss.centroid)
         others = (self.loss.adversarial, self.loss.mmd, model.view_pooling, self.loss.centroid_reduction)
-        if (kinds != ('bce', 'global', 'fixed', 'running') or others != ('none', 'none', 'embedding', 'sum')
-                or self.loss.coral_weight):
+        if (
+            kinds != ('bce', 'global', 'fixed', 'running')
+            or others != ('none', 'none', 'embedding', 'sum')
+            or self.loss.coral_weight
+        ):
             raise NotImplementedError('the PyTorch peer has HIFA itself, with running centroids')
         if model.backbone in ALEXNET_NAMES:
             self.backbone = AlexNet(model.backbone, model.dropout, side)
@@ -102,8 +108,9 @@ class Hifa(nn.Module):
             photos, each = embedded[:count], embedded[count:]
             pooled = each.unflatten(0, (shapes, views)).amax(1)
             owners = torch.arange(shapes, device=each.device).repeat_interleave(views)
-            information = (self.information(maps[:count], photos, torch.arange(count, device=each.device))
-                           + self.information(maps[count:], each, owners))
+            information = self.information(
+                maps[:count], photos, torch.arange(count, device=each.device)
+            ) + self.information(maps[count:], each, owners)
             progress = self.steps / STEPS
             norm = sum((x.norm(dim=1).mean() - self.loss.norm_radius) ** 2 for x in (photos, pooled))
             logits = self.classifier(photos)
@@ -113,8 +120,10 @@ class Hifa(nn.Module):
             adapting = (progress >= self.loss.warmup).float()
             self.steps += 1
             return self.loss.label_weight * F.cross_entropy(logits, batch['label'].long()) + adapting * (
-                self.loss.mutual_information_weight * information + self.loss.norm_weight * norm
-                + ramp * self.loss.centroid_weight * centroids)
+                self.loss.mutual_information_weight * information
+                + self.loss.norm_weight * norm
+                + ramp * self.loss.centroid_weight * centroids
+            )
 
     def information(self, maps: Tensor, embeddings: Tensor, owners: Tensor) -> Tensor:
         scores = self.discriminator(maps, embeddings)

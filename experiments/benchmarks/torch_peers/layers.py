@@ -56,7 +56,8 @@ class ResNet(nn.Module):
         like = resnet(name)
         block = {'basic': BasicBlock, 'bottleneck': BottleneckBlock}[like.block]
         kernel, stride, self.pools = {'imagenet': (7, 2, True), 'small': (5, 2, False), 'coarse': (7, 4, False)}[
-            like.stem]
+            like.stem
+        ]
         self.conv1 = nn.Conv2d(channels, like.width, kernel, stride, (kernel - 1) // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(like.width)
         self.blocks = []

@@ -38,10 +38,20 @@ def _triplets(batch: int) -> float:
     return (batch**3 if batch**3 < 2**31 else 0) + 60.0 * batch**2
 
 
-def _triplet(name: str, labels: str, miner: Callable[..., tuple[torch.Tensor, ...]], numbers: Callable[[int], float],
-             distance: Callable[[], torch.nn.Module] = CosineSimilarity) -> Peer:
-    return Peer(f'TripletMarginLoss, {name}', labels, losses.TripletMarginLoss(margin=MARGIN, distance=distance()),
-                miner, numbers)
+def _triplet(
+    name: str,
+    labels: str,
+    miner: Callable[..., tuple[torch.Tensor, ...]],
+    numbers: Callable[[int], float],
+    distance: Callable[[], torch.nn.Module] = CosineSimilarity,
+) -> Peer:
+    return Peer(
+        f'TripletMarginLoss, {name}',
+        labels,
+        losses.TripletMarginLoss(margin=MARGIN, distance=distance()),
+        miner,
+        numbers,
+    )
 
 
 def _euclidean() -> LpDistance:
@@ -56,18 +66,28 @@ def _margin_miner(kind: str) -> miners.TripletMarginMiner:
 PEERS: dict[str, tuple[Peer, ...]] = {
     'info_nce': (
         Peer('NTXentLoss', 'instance', losses.NTXentLoss(temperature=TEMPERATURE), None, lambda batch: 20.0 * batch**3),
-        Peer('SupConLoss, one positive', 'instance', losses.SupConLoss(temperature=TEMPERATURE), None, _pairs)),
+        Peer('SupConLoss, one positive', 'instance', losses.SupConLoss(temperature=TEMPERATURE), None, _pairs),
+    ),
     'supervised_contrastive': (
-        Peer('SupConLoss', 'category', losses.SupConLoss(temperature=TEMPERATURE), None, _pairs),),
+        Peer('SupConLoss', 'category', losses.SupConLoss(temperature=TEMPERATURE), None, _pairs),
+    ),
     'triplet_all': (_triplet('TripletMarginMiner all', 'instance', _margin_miner('all'), _triplets),),
     'triplet_semi_hard': (_triplet('TripletMarginMiner semihard', 'instance', _margin_miner('semihard'), _triplets),),
-    'triplet_batch_hard': (_triplet('BatchHardMiner', 'category', miners.BatchHardMiner(distance=CosineSimilarity()),
-                                    _pairs),),
+    'triplet_batch_hard': (
+        _triplet('BatchHardMiner', 'category', miners.BatchHardMiner(distance=CosineSimilarity()), _pairs),
+    ),
     'contrastive': (
-        Peer('ContrastiveLoss', 'instance', losses.ContrastiveLoss(pos_margin=0, neg_margin=1.4, distance=_euclidean()),
-             None, lambda batch: 48.0 * batch**2),),
-    'hardest_triplet': (_triplet('BatchHardMiner', 'instance', miners.BatchHardMiner(distance=_euclidean()), _pairs,
-                                 _euclidean),),
+        Peer(
+            'ContrastiveLoss',
+            'instance',
+            losses.ContrastiveLoss(pos_margin=0, neg_margin=1.4, distance=_euclidean()),
+            None,
+            lambda batch: 48.0 * batch**2,
+        ),
+    ),
+    'hardest_triplet': (
+        _triplet('BatchHardMiner', 'instance', miners.BatchHardMiner(distance=_euclidean()), _pairs, _euclidean),
+    ),
 }
 
 
@@ -77,8 +97,9 @@ class Step:
     def __init__(self, peer: Peer, arrays: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self._peer, self._cuda = peer, device == 'cuda'
-        self.queries, self.gallery = (torch.tensor(arrays[name], device=device, requires_grad=True)
-                                      for name in ('queries', 'gallery'))
+        self.queries, self.gallery = (
+            torch.tensor(arrays[name], device=device, requires_grad=True) for name in ('queries', 'gallery')
+        )
         self._labels = torch.tensor(labels[peer.labels], dtype=torch.long, device=device)
 
     def __call__(self) -> float:

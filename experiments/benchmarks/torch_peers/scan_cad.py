@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jaxret.augmentation_grids import rotation_table
+from jaxret.augmentation.grids import rotation_table
 from jaxret.systems.scan_cad_config import make_networks
 from torch_peers.layers import full_precision
 
@@ -104,8 +104,10 @@ class Hourglass(nn.Module):
 
     def forward(self, grids: Tensor) -> list[Tensor]:
         vectors, cells = self.encoder(grids)
-        return [getattr(self, f'decoder{index}')(part, cells)
-                for index, part in enumerate(vectors.chunk(self.decoders, dim=1))]
+        return [
+            getattr(self, f'decoder{index}')(part, cells)
+            for index, part in enumerate(vectors.chunk(self.decoders, dim=1))
+        ]
 
 
 class ScanCad(nn.Module):
@@ -115,15 +117,26 @@ class ScanCad(nn.Module):
         super().__init__()
         del classes
         model, self.loss, change = config.model, config.loss, config.augmentation
-        if (model.variant != 'hourglass' or self.loss.metric not in ('triplet', 'contrastive') or self.loss.squared
-                or self.loss.negatives not in ('all', 'random') or self.loss.finetune != 'none' or self.loss.repulsion
-                or self.loss.reduction != 'mean_all' or model.input_sigmoid):
+        if (
+            model.variant != 'hourglass'
+            or self.loss.metric not in ('triplet', 'contrastive')
+            or self.loss.squared
+            or self.loss.negatives not in ('all', 'random')
+            or self.loss.finetune != 'none'
+            or self.loss.repulsion
+            or self.loss.reduction != 'mean_all'
+            or model.input_sigmoid
+        ):
             raise NotImplementedError('the PyTorch peer has the hourglass with triplet or contrastive loss')
         like, coarse = make_networks(model, None), model.stem == 'coarse'
         for name in ('separation', 'completion'):
             hourglass = like[name]
-            self.add_module(name, Hourglass(hourglass.encoder_channels, hourglass.decoder_channels, hourglass.decoders,
-                                            coarse, model.skip))
+            self.add_module(
+                name,
+                Hourglass(
+                    hourglass.encoder_channels, hourglass.decoder_channels, hourglass.decoders, coarse, model.skip
+                ),
+            )
         self.embedding = VoxelEncoder(like['embedding'].channels, coarse)
         self.normalize, self.flip, self.jitter = model.normalize, change.flip, change.jitter
         self.register_buffer('table', torch.from_numpy(rotation_table(SIDE, change.rotations)).long())
@@ -132,14 +145,20 @@ class ScanCad(nn.Module):
         scan, mask, cad = self.augment(torch.stack([batch[name] for name in ('scan', 'mask', 'cad')], dim=1)).unbind(1)
         grids = (scan > 0).float()[:, None]
         foreground, background = self.separation(grids)
-        completion, = self.completion(foreground.sigmoid()[:, None])
+        (completion,) = self.completion(foreground.sigmoid()[:, None])
         both = torch.cat([completion.sigmoid()[:, None], (cad > 0).float()[:, None]])
         embeddings = self.embedding(both)[0]
         with full_precision():
-            targets = ((foreground, mask > 0, 'foreground'), (background, (scan > 0) & (mask == 0), 'background'),
-                       (completion, cad > 0, 'completion'))
-            total = sum(self.loss[f'{name}_weight'] * F.binary_cross_entropy_with_logits(
-                logits, target.float(), pos_weight=self.occupied_weight(logits)) for logits, target, name in targets)
+            targets = (
+                (foreground, mask > 0, 'foreground'),
+                (background, (scan > 0) & (mask == 0), 'background'),
+                (completion, cad > 0, 'completion'),
+            )
+            total = sum(
+                self.loss[f'{name}_weight']
+                * F.binary_cross_entropy_with_logits(logits, target.float(), pos_weight=self.occupied_weight(logits))
+                for logits, target, name in targets
+            )
             embeddings = embeddings.float()
             if self.normalize:
                 embeddings = F.normalize(embeddings, dim=1)

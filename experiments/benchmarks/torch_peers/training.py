@@ -14,8 +14,9 @@ from torch import nn
 class TorchStep:
     """Loss, gradients, optimizer, moving average; on a GPU in channels-last order, autocast and compiled."""
 
-    def __init__(self, module: nn.Module, config: ConfigDict, batch: Mapping[str, np.ndarray], *,
-                 groups: Mapping[str, str]) -> None:
+    def __init__(
+        self, module: nn.Module, config: ConfigDict, batch: Mapping[str, np.ndarray], *, groups: Mapping[str, str]
+    ) -> None:
         """Puts the module and the batch on the device.
 
         Args:
@@ -31,8 +32,10 @@ class TorchStep:
                 layer.to(memory_format=torch.channels_last)
         self.module = module.to(device).train()
         self._batch = {name: torch.from_numpy(np.asarray(value)).to(device) for name, value in batch.items()}
-        self._optimizers = [_optimizer(config[groups[name]] if name else config.optimizer, parameters) for
-                            name, parameters in _grouped(module, groups).items()]
+        self._optimizers = [
+            _optimizer(config[groups[name]] if name else config.optimizer, parameters)
+            for name, parameters in _grouped(module, groups).items()
+        ]
         self._decay = config.optimizer.average_decay
         self._live = list(module.parameters())
         self._average = [x.detach().clone() for x in self._live] if self._decay else []
@@ -66,8 +69,11 @@ def copy_weights(module: nn.Module, variables: Mapping[str, Any]) -> None:
     Raises:
       ValueError: a parameter or batch statistic that only one of them has, or one of another shape.
     """
-    state = {name: value for name, value in module.state_dict().items()
-             if not name.endswith('num_batches_tracked') and name in _learned(module)}
+    state = {
+        name: value
+        for name, value in module.state_dict().items()
+        if not name.endswith('num_batches_tracked') and name in _learned(module)
+    }
     given = {}
     for collection, tree in variables.items():
         if collection in ('params', 'batch_stats'):
@@ -117,10 +123,13 @@ def _grouped(module: nn.Module, groups: Mapping[str, str]) -> dict[str, list[nn.
 
 def _optimizer(config: ConfigDict, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Fused, with the config's first learning rate; no decay of biases and of normalisation."""
-    parts = [{'params': [x for x in parameters if x.ndim > 1], 'weight_decay': config.weight_decay},
-             {'params': [x for x in parameters if x.ndim <= 1], 'weight_decay': 0.0}]
+    parts = [
+        {'params': [x for x in parameters if x.ndim > 1], 'weight_decay': config.weight_decay},
+        {'params': [x for x in parameters if x.ndim <= 1], 'weight_decay': 0.0},
+    ]
     parts = [part for part in parts if part['params']]
     if config.name == 'adam':
         return torch.optim.AdamW(parts, lr=config.learning_rate, betas=(config.b1, config.b2), fused=True)
-    return torch.optim.SGD(parts, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov,
-                           fused=True)
+    return torch.optim.SGD(
+        parts, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=True
+    )

@@ -41,31 +41,45 @@ MASKED = _row('photo times mask', 'mask_multiply', 29.6)
 NO_MASK = _row('without mask', 'mask_none', 62.1)
 BOTH = _row('photo times mask and mask as another channel', 'mask_both')
 
-VIEWS = {1: _row('1 view', 'views_1', 55.6), 6: _row('6 views', 'views_6', 68.3), 12: _row('12 views', '', 78.9),
-         18: _row('18 views', 'views_18', 79.3), 24: _row('24 views', 'views_24', 79.2)}
+VIEWS = {
+    1: _row('1 view', 'views_1', 55.6),
+    6: _row('6 views', 'views_6', 68.3),
+    12: _row('12 views', '', 78.9),
+    18: _row('18 views', 'views_18', 79.3),
+    24: _row('24 views', 'views_24', 79.2),
+}
 GREY, TEXTURED = _row('grey rendering', '', 78.9), _row('textured rendering', 'textured', 62.8)
 
 MEAN_VIEWS = _row('no attention: mean of the views', 'mean_views', 62.1)
 MAX_VIEWS = _row('no attention: maximum of the views', 'max_views')
 
-BETA = {0.0: NO_CATEGORY, 0.2: FULL} | {beta: _row(f'beta_1 {beta}', f'beta_{beta}')
-                                        for beta in (0.1, 0.4, 0.6, 0.8, 1.0)}
+BETA = {0.0: NO_CATEGORY, 0.2: FULL} | {
+    beta: _row(f'beta_1 {beta}', f'beta_{beta}') for beta in (0.1, 0.4, 0.6, 0.8, 1.0)
+}
 
 PAPER = Paper(
     'Lin et al., Single Image 3D Shape Retrieval via Cross-Modal Instance and Category Contrastive Learning (ICCV '
     '2021), and its supplement',
     tables=(
-        Table('Table 2: colour augmentation, instance loss, category loss', METRICS,
-              (FULL, NO_COLOR, HSV, NO_CATEGORY, NEITHER, TRIPLET, TRIPLET_ALONE)),
+        Table(
+            'Table 2: colour augmentation, instance loss, category loss',
+            METRICS,
+            (FULL, NO_COLOR, HSV, NO_CATEGORY, NEITHER, TRIPLET, TRIPLET_ALONE),
+        ),
         Table('Table 3: category loss', (TOP1, CATEGORY), (WITH_CATEGORY, WITHOUT_CATEGORY)),
         Table('Table 4: the true shape in the category loss', METRICS, (FULL, REMOVED, NOT_POSITIVE)),
         Table('Supplement, Table 1: cross-modal center loss on the same data', METRICS, (FULL, CENTER)),
         Table('Supplement, Table 2: the mask', METRICS, (CHANNEL, MASKED, NO_MASK, BOTH)),
         Table('Supplement, Table 3: views and rendering', METRICS, (*VIEWS.values(), GREY, TEXTURED)),
         Table('Supplement, section 2: attention', METRICS, (FULL, MEAN_VIEWS, MAX_VIEWS)),
-        Table('Supplement, Figure 1: weight of the category loss', METRICS,
-              tuple(row for _, row in sorted(BETA.items())), axis='weight of the category loss (beta_1)',
-              places={row.name: beta for beta, row in BETA.items()})),
+        Table(
+            'Supplement, Figure 1: weight of the category loss',
+            METRICS,
+            tuple(row for _, row in sorted(BETA.items())),
+            axis='weight of the category loss (beta_1)',
+            places={row.name: beta for beta, row in BETA.items()},
+        ),
+    ),
     claims=(
         _claim('colour transfer is better than HSV augmentation', FULL, HSV),
         _claim('colour transfer is better than no colour augmentation', FULL, NO_COLOR),
@@ -82,11 +96,14 @@ PAPER = Paper(
         _claim('the mask is better as another channel than multiplied with the photo', CHANNEL, MASKED),
         _claim('the mask helps', CHANNEL, NO_MASK),
         _claim('no mask is better than a photo times its mask', NO_MASK, MASKED),
-        *(_claim(f'{more} views are better than {fewer}', VIEWS[more], VIEWS[fewer])
-          for fewer, more in ((1, 6), (6, 12), (12, 18))),
+        *(
+            _claim(f'{more} views are better than {fewer}', VIEWS[more], VIEWS[fewer])
+            for fewer, more in ((1, 6), (6, 12), (12, 18))
+        ),
         _claim('grey rendering is better than textured rendering', GREY, TEXTURED),
         _claim('attention is better than none', FULL, MEAN_VIEWS),
-        _claim('a beta_1 of 0.2 is better than of 1', FULL, BETA[1.0])),
+        _claim('a beta_1 of 0.2 is better than of 1', FULL, BETA[1.0]),
+    ),
     notes=(
         'Printed values are of Pix3D, one run each; the public code takes the checkpoint that is best on the test '
         'photos. Here it is the one that is best on held-out training photos.',
@@ -105,7 +122,9 @@ PAPER = Paper(
         'Textured rendering: colours and textures of the files. In the synthetic sample a shape has one colour, which '
         'tells nothing of it and which no photo shows; files without materials give grey views.',
         'The figure of beta_1 prints no values but what the tables have; its text says that accuracy rises to 0.2 and '
-        'falls beyond.'))
+        'falls beyond.',
+    ),
+)
 
 
 def car_tables(file: str, title: str, *, transfer: float, hsv: float, none: float, triplet: float) -> Paper:
@@ -122,11 +141,17 @@ def car_tables(file: str, title: str, *, transfer: float, hsv: float, none: floa
     colors = (by_hsv, no_color) if hsv > none else (no_color, by_hsv)
     return Paper(
         f'Lin et al. (ICCV 2021), {title}',
-        tables=(Table('Table 2: colour augmentation and instance loss', METRICS[:2],
-                      (full, by_hsv, no_color, by_triplet)),),
-        claims=(_claim('colour transfer is better than HSV augmentation', full, by_hsv),
-                _claim('colour transfer is better than no colour augmentation', full, no_color),
-                _claim(f'of the others, {colors[0].name} is better', *colors),
-                _claim('the contrastive loss is better than the triplet loss', full, by_triplet)),
-        notes=('Printed values are one run each, from ImageNet weights; the public code takes the checkpoint that is '
-               'best on the test photos. Here it is the one that is best on held-out training photos.',))
+        tables=(
+            Table('Table 2: colour augmentation and instance loss', METRICS[:2], (full, by_hsv, no_color, by_triplet)),
+        ),
+        claims=(
+            _claim('colour transfer is better than HSV augmentation', full, by_hsv),
+            _claim('colour transfer is better than no colour augmentation', full, no_color),
+            _claim(f'of the others, {colors[0].name} is better', *colors),
+            _claim('the contrastive loss is better than the triplet loss', full, by_triplet),
+        ),
+        notes=(
+            'Printed values are one run each, from ImageNet weights; the public code takes the checkpoint that is '
+            'best on the test photos. Here it is the one that is best on held-out training photos.',
+        ),
+    )

@@ -135,7 +135,8 @@ class Paper:
         rows = self.rows
         for table in self.tables:
             if bool(table.axis) != bool(table.places) or (
-                    table.places and table.places.keys() != {row.name for row in table.rows}):
+                table.places and table.places.keys() != {row.name for row in table.rows}
+            ):
                 raise ValueError(f'{table.title}: an axis needs a place for every row, and only for those')
             for row in table.rows:
                 if rows[row.name] != row:
@@ -176,9 +177,18 @@ class Paper:
 
     def metric(self, claim: Claim) -> Metric:
         """The metric of a claim, which a table of each of its rows must have, in the same units."""
-        found = [next((metric for table in self.tables for metric in table.metrics
-                       if metric.key == claim.metric and name in {row.name for row in table.rows}), None)
-                 for name in (claim.better, claim.worse)]
+        found = [
+            next(
+                (
+                    metric
+                    for table in self.tables
+                    for metric in table.metrics
+                    if metric.key == claim.metric and name in {row.name for row in table.rows}
+                ),
+                None,
+            )
+            for name in (claim.better, claim.worse)
+        ]
         if None in found or len({(metric.scale, metric.higher_is_better) for metric in found}) > 1:
             raise ValueError(f'claim {claim.text!r}: its rows have no common metric {claim.metric!r}')
         return found[0]

@@ -11,10 +11,14 @@ CATEGORY = _metric('category_top1', 'category Top-1')
 EXACT = _metric('exact_top1', 'own model Top-1')  # not in the paper
 TABLE_2 = (_metric('all_instance_top1', 'instance average'), _metric('all_instance_top1_macro', 'class average'))
 TABLE_3 = (_metric('all_ranking_quality', 'instance average'), _metric('all_ranking_quality_macro', 'class average'))
-TABLE_4 = (TABLE_2[0], *(
-    _metric(f'{split}instance_top1{filtered}', f'{title}, {"filtered" if filtered else "all"}')
-    for split, title in (('train_', 'train'), ('val_', 'validation'), ('', 'test'))
-    for filtered in ('', '_filtered')))
+TABLE_4 = (
+    TABLE_2[0],
+    *(
+        _metric(f'{split}instance_top1{filtered}', f'{title}, {"filtered" if filtered else "all"}')
+        for split, title in (('train_', 'train'), ('val_', 'validation'), ('', 'test'))
+        for filtered in ('', '_filtered')
+    ),
+)
 TABLE_5 = (TABLE_4[5], _metric('instance_top1_macro', 'test, class average'))
 OVERLAP = (_metric('all_ranking_overlap', 'instance average'), _metric('all_ranking_overlap_macro', 'class average'))
 
@@ -33,76 +37,161 @@ def _margins(negative: float, positive: float = 0.0) -> dict[str, float]:
     return {'loss.margin_negative': negative, 'loss.margin_positive': positive}
 
 
-BASELINE = Row('triplet (baseline)', _configs('triplet'), {}, _row(
-    '', 'triplet', {}, .39, .43, .16, .16, .39, .43).paper | {'category_top1': .68})
-RANDOM_10 = _row('random m_n 1.0', 'random', _margins(1.0), .46, .47, .18, .18, .47, .50)
-RANDOM_125 = _row('random m_n 1.25', 'random', _margins(1.25), .50, .53, .20, .20, .50, .52)
-RANDOM_15 = _row('random m_n 1.5', 'random', _margins(1.5), .47, .48, .19, .18, .47, .49)
-RANDOM_P125 = _row('random m_n 1.25 m_p 1.25', 'random', _margins(1.25, 1.25), .45, .46, .17, .18, .45, .46)
-RANDOM_P01 = _row('random m_n 1.25 m_p 0.1', 'random', _margins(1.25, 0.1), .49, .49, .19, .19, .45, .49)
+BASELINE = Row(
+    'triplet (baseline)',
+    _configs('triplet'),
+    {},
+    _row('', 'triplet', {}, 0.39, 0.43, 0.16, 0.16, 0.39, 0.43).paper | {'category_top1': 0.68},
+)
+RANDOM_10 = _row('random m_n 1.0', 'random', _margins(1.0), 0.46, 0.47, 0.18, 0.18, 0.47, 0.50)
+RANDOM_125 = _row('random m_n 1.25', 'random', _margins(1.25), 0.50, 0.53, 0.20, 0.20, 0.50, 0.52)
+RANDOM_15 = _row('random m_n 1.5', 'random', _margins(1.5), 0.47, 0.48, 0.19, 0.18, 0.47, 0.49)
+RANDOM_P125 = _row('random m_n 1.25 m_p 1.25', 'random', _margins(1.25, 1.25), 0.45, 0.46, 0.17, 0.18, 0.45, 0.46)
+RANDOM_P01 = _row('random m_n 1.25 m_p 0.1', 'random', _margins(1.25, 0.1), 0.49, 0.49, 0.19, 0.19, 0.45, 0.49)
 ADAPTIVE = tuple(
-    _row(f'same and different class m_n 1.25 {margin}', 'adaptive',
-         _margins(1.25) | {'loss.margin_same_class': margin}, *printed)
-    for margin, *printed in ((0.1, .47, .50, .20, .19, .46, .50), (0.2, .48, .50, .20, .20, .46, .50),
-                             (0.3, .49, .50, .19, .19, .48, .50)))
-REPULSION_10 = _row('random(R) m_n 1.0', 'repulsion', _margins(1.0), .46, .49, .19, .19, .51, .51)
-REPULSION_125 = _row('random(R) m_n 1.25', 'repulsion', _margins(1.25), .51, .52, .19, .20, .52, .53)
+    _row(
+        f'same and different class m_n 1.25 {margin}',
+        'adaptive',
+        _margins(1.25) | {'loss.margin_same_class': margin},
+        *printed,
+    )
+    for margin, *printed in (
+        (0.1, 0.47, 0.50, 0.20, 0.19, 0.46, 0.50),
+        (0.2, 0.48, 0.50, 0.20, 0.20, 0.46, 0.50),
+        (0.3, 0.49, 0.50, 0.19, 0.19, 0.48, 0.50),
+    )
+)
+REPULSION_10 = _row('random(R) m_n 1.0', 'repulsion', _margins(1.0), 0.46, 0.49, 0.19, 0.19, 0.51, 0.51)
+REPULSION_125 = _row('random(R) m_n 1.25', 'repulsion', _margins(1.25), 0.51, 0.52, 0.19, 0.20, 0.52, 0.53)
 QUADRUPLET = Row('quadruplet', _configs('quadruplet'))
-ALL = (BASELINE, RANDOM_10, RANDOM_125, RANDOM_15, RANDOM_P125, RANDOM_P01, *ADAPTIVE, REPULSION_10, REPULSION_125,
-       QUADRUPLET)
+ALL = (
+    BASELINE,
+    RANDOM_10,
+    RANDOM_125,
+    RANDOM_15,
+    RANDOM_P125,
+    RANDOM_P01,
+    *ADAPTIVE,
+    REPULSION_10,
+    REPULSION_125,
+    QUADRUPLET,
+)
 
 
 def _finetuned(margin: float, *printed: float, only_push: bool = False) -> Row:
     """A row of table 4, with its printed train, validation, test (all, filtered) and average."""
     keys = [metric.key for metric in (*TABLE_4[1:], TABLE_4[0])]
-    return Row(f'{"only pushing" if only_push else "pushing and pulling"} m_n {margin}', _configs('finetune'),
-               _margins(margin) | {'loss.finetune': 'push' if only_push else 'push_pull'},
-               dict(zip(keys, printed, strict=True)), starts_from=RANDOM_125.name)
+    return Row(
+        f'{"only pushing" if only_push else "pushing and pulling"} m_n {margin}',
+        _configs('finetune'),
+        _margins(margin) | {'loss.finetune': 'push' if only_push else 'push_pull'},
+        dict(zip(keys, printed, strict=True)),
+        starts_from=RANDOM_125.name,
+    )
 
 
-PUSH_PULL = {margin: _finetuned(margin, *printed) for margin, *printed in (
-    (0.5, .46, .50, .46, .55, .44, .47, .45), (1.2, .49, .53, .49, .58, .50, .55, .49),
-    (2.0, .56, .61, .54, .61, .51, .55, .54), (2.5, .60, .63, .55, .63, .53, .56, .58),
-    (2.75, .56, .63, .54, .64, .53, .56, .55), (3.0, .53, .59, .51, .63, .51, .54, .52))}
-ONLY_PUSH = _finetuned(1.4, .44, .49, .46, .57, .41, .47, .43, only_push=True)
+PUSH_PULL = {
+    margin: _finetuned(margin, *printed)
+    for margin, *printed in (
+        (0.5, 0.46, 0.50, 0.46, 0.55, 0.44, 0.47, 0.45),
+        (1.2, 0.49, 0.53, 0.49, 0.58, 0.50, 0.55, 0.49),
+        (2.0, 0.56, 0.61, 0.54, 0.61, 0.51, 0.55, 0.54),
+        (2.5, 0.60, 0.63, 0.55, 0.63, 0.53, 0.56, 0.58),
+        (2.75, 0.56, 0.63, 0.54, 0.64, 0.53, 0.56, 0.55),
+        (3.0, 0.53, 0.59, 0.51, 0.63, 0.51, 0.54, 0.52),
+    )
+}
+ONLY_PUSH = _finetuned(1.4, 0.44, 0.49, 0.46, 0.57, 0.41, 0.47, 0.43, only_push=True)
 
-FPFH = Row('FPFH', _configs('fpfh'), paper={'category_top1': .14})
+FPFH = Row('FPFH', _configs('fpfh'), paper={'category_top1': 0.14})
 OVERLAP_ROW = Row('untrained: overlap of the cells', _configs('overlap'))
-POINTNET = Row('PointNet', _configs('pointnet'), paper={'category_top1': .49})
-CNN3D = Row('3D CNN', _configs('cnn3d'), paper={'category_top1': .57})
-OURS = Row('our method', _configs('random'), _margins(1.25), {'category_top1': .86})
+POINTNET = Row('PointNet', _configs('pointnet'), paper={'category_top1': 0.49})
+CNN3D = Row('3D CNN', _configs('cnn3d'), paper={'category_top1': 0.57})
+OURS = Row('our method', _configs('random'), _margins(1.25), {'category_top1': 0.86})
 
 PAPER = Paper(
     'Kabadayi and Dai, Metric Learning on Joint Embedding of 3D Scan and CAD Objects',
     tables=(
-        Table('Table 1: category of the nearest CAD (printed: Top-1 on the public pairs)', (CATEGORY, EXACT),
-              (OVERLAP_ROW, FPFH, POINTNET, CNN3D, BASELINE, OURS)),
+        Table(
+            'Table 1: category of the nearest CAD (printed: Top-1 on the public pairs)',
+            (CATEGORY, EXACT),
+            (OVERLAP_ROW, FPFH, POINTNET, CNN3D, BASELINE, OURS),
+        ),
         Table('Table 2: instance accuracy, annotations of all splits', TABLE_2, ALL),
         Table('Table 3: ranking quality, position by position, annotations of all splits', TABLE_3, ALL),
-        Table('Not in the paper: ranking quality as its text has it (overlap), annotations of all splits', OVERLAP,
-              ALL),
-        Table('Table 4: fine-tuning on the annotations of training scans, instance accuracy', TABLE_4,
-              (RANDOM_125, *list(PUSH_PULL.values())[:2], ONLY_PUSH, *list(PUSH_PULL.values())[2:])),
-        Table('Table 5: instance accuracy, annotations of test scans', TABLE_5, ALL)),
+        Table(
+            'Not in the paper: ranking quality as its text has it (overlap), annotations of all splits', OVERLAP, ALL
+        ),
+        Table(
+            'Table 4: fine-tuning on the annotations of training scans, instance accuracy',
+            TABLE_4,
+            (RANDOM_125, *list(PUSH_PULL.values())[:2], ONLY_PUSH, *list(PUSH_PULL.values())[2:]),
+        ),
+        Table('Table 5: instance accuracy, annotations of test scans', TABLE_5, ALL),
+    ),
     claims=(
-        *(Claim(f'{row.name} is better than the baseline', better=row.name, worse=BASELINE.name,
-                metric='all_instance_top1')
-          for row in (RANDOM_10, RANDOM_125, RANDOM_15, *ADAPTIVE, REPULSION_125)),
-        *(Claim(f'a negative margin of 1.25 is better than {margin}', better=RANDOM_125.name, worse=row.name,
-                metric='all_instance_top1') for margin, row in ((1.0, RANDOM_10), (1.5, RANDOM_15))),
-        *(Claim(f'no positive margin is better than one of {margin}', better=RANDOM_125.name, worse=row.name,
-                metric='all_instance_top1') for margin, row in ((0.1, RANDOM_P01), (1.25, RANDOM_P125))),
-        *(Claim(f'random negatives are better than those of the same class with a margin of {margin}',
-                better=RANDOM_125.name, worse=row.name, metric='all_instance_top1')
-          for margin, row in zip((0.1, 0.2, 0.3), ADAPTIVE, strict=True)),
-        Claim('random(R) is better at a margin of 1.25 than of 1.0', better=REPULSION_125.name,
-              worse=REPULSION_10.name, metric='all_instance_top1'),
+        *(
+            Claim(
+                f'{row.name} is better than the baseline',
+                better=row.name,
+                worse=BASELINE.name,
+                metric='all_instance_top1',
+            )
+            for row in (RANDOM_10, RANDOM_125, RANDOM_15, *ADAPTIVE, REPULSION_125)
+        ),
+        *(
+            Claim(
+                f'a negative margin of 1.25 is better than {margin}',
+                better=RANDOM_125.name,
+                worse=row.name,
+                metric='all_instance_top1',
+            )
+            for margin, row in ((1.0, RANDOM_10), (1.5, RANDOM_15))
+        ),
+        *(
+            Claim(
+                f'no positive margin is better than one of {margin}',
+                better=RANDOM_125.name,
+                worse=row.name,
+                metric='all_instance_top1',
+            )
+            for margin, row in ((0.1, RANDOM_P01), (1.25, RANDOM_P125))
+        ),
+        *(
+            Claim(
+                f'random negatives are better than those of the same class with a margin of {margin}',
+                better=RANDOM_125.name,
+                worse=row.name,
+                metric='all_instance_top1',
+            )
+            for margin, row in zip((0.1, 0.2, 0.3), ADAPTIVE, strict=True)
+        ),
+        Claim(
+            'random(R) is better at a margin of 1.25 than of 1.0',
+            better=REPULSION_125.name,
+            worse=REPULSION_10.name,
+            metric='all_instance_top1',
+        ),
         Claim('fine-tuning helps', better=PUSH_PULL[2.5].name, worse=RANDOM_125.name, metric='instance_top1'),
-        *(Claim(f'pushing and pulling with a margin of 2.5 is better than {row.name}', better=PUSH_PULL[2.5].name,
-                worse=row.name, metric='all_instance_top1')
-          for row in (ONLY_PUSH, PUSH_PULL[0.5], PUSH_PULL[2.0], PUSH_PULL[3.0])),
-        *(Claim(f'in category, our method is better than {row.name}', better=OURS.name, worse=row.name,
-                metric='category_top1') for row in (BASELINE, CNN3D, POINTNET, FPFH))),
+        *(
+            Claim(
+                f'pushing and pulling with a margin of 2.5 is better than {row.name}',
+                better=PUSH_PULL[2.5].name,
+                worse=row.name,
+                metric='all_instance_top1',
+            )
+            for row in (ONLY_PUSH, PUSH_PULL[0.5], PUSH_PULL[2.0], PUSH_PULL[3.0])
+        ),
+        *(
+            Claim(
+                f'in category, our method is better than {row.name}',
+                better=OURS.name,
+                worse=row.name,
+                metric='category_top1',
+            )
+            for row in (BASELINE, CNN3D, POINTNET, FPFH)
+        ),
+    ),
     notes=(
         'Printed values are of real scans (Scan-CAD Object Similarity); a random order of the pools is expected to '
         'score .428 in instance accuracy and .167 in position-exact ranking there. The chance of this data stands '
@@ -121,4 +210,6 @@ PAPER = Paper(
         'Where scans stand as their CAD models do, and simulated ones nearly do, the overlap of their cells finds '
         'models without any learning; that row is not in the paper.',
         'The categories of table 1 are those of the nearest CAD of the whole gallery, one grid a model; the paper does '
-        'not say what its gallery is.'))
+        'not say what its gallery is.',
+    ),
+)

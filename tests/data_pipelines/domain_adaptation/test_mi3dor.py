@@ -134,7 +134,7 @@ def test_classes_of_one_domain_alone(tmp_path):
     assert read(tmp_path, classes=('box',)).categories == ('box',)
     assert read(tmp_path, classes=('box',), unmatched_classes='error').skipped == ()
     assert problems(tmp_path, classes=('box', 'bax'))[0].startswith(
-        f'{tmp_path.resolve()}: no photo or shape of class \'bax\'; choose from: ball, box'
+        f"{tmp_path.resolve()}: no photo or shape of class 'bax'; choose from: ball, box"
     )
 
 
@@ -212,7 +212,8 @@ def test_one_error_where_every_shape_has_another_number_of_views(tmp_path):
     write_views(tmp_path)
     for mode in ('error', 'skip'):
         assert problems(tmp_path, views=3, on_bad_file=mode) == [
-            f'{tmp_path}: 4 views of every shape, where 3 are wanted; set --config.render.views=4']
+            f'{tmp_path}: 4 views of every shape, where 3 are wanted; set --config.render.views=4'
+        ]
 
 
 def test_files_one_folder_too_deep(tmp_path):

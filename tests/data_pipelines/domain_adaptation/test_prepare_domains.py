@@ -12,7 +12,8 @@ from data_pipelines.records import tfds
 from jaxret.errors import ConfigError, DataError, StorageError
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_views
-from jaxret.photos import read_photo, square_picture
+from jaxret.preprocessing.framing import square_picture
+from jaxret.preprocessing.photo_files import read_photo
 
 RING = ViewRing(views=4, size=16)
 

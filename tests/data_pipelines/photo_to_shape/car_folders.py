@@ -27,8 +27,9 @@ def model_id(number: int) -> str:
     return f'{number:x}' * 31
 
 
-def write_cars(root: Path, dataset: str, *, photos_of: tuple[int, ...] = (4, 3, 3), version: int = 1,
-               spare: int = 1) -> dict[str, dict[str, dict]]:
+def write_cars(
+    root: Path, dataset: str, *, photos_of: tuple[int, ...] = (4, 3, 3), version: int = 1, spare: int = 1
+) -> dict[str, dict[str, dict]]:
     """Boxes with photos_of[i] photos each, the first of them in test, and spare models.
 
     Returns the annotations by split, to be changed and written again with `write_annotations`.

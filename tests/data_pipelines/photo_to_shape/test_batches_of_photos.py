@@ -43,8 +43,13 @@ def tables(photos=PHOTOS, shapes=SHAPES):
     """Photo i shows shape i^2 mod 7, so seven shapes at most have photos, some of them many; shape g looks grey g."""
     shape = (np.arange(photos) ** 2 % min(7, shapes)).astype(np.int32)
     category = (np.arange(shapes) % 4).astype(np.int32)
-    queries = QueryTable([png(photo_pixels(i)) for i in range(photos)], [png(mask_pixels(i)) for i in range(photos)],
-                         category[shape], shape, [f'img/{i}.png' for i in range(photos)])
+    queries = QueryTable(
+        [png(photo_pixels(i)) for i in range(photos)],
+        [png(mask_pixels(i)) for i in range(photos)],
+        category[shape],
+        shape,
+        [f'img/{i}.png' for i in range(photos)],
+    )
     views = np.arange(shapes, dtype=np.uint8).reshape(shapes, 1, 1, 1, 1) * np.ones((1, VIEWS, SIZE, SIZE, 1), np.uint8)
     names = [f'model/{g}.obj' for g in range(shapes)]
     return queries, GalleryTable(views, category, names, [Path(name) for name in names])
@@ -55,8 +60,17 @@ AN_EPOCH = PHOTOS // BATCH
 
 
 def batches(start, stop, *, seed=0, batch_size=BATCH, augmentation=STILL, data=(QUERIES, GALLERY), **options):
-    return pipeline.training_batches(*data, size=SIZE, batch_size=batch_size, seed=seed, start=start, stop=stop,
-                                     photo_augmentation=augmentation, view_augmentation=augmentation, **options)
+    return pipeline.training_batches(
+        *data,
+        size=SIZE,
+        batch_size=batch_size,
+        seed=seed,
+        start=start,
+        stop=stop,
+        photo_augmentation=augmentation,
+        view_augmentation=augmentation,
+        **options,
+    )
 
 
 def orders(steps, *, photos=PHOTOS, shapes=SHAPES, batch_size=BATCH, seed=0):
@@ -64,8 +78,9 @@ def orders(steps, *, photos=PHOTOS, shapes=SHAPES, batch_size=BATCH, seed=0):
     shape_of_query = tf.constant(tables(8, shapes)[0].shape[np.arange(photos) % 8])
 
     def one(step):
-        return pipeline.batch_indices(step, shape_of_query=shape_of_query, shapes=shapes, batch_size=batch_size,
-                                      seed=seed)[:2]
+        return pipeline.batch_indices(
+            step, shape_of_query=shape_of_query, shapes=shapes, batch_size=batch_size, seed=seed
+        )[:2]
 
     kind = tf.TensorSpec([batch_size], tf.int32)
     found = tf.function(lambda: tf.map_fn(one, tf.range(steps, dtype=tf.int64), fn_output_signature=(kind, kind)))()
@@ -81,20 +96,29 @@ def assert_same(one, other):
 @pytest.mark.parametrize('batch_size', [1, BATCH, 11, SHAPES])
 def test_batch_holds_photos_their_shapes_and_other_shapes(batch_size):
     kinds = {
-        'image': ((SIZE, SIZE, 3), np.uint8), 'mask': ((SIZE, SIZE, 1), np.uint8),
-        'views': ((VIEWS, SIZE, SIZE, 1), np.uint8), 'positive': ((), np.int32), 'query_category': ((), np.int32),
-        'shape_category': ((), np.int32), 'query_index': ((), np.int32), 'shape_index': ((), np.int32),
-        'query_valid': ((), np.bool_), 'shape_valid': ((), np.bool_), 'shape_inclusion': ((), np.float32)}
+        'image': ((SIZE, SIZE, 3), np.uint8),
+        'mask': ((SIZE, SIZE, 1), np.uint8),
+        'views': ((VIEWS, SIZE, SIZE, 1), np.uint8),
+        'positive': ((), np.int32),
+        'query_category': ((), np.int32),
+        'shape_category': ((), np.int32),
+        'query_index': ((), np.int32),
+        'shape_index': ((), np.int32),
+        'query_valid': ((), np.bool_),
+        'shape_valid': ((), np.bool_),
+        'shape_inclusion': ((), np.float32),
+    }
     inclusion = pipeline.inclusion_probability(QUERIES.shape, SHAPES, batch_size)
     for batch in batches(0, 8, batch_size=batch_size):
         assert {name: (value.shape, value.dtype) for name, value in batch.items()} == {
-            name: ((batch_size, *shape), dtype) for name, (shape, dtype) in kinds.items()}
+            name: ((batch_size, *shape), dtype) for name, (shape, dtype) in kinds.items()
+        }
         photos, shapes = batch['query_index'], batch['shape_index']
         assert len(set(photos)) == len(set(shapes)) == batch_size
         assert photos.min() >= 0 and photos.max() < PHOTOS and shapes.min() >= 0 and shapes.max() < SHAPES
         np.testing.assert_array_equal(shapes[batch['positive']], QUERIES.shape[photos])
         own = list(dict.fromkeys(QUERIES.shape[photos]))  # first come, first served; photos of a shape share its column
-        assert list(shapes[:len(own)]) == own and not set(shapes[len(own):]) & set(own)
+        assert list(shapes[: len(own)]) == own and not set(shapes[len(own) :]) & set(own)
         assert batch['positive'].max() == len(own) - 1
         np.testing.assert_array_equal(batch['query_category'], QUERIES.category[photos])
         np.testing.assert_array_equal(batch['shape_category'], GALLERY.category[shapes])
@@ -108,11 +132,13 @@ def test_batch_holds_photos_their_shapes_and_other_shapes(batch_size):
 def test_photo_and_mask_of_a_batch_move_together_and_views_by_themselves():
     queries, gallery = tables()
     pixels = [np.repeat(np.random.default_rng(i).integers(0, 256, (SIZE, SIZE, 1), np.uint8), 3, 2) for i in range(23)]
-    queries = QueryTable([png(p) for p in pixels], [png(p[..., 0]) for p in pixels], queries.category, queries.shape,
-                         queries.names)
+    queries = QueryTable(
+        [png(p) for p in pixels], [png(p[..., 0]) for p in pixels], queries.category, queries.shape, queries.names
+    )
     ramp = np.random.default_rng(0).integers(0, 256, (1, 1, SIZE, SIZE, 1), np.uint8)
-    gallery = GalleryTable(np.repeat(np.repeat(ramp, SHAPES, 0), VIEWS, 1), gallery.category, gallery.names,
-                           gallery.paths)
+    gallery = GalleryTable(
+        np.repeat(np.repeat(ramp, SHAPES, 0), VIEWS, 1), gallery.category, gallery.names, gallery.paths
+    )
     moved = 0
     for batch in batches(0, 4, augmentation=LIVELY, data=(queries, gallery)):
         np.testing.assert_array_equal(batch['image'], np.repeat(batch['mask'], 3, axis=3))
@@ -262,8 +288,12 @@ def test_gallery_of_just_the_batch_and_data_of_just_one_batch():
 def test_too_little_data_is_refused_with_the_numbers(photos, shapes, batch_size):
     with pytest.raises(ConfigError) as caught:
         batches(0, 1, batch_size=batch_size, data=tables(photos, shapes))
-    assert (f'config.batch_size: {batch_size}' in str(caught.value) and f'there are {photos})' in str(caught.value)
-            and f'there are {shapes})' in str(caught.value) and f'at most {min(photos, shapes)}' in str(caught.value))
+    assert (
+        f'config.batch_size: {batch_size}' in str(caught.value)
+        and f'there are {photos})' in str(caught.value)
+        and f'there are {shapes})' in str(caught.value)
+        and f'at most {min(photos, shapes)}' in str(caught.value)
+    )
 
 
 def test_no_steps_are_no_batches():
@@ -276,7 +306,10 @@ def test_photos_to_embed_come_in_order_once_and_the_last_batch_is_padded(batch_s
     assert len(found) == -(-PHOTOS // batch_size)
     for batch in found:
         assert {name: value.shape for name, value in batch.items()} == {
-            'image': (batch_size, SIZE, SIZE, 3), 'mask': (batch_size, SIZE, SIZE, 1), 'query_valid': (batch_size,)}
+            'image': (batch_size, SIZE, SIZE, 3),
+            'mask': (batch_size, SIZE, SIZE, 1),
+            'query_valid': (batch_size,),
+        }
     valid = np.concatenate([batch['query_valid'] for batch in found])
     np.testing.assert_array_equal(valid, np.arange(len(valid)) < PHOTOS)
     image, mask = (np.concatenate([batch[name] for batch in found]) for name in ('image', 'mask'))
@@ -289,8 +322,10 @@ def test_photos_to_embed_come_in_order_once_and_the_last_batch_is_padded(batch_s
 def test_shapes_to_embed_come_in_order_once_and_the_last_batch_is_padded(batch_size):
     found = list(pipeline.gallery_batches(GALLERY, batch_size=batch_size))
     assert len(found) == -(-SHAPES // batch_size)
-    assert all(batch['views'].shape == (batch_size, VIEWS, SIZE, SIZE, 1) and batch['views'].dtype == np.uint8
-               for batch in found)
+    assert all(
+        batch['views'].shape == (batch_size, VIEWS, SIZE, SIZE, 1) and batch['views'].dtype == np.uint8
+        for batch in found
+    )
     valid = np.concatenate([batch['shape_valid'] for batch in found])
     views = np.concatenate([batch['views'] for batch in found])
     np.testing.assert_array_equal(valid, np.arange(len(valid)) < SHAPES)
@@ -336,6 +371,8 @@ def test_pictures_decoded_once_and_in_every_batch_are_the_same(channels):
     others = pipeline.picture_reader(encoded, channels, 5, share=Share(0, 2))
     for read in (once, each, others):
         np.testing.assert_array_equal(read(rows), pictures.reshape(6, 5, 5, channels)[rows.numpy()])
-    operations = [{op.type for op in tf.function(read).get_concrete_function(rows).graph.get_operations()}
-                  for read in (once, each, others)]
+    operations = [
+        {op.type for op in tf.function(read).get_concrete_function(rows).graph.get_operations()}
+        for read in (once, each, others)
+    ]
     assert ['StatelessWhile' in names or 'While' in names for names in operations] == [False, True, True]

@@ -15,7 +15,7 @@ from PIL import Image
 from data_pipelines.photo_to_shape import car_masks
 from data_pipelines.photo_to_shape.cars import count_note, read_cars
 from jaxret.errors import ConfigError, DataError
-from jaxret.photos import read_mask
+from jaxret.preprocessing.photo_files import read_mask
 
 DATASETS = ('stanford_cars', 'comp_cars')
 
@@ -292,7 +292,8 @@ def test_counts_beside_the_published_ones(root):
     write_cars(root, 'comp_cars')
     layout = read(root)
     assert count_note(layout, 'comp_cars') == (
-        'counts here (in the CMIC paper): train 7 (3798), test 3 (1898), shapes 3 (94)')
+        'counts here (in the CMIC paper): train 7 (3798), test 3 (1898), shapes 3 (94)'
+    )
     photo = layout.photos[0]
 
     def with_counts(train, test, shapes):

@@ -16,10 +16,10 @@ from pix3d_folders import write_folder, write_json
 from data_pipelines.photo_to_shape import prepare as retrieval_dataset
 from data_pipelines.photo_to_shape.pix3d import read_pix3d
 from data_pipelines.photo_to_shape.prepare import load_gallery, load_queries, prepare
-from jaxret import photos
 from jaxret.errors import DataError, Problem, StorageError
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_views
+from jaxret.preprocessing import photo_files as photos
 
 RING = ViewRing(views=3, size=16)
 
@@ -129,7 +129,7 @@ def test_interrupted_preparation_leaves_nothing_that_counts(tmp_path, monkeypatc
 def test_killed_preparation(tmp_path):
     """SIGKILL between the two datasets; the next preparation starts anew and is complete."""
     write_folder(tmp_path / 'data')
-    code = f'''
+    code = f"""
 import os, signal
 from data_pipelines import retrieval_dataset as module
 from data_pipelines.photo_to_shape.pix3d import read_pix3d
@@ -138,7 +138,7 @@ module.photos.frame_files = lambda *item, **framing: os.kill(os.getpid(), signal
 layout = read_pix3d({str(tmp_path / 'data')!r}, check_processes=1, progress=False)
 module.prepare(layout, ViewRing(views=3, size=16), size=20, cache_dir={str(tmp_path / 'cache')!r}, processes=1,
                progress=False)
-'''
+"""
     root = Path(retrieval_dataset.__file__).parents[2]
     ended = subprocess.run([sys.executable, '-c', code], cwd=root, env=dict(os.environ, PYTHONPATH=str(root)))
     assert ended.returncode == -signal.SIGKILL

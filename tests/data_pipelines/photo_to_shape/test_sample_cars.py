@@ -37,8 +37,15 @@ def samples(tmp_path_factory):
 
 @pytest.mark.parametrize('dataset', DATASETS)
 def test_the_reader_finds_photos_models_and_splits(samples, tmp_path, dataset):
-    layout = read_cars(samples[dataset], dataset=dataset, val_fraction=0, cache_dir=tmp_path, check_processes=1,
-                       progress=False, crop='mask')
+    layout = read_cars(
+        samples[dataset],
+        dataset=dataset,
+        val_fraction=0,
+        cache_dir=tmp_path,
+        check_processes=1,
+        progress=False,
+        crop='mask',
+    )
     assert len(layout.photos) == 6 and len(layout.shapes) == 2 and layout.skipped == ()
     for shape in layout.shapes:
         assert {photo.split for photo in layout.photos if photo.model == shape.model} == {'train', 'test'}
@@ -123,8 +130,14 @@ def test_poses_are_plain_numbers():
 
 
 def test_what_is_refused(tmp_path):
-    for name, value in (('dataset', 'aircraft'), ('shapes', 0), ('shapes', MAX_CARS + 1), ('photos_per_shape', 1),
-                        ('seed', -1), ('processes', 0)):
+    for name, value in (
+        ('dataset', 'aircraft'),
+        ('shapes', 0),
+        ('shapes', MAX_CARS + 1),
+        ('photos_per_shape', 1),
+        ('seed', -1),
+        ('processes', 0),
+    ):
         wrong = {name: value}
         with pytest.raises(ConfigError, match=f'(needs {name} of|is one of) .*, not {value}'):
             write_car_sample(tmp_path / 'new', **({'dataset': 'comp_cars'} | TINY | wrong))

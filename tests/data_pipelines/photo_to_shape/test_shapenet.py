@@ -44,10 +44,15 @@ def test_both_versions(tmp_path, version):
     layout = read(tmp_path)
     assert layout.photos == () and layout.skipped == () and layout.required_splits == () and layout.up_axis == 'y'
     assert [shape.model for shape in layout.shapes] == [
-        *(f'{CHAIR}/m{number}' for number in range(10)), f'{TABLE}/m0', f'{TABLE}/m1']
+        *(f'{CHAIR}/m{number}' for number in range(10)),
+        f'{TABLE}/m0',
+        f'{TABLE}/m1',
+    ]
     assert layout.shapes[3].path == tmp_path / CHAIR / 'm3' / version
     assert layout.categories == ('chair', 'table') and [shape.category for shape in layout.shapes][9:11] == [
-        'chair', 'table']
+        'chair',
+        'table',
+    ]
 
 
 def test_the_second_version_goes_first(tmp_path):
@@ -92,8 +97,15 @@ def test_a_gallery_is_prepared_as_any_other(tmp_path):
     write_gallery(tmp_path / 'data', chairs=2, tables=1)
     (tmp_path / 'data' / CHAIR / 'broken').mkdir()
     layout = read(tmp_path / 'data', on_bad_file='skip', cache_dir=tmp_path / 'cache')
-    prepared = prepare(layout, ViewRing(views=3, size=16), size=16, cache_dir=tmp_path / 'cache', processes=1,
-                       progress=False, name='shapenet')
+    prepared = prepare(
+        layout,
+        ViewRing(views=3, size=16),
+        size=16,
+        cache_dir=tmp_path / 'cache',
+        processes=1,
+        progress=False,
+        name='shapenet',
+    )
     gallery = load_gallery(prepared)
     assert gallery.names == [f'{CHAIR}/m0', f'{CHAIR}/m1', f'{TABLE}/m0'] and gallery.category.tolist() == [0, 0, 1]
     assert gallery.views.shape == (3, 3, 16, 16, 1) and all((views < 255).any() for views in gallery.views)
@@ -106,8 +118,19 @@ def test_textured_views_are_prepared_apart(tmp_path):
     path.write_text('mtllib m.mtl\nusemtl red\n' + path.read_text())
     (path.parent / 'm.mtl').write_text('newmtl red\nKd 1 0 0\n')
     layout = read(tmp_path / 'data')
-    galleries = [load_gallery(prepare(layout, ViewRing(views=2, size=8, shading=shading), size=8, processes=1,
-                                      cache_dir=tmp_path / 'cache', progress=False)) for shading in SHADINGS]
+    galleries = [
+        load_gallery(
+            prepare(
+                layout,
+                ViewRing(views=2, size=8, shading=shading),
+                size=8,
+                processes=1,
+                cache_dir=tmp_path / 'cache',
+                progress=False,
+            )
+        )
+        for shading in SHADINGS
+    ]
     grey, textured = (gallery.views for gallery in galleries)
     assert grey.shape == (2, 2, 8, 8, 1) and textured.shape == (2, 2, 8, 8, 3)
     np.testing.assert_array_equal(textured[..., :1], grey)

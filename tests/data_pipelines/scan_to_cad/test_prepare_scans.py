@@ -234,8 +234,11 @@ def test_shares_together_are_the_batch(tables):
 
     def made(share):
         order = {'batch_size': 6, 'seed': 3, 'start': 0, 'stop': 3, 'share': share}
-        return [*training_batches(scans, **order), *training_batches(scans, classes_per_batch=2, **order),
-                *finetuning_batches(scans, cads, pools, **order)]
+        return [
+            *training_batches(scans, **order),
+            *training_batches(scans, classes_per_batch=2, **order),
+            *finetuning_batches(scans, cads, pools, **order),
+        ]
 
     for whole, *parts in zip(made(Share()), made(Share(0, 2)), made(Share(1, 2)), strict=True):
         assert [len(part['scan']) for part in parts] == [3, 3]

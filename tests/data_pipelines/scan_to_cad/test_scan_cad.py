@@ -52,8 +52,10 @@ def test_without_annotations_the_gallery_is_the_scans_models(tmp_path):
     assert [entry.path.name for entry in layout.cads[:1]] == [f'{layout.scans[0].name}.df']
     assert read(tmp_path).fingerprint != layout.fingerprint
     first, second, _ = (entry for entry in layout.scans if entry.model == layout.cads[0].model)
-    change(tmp_path / 'scan2cad_objects.json', lambda content: content['scan2cad_objects'].update(
-        {first.name: 'test', second.name: 'train'}))  # a held-out scan does not give its own pose to the gallery
+    change(
+        tmp_path / 'scan2cad_objects.json',
+        lambda content: content['scan2cad_objects'].update({first.name: 'test', second.name: 'train'}),
+    )  # a held-out scan does not give its own pose to the gallery
     assert read(tmp_path, similarity='').cads[0].path == second.cad
     other = tmp_path / 'by_model.json'
     write_json(other, {'scan2cad_objects': {name: 'test' for name in layout.split_table()}})

@@ -7,19 +7,53 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[3] / 'experiments' / 'benchmarks'
-WITH_MEASURING = ('accelerator', 'blocked_losses', 'encoders', 'first_step', 'geometry', 'gradient_caching', 'growth',
-                  'input_pipeline', 'losses', 'query', 'train_step')
+WITH_MEASURING = (
+    'accelerator',
+    'blocked_losses',
+    'encoders',
+    'first_step',
+    'geometry',
+    'gradient_caching',
+    'growth',
+    'input_pipeline',
+    'losses',
+    'query',
+    'train_step',
+)
 SIZES = [
     *((name, '--repeats') for name in WITH_MEASURING if name != 'blocked_losses'),
-    ('accelerator', '--batch'), ('accelerator', '--shapes'), ('blocked_losses', '--batches'), ('damage', '--files'),
-    ('encoders', '--batch'), ('encoders', '--image_size'), ('geometry', '--faces'), ('geometry', '--points'),
-    ('geometry', '--resolution'), ('gradient_caching', '--batches'), ('gradient_caching', '--chunk'),
-    ('growth', '--sizes'), ('input_pipeline', '--steps'), ('losses', '--batches'), ('metrics', '--items'),
-    ('metrics', '--classes'), ('query', '--shapes'), ('rendering', '--count'), ('rendering', '--repeats'),
-    ('search', '--shapes'), ('search', '--views'), ('search', '--queries'), ('serving', '--clients'),
-    ('serving', '--rounds')]
-WITH_CONFIG = {'first_step': '--configs', 'gradient_caching': '--config', 'input_pipeline': '--config',
-               'query': '--config', 'train_step': '--configs'}
+    ('accelerator', '--batch'),
+    ('accelerator', '--shapes'),
+    ('blocked_losses', '--batches'),
+    ('damage', '--files'),
+    ('encoders', '--batch'),
+    ('encoders', '--image_size'),
+    ('geometry', '--faces'),
+    ('geometry', '--points'),
+    ('geometry', '--resolution'),
+    ('gradient_caching', '--batches'),
+    ('gradient_caching', '--chunk'),
+    ('growth', '--sizes'),
+    ('input_pipeline', '--steps'),
+    ('losses', '--batches'),
+    ('metrics', '--items'),
+    ('metrics', '--classes'),
+    ('query', '--shapes'),
+    ('rendering', '--count'),
+    ('rendering', '--repeats'),
+    ('search', '--shapes'),
+    ('search', '--views'),
+    ('search', '--queries'),
+    ('serving', '--clients'),
+    ('serving', '--rounds'),
+]
+WITH_CONFIG = {
+    'first_step': '--configs',
+    'gradient_caching': '--config',
+    'input_pipeline': '--config',
+    'query': '--config',
+    'train_step': '--configs',
+}
 
 
 @pytest.fixture
@@ -30,36 +64,44 @@ def script(monkeypatch):
     def run(name, *arguments):
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', *arguments])
         return importlib.import_module(name).main()
+
     return run
 
 
 @pytest.fixture
 def refused(script, capsys):
     """Runs a benchmark that must end with status 2; returns its message."""
+
     def run(name, *arguments):
         with pytest.raises(SystemExit) as ended:
             script(name, *arguments)
         out, err = capsys.readouterr()
         assert ended.value.code == 2 and not out
         return err.splitlines()[-1]
+
     return run
 
 
 @pytest.fixture
 def error(script, capsys):
     """Runs a benchmark that must end with status 1 and one line; returns it."""
+
     def run(name, *arguments):
         assert script(name, *arguments) == 1
         out, err = capsys.readouterr()
         assert not out and err.startswith('error: ') and err.count('\n') == 1
         return err
+
     return run
 
 
 @pytest.mark.parametrize(('name', 'option'), SIZES)
 def test_sizes_below_one(refused, name, option):
-    for value, message in (('0', '0: must be at least 1'), ('-3', '-3: must be at least 1'),
-                           ('x', "invalid int value: 'x'")):
+    for value, message in (
+        ('0', '0: must be at least 1'),
+        ('-3', '-3: must be at least 1'),
+        ('x', "invalid int value: 'x'"),
+    ):
         assert refused(name, f'{option}={value}') == f'{name}.py: error: argument {option}: {message}'
 
 
@@ -71,8 +113,9 @@ def test_numbers_below_zero(refused, name, option):
     assert refused(name, f'{option}=-1').endswith(f'argument {option}: -1: must be at least 0')
 
 
-@pytest.mark.parametrize(('name', 'option'), [
-    ('gradient_caching', '--limit_gib'), ('growth', '--limit_s'), ('search', '--decay')])
+@pytest.mark.parametrize(
+    ('name', 'option'), [('gradient_caching', '--limit_gib'), ('growth', '--limit_s'), ('search', '--decay')]
+)
 def test_numbers_that_are_none_or_below_zero(refused, name, option):
     for value in ('nan', '-1'):
         assert refused(name, f'{option}={value}').endswith(f'argument {option}: {value}: must be at least 0')
@@ -107,15 +150,18 @@ def test_sizes_of_growth(refused, tmp_path):
     out = tmp_path / 'out'
     for sizes in (('300', '100'), ('100', '100')):
         assert refused('growth', f'--out={out}', '--sizes', *sizes).endswith(
-            f'argument --sizes: {" ".join(sizes)}: must be ascending')
+            f'argument --sizes: {" ".join(sizes)}: must be ascending'
+        )
     assert refused('growth', f'--out={out}', '--axes', 'views', '--sizes', '3', '2000').endswith(
-        'argument --sizes: views must lie in [1, 1000], not 2000')
+        'argument --sizes: views must lie in [1, 1000], not 2000'
+    )
     assert not out.exists()
 
 
 def test_pictures_that_cannot_be_rendered(refused):
     assert refused('geometry', '--image_size=5000', '--work', 'sampling', 'rendering').endswith(
-        'argument --image_size: must lie in [1, 4096], not 5000')
+        'argument --image_size: must lie in [1, 4096], not 5000'
+    )
     assert refused('rendering', '--supersample=17').endswith('argument --supersample: must lie in [1, 16], not 17')
 
 
@@ -146,8 +192,10 @@ def test_bad_configs(error, tmp_path, name):
     assert 'config.data.views_per_step: -1 must be 0 or above' in error(name, '--config.data.views_per_step=-1')
     assert "config.optimizer.name: 'lion' is not one of" in error(name, '--config.optimizer.name=lion')
     own = tmp_path / 'own.py'
-    own.write_text('from ml_collections import ConfigDict\nPRESETS = ("only",)\n\n\n'
-                   'def get_config(preset):\n    return ConfigDict({"experiment": "other", "batch_size": 1})\n')
+    own.write_text(
+        'from ml_collections import ConfigDict\nPRESETS = ("only",)\n\n\n'
+        'def get_config(preset):\n    return ConfigDict({"experiment": "other", "batch_size": 1})\n'
+    )
     assert 'its experiment is other; this benchmark is for ' in error(name, f'{option}={own}')
 
 
@@ -156,15 +204,21 @@ def test_the_last_config_is_looked_at_before_the_first_is_measured(error, monkey
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(importlib.import_module(name), 'measure', None)
     own = tmp_path / 'own.py'
-    own.write_text('from overrides import load_config\n\nPRESETS = ("only",)\n\n\ndef get_config(preset):\n'
-                   '    config, _ = load_config("pix3d.py:smoke")\n    config.model.query_encoder = "bogus"\n'
-                   '    return config\n')
+    own.write_text(
+        'from overrides import load_config\n\nPRESETS = ("only",)\n\n\ndef get_config(preset):\n'
+        '    config, _ = load_config("pix3d.py:smoke")\n    config.model.query_encoder = "bogus"\n'
+        '    return config\n'
+    )
     assert "config.model.query_encoder: 'bogus'" in error(name, '--configs', 'pix3d.py:smoke', str(own))
 
 
-@pytest.mark.parametrize(('name', 'arguments'), [
-    ('gradient_caching', ('--config=pix3d.py:smoke', '--batches', '4', '6', '--chunk=4')),
-    ('accelerator', ('--config=pix3d.py:smoke', '--parts', 'step', 'chunked', '--large_batch=6', '--chunk=4'))])
+@pytest.mark.parametrize(
+    ('name', 'arguments'),
+    [
+        ('gradient_caching', ('--config=pix3d.py:smoke', '--batches', '4', '6', '--chunk=4')),
+        ('accelerator', ('--config=pix3d.py:smoke', '--parts', 'step', 'chunked', '--large_batch=6', '--chunk=4')),
+    ],
+)
 def test_chunks_are_looked_at_before_anything_is_measured(error, monkeypatch, name, arguments):
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(importlib.import_module('random_steps').RandomStep, '__init__', None)
@@ -180,14 +234,17 @@ def test_bad_values_of_the_accelerator_are_found_before_its_search(error, monkey
 
 def test_a_query_needs_attention(error):
     assert "config.model.pooling: 'mean'; this benchmark is for 'attention'" in error(
-        'query', '--config=pix3d.py:smoke', '--config.model.pooling=mean')
+        'query', '--config=pix3d.py:smoke', '--config.model.pooling=mean'
+    )
 
 
-@pytest.mark.parametrize(('name', 'arguments'), [
-    ('query', ()), ('gradient_caching', ()), ('accelerator', ('--parts', 'profile'))])
+@pytest.mark.parametrize(
+    ('name', 'arguments'), [('query', ()), ('gradient_caching', ()), ('accelerator', ('--parts', 'profile'))]
+)
 def test_configs_of_another_experiment(error, monkeypatch, name, arguments):
     assert 'its experiment is cross_modal; this benchmark is for photo_to_shape' in error(
-        name, '--config=modelnet40.py', *arguments)
+        name, '--config=modelnet40.py', *arguments
+    )
 
 
 def test_tables_show_brackets(monkeypatch, capsys):

@@ -12,8 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / 'experiments' / 'benchmarks'
 PROMISED = {'title', 'hardware', 'versions', 'commit', 'dirty', 'backend', 'load', 'settings', 'rows'}
-TINY_GRIDS = ('--config.model.variant=pointnet', '--config.model.points=8', '--config.batch_size=2',
-              '--config.parallel.devices=1')
+TINY_GRIDS = (
+    '--config.model.variant=pointnet',
+    '--config.model.points=8',
+    '--config.batch_size=2',
+    '--config.parallel.devices=1',
+)
 
 
 @pytest.fixture
@@ -28,6 +32,7 @@ def benchmark(monkeypatch, tmp_path, quick_compilation):
         assert written.keys() >= PROMISED
         assert {'jax', 'numpy', 'tensorflow-cpu'} <= written['versions'].keys()
         return written['rows']
+
     return run
 
 
@@ -39,8 +44,18 @@ def without_peers(monkeypatch):
 
 
 def test_losses(benchmark):
-    rows = benchmark('losses', '--batches', '9', '--cases', 'info_nce', 'supervised_contrastive', 'triplet_batch_hard',
-                     'contrastive', 'hardest_triplet', 'norm')
+    rows = benchmark(
+        'losses',
+        '--batches',
+        '9',
+        '--cases',
+        'info_nce',
+        'supervised_contrastive',
+        'triplet_batch_hard',
+        'contrastive',
+        'hardest_triplet',
+        'norm',
+    )
     for row in rows:
         if 'needs' in row['form'] or 'not installed' in row['form'] or 'no equivalent' in row['form']:
             assert 'seconds' not in row
@@ -73,8 +88,10 @@ def test_losses_too_large_are_not_run(benchmark):
 
 
 def test_missing_peers_are_named(benchmark, without_peers):
-    (first, *_), (last,) = benchmark('losses', '--batches', '4', '--cases', 'norm'), benchmark(
-        'losses', '--batches', '4', '--cases', 'norm')[1:]
+    (first, *_), (last,) = (
+        benchmark('losses', '--batches', '4', '--cases', 'norm'),
+        benchmark('losses', '--batches', '4', '--cases', 'norm')[1:],
+    )
     assert first['form'] == 'jaxret'
     assert last['form'].startswith('pytorch-metric-learning: ') and 'not installed (pip install' in last['form']
     rows = benchmark('encoders', '--encoders', 'resnet_coarse', '--batch=2', '--image_size=16')
@@ -85,7 +102,11 @@ def test_missing_peers_are_named(benchmark, without_peers):
 def test_blocked_losses(benchmark):
     rows = benchmark('blocked_losses', '--batches', '3', '4', '--losses', 'info_nce', 'triplet')
     assert [(row['loss'], row['batch']) for row in rows] == [
-        ('info_nce', 3), ('info_nce', 4), ('triplet', 3), ('triplet', 4)]
+        ('info_nce', 3),
+        ('info_nce', 4),
+        ('triplet', 3),
+        ('triplet', 4),
+    ]
     assert all({'temporary_mib', 'resident_mib', 'step_s', 'value'} <= row.keys() for row in rows)
 
 
@@ -108,12 +129,29 @@ def test_gradient_caching(benchmark, monkeypatch):
     monkeypatch.setattr(importlib.import_module('gradient_caching'), 'measure', measure)
     rows = benchmark('gradient_caching', '--batches', '2', '4', '8', '--chunk=2')
     assert [(row['batch'], row['chunk'], row['memory_ratio'], row.get('cpu_ratio')) for row in rows] == [
-        (2, 0, 1, 1), (4, 0, 1, 1), (4, 2, 0.5, 1.5), (8, 0, 1, None), (8, 2, 0.25, None)]
+        (2, 0, 1, 1),
+        (4, 0, 1, 1),
+        (4, 2, 0.5, 1.5),
+        (8, 0, 1, None),
+        (8, 2, 0.25, None),
+    ]
 
 
 def test_encoders(benchmark):
-    rows = benchmark('encoders', '--encoders', 'resnet_coarse', 'pointnet', 'occupancy_pointnet', 'meshnet', 'dgcnn',
-                     '--batch=2', '--image_size=16', '--points=24', '--faces=8', '--width=0.1')
+    rows = benchmark(
+        'encoders',
+        '--encoders',
+        'resnet_coarse',
+        'pointnet',
+        'occupancy_pointnet',
+        'meshnet',
+        'dgcnn',
+        '--batch=2',
+        '--image_size=16',
+        '--points=24',
+        '--faces=8',
+        '--width=0.1',
+    )
     ours = [row for row in rows if row['form'] == 'jaxret']
     assert [row['items'] for row in ours] == ['image', 'cloud', 'grid', 'mesh', 'cloud']
     assert all({'per_second', 'parameters', 'gflop', 'temporary_mib', 'cpu_ms'} <= row.keys() for row in ours)
@@ -130,6 +168,7 @@ def test_bad_arguments(benchmark, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(FOLDER))
     import losses
     import train_step
+
     assert train_step.main(['--configs', 'nothing.py']) == 1
     assert 'no such config' in capsys.readouterr().err
     for arguments, message in ((['--threads=4096'], 'this process may use'), (['--config.seed=1'], 'unrecognized')):
@@ -141,6 +180,7 @@ def test_bad_arguments(benchmark, monkeypatch, capsys):
 def test_interleaved_times(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     import measuring
+
     order = []
     times = measuring.interleave({'a': lambda: order.append('a'), 'b': lambda: order.append('b')}, repeats=2)
     assert set(times) == {'a', 'b'}
@@ -152,15 +192,16 @@ def test_interleaved_times(monkeypatch):
 def test_profile_groups(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     from step_profile import operations
-    program = '''
+
+    program = """
   %add.1 = f32[] add(%a, %b), metadata={op_name="jit(step)/jvp(Net)/conv1/add" stack_frame_id=2}
   ROOT fusion.2 = f32[] fusion(x), kind=kLoop, metadata={op_name="jit(step)/transpose(jvp(Net))/conv1/mul"}
   copy.3 = f32[] copy(x), metadata={op_name="jit(step)/sqrt" stack_frame_id=3}
-'''
+"""
     assert operations(program) == {'add.1': 'forward add', 'fusion.2': 'backward mul', 'copy.3': 'sqrt'}
 
 
-ACCELERATOR = '''
+ACCELERATOR = """
 import sys
 
 for name in ('tensorflow', 'tensorflow_datasets', 'trimesh', 'embreex', 'fast_simplification', 'array_record', 'clu',
@@ -170,19 +211,26 @@ sys.path.insert(0, 'experiments/benchmarks')
 import accelerator
 sys.exit(accelerator.main(['--repeats=1', '--batch=2', '--large_batch=4', '--chunk=2', '--shapes=40', '--queries=3',
                            '--json=' + sys.argv[1]]))
-'''
+"""
 
 
 def test_accelerator_without_tensorflow_and_mesh_tools(tmp_path):
     path = tmp_path / 'out.json'
-    done = subprocess.run([sys.executable, '-c', ACCELERATOR, str(path)], capture_output=True, text=True, cwd=ROOT,
-                          env={'PATH': '', 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu',
-                               'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}, timeout=900)
+    done = subprocess.run(
+        [sys.executable, '-c', ACCELERATOR, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={'PATH': '', 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
+        timeout=900,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     written = json.loads(path.read_text())
     assert written.keys() >= PROMISED
-    rows = {part: [row for row in written['rows'] if row['part'] == part] for part in (
-        'step', 'chunked', 'search', 'profile')}
+    rows = {
+        part: [row for row in written['rows'] if row['part'] == part]
+        for part in ('step', 'chunked', 'search', 'profile')
+    }
     assert [row['what'].split(', ')[-1][:7] for row in rows['step']] == ['jaxret', 'PyTorch']
     assert 'not installed' in rows['step'][1]['what']
     assert rows['chunked'][0]['milliseconds'] > 0 and rows['search'][0]['milliseconds'] > 0
@@ -191,10 +239,21 @@ def test_accelerator_without_tensorflow_and_mesh_tools(tmp_path):
 
 def test_first_step(tmp_path):
     path = tmp_path / 'out.json'
-    done = subprocess.run([sys.executable, str(FOLDER / 'first_step.py'), '--configs', 'scan_cad.py:smoke',
-                           f'--json={path}', *TINY_GRIDS], capture_output=True, text=True, cwd=tmp_path, timeout=900,
-                          env={'PATH': '', 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu',
-                               'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'})
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(FOLDER / 'first_step.py'),
+            '--configs',
+            'scan_cad.py:smoke',
+            f'--json={path}',
+            *TINY_GRIDS,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=900,
+        env={'PATH': '', 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(path.read_text())['rows']
     assert [row['cache'] for row in rows] == ['no cache', 'cold', 'warm']

@@ -26,14 +26,22 @@ def benchmark(monkeypatch, tmp_path, quick_compilation):
         written = json.loads(path.read_text())
         assert written.keys() >= promised
         return written
+
     return run
 
 
 def test_geometry(benchmark):
-    rows = benchmark('geometry', '--faces', '200', '--repeats=1', '--image_size=12', '--resolution=8',
-                     '--points=60')['rows']
-    assert [row['work'] for row in rows] == ['rendering', 'voxelisation', 'simplification', 'sampling', 'hausdorff',
-                                             'iou']
+    rows = benchmark('geometry', '--faces', '200', '--repeats=1', '--image_size=12', '--resolution=8', '--points=60')[
+        'rows'
+    ]
+    assert [row['work'] for row in rows] == [
+        'rendering',
+        'voxelisation',
+        'simplification',
+        'sampling',
+        'hausdorff',
+        'iou',
+    ]
     for row in rows:
         assert row['peer'] in ('trimesh', 'scipy', 'scikit-learn') and row['ratio'] > 0
         assert row['per_core_second'] == pytest.approx(1e3 / row['cpu_ms'])
@@ -58,8 +66,11 @@ def test_query(benchmark, monkeypatch, missing):
     rows = benchmark('query', '--config=pix3d.py:smoke', '--shapes', '7', '30', '--repeats=1')['rows']
     assert [row['shapes'] for row in rows] == [7, 30]
     for row in rows:
-        assert row.keys() >= {f'{part}{unit}' for part in ('read', 'encode', 'search', 'score', 'sort', 'total')
-                              for unit in ('_ms', '_cpu_ms')}
+        assert row.keys() >= {
+            f'{part}{unit}'
+            for part in ('read', 'encode', 'search', 'score', 'sort', 'total')
+            for unit in ('_ms', '_cpu_ms')
+        }
         assert ('torch: not installed' in row['note']) == missing == ('ratio' not in row)
 
 
@@ -77,15 +88,26 @@ def test_torch_encodes_and_scores_as_jaxret(monkeypatch):
 
 
 def test_metrics(benchmark):
-    rows = benchmark('metrics', '--items=60', '--classes=4', '--width=8', '--peer_queries=9',
-                     promised=ENVIRONMENT)['rows']
+    rows = benchmark('metrics', '--items=60', '--classes=4', '--width=8', '--peer_queries=9', promised=ENVIRONMENT)[
+        'rows'
+    ]
     assert rows.keys() == {'one direction', 'without itself', 'one direction, scikit-learn'}
     assert rows['one direction, scikit-learn']['ratio'] > 0
 
 
 def test_growth(benchmark, tmp_path):
-    written = benchmark('growth', '--axes', 'gallery', 'faces', '--sizes', '300', '600', '1200', '--repeats=1',
-                        f'--out={tmp_path / "pictures"}')
+    written = benchmark(
+        'growth',
+        '--axes',
+        'gallery',
+        'faces',
+        '--sizes',
+        '300',
+        '600',
+        '1200',
+        '--repeats=1',
+        f'--out={tmp_path / "pictures"}',
+    )
     curves = ['search, brute force', 'search, pruned', 'rendering', 'loading']
     assert [fit['curve'] for fit in written['fits']] == curves
     assert [row['size'] for row in written['rows'] if row['curve'] == 'loading'] == [300, 600, 1200]
@@ -93,7 +115,10 @@ def test_growth(benchmark, tmp_path):
     for fit in written['fits']:
         assert isinstance(fit['time_exponent'], float) and fit['verdict']
     assert sorted(path.name for path in (tmp_path / 'pictures').iterdir()) == [
-        'growth.json', 'growth_faces.png', 'growth_gallery.png']
+        'growth.json',
+        'growth_faces.png',
+        'growth_gallery.png',
+    ]
 
 
 def test_exponents(monkeypatch):

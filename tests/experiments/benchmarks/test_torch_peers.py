@@ -48,7 +48,8 @@ CHANGES = {
     'pix3d.py': {'color.mode': 'none'},
     'scan_cad.py': {'augmentation.flip': '0', 'augmentation.jitter': '0', 'model.width': '0.05'},
     'mi3dor.py': {'loss.warmup': '0'},
-    'modelnet40.py': {'loss.sigma': '0'}}
+    'modelnet40.py': {'loss.sigma': '0'},
+}
 
 
 @pytest.mark.parametrize('name', CHANGES)
@@ -75,8 +76,12 @@ def test_same_loss_and_gradient(peers, monkeypatch, name):
 
 def test_other_losses_have_no_peer(peers):
     steps, systems, _ = peers
-    for name, overrides in (('pix3d.py:smoke', {'loss.kind': 'triplet'}), ('scan_cad.py:cnn3d', {}),
-                            ('mi3dor.py:revgrad', {}), ('modelnet40.py:smoke', {'model.point_encoder': 'pointnet'})):
+    for name, overrides in (
+        ('pix3d.py:smoke', {'loss.kind': 'triplet'}),
+        ('scan_cad.py:cnn3d', {}),
+        ('mi3dor.py:revgrad', {}),
+        ('modelnet40.py:smoke', {'model.point_encoder': 'pointnet'}),
+    ):
         config, _ = load_config(name)
         apply_overrides(config, overrides)
         module, kind = systems.PEERS[steps.EXPERIMENTS[config.experiment].name]
@@ -85,7 +90,8 @@ def test_other_losses_have_no_peer(peers):
 
 
 def test_colours_as_in_jaxret(peers):
-    from jaxret.color_spaces import lab_to_rgb, rgb_to_lab
+    from jaxret.augmentation.color_spaces import lab_to_rgb, rgb_to_lab
+
     make = importlib.import_module('torch_peers.cmic')
     config, _ = load_config('pix3d.py:smoke')
     peer = make.CMIC(config, 4)

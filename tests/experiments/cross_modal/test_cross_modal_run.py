@@ -23,8 +23,16 @@ def place(tmp_path_factory, quick_compilation, kept_programs):
 
 def command(place, workdir, *arguments, config='modelnet40.py:smoke'):
     """Exit status of the command in this process, on one device."""
-    return run.main([f'--config={config}', f'--config.cache_dir={place}/cache', '--config.parallel.devices=1',
-                     '--config.processes=1', f'--workdir={place / workdir}', *arguments])
+    return run.main(
+        [
+            f'--config={config}',
+            f'--config.cache_dir={place}/cache',
+            '--config.parallel.devices=1',
+            '--config.processes=1',
+            f'--workdir={place / workdir}',
+            *arguments,
+        ]
+    )
 
 
 def evaluate(place, workdir, *arguments):
@@ -109,8 +117,12 @@ def test_evaluation_of_other_objects_lists_what_it_skips(place, trained, capsys)
     assert evaluate(place, 'evaluated', f'--config.data_dir={other}') == 1
     message = capsys.readouterr().err
     assert 'chair_0002.off' in message and '1 lines follow' in message
-    assert evaluate(place, 'evaluated', f'--config.data_dir={other}', '--config.on_bad_file=skip',
-                    '--config.evaluation.views=1') == 0
+    assert (
+        evaluate(
+            place, 'evaluated', f'--config.data_dir={other}', '--config.on_bad_file=skip', '--config.evaluation.views=1'
+        )
+        == 0
+    )
     assert 'SYNTHETIC' not in capsys.readouterr().out
     metrics = metrics_of(folder)
     assert metrics['queries'] == 21 and metrics['synthetic'] is False and 'vase' not in metrics['per_class']
@@ -132,26 +144,29 @@ def test_everything_wrong_with_the_data_is_told_at_once(place, capsys):
     assert 'nowhere' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('argument,message', [
-    ('select=best', 'is not one of last, mean_map'),
-    ('select=mean_map', 'set --config.data.val_fraction above 0'),
-    ('data.layout=zip --config.data_dir=none', 'meshes, published'),
-    ('data.layout=published', "config.data.layout: 'published' needs --config.data_dir=DIR"),
-    ('render.field_of_view=-1', 'config.render.field_of_view: must lie in [1, 150], not -1'),
-    ('data.image_size=5000', 'config.data.image_size: must lie in [1, 4096], not 5000'),
-    ('render.ambient=0.9', 'config.render.ambient + diffuse: must be at most 1'),
-    ('model.image_encoder=vgg', "config.model.image_encoder: 'vgg' is not one of resnet18, resnet34"),
-    ('data.views_per_step=5', 'an object has 4'),
-    ('evaluation.views=5', 'an object has 4'),
-    ('data.points=4096', 'an object has 2048'),
-    ('data.faces=3', 'config.data.faces: 3'),
-    ('loss.center=none', 'config.loss.center'),
-    ('model.point_encoder=gcn', 'dgcnn, pointnet'),
-    ('center_optimizer.name=lion', 'config.center_optimizer.name'),
-    ('center_optimizer.learning_rate=0', 'config.center_optimizer.learning_rate'),
-    ('view_augmentation.flip=2', 'flip is 2'),
-    ('batch_size=0', 'config.batch_size'),
-])
+@pytest.mark.parametrize(
+    'argument,message',
+    [
+        ('select=best', 'is not one of last, mean_map'),
+        ('select=mean_map', 'set --config.data.val_fraction above 0'),
+        ('data.layout=zip --config.data_dir=none', 'meshes, published'),
+        ('data.layout=published', "config.data.layout: 'published' needs --config.data_dir=DIR"),
+        ('render.field_of_view=-1', 'config.render.field_of_view: must lie in [1, 150], not -1'),
+        ('data.image_size=5000', 'config.data.image_size: must lie in [1, 4096], not 5000'),
+        ('render.ambient=0.9', 'config.render.ambient + diffuse: must be at most 1'),
+        ('model.image_encoder=vgg', "config.model.image_encoder: 'vgg' is not one of resnet18, resnet34"),
+        ('data.views_per_step=5', 'an object has 4'),
+        ('evaluation.views=5', 'an object has 4'),
+        ('data.points=4096', 'an object has 2048'),
+        ('data.faces=3', 'config.data.faces: 3'),
+        ('loss.center=none', 'config.loss.center'),
+        ('model.point_encoder=gcn', 'dgcnn, pointnet'),
+        ('center_optimizer.name=lion', 'config.center_optimizer.name'),
+        ('center_optimizer.learning_rate=0', 'config.center_optimizer.learning_rate'),
+        ('view_augmentation.flip=2', 'flip is 2'),
+        ('batch_size=0', 'config.batch_size'),
+    ],
+)
 def test_bad_values_are_refused_before_the_data_is_touched(place, tmp_path, capsys, argument, message):
     assert command(tmp_path, 'never', *f'--config.{argument}'.split(' ')) == 1
     assert message in capsys.readouterr().err

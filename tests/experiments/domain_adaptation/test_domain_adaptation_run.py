@@ -11,14 +11,26 @@ import numpy as np
 import pytest
 import run
 from domain_adaptation import task as domain_adaptation
-from overrides import flatten, load_config
+from overrides import load_config
 
 from data_pipelines.domain_adaptation import batches as mi3dor_pipeline
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
-from jaxret.retrieval.benchmark_scores import SCORES
+from jaxret.metrics.shrec_scores import SCORES
+from jaxret.runs.config import flatten
 
-METHODS = ('source_only', 'global', 'global_local', 'revgrad', 'jan', 'dlea', 'coral', 'coral_features', 'meda', 'jgsa',
-           'swap')
+METHODS = (
+    'source_only',
+    'global',
+    'global_local',
+    'revgrad',
+    'jan',
+    'dlea',
+    'coral',
+    'coral_features',
+    'meda',
+    'jgsa',
+    'swap',
+)
 
 
 @pytest.fixture(scope='module')
@@ -30,15 +42,32 @@ def place(tmp_path_factory, quick_compilation, kept_programs):
 @pytest.fixture(scope='module')
 def data(place):
     """Few photos and shapes in MI3DOR's layout."""
-    return write_mi3dor_sample(place / 'data', train_photos=3, test_photos=1, train_shapes=2, test_shapes=2,
-                               photo_size=48, processes=1, progress=False)
+    return write_mi3dor_sample(
+        place / 'data',
+        train_photos=3,
+        test_photos=1,
+        train_shapes=2,
+        test_shapes=2,
+        photo_size=48,
+        processes=1,
+        progress=False,
+    )
 
 
 def command(place, data, workdir, *arguments, config='mi3dor.py:smoke'):
     """Exit status of the command in this process, on one device."""
-    return run.main([f'--config={config}', f'--config.cache_dir={place}/cache', '--config.parallel.devices=1',
-                     '--config.processes=1', f'--config.data_dir={data}', '--config.select=source_accuracy',
-                     f'--workdir={place / workdir}', *arguments])
+    return run.main(
+        [
+            f'--config={config}',
+            f'--config.cache_dir={place}/cache',
+            '--config.parallel.devices=1',
+            '--config.processes=1',
+            f'--config.data_dir={data}',
+            '--config.select=source_accuracy',
+            f'--workdir={place / workdir}',
+            *arguments,
+        ]
+    )
 
 
 def evaluate(place, workdir, *arguments):
@@ -137,8 +166,16 @@ def test_a_stopped_run_resumes_to_the_same_numbers(place, data, trained, without
 def test_evaluation_with_alignment_fewer_views_and_another_run_before(place, trained, capsys):
     folder = place / 'evaluated'
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns('report', 'tensorboard'))
-    assert evaluate(place, 'evaluated', '--config.evaluation.alignment=jgsa', '--config.evaluation.views=1',
-                    f'--config.evaluation.before={trained}') == 0
+    assert (
+        evaluate(
+            place,
+            'evaluated',
+            '--config.evaluation.alignment=jgsa',
+            '--config.evaluation.views=1',
+            f'--config.evaluation.before={trained}',
+        )
+        == 0
+    )
     assert 'ANMRR' in capsys.readouterr().out
     assert metrics_of(folder)['step'] == metrics_of(trained)['step'] and metrics_of(folder) != metrics_of(trained)
     assert embeddings_of(folder)['photos'].shape == (8, 30) != embeddings_of(trained)['photos'].shape
@@ -188,23 +225,26 @@ def test_each_method_is_hifa_with_the_difference_that_its_name_says():
     assert round(second['epochs'] * (19_294 // 6)) == pytest.approx(20_000, rel=1e-3)
 
 
-@pytest.mark.parametrize('argument,message', [
-    ('select=test', 'is not one of last, source_accuracy'),
-    ('data.val_fraction=0', 'config.data.val_fraction above 0'),
-    ('data.image_size=40', 'data.stored_size'),
-    ('data.views_per_step=4', 'render.views=3'),
-    ('evaluation.views=4', 'render.views=3'),
-    ('evaluation.alignment=pca', 'none, coral, jgsa, meda'),
-    ('data.gallery=train', 'is not one of test, all'),
-    ('loss.centroid=mean', 'config.loss.centroid'),
-    ('model.backbone=vgg', 'config.model.backbone'),
-    ('backbone_optimizer.name=lion', 'config.backbone_optimizer.name'),
-    ('backbone_optimizer.learning_rate=0', 'config.backbone_optimizer.learning_rate'),
-    ('photo_augmentation.flip=2', 'flip is 2'),
-    ('shapes_per_step=0', 'config.shapes_per_step'),
-    ('render.field_of_view=-1', 'config.render.field_of_view: must lie in'),
-    ('data.stored_size=5000', 'config.data.stored_size: must lie in'),
-])
+@pytest.mark.parametrize(
+    'argument,message',
+    [
+        ('select=test', 'is not one of last, source_accuracy'),
+        ('data.val_fraction=0', 'config.data.val_fraction above 0'),
+        ('data.image_size=40', 'data.stored_size'),
+        ('data.views_per_step=4', 'render.views=3'),
+        ('evaluation.views=4', 'render.views=3'),
+        ('evaluation.alignment=pca', 'none, coral, jgsa, meda'),
+        ('data.gallery=train', 'is not one of test, all'),
+        ('loss.centroid=mean', 'config.loss.centroid'),
+        ('model.backbone=vgg', 'config.model.backbone'),
+        ('backbone_optimizer.name=lion', 'config.backbone_optimizer.name'),
+        ('backbone_optimizer.learning_rate=0', 'config.backbone_optimizer.learning_rate'),
+        ('photo_augmentation.flip=2', 'flip is 2'),
+        ('shapes_per_step=0', 'config.shapes_per_step'),
+        ('render.field_of_view=-1', 'config.render.field_of_view: must lie in'),
+        ('data.stored_size=5000', 'config.data.stored_size: must lie in'),
+    ],
+)
 def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, argument, message):
     assert command(tmp_path, tmp_path / 'none', 'never', f'--config.{argument}') == 1
     assert message in capsys.readouterr().err

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from domain_adaptation import data as domain_data
-from domain_adaptation.data import RunDomains, read_domains
+from domain_adaptation.data import read_domains
 from domain_adaptation.stages import FILE, before_stage, check_before, store_embeddings
 from overrides import load_config
 
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
 from jaxret.errors import CheckpointError, ConfigError, DataError
+from jaxret.runs.split import RunDomains
 
 PHOTOS, SHAPES = np.arange(6.0).reshape(3, 2), np.ones((2, 2))
 NAMES = (('a', 'b', 'c'), ('x', 'y'))
@@ -43,9 +44,21 @@ def test_without_another_run_the_initial_weights_are_shown(tmp_path):
     assert before_stage('', *NAMES, initial=lambda: 'initial') == 'initial'
 
 
-@pytest.mark.parametrize('content', [None, b'', b'text', 'array', 'truncated', {'shapes': np.ones((2, 3))},
-                                     {'photos': np.ones(3)}, {'photos': np.full((3, 2), np.nan)},
-                                     {'photo_names': np.array(['a'])}, {'photos': np.array([{}] * 3)}])
+@pytest.mark.parametrize(
+    'content',
+    [
+        None,
+        b'',
+        b'text',
+        'array',
+        'truncated',
+        {'shapes': np.ones((2, 3))},
+        {'photos': np.ones(3)},
+        {'photos': np.full((3, 2), np.nan)},
+        {'photo_names': np.array(['a'])},
+        {'photos': np.array([{}] * 3)},
+    ],
+)
 def test_what_is_no_embeddings_is_refused_at_once(tmp_path, content):
     folder = stored(tmp_path / 'other', **(content if isinstance(content, dict) else {}))
     if content is None:
@@ -70,8 +83,16 @@ def test_a_run_is_not_its_own_before(tmp_path):
 def test_photos_of_training_are_not_scored(tmp_path, monkeypatch):
     config, _ = load_config('mi3dor.py:smoke')
     config.cache_dir, config.batch_size, config.shapes_per_step = str(tmp_path / 'cache'), 4, 4
-    data = write_mi3dor_sample(tmp_path / 'data', train_photos=2, test_photos=1, train_shapes=1, test_shapes=1,
-                               photo_size=16, processes=1, progress=False)
+    data = write_mi3dor_sample(
+        tmp_path / 'data',
+        train_photos=2,
+        test_photos=1,
+        train_shapes=1,
+        test_shapes=1,
+        photo_size=16,
+        processes=1,
+        progress=False,
+    )
     read_domains(config, data, tmp_path, synthetic=True, train=True)
     run = RunDomains.read(tmp_path)
     monkeypatch.setattr(domain_data, 'has_checkpoints', lambda folder: True)

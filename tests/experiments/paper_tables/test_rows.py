@@ -15,26 +15,39 @@ def paper(*rows, claims=(), **table):
     return Paper('P', (Table('T', (MAP,), rows, **table),), claims)
 
 
-@pytest.mark.parametrize(('rows', 'claims', 'message'), [
-    ([Row('a', CONFIGS), Row('a', CONFIGS, {'seed': 1})], [], "two rows are named 'a'"),
-    ([Row('a, b', CONFIGS)], [], 'a comma'),
-    ([Row('a', CONFIGS), Row('b', {'paper': 'x.py'})], [], 'b: presets paper, not small'),
-    ([Row('a', CONFIGS, paper={'map': 1.0})], [], 'a: values of map'),
-    ([Row('a', CONFIGS, starts_from='b')], [], "a: cannot start from 'b'"),
-    ([Row('a', CONFIGS, starts_from='b'), Row('b', CONFIGS, starts_from='a')], [], "a: cannot start from 'a'"),
-    ([Row('a', CONFIGS)], [Claim('c', 'a', 'b', 'mean_map')], "claim 'c': no row 'b'"),
-    ([Row('a', CONFIGS), Row('b', CONFIGS)], [Claim('c', 'a', 'b', 'map')], "no common metric 'map'"),
-    ([Row('a', CONFIGS, paper={'mean_map': 1.0}), Row('b', CONFIGS, paper={'mean_map': 2.0})],
-     [Claim('c', 'a', 'b', 'mean_map')], "claim 'c': the paper has a difference of -1.0"),
-])
+@pytest.mark.parametrize(
+    ('rows', 'claims', 'message'),
+    [
+        ([Row('a', CONFIGS), Row('a', CONFIGS, {'seed': 1})], [], "two rows are named 'a'"),
+        ([Row('a, b', CONFIGS)], [], 'a comma'),
+        ([Row('a', CONFIGS), Row('b', {'paper': 'x.py'})], [], 'b: presets paper, not small'),
+        ([Row('a', CONFIGS, paper={'map': 1.0})], [], 'a: values of map'),
+        ([Row('a', CONFIGS, starts_from='b')], [], "a: cannot start from 'b'"),
+        ([Row('a', CONFIGS, starts_from='b'), Row('b', CONFIGS, starts_from='a')], [], "a: cannot start from 'a'"),
+        ([Row('a', CONFIGS)], [Claim('c', 'a', 'b', 'mean_map')], "claim 'c': no row 'b'"),
+        ([Row('a', CONFIGS), Row('b', CONFIGS)], [Claim('c', 'a', 'b', 'map')], "no common metric 'map'"),
+        (
+            [Row('a', CONFIGS, paper={'mean_map': 1.0}), Row('b', CONFIGS, paper={'mean_map': 2.0})],
+            [Claim('c', 'a', 'b', 'mean_map')],
+            "claim 'c': the paper has a difference of -1.0",
+        ),
+    ],
+)
 def test_declarations_that_contradict_themselves_are_refused(rows, claims, message):
     with pytest.raises(ValueError, match='claim|row|comma|presets|values|start') as caught:
         paper(*rows, claims=claims)
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize('table', [{'axis': 'x'}, {'places': {'a': 0.0}}, {'axis': 'x', 'places': {'b': 0.0}},
-                                   {'axis': 'x', 'places': {'a': 0.0, 'b': 1.0}}])
+@pytest.mark.parametrize(
+    'table',
+    [
+        {'axis': 'x'},
+        {'places': {'a': 0.0}},
+        {'axis': 'x', 'places': {'b': 0.0}},
+        {'axis': 'x', 'places': {'a': 0.0, 'b': 1.0}},
+    ],
+)
 def test_an_axis_has_a_place_for_every_row(table):
     with pytest.raises(ValueError, match='T: an axis needs a place for every row'):
         paper(Row('a', CONFIGS), **table)
@@ -46,8 +59,12 @@ def test_the_paper_s_difference_is_above_0_for_what_it_finds_better():
     claims = (Claim('c', 'a', 'b', 'anmrr'), Claim('d', 'b', 'a', 'anmrr', difference=0.7))
     both = Paper('P', (Table('T', (lower,), (a, b)),), claims)
     assert [both.difference(claim) for claim in claims] == [pytest.approx(0.2), 0.7]
-    assert paper(Row('a', CONFIGS), Row('b', CONFIGS), claims=(Claim('c', 'a', 'b', 'mean_map'),)).difference(
-        Claim('c', 'a', 'b', 'mean_map')) is None
+    assert (
+        paper(Row('a', CONFIGS), Row('b', CONFIGS), claims=(Claim('c', 'a', 'b', 'mean_map'),)).difference(
+            Claim('c', 'a', 'b', 'mean_map')
+        )
+        is None
+    )
     assert MAP.chance_key == 'mean_map_chance' and Metric('x', 'X', chance='y').chance_key == 'y'
 
 
@@ -55,7 +72,11 @@ def test_rows_are_selected_by_patterns():
     rows = load_paper('ncf')
     assert select_rows(rows, '') == list(rows.rows)
     assert select_rows(rows, 'clf*, WITH noisy centers') == [
-        'CLF at batch 12', 'CLF at batch 24', 'CLF at batch 48', 'with noisy centers']
+        'CLF at batch 12',
+        'CLF at batch 24',
+        'CLF at batch 48',
+        'with noisy centers',
+    ]
 
 
 @pytest.mark.parametrize('name', paper_names())
@@ -76,10 +97,15 @@ def test_rows_of_the_noisy_center_paper_are_what_it_prints(tmp_path):
         assert sum(directions) / 9 == pytest.approx(row.paper['mean_map'], abs=0.0051)  # printed with two decimals
     assert [round(found.difference(claim), 2) for claim in found.claims] == [0.17, 0.11, 0.92, 0.76]
     assert [claim.better for claim in found.claims] == [
-        'proposed at batch 12', 'proposed at batch 24', 'CLF at batch 48', 'with noisy centers']
+        'proposed at batch 12',
+        'proposed at batch 24',
+        'CLF at batch 48',
+        'with noisy centers',
+    ]
     for preset, baseline in (('small', 'clf'), ('paper', 'paper_clf')):
-        jobs = plan(found, list(found.rows), preset=preset, overrides={'data.train_per_class': '2'}, data_dir='',
-                    out=tmp_path)
+        jobs = plan(
+            found, list(found.rows), preset=preset, overrides={'data.train_per_class': '2'}, data_dir='', out=tmp_path
+        )
         assert len({job.key for job in jobs.values()}) == 7  # of 8 rows: 'with' is table 1's, at batch 48
         assert jobs['with noisy centers'] is jobs['proposed at batch 48']
         for size in (12, 24, 48):
@@ -89,9 +115,15 @@ def test_rows_of_the_noisy_center_paper_are_what_it_prints(tmp_path):
                 job = jobs[row]
                 assert job.config['loss.alignment'] == ('mse' if 'CLF' in row else 'simsiam')
                 assert job.config['loss.center'] == ('center' if 'CLF' in row else 'noisy_center')
-                assert all(job.config[key] == value for key, value in (
-                    ('batch_size', size), ('epochs', config.epochs), ('data.train_per_class', 2),
-                    ('optimizer.learning_rate', config.optimizer.learning_rate)))
+                assert all(
+                    job.config[key] == value
+                    for key, value in (
+                        ('batch_size', size),
+                        ('epochs', config.epochs),
+                        ('data.train_per_class', 2),
+                        ('optimizer.learning_rate', config.optimizer.learning_rate),
+                    )
+                )
         without = jobs['without noisy centers'].config
         differing = {key for key in without if without[key] != jobs['with noisy centers'].config[key]}
         assert differing == {'loss.center'} and without['loss.center'] == 'center'
@@ -99,8 +131,10 @@ def test_rows_of_the_noisy_center_paper_are_what_it_prints(tmp_path):
 
 def configs_of(name, preset, tmp_path):
     found = load_paper(name)
-    return found, {row: job.config for row, job in plan(found, list(found.rows), preset=preset, overrides={},
-                                                        data_dir='', out=tmp_path).items()}
+    return found, {
+        row: job.config
+        for row, job in plan(found, list(found.rows), preset=preset, overrides={}, data_dir='', out=tmp_path).items()
+    }
 
 
 def differing(config, default):
@@ -113,26 +147,38 @@ def test_rows_of_cmic_differ_from_its_default_in_what_they_name(preset, tmp_path
     default = configs['CMIC']
     mask = {'model.mask': 'channel'} if preset == 'small' else {}
     expected = {
-        'no colour augmentation': {'color.mode': 'none'}, 'HSV': {'color.mode': 'hsv', 'color.probability': 0.5},
-        'no category loss': {'loss.category_weight': 0.0}, 'triplet': {'loss.kind': 'triplet'},
+        'no colour augmentation': {'color.mode': 'none'},
+        'HSV': {'color.mode': 'hsv', 'color.probability': 0.5},
+        'no category loss': {'loss.category_weight': 0.0},
+        'triplet': {'loss.kind': 'triplet'},
         'no colour augmentation and no category loss': {'color.mode': 'none', 'loss.category_weight': 0.0},
         'triplet and no category loss': {'loss.kind': 'triplet', 'loss.category_weight': 0.0},
-        'with category loss': {}, 'without category loss': {'loss.category_weight': 0.0},
+        'with category loss': {},
+        'without category loss': {'loss.category_weight': 0.0},
         'without true shape in the category loss': {'loss.true_shape': 'removed'},
         'true shape in its denominator alone (Eq. 5)': {'loss.true_shape': 'not_positive'},
         'cross-modal center loss': {'loss.kind': 'center', 'model.pooling': 'unit_mean'},
-        'mask as another channel': mask, 'photo times mask': {'model.mask': 'multiply'},
+        'mask as another channel': mask,
+        'photo times mask': {'model.mask': 'multiply'},
         'without mask': {'model.mask': 'none'},
         'photo times mask and mask as another channel': {} if preset == 'small' else {'model.mask': 'both'},
-        '1 view': {'render.views': 1, 'data.views_per_step': 1}, '6 views': {'render.views': 6}, '12 views': {},
-        '18 views': {'render.views': 18}, '24 views': {'render.views': 24}, 'grey rendering': {},
+        '1 view': {'render.views': 1, 'data.views_per_step': 1},
+        '6 views': {'render.views': 6},
+        '12 views': {},
+        '18 views': {'render.views': 18},
+        '24 views': {'render.views': 24},
+        'grey rendering': {},
         'textured rendering': {'render.shading': 'textured'},
         'no attention: mean of the views': {'model.pooling': 'mean'},
         'no attention: maximum of the views': {'model.pooling': 'max'},
-        **{f'beta_1 {beta}': {'loss.category_weight': beta} for beta in (0.1, 0.4, 0.6, 0.8, 1.0)}}
+        **{f'beta_1 {beta}': {'loss.category_weight': beta} for beta in (0.1, 0.4, 0.6, 0.8, 1.0)},
+    }
     assert {row: differing(config, default) for row, config in configs.items() if row != 'CMIC'} == expected
     assert (default['render.views'], default['loss.category_weight'], default['loss.true_shape']) == (
-        12, 0.2, 'included')
+        12,
+        0.2,
+        'included',
+    )
     curve = found.tables[-1]
     assert [curve.places[row.name] for row in curve.rows] == [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert all(configs[name]['loss.category_weight'] == place for name, place in curve.places.items())
@@ -141,8 +187,30 @@ def test_rows_of_cmic_differ_from_its_default_in_what_they_name(preset, tmp_path
 def test_printed_values_of_cmic():
     rows = load_paper('cmic').rows
     printed = {name: row.paper['top1'] for name, row in rows.items() if 'top1' in row.paper}
-    assert list(printed.values()) == [78.9, 75.2, 76.6, 74.7, 71.4, 66.5, 62.7, 78.9, 75.2, 76.7, 62.4, 78.9, 29.6,
-                                      62.1, 55.6, 68.3, 78.9, 79.3, 79.2, 78.9, 62.8, 62.1]
+    assert list(printed.values()) == [
+        78.9,
+        75.2,
+        76.6,
+        74.7,
+        71.4,
+        66.5,
+        62.7,
+        78.9,
+        75.2,
+        76.7,
+        62.4,
+        78.9,
+        29.6,
+        62.1,
+        55.6,
+        68.3,
+        78.9,
+        79.3,
+        79.2,
+        78.9,
+        62.8,
+        62.1,
+    ]
     assert rows['with category loss'].paper['category_top1'] == 96.1
     assert rows['without category loss'].paper['category_top1'] == 95.9
     found = load_paper('cmic')
@@ -151,9 +219,13 @@ def test_printed_values_of_cmic():
     assert len(differences) == len(found.claims) == 21
 
 
-@pytest.mark.parametrize(('name', 'file', 'printed'), [
-    ('cmic_stanford_cars', 'stanford_cars', [83.4, 81.5, 81.7, 80.3]),
-    ('cmic_comp_cars', 'comp_cars', [77.8, 73.0, 67.3, 64.0])])
+@pytest.mark.parametrize(
+    ('name', 'file', 'printed'),
+    [
+        ('cmic_stanford_cars', 'stanford_cars', [83.4, 81.5, 81.7, 80.3]),
+        ('cmic_comp_cars', 'comp_cars', [77.8, 73.0, 67.3, 64.0]),
+    ],
+)
 def test_rows_of_cmic_on_cars(name, file, printed, tmp_path):
     for preset in ('small', 'paper'):
         found, configs = configs_of(name, preset, tmp_path)
@@ -161,5 +233,9 @@ def test_rows_of_cmic_on_cars(name, file, printed, tmp_path):
         default = configs['CMIC']
         assert default['data.layout'] == file and default['loss.category_weight'] == 0.0
         assert [differing(config, default) for config in configs.values()] == [
-            {}, {'color.mode': 'hsv', 'color.probability': 0.5}, {'color.mode': 'none'}, {'loss.kind': 'triplet'}]
+            {},
+            {'color.mode': 'hsv', 'color.probability': 0.5},
+            {'color.mode': 'none'},
+            {'loss.kind': 'triplet'},
+        ]
         assert default['data.image_size'] == (64 if preset == 'small' else 224)

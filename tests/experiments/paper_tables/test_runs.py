@@ -16,7 +16,7 @@ from interruption import Terminated, terminated_as_interrupted
 from paper_tables import runs
 from paper_tables.plan import Job
 
-CHILD = '''
+CHILD = """
 import signal, sys, time
 got = []
 signal.signal(signal.SIGTERM, lambda number, frame: got.append('term'))
@@ -27,7 +27,7 @@ while {until} and time.monotonic() < end:
     time.sleep(0.01)
 print(*got, 'end', flush=True)
 sys.exit({status})
-'''
+"""
 
 
 def child(until='not got', status=0):
@@ -36,12 +36,14 @@ def child(until='not got', status=0):
 
 def signals_after(log, *numbers):
     """Sends signals to this process: the first once the log says 'ready', the others half a second later each."""
+
     def send():
         while not (log.exists() and 'ready' in log.read_text()):
             time.sleep(0.01)
         for number in numbers:
             os.kill(os.getpid(), number)
             time.sleep(0.5)
+
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
     return thread
@@ -55,11 +57,14 @@ def interruptible():
     signal.signal(signal.SIGINT, old)
 
 
-@pytest.mark.parametrize(('numbers', 'until', 'got'), [
-    ([signal.SIGINT], 'not got', 'term end'),
-    ([signal.SIGTERM], 'not got', 'term end'),
-    ([signal.SIGINT, signal.SIGINT], 'len(got) < 2', 'term int end'),
-])
+@pytest.mark.parametrize(
+    ('numbers', 'until', 'got'),
+    [
+        ([signal.SIGINT], 'not got', 'term end'),
+        ([signal.SIGTERM], 'not got', 'term end'),
+        ([signal.SIGINT, signal.SIGINT], 'len(got) < 2', 'term int end'),
+    ],
+)
 def test_an_interruption_is_passed_on_and_waited_for(tmp_path, interruptible, numbers, until, got):
     log = tmp_path / 'log.txt'
     thread = signals_after(log, *numbers)
@@ -88,16 +93,35 @@ def test_the_commit_is_that_of_the_repository(monkeypatch):
 
 
 # The smallest that the experiment can be, and code that is compiled fast rather than fast.
-TINY = ('parallel.devices=1', 'processes=1', 'epochs=1', 'sample.train_per_class=1', 'sample.test_per_class=1',
-        'data.image_size=32', 'data.points=64', 'data.faces=64', 'render.views=4', 'render.supersample=1',
-        'model.point_encoder=pointnet', 'model.point_width=0.1', 'model.mesh_width=0.1', 'model.embedding_dim=16')
+TINY = (
+    'parallel.devices=1',
+    'processes=1',
+    'epochs=1',
+    'sample.train_per_class=1',
+    'sample.test_per_class=1',
+    'data.image_size=32',
+    'data.points=64',
+    'data.faces=64',
+    'render.views=4',
+    'render.supersample=1',
+    'model.point_encoder=pointnet',
+    'model.point_width=0.1',
+    'model.mesh_width=0.1',
+    'model.embedding_dim=16',
+)
 
 
 def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)  # an earlier test's command has set it
     monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true')
-    command = ['ncf', '--rows=CLF*12,CLF*48', '--seeds=1', f'--out={tmp_path}/out',
-               f'--config.cache_dir={tmp_path}/cache', *(f'--config.{part}' for part in TINY)]
+    command = [
+        'ncf',
+        '--rows=CLF*12,CLF*48',
+        '--seeds=1',
+        f'--out={tmp_path}/out',
+        f'--config.cache_dir={tmp_path}/cache',
+        *(f'--config.{part}' for part in TINY),
+    ]
     assert tables.main(command) == 0
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
     real, impossible = results['tables'][0]['rows']
@@ -106,12 +130,15 @@ def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
     assert real['values']['map_mesh_point']['mean'] == pytest.approx(100 * stored['map_mesh_point'])
     assert real['values']['mean_map']['chance'] == pytest.approx(100 * stored['mean_map_chance'])
     assert run['metrics']['queries'] == stored['queries'] == 12 and run['hardware']['devices'] == '1 x cpu'
-    assert impossible['state'] == ('not possible: config.batch_size: 48, but there are 12 training objects; set '
-                                   '--config.batch_size to at most 12')
+    assert impossible['state'] == (
+        'not possible: config.batch_size: 48, but there are 12 training objects; set --config.batch_size to at most 12'
+    )
     assert any((tmp_path / 'cache' / 'compiled').rglob('*'))
     assert 'report:' in (Path(run['folder']) / 'log.txt').read_text()
-    assert f'{os.path.relpath(run["folder"], tmp_path / "out")}/report/index.html' in (
-        tmp_path / 'out' / 'index.html').read_text()
+    assert (
+        f'{os.path.relpath(run["folder"], tmp_path / "out")}/report/index.html'
+        in (tmp_path / 'out' / 'index.html').read_text()
+    )
     assert (tmp_path / 'out' / 'table_1.png').stat().st_size > 1000
     out = capsys.readouterr().out
     assert 'CLF at batch 48: not possible' in out and '26.19' in out
@@ -120,17 +147,30 @@ def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(('differs', 'taken'), [({'evaluation.alignment': 'meda'}, True), ({'epochs': 2}, False)])
 def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, differs, taken):
     config = {'epochs': 1, 'evaluation.alignment': 'none', 'data_dir': ''}
-    first, second = (Job(key, tmp_path / key, config | change, (), frozenset())
-                     for key, change in (('first', {}), ('second', differs)))
+    first, second = (
+        Job(key, tmp_path / key, config | change, (), frozenset())
+        for key, change in (('first', {}), ('second', differs))
+    )
     source, folder = first.workdir(0), second.workdir(0)
     (source / 'checkpoints' / '7').mkdir(parents=True)
     for name in ('split.json', 'metrics.jsonl', 'checkpoints/7/weights', 'metrics.json'):
         (source / name).write_text(name)
     runs.take_weights([first, second], second, 0)
     assert not folder.exists()  # the first is not finished
-    runs.write_record(first, 0, {
-        'state': 'finished', 'wall_seconds': 1.0, 'metrics': {}, 'commit': '', 'dirty': False, 'hardware': {},
-        'versions': {}, 'config': first.config_of(0)})
+    runs.write_record(
+        first,
+        0,
+        {
+            'state': 'finished',
+            'wall_seconds': 1.0,
+            'metrics': {},
+            'commit': '',
+            'dirty': False,
+            'hardware': {},
+            'versions': {},
+            'config': first.config_of(0),
+        },
+    )
     runs.take_weights([first, second], second, 0)
     found = {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
     assert found == ({'split.json', 'metrics.jsonl', 'checkpoints/7/weights'} if taken else set())

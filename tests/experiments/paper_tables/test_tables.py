@@ -13,21 +13,28 @@ from paper_tables import runs
 from paper_tables.plan import Job
 from paper_tables.rows.paper import Claim, Metric, Paper, Row, Table
 from paper_tables.summary import _without_path
-from workdir import locked
 
 from jaxret.files import write_atomically
-from jaxret.retrieval import table_report
+from jaxret.reports import paper_tables as table_report
+from jaxret.runs.workdir import locked
 
 CONFIGS = {'small': 'modelnet40.py:smoke', 'clf': 'modelnet40.py:clf'}
-MAP, MIXING = Metric('mean_map', 'Mean mAP'), Metric('domain_mixing', 'Mixing', scale=1.0, digits=3,
-                                                     higher_is_better=False, chance='domain_mixing_expected')
+MAP, MIXING = (
+    Metric('mean_map', 'Mean mAP'),
+    Metric('domain_mixing', 'Mixing', scale=1.0, digits=3, higher_is_better=False, chance='domain_mixing_expected'),
+)
 A = Row('a', CONFIGS, {'batch_size': 4}, {'mean_map': 50.5})
 B = Row('b', CONFIGS, {'batch_size': 8}, {'mean_map': 50.0})
 SAME = Row('a again', CONFIGS, {'batch_size': 4}, {'mean_map': 50.5})
-PAPER = Paper('Somebody (2024)', notes=('A note.',), tables=(
-    Table('Table 1: this', (MAP, MIXING), (A, B)), Table('Table 2: that', (MAP,), (SAME, B))), claims=(
-    Claim('a is better than b', better='a', worse='b', metric='mean_map'),
-    Claim('b mixes less', better='b', worse='a', metric='domain_mixing', difference=0.1)))
+PAPER = Paper(
+    'Somebody (2024)',
+    notes=('A note.',),
+    tables=(Table('Table 1: this', (MAP, MIXING), (A, B)), Table('Table 2: that', (MAP,), (SAME, B))),
+    claims=(
+        Claim('a is better than b', better='a', worse='b', metric='mean_map'),
+        Claim('b mixes less', better='b', worse='a', metric='domain_mixing', difference=0.1),
+    ),
+)
 
 
 class FakeRun:
@@ -57,8 +64,15 @@ class FakeRun:
 def metrics_of(size, seed):
     """What a run of this batch size and seed 'reaches'."""
     value = random.Random(seed).uniform(0.4, 0.6) + (0.1 if size == 4 else 0.0) + 0.01 * seed
-    return {'mean_map': value, 'mean_map_chance': 0.25, 'domain_mixing': 0.3, 'domain_mixing_expected': 0.5,
-            'queries': 24, 'synthetic': True, 'per_class': {'chair': {}}}
+    return {
+        'mean_map': value,
+        'mean_map_chance': 0.25,
+        'domain_mixing': 0.3,
+        'domain_mixing_expected': 0.5,
+        'queries': 24,
+        'synthetic': True,
+        'per_class': {'chair': {}},
+    }
 
 
 @pytest.fixture
@@ -68,8 +82,11 @@ def fake(monkeypatch):
     for name in ('draw_table', 'draw_claims'):  # which take longer than all the rest
         monkeypatch.setattr(table_report, name, lambda rows: None)
     monkeypatch.setattr(runs, 'run_command', runner)
-    monkeypatch.setattr(runs, 'machine', lambda: {
-        'hardware': {'cores': 2, 'processor': 'p', 'devices': '1 x cpu'}, 'versions': {'jax': '1'}})
+    monkeypatch.setattr(
+        runs,
+        'machine',
+        lambda: {'hardware': {'cores': 2, 'processor': 'p', 'devices': '1 x cpu'}, 'versions': {'jax': '1'}},
+    )
     monkeypatch.setattr(tables, 'load_paper', lambda name: PAPER)
     return runner
 
@@ -77,8 +94,9 @@ def fake(monkeypatch):
 @pytest.fixture
 def command(tmp_path):
     """Exit status of the command in this process."""
-    return lambda *arguments: tables.main(['test', f'--out={tmp_path}/out', f'--config.cache_dir={tmp_path}/cache',
-                                           '--seeds=2', *arguments])
+    return lambda *arguments: tables.main(
+        ['test', f'--out={tmp_path}/out', f'--config.cache_dir={tmp_path}/cache', '--seeds=2', *arguments]
+    )
 
 
 def results_of(tmp_path):
@@ -99,7 +117,8 @@ def test_every_row_and_seed_is_run_once_and_reported(fake, command, tmp_path, ca
     results = results_of(tmp_path)
     a, b = rows_of(tmp_path)['a'], rows_of(tmp_path)['b']
     assert a['values']['mean_map']['seeds'] == {
-        str(seed): pytest.approx(100 * metrics_of(4, seed)['mean_map']) for seed in (0, 1)}
+        str(seed): pytest.approx(100 * metrics_of(4, seed)['mean_map']) for seed in (0, 1)
+    }
     assert a['values']['mean_map']['paper'] == 50.5 and a['values']['mean_map']['chance'] == 25.0
     assert b['values']['domain_mixing']['mean'] == 0.3 and b['values']['domain_mixing']['chance'] == 0.5
     assert b['values']['domain_mixing']['paper'] is None
@@ -121,8 +140,17 @@ def test_every_row_and_seed_is_run_once_and_reported(fake, command, tmp_path, ca
     assert '2 seeds): holds beyond the spread.' in out and 'does not exceed the spread.' in out
     assert 'Table 2: that' in out and '50.50' in out
     page = (tmp_path / 'out' / 'index.html').read_text()
-    for text in ('Somebody (2024)', 'A note.', 'Synthetic data', 'Table 1: this', 'lower is better', '0.300', '25.00',
-                 'holds beyond the spread', '2 of 2'):
+    for text in (
+        'Somebody (2024)',
+        'A note.',
+        'Synthetic data',
+        'Table 1: this',
+        'lower is better',
+        '0.300',
+        '25.00',
+        'holds beyond the spread',
+        '2 of 2',
+    ):
         assert text in page
 
 
@@ -137,21 +165,36 @@ def test_the_summary_has_what_the_tables_show_and_no_path_of_this_machine(fake, 
     assert summary['hardware']['cores'] == 2 and summary['versions'] == {'jax': '1'}
     first, second = summary['tables']
     a, b = first['rows']
-    assert (a['state'], b['state'], [row['name'] for row in second['rows']]) == ('finished', '1 finished, 1 failed',
-                                                                               ['a again', 'b'])
+    assert (a['state'], b['state'], [row['name'] for row in second['rows']]) == (
+        'finished',
+        '1 finished, 1 failed',
+        ['a again', 'b'],
+    )
     assert a['values'] == results['tables'][0]['rows'][0]['values']
     assert a['config']['batch_size'] == 4 and a['config']['data.features_dir'] == 'features'
     assert not {'seed', 'cache_dir'} & a['config'].keys()
     assert [run['metrics'] for run in a['runs']] == [
         {key: metrics_of(4, seed)[key] for key in ('mean_map', 'mean_map_chance', 'domain_mixing', 'queries')}
-        for seed in (0, 1)]
+        for seed in (0, 1)
+    ]
     assert len(b['runs']) == 1 and 'runs' not in second['rows'][1]  # they stand in the first table
     assert summary['claims'] == [claim['sentence'] for claim in results['claims']]
 
 
-@pytest.mark.parametrize(('value', 'kept'), [
-    ('/home/me/a', 'a'), ('../me/x/', 'x'), ('~/x', 'x'), ('/home/me/a,/home/me/b', 'a,b'), ('pix3d.py:small', ) * 2,
-    (('/home/me/q', 'b'), ['q', 'b']), (3, 3), (None, None), ('', '')])
+@pytest.mark.parametrize(
+    ('value', 'kept'),
+    [
+        ('/home/me/a', 'a'),
+        ('../me/x/', 'x'),
+        ('~/x', 'x'),
+        ('/home/me/a,/home/me/b', 'a,b'),
+        ('pix3d.py:small',) * 2,
+        (('/home/me/q', 'b'), ['q', 'b']),
+        (3, 3),
+        (None, None),
+        ('', ''),
+    ],
+)
 def test_paths_of_a_summary_are_names(value, kept):
     assert _without_path(value) == kept
 
@@ -179,9 +222,19 @@ def test_finished_runs_are_never_run_again(fake, command, tmp_path):
     assert command('--config.processes=1', '--config.parallel.mode=pmap') == 0 and fake.calls == [(8, 1)]
 
 
-@pytest.mark.parametrize('text', ['', '{', '[]', '{}', '{"state": "finished"}', None,
-                                  '{"state": "finished", "wall_seconds": 1.0, "config": {}, "metrics": {}}',
-                                  '{"state": "done", "wall_seconds": 1.0, "config": {}}'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        '{',
+        '[]',
+        '{}',
+        '{"state": "finished"}',
+        None,
+        '{"state": "finished", "wall_seconds": 1.0, "config": {}, "metrics": {}}',
+        '{"state": "done", "wall_seconds": 1.0, "config": {}}',
+    ],
+)
 def test_a_damaged_record_costs_only_its_own_run(fake, command, tmp_path, text):
     assert command('--seeds=1') == 0
     before, fake.calls = rows_of(tmp_path), []
@@ -205,7 +258,8 @@ def test_a_failed_run_is_recorded_and_tried_again_and_the_others_go_on(fake, com
         (4, 0): (1, 'Making views\nerror: config.loss.sigma: bad\n  more of it\n'),
         (4, 1): (1, 'Traceback (most recent call last):\n  File "x"\nValueError: nonsense\n\n'),
         (8, 0): (-signal.SIGKILL, 'train\n'),
-        (8, 1): {'mean_map': 0.5}}
+        (8, 1): {'mean_map': 0.5},
+    }
     assert command() == 1
     assert len(fake.calls) == 4
     errors = {name: [run['error'] for run in row['runs']] for name, row in rows_of(tmp_path).items()}
@@ -232,8 +286,16 @@ def test_a_row_that_the_data_does_not_allow_is_no_failure(fake, command, tmp_pat
     assert fake.calls == [(4, 0), (8, 0), (4, 1)]  # the other seed has as many objects
     row = rows_of(tmp_path)['b']
     assert row['state'] == f'not possible: {reason}' and [run['seed'] for run in row['runs']] == [0, 1]
-    assert row['values']['mean_map'] == {'paper': 50.0, 'mean': None, 'sd': None, 'n': 0, 'low': None, 'high': None,
-                                         'chance': None, 'seeds': {}}
+    assert row['values']['mean_map'] == {
+        'paper': 50.0,
+        'mean': None,
+        'sd': None,
+        'n': 0,
+        'low': None,
+        'high': None,
+        'chance': None,
+        'seeds': {},
+    }
     claim = results_of(tmp_path)['claims'][0]
     assert claim['verdict'] == 'unknown' and claim['conclusion'] == f'cannot be said: b is not possible: {reason}'
     assert reason in capsys.readouterr().out
@@ -327,31 +389,38 @@ def test_only_one_command_at_a_time(fake, command, tmp_path, capsys):
 
 def test_the_default_folder_says_what_it_holds(fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert tables.main(['test', '--rows=a', '--seeds=1', '--config.epochs=2', '--config.processes=1',
-                        '--config.cache_dir=cache']) == 0
+    assert (
+        tables.main(
+            ['test', '--rows=a', '--seeds=1', '--config.epochs=2', '--config.processes=1', '--config.cache_dir=cache']
+        )
+        == 0
+    )
     assert [path.name for path in (tmp_path / 'runs' / 'tables').iterdir()] == ['test-small-sample-epochs=2']
     assert tables.default_name('test', 'small', '/data/some set', {}).startswith('test-small-some_set-')
     long = tables.default_name('test', 'small', '', {'data.categories': 'x' * 500})
     assert len(long) < 130 and long != tables.default_name('test', 'small', '', {'data.categories': 'x' * 501})
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    ([], 'no paper named: use one of'),
-    (['cmicc'], 'cmicc: use one of'),
-    (['ncf', '--seeds=0'], '--seeds=0: not a number of seeds'),
-    (['ncf', '--seeds=two'], '--seeds=two'),
-    (['ncf', '--preset=huge'], '--preset=huge: use one of small, paper'),
-    (['ncf', '--rows=CLF*,table 3'], '--rows=table 3: no such row; the rows are'),
-    (['ncf', '--verbose'], '--verbose: unknown argument; use PAPER, --seeds'),
-    (['ncf', 'hifa'], 'hifa: unknown argument'),
-    (['ncf', '--out'], '--out: expected one argument'),
-    (['ncf', '--config.sede=1'], 'unknown key. Did you mean seed'),
-    (['ncf', '--config.epochs=many'], '--config.epochs=many: not a int'),
-    (['ncf', '--config.seed=1'], '--config.seed: use --seeds=N'),
-    (['ncf', '--config.data_dir=x'], '--config.data_dir: use --data_dir=DIR'),
-    (['ncf', '--config.batch_size=8'], "--config.batch_size: row 'CLF at batch 12' sets it itself"),
-    (['ncf', '--data_dir=nowhere'], 'nowhere: does not exist'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], 'no paper named: use one of'),
+        (['cmicc'], 'cmicc: use one of'),
+        (['ncf', '--seeds=0'], '--seeds=0: not a number of seeds'),
+        (['ncf', '--seeds=two'], '--seeds=two'),
+        (['ncf', '--preset=huge'], '--preset=huge: use one of small, paper'),
+        (['ncf', '--rows=CLF*,table 3'], '--rows=table 3: no such row; the rows are'),
+        (['ncf', '--verbose'], '--verbose: unknown argument; use PAPER, --seeds'),
+        (['ncf', 'hifa'], 'hifa: unknown argument'),
+        (['ncf', '--out'], '--out: expected one argument'),
+        (['ncf', '--config.sede=1'], 'unknown key. Did you mean seed'),
+        (['ncf', '--config.epochs=many'], '--config.epochs=many: not a int'),
+        (['ncf', '--config.seed=1'], '--config.seed: use --seeds=N'),
+        (['ncf', '--config.data_dir=x'], '--config.data_dir: use --data_dir=DIR'),
+        (['ncf', '--config.batch_size=8'], "--config.batch_size: row 'CLF at batch 12' sets it itself"),
+        (['ncf', '--data_dir=nowhere'], 'nowhere: does not exist'),
+    ],
+)
 def test_wrong_arguments_are_one_error_and_leave_nothing(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert tables.main(arguments) == 1
@@ -366,15 +435,26 @@ def test_overrides_that_make_rows_equal_are_refused(fake, command, tmp_path, mon
     same = ('--config.loss.center=center', '--config.loss.alignment=mse', '--config.loss.alignment_weight=1')
     assert command(*same, '--config.loss.center_weight=1') == 1
     assert "makes the rows 'plain' and 'noisy' the same" in capsys.readouterr().err.replace(
-        "'noisy' and 'plain'", "'plain' and 'noisy'")
+        "'noisy' and 'plain'", "'plain' and 'noisy'"
+    )
     assert fake.calls == []
 
 
 def test_help_names_everything(capsys):
     assert tables.main(['--help']) == tables.main(['-h']) == 0
     out = capsys.readouterr().out
-    for text in ('--seeds', '--preset', '--data_dir', '--rows', '--config.KEY=VALUE', '--out', 'ncf', 'small, paper',
-                 'proposed at batch 48', 'not possible'):
+    for text in (
+        '--seeds',
+        '--preset',
+        '--data_dir',
+        '--rows',
+        '--config.KEY=VALUE',
+        '--out',
+        'ncf',
+        'small, paper',
+        'proposed at batch 48',
+        'not possible',
+    ):
         assert text in out
 
 

@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from overrides import apply_overrides, flatten, load_config
+from overrides import apply_overrides, load_config
 from photo_to_shape import data as photo_data
 from photo_to_shape import task as photo_to_shape
-from workdir import RunSplit
 
 from jaxret.errors import ConfigError
+from jaxret.runs.config import flatten
+from jaxret.runs.split import RunSplit
 
 CARS = ('stanford_cars', 'comp_cars')
 
@@ -17,9 +18,19 @@ CARS = ('stanford_cars', 'comp_cars')
 def config_of(tmp_path):
     def make(name, **overrides):
         config, _ = load_config(f'{name}.py:smoke')
-        apply_overrides(config, {'cache_dir': str(tmp_path / 'cache'), 'processes': '1', 'batch_size': '2',
-                                 'sample.shapes_per_category': '2', 'sample.photos_per_shape': '6'} | overrides)
+        apply_overrides(
+            config,
+            {
+                'cache_dir': str(tmp_path / 'cache'),
+                'processes': '1',
+                'batch_size': '2',
+                'sample.shapes_per_category': '2',
+                'sample.photos_per_shape': '6',
+            }
+            | overrides,
+        )
         return config
+
     return make
 
 
@@ -32,8 +43,16 @@ def test_configs_of_the_cars_differ_where_cars_do(name, preset):
     assert found.keys() == reference.keys()
     assert found['data.layout'] == name and found['loss.category_weight'] == 0 and found['data.categories'] == ()
     differing = {key for key in found if found[key] != reference[key]}
-    assert differing <= {'data.layout', 'data.gallery', 'data.categories', 'loss.category_weight', 'batch_size',
-                         'checkpoint_every', 'sample.shapes_per_category', 'sample.photos_per_shape'}
+    assert differing <= {
+        'data.layout',
+        'data.gallery',
+        'data.categories',
+        'loss.category_weight',
+        'batch_size',
+        'checkpoint_every',
+        'sample.shapes_per_category',
+        'sample.photos_per_shape',
+    }
     photo_to_shape._check_config(config)
 
 

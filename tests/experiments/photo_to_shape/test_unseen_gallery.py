@@ -40,8 +40,9 @@ def place(tmp_path):
     gallery = GalleryTable(np.zeros((3, 2, 12, 12, 1), np.uint8), np.arange(3, dtype=np.int32), list('abc'), paths)
     shape = np.array([0, 1, 1, 2, 0], np.int32)
     test = QueryTable([], [], shape, shape, [f'{number}.jpg' for number in range(5)])
-    layout = Pix3DLayout(tmp_path, (), tuple(ShapeEntry(str(path), path, 'chair') for path in paths), CATEGORIES, (),
-                         (), 'y', '')
+    layout = Pix3DLayout(
+        tmp_path, (), tuple(ShapeEntry(str(path), path, 'chair') for path in paths), CATEGORIES, (), (), 'y', ''
+    )
     return config, layout, test, gallery
 
 
@@ -70,11 +71,16 @@ def test_answers_are_compared_with_the_true_shapes(place):
     config, _, test, gallery = place
     config.on_bad_file = 'skip'
     unseen = prepared(place)
-    scores = np.array([[0.1, 0.0, 9, 9, 9, 9], [9, 9, 0.3, 0.1, 0.2, 9], [9, 9, 0.1, 0.3, 0.2, 9],
-                       [0.0, 0.1, 9, 9, 9, 9]])
+    scores = np.array(
+        [[0.1, 0.0, 9, 9, 9, 9], [9, 9, 0.3, 0.1, 0.2, 9], [9, 9, 0.1, 0.3, 0.2, 9], [0.0, 0.1, 9, 9, 9, 9]]
+    )
     metrics, order, distances, problems = compare_unseen(config, unseen, scores, test, gallery, answers=5)
     assert problems == () and order.tolist() == [
-        [0, 1, -1, -1, -1], [2, 4, 3, -1, -1], [3, 4, 2, -1, -1], [1, 0, -1, -1, -1]]
+        [0, 1, -1, -1, -1],
+        [2, 4, 3, -1, -1],
+        [3, 4, 2, -1, -1],
+        [1, 0, -1, -1, -1],
+    ]
     # the true sides are .2, .5, .5, .2; of the answers .2, .3, .5, .9
     np.testing.assert_allclose(distances['iou'], [1, 0.6, 1, 2 / 9], atol=0.08)
     assert distances['hausdorff'][2] < distances['hausdorff'][1] < distances['hausdorff'][3]
@@ -117,7 +123,8 @@ def test_the_sample_gallery(tmp_path):
     content = {path: path.read_bytes() for path in root.rglob('*.obj')}
     again = write_shapenet_sample(tmp_path / 'again', shapes_per_category=2)
     assert {path.relative_to(again): path.read_bytes() for path in again.rglob('*.obj')} == {
-        path.relative_to(root): data for path, data in content.items()}
+        path.relative_to(root): data for path, data in content.items()
+    }
     assert len(set(content.values())) == 8 and all(path.with_suffix('.mtl').exists() for path in content)
     write_shapenet_sample(root, shapes_per_category=2)
     assert {path: path.read_bytes() for path in root.rglob('*.obj')} == content

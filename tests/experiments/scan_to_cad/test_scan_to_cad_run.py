@@ -17,8 +17,12 @@ from scan_to_cad import task as scan_to_cad
 from jaxret.systems.scan_cad import ScanCad
 
 # The plain 3D CNN compiles in seconds.
-SMALL = ('--config.model.variant=cnn3d', '--config.model.width=0.04', '--config.parallel.devices=1',
-         '--config.processes=1')
+SMALL = (
+    '--config.model.variant=cnn3d',
+    '--config.model.width=0.04',
+    '--config.parallel.devices=1',
+    '--config.processes=1',
+)
 
 
 @pytest.fixture(scope='module')
@@ -31,8 +35,16 @@ def place(tmp_path_factory, quick_compilation, kept_programs):
 
 def command(place, workdir, *arguments, data='data'):
     """Exit status of the command in this process, on one device."""
-    return run.main(['--config=scan_cad.py:smoke', f'--config.data_dir={place / data}', *SMALL,
-                     f'--config.cache_dir={place}/cache', f'--workdir={place / workdir}', *arguments])
+    return run.main(
+        [
+            '--config=scan_cad.py:smoke',
+            f'--config.data_dir={place / data}',
+            *SMALL,
+            f'--config.cache_dir={place}/cache',
+            f'--workdir={place / workdir}',
+            *arguments,
+        ]
+    )
 
 
 def evaluate(place, workdir, *arguments):
@@ -89,8 +101,10 @@ def test_scans_of_the_training_cannot_be_tested_with(place, trained, capsys):
     shutil.copytree(place / 'data', place / 'moved')
     pairs = read_json(place / 'moved' / 'scan2cad_objects.json')
     names = sorted(pairs['scan2cad_objects'])
-    write_json(place / 'moved' / 'scan2cad_objects.json',
-               {'scan2cad_objects': {name: 'test' if place % 2 else 'train' for place, name in enumerate(names)}})
+    write_json(
+        place / 'moved' / 'scan2cad_objects.json',
+        {'scan2cad_objects': {name: 'test' if place % 2 else 'train' for place, name in enumerate(names)}},
+    )
     assert evaluate(place, 'trained', f'--config.data_dir={place / "moved"}') == 1
     assert 'was trained on 7 scans that are held out here' in capsys.readouterr().err
     assert command(place, 'never', f'--config.start_from={trained}', data='moved') == 1
@@ -100,16 +114,28 @@ def test_scans_of_the_training_cannot_be_tested_with(place, trained, capsys):
 
 
 def test_fine_tuning_starts_from_the_weights_of_another_run(place, trained, capsys):
-    more = ('--config.loss.metric=contrastive', '--config.loss.finetune=push_pull', f'--config.start_from={trained}',
-            '--config.batch_size=6')
+    more = (
+        '--config.loss.metric=contrastive',
+        '--config.loss.finetune=push_pull',
+        f'--config.start_from={trained}',
+        '--config.batch_size=6',
+    )
     assert command(place, 'tuned', *more, '--config.epochs=0.5') == 0
     assert 'fine-tuning on annotations' in capsys.readouterr().out
     assert metrics_of(place / 'tuned')['step'] == 1
     assert command(place, 'unlike', *more, '--config.model.embedding_dim=8', '--config.data.classes_per_batch=0') == 1
     message = capsys.readouterr().err
     assert 'params/embedding/head' in message and '16] there' in message and '8] here' in message
-    assert command(place, 'nowhere', '--config.loss.metric=contrastive', '--config.loss.finetune=push',
-                   f'--config.start_from={place}/missing') == 1
+    assert (
+        command(
+            place,
+            'nowhere',
+            '--config.loss.metric=contrastive',
+            '--config.loss.finetune=push',
+            f'--config.start_from={place}/missing',
+        )
+        == 1
+    )
     assert f'config.start_from: {place}/missing has no checkpoints' in capsys.readouterr().err
 
 
@@ -138,36 +164,44 @@ def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatc
     config.data_dir, config.cache_dir, config.seed = str(place / 'grids'), str(place / 'cache'), 7
     folder, synthetic = scan_data.data_folder(config)
     assert not synthetic and folder.parent == place / 'cache'
-    (arguments, options), = calls
+    ((arguments, options),) = calls
     assert arguments == (place / 'grids', folder) and (options['scans_per_model'], options['seed']) == (8, 0)
     assert 'SIMULATED' in capsys.readouterr().out
     config.data_dir = str(place / 'data')
     assert scan_data.data_folder(config) == (place / 'data', False) and len(calls) == 1
 
 
-@pytest.mark.parametrize('argument,message', [
-    ('select=best', 'is not one of last, category_top1'),
-    ('method=shot', 'learned, fpfh, overlap'),
-    ('data.classes_per_batch=4', 'does not divide'),
-    ('model.variant=dgcnn', 'config.model.variant'),
-    ('loss.margin_negative=-1', 'config.loss.margin_negative'),
-    ('simulate.scans_per_model=0 --config.data_dir=none', 'config.simulate.scans_per_model: 0 must be above 0'),
-    ('batch_size=0', 'config.batch_size'),
-    ('optimizer.schedule=step', 'constant, cosine, steps'),
-    ('start_from=bogus', 'config.start_from: bogus has no checkpoints; give the work directory of a trained run'),
-])
+@pytest.mark.parametrize(
+    'argument,message',
+    [
+        ('select=best', 'is not one of last, category_top1'),
+        ('method=shot', 'learned, fpfh, overlap'),
+        ('data.classes_per_batch=4', 'does not divide'),
+        ('model.variant=dgcnn', 'config.model.variant'),
+        ('loss.margin_negative=-1', 'config.loss.margin_negative'),
+        ('simulate.scans_per_model=0 --config.data_dir=none', 'config.simulate.scans_per_model: 0 must be above 0'),
+        ('batch_size=0', 'config.batch_size'),
+        ('optimizer.schedule=step', 'constant, cosine, steps'),
+        ('start_from=bogus', 'config.start_from: bogus has no checkpoints; give the work directory of a trained run'),
+    ],
+)
 def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, argument, message):
     assert command(tmp_path, 'never', *f'--config.{argument}'.split(' ')) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'cache').exists()
 
 
-@pytest.mark.parametrize('argument,message', [
-    ('batch_size=16', 'there are 14 training scans; set --config.batch_size to at most 14'),
-    ('loss.finetune=push --config.loss.metric=contrastive --config.batch_size=15',
-     'there are 14 annotated training scans'),
-    ('select=instance_top1 --config.data.similarity=', 'use last or exact_top1'),
-])
+@pytest.mark.parametrize(
+    'argument,message',
+    [
+        ('batch_size=16', 'there are 14 training scans; set --config.batch_size to at most 14'),
+        (
+            'loss.finetune=push --config.loss.metric=contrastive --config.batch_size=15',
+            'there are 14 annotated training scans',
+        ),
+        ('select=instance_top1 --config.data.similarity=', 'use last or exact_top1'),
+    ],
+)
 def test_what_the_data_does_not_have_is_refused_before_training(place, capsys, argument, message):
     assert command(place, 'never', *f'--config.{argument}'.split(' ')) == 1
     assert message in capsys.readouterr().err
@@ -213,7 +247,8 @@ def test_cards_show_both_stages_and_the_nearest_cads(place):
     assert (cards[0].stages['completion'] != cards[0].stages['scan']).any()
     for card in cards:
         for _, name, _, kind in card.results:
-            assert (kind == 'other') == (name.split('_')[0] != data.layout.categories[test.category[
-                test.names.index(card.name)]])
+            assert (kind == 'other') == (
+                name.split('_')[0] != data.layout.categories[test.category[test.names.index(card.name)]]
+            )
     plain = scan_pictures.scan_cards(data, cads[test.instance], cads, system=None, variables=None)
     assert list(next(iter(plain.values()))[0].stages) == ['scan', 'own CAD']

@@ -1,0 +1,105 @@
+"""One picture of queries and what was found for them. Letters: H, W, S pixels; K results."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from jaxret.errors import DataError
+from jaxret.geometry.distance_grids import read_distances
+from jaxret.geometry.grid_meshes import mesh_from_grid
+from jaxret.geometry.mesh import load_mesh
+from jaxret.geometry.render import render_views
+from jaxret.index.index import Hit
+from jaxret.inference.query_files import QueryFile
+from jaxret.preprocessing.photo_files import read_photo
+from jaxret.preprocessing.points import point_arrays
+from jaxret.preprocessing.shapes import THUMBNAIL
+from jaxret.reports.contact_sheet import INK, LINE, MUTED, _centred, _fit, _font, _paste
+
+_CELL, _GAP, _TITLE, _NAME = 92, 10, 22, 18
+_MOST_POINTS = 4000
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A query and its hits.
+
+    Attributes:
+      query: its name.
+      picture: uint8 [H, W] or [H, W, 3].
+      hits: best first.
+      thumbnails: PNG files of the hits.
+    """
+
+    query: str
+    picture: np.ndarray
+    hits: Sequence[Hit]
+    thumbnails: Sequence[bytes]
+
+
+def draw_answers(answers: Sequence[Answer], *, title: str) -> Image.Image:
+    """One row a query: its picture, then its hits with score, category and, where there is one, the view's azimuth."""
+    shown = max(len(answer.hits) for answer in answers)
+    width = max(480, (1 + shown) * (_CELL + _GAP) + 5 * _GAP)
+    height = _TITLE + _CELL + 2 * _NAME + _GAP
+    sheet = Image.new('RGB', (width, 48 + len(answers) * (height + _GAP)), 'white')
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, 12), _fit(title, width - 2 * _GAP, 20), fill=INK, font=_font(20))
+    for number, answer in enumerate(answers):
+        top = 48 + number * (height + _GAP)
+        draw.rectangle((_GAP // 2, top, width - _GAP // 2 - 1, top + height - 1), outline=LINE)
+        draw.text((_GAP, top + 4), _fit(answer.query, width - 2 * _GAP, 12), fill=INK, font=_font(12))
+        left, row = _GAP, top + _TITLE
+        _paste(sheet, draw, Image.fromarray(answer.picture), left, row, INK, 2)
+        _centred(draw, 'query', left, row, MUTED)
+        left += _CELL + 2 * _GAP
+        for hit, picture in zip(answer.hits, answer.thumbnails, strict=True):
+            _paste(sheet, draw, Image.open(io.BytesIO(picture)), left, row, LINE, 1)
+            azimuth = '' if hit.azimuth is None else f'  {hit.azimuth:g}\N{DEGREE SIGN}'
+            _centred(draw, f'{hit.score:.3f}{azimuth}', left, row, INK)
+            _centred(draw, _fit(hit.category or Path(hit.id).stem, _CELL + _GAP, 12), left, row + _NAME - 2, MUTED)
+            left += _CELL + _GAP
+    return sheet
+
+
+def png_file(image: Image.Image) -> bytes:
+    """Content of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, 'PNG', optimize=True)
+    return buffer.getvalue()
+
+
+def query_picture(query: QueryFile, *, up_axis: str) -> np.ndarray:
+    """How a query is shown: the photo, or a picture of the shape; uint8 [H, W] or [H, W, 3]."""
+    if query.kind == 'photo':
+        return read_photo(query.path)
+    if query.kind == 'points':
+        return _draw_points(point_arrays(query.path, count=_MOST_POINTS, up_axis=up_axis)['points'])
+    try:
+        if query.kind == 'mesh':
+            return render_views(load_mesh(query.path, up_axis=up_axis), THUMBNAIL)[0]
+        return render_views(mesh_from_grid(read_distances(query.path)), THUMBNAIL)[0]
+    except (DataError, ValueError):  # it was embedded, so this is no reason to lose the answers
+        return np.full((THUMBNAIL.size,) * 2, 255, np.uint8)
+
+
+def _draw_points(points: np.ndarray) -> np.ndarray:
+    """Points in the unit sphere from the side that thumbnails show, nearer ones darker: uint8 [S, S]."""
+    azimuth, elevation = np.radians([THUMBNAIL.first_azimuth, THUMBNAIL.elevation])
+    across = points @ np.array([np.cos(azimuth), 0, -np.sin(azimuth)])
+    back = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
+    depth = points @ back
+    upward = points @ np.array(
+        [-np.sin(elevation) * np.sin(azimuth), np.cos(elevation), -np.sin(elevation) * np.cos(azimuth)]
+    )
+    size = THUMBNAIL.size
+    picture = np.full((size, size), 255, np.uint8)
+    columns = ((across + 1) / 2 * (size - 2)).astype(int)
+    rows = ((1 - upward) / 2 * (size - 2)).astype(int)
+    for place in np.argsort(depth):
+        picture[rows[place] : rows[place] + 2, columns[place] : columns[place] + 2] = round(150 - 110 * depth[place])
+    return picture

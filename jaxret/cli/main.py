@@ -1,0 +1,296 @@
+"""The command `jaxret`: index folders of 3D models, search them, serve them, export an encoder or embeddings.
+
+  jaxret index --checkpoint WORKDIR --models DIR --out INDEX     make or update an index
+  jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
+  jaxret serve --index INDEX                                     a web page, and an HTTP endpoint beside it
+  jaxret export --checkpoint WORKDIR --out FILE                  the query encoder as a StableHLO program
+  jaxret export --index INDEX --out FILE | --database DB         the embeddings: Parquet, Arrow, or a vector database
+
+WORKDIR is that of a training run (experiments/run.py). `jaxret COMMAND --help` has all options.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from jaxret.compilation_cache import default_cache, keep_programs
+from jaxret.errors import ConfigError, DataError, JaxretError
+from jaxret.files import printable_lines
+
+_FORMAT = argparse.RawDescriptionHelpFormatter
+_INDEX = """Makes an index of the models (OBJ, OFF, PLY, STL, GLB, glTF) below a folder, at any depth.
+
+For scan-CAD also grids of distances of 32 x 32 x 32 (.vox, .df, .sdf). Ids are paths below DIR; the category of a model
+is its first folder, or what --categories says. Broken files are listed in INDEX/failed.csv and do not stop it.
+
+The same command again embeds only what is new or changed and drops what is gone; without --models it goes through all
+folders of the index. Size and time of change tell whether a file is as before; where they differ, its SHA-256 does.
+Killed at any moment, it goes on from there. Who reads the index meanwhile sees the old one, whole.
+
+An index is of one checkpoint: with another one the command ends with an error, or embeds everything anew (--rebuild).
+
+--beam reads and embeds as an Apache Beam pipeline and makes the same index (extra `beam`). What follows it are Beam's
+own options; without --runner it runs in processes on this machine. On Flink, Spark or Dataflow all workers need DIR,
+WORKDIR and INDEX under the same paths and the same version of jaxret.
+"""
+_SEARCH = """Finds the models that match each query best.
+
+What can be asked with depends on the system of the index: photos (CMIC, HIFA, cross-modal centers), meshes (HIFA,
+cross-modal centers, scan-CAD), point clouds .ply .xyz .npy (cross-modal centers), scans .sdf .df .vox (scan-CAD).
+
+Without --mask and --box the object of a photo is taken to fill the frame. CMIC compares the object alone: a mask helps
+it much. For the others a mask or box says where to cut. --mask auto cuts the object out by its colours (GrabCut of
+OpenCV, extra `mask`), inside --box where there is one, else inside the frame less a small border.
+
+With --database candidates come from a vector database (`jaxret export --index INDEX --database DB`), and of INDEX only
+the description is read. Candidates are scored exactly; it says where a shape that is none could score more.
+"""
+_EXPORT = """Writes an encoder, or embeddings.
+
+--checkpoint: the encoder of queries with its weights as a StableHLO program, serialised by jax.export. It needs neither
+jaxret nor Python's Flax: JAX runs it (jax.export.deserialize), and through its MLIR any StableHLO runtime. FILE.json
+says what arrays it takes and how they are made from files. It is read again and compared with the model before it is
+written. The program embeds; searching stays with `jaxret search`. It runs on CPU and CUDA.
+
+--index: the embeddings of its shapes with ids and categories, as a Parquet or Arrow file (FILE ends in .parquet or
+.arrow; extra `parquet`), or in a Milvus database (extra `database`): DB is a file ending in .db, or a server such as
+http://localhost:19530. Export again after every change of the index.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = _parser()
+    try:
+        options = parser.parse_args(arguments)
+        keep_programs(default_cache().absolute())
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except (JaxretError, argparse.ArgumentError) as error:
+        _print_error(error)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted; the same command goes on from there', file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        return 141
+    except OSError as error:  # such as a full disk under our output
+        _print_error(error)
+        with contextlib.suppress(OSError, io.UnsupportedOperation):  # what is left of it must not fail again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _print_error(error: Exception) -> None:
+    print(printable_lines(f'error: {error}'), file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser('jaxret', description=__doc__, formatter_class=_FORMAT, allow_abbrev=False)
+    parser.add_argument('--version', action='version', version=f'jaxret {version("jaxret")}')
+    commands = parser.add_subparsers(metavar='COMMAND', required=True)
+
+    def command(name: str, summary: str, text: str, run) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=text, formatter_class=_FORMAT, allow_abbrev=False)
+        added.set_defaults(run=run)
+        return added
+
+    index = command('index', 'make or update an index of a folder of models', _INDEX, _index)
+    index.add_argument('--checkpoint', required=True, metavar='WORKDIR', help='of a training run; its best checkpoint')
+    index.add_argument('--models', metavar='DIR', help='folder of models')
+    index.add_argument('--out', required=True, metavar='INDEX', help='folder of the index')
+    index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
+    index.add_argument('--rebuild', action='store_true', help='embed everything anew')
+    index.add_argument(
+        '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: as in training)'
+    )
+    index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
+    index.add_argument(
+        '--gallery',
+        choices=('views', 'faces', 'points'),
+        help='cross-modal centers: what of a model is embedded (default: views)',
+    )
+    index.add_argument(
+        '--processes',
+        type=_positive,
+        metavar='N',
+        help='that read models (default: one a core; with --beam 2 for each worker)',
+    )
+    index.add_argument(
+        '--beam',
+        nargs=argparse.REMAINDER,
+        metavar='...',
+        help='embed by Apache Beam; the rest of the line are options of Beam',
+    )
+
+    search = command('search', 'find the models that match photos, meshes, point clouds or scans', _SEARCH, _search)
+    search.add_argument('--index', required=True, metavar='INDEX')
+    search.add_argument('queries', nargs='+', metavar='QUERY', help='file, or folder of files')
+    search.add_argument(
+        '--mask',
+        default='',
+        metavar='FILE|DIR|auto',
+        help='of the photo; a folder with one for each photo, of its name; or auto',
+    )
+    search.add_argument(
+        '--box',
+        metavar='X0,Y0,X1,Y1',
+        help='around the object, in pixels; for every photo (--box=-5,0,90,80 where it starts with a minus)',
+    )
+    search.add_argument('--top', type=_positive, default=10, metavar='K', help='results a query (default: 10)')
+    search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
+    form = search.add_mutually_exclusive_group()
+    form.add_argument('--json', action='store_true', help='print JSON')
+    form.add_argument('--csv', action='store_true', help='print CSV')
+    search.add_argument('--sheet', metavar='PNG', help='also write a picture of queries and results')
+    search.add_argument('--up-axis', choices=('y', 'z'), help='of mesh and point queries (default: as in training)')
+    search.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
+    search.add_argument('--database', metavar='DB', help='take candidates from this vector database')
+    search.add_argument('--collection', metavar='NAME', help='in the database (default: jaxret)')
+    search.add_argument(
+        '--candidates', type=_positive, metavar='N', help='shapes from the database a query (default: 100, at least K)'
+    )
+
+    serve = command('serve', 'a web page and an HTTP endpoint for an index', 'Serves an index.', _serve)
+    serve.add_argument('--index', required=True, metavar='INDEX')
+    serve.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
+    serve.add_argument('--host', default='127.0.0.1', help='address to listen on (default: this machine only)')
+    serve.add_argument('--port', type=int, default=8000, help='to listen on (default: 8000)')
+
+    export = command('export', 'write the query encoder, or the embeddings of an index', _EXPORT, _export)
+    source = export.add_mutually_exclusive_group(required=True)
+    source.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
+    source.add_argument('--index', metavar='INDEX')
+    target = export.add_mutually_exclusive_group(required=True)
+    target.add_argument('--out', metavar='FILE')
+    target.add_argument('--database', metavar='DB', help='file ending in .db, or address of a Milvus server')
+    export.add_argument(
+        '--kind',
+        choices=('photo', 'mesh', 'points', 'scan'),
+        help='of query (default: the first that the system takes)',
+    )
+    export.add_argument('--collection', metavar='NAME', help='in the database (default: jaxret)')
+    export.add_argument(
+        '--approximate',
+        action='store_true',
+        help='let the database search by an HNSW graph: faster for millions, and it can miss shapes',
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text!r}: must be a positive whole number')
+    return value
+
+
+def _index(options: argparse.Namespace) -> int:
+    if options.models is not None and not Path(options.models).is_dir():
+        raise ConfigError(f'--models={options.models}: no such folder')
+    if options.categories is not None:
+        from jaxret.index.model_files import read_categories
+
+        read_categories(Path(options.categories))  # before anything slow
+    _quiet()
+    from jaxret.index.build import update_index
+    from jaxret.inference.model import load
+
+    embed = None
+    if options.beam is not None:
+        from jaxret.index.beam import BeamEmbedding
+
+        embed = BeamEmbedding(options.beam)
+    model = load(options.checkpoint, gallery=options.gallery or _gallery_before(options))
+    done = update_index(
+        options.out,
+        model,
+        options.models,
+        up_axis=options.up_axis,
+        categories=options.categories,
+        add=options.add,
+        rebuild=options.rebuild,
+        processes=options.processes,
+        embed=embed,
+    )
+    parts = [f'{done.shapes} shapes: {done.embedded} embedded, {done.kept} as before']
+    parts += [f'{done.removed} removed'] if done.removed else []
+    parts += [f'{len(done.failed)} files failed (see {Path(options.out) / "failed.csv"})'] if done.failed else []
+    parts += [f'{done.without_file} lines of the categories name no model'] if done.without_file else []
+    print(f'{options.out}: {"; ".join(parts)}')
+    return 0
+
+
+def _gallery_before(options: argparse.Namespace) -> str | None:
+    """What of a model the index embeds that cross-modal centers made before; None where there is nothing to know."""
+    from jaxret.index.files import read_manifest
+    from jaxret.runs.config import read_run_config
+
+    try:
+        manifest = read_manifest(Path(options.out))
+    except DataError:  # none there yet; a damaged one is named where it is updated
+        return None
+    same = read_run_config(Path(options.checkpoint) / 'config.json').experiment == 'cross_modal'
+    return manifest.shape_inputs.representation if same and manifest.system == 'cross_modal_center' else None
+
+
+def _search(options: argparse.Namespace) -> int:
+    from jaxret.cli.search import run_search
+
+    return run_search(options, before_jax=_quiet)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    _quiet()
+    try:
+        from jaxret.serving.server import serve
+    except ModuleNotFoundError as error:
+        if (error.name or '').startswith('jaxret'):
+            raise
+        raise ConfigError(f"`jaxret serve` needs {error.name}: pip install 'jaxret[serve]'") from error
+    from jaxret.index.index import Index, load_for_index
+
+    index = Index.open(options.index)
+    serve(index, load_for_index(index.manifest, options.checkpoint), host=options.host, port=options.port)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from jaxret.cli.export import check_export, export_embeddings
+
+    check_export(options)
+    _quiet()
+    if options.index:
+        export_embeddings(options)
+        return 0
+    from jaxret.inference.export import export_query_encoder
+    from jaxret.inference.model import load
+
+    model = load(options.checkpoint)
+    done = export_query_encoder(model, options.kind or model.query_kinds[0], options.out)
+    print(
+        f"{done.program}: {done.size / 2**20:.1f} MiB; its embeddings differ from the model's by at most "
+        f'{done.difference:.1g} of their largest value\n{done.description}: what it takes'
+    )
+    return 0
+
+
+def _quiet() -> None:
+    """Keeps notes of Orbax, which a user cannot act upon, off the terminal."""
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

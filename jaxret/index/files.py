@@ -1,0 +1,200 @@
+"""The files of an index: what stands where, and how they change so that no reader ever sees half a change.
+
+    <index>/index.json               which table is current, the checkpoint, versions, folders of models; replaced
+                                     atomically, last
+    <index>/tables/<table>.jsonl     one line a shape: id, category, checksum, where its embedding is; never changed
+    <index>/shards/<key>.safetensors embeddings, thumbnails (PNG) and checksums of some shapes; never changed
+    <index>/failed.csv               path,reason of the files that could not be used
+    <index>/.lock                    held by the process that writes
+
+A run writes shards first, then a table, then index.json. Killed at any moment it leaves the old index.json, and shards
+that the next run takes up. A reader holds a shared lock on its table; tables that nobody reads and the shards that only
+they name are removed after the switch. Nothing here is pickled, and nothing that is read can run code.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxret.errors import DataError, Problem, StorageError
+from jaxret.files import storage_errors, write_atomically
+from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
+from jaxret.preprocessing.shapes import ShapeInputs
+
+MANIFEST, TABLES, FAILED, LOCK = 'index.json', 'tables', 'failed.csv', '.lock'
+_REBUILD = 'make it again with `jaxret index --rebuild --models DIR ...`'
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of models: absolute path, axis that points up in its meshes, CSV file of categories ('' for none)."""
+
+    folder: str
+    up_axis: str
+    categories: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """index.json: what the index is.
+
+    Attributes:
+      system, similarity, fingerprint, step: of the model that embedded, as in `Model`.
+      workdir: of its run.
+      inputs: what was made of a model file (`ShapeInputs.to_json`).
+      query_kinds: what the system can embed as a query.
+      projection: file below shards/ with the matrix of CMIC's attention; None without.
+      table, table_sha256: the current table, and its checksum.
+      shards: names, each the first half of the file's SHA-256.
+      shapes, failed: how many.
+      sources: folders of models.
+      versions: of the software that wrote it.
+    """
+
+    system: str
+    similarity: str
+    fingerprint: str
+    step: int
+    workdir: str
+    inputs: dict[str, Any]
+    query_kinds: list[str]
+    projection: str | None
+    table: str
+    table_sha256: str
+    shards: list[str]
+    shapes: int
+    failed: int
+    sources: list[Source]
+    versions: dict[str, str]
+
+    @property
+    def shape_inputs(self) -> ShapeInputs:
+        """What was made of a model file."""
+        return ShapeInputs.from_json(self.inputs)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads index.json.
+
+    Raises:
+      DataError: no index there, damaged, or of another version.
+    """
+    path = folder / MANIFEST
+    try:
+        stored = json.loads(path.read_text())
+        if not isinstance(stored, dict):
+            raise ValueError(f'a JSON {type(stored).__name__}, not an object')
+        if stored.pop('format', None) != FORMAT:
+            raise DataError(Problem(str(path), 'not an index of this version', _REBUILD))
+        manifest = Manifest(**(stored | {'sources': [Source(**source) for source in stored['sources']]}))
+        ShapeInputs.from_json(manifest.inputs)
+        return manifest
+    except FileNotFoundError:
+        raise DataError(Problem(str(path), 'no such file', 'make an index with `jaxret index`')) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise unreadable(path, error, _REBUILD) from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Makes a finished table the current one, atomically."""
+    write_atomically(folder / MANIFEST, json.dumps({'format': FORMAT, **asdict(manifest)}, indent=1) + '\n')
+
+
+def write_table(folder: Path, rows: Iterable[ShapeRow]) -> tuple[str, str]:
+    """Writes a new table; returns its name and checksum."""
+    content = ''.join(json.dumps(asdict(row), ensure_ascii=False) + '\n' for row in rows).encode()
+    name = f'{secrets.token_hex(8)}.jsonl'
+    write_atomically(folder / TABLES / name, content)
+    return name, hashlib.sha256(content).hexdigest()
+
+
+def read_table(content: bytes, manifest: Manifest, where: Path) -> list[ShapeRow]:
+    """Rows of a table.
+
+    Raises:
+      DataError: not the table that the manifest names.
+    """
+    if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
+        raise DataError(Problem(str(where), 'damaged: another checksum', _REBUILD))
+    return [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
+
+
+@contextlib.contextmanager
+def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
+    """The current manifest and its rows, whose shards stay until the end of the `with` block.
+
+    Raises:
+      DataError: no index there, or damaged.
+    """
+    while True:
+        manifest = read_manifest(folder)
+        path = folder / TABLES / manifest.table
+        try:
+            file = path.open('rb')
+        except FileNotFoundError:
+            if read_manifest(folder).table != manifest.table:  # replaced and removed meanwhile
+                continue
+            raise DataError(Problem(str(path), 'missing', _REBUILD)) from None
+        except OSError as error:
+            raise unreadable(path, error, _REBUILD) from error
+        with file:
+            with contextlib.suppress(OSError):  # a file system without locks: there nothing old is removed
+                fcntl.flock(file, fcntl.LOCK_SH)
+            if not _still_there(file.fileno(), path):
+                continue
+            yield manifest, read_table(file.read(), manifest, path)
+            return
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Only one process writes to an index; makes its folder.
+
+    Raises:
+      StorageError: another process writes, or the folder cannot be written.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open('a+')
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(f'{folder}: another process is writing this index; wait until it ends') from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def remove_unused(folder: Path, manifest: Manifest) -> None:
+    """Removes tables that are neither current nor read, and shards that no remaining table names."""
+    used = {*manifest.shards, manifest.projection}
+    for path in (folder / TABLES).glob('*.jsonl'):
+        if path.name == manifest.table:
+            continue
+        if path.is_dir():  # put there by someone else; names no shards
+            continue
+        with contextlib.suppress(FileNotFoundError), path.open('rb') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            except OSError:  # someone reads it, or the file system has no locks
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody can have it open
+                    used |= {json.loads(line)['shard'] for line in file}
+    for path in (folder / SHARDS).iterdir():
+        if path.name not in used:
+            path.unlink(missing_ok=True)
+
+
+def _still_there(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

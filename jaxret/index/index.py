@@ -1,0 +1,233 @@
+"""An index of 3D models, opened for search. Letters: Q queries, G shapes, V views, D embedding, K results.
+
+    index = jaxret.Index.open('models.index')
+    hits = index.search(model.embed_photos(['chair.jpg']), top_k=5)[0]
+
+What is open stays as it was, also while another process writes the index anew; opening again shows the new one.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxret.errors import CheckpointError, ConfigError, DataError, Problem
+from jaxret.index.files import Manifest, held_table
+from jaxret.index.shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
+from jaxret.inference.model import Model, load
+from jaxret.search.blocks import aligned_empty
+from jaxret.search.exact import search
+from jaxret.search.gallery import SearchGallery
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result.
+
+    Attributes:
+      rank: from 1.
+      id: of the shape.
+      category: of the shape; '' where it has none.
+      score: higher is closer: a similarity, or a negative distance (scan-CAD).
+      view: CMIC: number of the view that fits best (which the attention chose), from 0; else None.
+      azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None.
+    """
+
+    rank: int
+    id: str
+    category: str
+    score: float
+    view: int | None
+    azimuth: float | None
+
+
+class Index:
+    """The shapes of one state of an index; `open` makes it. Safe to search from several threads.
+
+    Attributes:
+      folder: of the index.
+      manifest: what the index is.
+      ids: of the shapes.
+      categories: one a shape; '' where it has none.
+      gallery: what is searched; its `embeddings` are [G, D] or [G, V, D].
+      projection: float32 [D, D], the map W of CMIC's attention; else None.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, rows: Sequence[ShapeRow], held: contextlib.ExitStack):
+        self.folder, self.manifest = folder, manifest
+        self.ids = tuple(row.id for row in rows)
+        self.categories = tuple(row.category for row in rows)
+        self._rows, self._held = tuple(rows), held
+        self._row_of = {name: number for number, name in enumerate(self.ids)}
+        self._inputs = manifest.shape_inputs
+        self.projection = None
+        if manifest.projection:
+            self.projection = read_projection(folder / SHARDS / manifest.projection)
+        self.gallery = SearchGallery(_embeddings(folder, rows), manifest.similarity)
+
+    @classmethod
+    def open(cls, path: str | Path) -> 'Index':
+        """Reads an index; its embeddings go to memory, its thumbnails stay on disk.
+
+        Args:
+          path: folder that `jaxret index` wrote.
+
+        Raises:
+          DataError: no index there, or damaged.
+        """
+        folder = Path(path).absolute()
+        with contextlib.ExitStack() as stack:
+            manifest, rows = stack.enter_context(held_table(folder))
+            return cls(folder, manifest, rows, stack.pop_all())
+
+    def close(self) -> None:
+        """Lets the writer remove what only this index still needs."""
+        self._held.close()
+
+    def __enter__(self) -> 'Index':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def system(self) -> str:
+        """'cmic', 'cross_modal_center', 'hifa' or 'scan_cad'."""
+        return self.manifest.system
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights that embedded the shapes; queries must come from a model with the same."""
+        return self.manifest.fingerprint
+
+    def search(
+        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None
+    ) -> list[list[Hit]]:
+        """The shapes that score best; scores are exact, equal ones are in the order of `ids`.
+
+        Args:
+          queries: float32 [Q, D] of a model with this index's fingerprint.
+          top_k: K; fewer where there are fewer shapes.
+          categories: only shapes of these; None for all.
+
+        Returns:
+          of each query its hits, best first.
+
+        Raises:
+          ConfigError: `top_k` below 1, or a category that no shape has.
+          DataError: queries of another length, or with values that are not finite.
+        """
+        if top_k < 1:
+            raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
+        candidates = None
+        if categories is not None:
+            self.check_categories(categories)
+            candidates = np.isin(np.array(self.categories), list(categories))
+        queries = np.asarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.gallery.width:
+            raise DataError(
+                Problem(
+                    'queries',
+                    f'shape {list(queries.shape)}',
+                    f'give [Q, {self.gallery.width}], embedded by the checkpoint of this index',
+                )
+            )
+        projected = None if self.projection is None else queries @ self.projection
+        found = search(self.gallery, queries, top_k, projected=projected, candidates=candidates)
+        return [
+            self._hits(*row)
+            for row in zip(
+                found.indices, found.scores, [None] * len(queries) if found.views is None else found.views, strict=True
+            )
+        ]
+
+    def check_categories(self, categories: Sequence[str]) -> None:
+        """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
+        if isinstance(categories, str):
+            raise ConfigError(f'categories = {categories!r}: give a list of names, such as [{categories!r}]')
+        unknown = sorted(set(categories) - set(self.categories))
+        if unknown:
+            raise ConfigError(
+                f'category {unknown[0]!r}: no shape has it; choose from '
+                f'{", ".join(sorted(set(self.categories) - {""})) or "none"}'
+            )
+
+    def thumbnail(self, id: str) -> bytes:
+        """A picture of a shape: a PNG file. Raises KeyError for an unknown id, DataError where it is damaged."""
+        row = self._rows[self._row_of[id]]
+        return read_thumbnail(self.folder / SHARDS / row.shard, row.row)
+
+    def model_path(self, id: str) -> Path:
+        """The model's file, where it was when it was indexed. Raises KeyError for an unknown id."""
+        row = self._rows[self._row_of[id]]
+        return Path(self.manifest.sources[row.source].folder) / row.id
+
+    def up_axis(self, id: str) -> str:
+        """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
+        return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
+
+    def _hits(self, indices: np.ndarray, scores: np.ndarray, views: np.ndarray | None) -> list[Hit]:
+        hits = []
+        for place, (index, score) in enumerate(zip(indices, scores, strict=True)):
+            view = None if views is None else int(views[place])
+            azimuth = None if view is None else self._inputs.azimuth(view)
+            hits.append(Hit(place + 1, self.ids[index], self.categories[index], float(score), view, azimuth))
+        return hits
+
+
+def _embeddings(folder: Path, rows: Sequence[ShapeRow]) -> np.ndarray:
+    """Embeddings of all rows, in their order."""
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row.shard, []).append(place)
+    embeddings = None
+    for shard, wanted in places.items():
+        stored = read_embeddings(folder / SHARDS / shard)
+        numbers = [rows[place].row for place in wanted]
+        if not 0 <= min(numbers) <= max(numbers) < len(stored):
+            raise DataError(
+                Problem(
+                    str(folder / SHARDS / shard),
+                    'holds fewer shapes than the table names',
+                    'run `jaxret index --rebuild`',
+                )
+            )
+        if embeddings is None:
+            embeddings = aligned_empty((len(rows), *stored.shape[1:]), stored.dtype)
+        embeddings[wanted] = stored[numbers]
+    if embeddings is None:
+        raise DataError(Problem(str(folder), 'the index holds no shapes', 'index a folder with models'))
+    return embeddings
+
+
+def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Model:
+    """The model that embedded the shapes of an index, to embed queries.
+
+    Args:
+      manifest: of the index.
+      workdir: of its run, where that was moved; None for where it was.
+
+    Raises:
+      CheckpointError: no run there, or its best checkpoint has other weights.
+    """
+    gallery = manifest.shape_inputs.representation if manifest.system == 'cross_modal_center' else None
+    try:
+        model = load(workdir or manifest.workdir, gallery=gallery)
+    except CheckpointError as error:
+        if workdir:
+            raise
+        raise CheckpointError(
+            f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
+        ) from error
+    if model.fingerprint != manifest.fingerprint:
+        raise CheckpointError(
+            f'{model.workdir}: its best checkpoint, of step {model.step}, has other weights ({model.fingerprint[:12]}) '
+            f'than the index ({manifest.fingerprint[:12]}, step {manifest.step} of {manifest.workdir}); name that run '
+            f'with --checkpoint, or embed the models anew with `jaxret index --rebuild`'
+        )
+    return model

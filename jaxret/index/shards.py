@@ -1,0 +1,194 @@
+"""Shards of an index: embeddings, thumbnails and contents of some shapes in one file that never changes.
+
+A shard is named by its content, which is compared with the name before its embeddings are used. They are read whole; of
+its thumbnails only the one that is asked for.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from jaxret.errors import DataError, Problem
+from jaxret.files import write_atomically
+from jaxret.preprocessing.shapes import ShapeInputs
+
+FORMAT = 'jaxret-index-1'
+SHARDS = 'shards'
+SHARD_SHAPES = 128  # what a killed run may lose
+_INDEX_AGAIN = 'run `jaxret index` again'
+
+
+@dataclass(frozen=True)
+class ShapeRow:
+    """One shape of an index.
+
+    Attributes:
+      id: path below its folder of models, with /.
+      category: '' where there is none.
+      source: which of the folders.
+      checksum: of its content (`file_checksum`).
+      mark: sizes and times of change of its files when they were read (`file_mark`).
+      shard, row: where its embedding and thumbnail are.
+    """
+
+    id: str
+    category: str
+    source: int
+    checksum: str
+    mark: list[int]
+    shard: str
+    row: int
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Content of one shard: embeddings [n, ...], n PNG files, and of each the key of its content."""
+
+    embeddings: np.ndarray
+    thumbnails: Sequence[bytes]
+    keys: Sequence[str]
+
+
+def write_shard(folder: Path, shard: Shard, *, key: str) -> str:
+    """Writes a shard; returns its name.
+
+    Args:
+      folder: of the index.
+      shard: what it holds.
+      key: of the model and inputs (`embedding_key`).
+    """
+    lengths = np.cumsum([0, *(len(picture) for picture in shard.thumbnails)]).astype(np.int64)
+    pictures = np.frombuffer(b''.join(shard.thumbnails), np.uint8)
+    arrays = {'embeddings': np.ascontiguousarray(shard.embeddings), 'thumbnails': pictures, 'starts': lengths}
+    # One entry: safetensors writes several in random order, and the file would not be a function of its content.
+    content = save(arrays, metadata={'shard': json.dumps({'key': key, 'shapes': list(shard.keys)})})
+    name = _named(hashlib.sha256(content).hexdigest())
+    write_atomically(folder / SHARDS / name, content)
+    return name
+
+
+def write_projection(folder: Path, projection: np.ndarray) -> str:
+    """Writes the matrix of CMIC's attention; returns the file's name."""
+    content = save({'projection': np.ascontiguousarray(projection)})
+    name = _named(hashlib.sha256(content).hexdigest())
+    write_atomically(folder / SHARDS / name, content)
+    return name
+
+
+def read_projection(path: Path) -> np.ndarray:
+    """The matrix [D, D]. Raises DataError: missing or damaged."""
+    check_shard(path)
+    with _opened(path) as file:
+        return file.get_tensor('projection')
+
+
+def read_embeddings(path: Path) -> np.ndarray:
+    """Embeddings [n, ...] of a shard. Raises DataError: missing or damaged."""
+    check_shard(path)
+    with _opened(path) as file:
+        return file.get_tensor('embeddings')
+
+
+def read_thumbnail(path: Path, row: int) -> bytes:
+    """One PNG file of a shard; only that is read. Raises DataError: missing or damaged."""
+    with _opened(path) as file:
+        start, stop = (int(x) for x in file.get_slice('starts')[row : row + 2])
+        return file.get_slice('thumbnails')[start:stop].tobytes()
+
+
+def check_shard(path: Path) -> None:
+    """Raises DataError where a shard is missing, cannot be read, or does not hold what its name says."""
+    try:
+        with path.open('rb') as file:
+            name = _named(hashlib.file_digest(file, 'sha256').hexdigest())
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if name != path.name:
+        raise DataError(Problem(str(path), 'damaged: another checksum', _INDEX_AGAIN))
+
+
+def shard_shapes(path: Path, *, key: str) -> list[str] | None:
+    """Keys of the shapes in a shard; None where it is of another model or inputs, or not to be read."""
+    try:
+        with _opened(path) as file:
+            stored = json.loads((file.metadata() or {})['shard'])
+            return stored['shapes'] if stored['key'] == key else None
+    except (DataError, KeyError, ValueError, TypeError):
+        return None
+
+
+def embedding_key(fingerprint: str, inputs: ShapeInputs) -> str:
+    """Hash of what decides the embedding of a file, beside the file."""
+    content = json.dumps([FORMAT, fingerprint, inputs.to_json()], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def content_key(checksum: str, up_axis: str) -> str:
+    """What makes two shapes the same."""
+    return f'{checksum} {up_axis}'
+
+
+def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str) -> list[ShapeRow]:
+    """The rows, those of shards that are mostly unused (of changed and removed models) moved to new shards.
+
+    Args:
+      folder: of the index.
+      rows: all of the next table.
+      key: of the model and inputs.
+    """
+    used: dict[str, set[int]] = {}
+    for row in rows:
+        used.setdefault(row.shard, set()).add(row.row)
+    moved: dict[tuple[str, int], tuple[str, int]] = {}
+    waiting: list[tuple[tuple[str, int], np.ndarray, bytes, str]] = []
+
+    def flush() -> None:
+        places, embeddings, thumbnails, keys = zip(*waiting, strict=True)
+        name = write_shard(folder, Shard(np.stack(embeddings), thumbnails, keys), key=key)
+        moved.update({place: (name, number) for number, place in enumerate(places)})
+        waiting.clear()
+
+    for shard, numbers in used.items():
+        path = folder / SHARDS / shard
+        keys = shard_shapes(path, key=key) or []
+        if 2 * len(numbers) >= len(keys):
+            continue
+        embeddings = read_embeddings(path)
+        for number in sorted(numbers):
+            waiting.append(((shard, number), embeddings[number], read_thumbnail(path, number), keys[number]))
+            if len(waiting) == SHARD_SHAPES:
+                flush()
+    if waiting:
+        flush()
+    return [
+        replace(row, shard=place[0], row=place[1]) if (place := moved.get((row.shard, row.row))) else row
+        for row in rows
+    ]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, 'numpy') as file:
+            yield file
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception, action: str = _INDEX_AGAIN) -> DataError:
+    """What to raise where a file of an index cannot be read; `action` helps against damage."""
+    if isinstance(error, PermissionError):
+        return DataError(Problem(str(path), 'cannot be read (permission denied)', 'check its permissions'))
+    return DataError(Problem(str(path), f'missing or damaged ({error})', action))
+
+
+def _named(checksum: str) -> str:
+    return f'{checksum[:32]}.safetensors'

@@ -1,0 +1,161 @@
+"""The folders that an index is made of: their models, which must have different ids, and their broken files."""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.files import write_atomically
+from jaxret.index.files import FAILED, Manifest, Source
+from jaxret.index.model_files import ModelFile, file_mark, find_models, read_categories
+from jaxret.index.shards import ShapeRow
+from jaxret.preprocessing.shapes import ShapeInputs
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model's file, which of the folders it is in, its up axis, and what it was when it was found (`file_mark`)."""
+
+    file: ModelFile
+    source: int
+    up_axis: str
+    mark: list[int]
+
+
+def resolve_sources(
+    manifest: Manifest | None,
+    folder: Path,
+    models: Path | str | None,
+    up_axis: str | None,
+    categories: Path | str | None,
+    *,
+    add: bool,
+    rebuild: bool,
+    default: str,
+) -> tuple[list[Source], set[int]]:
+    """The folders of models from now on, and which of them are looked through.
+
+    Args:
+      manifest: of the index as it is; None for a new one.
+      folder: of the index, for messages.
+      models: folder of models; None for all that the index has.
+      up_axis, categories: of that folder; None as before.
+      add: it may be a further one.
+      rebuild: it takes the place of all others, where `add` is not given too.
+      default: axis that points up in a new folder where `up_axis` is None.
+
+    Raises:
+      ConfigError: `models` is missing, or a further folder without `add`, or a folder of the index is gone.
+    """
+    sources = [
+        dataclasses.replace(source, folder=os.path.normpath(source.folder))
+        for source in (manifest.sources if manifest else ())
+    ]
+    gone = [source.folder for source in sources if not os.path.isdir(source.folder)]
+    if models is None:
+        if not sources:
+            raise ConfigError('--models is missing; name the folder with models')
+        if up_axis or categories:
+            raise ConfigError('--up-axis and --categories belong to a folder; name it with --models')
+        if gone:
+            raise ConfigError(
+                f'{folder} is an index of {", ".join(gone)}, which is no longer there; use --rebuild '
+                f'--models DIR to make it of DIR alone'
+            )
+        return sources, set(range(len(sources)))
+    table = os.path.abspath(categories) if categories else ''
+    place = os.path.abspath(models)
+    for number, source in enumerate(sources):
+        if source.folder == place:
+            sources[number] = Source(place, up_axis or source.up_axis, table or source.categories)
+            if rebuild:
+                return (sources, set(range(len(sources)))) if add else ([sources[number]], {0})
+            return sources, {number}
+    if rebuild and not add:
+        sources = []
+    if len(gone) == len(sources) > 0 and not add:
+        raise ConfigError(
+            f'{folder} is an index of {", ".join(gone)}, which is no longer there; add --rebuild to make '
+            f'it of {place} alone, or name another --out'
+        )
+    if sources and not add:
+        raise ConfigError(
+            f'{folder} is an index of {", ".join(source.folder for source in sources)}; add --add to '
+            f'have {place} in it too, --rebuild to have it alone, or name another --out'
+        )
+    sources.append(Source(place, up_axis or default, table))
+    return sources, set(range(len(sources))) if rebuild else {len(sources) - 1}
+
+
+def find_files(
+    sources: Sequence[Source], scanned: set[int], inputs: ShapeInputs
+) -> tuple[list[FoundModel], list[Problem], int]:
+    """Files of the folders, what is wrong with the folders, and lines of categories without a file.
+
+    Raises:
+      DataError: a folder that is missing or has no models, or categories that cannot be read.
+    """
+    found, problems, without_file = [], [], 0
+    for number in sorted(scanned):
+        source = sources[number]
+        categories = read_categories(Path(source.categories)) if source.categories else {}
+        files, wrong = find_models(Path(source.folder), inputs.suffixes)
+        if not files:
+            kinds = f'it takes {" ".join(inputs.suffixes)}'
+            raise DataError([Problem(source.folder, 'no models in it', kinds), *wrong])
+        without_file += len(categories.keys() - {file.id for file in files})
+        found += [
+            FoundModel(
+                dataclasses.replace(file, category=categories.get(file.id, file.category)),
+                number,
+                source.up_axis,
+                file_mark(file.path, textured=inputs.textured),
+            )
+            for file in files
+        ]
+        problems += wrong
+    return found, problems, without_file
+
+
+def check_ids(found: Sequence[FoundModel], rows: Sequence[ShapeRow], sources: Sequence[Source]) -> None:
+    """Raises DataError where two folders have a model of one id."""
+    seen = {row.id: row.source for row in rows}
+    twice = []
+    for item in found:
+        if seen.setdefault(item.file.id, item.source) != item.source:
+            twice.append(
+                Problem(
+                    str(item.file.path),
+                    f'{sources[seen[item.file.id]].folder} has a model of this name',
+                    'rename one of the folders in their paths, or index them apart',
+                )
+            )
+    if twice:
+        raise DataError(twice)
+
+
+def below(path: Path | str, folders: Sequence[str]) -> bool:
+    """Whether a path is in one of the folders."""
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def write_failed(folder: Path, problems: Sequence[Problem], *, scanned: Sequence[str], others: Sequence[str]) -> None:
+    """failed.csv: problems of the folders just looked through; lines of the index's other folders stay."""
+    lines = [line for line in read_failed(folder) if below(line[0], others) and not below(line[0], scanned)]
+    lines += [(problem.where, f'{problem.found}; {problem.action}') for problem in problems]
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator='\n').writerows([('path', 'reason'), *sorted(lines)])
+    write_atomically(folder / FAILED, buffer.getvalue().encode(errors='backslashreplace'))
+
+
+def read_failed(folder: Path) -> list[tuple[str, str]]:
+    """Path and reason of the files that could not be used; empty where there is no list."""
+    try:
+        with (folder / FAILED).open(newline='', encoding='utf-8') as file:
+            return [(row[0], row[1]) for row in list(csv.reader(file))[1:] if len(row) == 2]
+    except (OSError, ValueError, csv.Error):
+        return []

@@ -1,0 +1,295 @@
+"""A trained system as a tool: from files and arrays to embeddings, of queries and of the shapes that are searched.
+
+Letters: Q queries, G shapes, V views, D embedding, B a batch.
+
+    model = jaxret.load('runs/pix3d-small-sample')
+    queries = model.embed_photos(['chair.jpg'])
+
+The work is cut in two: `model.shape_inputs` with `shape_record` makes arrays from one model file (pure, without JAX, in
+any process), `model.embed_shape_arrays` makes embeddings from arrays (in batches, on the accelerator).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.inference.trained_systems import TrainedSystem, array_types, trained_system
+from jaxret.preprocessing.photos import Box, Mask, Photo, PhotoInputs, photo_arrays
+from jaxret.preprocessing.points import point_arrays
+from jaxret.preprocessing.shapes import ShapeInputs, shape_arrays
+from jaxret.runs.finished import read_run
+from jaxret.systems.base import Variables
+from jaxret.workers import map_parallel
+
+_SMALL_BATCHES = (1, 8)  # for which programs are compiled, besides the batch of the run's evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A system with trained weights; `load` makes it.
+
+    Attributes:
+      system: 'cmic', 'cross_modal_center', 'hifa' or 'scan_cad'.
+      workdir: of the run.
+      step: of its checkpoint.
+      fingerprint: SHA-256 of the weights that embed. Indexes are of one fingerprint.
+      similarity: how embeddings are compared, one of `similarity.KINDS`.
+      shape_inputs: what is made of a model file.
+      projection: float32 [D, D], the map W of CMIC's attention; else None.
+      notes: what a user should know about this run.
+    """
+
+    system: str
+    workdir: Path
+    step: int
+    fingerprint: str
+    similarity: str
+    shape_inputs: ShapeInputs
+    projection: np.ndarray | None
+    notes: tuple[str, ...]
+    _parts: TrainedSystem = field(repr=False)
+    _variables: Variables = field(repr=False)
+    _compiled: Callable[..., jax.Array] = field(repr=False)
+
+    @property
+    def query_kinds(self) -> tuple[str, ...]:
+        """What can be embedded as a query: some of 'photo', 'mesh', 'points', 'scan'."""
+        return tuple(self._parts.queries)
+
+    def embed_photos(
+        self, photos: Sequence[Photo], *, masks: Mask | Sequence[Mask] = None, boxes: Sequence[Box | None] | None = None
+    ) -> np.ndarray:
+        """Embeddings of photos.
+
+        Args:
+          photos: files, or uint8 [H, W, 3].
+          masks: of each photo a file, an array [H, W] (not 0 on the object), 'auto' or None; 'auto' or None alone is
+            for all.
+          boxes: of each photo (left, top, right, bottom) in pixels around the object, or None.
+
+        Returns:
+          float32 [Q, D].
+
+        Raises:
+          DataError: photos, masks or boxes that cannot be used, all of them; or this system takes no photos.
+        """
+        inputs = self.query_inputs('photo')
+        _check_several(photos)
+        if isinstance(masks, Path):
+            raise ValueError(f'masks = {str(masks)!r}: give a list with one for each photo')
+        masks = [masks] * len(photos) if masks is None or isinstance(masks, str) else list(masks)
+        boxes = [None] * len(photos) if boxes is None else list(boxes)
+        if not len(photos) == len(masks) == len(boxes):
+            raise ValueError(f'{len(photos)} photos, {len(masks)} masks, {len(boxes)} boxes')
+        calls = [
+            partial(photo_arrays, photo, inputs=inputs, mask=mask, box=box)
+            for photo, mask, box in zip(photos, masks, boxes, strict=True)
+        ]
+        return self._embed(_all(calls), self._parts.queries['photo'].modality)
+
+    def embed_meshes(self, paths: Sequence[str | Path], *, up_axis: str | None = None) -> np.ndarray:
+        """Embeddings [Q, D] of mesh files as queries; `up_axis` as in training where it is None.
+
+        Raises:
+          DataError: meshes that cannot be used, all of them; or this system takes no meshes.
+        """
+        inputs = self.query_inputs('mesh')
+        _check_several(paths)
+        make = partial(shape_arrays, inputs=inputs, up_axis=up_axis or inputs.up_axis)
+        return self._embed(_all([partial(make, Path(path)) for path in paths]), self._parts.queries['mesh'].modality)
+
+    def embed_points(self, clouds: Sequence[str | Path | np.ndarray], *, up_axis: str | None = None) -> np.ndarray:
+        """Embeddings [Q, D] of point clouds: files (.ply, .xyz, .npy), or arrays [N, 3].
+
+        Raises:
+          DataError: clouds that cannot be used, all of them; or this system takes no points.
+        """
+        inputs = self.query_inputs('points')
+        _check_several(clouds)
+        make = partial(point_arrays, count=inputs.points, up_axis=up_axis or inputs.up_axis)
+        return self._embed(_all([partial(make, cloud) for cloud in clouds]), self._parts.queries['points'].modality)
+
+    def embed_scans(self, paths: Sequence[str | Path]) -> np.ndarray:
+        """Embeddings [Q, D] of scans: files of distances on a grid of 32 x 32 x 32 (.sdf, .df, .vox).
+
+        Raises:
+          DataError: scans that cannot be used, all of them; or this system takes no scans.
+        """
+        inputs = self.query_inputs('scan')
+        _check_several(paths)
+        calls = [partial(shape_arrays, Path(path), inputs=inputs, up_axis='y') for path in paths]
+        return self._embed(_all(calls), self._parts.queries['scan'].modality)
+
+    def embed_shapes(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        up_axis: str | None = None,
+        processes: int | None = None,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Embeddings of model files as the gallery that is searched.
+
+        Args:
+          paths: meshes; for scan-CAD also files of distances.
+          up_axis: axis that points up in mesh files; None as in training.
+          processes: that read the files; None takes one a core.
+          progress: show a progress bar.
+
+        Returns:
+          float32 [G, D], or [G, V, D] where views are compared one by one (CMIC).
+
+        Raises:
+          DataError: files that cannot be used, all of them.
+        """
+        _check_several(paths)
+        function = partial(shape_arrays, inputs=self.shape_inputs, up_axis=up_axis or self.shape_inputs.up_axis)
+        arrays = list(
+            map_parallel(
+                function,
+                [Path(path) for path in paths],
+                processes=processes,
+                serial_below=48,
+                ordered=True,
+                progress='Reading models' if progress else None,
+            )
+        )
+        problems = [problem for _, result in arrays if isinstance(result, DataError) for problem in result.problems]
+        if problems:
+            raise DataError(problems)
+        return self.embed_shape_arrays([result for _, result in arrays])
+
+    def embed_shape_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+        """Embeddings of shapes that `shape_record` or `shape_arrays` made: float32 [G, D] or [G, V, D]."""
+        return self._embed(arrays, self._parts.gallery)
+
+    def embed_query_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str) -> np.ndarray:
+        """Embeddings [Q, D] of queries of one kind, as `photo_arrays` and its neighbours make them."""
+        self.query_inputs(kind)
+        return self._embed(arrays, self._parts.queries[kind].modality)
+
+    def query_inputs(self, kind: str) -> PhotoInputs | ShapeInputs:
+        """What is made of a query of one kind.
+
+        Raises:
+          DataError: this system cannot embed it.
+        """
+        if kind not in self._parts.queries:
+            raise DataError(
+                Problem(
+                    f'query of kind {kind!r}',
+                    f'a {self.system} run cannot embed it',
+                    f'give {" or ".join(self.query_kinds)}',
+                )
+            )
+        return self._parts.queries[kind].inputs
+
+    def query_encoder(self, kind: str) -> tuple[Callable[..., jax.Array], dict[str, jax.ShapeDtypeStruct]]:
+        """The encoder of one kind of query with its weights inside, as a function of named arrays [B, ...].
+
+        Returns:
+          the function, and what it takes of one query: shapes [1, ...] and types by name.
+        """
+        self.query_inputs(kind)
+        query = self._parts.queries[kind]
+
+        def encode(**arrays: jax.Array) -> jax.Array:
+            return self._parts.embed(self._variables, arrays, query.modality)
+
+        return encode, array_types(query.arrays)
+
+    def _embed(self, arrays: Sequence[Mapping[str, np.ndarray]], modality: str) -> np.ndarray:
+        """Embeddings of any number of items, in batches of sizes that are compiled once."""
+        results = []
+        for start, count, size in _batches(len(arrays), self._parts.batch_size):
+            rows = arrays[start : start + count]
+            rows = [*rows, *[rows[-1]] * (size - count)]
+            batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+            results.append(np.asarray(self._compiled(self._variables, batch, modality), np.float32)[:count])
+        if not results:
+            raise ValueError('nothing to embed')
+        return np.concatenate(results)
+
+
+def load(workdir: str | Path, *, gallery: str | None = None) -> Model:
+    """The system of a finished run with the weights of its best checkpoint; no data is needed.
+
+    Args:
+      workdir: of `experiments/run.py`.
+      gallery: cross-modal centers: by what a shape is searched, 'views' (default), 'faces' (the mesh) or 'points'.
+
+    Raises:
+      CheckpointError: no finished run there, or one that this version cannot read.
+      ConfigError: `gallery` is none of the system's.
+    """
+    run = read_run(workdir)
+    try:
+        parts = trained_system(run, gallery)
+    except (AttributeError, KeyError) as error:  # of ConfigDict
+        raise CheckpointError(
+            f'{run.workdir / "config.json"}: a key is missing ({str(error).splitlines()[0]}); it was '
+            f'written by another version of jaxret; train again'
+        ) from error
+    compiled = jax.jit(parts.embed, static_argnums=2)
+    projection = None
+    if parts.similarity == 'attention':
+        projection = np.asarray(run.variables['params']['attention']['projection']['kernel'])
+    return Model(
+        system=parts.name,
+        workdir=run.workdir,
+        step=run.step,
+        fingerprint=fingerprint(run.variables),
+        similarity=parts.similarity,
+        shape_inputs=parts.shape_inputs,
+        projection=projection,
+        notes=parts.notes,
+        _parts=parts,
+        _variables=jax.device_put(dict(run.variables)),
+        _compiled=compiled,
+    )
+
+
+def fingerprint(variables: Variables) -> str:
+    """SHA-256 of the names, shapes, types and values of all variables."""
+    digest = hashlib.sha256()
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    for path, leaf in sorted(leaves, key=lambda pair: jax.tree_util.keystr(pair[0])):
+        array = np.asarray(leaf)
+        digest.update(f'{jax.tree_util.keystr(path)} {array.dtype.name} {array.shape}\n'.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _batches(total: int, largest: int) -> Iterator[tuple[int, int, int]]:
+    """(first, items, size of the batch) that cover all items; a batch may be padded."""
+    sizes = (*(size for size in _SMALL_BATCHES if size < largest), largest)
+    first = 0
+    while first < total:
+        size = next((size for size in sizes if size >= total - first), largest)
+        yield first, min(size, total - first), size
+        first += size
+
+
+def _check_several(files: Sequence) -> None:
+    """Raises ValueError for one file in the place of several: a string would be taken letter by letter."""
+    if isinstance(files, str | Path):
+        raise ValueError(f'{str(files)!r} is one file: give a list, such as [{str(files)!r}]')
+
+
+def _all(calls: Sequence[Callable[[], Mapping[str, np.ndarray]]]) -> list[Mapping[str, np.ndarray]]:
+    """The results of all calls. Raises DataError with all problems."""
+    results, problems = [], []
+    for call in calls:
+        try:
+            results.append(call())
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return results

@@ -1,0 +1,148 @@
+"""Photos and masks, cropped to the object, as squares."""
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jaxret.errors import DataError, Problem
+from jaxret.preprocessing.photo_files import read_pair
+
+FITS = ('cover', 'stretch', 'pad')  # of `square_picture`
+
+
+def frame_photo(
+    photo: np.ndarray,
+    mask: np.ndarray,
+    *,
+    size: int,
+    crop: str = 'none',
+    margin: float = 0.0,
+    fit: str = 'pad',
+    fill: int = 255,
+    bbox: tuple[float, float, float, float] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crop photo and mask to the object and resample both, together, to a square.
+
+    Args:
+      photo: uint8 [H, W, 3].
+      mask: uint8 [H, W].
+      size: side S of the result.
+      crop: 'none', 'mask' (bounding box of the mask's object pixels) or 'bbox' (the box given).
+      margin: added on each side of the box, as a share of the box's longer side; cut at the photo's border.
+      fit: 'pad' keeps the aspect ratio and fills the rest (mask: 0), 'stretch' does not keep it.
+      fill: grey level of the padding.
+      bbox: (left, top, right, bottom) in pixels, for crop='bbox'.
+
+    Returns:
+      uint8 [S, S, 3] and uint8 [S, S, 1]; the mask's border is antialiased, so it holds greys too.
+
+    Raises:
+      DataError: no box to crop to (empty mask, no bbox, or one outside of the photo).
+    """
+    height, width = photo.shape[:2]
+    if mask.shape != (height, width):
+        raise ValueError(f'mask {mask.shape} for a photo {photo.shape}')
+    if crop not in ('none', 'mask', 'bbox') or fit not in ('pad', 'stretch'):
+        raise ValueError(f'crop={crop!r}, fit={fit!r}')
+    box = (0.0, 0.0, float(width), float(height))
+    if crop != 'none':
+        tight = mask_box(mask) if crop == 'mask' else bbox
+        around = clip_box(tight, width=width, height=height, margin=margin) if tight else None
+        if around is None:
+            action = 'use crop=none, or mend the mask or bbox'
+            raise DataError(Problem(f'crop={crop!r}', 'no object to crop to', action))
+        box = around
+    box_width, box_height = box[2] - box[0], box[3] - box[1]
+    if fit == 'stretch':
+        inner = (size, size)
+    else:
+        scale = size / max(box_width, box_height)
+        inner = (max(1, round(box_width * scale)), max(1, round(box_height * scale)))
+    left, top = (size - inner[0]) // 2, (size - inner[1]) // 2
+    window = np.s_[top : top + inner[1], left : left + inner[0]]
+    framed = np.full((size, size, 3), fill, np.uint8)
+    framed[window] = np.asarray(Image.fromarray(photo).resize(inner, Image.Resampling.LANCZOS, box=box))
+    silhouette = np.zeros((size, size, 1), np.uint8)
+    silhouette[window] = np.asarray(Image.fromarray(mask).resize(inner, Image.Resampling.BILINEAR, box=box))[:, :, None]
+    return framed, silhouette
+
+
+def square_picture(picture: np.ndarray, *, size: int, fit: str) -> np.ndarray:
+    """A picture resampled to a square.
+
+    Args:
+      picture: uint8 [H, W, 3].
+      size: S.
+      fit: 'cover' takes the square in the middle, as the usual resizing of the shorter side and central crop do;
+        'stretch' the whole without its aspect ratio; 'pad' the whole on white.
+
+    Returns:
+      uint8 [S, S, 3].
+    """
+    if fit not in FITS:
+        raise ValueError(f'fit={fit!r}: use one of {", ".join(FITS)}')
+    height, width = picture.shape[:2]
+    everything = np.zeros((height, width), np.uint8)
+    if fit != 'cover':
+        return frame_photo(picture, everything, size=size, fit=fit)[0]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return frame_photo(picture, everything, size=size, crop='bbox', bbox=box, fit='stretch')[0]
+
+
+def frame_files(
+    item: tuple[Path, Path, tuple[float, float, float, float] | None], **framing: Any
+) -> tuple[bytes, bytes]:
+    """PNG files of a framed photo and its mask.
+
+    Args:
+      item: files of photo and mask, and the photo's bbox or None.
+      **framing: options of `frame_photo`.
+
+    Returns:
+      content of a colour and of a grey PNG file.
+
+    Raises:
+      DataError: as `read_pair` and `frame_photo`.
+    """
+    image, mask, bbox = item
+    try:
+        framed = frame_photo(*read_pair(image, mask), bbox=bbox, **framing)
+    except DataError as error:  # where the framing fails it knows no file
+        raise DataError(
+            [
+                dataclasses.replace(problem, where=str(image)) if problem.where.startswith('crop') else problem
+                for problem in error.problems
+            ]
+        ) from None
+    return _png(framed[0]), _png(framed[1][:, :, 0])
+
+
+def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
+    """(left, top, right, bottom) around the pixels of mask [H, W] above one half, or None where there are none."""
+    rows, columns = np.flatnonzero((mask > 127).any(axis=1)), np.flatnonzero((mask > 127).any(axis=0))
+    if rows.size == 0:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def clip_box(
+    box: tuple[float, float, float, float], *, width: int, height: int, margin: float = 0.0
+) -> tuple[float, float, float, float] | None:
+    """Box widened by `margin` of its longer side and cut at the photo's border; None if under a pixel is left."""
+    left, top, right, bottom = box
+    extra = margin * max(right - left, bottom - top)
+    left, top = max(0.0, left - extra), max(0.0, top - extra)
+    right, bottom = min(float(width), right + extra), min(float(height), bottom + extra)
+    return (left, top, right, bottom) if right - left >= 1 and bottom - top >= 1 else None
+
+
+def _png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, 'PNG', compress_level=3)
+    return buffer.getvalue()

@@ -1,0 +1,210 @@
+"""Photos and masks from files into arrays, and framed to the network's square input. Letters: H, W pixels; S size.
+
+How unusual files are read:
+  - grey, palette, 1-bit, CMYK, 16-bit grey and pictures with alpha all become 8-bit RGB; 16-bit grey is scaled by
+    1/257, alpha is composited over white, colour profiles are ignored, of an animation the first frame is taken;
+  - an EXIF orientation is applied, so a photo is an array as a viewer displays it;
+  - a mask belongs to the photo as displayed. If its size is instead that of the stored (unrotated) pixels, it is
+    turned together with the photo;
+  - a mask's pixel is object where the brightest of its channels is at least half (0/1 masks: where it is 1); a
+    transparent pixel is background, and where only the alpha channel varies, alpha is the mask.
+"""
+
+import io
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from jaxret.errors import DataError, Problem
+
+# Formats whose decoders only decode (EPS, for one, would start an interpreter).
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+MAX_PIXELS = 90_000_000
+MAX_BYTES = 1 << 30
+# Advice for what reads many files for training.
+RESTORE = 'restore the file, or leave it out with on_bad_file=skip'
+SAME_SIZE = "give a mask of its photo's size, or use on_bad_file=skip"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_photo(path: Path | str) -> np.ndarray:
+    """Photo as displayed.
+
+    Args:
+      path: JPEG, PNG, WebP, BMP, TIFF or GIF file of any colour mode.
+
+    Returns:
+      uint8 [H, W, 3] RGB.
+
+    Raises:
+      DataError: missing, unreadable, empty, truncated, damaged, too large, or not an image.
+    """
+    return _decode(Path(path), _photo_pixels)[0]
+
+
+def read_mask(path: Path | str) -> np.ndarray:
+    """Object mask of a photo, as displayed.
+
+    Args:
+      path: image file; see the module's docstring for how its pixels are understood.
+
+    Returns:
+      uint8 [H, W], 255 on the object and 0 elsewhere.
+
+    Raises:
+      DataError: as `read_photo`.
+    """
+    return _decode(Path(path), _mask_pixels)[0]
+
+
+def read_pair(image: Path | str, mask: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """Photo and its mask, of one size.
+
+    Args:
+      image: file of the photo.
+      mask: file of its mask, of the photo's displayed or stored size.
+
+    Returns:
+      uint8 [H, W, 3] and uint8 [H, W].
+
+    Raises:
+      DataError: with the problems of both files; also if the two sizes differ.
+    """
+    problems: list[Problem] = []
+    parts = []
+    for path, pixels in ((Path(image), _photo_pixels), (Path(mask), _mask_pixels)):
+        try:
+            parts.append(_decode(path, pixels))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    (photo, orientation), (silhouette, _) = parts
+    height, width = photo.shape[:2]
+    if silhouette.shape == (width, height) != (height, width) and orientation in (5, 6, 7, 8):
+        silhouette = np.asarray(Image.fromarray(silhouette).transpose(_TURNS[orientation]))
+    if silhouette.shape != (height, width):
+        found = f'mask of {silhouette.shape[1]} x {silhouette.shape[0]} pixels for a photo of {width} x {height}'
+        raise DataError(Problem(str(mask), found, SAME_SIZE))
+    return photo, silhouette
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a regular, non-empty file.
+
+    Raises:
+      DataError: missing, not a regular file, unreadable, empty, or larger than MAX_BYTES.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise DataError(Problem(str(path), 'a folder, not a file', RESTORE))
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe or device could wait forever
+            raise DataError(Problem(str(path), 'not a regular file', RESTORE))
+        if status.st_size == 0:
+            raise DataError(Problem(str(path), 'empty file', RESTORE))
+        if status.st_size > MAX_BYTES:
+            raise DataError(Problem(str(path), f'too large ({status.st_size >> 20} MiB)', 'store a smaller picture'))
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(Problem(str(path), 'missing', RESTORE)) from None
+    except OSError as error:
+        found = f'cannot be read ({error.strerror or error})'
+        raise DataError(Problem(str(path), found, 'check the path and its permissions')) from error
+
+
+def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
+    """(pixels(image), turned as displayed; EXIF orientation). Every failure of the decoder is a DataError."""
+    data = read_bytes(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # odd metadata is no concern here; sizes are checked below
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Image.UnidentifiedImageError:
+            found = f'not an image, or of an unsupported format (supported: {", ".join(FORMATS)})'
+            raise DataError(Problem(str(path), found, RESTORE)) from None
+        except Image.DecompressionBombError:
+            raise DataError(Problem(str(path), f'over {MAX_PIXELS:,} pixels', 'store a smaller picture')) from None
+        except Exception as error:  # damaged headers raise nearly anything
+            raise DataError(Problem(str(path), f'damaged image ({_reason(error)})', RESTORE)) from error
+        if image.width * image.height > MAX_PIXELS:
+            found = f'{image.width} x {image.height}, over {MAX_PIXELS:,} pixels'
+            raise DataError(Problem(str(path), found, 'store a smaller picture'))
+        try:
+            image.load()
+            if image.format == 'PNG':  # checksums of all chunks: pixels can be damaged and still decode
+                Image.open(io.BytesIO(data), formats=('PNG',)).verify()
+            array = pixels(image)
+        except Exception as error:
+            raise DataError(Problem(str(path), f'truncated or damaged image ({_reason(error)})', RESTORE)) from error
+        orientation = _orientation(image)
+    if orientation in _TURNS:
+        array = np.asarray(Image.fromarray(array).transpose(_TURNS[orientation]))
+    return array, orientation
+
+
+def _reason(error: Exception) -> str:
+    """Short reason: the decoder's own words, on one line."""
+    return ' '.join(str(error).split())[:120] or type(error).__name__
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata beside good pixels
+        return 1
+
+
+def _wide_grey(image: Image.Image) -> np.ndarray | None:
+    """Values of a grey picture with more than 8 bits, uint16 [H, W], else None."""
+    if image.mode == 'F':
+        raise ValueError('floating-point pixels are not supported')
+    if image.mode != 'I' and not image.mode.startswith('I;'):
+        return None
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError('grey values outside of 16 bits')
+    return values.astype(np.uint16)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info
+
+
+def _photo_pixels(image: Image.Image) -> np.ndarray:
+    wide = _wide_grey(image)
+    if wide is not None:
+        grey = wide.astype(np.int32)
+        grey += 128
+        grey //= 257
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if _has_alpha(image):
+        layer = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', layer.size, 'white'), layer)
+    return np.array(image.convert('RGB'))
+
+
+def _mask_pixels(image: Image.Image) -> np.ndarray:
+    values = _wide_grey(image)
+    if values is not None:
+        half = 128 if values.max() <= 255 else 32768
+    else:
+        layer = np.asarray(image.convert('RGBA')) if _has_alpha(image) else np.asarray(image.convert('RGB'))
+        values, half = layer[:, :, :3].max(axis=2).astype(np.uint16), 128
+        if layer.shape[2] == 4:
+            alpha = layer[:, :, 3].astype(np.uint16)  # 255 * 255 fits
+            values = alpha if values.min() == values.max() and alpha.min() < alpha.max() else values * alpha // 255
+    if values.max() == 1:  # 0/1 masks
+        half = 1
+    return np.where(values >= half, np.uint8(255), np.uint8(0))

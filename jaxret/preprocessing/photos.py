@@ -1,0 +1,137 @@
+"""From a photo, and a mask or box, to what a system embeds. No JAX.
+
+Letters: H, W pixels of a photo; S side of the network's input.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from jaxret.errors import DataError, Problem
+from jaxret.preprocessing.auto_mask import auto_mask
+from jaxret.preprocessing.framing import clip_box, frame_photo, mask_box, square_picture
+from jaxret.preprocessing.photo_files import RESTORE, SAME_SIZE, read_mask, read_pair, read_photo
+
+Photo = str | Path | np.ndarray
+Mask = str | Path | np.ndarray | None
+Box = tuple[float, float, float, float]
+# Space around the object of a photo that stands for a rendered view, where the unit sphere just fits.
+_VIEW_MARGIN = 0.15
+# A query has no on_bad_file.
+_ADVICE = {RESTORE: 'restore the file, or leave it out', SAME_SIZE: "give a mask of its photo's size"}
+
+
+@dataclass(frozen=True)
+class PhotoInputs:
+    """How a system sees a photo.
+
+    Attributes:
+      kind: 'masked' (photo and mask, CMIC), 'plain' (photo alone, HIFA), or 'view' (grey, on white, as if it were a
+        rendered view; cross-modal centers).
+      size: S.
+      stored_size: 'plain': the photo is resampled to this side, then its middle S x S pixels are taken.
+      crop, margin, fit: as for `frame_photo`; 'plain': fit as for `square_picture`.
+    """
+
+    kind: str
+    size: int
+    stored_size: int = 0
+    crop: str = 'none'
+    margin: float = 0.0
+    fit: str = 'pad'
+
+
+def photo_arrays(
+    photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Box | None = None
+) -> dict[str, np.ndarray]:
+    """What a system takes of one photo.
+
+    Args:
+      photo: file, or uint8 [H, W, 3].
+      inputs: how the system sees it.
+      mask: file; uint8 or bool [H, W] (not 0 on the object); 'auto' (`auto_mask`); or None: the box, else the whole
+        frame.
+      box: (left, top, right, bottom) in pixels of the photo as displayed, around the object; outside of it the mask is
+        empty.
+
+    Returns:
+      without the batch axis: 'image' uint8 [S, S, 3] and 'mask' uint8 [S, S, 1] ('masked'), 'photo' uint8 [S, S, 3]
+      ('plain'; a mask or box only says where to cut), 'views' uint8 [1, S, S, 1] ('view').
+
+    Raises:
+      DataError: unreadable files, sizes that differ, a mask without an object, a box outside of the photo.
+    """
+    where = str(photo) if isinstance(photo, str | Path) else 'photo'
+    try:
+        pixels, silhouette = _read(photo, mask, where)
+    except DataError as error:
+        raise DataError(
+            [replace(problem, action=_ADVICE.get(problem.action, problem.action)) for problem in error.problems]
+        ) from error
+    height, width = pixels.shape[:2]
+    if box is not None:
+        inside = clip_box(box, width=width, height=height)
+        if inside is None:
+            raise _bad(
+                where,
+                f'box {_numbers(box)} for a photo of {width} x {height} pixels',
+                'give left, top, right, bottom in its pixels',
+            )
+        left, top, right, bottom = (round(side) for side in inside)
+        window = np.zeros((height, width), np.uint8)
+        window[top : max(bottom, top + 1), left : max(right, left + 1)] = 255
+        silhouette = window if silhouette is None else np.minimum(silhouette, window)
+    if isinstance(mask, str) and mask == 'auto':
+        silhouette = auto_mask(pixels, box=None if box is None else inside)
+    if silhouette is None:
+        silhouette = np.full((height, width), 255, np.uint8)
+    around = mask_box(silhouette)
+    if around is None:
+        raise _bad(
+            where,
+            'the mask is empty' if box is None else 'the mask is empty within the box',
+            'give a mask that is white on the object, or none',
+        )
+    if inputs.kind == 'plain':
+        left, top, right, bottom = (int(side) for side in around)
+        square = square_picture(pixels[top:bottom, left:right], size=inputs.stored_size, fit=inputs.fit)
+        edge = (inputs.stored_size - inputs.size) // 2
+        return {'photo': square[edge : edge + inputs.size, edge : edge + inputs.size]}
+    if inputs.kind == 'view':
+        pixels = np.where(silhouette[..., None] > 127, pixels, np.uint8(255))
+        framed, _ = frame_photo(pixels, silhouette, size=inputs.size, crop='mask', margin=_VIEW_MARGIN)
+        grey = np.rint(framed @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+        return {'views': grey[None, :, :, None]}
+    framed, silhouette = frame_photo(
+        pixels, silhouette, size=inputs.size, crop=inputs.crop, margin=inputs.margin, fit=inputs.fit, bbox=around
+    )
+    return {'image': framed, 'mask': silhouette}
+
+
+def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Photo uint8 [H, W, 3], and mask uint8 [H, W] where one is given."""
+    given = mask is not None and not (isinstance(mask, str) and mask == 'auto')
+    if isinstance(photo, str | Path) and given and isinstance(mask, str | Path):
+        return read_pair(photo, mask)  # turns a mask of the stored pixels with its photo
+    pixels = read_photo(photo) if isinstance(photo, str | Path) else np.asarray(photo)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise _bad(where, f'an array {pixels.dtype} {list(pixels.shape)}', 'give uint8 [height, width, 3]')
+    if not given:
+        return pixels, None
+    if isinstance(mask, str | Path):
+        silhouette = read_mask(mask)
+    else:
+        silhouette = np.where(np.asarray(mask) > 0, np.uint8(255), np.uint8(0))
+    if silhouette.shape != pixels.shape[:2]:
+        found = f'a mask of shape {list(silhouette.shape)} for a photo of {pixels.shape[1]} x {pixels.shape[0]} pixels'
+        raise _bad(where, found, 'give a mask of its size')
+    return pixels, silhouette
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ', '.join(f'{value:g}' for value in values)
+
+
+def _bad(where: str, found: str, action: str) -> DataError:
+    return DataError(Problem(where, found, action))

@@ -1,0 +1,239 @@
+"""From one model file to the arrays that a system embeds: a pure function of the file, for worker processes. No JAX.
+
+Letters: V views, S size in pixels, N points, M faces, R voxels a side.
+"""
+
+import hashlib
+import io
+import stat
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from jaxret.errors import DataError, Problem
+from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
+from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid
+from jaxret.geometry.materials import material_files
+from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, buffer_files, load_mesh, normalize_mesh
+from jaxret.geometry.mesh_features import mesh_features
+from jaxret.geometry.points import sample_surface
+from jaxret.geometry.render import ViewRing, render_file, render_views
+from jaxret.geometry.simplify import simplify_mesh
+
+REPRESENTATIONS = ('views', 'faces', 'points', 'grid')
+STORED_POINTS = 2048  # an object; training stores as many and takes some of them
+RESOLUTION = 32
+# By what reports and pages show a shape: turned a little, which shows more than the front.
+THUMBNAIL = ViewRing(views=1, first_azimuth=30.0, elevation=25.0, size=192, supersample=2)
+_MISSING = b'missing'
+_EXPORT_AGAIN = 'export the mesh again, or take it out of the folder'
+
+
+@dataclass(frozen=True)
+class ShapeInputs:
+    """What a system takes of a shape. Values that a representation does not use are 0, or the ring's defaults.
+
+    Attributes:
+      representation: 'views', 'faces', 'points' or 'grid'.
+      ring: cameras and light of the views.
+      view_ids: the views that are used.
+      side: S; pixels in the middle of a rendered view.
+      unit_sphere: the mesh is moved to the unit sphere before everything.
+      points: N.
+      faces: M.
+      up_axis: axis that points up in mesh files where nothing else is said.
+    """
+
+    representation: str
+    ring: ViewRing = ViewRing()
+    view_ids: tuple[int, ...] = ()
+    side: int = 0
+    unit_sphere: bool = False
+    points: int = 0
+    faces: int = 0
+    up_axis: str = 'y'
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Kinds of files that it takes."""
+        return (*MESH_SUFFIXES, *DISTANCE_SUFFIXES) if self.representation == 'grid' else MESH_SUFFIXES
+
+    @property
+    def textured(self) -> bool:
+        """Whether the materials that a file names show."""
+        return self.representation == 'views' and not self.unit_sphere and self.ring.shading == 'textured'
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `from_json` is the inverse."""
+        return asdict(self) | {'view_ids': list(self.view_ids)}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> 'ShapeInputs':
+        """Raises TypeError, KeyError or ValueError where it is not what `to_json` gave."""
+        return cls(**(stored | {'ring': ViewRing(**stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
+
+    def azimuth(self, view: int) -> float:
+        """Degrees in [0, 360) of one of the views that are used; 0 looks at the front (+z), 90 at the right (+x)."""
+        return (self.ring.first_azimuth + self.view_ids[view] * 360 / self.ring.views) % 360
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeRecord:
+    """What is made of one model file.
+
+    Attributes:
+      checksum: of its content (`file_checksum`).
+      arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
+        [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
+      thumbnail: a PNG file.
+    """
+
+    checksum: str
+    arrays: dict[str, np.ndarray]
+    thumbnail: bytes
+
+
+def view_ring(render: ConfigDict, *, size: int) -> ViewRing:
+    """The cameras and light of the config group `render`."""
+    names = {field.name for field in fields(ViewRing)}
+    return ViewRing(size=size, **{name: value for name, value in render.items() if name in names})
+
+
+def spaced(count: int, available: int) -> tuple[int, ...]:
+    """`count` numbers below `available`, evenly spaced from 0; all of them for 0."""
+    return tuple(range(available)) if count == 0 else tuple(i * available // count for i in range(count))
+
+
+def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecord:
+    """Reads a model file and makes what `inputs` says of it.
+
+    Args:
+      path: mesh, or, for grids, also a file of distances (.df, .sdf, .vox).
+      inputs: what to make.
+      up_axis: axis that points up in mesh files.
+
+    Raises:
+      DataError: the file cannot be used.
+    """
+    arrays = shape_arrays(path, inputs=inputs, up_axis=up_axis)
+    try:
+        distances = path.suffix.lower() in DISTANCE_SUFFIXES
+        mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
+        thumbnail = _png(_seen(render_views(mesh, THUMBNAIL), path)[0])
+        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail)
+    except ValueError as error:  # of a grid without a surface
+        raise _bad(path, str(error)) from error
+
+
+def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeRecord:
+    """`shape_record` of one item (path, up_axis), for `map_parallel`."""
+    path, up_axis = item
+    return shape_record(path, inputs=inputs, up_axis=up_axis)
+
+
+def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, np.ndarray]:
+    """The arrays of `shape_record` alone."""
+    if path.suffix.lower() in DISTANCE_SUFFIXES:
+        _refuse_unread(path)
+        return {'grid': _occupancy(path)}
+    if inputs.representation == 'views' and not inputs.unit_sphere:
+        return {'views': _chosen(render_file(path, inputs.ring, up_axis), inputs)}
+    mesh = load_mesh(path, up_axis=up_axis)
+    if inputs.unit_sphere:
+        mesh = normalize_mesh(mesh, mode='sphere')
+    try:
+        if inputs.representation == 'views':
+            return {'views': _chosen(_seen(render_views(mesh, inputs.ring), path), inputs)}
+        if inputs.representation == 'faces':
+            faces, neighbors = mesh_features(simplify_mesh(mesh, max_faces=inputs.faces), max_faces=inputs.faces)
+            return {'faces': faces, 'neighbors': neighbors}
+        if inputs.representation == 'points':
+            seed = int(file_checksum(path)[:8], 16)
+            return {'points': sample_surface(mesh, STORED_POINTS, seed=seed)[: inputs.points]}
+        return {'grid': grid_from_mesh(mesh).occupancy().astype(np.uint8)}
+    except ValueError as error:
+        raise _bad(path, str(error)) from error
+
+
+def file_checksum(path: Path, *, textured: bool = False) -> str:
+    """SHA-256 of a model file, and of the buffers that a .gltf names.
+
+    Args:
+      path: the file.
+      textured: also of its materials and their textures; never what it is without.
+
+    Raises:
+      DataError: the file cannot be read, is no regular file (reading a pipe would wait for ever), or is too large.
+    """
+    digest = hashlib.sha256()
+    try:
+        for file in (path, *buffer_files(path)):
+            _refuse_unread(file)
+            with file.open('rb') as stream:
+                digest.update(hashlib.file_digest(stream, 'sha256').digest())
+    except (OSError, ValueError) as error:
+        raise _bad(path, f'the file cannot be read ({error})') from error
+    if textured:
+        digest.update(b''.join([b'colors', *map(_color_digest, material_files(path))]))
+    return digest.hexdigest()
+
+
+def _color_digest(file: Path) -> bytes:
+    """SHA-256 of a material or texture; of one that cannot be read, which colours nothing, `_MISSING`."""
+    try:
+        _refuse_unread(file)
+        with file.open('rb') as stream:
+            return hashlib.file_digest(stream, 'sha256').digest()
+    except (OSError, DataError):
+        return _MISSING
+
+
+def _refuse_unread(path: Path) -> None:
+    """Raises DataError for what must not be opened: a pipe waits for ever, a device may never end."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise _bad(path, f'the file cannot be read ({error})') from error
+    if not stat.S_ISREG(state.st_mode):
+        raise _bad(path, 'not a regular file', 'take it out of the folder')
+    if state.st_size > MAX_BYTES:
+        raise _bad(path, f'the file has {state.st_size:,} bytes, the limit is {MAX_BYTES:,}')
+
+
+def _chosen(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
+    """The views that are used, and of each the middle: uint8 [V, S, S, C] of [V', S', S'] or [V', S', S', C]."""
+    margin = (inputs.ring.size - inputs.side) // 2
+    middle = views[list(inputs.view_ids), margin : margin + inputs.side, margin : margin + inputs.side]
+    return middle[..., None] if middle.ndim == 3 else middle
+
+
+def _seen(views: np.ndarray, path: Path) -> np.ndarray:
+    if (views == views[0, 0, 0]).all():
+        raise _bad(path, 'no view shows anything of the mesh', 'remove stray vertices or faces')
+    return views
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def _occupancy(path: Path) -> np.ndarray:
+    """uint8 [R, R, R] of a file of distances."""
+    grid = read_distances(path)
+    if grid.values.shape != (RESOLUTION,) * 3:
+        sides = ' x '.join(map(str, grid.values.shape))
+        raise _bad(path, f'{sides} voxels, not {RESOLUTION} along each side', 'export the grid at that size')
+    occupancy = grid.occupancy()
+    if not occupancy.any():
+        raise _bad(path, 'no voxel is near a surface', 'export the grid again')
+    return occupancy.astype(np.uint8)
+
+
+def _bad(path: Path, found: str, action: str = _EXPORT_AGAIN) -> DataError:
+    return DataError(Problem(str(path), found, action))

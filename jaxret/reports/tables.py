@@ -1,0 +1,120 @@
+"""The numbers of an evaluation as the text that the report's tables show."""
+
+import math
+import re
+from collections.abc import Mapping
+
+UNKNOWN = '\u2013'
+
+
+def accuracy_names(metrics: Mapping) -> dict[str, str]:
+    """{key: title} of the accuracies that `metrics` holds: Top-k in ascending k, then the category."""
+    ks = sorted(int(match[1]) for key in metrics if (match := re.fullmatch(r'top(\d+)', key)))
+    names = {f'top{k}': f'Top-{k}' for k in ks}
+    return names | ({'category_top1': 'Category of Top-1'} if 'category_top1' in metrics else {})
+
+
+def percent(value: float | None) -> str:
+    """12.3 %, or a dash if it is not known."""
+    return UNKNOWN if _unknown(value) else f'{100 * value:.1f} %'
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with a fixed number of digits, or a dash if it is not known."""
+    return UNKNOWN if _unknown(value) else f'{value:.{digits}f}'
+
+
+def accuracy(row: Mapping, key: str) -> dict:
+    """One accuracy of a row of metrics, with its interval, chance and prior, as text and as fractions to draw.
+
+    Args:
+      row: result of `retrieval_metrics`, or one of its `per_category`.
+      key: for instance 'top1' or 'top1_macro'.
+
+    Returns:
+      dict of the texts value, interval, chance, prior, ratio (to the prior, else to chance), and the bar's fractions.
+    """
+    value, low, high = row[key], row.get(f'{key}_low'), row.get(f'{key}_high')
+    chance, prior = row.get(f'{key}_chance'), row.get(f'{key}_prior')
+    reference, label = (prior, 'prior') if not _unknown(prior) else (chance, 'chance')
+    ratio = '' if _unknown(reference) or not reference else f'{value / reference:.1f}\u00d7 {label}'
+    interval = UNKNOWN if _unknown(low) or _unknown(high) else f'{100 * low:.1f}\u2013{100 * high:.1f}'
+    marks = {'value': value, 'low': low, 'high': high, 'chance': chance, 'prior': prior}
+    return {
+        'value': percent(value),
+        'interval': interval,
+        'chance': percent(chance),
+        'prior': percent(prior),
+        'ratio': ratio,
+        'bar': {name: None if _unknown(mark) else round(100 * mark, 2) for name, mark in marks.items()},
+    }
+
+
+def tiles(metrics: Mapping) -> list[dict]:
+    """The headline accuracies over all queries."""
+    return [{'title': title, **accuracy(metrics, key)} for key, title in accuracy_names(metrics).items()]
+
+
+def other_measures(metrics: Mapping) -> list[tuple[str, str]]:
+    """(name, text) of what is not an accuracy."""
+    measures = [('Queries', str(metrics['queries'])), ('Gallery shapes', str(metrics['gallery']))]
+    if metrics.get('queries_without_positive'):
+        measures.append(('Queries whose shape is not in the gallery', str(metrics['queries_without_positive'])))
+    for key, title, digits in (
+        ('median_rank', 'Median rank', 1),
+        ('mean_reciprocal_rank', 'Mean reciprocal rank', 3),
+        ('hausdorff', 'Modified Hausdorff distance of the Top-1 shape (0 is exact; longest side = 1)', 4),
+        ('hausdorff_macro', 'Modified Hausdorff distance, mean of categories', 4),
+        ('iou', 'Voxel IoU of the Top-1 shape (1 is exact)', 4),
+        ('iou_macro', 'Voxel IoU, mean of categories', 4),
+    ):
+        if key in metrics:
+            measures.append((title, number(metrics[key], digits)))
+    if 'shape_metric_queries' in metrics and metrics['shape_metric_queries'] != metrics['queries']:
+        measures.append(('Queries that Hausdorff and IoU cover', str(metrics['shape_metric_queries'])))
+    return measures
+
+
+def category_table(metrics: Mapping) -> list[dict]:
+    """Rows of the per-category table: each category, then all queries (micro), then the mean of categories (macro)."""
+    names = accuracy_names(metrics)
+    rows = []
+    for name, row in metrics.get('per_category', {}).items():
+        rows.append(_table_row(name, row, {key: key for key in names}, kind='category'))
+    rows.append(_table_row('All queries (micro)', metrics, {key: key for key in names}, kind='total'))
+    if all(f'{key}_macro' in metrics for key in names):
+        macro = {key: f'{key}_macro' for key in names}
+        rows.append(_table_row('Mean of categories (macro)', metrics, macro, kind='total', suffix='_macro'))
+    return rows
+
+
+def unseen_table(metrics: Mapping) -> list[dict]:
+    """Rows of the table of an unseen gallery (`unseen_metrics`) as text: every category, then all queries."""
+    keys = ('hausdorff', 'hausdorff_chance', 'iou', 'iou_chance')
+    total = {key: metrics[f'unseen_{key}'] for key in ('queries', 'gallery', *keys)}
+    rows = [(name, row, 'category') for name, row in metrics['unseen_per_category'].items()]
+    return [
+        {
+            'name': name,
+            'kind': kind,
+            'queries': row['queries'],
+            'gallery': row['gallery'],
+            **{key: number(row[key]) for key in keys},
+        }
+        for name, row, kind in (*rows, ('All queries', total, 'total'))
+    ]
+
+
+def _table_row(name: str, row: Mapping, keys: Mapping[str, str], *, kind: str, suffix: str = '') -> dict:
+    return {
+        'name': name,
+        'kind': kind,
+        'queries': row['queries'],
+        'accuracies': [accuracy(row, key) for key in keys.values()],
+        'hausdorff': number(row.get(f'hausdorff{suffix}')),
+        'iou': number(row.get(f'iou{suffix}')),
+    }
+
+
+def _unknown(value: float | None) -> bool:
+    return value is None or math.isnan(value)

@@ -1,0 +1,172 @@
+"""Exact search: the k shapes of a gallery that score best for each query.
+
+Letters: Q queries, G gallery shapes, V views, D embedding, K results.
+
+    gallery = SearchGallery(embeddings, 'attention')
+    found = search(gallery, queries, 10, projected=projected)
+
+Scores are those of `similarity.exact_scores`, equal scores are ordered by index, and every method, block size and
+number of devices gives the same result, bit by bit. Work is done in blocks, so that memory does not grow with the
+gallery beyond its own arrays, which may be mapped from files.
+
+Who answers many single queries calls `search_bounds.prepare(gallery)` once; 'auto' then prunes where it pays. The rule
+is from times on one CPU core (README, "Search speed"): a pass over the rows costs the same for one query and for many,
+so that pruning gains most for single queries, and nothing for batches whose bounds leave more than some percent of the
+shapes. On accelerators 'auto' is brute force.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from jaxret.errors import ConfigError, refused
+from jaxret.search.blocks import on_host
+from jaxret.search.bounds import prepare
+from jaxret.search.brute import brute_candidates
+from jaxret.search.gallery import SearchGallery
+from jaxret.search.pruned import pruned_candidates
+from jaxret.search.similarity import unit64
+
+METHODS = ('auto', 'brute', 'pruned')
+_LONGEST = 1e15  # as for the gallery
+_TRIED = 4  # queries searched with pruning to see how many shapes its bounds leave
+# Microseconds of one core for a shape of 12 x 128 numbers: brute force reads it for all queries and multiplies for
+# each; pruning reads and multiplies short rows, and gathers and scores those that are left.
+_READ, _MULTIPLY, _READ_SHORT, _MULTIPLY_SHORT, _LEFT = 0.55, 0.09, 0.1, 0.03, 2.5
+_CALL, _EACH = 2000.0, 500.0  # what pruning takes more for a call, and for each query
+_MEASURED_NUMBERS = 12 * 128
+
+
+@dataclass(frozen=True)
+class Found:
+    """Results of a search, best first, ties by lower index. K is min(k, shapes allowed).
+
+    Attributes:
+      indices: int64 [Q, K], into the gallery.
+      scores: float32 [Q, K], higher is closer.
+      views: int64 [Q, K], the view that the attention weighted most (for pooled views the one that fits the query
+        best); None for galleries without views.
+      fully_scored: float64 [Q], share of the allowed shapes that were scored with all their numbers: 1 for brute
+        force, 0 where none is allowed.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray
+    views: np.ndarray | None
+    fully_scored: np.ndarray
+
+
+def search(
+    gallery: SearchGallery,
+    queries: np.ndarray,
+    k: int,
+    *,
+    projected: np.ndarray | None = None,
+    candidates: np.ndarray | None = None,
+    method: str = 'auto',
+    block: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Found:
+    """The k best shapes of every query.
+
+    Args:
+      gallery: to search in.
+      queries: float [Q, D], as the system embeds them.
+      k: how many results; fewer where fewer shapes are allowed.
+      projected: W q [Q, D], for 'attention' only (`similarity.projected_queries`).
+      candidates: bool [G], which shapes are allowed; None allows all.
+      method: 'brute', 'pruned' or 'auto'. The results are the same.
+      block: shapes at a time on a device; None chooses. Bounds memory.
+      devices: to share the work among; None takes all local ones.
+
+    Raises:
+      ConfigError: unknown method; k or block below 1; projected given or missing against the similarity.
+      DataError: arrays of a wrong shape, or queries that are not finite.
+    """
+    if method not in METHODS:
+        raise ConfigError(f'search method {method!r} is unknown; choose one of {", ".join(METHODS)}')
+    if k < 1 or (block is not None and block < 1):
+        raise ConfigError(f'k = {k}, block = {block}: both must be at least 1')
+    if (projected is None) == (gallery.similarity == 'attention'):
+        raise ConfigError(
+            f"projected queries belong to similarity 'attention' and to it alone; this gallery has "
+            f'{gallery.similarity!r}'
+        )
+    queries = _checked('queries', queries, gallery.width)
+    if projected is not None:
+        projected = _checked('projected', projected, gallery.width)
+        if len(projected) != len(queries):
+            raise refused('projected', f'{len(projected)} rows', f'give one a query, {len(queries)}')
+    allowed = np.ones(len(gallery), bool) if candidates is None else np.asarray(candidates)
+    if allowed.shape != (len(gallery),) or allowed.dtype != bool:
+        raise refused('candidates', f'{allowed.dtype} {allowed.shape}', f'give booleans [{len(gallery)}]')
+    total = int(np.count_nonzero(allowed))
+    k = min(k, total)
+    if not total or not len(queries):
+        return _ranked(gallery, queries, projected, [np.zeros(0, np.int64)] * len(queries), k, np.zeros(len(queries)))
+
+    devices = tuple(devices or jax.local_devices())
+    fast = unit64(queries).astype(np.float32) if gallery.similarity == 'cosine' else queries
+    near, scored = [], []
+    while len(near) < len(queries):
+        rest = slice(len(near), None)
+        if method == 'auto' and gallery.bounds is not None and on_host(devices) and gallery.share is None:
+            rest = slice(len(near), len(near) + _TRIED)
+        part = (fast[rest], None if projected is None else projected[rest], k, allowed)
+        if method == 'pruned' or (method == 'auto' and _pays(gallery, total, len(part[0]), devices)):
+            more, counts = pruned_candidates(gallery, prepare(gallery), *part, devices=devices, block=block)
+            gallery.share = float(counts.mean() / total)
+        else:
+            more = brute_candidates(gallery, *part, devices=devices, block=block)
+            counts = np.full(len(more), total)
+        near += more
+        scored.append(counts)
+    return _ranked(gallery, queries, projected, near, k, np.concatenate(scored) / total)
+
+
+def _pays(gallery: SearchGallery, shapes: int, queries: int, devices: Sequence[jax.Device]) -> bool:
+    """Whether pruning is expected to take less time than brute force."""
+    if gallery.bounds is None or not on_host(devices):
+        return False
+    shapes = shapes * gallery.rows[:1].size / _MEASURED_NUMBERS
+    left = 0.0 if gallery.share is None else gallery.share  # at first the bounds are given a chance
+    brute = shapes * (_READ + _MULTIPLY * queries)
+    return shapes * (_READ_SHORT + (_MULTIPLY_SHORT + _LEFT * left) * queries) + _CALL + _EACH * queries < brute
+
+
+def _ranked(
+    gallery: SearchGallery,
+    queries: np.ndarray,
+    projected: np.ndarray | None,
+    near: list[np.ndarray],
+    k: int,
+    fully_scored: np.ndarray,
+) -> Found:
+    """The k best by exact score of those shapes that can be among them."""
+    indices, scores = np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
+    views = np.zeros((len(queries), k), np.int64)
+    for row, ids in enumerate(near):
+        ids = np.sort(ids)
+        exact, view = gallery.score(queries[row], None if projected is None else projected[row], ids)
+        order = np.argsort(-exact, kind='stable')[:k]
+        indices[row], scores[row] = ids[order], exact[order]
+        if view is not None:
+            views[row] = view[order]
+    return Found(indices, scores, views if gallery.embeddings.ndim == 3 else None, fully_scored)
+
+
+def _checked(name: str, values: np.ndarray, width: int) -> np.ndarray:
+    """Query embeddings as float32."""
+    values = np.asarray(values)
+    if values.ndim != 2 or values.shape[1] != width or not np.issubdtype(values.dtype, np.floating):
+        raise refused(name, f'{values.dtype} {values.shape}', f'give floats [Q, {width}]')
+    lengths = np.linalg.norm(values.astype(np.float64), axis=1)
+    if not (lengths <= _LONGEST).all():
+        raise refused(
+            f'{name}[{int(np.argmax(~(lengths <= _LONGEST)))}]',
+            'not finite, or longer than 1e15',
+            'embed this query again',
+        )
+    return np.ascontiguousarray(values, np.float32)

@@ -1,0 +1,74 @@
+"""Changes of points and faces in the compiled step: against numpy, by statistics, and switched off."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxret.augmentation.points import (
+    augment_points,
+    jitter_faces,
+    jitter_points,
+    rotate_points,
+    scale_and_shift_points,
+)
+
+KEY = jax.random.key(0)
+POINTS = jnp.asarray(np.random.default_rng(0).normal(size=(2000, 4, 3)), jnp.float32)
+
+
+def test_scale_and_shift_are_one_affine_map_an_object():
+    moved = np.asarray(scale_and_shift_points(KEY, POINTS), np.float64)
+    before = np.asarray(POINTS, np.float64)
+    scale = (moved[:, 1] - moved[:, 0]) / (before[:, 1] - before[:, 0])
+    shift = moved[:, 0] - scale * before[:, 0]
+    np.testing.assert_allclose(scale[:, None] * before + shift[:, None], moved, atol=1e-3)
+    assert scale.min() > 2 / 3 - 1e-3 and scale.max() < 1.5 + 1e-3 and abs(shift).max() < 0.2 + 2e-3
+    np.testing.assert_allclose(scale.mean(0), (2 / 3 + 1.5) / 2, atol=0.03)
+    np.testing.assert_allclose(shift.std(0), 0.2 / np.sqrt(3), atol=0.01)
+    correlations = np.corrcoef(np.concatenate([scale, shift], axis=1).T) - np.eye(6)
+    assert abs(correlations).max() < 0.1  # every axis by itself
+
+
+def test_rotation_is_about_the_up_axis():
+    turned = np.asarray(rotate_points(KEY, POINTS), np.float64)
+    before = np.asarray(POINTS, np.float64)
+    np.testing.assert_array_equal(turned[..., 1], before[..., 1])
+    angles = []
+    for old, new in zip(before[:200], turned[:200], strict=True):
+        for p, q in zip(old, new, strict=True):
+            np.testing.assert_allclose(np.hypot(p[0], p[2]), np.hypot(q[0], q[2]), rtol=1e-5)
+        angle = np.arctan2(old[:, 2], old[:, 0]) - np.arctan2(new[:, 2], new[:, 0])
+        np.testing.assert_allclose(np.exp(1j * angle), np.exp(1j * angle[0]), atol=1e-4)
+        angles.append(angle[0] % (2 * np.pi))
+    assert np.histogram(angles, 4, (0, 2 * np.pi))[0].min() > 30
+    quarter = rotate_points(KEY, jnp.asarray([[[0.0, 5.0, 1.0]]]), degrees=0.0)
+    np.testing.assert_array_equal(quarter, [[[0, 5, 1]]])
+    small = np.asarray(rotate_points(KEY, POINTS, degrees=1.0))
+    assert 0 < abs(small - POINTS).max() < 0.1
+
+
+def test_jitter_is_clipped_noise():
+    noise = np.asarray(jitter_points(KEY, POINTS) - POINTS, np.float64)
+    assert abs(noise).max() < 0.02 + 1e-6 and abs(noise.mean()) < 3e-4
+    assert abs((abs(noise) > 0.0199).mean() - 0.0455) < 0.01  # of a normal distribution, beyond two deviations
+    np.testing.assert_allclose(np.median(abs(noise)), 0.00674, atol=3e-4)
+
+
+def test_jitter_of_faces_leaves_the_normals():
+    faces = jnp.asarray(np.random.default_rng(1).normal(size=(3, 500, 15)), jnp.float32)
+    moved = jitter_faces(KEY, faces)
+    np.testing.assert_array_equal(moved[..., 12:], faces[..., 12:])
+    noise = np.asarray(moved - faces)[..., :12]
+    assert 0.02 < abs(noise).max() < 0.05 + 1e-6
+    np.testing.assert_allclose(noise.std(), 0.01, atol=3e-4)
+    assert abs(np.corrcoef(noise.reshape(-1, 12).T) - np.eye(12)).max() < 0.12
+
+
+def test_everything_together_in_a_compiled_step():
+    function = jax.jit(augment_points)
+    first, again = function(KEY, POINTS), function(KEY, POINTS)
+    np.testing.assert_array_equal(first, again)
+    assert (first != function(jax.random.fold_in(KEY, 1), POINTS)).mean() > 0.99
+    assert first.shape == POINTS.shape and first.dtype == POINTS.dtype
+    off = augment_points(KEY, POINTS, scale=(1.0, 1.0), shift=0.0, degrees=0.0, sigma=0.0)
+    np.testing.assert_array_equal(off, POINTS)

@@ -1,0 +1,154 @@
+"""A vector database gives the answers of `Index.search`, bit by bit, wherever it says so."""
+
+import numpy as np
+import pytest
+from random_index import random_index, random_queries
+
+from jaxret.errors import ConfigError, DataError, StorageError
+
+for package in ('milvus_lite', 'pymilvus'):
+    pytest.importorskip(package, reason="needs the extra 'database'")
+pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pymilvus and what it imports
+
+from jaxret.index.milvus import export_to_database, opened
+from jaxret.index.milvus_search import DatabaseSearch
+
+KINDS = ('attention', 'mean', 'max', 'dot', 'cosine', 'euclidean')
+
+
+def written(tmp_path, similarity='attention', **options):
+    """(index, address) of a database beside it."""
+    index = random_index(tmp_path / 'index', similarity)
+    uri = str(tmp_path / 'shapes.db')
+    export_to_database(index, uri, progress=False, **options)
+    return index, uri
+
+
+def search(index, uri, queries, **options):
+    with DatabaseSearch(index.folder, uri) as database:
+        return database.search(queries, **options)
+
+
+@pytest.mark.parametrize('similarity', KINDS)
+def test_with_all_shapes_as_candidates_it_is_the_search_of_the_index(tmp_path, similarity):
+    index, uri = written(tmp_path, similarity)
+    queries = random_queries(index, 7)
+    answers = search(index, uri, queries, top_k=9, candidates=len(index))
+    assert [answer.hits for answer in answers] == index.search(queries, top_k=9)
+    assert all(answer.complete for answer in answers)
+
+
+@pytest.mark.parametrize('similarity', KINDS)
+def test_answers_that_are_called_complete_are(tmp_path, similarity):
+    index, uri = written(tmp_path, similarity)
+    queries = random_queries(index, 12)
+    wanted = index.search(queries, top_k=3)
+    with DatabaseSearch(index.folder, uri) as database:
+        fast = {count: database.search(queries, top_k=3, candidates=count) for count in (3, 12, 25)}
+    for answers in fast.values():
+        assert all(answer.hits == hits for answer, hits in zip(answers, wanted, strict=True) if answer.complete)
+    complete = [sum(answer.complete for answer in answers) for answers in fast.values()]
+    if similarity == 'max':
+        assert complete == [0, 0, 0]
+    else:
+        assert complete[0] < 12 if similarity in ('attention', 'mean') else complete[0] >= 10
+        assert complete == sorted(complete) and complete[2] >= 6
+
+
+def test_few_candidates_of_the_attention_can_miss_the_best(tmp_path):
+    """So that the test above can fail: what is called incomplete does differ."""
+    index, uri = written(tmp_path)
+    queries = random_queries(index, 12)
+    answers = search(index, uri, queries, top_k=3, candidates=3)
+    assert any(answer.hits != hits for answer, hits in zip(answers, index.search(queries, top_k=3), strict=True))
+
+
+def test_equal_scores_are_in_the_order_of_the_index(tmp_path):
+    index = random_index(tmp_path / 'index', 'dot', repeated=4)
+    uri = str(tmp_path / 'shapes.db')
+    export_to_database(index, uri, progress=False)
+    queries = random_queries(index, 3)
+    answers = search(index, uri, queries, top_k=6, candidates=len(index))
+    assert [answer.hits for answer in answers] == index.search(queries, top_k=6)
+    assert [hit.score for hit in answers[0].hits[:4]] == [answers[0].hits[0].score] * 4
+    cut = search(index, uri, queries, top_k=2, candidates=2)  # may have dropped an equal one of a lower number
+    assert not any(answer.complete for answer in cut)
+
+
+def test_categories(tmp_path):
+    index, uri = written(tmp_path)
+    queries = random_queries(index, 3)
+    for wanted in (['a "quoted" \\ chair'], ['', 'Stühle']):
+        answers = search(index, uri, queries, top_k=5, categories=wanted, candidates=len(index))
+        assert [answer.hits for answer in answers] == index.search(queries, top_k=5, categories=wanted)
+        assert all(answer.complete and hit.category in wanted for answer in answers for hit in answer.hits)
+    with pytest.raises(ConfigError, match="category 'sofa': no shape has it"):
+        search(index, uri, queries, categories=['sofa'])
+
+
+def test_fewer_shapes_than_results(tmp_path):
+    index, uri = written(tmp_path, 'euclidean')
+    answers = search(index, uri, random_queries(index, 1), top_k=1000, candidates=1000)
+    assert len(answers[0].hits) == len(index) and answers[0].complete
+
+
+def test_an_approximate_index_never_calls_an_answer_complete(tmp_path):
+    index, uri = written(tmp_path, kind='hnsw')
+    queries = random_queries(index, 5)
+    answers = search(index, uri, queries, top_k=3, candidates=len(index))
+    assert not any(answer.complete for answer in answers)
+    found = [
+        hit.id in {other.id for other in hits}
+        for answer, hits in zip(answers, index.search(queries, top_k=3), strict=True)
+        for hit in answer.hits
+    ]
+    assert np.mean(found) > 0.8
+
+
+def test_a_changed_index_is_refused_until_it_is_written_again(tmp_path):
+    index, uri = written(tmp_path)
+    export_to_database(random_index(tmp_path / 'other', 'dot'), uri, collection='other', progress=False)
+    changed = random_index(tmp_path / 'index', 'attention', seed=1)
+    queries = random_queries(changed, 2)
+    with pytest.raises(DataError, match='another state of this one; write it with `jaxret export --index'):
+        search(changed, uri, queries)
+    export_to_database(changed, uri, progress=False)
+    assert [
+        answer.hits for answer in search(changed, uri, queries, top_k=4, candidates=len(changed))
+    ] == changed.search(queries, top_k=4)
+    with opened(uri) as client:
+        assert len(client.list_collections()) == 2  # the old state is gone, the other index is there
+    export_to_database(changed, uri, progress=False)  # once more the same
+    assert search(changed, uri, queries, top_k=1)[0].hits
+
+
+def test_what_a_killed_export_left_is_removed(tmp_path):
+    index, uri = written(tmp_path)
+    with opened(uri) as client:
+        client.create_collection('jaxret_0123456789abcdef', dimension=4)
+        client.create_collection('jaxret_of_somebody', dimension=4)
+    export_to_database(index, uri, progress=False)
+    with opened(uri) as client:
+        mine = f'jaxret_{index.manifest.table.split(".")[0]}'
+        assert sorted(client.list_collections()) == [mine, 'jaxret_of_somebody']
+
+
+def test_bad_names_and_missing_databases(tmp_path):
+    index, uri = written(tmp_path, 'dot')
+    queries = random_queries(index, 1)
+    for bad in ({'uri': 'shapes'}, {'uri': uri, 'collection': 'a-b'}, {'uri': uri, 'kind': 'ivf'}):
+        with pytest.raises(ConfigError):
+            export_to_database(index, **bad)
+    with pytest.raises(DataError, match='no such database; write it with'):
+        DatabaseSearch(index.folder, str(tmp_path / 'gone.db'))
+    with pytest.raises(DataError, match="no collection 'other'"):
+        DatabaseSearch(index.folder, uri, collection='other')
+    with pytest.raises(StorageError, match=r'127\.0\.0\.1:9: the database cannot be used'):
+        DatabaseSearch(index.folder, 'http://127.0.0.1:9')
+    with pytest.raises(ConfigError, match='candidates for 10 results'):
+        search(index, uri, queries, top_k=10, candidates=5)
+    with pytest.raises(DataError, match='queries'):
+        search(index, uri, queries[:, :3])
+    index.ids = (*index.ids[:-1], 'x' * 70_000)
+    with pytest.raises(DataError, match='more than 65535 bytes; shorten it'):
+        export_to_database(index, uri, progress=False)
