@@ -37,7 +37,7 @@ class ObjectEntry:
 
 
 @dataclass(frozen=True)
-class ObjectLayout:
+class ObjectDataset:
     """What a collection holds after filters and checks.
 
     Attributes:
@@ -75,7 +75,7 @@ class ObjectLayout:
         """Split of every object by its name, to be stored with a run (JSON) and given back to the reader."""
         return {entry.name: entry.split for entry in self.objects}
 
-    def without(self, names: set[str], problems: Sequence[Problem]) -> 'ObjectLayout':
+    def without(self, names: set[str], problems: Sequence[Problem]) -> 'ObjectDataset':
         """The layout less some objects, and less the classes that have no object of a required split then.
 
         Labels stay what they were: `categories` is unchanged.
@@ -165,7 +165,7 @@ def class_problems(entries: Sequence[ObjectEntry], required: Sequence[str], wher
     return problems
 
 
-def whole_classes(entries: Sequence[ObjectEntry], layout: 'ObjectLayout') -> tuple[list[ObjectEntry], list[Problem]]:
+def whole_classes(entries: Sequence[ObjectEntry], layout: 'ObjectDataset') -> tuple[list[ObjectEntry], list[Problem]]:
     """Objects of the classes that have one in every required split, and what is wrong with the other classes."""
     wrong = class_problems(entries, layout.required_splits, layout.root)
     kept = [entry for entry in entries if entry.category not in wrong]
@@ -191,7 +191,7 @@ def make_layout(
     up_axis: str,
     points_up_axis: str = 'y',
     view_ids: Sequence[int] = (),
-) -> ObjectLayout:
+) -> ObjectDataset:
     """Puts a layout together, or raises everything that is wrong.
 
     Args:
@@ -201,7 +201,7 @@ def make_layout(
       bad: what is wrong with files, by the object's name.
       skipped: what is left out already.
       on_bad_file: 'skip' leaves out bad objects, and classes that lack a required split.
-      required_splits: as in ObjectLayout, like the rest.
+      required_splits: as in ObjectDataset, like the rest.
       up_axis: of meshes.
       points_up_axis: of published points.
       view_ids: of published views.
@@ -229,7 +229,7 @@ def make_layout(
     ]
     files = sorted({entry.points[0] for entry in entries if entry.points})
     content = json.dumps([options, rows, [signature(file) for file in files]])
-    return ObjectLayout(
+    return ObjectDataset(
         root=root,
         objects=tuple(entries),
         categories=tuple(sorted({entry.category for entry in entries})),

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.cross_modal.dataset import (
+    ObjectDataset,
     ObjectEntry,
-    ObjectLayout,
     assign_splits,
     check_options,
     make_layout,
@@ -39,7 +39,7 @@ def read_modelnet(
     cache_dir: Path | str | None = None,
     check_processes: int = 2,
     progress: bool = True,
-) -> ObjectLayout:
+) -> ObjectDataset:
     """Read and check a folder in ModelNet's layout. Only meshes that are used are looked at.
 
     Folders without a `train` or `test` folder (and without meshes), hidden ones and files that are no meshes are

@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 
 from data_pipelines.cross_modal.dataset import (
+    ObjectDataset,
     ObjectEntry,
-    ObjectLayout,
     assign_splits,
     check_options,
     make_layout,
@@ -55,7 +55,7 @@ def read_modelnet_files(
     max_faces: int = 1024,
     check_processes: int = 2,
     progress: bool = True,
-) -> ObjectLayout:
+) -> ObjectDataset:
     """Read and check the published files. Pictures are decoded when they are prepared, all else here.
 
     Args:

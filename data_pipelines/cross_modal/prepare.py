@@ -24,7 +24,7 @@ from PIL import Image
 
 from data_pipelines.atomic_folder import complete_folder
 from data_pipelines.cross_modal import objects as modelnet_objects
-from data_pipelines.cross_modal.dataset import SPLITS, ObjectLayout
+from data_pipelines.cross_modal.dataset import SPLITS, ObjectDataset
 from data_pipelines.file_checks import source_hash
 from data_pipelines.records import VERSION, KeepEncoded, RecordBuilder, as_text, build_records, read_records, tfds
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
@@ -43,7 +43,7 @@ class PreparedObjects:
     """A prepared collection: its folder, and the layout less what could not be prepared (on_bad_file='skip')."""
 
     folder: Path
-    layout: ObjectLayout
+    dataset: ObjectDataset
     size: int
     views: int
     points: int
@@ -93,7 +93,7 @@ class ModelNetObjects(RecordBuilder, skip_registration=True):
 
 
 def prepare_modelnet(
-    layout: ObjectLayout,
+    layout: ObjectDataset,
     ring: ViewRing,
     *,
     points: int = 2048,
@@ -150,16 +150,16 @@ def load_objects(prepared: PreparedObjects, split: str) -> ObjectTable:
     """
     if split not in SPLITS:
         raise ValueError(f'split={split!r}: use one of {", ".join(SPLITS)}')
-    wanted = {entry.name: row for row, entry in enumerate(prepared.layout.split_objects(split))}
-    count, label = len(wanted), {name: index for index, name in enumerate(prepared.layout.categories)}
+    wanted = {entry.name: row for row, entry in enumerate(prepared.dataset.split_objects(split))}
+    count, label = len(wanted), {name: index for index, name in enumerate(prepared.dataset.categories)}
     table = ObjectTable(
         views_encoded=np.empty((count, prepared.views), object),
         points=np.empty((count, prepared.points, 3), np.float32),
         faces=np.empty((count, prepared.max_faces, mesh_features.FACE_VALUES), np.float32),
         neighbors=np.empty((count, prepared.max_faces, 3), np.int32),
-        label=np.array([label[entry.category] for entry in prepared.layout.split_objects(split)], np.int32),
+        label=np.array([label[entry.category] for entry in prepared.dataset.split_objects(split)], np.int32),
         names=list(wanted),
-        categories=prepared.layout.categories,
+        categories=prepared.dataset.categories,
         size=prepared.size,
     )
     found = 0
@@ -177,7 +177,7 @@ def load_objects(prepared: PreparedObjects, split: str) -> ObjectTable:
 
 
 def _write(
-    layout: ObjectLayout,
+    layout: ObjectDataset,
     ring: ViewRing,
     folder: Path,
     *,
@@ -248,7 +248,7 @@ def _write(
     return {'dropped': list(failed), 'problems': [dataclasses.astuple(problem) for problem in problems]}
 
 
-def _key(layout: ObjectLayout, options: dict[str, Any]) -> str:
+def _key(layout: ObjectDataset, options: dict[str, Any]) -> str:
     code = source_hash(modelnet_objects, mesh, rays, render, surface_points, simplify, mesh_features)
     library = fast_simplification.__version__
     content = json.dumps([layout.fingerprint, layout.categories, options, code, library, VERSION], sort_keys=True)

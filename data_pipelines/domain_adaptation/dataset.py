@@ -45,7 +45,7 @@ class ShapeFiles:
 
 
 @dataclass(frozen=True)
-class DomainLayout:
+class DomainDataset:
     """What a data set holds after filters and checks.
 
     Attributes:
@@ -94,7 +94,7 @@ class DomainLayout:
             'shapes': {shape.name: shape.split for shape in self.shapes},
         }
 
-    def without(self, photos: set[str], shapes: set[str], problems: Sequence[Problem]) -> 'DomainLayout':
+    def without(self, photos: set[str], shapes: set[str], problems: Sequence[Problem]) -> 'DomainDataset':
         """The layout less some photos and shapes, and less the classes that one domain lacks then.
 
         Labels stay what they were: `categories` is unchanged.

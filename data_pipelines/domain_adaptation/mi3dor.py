@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipelines.domain_adaptation.dataset import DomainLayout, PhotoFile, ShapeFiles, empty_parts, matched
+from data_pipelines.domain_adaptation.dataset import DomainDataset, PhotoFile, ShapeFiles, empty_parts, matched
 from data_pipelines.domain_adaptation.mi3dor_folders import list_meshes, list_photos, list_views
 from data_pipelines.domain_adaptation.mi3dor_lists import listed_photos, listed_views, read_class_names
 from data_pipelines.file_checks import check_meshes, check_pictures, signature
@@ -60,7 +60,7 @@ def read_mi3dor(
     cache_dir: Path | str | None = None,
     check_processes: int = 2,
     progress: bool = True,
-) -> DomainLayout:
+) -> DomainDataset:
     """Read and check photos and shapes. Filters come first; only files that are used are looked at.
 
     Args:
@@ -152,7 +152,7 @@ def read_mi3dor(
     shapes = class_free_order(shapes)
     used = {photo.category for photo in photos}
     rendered = any(shape.mesh is not None for shape in shapes)
-    return DomainLayout(
+    return DomainDataset(
         root=root,
         photos=tuple(photos),
         shapes=tuple(shapes),
@@ -182,7 +182,7 @@ def class_free_order(shapes: Sequence[ShapeFiles]) -> list[ShapeFiles]:
     return [shapes[i] for i in sorted(range(len(shapes)), key=rank.__getitem__)]
 
 
-def paper_note(layout: DomainLayout) -> str | None:
+def paper_note(layout: DomainDataset) -> str | None:
     """The layout's counts beside the published ones, where it has as many classes and the counts differ."""
     published = PAPER_COUNTS.get(len(layout.categories))
     test, test_shapes = len(layout.split_photos('test')), sum(shape.split == 'test' for shape in layout.shapes)

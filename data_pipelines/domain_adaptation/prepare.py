@@ -23,13 +23,13 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.atomic_folder import complete_folder
-from data_pipelines.domain_adaptation.dataset import DomainLayout, ShapeFiles
+from data_pipelines.domain_adaptation.dataset import DomainDataset, ShapeFiles
 from data_pipelines.file_checks import SERIAL_BELOW, source_hash
 from data_pipelines.records import VERSION, KeepEncoded, RecordBuilder, as_text, build_records, read_records, tfds
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.geometry import mesh, rays, render
 from jaxret.geometry.render import ViewRing, render_file
-from jaxret.preprocessing import photo_files as photos
+from jaxret.preprocessing import framing, photo_files
 from jaxret.preprocessing.framing import FITS, square_picture
 from jaxret.preprocessing.photo_files import read_photo
 from jaxret.workers import map_parallel
@@ -96,7 +96,7 @@ class PreparedDomains:
     """Prepared photos and shapes: their folder, and the layout less what could not be prepared (on_bad_file='skip')."""
 
     folder: Path
-    layout: DomainLayout
+    dataset: DomainDataset
     size: int
     views: int
 
@@ -116,7 +116,7 @@ class DomainShapes(RecordBuilder, skip_registration=True):
 
 
 def prepare_mi3dor(
-    layout: DomainLayout,
+    layout: DomainDataset,
     ring: ViewRing,
     *,
     fit: str = 'cover',
@@ -172,7 +172,7 @@ def load_photos(prepared: PreparedDomains, split: str) -> PhotoTable:
     """
     if split not in SPLITS:
         raise ValueError(f'split={split!r}: use one of {", ".join(SPLITS)}')
-    entries, categories = prepared.layout.split_photos(split), prepared.layout.categories
+    entries, categories = prepared.dataset.split_photos(split), prepared.dataset.categories
     label = {name: index for index, name in enumerate(categories)}
     records = read_records(prepared.folder, PHOTOS, split, {'image': tfds.decode.SkipDecoding()})
     images = np.empty(len(entries), object)
@@ -195,7 +195,7 @@ def load_shapes(prepared: PreparedDomains, part: str) -> ShapeTable:
     names = [entry.name for entry in _part(prepared, part)]
     views = np.empty((len(names), prepared.views), object)
     _fill(views, read_records(prepared.folder, SHAPES, 'shapes', {'views': KeepEncoded()}), 'views', names, prepared)
-    return ShapeTable(views, names, prepared.size, prepared.layout.channels)
+    return ShapeTable(views, names, prepared.size, prepared.dataset.channels)
 
 
 def shape_labels(prepared: PreparedDomains, part: str) -> np.ndarray:
@@ -208,14 +208,14 @@ def shape_labels(prepared: PreparedDomains, part: str) -> np.ndarray:
     Returns:
       int32 [G], index into the layout's categories, in the order of `load_shapes`.
     """
-    label = {name: index for index, name in enumerate(prepared.layout.categories)}
+    label = {name: index for index, name in enumerate(prepared.dataset.categories)}
     return np.array([label[entry.category] for entry in _part(prepared, part)], np.int32)
 
 
 def _part(prepared: PreparedDomains, part: str):
     if part not in PARTS:
         raise ValueError(f'part={part!r}: use one of {", ".join(PARTS)}')
-    return prepared.layout.part_shapes(part)
+    return prepared.dataset.part_shapes(part)
 
 
 def _fill(
@@ -234,7 +234,7 @@ def _fill(
 
 
 def _write(
-    layout: DomainLayout, ring: ViewRing, fit: str, folder: Path, *, on_bad_file: str, processes: int, progress: bool
+    layout: DomainDataset, ring: ViewRing, fit: str, folder: Path, *, on_bad_file: str, processes: int, progress: bool
 ) -> dict[str, Any]:
     """Write both datasets below `folder`; returns the content of prepared.json."""
     options = {'processes': processes, 'serial_below': SERIAL_BELOW, 'ordered': True}
@@ -282,8 +282,8 @@ def _write(
     }
 
 
-def _key(layout: DomainLayout, options: dict[str, Any]) -> str:
-    code = source_hash(sys.modules[__name__], photos, mesh, rays, render)
+def _key(layout: DomainDataset, options: dict[str, Any]) -> str:
+    code = source_hash(sys.modules[__name__], photo_files, framing, mesh, rays, render)
     content = json.dumps([layout.fingerprint, options, code, VERSION], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

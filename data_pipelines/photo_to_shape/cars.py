@@ -23,7 +23,7 @@ from data_pipelines.file_checks import check_pairs, check_pictures, memory_file,
 from data_pipelines.folders import open_folder
 from data_pipelines.photo_to_shape.car_folders import SETS, SYNSET, CarPhoto, escaping, read_photos, read_shapes
 from data_pipelines.photo_to_shape.car_masks import MaskWish, write_masks
-from data_pipelines.photo_to_shape.dataset import PhotoEntry, Pix3DLayout, ShapeEntry, empty_splits, orphan
+from data_pipelines.photo_to_shape.dataset import PhotoDataset, PhotoEntry, ShapeEntry, empty_splits, orphan
 from data_pipelines.splits import hold_out
 from jaxret.errors import ConfigError, DataError, Problem
 
@@ -51,7 +51,7 @@ def read_cars(
     cache_dir: Path | str,
     check_processes: int = 2,
     progress: bool = True,
-) -> Pix3DLayout:
+) -> PhotoDataset:
     """Read and check a folder with photographed cars.
 
     Args:
@@ -131,7 +131,7 @@ def read_cars(
     if problems:
         raise DataError(problems + skipped)
     shapes = tuple(sorted(shapes, key=lambda shape: shape.model))
-    return Pix3DLayout(
+    return PhotoDataset(
         root=root,
         photos=photos,
         shapes=shapes,
@@ -143,7 +143,7 @@ def read_cars(
     )
 
 
-def count_note(layout: Pix3DLayout, dataset: str) -> str | None:
+def count_note(layout: PhotoDataset, dataset: str) -> str | None:
     """The layout's counts beside the published ones, where they differ. Shapes are those that photos show."""
     test = len(layout.split_photos('test'))
     shapes = len({photo.model for photo in layout.photos})

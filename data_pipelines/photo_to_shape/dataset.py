@@ -32,7 +32,7 @@ class ShapeEntry:
 
 
 @dataclass(frozen=True)
-class Pix3DLayout:
+class PhotoDataset:
     """What a folder holds after filters and checks.
 
     Attributes:
@@ -63,7 +63,7 @@ class Pix3DLayout:
         """The photos of one split."""
         return tuple(photo for photo in self.photos if photo.split == split)
 
-    def without(self, names: set[str], problems: Sequence[Problem]) -> 'Pix3DLayout':
+    def without(self, names: set[str], problems: Sequence[Problem]) -> 'PhotoDataset':
         """The layout less some photos and shapes, given by name, and less the photos of those shapes.
 
         Raises:

@@ -5,7 +5,7 @@
     <data_dir>/model/<category>/...        one mesh file a shape, +y up
 
 Sun et al., Pix3D, CVPR 2018. Beyond Pix3D's own keys an entry may have `split` (train, val or test). Where no entry
-has it, photos are divided by `data_pipelines.splits`; store `Pix3DLayout.split_table()` with a run to keep its split.
+has it, photos are divided by `data_pipelines.splits`; store `PhotoDataset.split_table()` with a run to keep its split.
 
 With the categories of CMIC (Lin et al., ICCV 2021), no occluded or truncated photos and gallery='referenced', the
 published Pix3D should give the counts in PAPER_COUNTS; `paper_note` compares.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from data_pipelines.file_checks import check_meshes, check_pairs, memory_file, signature
 from data_pipelines.folders import open_folder, resolve
-from data_pipelines.photo_to_shape.dataset import PhotoEntry, Pix3DLayout, ShapeEntry, empty_splits, orphan
+from data_pipelines.photo_to_shape.dataset import PhotoDataset, PhotoEntry, ShapeEntry, empty_splits, orphan
 from data_pipelines.photo_to_shape.pix3d_annotations import JSON_NAME, Entry, read_entries
 from data_pipelines.photo_to_shape.pix3d_gallery import list_shapes
 from data_pipelines.splits import hold_out, split_photos
@@ -48,7 +48,7 @@ def read_pix3d(
     cache_dir: Path | str | None = None,
     check_processes: int = 2,
     progress: bool = True,
-) -> Pix3DLayout:
+) -> PhotoDataset:
     """Read and check a folder in Pix3D's layout. Filters come first; only files that are used are looked at.
 
     Args:
@@ -125,7 +125,7 @@ def read_pix3d(
     if problems:
         raise DataError(problems + skipped)
     shapes = tuple(sorted(shapes, key=lambda shape: shape.model))
-    return Pix3DLayout(
+    return PhotoDataset(
         root=root,
         photos=photos,
         shapes=shapes,
@@ -137,7 +137,7 @@ def read_pix3d(
     )
 
 
-def paper_note(layout: Pix3DLayout) -> str | None:
+def paper_note(layout: PhotoDataset) -> str | None:
     """The layout's counts beside the published ones, where they differ: for the real Pix3D in CMIC's categories."""
     if layout.categories != PAPER_CATEGORIES:
         return None

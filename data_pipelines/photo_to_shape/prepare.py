@@ -22,13 +22,14 @@ import numpy as np
 
 from data_pipelines.atomic_folder import complete_folder
 from data_pipelines.file_checks import SERIAL_BELOW, signature, source_hash
-from data_pipelines.photo_to_shape.dataset import PhotoEntry, Pix3DLayout
+from data_pipelines.photo_to_shape.dataset import PhotoDataset, PhotoEntry
 from data_pipelines.records import VERSION, RecordBuilder, as_text, build_records, read_records, tfds
 from jaxret.errors import DataError, Problem, StorageError
 from jaxret.geometry import materials, mesh, rays, render
 from jaxret.geometry.materials import material_files
 from jaxret.geometry.render import ViewRing, render_many
-from jaxret.preprocessing import photo_files as photos
+from jaxret.preprocessing import framing, photo_files
+from jaxret.preprocessing.framing import frame_files
 from jaxret.workers import map_parallel
 
 SPLITS = ('train', 'val', 'test')
@@ -40,7 +41,7 @@ class Prepared:
     """A prepared data set: its folder, and the layout less what could not be prepared (on_bad_file='skip')."""
 
     folder: Path
-    layout: Pix3DLayout
+    dataset: PhotoDataset
     size: int
     ring: ViewRing
 
@@ -82,7 +83,7 @@ class GalleryTable:
 
 
 def prepare(
-    layout: Pix3DLayout,
+    layout: PhotoDataset,
     ring: ViewRing,
     *,
     size: int,
@@ -151,7 +152,7 @@ class RetrievalGallery(RecordBuilder, skip_registration=True):
 
 
 def _write(
-    layout: Pix3DLayout,
+    layout: PhotoDataset,
     ring: ViewRing,
     framing: dict[str, Any],
     folder: Path,
@@ -185,7 +186,7 @@ def _write(
             index_of[shape.model] = len(index_of)
 
     def queries(chosen: list[PhotoEntry], split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        function = functools.partial(photos.frame_files, **framing)
+        function = functools.partial(frame_files, **framing)
         items = [(photo.image, photo.mask, photo.bbox) for photo in chosen]
         title = f'Framing {split} photos' if progress else None
         options = {'processes': processes, 'serial_below': SERIAL_BELOW, 'ordered': True, 'progress': title}
@@ -220,8 +221,8 @@ def _write(
     return {'dropped': list(failed), 'problems': [dataclasses.astuple(problem) for problem in problems]}
 
 
-def _key(layout: Pix3DLayout, options: dict[str, Any]) -> str:
-    code = source_hash(photos, mesh, materials, rays, render)
+def _key(layout: PhotoDataset, options: dict[str, Any]) -> str:
+    code = source_hash(photo_files, framing, mesh, materials, rays, render)
     content = json.dumps([layout.fingerprint, layout.categories, options, code, VERSION], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -259,7 +260,7 @@ def load_gallery(prepared: Prepared) -> GalleryTable:
       the table.
     """
     rows = read_records(prepared.folder, GALLERY, 'gallery', None)
-    shapes, ring = prepared.layout.shapes, prepared.ring
+    shapes, ring = prepared.dataset.shapes, prepared.ring
     views = np.empty((len(shapes), ring.views, ring.size, ring.size, ring.channels), np.uint8)
     category, names = np.empty(len(shapes), np.int32), []
     for index, row in enumerate(rows):

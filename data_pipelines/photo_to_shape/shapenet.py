@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_pipelines.file_checks import check_meshes, memory_file, signature
 from data_pipelines.folders import names_in, open_folder, resolve
-from data_pipelines.photo_to_shape.dataset import Pix3DLayout, ShapeEntry
+from data_pipelines.photo_to_shape.dataset import PhotoDataset, ShapeEntry
 from data_pipelines.photo_to_shape.pix3d_gallery import printable
 from jaxret.errors import ConfigError, DataError, Problem
 
@@ -38,7 +38,7 @@ def read_shapenet(
     cache_dir: Path | str | None = None,
     check_processes: int = 2,
     progress: bool = True,
-) -> Pix3DLayout:
+) -> PhotoDataset:
     """Read and check a gallery of CAD models: a layout without photos, which `retrieval_dataset.prepare` renders.
 
     Args:
@@ -98,7 +98,7 @@ def read_shapenet(
         raise DataError(problems + (wrong_files if on_bad_file == 'skip' else []))
     shapes = sorted(shapes, key=lambda shape: shape.model)
     content = [str(root), [(shape.model, shape.category, str(shape.path), signature(shape.path)) for shape in shapes]]
-    return Pix3DLayout(
+    return PhotoDataset(
         root=root,
         photos=(),
         shapes=tuple(shapes),

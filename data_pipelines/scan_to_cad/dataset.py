@@ -47,7 +47,7 @@ class Annotation:
 
 
 @dataclass(frozen=True)
-class ScanCadLayout:
+class ScanCadDataset:
     """What a folder holds after checks.
 
     Attributes:
@@ -85,7 +85,7 @@ class ScanCadLayout:
         """Split of every scan by its name, to be stored with a run (JSON)."""
         return {entry.name: entry.split for entry in self.scans}
 
-    def without(self, names: Collection[str], problems: Sequence[Problem]) -> 'ScanCadLayout':
+    def without(self, names: Collection[str], problems: Sequence[Problem]) -> 'ScanCadDataset':
         """The layout less some scans and their annotations. Gallery and labels stay what they were.
 
         Raises:

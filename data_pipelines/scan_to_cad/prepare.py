@@ -24,7 +24,7 @@ from data_pipelines.atomic_folder import complete_folder
 from data_pipelines.file_checks import SERIAL_BELOW, source_hash
 from data_pipelines.records import VERSION, RecordBuilder, as_text, build_records, read_records, tfds
 from data_pipelines.scan_to_cad import grids as scan_cad_table
-from data_pipelines.scan_to_cad.dataset import CadEntry, ScanCadLayout, ScanEntry
+from data_pipelines.scan_to_cad.dataset import CadEntry, ScanCadDataset, ScanEntry
 from data_pipelines.scan_to_cad.grids import CadTable, PoolTable, ScanTable, pack
 from data_pipelines.scan_to_cad.scan_cad_annotations import POOL
 from jaxret.errors import DataError, Problem, StorageError
@@ -41,7 +41,7 @@ class PreparedScanCad:
     """A prepared data set: its folder, and the layout less what could not be prepared (on_bad_file='skip')."""
 
     folder: Path
-    layout: ScanCadLayout
+    dataset: ScanCadDataset
 
 
 class ScanCadScans(RecordBuilder, skip_registration=True):
@@ -59,7 +59,7 @@ class ScanCadModels(RecordBuilder, skip_registration=True):
 
 
 def prepare_scan_cad(
-    layout: ScanCadLayout,
+    layout: ScanCadDataset,
     *,
     cache_dir: Path | str,
     on_bad_file: str = 'error',
@@ -107,7 +107,7 @@ def load_scans(prepared: PreparedScanCad, split: str) -> ScanTable:
     """
     if split not in SPLITS:
         raise ValueError(f'split={split!r}: use one of {", ".join(SPLITS)}')
-    layout = prepared.layout
+    layout = prepared.dataset
     entries = layout.split_scans(split)
     label = {synset: index for index, synset in enumerate(layout.categories)}
     row = {entry.model: index for index, entry in enumerate(layout.cads)}
@@ -131,7 +131,7 @@ def load_cads(prepared: PreparedScanCad) -> CadTable:
     Raises:
       StorageError: the records are damaged.
     """
-    layout = prepared.layout
+    layout = prepared.dataset
     label = {synset: index for index, synset in enumerate(layout.categories)}
     rows = list(read_records(prepared.folder, MODELS, GALLERY, None))
     _check_names(rows, [entry.model for entry in layout.cads], prepared.folder)
@@ -154,7 +154,7 @@ def load_pools(prepared: PreparedScanCad, split: str) -> PoolTable:
     """
     if split not in SPLITS:
         raise ValueError(f'split={split!r}: use one of {", ".join(SPLITS)}')
-    layout = prepared.layout
+    layout = prepared.dataset
     entries = {entry.name: (index, entry.synset) for index, entry in enumerate(layout.split_scans(split))}
     chosen = [annotation for annotation in layout.annotations if annotation.scan in entries]
     row = {entry.model: index for index, entry in enumerate(layout.cads)}
@@ -183,7 +183,7 @@ def _check_names(rows: list[dict[str, Any]], names: list[str], folder: Path) -> 
         raise StorageError(f'{folder}: holds other scans or models; delete the folder to prepare it again')
 
 
-def _write(layout: ScanCadLayout, folder: Path, *, on_bad_file: str, processes: int, progress: bool) -> dict[str, Any]:
+def _write(layout: ScanCadDataset, folder: Path, *, on_bad_file: str, processes: int, progress: bool) -> dict[str, Any]:
     """Write both datasets below `folder`; returns the content of prepared.json."""
     splits = {split: layout.split_scans(split) for split in SPLITS}
     ordered: list[ScanEntry | CadEntry] = [entry for entries in splits.values() for entry in entries]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from data_pipelines.file_checks import check_grids, signature
 from data_pipelines.folders import open_folder, resolve
-from data_pipelines.scan_to_cad.dataset import Annotation, CadEntry, ScanCadLayout, ScanEntry, empty_splits
+from data_pipelines.scan_to_cad.dataset import Annotation, CadEntry, ScanCadDataset, ScanEntry, empty_splits
 from data_pipelines.scan_to_cad.scan_cad_annotations import Pair, Sample, model_key, read_pairs, read_similarity
 from jaxret.errors import ConfigError, DataError, Problem
 
@@ -40,7 +40,7 @@ def read_scan_cad(
     cache_dir: Path | str | None = None,
     check_processes: int = 2,
     progress: bool = True,
-) -> ScanCadLayout:
+) -> ScanCadDataset:
     """Reads and checks a folder. Every grid is read.
 
     The gallery holds each model once: by its file of the pools where there is one, else by the file of a scan, which
@@ -100,7 +100,7 @@ def read_scan_cad(
     gallery = [(entry.model, signature(entry.path)) for entry in cads]
     pools = [(entry.scan, entry.pool, entry.ranked) for entry in annotations]
     content = json.dumps([options, rows, gallery, pools])
-    return ScanCadLayout(
+    return ScanCadDataset(
         root=root,
         scans=tuple(scans),
         cads=tuple(cads),

@@ -12,7 +12,7 @@ from overrides import cache_folder
 
 from data_pipelines.batching import Batch
 from data_pipelines.cross_modal import batches as modelnet_pipeline
-from data_pipelines.cross_modal.dataset import ObjectLayout
+from data_pipelines.cross_modal.dataset import ObjectDataset
 from data_pipelines.cross_modal.modelnet import read_modelnet
 from data_pipelines.cross_modal.modelnet_published import read_modelnet_files
 from data_pipelines.cross_modal.prepare import ObjectTable, PreparedObjects, prepare_modelnet
@@ -51,7 +51,7 @@ def data_folder(config: ConfigDict) -> tuple[Path, bool]:
 
 def read_objects(
     config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic: bool, train: bool
-) -> tuple[ObjectLayout, RunObjects]:
+) -> tuple[ObjectDataset, RunObjects]:
     """Reads and checks everything; returns the layout and what the run was started on.
 
     A run with checkpoints goes on with the split of its start. An evaluation takes the test objects of any data.
@@ -107,7 +107,7 @@ def read_objects(
     return layout, now
 
 
-def prepare_objects(config: ConfigDict, layout: ObjectLayout) -> PreparedObjects:
+def prepare_objects(config: ConfigDict, layout: ObjectDataset) -> PreparedObjects:
     """Views, points and faces of every object, made once."""
     return prepare_modelnet(
         layout,

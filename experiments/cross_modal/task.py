@@ -72,7 +72,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         data_dir, synthetic = data_folder(config)
         layout, run_objects = read_objects(config, data_dir, workdir, synthetic=synthetic, train=train)
         prepared = prepare_objects(config, layout)
-        layout = prepared.layout
+        layout = prepared.dataset
         tables = {split: load_objects(prepared, split) for split in ('train', 'val', 'test')}
 
     def make_system(axis_name: str | None) -> CrossModalCenter:

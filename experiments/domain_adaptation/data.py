@@ -13,7 +13,7 @@ from overrides import cache_folder
 
 from data_pipelines.batching import Batch
 from data_pipelines.domain_adaptation import batches as mi3dor_pipeline
-from data_pipelines.domain_adaptation.dataset import DomainLayout
+from data_pipelines.domain_adaptation.dataset import DomainDataset
 from data_pipelines.domain_adaptation.mi3dor import read_mi3dor
 from data_pipelines.domain_adaptation.prepare import PhotoTable, PreparedDomains, ShapeTable, prepare_mi3dor
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
@@ -42,7 +42,7 @@ def data_folder(config: ConfigDict) -> tuple[Path, bool]:
 
 def read_domains(
     config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic: bool, train: bool
-) -> tuple[DomainLayout, RunDomains]:
+) -> tuple[DomainDataset, RunDomains]:
     """Reads and checks everything; returns the layout and what the run was started on.
 
     A run with checkpoints goes on only with what it was started on. An evaluation takes the test photos and the gallery
@@ -112,7 +112,7 @@ def read_domains(
     return layout, now
 
 
-def prepare_domains(config: ConfigDict, layout: DomainLayout) -> PreparedDomains:
+def prepare_domains(config: ConfigDict, layout: DomainDataset) -> PreparedDomains:
     """Square photos and the views of every shape, made once."""
     return prepare_mi3dor(
         layout,

@@ -86,7 +86,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         data_dir, synthetic = data_folder(config)
         layout, run_domains = read_domains(config, data_dir, workdir, synthetic=synthetic, train=train)
         prepared = prepare_domains(config, layout)
-        layout = prepared.layout
+        layout = prepared.dataset
         photos = {split: load_photos(prepared, split) for split in ('train', 'val', 'test')}
         shapes = {part: load_shapes(prepared, part) for part in ('train', 'gallery')}
     steps = max(1, round(config.epochs * steps_per_epoch(len(photos['train']), config.batch_size))) if train else 0
@@ -361,8 +361,8 @@ def _notes(config: ConfigDict, workdir: Path, step: int, layout, *, held_out: in
         *(
             [
                 f'Embeddings went through {method}, fitted on '
-                f'{min(used[0], ALIGNMENTS[method][1])} of {used[0]} '
-                f'training photos with labels and {min(used[1], ALIGNMENTS[method][1])} of {used[1]} training shapes without.'
+                f'{min(used[0], ALIGNMENTS[method][1])} of {used[0]} training photos with labels and '
+                f'{min(used[1], ALIGNMENTS[method][1])} of {used[1]} training shapes without.'
             ]
             if method != 'none'
             else []

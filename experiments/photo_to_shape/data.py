@@ -10,7 +10,7 @@ from overrides import cache_folder
 
 from data_pipelines.photo_to_shape import batches as pipeline
 from data_pipelines.photo_to_shape import cars, pix3d
-from data_pipelines.photo_to_shape.dataset import Pix3DLayout
+from data_pipelines.photo_to_shape.dataset import PhotoDataset
 from data_pipelines.photo_to_shape.sample_cars import write_car_sample
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 from jaxret.runs.split import RunSplit
@@ -43,7 +43,7 @@ def data_folder(config: ConfigDict) -> tuple[Path, bool]:
     return folder, True
 
 
-def read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> tuple[Pix3DLayout, RunSplit]:
+def read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> tuple[PhotoDataset, RunSplit]:
     """Reads and checks everything, with the split that the run was started with; also returns that.
 
     A run with checkpoints goes on only with the photos and shapes of its start. An evaluation takes any data: photos
@@ -72,14 +72,14 @@ def read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: boo
     return layout, now
 
 
-def count_note(config: ConfigDict, layout: Pix3DLayout) -> str | None:
+def count_note(config: ConfigDict, layout: PhotoDataset) -> str | None:
     """The layout's counts beside those of the paper, where they differ."""
     if config.data.layout == 'pix3d':
         return pix3d.paper_note(layout)
     return cars.count_note(layout, config.data.layout)
 
 
-def _read(config: ConfigDict, data_dir: Path, **run: Any) -> Pix3DLayout:
+def _read(config: ConfigDict, data_dir: Path, **run: Any) -> PhotoDataset:
     """`run`: what depends on the run, not on the config."""
     data = config.data
     options = run | {

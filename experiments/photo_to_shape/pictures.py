@@ -9,7 +9,7 @@ import numpy as np
 from console import console
 from rich.table import Table
 
-from data_pipelines.photo_to_shape.dataset import PhotoEntry, Pix3DLayout
+from data_pipelines.photo_to_shape.dataset import PhotoDataset, PhotoEntry
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from jaxret.metrics.ranking import positive_ranks, top_k_indices
 from jaxret.preprocessing.framing import frame_photo
@@ -24,7 +24,7 @@ ANSWERS = 5
 MAX_PLANES = 4
 
 
-def query_cards(layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, gallery: GalleryTable) -> list[QueryCard]:
+def query_cards(layout: PhotoDataset, scores: np.ndarray, test: QueryTable, gallery: GalleryTable) -> list[QueryCard]:
     """What the report shows of the best, the worst and some random queries, with the original photos."""
     ranks = positive_ranks(scores, test.shape)
     order = top_k_indices(scores, min(ANSWERS, scores.shape[1]), test.shape)
@@ -55,7 +55,7 @@ def query_cards(layout: Pix3DLayout, scores: np.ndarray, test: QueryTable, galle
 
 
 def unseen_cards(
-    layout: Pix3DLayout,
+    layout: PhotoDataset,
     queries: np.ndarray,
     test: QueryTable,
     gallery: GalleryTable,

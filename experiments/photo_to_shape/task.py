@@ -27,7 +27,7 @@ from photo_to_shape.unseen_gallery import Unseen, compare_unseen, prepare_unseen
 from pretrained_start import pretrained_facts, pretrained_start
 
 from data_pipelines.photo_to_shape import batches as pipeline
-from data_pipelines.photo_to_shape.dataset import Pix3DLayout
+from data_pipelines.photo_to_shape.dataset import PhotoDataset
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, load_queries, prepare
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import ConfigError, Problem
@@ -90,7 +90,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
             on_bad_file=config.on_bad_file,
             name=config.data.layout,
         )
-        layout = prepared.layout
+        layout = prepared.dataset
         gallery = load_gallery(prepared)
         queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
         test = queries['test']
@@ -272,7 +272,7 @@ def _search_unseen(
     state: TrainState,
     unseen: Unseen,
     photos: np.ndarray,
-    layout: Pix3DLayout,
+    layout: PhotoDataset,
     test: QueryTable,
     gallery: GalleryTable,
 ) -> tuple[tuple[Problem, ...], UnseenGallery]:
@@ -288,7 +288,7 @@ def _search_unseen(
 
 def _test_metrics(
     config: ConfigDict,
-    layout: Pix3DLayout,
+    layout: PhotoDataset,
     scores: np.ndarray,
     test: QueryTable,
     gallery: GalleryTable,

@@ -10,7 +10,7 @@ from experiment import processes
 from ml_collections import ConfigDict
 from overrides import cache_folder
 
-from data_pipelines.photo_to_shape.dataset import Pix3DLayout
+from data_pipelines.photo_to_shape.dataset import PhotoDataset
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, prepare
 from data_pipelines.photo_to_shape.sample_shapenet import write_shapenet_sample
 from data_pipelines.photo_to_shape.shapenet import read_shapenet
@@ -47,7 +47,7 @@ class Unseen:
     skipped: tuple[Problem, ...]
 
 
-def read_unseen(config: ConfigDict) -> Pix3DLayout | None:
+def read_unseen(config: ConfigDict) -> PhotoDataset | None:
     """Reads and checks the gallery's files; None where the config names none.
 
     Raises:
@@ -64,7 +64,7 @@ def read_unseen(config: ConfigDict) -> Pix3DLayout | None:
 
 
 def prepare_unseen(
-    config: ConfigDict, layout: Pix3DLayout, ring: ViewRing, photos: Pix3DLayout, test: QueryTable
+    config: ConfigDict, layout: PhotoDataset, ring: ViewRing, photos: PhotoDataset, test: QueryTable
 ) -> Unseen:
     """Renders the gallery, and chooses the test photos that can search it.
 
@@ -90,7 +90,7 @@ def prepare_unseen(
     )
     own = config.evaluation.unseen_categories == 'own'
     wanted = [SHAPENET_NAMES.get(name, name) for name in photos.categories]
-    present = {shape.category for shape in prepared.layout.shapes}
+    present = {shape.category for shape in prepared.dataset.shapes}
     names = (*layout.categories, *(name for name in dict.fromkeys(wanted) if name not in layout.categories))
     category = np.array([names.index(wanted[c]) for c in test.category], np.int64)
     lost = np.array([own and names[c] not in present for c in category], bool)
@@ -107,7 +107,7 @@ def prepare_unseen(
         raise DataError(problems)
     keep = np.flatnonzero(~lost)
     return Unseen(
-        where, own, load_gallery(prepared), keep, category[keep], names, (*prepared.layout.skipped, *problems)
+        where, own, load_gallery(prepared), keep, category[keep], names, (*prepared.dataset.skipped, *problems)
     )
 
 

@@ -15,7 +15,7 @@ from data_pipelines.scan_to_cad import batches as scan_cad_pipeline
 from data_pipelines.scan_to_cad.grids import CadTable, PoolTable, ScanTable
 from data_pipelines.scan_to_cad.prepare import load_cads, load_pools, load_scans, prepare_scan_cad
 from data_pipelines.scan_to_cad.sample import write_scan_cad_sample
-from data_pipelines.scan_to_cad.scan_cad import ScanCadLayout, read_scan_cad
+from data_pipelines.scan_to_cad.scan_cad import ScanCadDataset, read_scan_cad
 from data_pipelines.scan_to_cad.simulation import simulate_layout
 from jaxret.errors import CheckpointError
 from jaxret.files import write_atomically
@@ -31,12 +31,12 @@ class ScanData:
     """What a run trains and evaluates on.
 
     Attributes:
-      layout: the folder as read.
+      dataset: the folder as read.
       scans, pools: of each split; pools are annotations with their CADs as rows of `cads`.
       cads: the gallery.
     """
 
-    layout: ScanCadLayout
+    dataset: ScanCadDataset
     scans: Mapping[str, ScanTable]
     pools: Mapping[str, PoolTable]
     cads: CadTable
@@ -90,7 +90,7 @@ def data_folder(config: ConfigDict) -> tuple[Path, bool]:
     return folder, False
 
 
-def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> ScanCadLayout:
+def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> ScanCadDataset:
     """Reads and checks everything.
 
     A run with checkpoints goes on only with the scans and split of its start. An evaluation takes any data, but no test
@@ -126,13 +126,13 @@ def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool
     return layout
 
 
-def load_data(config: ConfigDict, layout: ScanCadLayout) -> ScanData:
+def load_data(config: ConfigDict, layout: ScanCadDataset) -> ScanData:
     """The grids of every split, made ready once."""
     prepared = prepare_scan_cad(
         layout, cache_dir=cache_folder(config), on_bad_file=config.on_bad_file, processes=processes(config)
     )
     return ScanData(
-        prepared.layout,
+        prepared.dataset,
         {split: load_scans(prepared, split) for split in SPLITS},
         {split: load_pools(prepared, split) for split in SPLITS},
         load_cads(prepared),

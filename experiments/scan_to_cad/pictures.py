@@ -45,7 +45,7 @@ def scan_cards(
             for cad in nearest[row].tolist()
         ]
         return ScanCard(
-            stages[row], results, table.names[row], data.layout.category_names[table.category[row]], int(ranks[row])
+            stages[row], results, table.names[row], data.dataset.category_names[table.category[row]], int(ranks[row])
         )
 
     return {heading: [card(row) for row in chosen.tolist()] for heading, chosen in sections.items()}

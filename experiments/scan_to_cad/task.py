@@ -80,12 +80,12 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         data = load_data(config, layout)
         check_data(config, data, train=train)
     facts = {
-        'data': f'{data.layout.root}{" (synthetic)" if synthetic else ""}',
+        'data': f'{data.dataset.root}{" (synthetic)" if synthetic else ""}',
         'scans': ', '.join(f'{len(data.scans[split])} {split}' for split in reversed(SPLITS))
-        + f'; {len(data.layout.categories)} categories',
+        + f'; {len(data.dataset.categories)} categories',
         'annotations': ', '.join(f'{len(data.pools[split])} {split}' for split in reversed(SPLITS)),
         'gallery': f'{len(data.cads)} CADs',
-        'skipped': f'{len(data.layout.skipped)} (listed in the report)' if data.layout.skipped else 'nothing',
+        'skipped': f'{len(data.dataset.skipped)} (listed in the report)' if data.dataset.skipped else 'nothing',
     }
     if learned:
         system, state = _trained(config, workdir, data, parallel=parallel, train=train, facts=facts)
@@ -116,11 +116,11 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         splits={HEADINGS[split]: values for split, values in splits.items()},
         embeddings={'scan': embeddings[0]['test'][first], 'CAD': gallery[own]},
         labels=test.category[first],
-        category_names=data.layout.category_names,
+        category_names=data.dataset.category_names,
         cards=scan_cards(data, embeddings[0]['test'], gallery, system=system, variables=variables),
         config=flatten(config),
         history=read_history(workdir / 'metrics.jsonl'),
-        skipped=[str(problem) for problem in data.layout.skipped],
+        skipped=[str(problem) for problem in data.dataset.skipped],
         notes=_notes(config, workdir, step, data, data_dir),
         provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started),
     )
@@ -156,7 +156,7 @@ def all_metrics(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarra
             cads,
             scan_category=table.category,
             cad_category=data.cads.category,
-            category_names=data.layout.category_names,
+            category_names=data.dataset.category_names,
             true_cad=table.instance,
             annotations=annotations,
         )
@@ -165,7 +165,7 @@ def all_metrics(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarra
             np.concatenate(column)
             for column in zip(*((a.distances, a.rank, a.category, a.valid) for a in together), strict=True)
         )
-        splits['all'] = pool_metrics(Annotations(*columns), category_names=data.layout.category_names)
+        splits['all'] = pool_metrics(Annotations(*columns), category_names=data.dataset.category_names)
     return splits
 
 
@@ -237,12 +237,12 @@ def check_data(config: ConfigDict, data: ScanData, *, train: bool) -> None:
     if config.select != 'last' and not len(data.scans['val']):
         raise ConfigError(
             f'config.select: {config.select} is measured on validation scans, of which '
-            f'{data.layout.root} has none; use last'
+            f'{data.dataset.root} has none; use last'
         )
     if config.select in ('instance_top1', 'ranking_quality') and not len(data.pools['val']):
         raise ConfigError(
             f'config.select: {config.select} is measured on annotated validation scans, of which '
-            f'{data.layout.root} has none; use last or exact_top1'
+            f'{data.dataset.root} has none; use last or exact_top1'
         )
     units, what = training_units(config, data)
     if units < config.batch_size:

@@ -23,11 +23,11 @@ Senecal, IEEE TNN 2008; Yi et al., RecSys 2019).
 
 Large batches: `model.chunk` photos, and as many shapes with all their views, are encoded at once, and again in the
 backward pass (`jaxret.losses.gradient_caching`), so that activations are those of a chunk; the losses are over
-all of the batch. Batch norm normalises each chunk by the chunk's own statistics (ghost batch norm, Hoffer et al., NIPS 2017):
-those of the whole batch would need every layer's activations of all chunks at once. Loss and gradient are exactly those
-of this function; they are those of the unchunked step too where `chunk` is the batch or statistics are frozen. Running
-statistics move once a step, to the mean of what each chunk alone would make of them. Scores and losses of many photos
-and shapes go through blocks of photos (`jaxret.losses.gradient_caching`), which changes no number.
+all of the batch. Batch norm normalises each chunk by the chunk's own statistics (ghost batch norm, Hoffer et al.,
+NIPS 2017): those of the whole batch would need every layer's activations of all chunks at once. Loss and gradient are
+exactly those of this function; they are those of the unchunked step too where `chunk` is the batch or statistics are
+frozen. Running statistics move once a step, to the mean of what each chunk alone would make of them. Scores and losses
+of many photos and shapes go through blocks of photos, which changes no number.
 """
 
 from collections.abc import Callable, Mapping

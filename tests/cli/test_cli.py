@@ -222,8 +222,8 @@ def test_names_with_control_characters_do_not_reach_the_terminal(run, place):
 @pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
 def test_a_full_disk_under_the_output(place):
     program = (
-        'import sys; from jaxret import cli, cli_search; '
-        "cli_search.run_search = lambda options, before_jax: print('answer') or 0; sys.exit(cli.main())"
+        'import sys; from jaxret.cli import main, search; '
+        "search.run_search = lambda options, before_jax: print('answer') or 0; sys.exit(main.main())"
     )
     with open('/dev/full', 'w') as full:
         done = subprocess.run(

@@ -130,7 +130,7 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from small_index import PlainModel
-from jaxret.search import index_build
+from jaxret.index import build as index_build
 from jaxret.index.build import update_index
 
 index_build.SHARD_SHAPES = 2

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxret.errors import DataError
+from jaxret.preprocessing import framing
 from jaxret.preprocessing import photo_files as photos
 
 
@@ -210,12 +211,12 @@ def test_pair_reports_both_files_and_a_wrong_size(tmp_path):
 
 def test_frame_pads_and_stretches():
     photo, mask = np.full((20, 40, 3), 100, np.uint8), np.full((20, 40), 255, np.uint8)
-    framed, silhouette = photos.frame_photo(photo, mask, size=16, fit='pad', fill=255)
+    framed, silhouette = framing.frame_photo(photo, mask, size=16, fit='pad', fill=255)
     assert framed.shape == (16, 16, 3) and silhouette.shape == (16, 16, 1)
     assert framed.dtype == silhouette.dtype == np.uint8
     assert (framed[4:12] == 100).all() and (framed[:4] == 255).all() and (framed[12:] == 255).all()
     assert (silhouette[4:12] == 255).all() and not silhouette[:4].any() and not silhouette[12:].any()
-    framed, silhouette = photos.frame_photo(photo, mask, size=16, fit='stretch')
+    framed, silhouette = framing.frame_photo(photo, mask, size=16, fit='stretch')
     assert (framed == 100).all() and (silhouette == 255).all()
 
 
@@ -223,13 +224,13 @@ def test_frame_crops_to_mask_and_bbox_with_margin():
     photo, mask = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
     mask[10:30, 5:15] = 255
     photo[mask > 0] = 200
-    framed, silhouette = photos.frame_photo(photo, mask, size=20, crop='mask', fill=9)
+    framed, silhouette = framing.frame_photo(photo, mask, size=20, crop='mask', fill=9)
     assert (silhouette[:, 5:15] == 255).all() and not silhouette[:, :5].any()
     assert (framed[:, 5:15] == 200).all() and (framed[:, :5] == 9).all()
-    boxed, _ = photos.frame_photo(photo, mask, size=20, crop='bbox', bbox=(5, 10, 15, 30), fill=9)
+    boxed, _ = framing.frame_photo(photo, mask, size=20, crop='bbox', bbox=(5, 10, 15, 30), fill=9)
     np.testing.assert_array_equal(boxed, framed)
     # a quarter of the longer side on each side, cut at the left border: 5 - 5 .. 15 + 5 by 10 - 5 .. 30 + 5
-    wide, silhouette = photos.frame_photo(photo, mask, size=30, crop='mask', margin=0.25, fill=9)
+    wide, silhouette = framing.frame_photo(photo, mask, size=30, crop='mask', margin=0.25, fill=9)
     np.testing.assert_array_equal(wide[:, 5:25], photo[5:35, :20])
     np.testing.assert_array_equal(silhouette[:, 5:25, 0], mask[5:35, :20])
 
@@ -238,7 +239,7 @@ def test_frame_keeps_photo_and_mask_together_when_shrinking():
     photo, mask = np.zeros((101, 67, 3), np.uint8), np.zeros((101, 67), np.uint8)
     mask[20:70, 11:44] = 255
     photo[mask > 0] = 255
-    framed, silhouette = photos.frame_photo(photo, mask, size=24, fill=0)
+    framed, silhouette = framing.frame_photo(photo, mask, size=24, fill=0)
     assert np.abs(framed[:, :, :1].astype(int) - silhouette).mean() < 3
     assert 0 < ((silhouette > 0) & (silhouette < 255)).sum() < 60  # antialiased border
 
@@ -246,6 +247,6 @@ def test_frame_keeps_photo_and_mask_together_when_shrinking():
 def test_frame_refuses_an_empty_mask():
     photo, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
     with pytest.raises(DataError, match='no object'):
-        photos.frame_photo(photo, mask, size=4, crop='mask')
+        framing.frame_photo(photo, mask, size=4, crop='mask')
     with pytest.raises(DataError, match='no object'):
-        photos.frame_photo(photo, mask, size=4, crop='bbox', bbox=(20, 20, 30, 30))
+        framing.frame_photo(photo, mask, size=4, crop='bbox', bbox=(20, 20, 30, 30))

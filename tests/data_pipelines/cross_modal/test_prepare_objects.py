@@ -103,7 +103,7 @@ def test_a_mesh_that_changes_after_the_check(tmp_path):
     assert folders(tmp_path / 'cache') == []
     for _ in range(2):  # written, and found again
         prepared = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
-        assert len(prepared.layout.skipped) == 2 and len(prepared.layout.objects) == 13
+        assert len(prepared.dataset.skipped) == 2 and len(prepared.dataset.objects) == 13
         assert len(load_objects(prepared, 'train')) == 7
 
 
@@ -113,7 +113,7 @@ def test_a_class_that_loses_its_test_objects_goes(tmp_path):
     (gone,) = [name for name in names if name.startswith('box/test')]
     (tmp_path / 'data' / gone).write_text('OFF\n')
     prepared = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
-    assert {entry.category for entry in prepared.layout.objects} == {'ball', 'cone'}
+    assert {entry.category for entry in prepared.dataset.objects} == {'ball', 'cone'}
     table = load_objects(prepared, 'train')
     assert len(table) == 6 and table.categories == CLASSES and set(table.label.tolist()) == {0, 2}
 

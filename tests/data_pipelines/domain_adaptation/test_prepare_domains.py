@@ -128,7 +128,7 @@ def test_files_that_change_after_the_check(tmp_path):
     assert [path for path in (tmp_path / 'cache').iterdir() if path.is_dir()] == []
     for _ in range(2):  # written, and found again
         prepared = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
-        assert len(prepared.layout.skipped) == 3
+        assert len(prepared.dataset.skipped) == 3
         assert len(load_photos(prepared, 'train')) == 11 and len(load_shapes(prepared, 'train')) == 8
         assert len(load_shapes(prepared, 'gallery')) == len(shape_labels(prepared, 'gallery')) == 5
 
@@ -140,9 +140,9 @@ def test_a_class_that_loses_its_gallery_goes(tmp_path):
     (gone,) = [name for name in names if name.startswith('model/test/box')]
     (tmp_path / 'data' / gone).write_text('OFF\n')
     prepared = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
-    assert prepared.layout.skipped[-1].found == "class 'box' has no gallery shape"
+    assert prepared.dataset.skipped[-1].found == "class 'box' has no gallery shape"
     assert set(load_photos(prepared, 'test').label.tolist()) == {0, 2}  # labels stay what they were
-    assert len(load_shapes(prepared, 'train')) == 6 and prepared.layout.categories == CLASSES
+    assert len(load_shapes(prepared, 'train')) == 6 and prepared.dataset.categories == CLASSES
 
 
 def test_damaged_records_and_unknown_parts(tmp_path):

@@ -19,6 +19,7 @@ from data_pipelines.photo_to_shape.prepare import load_gallery, load_queries, pr
 from jaxret.errors import DataError, Problem, StorageError
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_views
+from jaxret.preprocessing import framing
 from jaxret.preprocessing import photo_files as photos
 
 RING = ViewRing(views=3, size=16)
@@ -48,7 +49,7 @@ def test_round_trip_is_exact_and_silent(tmp_path, capfd):
         assert table.names == [photo.name for photo in chosen]
         assert table.category.dtype == table.shape.dtype == np.int32
         for row, photo in enumerate(chosen):
-            framed, silhouette = photos.frame_photo(*photos.read_pair(photo.image, photo.mask), size=20, **options)
+            framed, silhouette = framing.frame_photo(*photos.read_pair(photo.image, photo.mask), size=20, **options)
             image = Image.open(io.BytesIO(table.images_encoded[row]))
             mask = Image.open(io.BytesIO(table.masks_encoded[row]))
             assert image.format == mask.format == 'PNG' and (image.mode, mask.mode) == ('RGB', 'L')
@@ -63,7 +64,7 @@ def test_round_trip_is_exact_and_silent(tmp_path, capfd):
         np.testing.assert_array_equal(gallery.views[row, ..., 0], render_views(load_mesh(shape.path), RING))
         assert layout.categories[gallery.category[row]] == shape.category
         assert (gallery.names[row], gallery.paths[row]) == (shape.model, shape.path)
-    assert prepared.layout == layout
+    assert prepared.dataset == layout
     assert capfd.readouterr() == ('', '')
 
 
@@ -131,10 +132,10 @@ def test_killed_preparation(tmp_path):
     write_folder(tmp_path / 'data')
     code = f"""
 import os, signal
-from data_pipelines import retrieval_dataset as module
+from data_pipelines.photo_to_shape import prepare as module
 from data_pipelines.photo_to_shape.pix3d import read_pix3d
 from jaxret.geometry.render import ViewRing
-module.photos.frame_files = lambda *item, **framing: os.kill(os.getpid(), signal.SIGKILL)
+module.frame_files = lambda *item, **framing: os.kill(os.getpid(), signal.SIGKILL)
 layout = read_pix3d({str(tmp_path / 'data')!r}, check_processes=1, progress=False)
 module.prepare(layout, ViewRing(views=3, size=16), size=20, cache_dir={str(tmp_path / 'cache')!r}, processes=1,
                progress=False)
@@ -170,15 +171,15 @@ def test_shape_that_fails_in_rendering(tmp_path, monkeypatch):
     assert folders(tmp_path / 'cache') == []
     for _ in range(2):  # written, and found again
         prepared = prepared_from(layout, tmp_path / 'cache', on_bad_file='skip')
-        assert [shape.model for shape in prepared.layout.shapes] == [
+        assert [shape.model for shape in prepared.dataset.shapes] == [
             'model/bed/shape2/model.obj', 'model/chair/shape1/model.obj'
         ]  # fmt: skip
-        assert len(prepared.layout.skipped) == 2 + 3 and len(prepared.layout.photos) == 6
-        assert load_gallery(prepared).names == [shape.model for shape in prepared.layout.shapes]
+        assert len(prepared.dataset.skipped) == 2 + 3 and len(prepared.dataset.photos) == 6
+        assert load_gallery(prepared).names == [shape.model for shape in prepared.dataset.shapes]
         for split in ('train', 'test'):
             table = load_queries(prepared, split)
-            models = [prepared.layout.shapes[index].model for index in table.shape]
-            assert models == [photo.model for photo in prepared.layout.split_photos(split)]
+            models = [prepared.dataset.shapes[index].model for index in table.shape]
+            assert models == [photo.model for photo in prepared.dataset.split_photos(split)]
     fail_rendering(monkeypatch, 'model.obj')
     with pytest.raises(DataError):
         prepared_from(layout, tmp_path / 'all', on_bad_file='skip')
@@ -192,7 +193,7 @@ def test_photo_that_changes_after_the_check(tmp_path):
     with pytest.raises(DataError, match='empty file'):
         prepared_from(layout, tmp_path / 'cache')
     prepared = prepared_from(layout, tmp_path / 'cache', on_bad_file='skip')
-    assert len(prepared.layout.photos) == 8 and entries[2]['img'] not in load_queries(prepared, 'train').names
+    assert len(prepared.dataset.photos) == 8 and entries[2]['img'] not in load_queries(prepared, 'train').names
 
 
 def test_split_without_photos_gives_an_empty_table(tmp_path):

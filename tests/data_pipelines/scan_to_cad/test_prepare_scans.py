@@ -48,7 +48,7 @@ def test_bits_come_back(side):
 
 
 def test_tables_hold_what_the_files_say(prepared, capfd):
-    layout, total = prepared.layout, 0
+    layout, total = prepared.dataset, 0
     cads = load_cads(prepared)
     for split in ('train', 'val', 'test'):
         table, entries = load_scans(prepared, split), layout.split_scans(split)
@@ -71,7 +71,7 @@ def test_tables_hold_what_the_files_say(prepared, capfd):
 
 
 def test_pools_are_rows_of_the_gallery(prepared):
-    layout, cads, seen = prepared.layout, load_cads(prepared), 0
+    layout, cads, seen = prepared.dataset, load_cads(prepared), 0
     for split in ('train', 'val', 'test'):
         pools, scans = load_pools(prepared, split), load_scans(prepared, split)
         chosen = [entry for entry in layout.annotations if layout.split_table()[entry.scan] == split]
@@ -93,14 +93,14 @@ def test_pools_are_rows_of_the_gallery(prepared):
 
 def test_made_once_in_any_number_of_processes(tmp_path, prepared, monkeypatch):
     monkeypatch.setattr(scan_cad_dataset, 'SERIAL_BELOW', 1)
-    other = prepare(prepared.layout, tmp_path, processes=2)
+    other = prepare(prepared.dataset, tmp_path, processes=2)
     for split in ('train', 'test'):
         one, two = load_scans(prepared, split), load_scans(other, split)
         for key in ('scan_bits', 'mask_bits', 'cad_bits', 'category', 'instance'):
             np.testing.assert_array_equal(getattr(one, key), getattr(two, key))
     np.testing.assert_array_equal(load_cads(prepared).cad_bits, load_cads(other).cad_bits)
     stamp = (other.folder / 'prepared.json').stat().st_mtime_ns
-    assert prepare(prepared.layout, tmp_path).folder == other.folder
+    assert prepare(prepared.dataset, tmp_path).folder == other.folder
     assert (other.folder / 'prepared.json').stat().st_mtime_ns == stamp
 
 
@@ -114,7 +114,7 @@ def test_files_that_change_after_the_check(tmp_path):
     assert len(caught.value.problems) == 2
     for _ in range(2):  # written, and found again
         left = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
-        assert [entry.name for entry in left.layout.scans] == names[2:] and len(left.layout.skipped) == 2
+        assert [entry.name for entry in left.dataset.scans] == names[2:] and len(left.dataset.skipped) == 2
         assert len(load_scans(left, 'train')) == 13 and len(load_pools(left, 'train')) == 13
     (tmp_path / 'data' / 'cad' / f'{SYNSETS[0]}_m3__0__.df').unlink()
     with pytest.raises(DataError, match='does not exist'):

@@ -6,7 +6,7 @@ import trimesh
 from overrides import load_config
 from photo_to_shape.unseen_gallery import compare_unseen, prepare_unseen, read_unseen
 
-from data_pipelines.photo_to_shape.dataset import Pix3DLayout, ShapeEntry
+from data_pipelines.photo_to_shape.dataset import PhotoDataset, ShapeEntry
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.photo_to_shape.sample_shapenet import write_shapenet_sample
 from data_pipelines.photo_to_shape.shapenet import read_shapenet
@@ -40,7 +40,7 @@ def place(tmp_path):
     gallery = GalleryTable(np.zeros((3, 2, 12, 12, 1), np.uint8), np.arange(3, dtype=np.int32), list('abc'), paths)
     shape = np.array([0, 1, 1, 2, 0], np.int32)
     test = QueryTable([], [], shape, shape, [f'{number}.jpg' for number in range(5)])
-    layout = Pix3DLayout(
+    layout = PhotoDataset(
         tmp_path, (), tuple(ShapeEntry(str(path), path, 'chair') for path in paths), CATEGORIES, (), (), 'y', ''
     )
     return config, layout, test, gallery

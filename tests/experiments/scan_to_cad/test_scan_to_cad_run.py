@@ -248,7 +248,7 @@ def test_cards_show_both_stages_and_the_nearest_cads(place):
     for card in cards:
         for _, name, _, kind in card.results:
             assert (kind == 'other') == (
-                name.split('_')[0] != data.layout.categories[test.category[test.names.index(card.name)]]
+                name.split('_')[0] != data.dataset.categories[test.category[test.names.index(card.name)]]
             )
     plain = scan_pictures.scan_cards(data, cads[test.instance], cads, system=None, variables=None)
     assert list(next(iter(plain.values()))[0].stages) == ['scan', 'own CAD']
