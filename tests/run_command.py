@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-RUN = Path(__file__).parents[2] / 'experiments' / 'run.py'
+RUN = Path(__file__).parents[1] / 'experiments' / 'run.py'
 PATIENCE = 240  # seconds
 
 

@@ -290,7 +290,7 @@ def test_help_needs_nothing(run):
 
 def test_the_example_of_the_readme(place, monkeypatch, capsys):
     """README's ten lines of Python, run as they stand in a folder that has what they name."""
-    text = (Path(__file__).parents[1] / 'README.md').read_text()
+    text = (Path(__file__).parents[2] / 'README.md').read_text()
     example = next(block for block in re.findall(r'```python\n(.*?)```', text, re.DOTALL) if 'jaxret.load' in block)
     assert len(example.strip().splitlines()) <= 10
     monkeypatch.chdir(place)
