@@ -1,216 +1,244 @@
-"""What every experiment does between its data and its evaluation: initialise, train or resume, restore the best."""
+"""The one flow of every experiment: check, read and prepare the data, train or resume, embed, measure, report.
 
+What differs is a `Task`, one a folder beside this file (`<task>/task.py`), found by the config's `experiment`.
+"""
+
+import importlib
+import json
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import jax
 import numpy as np
 from console import console, print_banner
 from ml_collections import ConfigDict
+from overrides import cache_folder
+from pretrained_start import pretrained_facts
+from trained_state import device_text, trained_state
 
 from data_pipelines.batching import Share
-from data_pipelines.tensorboard import ScalarWriter
-from jaxret.errors import CheckpointError, ConfigError
-from jaxret.geometry.render import ViewRing
-from jaxret.runs.config import flatten
+from jaxret.errors import CheckpointError, ConfigError, Problem
+from jaxret.files import write_atomically
+from jaxret.runs.config import flatten, selection_metric
 from jaxret.runs.workdir import has_checkpoints
-from jaxret.systems.base import System, Variables
-from jaxret.training.checkpoints import Checkpoints
+from jaxret.systems.base import Batch, System, Variables
+from jaxret.training.embedder import Embedder
 from jaxret.training.logging import read_history
-from jaxret.training.loop import fit
-from jaxret.training.optimizers import check_optimizer, make_grouped_optimizer
-from jaxret.training.parallel import Parallel
-from jaxret.training.processes import is_first
-from jaxret.training.state import TrainState, count_parameters, create_state
-from jaxret.training.step import make_train_step
+from jaxret.training.parallel import Parallel, make_parallel
+from jaxret.training.processes import first_before_others, is_first
 from jaxret.workers import default_processes
 
-Batch = Mapping[str, np.ndarray]
+FOLDER = Path(__file__).parent
 
 
-def check_training_values(
-    config: ConfigDict,
-    *,
-    positive: Sequence[str] = (),
-    not_negative: Sequence[str] = (),
-    fractions: Sequence[str] = (),
-    choices: Mapping[str, Sequence[str]] | None = None,
-) -> None:
-    """Refuses values that would fail only after long work.
+class Data(Protocol):
+    """What a task has read and prepared; each task adds its tables.
 
-    Args:
-      config: with the keys that every experiment has.
-      positive: further keys that must be above 0; of a tuple, every element.
-      not_negative: further keys that must be 0 or above.
-      fractions: further keys that must be in [0, 1).
-      choices: further keys with their valid values.
-
-    Raises:
-      ConfigError: such a value.
+    Attributes:
+      folder: where it lies.
+      synthetic: whether it is the sample.
+      skipped: what was left out.
+      units: training items that an epoch goes through.
+      held_out: what picks the checkpoint, in words ('12 held-out training photos').
+      facts: rows of the banner.
     """
-    flat = flatten(config)
-    rules = {
-        'above 0': (
-            lambda x: x > 0,
-            ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'optimizer.learning_rate', *positive),
-        ),
-        '0 or above': (
-            lambda x: x >= 0,
-            ('processes', 'parallel.devices', 'optimizer.weight_decay', 'optimizer.clip_norm', *not_negative),
-        ),
-        'at least 0 and below 1': (
-            lambda x: 0 <= x < 1,
-            ('optimizer.b1', 'optimizer.b2', 'optimizer.momentum', 'optimizer.average_decay', *fractions),
-        ),
-        'a number of 32 bits': (lambda x: -(2**31) <= x < 2**31, ('seed',)),
-    }
-    for rule, (valid, keys) in rules.items():
-        for key in keys:
-            if not all(valid(value) for value in (flat[key] if isinstance(flat[key], tuple) else (flat[key],))):
-                raise ConfigError(f'config.{key}: {flat[key]!r} must be {rule}')
-    meshes = {'data.up_axis': ('y', 'z')} if 'data.up_axis' in flat else {}
-    for key, names in {'on_bad_file': ('error', 'skip'), **meshes, **(choices or {})}.items():
-        if flat[key] not in names:
-            raise ConfigError(f'config.{key}: {flat[key]!r} is not one of {", ".join(names)}')
-    check_optimizer(config.optimizer, group='optimizer')
+
+    folder: Path
+    synthetic: bool
+    skipped: Sequence[Problem]
+    units: int
+    held_out: str
+    facts: Mapping[str, str]
 
 
-def view_ring(config: ConfigDict, size_key: str) -> ViewRing:
-    """The cameras and light of the config's group `render`.
+@dataclass(frozen=True)
+class Evaluation:
+    """What a task measured.
 
-    Args:
-      config: with that group.
-      size_key: the key that gives the side of the pictures.
-
-    Raises:
-      ConfigError: a value out of range, with its key.
+    Attributes:
+      metrics: of metrics.json.
+      report: writes the report; called with folder, metrics and what every report has (title, config, history, skipped,
+        notes, provenance); returns the path of the page.
+      show: prints the metrics.
+      notes: what a reader of the numbers must know, besides how the checkpoint was chosen.
+      skipped: what could not be measured.
     """
-    try:
-        return ViewRing(size=flatten(config)[size_key], **config.render.to_dict())
-    except ConfigError as error:
-        key = size_key if error.name == 'size' else f'render.{error.name}'
-        raise ConfigError(f'config.{key}: {error.message}') from None
+
+    metrics: Mapping[str, Any]
+    report: Callable[..., Path]
+    show: Callable[[Mapping[str, Any]], None]
+    notes: Sequence[str] = ()
+    skipped: Sequence[Problem] = ()
 
 
-def check_workdir_has_checkpoints(workdir: Path) -> None:
-    """Raises CheckpointError where there is nothing to evaluate."""
-    if not has_checkpoints(workdir):
-        raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoints; train with this --workdir first')
+class Task(Protocol):
+    """One kind of experiment, made once from its config, which it checks. Its methods are called in this order.
 
-
-def trained_state(
-    config: ConfigDict,
-    workdir: Path,
-    *,
-    train: bool,
-    parallel: Parallel,
-    make_system: Callable[[str | None], System],
-    example: Batch,
-    batches: Callable[[int, int], Iterator[Batch]],
-    evaluate: Callable[[TrainState], dict[str, float]],
-    metric: str,
-    steps: int,
-    title: str,
-    facts: Mapping[str, str],
-    parameter_groups: Mapping[str, ConfigDict] | None = None,
-    start: Callable[[Variables], Variables] | None = None,
-) -> TrainState | None:
-    """Prints the banner, trains (or resumes) and restores the best checkpoint.
-
-    Args:
-      config: with the keys of `check_training_values` and a seed.
-      workdir: holds checkpoints, metrics.jsonl and TensorBoard events.
-      train: False only restores.
-      parallel: devices and mode.
-      make_system: the system for a device axis name (None: global arrays).
-      example: a batch of the shapes to come; one item of each is enough.
-      batches: (start, stop) -> the batches of those steps, of each `process_share`.
-      evaluate: held-out metrics of a state.
-      metric: the one of them that picks the checkpoint; higher is better.
-      steps: length of the run.
+    Attributes:
+      OF_DATA_DIR: keys that say how data_dir is read: without effect on the synthetic sample.
+      OF_LAYOUT: {value of data.layout: keys of the other layouts, without effect on this one}.
       title: of the banner.
-      facts: rows of the banner about the data.
-      parameter_groups: optimizer config of top-level parameters that have one of their own.
-      start: from the initial variables to those that a new run starts with; None for the same.
+      heading: of the report.
+      divided: number of items that devices divide among them; `chunk` of them at once, 0 for all.
+      trains: whether there is anything to train.
+      parameter_groups: optimizer configs of top-level parameters that have one of their own.
+    """
 
-    Returns:
-      The state of the best checkpoint; None where a signal stopped the training, and in all processes but the first:
-      what remains to be done, to measure and to write, it does alone.
+    OF_DATA_DIR: ClassVar[tuple[str, ...]]
+    OF_LAYOUT: ClassVar[Mapping[str, tuple[str, ...]]]
+    title: str
+    heading: str
+    divided: int
+    chunk: int
+    trains: bool
+    parameter_groups: Mapping[str, ConfigDict]
+
+    @classmethod
+    def from_config(cls, config: ConfigDict) -> 'Task':
+        """The task of a config. Raises ConfigError for values that would fail only after long work."""
+        ...
+
+    def start(self, workdir: Path, *, train: bool) -> Callable[[Variables], Variables] | None:
+        """From the initial variables of a new run to those that it trains from; None for the same.
+
+        Raises an error for files that cannot be used, before any data is read.
+        """
+        ...
+
+    def load(self, workdir: Path, *, train: bool) -> Data:
+        """Reads, checks and prepares the data; keeps the split of a new run, and holds a resumed one to its own."""
+        ...
+
+    def system(self, data: Data, *, steps: int, axis_name: str | None = None) -> System:
+        """The system, for a run of some steps; `axis_name`: of devices, None for global arrays."""
+        ...
+
+    def example(self, data: Data) -> Batch:
+        """A batch of one item, of zeros, with the shapes and types of training batches."""
+        ...
+
+    def batches(self, data: Data, start: int, stop: int) -> Iterator[Batch]:
+        """The batches of steps start .. stop - 1, of each this process's share."""
+        ...
+
+    def validate(self, data: Data, embedder: Embedder, variables: Variables, step: int) -> Mapping[str, float]:
+        """Held-out metrics during training ('val_...')."""
+        ...
+
+    def evaluate(self, data: Data, embedder: Embedder | None, variables: Variables | None, workdir: Path) -> Evaluation:
+        """Embeds and measures the test split; without variables where nothing is trained."""
+        ...
+
+
+def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
+    """Trains (or resumes) and evaluates, or only evaluates; returns the exit status."""
+    started = time.monotonic()
+    task = task_class(config.experiment).from_config(config)
+    parallel = make_parallel(
+        config.parallel.mode, devices=config.parallel.devices, batch_size=task.divided, chunk=task.chunk
+    )
+    if task.trains and not train and not has_checkpoints(workdir):
+        raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoints; train with this --workdir first')
+    start = task.start(workdir, train=train)
+    with first_before_others():
+        data = task.load(workdir, train=train)
+    embedder, variables, step = None, None, 0
+    facts = {**data.facts, **pretrained_facts(workdir)}
+    if task.trains:
+        steps = max(1, round(config.epochs * (data.units // config.batch_size))) if train else 0
+        make_system = partial(task.system, data, steps=max(1, steps))
+        embedder = Embedder(make_system(), parallel)
+        state = trained_state(
+            config,
+            workdir,
+            train=train,
+            parallel=parallel,
+            make_system=make_system,
+            example=task.example(data),
+            batches=partial(task.batches, data),
+            evaluate=lambda state: task.validate(data, embedder, state.evaluation_variables, int(state.step)),
+            steps=steps,
+            title=task.title,
+            facts=facts,
+            parameter_groups=task.parameter_groups,
+            start=start,
+        )
+        if state is None:
+            return 0
+        variables, step = state.evaluation_variables, int(state.step)
+    elif is_first():
+        print_banner(task.title, facts)
+    else:
+        return 0
+
+    evaluation = task.evaluate(data, embedder, variables, workdir)
+    metrics = {
+        **evaluation.metrics,
+        'step': step,
+        'data_dir': str(data.folder),
+        'synthetic': data.synthetic,
+        'seed': config.seed,
+    }
+    write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
+    checkpoint = [checkpoint_note(config, workdir, step, held_out=data.held_out)] if task.trains else []
+    report = evaluation.report(
+        workdir / 'report',
+        title=f'{task.heading}: {workdir.name}',
+        metrics=metrics,
+        config=flatten(config),
+        history=read_history(workdir / 'metrics.jsonl'),
+        skipped=[str(problem) for problem in (*data.skipped, *evaluation.skipped)],
+        notes=[*checkpoint, *evaluation.notes],
+        provenance=provenance(config, data, parallel, started=started) | pretrained_facts(workdir),
+    )
+    evaluation.show(metrics)
+    console.print(f'report: {report}', soft_wrap=True)
+    return 0
+
+
+def task_names() -> list[str]:
+    """What a config's `experiment` may be."""
+    return sorted(path.parent.name for path in FOLDER.glob('*/task.py'))
+
+
+def task_class(name: str) -> type[Task]:
+    """The task of a folder beside this file, whatever a config file says.
 
     Raises:
-      CheckpointError: nothing to restore.
+      ConfigError: an unknown name.
     """
-    optimizer, schedule = make_grouped_optimizer(config.optimizer, max(1, steps), parameter_groups or {})
-    variables = jax.jit(make_system(None).init)(jax.random.key(config.seed), example)
-    if start is not None and train and not has_checkpoints(workdir):
-        variables = start(variables)
-    state = create_state(variables, optimizer, seed=config.seed, average=config.optimizer.average_decay > 0)
-    print_banner(
-        title,
-        {
-            **facts,
-            'parameters': f'{count_parameters(state.params):,}, {config.model.dtype}',
-            'devices': _devices(parallel),
-            'steps': f'{steps:,} of batch size {config.batch_size}' if train else 'evaluation only',
-            'workdir': str(workdir),
-        },
-    )
-    with Checkpoints(workdir / 'checkpoints', metric=metric, read_only=not train) as checkpoints:
-        if train:
-            step = make_train_step(
-                make_system(parallel.axis_name),
-                optimizer,
-                learning_rate=schedule,
-                average_decay=config.optimizer.average_decay,
-                axis_name=parallel.axis_name,
-            )
-            with closing(ScalarWriter(workdir / 'tensorboard')) if is_first() else nullcontext() as writer:
-                finished = fit(
-                    state,
-                    step,
-                    batches=batches,
-                    evaluate=evaluate,
-                    parallel=parallel,
-                    checkpoints=checkpoints,
-                    workdir=workdir,
-                    steps=steps,
-                    log_every=config.log_every,
-                    checkpoint_every=config.checkpoint_every,
-                    batch_size=config.batch_size,
-                    on_log=lambda step, line: writer.write_scalars(step, line),
-                )
-            if not finished:
-                console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
-                return None
-        best = checkpoints.best_step
-        if best is None:
-            raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoint; train with this --workdir first')
-        state = checkpoints.restore(state, step=best)
-        return state if is_first() else None
+    if name not in task_names():
+        raise ConfigError(f'config.experiment: {name!r} is not one of {", ".join(task_names())}')
+    return importlib.import_module(f'{name}.task').TASK
 
 
-def checkpoint_note(workdir: Path, step: int, *, metric: str, held_out: str) -> str:
-    """How the evaluated checkpoint was chosen, for the report.
+def data_folder(config: ConfigDict, name: str, layout: str, write: Callable[..., Any]) -> tuple[Path, bool]:
+    """The data folder and whether it is the synthetic sample, which is made where data_dir is empty.
 
     Args:
-      workdir: of the run.
-      step: of the checkpoint.
-      metric: held-out metric that picks the checkpoint.
-      held_out: on what it was measured ('12 held-out training photos').
+      config: of the run.
+      name: of the sample, with its sizes.
+      layout: what a folder of real data holds, for the message.
+      write: writes the sample to a folder, with a number of `processes`.
     """
-    if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
-        return f'Checkpoint of step {step}, best {metric.removeprefix("val_")} on {held_out}.'
-    return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'
-
-
-def process_share() -> Share:
-    """What this process reads of every training batch."""
-    return Share(jax.process_index(), jax.process_count())
+    if config.data_dir:
+        return Path(config.data_dir), False
+    folder = cache_folder(config) / f'sample-{name}'
+    console.print(
+        f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
+        f'--config.data_dir=DIR, a folder {layout}.',
+        style='bold yellow',
+        soft_wrap=True,
+    )
+    write(folder, processes=processes(config))
+    return folder, True
 
 
 def processes(config: ConfigDict) -> int:
@@ -218,21 +246,41 @@ def processes(config: ConfigDict) -> int:
     return config.processes or default_processes()
 
 
-def provenance(
-    config: ConfigDict, data_dir: Path, parallel: Parallel, *, synthetic: bool, started: float
-) -> dict[str, str | bool]:
+def process_share() -> Share:
+    """What this process reads of every training batch."""
+    return Share(jax.process_index(), jax.process_count())
+
+
+def counts(tables: Mapping[str, Sequence | np.ndarray]) -> str:
+    """'480 train, 54 val, 60 test'."""
+    return ', '.join(f'{len(table)} {split}' for split, table in tables.items())
+
+
+def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: str) -> str:
+    """How the evaluated checkpoint was chosen, for the report.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      step: of the checkpoint.
+      held_out: on what the metric that picks it was measured ('12 held-out training photos').
+    """
+    if config.select == 'last':
+        return f'Checkpoint of step {step}, the last one.'
+    metric = selection_metric(config)
+    if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
+        return f'Checkpoint of step {step}, best {metric.removeprefix("val_")} on {held_out}.'
+    return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'
+
+
+def provenance(config: ConfigDict, data: Data, parallel: Parallel, *, started: float) -> dict[str, str | bool]:
     """What ran on what, for the report; `started` is `time.monotonic()` at the start."""
     packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
     return {
-        'synthetic': synthetic,
-        'Data': str(data_dir),
+        'synthetic': data.synthetic,
+        'Data': str(data.folder),
         'Seed': str(config.seed),
         'Software': f'Python {platform.python_version()}, {packages}',
-        'Devices': f'{_devices(parallel)}, {os.cpu_count()} CPU cores',
+        'Devices': f'{device_text(parallel)}, {os.cpu_count()} CPU cores',
         'Time': f'{time.monotonic() - started:.0f} s for this command',
     }
-
-
-def _devices(parallel: Parallel) -> str:
-    several = f', {jax.process_count()} processes' if jax.process_count() > 1 else ''
-    return f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}{several})'

@@ -25,12 +25,11 @@ same command goes on from there. Interrupted at another time, it ends with 130 (
 
 import argparse
 import contextlib
-import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from interruption import Terminated, exit_status, terminated_as_interrupted
 from ml_collections import ConfigDict
@@ -49,9 +48,6 @@ from jaxret.compilation_cache import keep_programs
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.runs.config import covers, flatten, unflatten
 from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
-
-# Modules beside this file that `config.experiment` may name.
-EXPERIMENTS = ('photo_to_shape', 'cross_modal', 'domain_adaptation', 'scan_to_cad')
 
 
 def main(arguments: list[str]) -> int:
@@ -148,13 +144,13 @@ def _train(
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
     if not has_checkpoints(folder):  # what a run was begun with stays
-        check_changes(preset, flatten(config))
+        _check_changes(preset, config)
     keep_programs(cache_folder(config).absolute())
     with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
         if first:
             store_config(config, folder)
             check_folders(folder)
-        return _experiment(config).run(config, folder, train=True)
+        return _run(config, folder, train=True)
 
 
 def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
@@ -182,18 +178,28 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
     config = unflatten(stored)
     before = flatten(config)
     apply_overrides(config, overrides)
-    check_changes(before, flatten(config))
+    _check_changes(before, config)
     check_folders(path.parent)
-    experiment = _experiment(config)
     keep_programs(cache_folder(config).absolute())
-    return experiment.run(config, path.parent, train=False)
+    return _run(config, path.parent, train=False)
 
 
-def _experiment(config: ConfigDict) -> ModuleType:
-    """The module that runs a config; only those of this folder, whatever a config file says."""
-    if config.experiment not in EXPERIMENTS:
-        raise ConfigError(f'config.experiment: {config.experiment!r} is not one of {", ".join(EXPERIMENTS)}')
-    return importlib.import_module(f'{config.experiment}.task')
+def _check_changes(before: Mapping[str, Any], config: ConfigDict) -> None:
+    """Refuses changed keys that the config's task would not read; loads the task only where something changed."""
+    now = flatten(config)
+    if now == before:
+        return
+    from experiment import task_class
+
+    task = task_class(config.experiment)
+    check_changes(before, now, of_data_dir=task.OF_DATA_DIR, of_layout=task.OF_LAYOUT)
+
+
+def _run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
+    """Runs the experiment, whose imports take seconds: errors of the command come before."""
+    from experiment import run
+
+    return run(config, workdir, train=train)
 
 
 def _leave(status: int) -> None:

@@ -1,62 +1,105 @@
-"""Objects of the cross-modal experiment: the folder, the split of the run, the tables of each split, the batches."""
+"""Data of images, meshes and point clouds: the folder, its reader, the split of the run, objects as arrays, batches."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from console import console
-from experiment import process_share, processes, view_ring
+from experiment import counts, data_folder, processes
 from ml_collections import ConfigDict
 from overrides import cache_folder
 
 from data_pipelines.batching import Batch
-from data_pipelines.cross_modal import batches as modelnet_pipeline
+from data_pipelines.cross_modal.batches import evaluation_batches
 from data_pipelines.cross_modal.dataset import ObjectDataset
 from data_pipelines.cross_modal.modelnet import read_modelnet
 from data_pipelines.cross_modal.modelnet_published import read_modelnet_files
-from data_pipelines.cross_modal.prepare import ObjectTable, PreparedObjects, prepare_modelnet
+from data_pipelines.cross_modal.prepare import ObjectTable, load_objects, prepare_modelnet
 from data_pipelines.cross_modal.sample import write_modelnet_sample
-from data_pipelines.random_crops import Augmentation
-from jaxret.errors import CheckpointError, ConfigError
-from jaxret.files import write_atomically
-from jaxret.runs.split import RunObjects
+from jaxret.errors import ConfigError, Problem
+from jaxret.geometry.render import ViewRing
+from jaxret.preprocessing.shapes import STORED_POINTS, spaced
+from jaxret.runs.split import ObjectSplit
 from jaxret.runs.workdir import has_checkpoints
 
-STORED_POINTS = 2048  # an object, of which a step draws config.data.points
 PUBLISHED_VIEWS = 180
 INPUTS = {'image': ('image',), 'mesh': ('faces', 'neighbors'), 'point': ('points',)}  # what each encoder takes
 
 
-def data_folder(config: ConfigDict) -> tuple[Path, bool]:
-    """The data folder and whether it is the synthetic sample, which is made where data_dir is empty."""
-    if config.data_dir:
-        return Path(config.data_dir), False
-    sample = config.sample
-    folder = cache_folder(config) / f'sample-modelnet-{sample.train_per_class}+{sample.test_per_class}'
-    console.print(
-        f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
-        f'--config.data_dir=DIR, a folder with <class>/train and <class>/test of meshes.',
-        style='bold yellow',
-        soft_wrap=True,
+@dataclass(frozen=True, eq=False)
+class ObjectData:
+    """What a run trains and evaluates on; see `experiment.Data`.
+
+    Attributes:
+      dataset: the folder as read.
+      classes: of the run, in the order of labels.
+      tables: objects of each split.
+    """
+
+    folder: Path
+    synthetic: bool
+    dataset: ObjectDataset
+    classes: Sequence[str]
+    tables: Mapping[str, ObjectTable]
+    facts: Mapping[str, str]
+
+    @property
+    def skipped(self) -> Sequence[Problem]:
+        """What was left out."""
+        return self.dataset.skipped
+
+    @property
+    def units(self) -> int:
+        """Training objects."""
+        return len(self.tables['train'])
+
+    @property
+    def held_out(self) -> str:
+        """What picks the checkpoint."""
+        return f'{len(self.tables["val"])} held-out training objects'
+
+
+def load_object_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train: bool) -> ObjectData:
+    """Reads and checks everything, and makes views, points and faces of every object once."""
+    sample, data = config.sample, config.data
+    folder, synthetic = data_folder(
+        config,
+        f'modelnet-{sample.train_per_class}+{sample.test_per_class}',
+        'with <class>/train and <class>/test of meshes',
+        partial(write_modelnet_sample, train_per_class=sample.train_per_class, test_per_class=sample.test_per_class),
     )
-    write_modelnet_sample(
-        folder,
-        train_per_class=sample.train_per_class,
-        test_per_class=sample.test_per_class,
+    dataset, split = read_objects(config, folder, workdir, synthetic=synthetic, train=train)
+    prepared = prepare_modelnet(
+        dataset,
+        ring,
+        points=STORED_POINTS,
+        max_faces=data.faces,
+        cache_dir=cache_folder(config),
+        on_bad_file=config.on_bad_file,
         processes=processes(config),
     )
-    return folder, True
+    dataset = prepared.dataset
+    tables = {split: load_objects(prepared, split) for split in ('train', 'val', 'test')}
+    facts = {
+        'data': f'{dataset.root}{" (synthetic)" if synthetic else ""}',
+        'objects': f'{counts(tables)}; {len(dataset.categories)} classes',
+        'inputs': f'{prepared.views} views of {prepared.size} x {prepared.size} pixels, {data.points} points, '
+        f'{data.faces} faces',
+        'skipped': f'{len(dataset.skipped)} files (listed in the report)' if dataset.skipped else 'nothing',
+        'losses': f'labels, {config.loss.center}, {config.loss.alignment}',
+        'encoders': f'{config.model.image_encoder}, meshnet, {config.model.point_encoder}',
+    }
+    return ObjectData(folder, synthetic, dataset, split.categories, tables, facts)
 
 
 def read_objects(
     config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic: bool, train: bool
-) -> tuple[ObjectDataset, RunObjects]:
-    """Reads and checks everything; returns the layout and what the run was started on.
+) -> tuple[ObjectDataset, ObjectSplit]:
+    """Reads and checks everything; returns the data set and what the run was started on.
 
     A run with checkpoints goes on with the split of its start. An evaluation takes the test objects of any data.
     """
-    stored = RunObjects.read(workdir) if has_checkpoints(workdir) else None
+    stored = ObjectSplit.read(workdir) if has_checkpoints(workdir) else None
     data = config.data
     options = {
         'classes': () if synthetic else tuple(data.classes),
@@ -69,7 +112,7 @@ def read_objects(
         'check_processes': processes(config),
     }
     if data.layout == 'published' and not synthetic:
-        layout = read_modelnet_files(
+        dataset = read_modelnet_files(
             images_dir=data_dir / data.images_dir,
             points_dir=data_dir / data.points_dir,
             meshes_dir=data_dir / data.features_dir,
@@ -81,76 +124,40 @@ def read_objects(
             **options,
         )
     else:
-        layout = read_modelnet(
+        dataset = read_modelnet(
             data_dir, up_axis='z' if synthetic else data.up_axis, cache_dir=cache_folder(config), **options
         )
     if not train:
-        return layout, stored
-    objects = len(layout.split_objects('train'))
+        return dataset, stored
+    objects = len(dataset.split_objects('train'))
     if objects < config.batch_size:
         raise ConfigError(
             f'config.batch_size: {config.batch_size}, but there are {objects} training objects; set '
             f'--config.batch_size to at most {objects}'
         )
-    if config.select == 'mean_map' and not layout.split_objects('val'):
+    if config.select == 'mean_map' and not dataset.split_objects('val'):
         raise ConfigError(
             f'config.select: mean_map needs held-out objects, but data.val_fraction='
             f'{data.val_fraction} of these training objects is none; use select=last'
         )
-    now = RunObjects(categories=list(layout.categories), split=layout.split_table())
-    if stored and stored != now:
-        raise CheckpointError(
-            f'{workdir} was started on other objects or classes; restore the data to resume, or name another --workdir'
-        )
-    if not stored:
-        write_atomically(workdir / 'split.json', json.dumps(asdict(now)) + '\n')
-    return layout, now
-
-
-def prepare_objects(config: ConfigDict, layout: ObjectDataset) -> PreparedObjects:
-    """Views, points and faces of every object, made once."""
-    return prepare_modelnet(
-        layout,
-        view_ring(config, 'data.image_size'),
-        points=STORED_POINTS,
-        max_faces=config.data.faces,
-        cache_dir=cache_folder(config),
-        on_bad_file=config.on_bad_file,
-        processes=processes(config),
-    )
-
-
-def training_batches(config: ConfigDict, table: ObjectTable, start: int, stop: int) -> Iterator[Batch]:
-    """The batches of steps start .. stop - 1."""
-    return modelnet_pipeline.training_batches(
-        table,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        start=start,
-        stop=stop,
-        views_per_step=config.data.views_per_step,
-        points=config.data.points,
-        augmentation=Augmentation.from_config(config.view_augmentation),
-        share=process_share(),
-    )
+    now = ObjectSplit(categories=list(dataset.categories), split=dataset.split_table())
+    if stored:
+        stored.check_same(now, workdir)
+    else:
+        now.write(workdir)
+    return dataset, now
 
 
 def modality_batches(config: ConfigDict, table: ObjectTable, modality: str) -> Iterator[Batch]:
     """All objects of a split, in order, as the encoder of one modality takes them, and `valid`."""
     available = table.views_encoded.shape[1]
     views = spaced(config.evaluation.views, available) if modality == 'image' else (0,)
-    for batch in modelnet_pipeline.evaluation_batches(
-        table, batch_size=config.evaluation.batch_size, views=views, points=config.data.points
-    ):
+    batches = evaluation_batches(table, batch_size=config.evaluation.batch_size, views=views, points=config.data.points)
+    for batch in batches:
         yield {name: batch[name] for name in (*INPUTS[modality], 'valid')}
 
 
-def available_views(config: ConfigDict, *, synthetic: bool) -> int:
+def available_views(config: ConfigDict) -> int:
     """Views of an object."""
-    published = config.data.layout == 'published' and not synthetic
+    published = config.data.layout == 'published' and config.data_dir
     return config.data.published_views if published else config.render.views
-
-
-def spaced(count: int, available: int) -> tuple[int, ...]:
-    """`count` numbers below `available`, evenly spaced from 0; all of them for 0."""
-    return tuple(range(available)) if count == 0 else tuple(i * available // count for i in range(count))

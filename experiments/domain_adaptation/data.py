@@ -1,49 +1,113 @@
-"""Data of the domain-adaptation experiment: the folder, what a run was started on, the tables, the batches."""
+"""Data of labelled photos and unlabelled shapes: the folder, its reader, the split of the run, tables, batches."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from console import console
-from experiment import process_share, processes, view_ring
+from experiment import counts, data_folder, processes
 from ml_collections import ConfigDict
 from overrides import cache_folder
 
 from data_pipelines.batching import Batch
-from data_pipelines.domain_adaptation import batches as mi3dor_pipeline
+from data_pipelines.domain_adaptation.batches import photo_batches, shape_batches
 from data_pipelines.domain_adaptation.dataset import DomainDataset
 from data_pipelines.domain_adaptation.mi3dor import read_mi3dor
-from data_pipelines.domain_adaptation.prepare import PhotoTable, PreparedDomains, ShapeTable, prepare_mi3dor
+from data_pipelines.domain_adaptation.prepare import (
+    PhotoTable,
+    PreparedDomains,
+    ShapeTable,
+    load_photos,
+    load_shapes,
+    prepare_mi3dor,
+)
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
-from data_pipelines.random_crops import Augmentation
-from jaxret.errors import CheckpointError, ConfigError
-from jaxret.files import write_atomically
-from jaxret.runs.split import RunDomains
+from jaxret.errors import ConfigError, Problem
+from jaxret.geometry.render import ViewRing
+from jaxret.preprocessing.shapes import spaced
+from jaxret.runs.split import DomainSplit, check_unseen
 from jaxret.runs.workdir import has_checkpoints
 
 
-def data_folder(config: ConfigDict) -> tuple[Path, bool]:
-    """The data folder and whether it is the synthetic sample, which is made where data_dir is empty."""
-    if config.data_dir:
-        return Path(config.data_dir), False
-    counts = {name: config.sample[name] for name in ('train_photos', 'test_photos', 'train_shapes', 'test_shapes')}
-    folder = cache_folder(config) / ('sample-mi3dor-' + '+'.join(str(count) for count in counts.values()))
-    console.print(
-        f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
-        f"--config.data_dir=DIR, a folder in MI3DOR's layout.",
-        style='bold yellow',
-        soft_wrap=True,
+@dataclass(frozen=True, eq=False)
+class DomainData:
+    """What a run trains and evaluates on; see `experiment.Data`.
+
+    Attributes:
+      prepared: what is on disk, with the data set as read.
+      classes: of the run, in the order of labels.
+      photos: of each split, with labels.
+      shapes: of training and of the gallery, without.
+    """
+
+    folder: Path
+    synthetic: bool
+    prepared: PreparedDomains
+    classes: Sequence[str]
+    photos: Mapping[str, PhotoTable]
+    shapes: Mapping[str, ShapeTable]
+    facts: Mapping[str, str]
+
+    @property
+    def dataset(self) -> DomainDataset:
+        """The folder as read, less what could not be prepared."""
+        return self.prepared.dataset
+
+    @property
+    def skipped(self) -> Sequence[Problem]:
+        """What was left out."""
+        return self.dataset.skipped
+
+    @property
+    def units(self) -> int:
+        """Training photos."""
+        return len(self.photos['train'])
+
+    @property
+    def held_out(self) -> str:
+        """What picks the checkpoint."""
+        return f'{len(self.photos["val"])} held-out training photos'
+
+
+def load_domain_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train: bool) -> DomainData:
+    """Reads and checks everything, and makes square photos and the views of every shape once."""
+    sizes = {name: config.sample[name] for name in ('train_photos', 'test_photos', 'train_shapes', 'test_shapes')}
+    folder, synthetic = data_folder(
+        config,
+        'mi3dor-' + '+'.join(map(str, sizes.values())),
+        "in MI3DOR's layout",
+        partial(write_mi3dor_sample, **sizes),
     )
-    write_mi3dor_sample(folder, **counts, processes=processes(config))
-    return folder, True
+    dataset, split = read_domains(config, folder, workdir, synthetic=synthetic, train=train)
+    data = config.data
+    prepared = prepare_mi3dor(
+        dataset,
+        ring,
+        fit=data.fit,
+        cache_dir=cache_folder(config),
+        on_bad_file=config.on_bad_file,
+        processes=processes(config),
+    )
+    dataset = prepared.dataset
+    photos = {split: load_photos(prepared, split) for split in ('train', 'val', 'test')}
+    shapes = {part: load_shapes(prepared, part) for part in ('train', 'gallery')}
+    facts = {
+        'data': f'{dataset.root}{" (synthetic)" if synthetic else ""}',
+        'photos': f'{counts(photos)}; {len(dataset.categories)} classes',
+        'shapes': f'{len(shapes["train"])} for training ({data.train_shapes}, without labels), '
+        f'{len(shapes["gallery"])} in the gallery ({data.gallery})',
+        'inputs': f'photos, {prepared.views} views of shapes; {data.image_size} x {data.image_size}',
+        'skipped': f'{len(dataset.skipped)} (listed in the report)' if dataset.skipped else 'nothing',
+        'adaptation': _adaptation(config),
+        'encoder': config.model.backbone,
+    }
+    return DomainData(folder, synthetic, prepared, split.categories, photos, shapes, facts)
 
 
 def read_domains(
     config: ConfigDict, data_dir: Path, workdir: Path, *, synthetic: bool, train: bool
-) -> tuple[DomainDataset, RunDomains]:
-    """Reads and checks everything; returns the layout and what the run was started on.
+) -> tuple[DomainDataset, DomainSplit]:
+    """Reads and checks everything; returns the data set and what the run was started on.
 
     A run with checkpoints goes on only with what it was started on. An evaluation takes the test photos and the gallery
     of any data; one that aligns features also needs training photos and shapes.
@@ -62,7 +126,7 @@ def read_domains(
         }
     )
     both = train or config.evaluation.alignment != 'none'
-    layout = read_mi3dor(
+    dataset = read_mi3dor(
         data_dir,
         views=config.render.views,
         val_fraction=data.val_fraction,
@@ -76,97 +140,54 @@ def read_domains(
         check_processes=processes(config),
         **real,
     )
-    stored = RunDomains.read(workdir) if has_checkpoints(workdir) else None
+    stored = DomainSplit.read(workdir) if has_checkpoints(workdir) else None
+    now = DomainSplit(categories=list(dataset.categories), **dataset.split_table())
     if not train:
-        seen = sorted(
-            photo.name for photo in layout.split_photos('test') if stored.photos.get(photo.name, 'test') != 'test'
-        )
-        if seen:
-            more = f' and {len(seen) - 5} more' if len(seen) > 5 else ''
-            raise CheckpointError(
-                f'{workdir} was trained on {len(seen)} photos that are test photos here: '
-                f'{", ".join(seen[:5])}{more}; use the split of the training'
-            )
-        return layout, stored
-    for key, count, there, kind in (
-        ('batch_size', config.batch_size, len(layout.split_photos('train')), 'training photos'),
-        ('shapes_per_step', config.shapes_per_step, len(layout.part_shapes('train')), 'training shapes'),
-    ):
-        if count > there:
-            raise ConfigError(
-                f'config.{key}: {count}, but there are {there} {kind}; set --config.{key} to at most {there}'
-            )
-    if config.select == 'source_accuracy' and not layout.split_photos('val'):
-        raise ConfigError(
-            f'config.select: source_accuracy needs held-out photos, but data.val_fraction='
-            f'{data.val_fraction} of these training photos is none; use select=last'
-        )
-    now = RunDomains(categories=list(layout.categories), **layout.split_table())
-    if stored and stored != now:
-        raise CheckpointError(
-            f'{workdir} was started on other photos, shapes or classes; restore the data to resume, '
-            f'or name another --workdir'
-        )
-    if not stored:
-        write_atomically(workdir / 'split.json', json.dumps(asdict(now)) + '\n')
-    return layout, now
-
-
-def prepare_domains(config: ConfigDict, layout: DomainDataset) -> PreparedDomains:
-    """Square photos and the views of every shape, made once."""
-    return prepare_mi3dor(
-        layout,
-        view_ring(config, 'data.stored_size'),
-        fit=config.data.fit,
-        cache_dir=cache_folder(config),
-        on_bad_file=config.on_bad_file,
-        processes=processes(config),
-    )
-
-
-def training_batches(
-    config: ConfigDict, photos: PhotoTable, shapes: ShapeTable, start: int, stop: int
-) -> Iterator[Batch]:
-    """The batches of steps start .. stop - 1; they hold no label of a shape."""
-    data = config.data
-    return mi3dor_pipeline.training_batches(
-        photos,
-        shapes,
-        batch_size=config.batch_size,
-        shapes_per_step=config.shapes_per_step,
-        seed=config.seed,
-        start=start,
-        stop=stop,
-        size=data.image_size,
-        views_per_step=data.views_per_step,
-        sampling=data.sampling,
-        photo_augmentation=Augmentation.from_config(config.photo_augmentation),
-        view_augmentation=Augmentation.from_config(config.view_augmentation),
-        share=process_share(),
-    )
+        check_unseen(workdir, stored.photos, now.photos, ('test',), kind='photos', seen=('train', 'val'))
+        return dataset, stored
+    _check_sizes(config, dataset)
+    if stored:
+        stored.check_same(now, workdir)
+    else:
+        now.write(workdir)
+    return dataset, now
 
 
 def all_batches(config: ConfigDict, table: PhotoTable | ShapeTable) -> Iterator[Batch]:
     """All photos of a split or shapes of a part, in order, and `valid`."""
     options = {'batch_size': config.evaluation.batch_size, 'size': config.data.image_size}
     if isinstance(table, PhotoTable):
-        return mi3dor_pipeline.photo_batches(table, **options)
-    views = spaced(config.evaluation.views, table.views_encoded.shape[1])
-    return mi3dor_pipeline.shape_batches(table, views=views, **options)
+        return photo_batches(table, **options)
+    return shape_batches(table, views=spaced(config.evaluation.views, table.views_encoded.shape[1]), **options)
 
 
-def example(config: ConfigDict, shapes: ShapeTable) -> Batch:
-    """One photo and one shape of zeros, with the shapes of a training batch."""
-    side, views = config.data.image_size, config.data.views_per_step or shapes.views_encoded.shape[1]
-    return {
-        'photo': np.zeros((1, side, side, 3), np.uint8),
-        'label': np.zeros(1, np.int32),
-        'valid': np.ones(1, bool),
-        'views': np.zeros((1, views, side, side, shapes.channels), np.uint8),
-        'shape_valid': np.ones(1, bool),
+def _check_sizes(config: ConfigDict, dataset: DomainDataset) -> None:
+    for key, count, there, kind in (
+        ('batch_size', config.batch_size, len(dataset.split_photos('train')), 'training photos'),
+        ('shapes_per_step', config.shapes_per_step, len(dataset.part_shapes('train')), 'training shapes'),
+    ):
+        if count > there:
+            raise ConfigError(
+                f'config.{key}: {count}, but there are {there} {kind}; set --config.{key} to at most {there}'
+            )
+    if config.select == 'source_accuracy' and not dataset.split_photos('val'):
+        raise ConfigError(
+            f'config.select: source_accuracy needs held-out photos, but data.val_fraction='
+            f'{config.data.val_fraction} of these training photos is none; use select=last'
+        )
+
+
+def _adaptation(config: ConfigDict) -> str:
+    """The losses that are on, besides the label loss."""
+    loss, alignment = config.loss, config.evaluation.alignment
+    named = {
+        'mutual information': loss.mutual_information,
+        'norm': loss.norm,
+        'centroids': loss.centroid,
+        'adversary': loss.adversarial,
+        'MMD': loss.mmd,
     }
-
-
-def spaced(count: int, available: int) -> tuple[int, ...]:
-    """`count` numbers below `available`, evenly spaced from 0; all of them for 0."""
-    return tuple(range(available)) if count == 0 else tuple(i * available // count for i in range(count))
+    parts = [f'{value} {title}' for title, value in named.items() if value != 'none']
+    parts += ['correlation'] if loss.coral_weight else []
+    parts += [f'{alignment} of the features'] if alignment != 'none' else []
+    return ', '.join(parts) or 'none (source only)'

@@ -1,19 +1,26 @@
-"""Photos and shapes of the photo-to-shape experiment: the folder of `data.layout`, its reader, the split of the run."""
+"""Data of photo -> shape: the folder, its reader, the split of the run, photos and shapes as arrays, batches."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from console import console
-from experiment import processes
+import numpy as np
+from experiment import counts, data_folder, processes
 from ml_collections import ConfigDict
 from overrides import cache_folder
+from photo_to_shape.unseen_gallery import Unseen, prepare_unseen, read_unseen
 
-from data_pipelines.photo_to_shape import batches as pipeline
 from data_pipelines.photo_to_shape import cars, pix3d
+from data_pipelines.photo_to_shape.batches import check_batch_size
 from data_pipelines.photo_to_shape.dataset import PhotoDataset
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, load_queries, prepare
 from data_pipelines.photo_to_shape.sample_cars import write_car_sample
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
-from jaxret.runs.split import RunSplit
+from jaxret.errors import Problem
+from jaxret.geometry.render import ViewRing
+from jaxret.runs.split import PhotoSplit
 from jaxret.runs.workdir import has_checkpoints
 
 LAYOUTS = {  # of data.layout: what a folder holds, for the message
@@ -23,66 +30,135 @@ LAYOUTS = {  # of data.layout: what a folder holds, for the message
 }
 
 
-def data_folder(config: ConfigDict) -> tuple[Path, bool]:
-    """The data folder and whether it is the synthetic sample, which is made where data_dir is empty."""
-    if config.data_dir:
-        return Path(config.data_dir), False
-    sample, layout = config.sample, config.data.layout
-    folder = cache_folder(config) / f'sample-{layout}-{sample.shapes_per_category}x{sample.photos_per_shape}'
-    console.print(
-        f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
-        f'--config.data_dir=DIR, a folder with {LAYOUTS[layout]}.',
-        style='bold yellow',
-        soft_wrap=True,
+@dataclass(frozen=True, eq=False)
+class PhotoData:
+    """What a run trains and evaluates on; see `experiment.Data`.
+
+    Attributes:
+      dataset: the folder as read.
+      split: what the run was started on.
+      queries: photos of each split.
+      gallery: the shapes.
+      unseen: a gallery that the run never saw, where one is named.
+      count_note: the counts beside those of the paper, where they differ.
+    """
+
+    folder: Path
+    synthetic: bool
+    dataset: PhotoDataset
+    split: PhotoSplit
+    queries: Mapping[str, QueryTable]
+    gallery: GalleryTable
+    unseen: Unseen | None
+    count_note: str | None
+    facts: Mapping[str, str]
+
+    @property
+    def skipped(self) -> Sequence[Problem]:
+        """What was left out."""
+        return self.dataset.skipped
+
+    @property
+    def units(self) -> int:
+        """Training photos."""
+        return len(self.queries['train'].names)
+
+    @property
+    def held_out(self) -> str:
+        """What picks the checkpoint."""
+        return f'{list(self.split.split.values()).count("val")} held-out training photos'
+
+    def train_positive(self) -> np.ndarray:
+        """Gallery index of the shape of every photo that the run was trained on, -1 where this gallery lacks it.
+
+        Held-out photos are among them, so that the prior does not depend on their choice.
+        """
+        index_of = {name: index for index, name in enumerate(self.gallery.names)}
+        return np.array(
+            [index_of.get(self.split.shape[photo], -1) for photo, split in self.split.split.items() if split != 'test'],
+            np.int64,
+        )
+
+
+def load_photo_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train: bool) -> PhotoData:
+    """Reads and checks everything, and makes it ready once."""
+    folder, synthetic = _folder(config)
+    unseen_dataset = read_unseen(config)
+    dataset, split = read_photos(config, folder, workdir, train=train)
+    data, cache = config.data, {'cache_dir': cache_folder(config), 'on_bad_file': config.on_bad_file}
+    prepared = prepare(
+        dataset,
+        ring,
+        size=data.image_size,
+        crop=data.crop,
+        margin=data.margin,
+        fit=data.fit,
+        processes=processes(config),
+        name=data.layout,
+        **cache,
     )
-    options = {'photos_per_shape': sample.photos_per_shape, 'processes': processes(config)}
-    if layout == 'pix3d':
-        write_pix3d_sample(folder, shapes_per_category=sample.shapes_per_category, **options)
-    else:
-        write_car_sample(folder, dataset=layout, shapes=sample.shapes_per_category, **options)
-    return folder, True
+    dataset, gallery = prepared.dataset, load_gallery(prepared)
+    queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
+    if train:
+        check_batch_size(config.batch_size, len(queries['train'].names), len(gallery.names))
+    facts = {
+        'data': f'{dataset.root}{" (synthetic)" if synthetic else ""}',
+        'photos': f'{counts({split: table.names for split, table in queries.items()})}; '
+        f'{data.image_size} x {data.image_size} pixels',
+        'gallery': f'{len(gallery.names)} shapes, {ring.views} views each; {", ".join(dataset.categories)}',
+        'skipped': f'{len(dataset.skipped)} files (listed in the report)' if dataset.skipped else 'nothing',
+        'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}',
+    }
+    unseen = prepare_unseen(config, unseen_dataset, ring, dataset, queries['test']) if unseen_dataset else None
+    note = None if synthetic else _count_note(data.layout, dataset)
+    return PhotoData(folder, synthetic, dataset, split, queries, gallery, unseen, note, facts)
 
 
-def read_layout(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> tuple[PhotoDataset, RunSplit]:
+def read_photos(config: ConfigDict, folder: Path, workdir: Path, *, train: bool) -> tuple[PhotoDataset, PhotoSplit]:
     """Reads and checks everything, with the split that the run was started with; also returns that.
 
     A run with checkpoints goes on only with the photos and shapes of its start. An evaluation takes any data: photos
     that the run was trained on stay out of test, by name; photos it does not know are test photos.
     """
-    stored = RunSplit.read(workdir) if has_checkpoints(workdir) else None
-    layout = _read(
-        config,
-        data_dir,
+    stored = PhotoSplit.read(workdir) if has_checkpoints(workdir) else None
+    dataset = _reader(config)(
+        folder,
         split_table=stored.split if stored else None,
         required_splits=('train', 'val', 'test') if train else ('test',),
         min_shapes=config.batch_size if train else 1,
     )
     if not train:
-        return layout, stored
-    now = RunSplit(
-        split=layout.split_table(),
-        shape={photo.name: photo.model for photo in layout.photos},
-        gallery=[shape.model for shape in layout.shapes],
+        return dataset, stored
+    now = PhotoSplit(
+        split=dataset.split_table(),
+        shape={photo.name: photo.model for photo in dataset.photos},
+        gallery=[shape.model for shape in dataset.shapes],
     )
     if stored:
         stored.check_same(now, workdir)
-    pipeline.check_batch_size(config.batch_size, len(layout.split_photos('train')), len(layout.shapes))
+    check_batch_size(config.batch_size, len(dataset.split_photos('train')), len(dataset.shapes))
     if not stored:
         now.write(workdir)
-    return layout, now
+    return dataset, stored or now
 
 
-def count_note(config: ConfigDict, layout: PhotoDataset) -> str | None:
-    """The layout's counts beside those of the paper, where they differ."""
-    if config.data.layout == 'pix3d':
-        return pix3d.paper_note(layout)
-    return cars.count_note(layout, config.data.layout)
+def _folder(config: ConfigDict) -> tuple[Path, bool]:
+    sample, layout = config.sample, config.data.layout
+    write: Any = partial(write_pix3d_sample, shapes_per_category=sample.shapes_per_category)
+    if layout != 'pix3d':
+        write = partial(write_car_sample, dataset=layout, shapes=sample.shapes_per_category)
+    return data_folder(
+        config,
+        f'{layout}-{sample.shapes_per_category}x{sample.photos_per_shape}',
+        f'with {LAYOUTS[layout]}',
+        partial(write, photos_per_shape=sample.photos_per_shape),
+    )
 
 
-def _read(config: ConfigDict, data_dir: Path, **run: Any) -> PhotoDataset:
-    """`run`: what depends on the run, not on the config."""
+def _reader(config: ConfigDict) -> Any:
+    """The reader of data.layout with its options; what depends on the run is left."""
     data = config.data
-    options = run | {
+    options = {
         'gallery': data.gallery,
         'on_bad_file': config.on_bad_file,
         'crop': data.crop,
@@ -91,14 +167,18 @@ def _read(config: ConfigDict, data_dir: Path, **run: Any) -> PhotoDataset:
         'cache_dir': cache_folder(config),
         'check_processes': processes(config),
     }
-    if data.layout == 'pix3d':
-        return pix3d.read_pix3d(
-            data_dir,
-            categories=tuple(data.categories),
-            exclude_occluded=data.exclude_occluded,
-            exclude_truncated=data.exclude_truncated,
-            test_fraction=data.test_fraction,
-            up_axis=data.up_axis,
-            **options,
-        )
-    return cars.read_cars(data_dir, dataset=data.layout, shapenet_dir=data.shapenet_dir, masks=data.masks, **options)
+    if data.layout != 'pix3d':
+        return partial(cars.read_cars, dataset=data.layout, shapenet_dir=data.shapenet_dir, masks=data.masks, **options)
+    return partial(
+        pix3d.read_pix3d,
+        categories=tuple(data.categories),
+        exclude_occluded=data.exclude_occluded,
+        exclude_truncated=data.exclude_truncated,
+        test_fraction=data.test_fraction,
+        up_axis=data.up_axis,
+        **options,
+    )
+
+
+def _count_note(layout: str, dataset: PhotoDataset) -> str | None:
+    return pix3d.paper_note(dataset) if layout == 'pix3d' else cars.count_note(dataset, layout)

@@ -1,337 +1,248 @@
-"""Photo -> CAD model: data, CMIC, training, evaluation and report, read from top to bottom."""
+"""Photo -> CAD model by CMIC."""
 
-import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from console import console
-from experiment import (
-    check_training_values,
-    check_workdir_has_checkpoints,
-    checkpoint_note,
-    process_share,
-    processes,
-    provenance,
-    trained_state,
-    view_ring,
-)
+from experiment import Evaluation, process_share, processes
 from ml_collections import ConfigDict
-from overrides import cache_folder
-from photo_to_shape.data import LAYOUTS, count_note, data_folder, read_layout
+from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data
 from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
-from photo_to_shape.unseen_gallery import Unseen, compare_unseen, prepare_unseen, read_unseen
-from pretrained_start import pretrained_facts, pretrained_start
+from photo_to_shape.unseen_gallery import compare_unseen
+from pretrained_start import pretrained_start
+from value_checks import check_at_most, check_values, checked_view_ring
 
-from data_pipelines.photo_to_shape import batches as pipeline
-from data_pipelines.photo_to_shape.dataset import PhotoDataset
-from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, load_queries, prepare
+from data_pipelines.batching import Batch
+from data_pipelines.photo_to_shape.batches import gallery_batches, query_batches, training_batches
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation
-from jaxret.errors import ConfigError, Problem
-from jaxret.files import write_atomically
+from jaxret.errors import Problem
+from jaxret.geometry.render import ViewRing
 from jaxret.metrics.photo_to_shape import add_shape_metrics, retrieval_metrics
 from jaxret.metrics.ranking import top_k_indices
 from jaxret.metrics.shape_distances import compare_shapes
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.reports.attention_planes import draw_category_planes
 from jaxret.reports.photo_to_shape import UnseenGallery, write_report
-from jaxret.runs.config import flatten
-from jaxret.runs.split import RunSplit
+from jaxret.systems.base import Variables
 from jaxret.systems.cmic import CMIC
 from jaxret.training.embedder import Embedder
-from jaxret.training.logging import read_history
-from jaxret.training.parallel import make_parallel
-from jaxret.training.processes import first_before_others
-from jaxret.training.state import TrainState
 
-SELECTION = ('mean_reciprocal_rank', 'top1', 'top10')
+SELECT = ('mean_reciprocal_rank', 'top1', 'top10')
+OF_PIX3D = ('data.categories', 'data.exclude_occluded', 'data.exclude_truncated', 'data.test_fraction', 'data.up_axis')
 
 
-def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
-    """Trains (or resumes) and evaluates, or only evaluates; returns the exit status."""
-    started = time.monotonic()
-    _check_config(config)
-    CMIC.from_config(config)  # refuses wrong values
-    ring = view_ring(config, 'data.image_size')
-    parallel = make_parallel(
-        config.parallel.mode, devices=config.parallel.devices, batch_size=config.batch_size, chunk=config.model.chunk
-    )
-    if not train:
-        check_workdir_has_checkpoints(workdir)
-    start = (
-        pretrained_start(
+@dataclass(frozen=True, eq=False)
+class PhotoToShape:
+    """See `experiment.Task`."""
+
+    config: ConfigDict
+    ring: ViewRing
+    crops: tuple[Augmentation, Augmentation]  # of photos, of views
+
+    OF_DATA_DIR = ()  # its samples are folders like any other
+    OF_LAYOUT = {'pix3d': ('data.shapenet_dir', 'data.masks'), 'stanford_cars': OF_PIX3D, 'comp_cars': OF_PIX3D}
+    title, heading, trains, parameter_groups = 'CMIC, photo to CAD model', 'Photo to CAD model', True, {}
+
+    @classmethod
+    def from_config(cls, config: ConfigDict) -> 'PhotoToShape':
+        """The task of a config. Raises ConfigError for values that would fail only after long work."""
+        check_values(
             config,
-            workdir,
-            CMIC.from_config(config, shapes=1),
-            _example(config),
-            first_convolution=config.pretrained.first_convolution,
+            positive=(
+                'data.image_size',
+                'model.embedding_dim',
+                'loss.temperature',
+                'evaluation.batch_size',
+                'evaluation.points',
+                'evaluation.voxels',
+            ),
+            not_negative=(
+                'data.margin',
+                'data.views_per_step',
+                'loss.category_weight',
+                'loss.margin',
+                'loss.label_weight',
+                'loss.center_weight',
+                'loss.alignment_weight',
+                'color.hsv_range',
+            ),
+            fractions=('data.test_fraction', 'data.val_fraction'),
+            probabilities=('color.probability',),
+            choices={
+                'select': SELECT,
+                'data.layout': tuple(LAYOUTS),
+                'data.gallery': ('folder', 'referenced'),
+                'data.crop': ('mask', 'bbox', 'none'),
+                'data.fit': ('pad', 'stretch'),
+                'data.masks': ('auto', 'pose', 'frame'),
+                'evaluation.unseen_categories': ('own', 'all'),
+                'pretrained.first_convolution': FIRST_CONVOLUTIONS,
+            },
         )
-        if train
-        else None
-    )
-    with first_before_others():
-        data_dir, synthetic = data_folder(config)
-        unseen_layout = read_unseen(config)
-        layout, run_split = read_layout(config, data_dir, workdir, train=train)
-        make_system = partial(CMIC.from_config, config, shapes=len(run_split.gallery), chunk=config.model.chunk)
-        system = make_system()
-        prepared = prepare(
-            layout,
-            ring,
+        views = config.render.views
+        check_at_most(config, views, 'data.views_per_step', of=f'config.render.views is {views}')
+        CMIC.from_config(config)  # refuses wrong values
+        crops = tuple(
+            Augmentation.from_config(group) for group in (config.photo_augmentation, config.view_augmentation)
+        )
+        return cls(config, checked_view_ring(config, 'data.image_size'), crops)
+
+    @property
+    def divided(self) -> int:
+        """Photos, and shapes, of a batch."""
+        return self.config.batch_size
+
+    @property
+    def chunk(self) -> int:
+        """Photos, and shapes, encoded at once."""
+        return self.config.model.chunk
+
+    def start(self, workdir: Path, *, train: bool) -> Callable[[Variables], Variables] | None:
+        """Published weights of the encoders."""
+        if not train:
+            return None
+        system, convolution = CMIC.from_config(self.config, shapes=1), self.config.pretrained.first_convolution
+        return pretrained_start(self.config, workdir, system, self.example(None), first_convolution=convolution)
+
+    def load(self, workdir: Path, *, train: bool) -> PhotoData:
+        """Photos and rendered shapes."""
+        return load_photo_data(self.config, self.ring, workdir, train=train)
+
+    def system(self, data: PhotoData, *, steps: int, axis_name: str | None = None) -> CMIC:
+        """CMIC; the loss 'center' has a class a shape that the run was started on."""
+        del steps
+        return CMIC.from_config(self.config, shapes=len(data.split.gallery), chunk=self.chunk, axis_name=axis_name)
+
+    def example(self, data: PhotoData | None) -> Batch:
+        """One photo and one view of zeros."""
+        del data
+        size, channels = self.ring.size, self.ring.channels
+        return {
+            'image': np.zeros((1, size, size, 3), np.uint8),
+            'mask': np.zeros((1, size, size, 1), np.uint8),
+            'views': np.zeros((1, 1, size, size, channels), np.uint8),
+        }
+
+    def batches(self, data: PhotoData, start: int, stop: int) -> Iterator[Batch]:
+        """Photos with their shapes, and shapes that they do not show."""
+        config = self.config
+        return training_batches(
+            data.queries['train'],
+            data.gallery,
             size=config.data.image_size,
-            crop=config.data.crop,
-            margin=config.data.margin,
-            fit=config.data.fit,
-            cache_dir=cache_folder(config),
-            processes=processes(config),
-            on_bad_file=config.on_bad_file,
-            name=config.data.layout,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            start=start,
+            stop=stop,
+            photo_augmentation=self.crops[0],
+            view_augmentation=self.crops[1],
+            views_per_step=config.data.views_per_step,
+            share=process_share(),
         )
-        layout = prepared.dataset
-        gallery = load_gallery(prepared)
-        queries = {split: load_queries(prepared, split) for split in ('train', 'val', 'test')}
-        test = queries['test']
-        unseen = prepare_unseen(config, unseen_layout, ring, layout, test) if unseen_layout else None
 
-    embedder = Embedder(system, parallel)
-    steps = 0
-    if train:
-        photos = len(queries['train'].names)
-        pipeline.check_batch_size(config.batch_size, photos, len(gallery.names))
-        steps = max(1, round(config.epochs * pipeline.steps_per_epoch(photos, config.batch_size)))
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        held_out = queries['val']
-        shapes = _embed_shapes(config, embedder, state, gallery)
-        scores = embedder.score(state.evaluation_variables, _embed_photos(config, embedder, state, held_out), shapes)
+    def validate(self, data: PhotoData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
+        """Accuracies on the held-out photos."""
+        del step
+        held_out = data.queries['val']
+        photos, shapes = self._photos(embedder, variables, held_out), self._shapes(embedder, variables, data.gallery)
+        scores = embedder.score(variables, photos, shapes)
         values = retrieval_metrics(
-            scores, held_out.shape, held_out.category, gallery.category, category_names=layout.categories
+            scores, held_out.shape, held_out.category, data.gallery.category, category_names=data.dataset.categories
         )
-        return {f'val_{name}': values[name] for name in (*SELECTION, 'category_top1')}
+        return {f'val_{name}': values[name] for name in (*SELECT, 'category_top1')}
 
-    size = config.data.image_size
-    state = trained_state(
-        config,
-        workdir,
-        train=train,
-        parallel=parallel,
-        steps=steps,
-        evaluate=evaluate,
-        make_system=lambda axis_name: make_system(axis_name=axis_name),
-        example=_example(config),
-        start=start,
-        batches=partial(_training_batches, config, queries['train'], gallery),
-        metric=f'val_{config.select}',
-        title='CMIC, photo to CAD model',
-        facts={
-            'data': f'{layout.root}{" (synthetic)" if synthetic else ""}',
-            'photos': ', '.join(f'{len(table.names)} {split}' for split, table in queries.items())
-            + f'; {size} x {size} pixels',
-            'gallery': f'{len(gallery.names)} shapes, {config.render.views} views each; {", ".join(layout.categories)}',
-            'skipped': f'{len(layout.skipped)} files (listed in the report)' if layout.skipped else 'nothing',
-            'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}',
-            **pretrained_facts(workdir),
-        },
-    )
-    if state is None:
-        return 0
-
-    variables = state.evaluation_variables
-    photos, shapes = _embed_photos(config, embedder, state, test), _embed_shapes(config, embedder, state, gallery)
-    scores = embedder.score(variables, photos, shapes)
-    metrics, problems = _test_metrics(config, layout, scores, test, gallery, _train_positive(run_split, gallery.names))
-    metrics |= {'step': int(state.step), 'data_dir': str(data_dir), 'synthetic': synthetic, 'seed': config.seed}
-    shown = None
-    if unseen:
-        found, shown = _search_unseen(config, embedder, state, unseen, photos, layout, test, gallery)
-        metrics |= shown.metrics
-        problems = (*problems, *unseen.skipped, *found)
-    write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
-    notes = [
-        checkpoint_note(
-            workdir,
-            int(state.step),
-            metric=f'val_{config.select}',
-            held_out=f'{run_split.count("val")} held-out training photos',
+    def evaluate(self, data: PhotoData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
+        """Accuracies on the test photos, distances of the first answers, and the unseen gallery's."""
+        del workdir
+        test, gallery, categories = data.queries['test'], data.gallery, data.dataset.categories
+        photos, shapes = self._photos(embedder, variables, test), self._shapes(embedder, variables, gallery)
+        scores = embedder.score(variables, photos, shapes)
+        metrics = retrieval_metrics(
+            scores,
+            test.shape,
+            test.category,
+            gallery.category,
+            category_names=categories,
+            train_positive=data.train_positive(),
         )
-    ]
-    if not synthetic and (note := count_note(config, layout)):
-        notes.append(note)
-    planes = query_planes(system, variables, photos, shapes, test, gallery, layout.categories)
-    report = write_report(
-        workdir / 'report',
-        title=f'Photo to CAD model: {workdir.name}',
-        metrics=metrics,
-        config=flatten(config),
-        history=read_history(workdir / 'metrics.jsonl'),
-        queries=query_cards(layout, scores, test, gallery),
-        skipped=[str(problem) for problem in (*layout.skipped, *problems)],
-        notes=notes,
-        provenance=provenance(config, data_dir, parallel, synthetic=synthetic, started=started)
-        | pretrained_facts(workdir),
-        planes=draw_category_planes(planes, layout.categories),
-        unseen=shown,
-    )
-    print_metrics(metrics)
-    console.print(f'report: {report}', soft_wrap=True)
-    return 0
-
-
-def _check_config(config: ConfigDict) -> None:
-    """Refuses values that would fail only after long work."""
-    if config.select not in SELECTION:
-        raise ConfigError(f'config.select: {config.select!r} is not one of {", ".join(SELECTION)}')
-    check_training_values(
-        config,
-        positive=(
-            'data.image_size',
-            'model.embedding_dim',
-            'loss.temperature',
-            'evaluation.batch_size',
-            'evaluation.points',
-            'evaluation.voxels',
-        ),
-        not_negative=(
-            'data.margin',
-            'data.views_per_step',
-            'loss.category_weight',
-            'loss.margin',
-            'loss.label_weight',
-            'loss.center_weight',
-            'loss.alignment_weight',
-            'color.hsv_range',
-        ),
-        fractions=('data.test_fraction', 'data.val_fraction'),
-        choices={
-            'data.layout': tuple(LAYOUTS),
-            'data.gallery': ('folder', 'referenced'),
-            'data.crop': ('mask', 'bbox', 'none'),
-            'data.fit': ('pad', 'stretch'),
-            'data.masks': ('auto', 'pose', 'frame'),
-            'evaluation.unseen_categories': ('own', 'all'),
-            'pretrained.first_convolution': FIRST_CONVOLUTIONS,
-        },
-    )
-    if not 0 <= config.color.probability <= 1:
-        raise ConfigError(f'config.color.probability: {config.color.probability!r} is not in [0, 1]')
-    if config.data.views_per_step > config.render.views:
-        raise ConfigError(
-            f'config.data.views_per_step: {config.data.views_per_step}, but config.render.views is '
-            f'{config.render.views}'
+        problems: tuple[Problem, ...] = ()
+        if self.config.evaluation.shape_metrics:
+            metrics, problems = self._with_distances(metrics, data, top_k_indices(scores, 1, test.shape)[:, 0])
+        shown = None
+        if data.unseen:
+            found, shown = self._search_unseen(data, embedder, variables, photos)
+            metrics = {**metrics, **shown.metrics}
+            problems = (*problems, *data.unseen.skipped, *found)
+        planes = query_planes(self.system(data, steps=1), variables, photos, shapes, test, gallery, categories)
+        report = partial(
+            write_report,
+            queries=query_cards(data.dataset, scores, test, gallery),
+            planes=draw_category_planes(planes, categories),
+            unseen=shown,
         )
-    for group in (config.photo_augmentation, config.view_augmentation):
-        Augmentation.from_config(group)
+        notes = [data.count_note] if data.count_note else []
+        return Evaluation(metrics, report, print_metrics, notes, problems)
+
+    def _with_distances(
+        self, metrics: Mapping[str, Any], data: PhotoData, best: np.ndarray
+    ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+        """The metrics with the distance of each photo's best shape [Q] to its true one."""
+        config, test = self.config, data.queries['test']
+        distances = compare_shapes(
+            data.gallery.paths,
+            test.shape,
+            best,
+            points=config.evaluation.points,
+            resolution=config.evaluation.voxels,
+            up_axis=config.data.up_axis,
+            on_bad_file=config.on_bad_file,
+            processes=processes(config),
+        )
+        metrics = add_shape_metrics(
+            metrics,
+            hausdorff=distances.hausdorff,
+            iou=distances.iou,
+            query_category=test.category,
+            category_names=data.dataset.categories,
+        )
+        return metrics, distances.problems
+
+    def _search_unseen(
+        self, data: PhotoData, embedder: Embedder, variables: Variables, photos: np.ndarray
+    ) -> tuple[tuple[Problem, ...], UnseenGallery]:
+        """What could not be compared, and metrics and cards; `photos` [Q, D] are all test photos."""
+        unseen, test = data.unseen, data.queries['test']
+        shapes = self._shapes(embedder, variables, unseen.gallery)
+        scores = embedder.score(variables, photos[unseen.queries], shapes)
+        metrics, order, distances, problems = compare_unseen(
+            self.config, unseen, scores, test, data.gallery, answers=ANSWERS
+        )
+        cards = unseen_cards(
+            data.dataset,
+            unseen.queries,
+            test,
+            data.gallery,
+            unseen.gallery,
+            scores=scores,
+            order=order,
+            distances=distances,
+        )
+        return problems, UnseenGallery(unseen.folder, unseen.own, metrics, cards)
+
+    def _shapes(self, embedder: Embedder, variables: Variables, gallery: GalleryTable) -> np.ndarray:
+        """[G, V, D]; each shape is encoded once."""
+        batches = gallery_batches(gallery, batch_size=self.config.evaluation.batch_size)
+        return embedder.embed(variables, batches, 'views', valid='shape_valid')
+
+    def _photos(self, embedder: Embedder, variables: Variables, queries: QueryTable) -> np.ndarray:
+        """[Q, D]."""
+        size, batch_size = self.config.data.image_size, self.config.evaluation.batch_size
+        batches = query_batches(queries, size=size, batch_size=batch_size)
+        return embedder.embed(variables, batches, 'photo', valid='query_valid')
 
 
-def _example(config: ConfigDict) -> dict[str, np.ndarray]:
-    """One photo and one view of zeros, with the shapes of a training batch."""
-    size, channels = config.data.image_size, view_ring(config, 'data.image_size').channels
-    return {
-        'image': np.zeros((1, size, size, 3), np.uint8),
-        'mask': np.zeros((1, size, size, 1), np.uint8),
-        'views': np.zeros((1, 1, size, size, channels), np.uint8),
-    }
-
-
-def _training_batches(
-    config: ConfigDict, queries: QueryTable, gallery: GalleryTable, start: int, stop: int
-) -> Iterator[pipeline.Batch]:
-    return pipeline.training_batches(
-        queries,
-        gallery,
-        size=config.data.image_size,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        start=start,
-        stop=stop,
-        photo_augmentation=Augmentation.from_config(config.photo_augmentation),
-        view_augmentation=Augmentation.from_config(config.view_augmentation),
-        views_per_step=config.data.views_per_step,
-        share=process_share(),
-    )
-
-
-def _embed_shapes(config: ConfigDict, embedder: Embedder, state: TrainState, gallery: GalleryTable) -> np.ndarray:
-    """[G, V, D]; each shape is encoded once."""
-    batches = pipeline.gallery_batches(gallery, batch_size=config.evaluation.batch_size)
-    return embedder.embed(state.evaluation_variables, batches, 'views', valid='shape_valid')
-
-
-def _embed_photos(config: ConfigDict, embedder: Embedder, state: TrainState, queries: QueryTable) -> np.ndarray:
-    """[Q, D]."""
-    batches = pipeline.query_batches(queries, size=config.data.image_size, batch_size=config.evaluation.batch_size)
-    return embedder.embed(state.evaluation_variables, batches, 'photo', valid='query_valid')
-
-
-def _search_unseen(
-    config: ConfigDict,
-    embedder: Embedder,
-    state: TrainState,
-    unseen: Unseen,
-    photos: np.ndarray,
-    layout: PhotoDataset,
-    test: QueryTable,
-    gallery: GalleryTable,
-) -> tuple[tuple[Problem, ...], UnseenGallery]:
-    """What could not be compared, and metrics and cards of the unseen gallery; `photos` [Q, D] are all of `test`."""
-    shapes = _embed_shapes(config, embedder, state, unseen.gallery)
-    scores = embedder.score(state.evaluation_variables, photos[unseen.queries], shapes)
-    metrics, order, distances, problems = compare_unseen(config, unseen, scores, test, gallery, answers=ANSWERS)
-    cards = unseen_cards(
-        layout, unseen.queries, test, gallery, unseen.gallery, scores=scores, order=order, distances=distances
-    )
-    return problems, UnseenGallery(unseen.folder, unseen.own, metrics, cards)
-
-
-def _test_metrics(
-    config: ConfigDict,
-    layout: PhotoDataset,
-    scores: np.ndarray,
-    test: QueryTable,
-    gallery: GalleryTable,
-    train_positive: np.ndarray,
-) -> tuple[dict[str, Any], tuple]:
-    """Accuracies, and the distance of the Top-1 shapes to the true ones."""
-    metrics = retrieval_metrics(
-        scores,
-        test.shape,
-        test.category,
-        gallery.category,
-        category_names=layout.categories,
-        train_positive=train_positive,
-    )
-    if not config.evaluation.shape_metrics:
-        return metrics, ()
-    best = top_k_indices(scores, 1, test.shape)[:, 0]
-    distances = compare_shapes(
-        gallery.paths,
-        test.shape,
-        best,
-        points=config.evaluation.points,
-        resolution=config.evaluation.voxels,
-        up_axis=config.data.up_axis,
-        on_bad_file=config.on_bad_file,
-        processes=processes(config),
-    )
-    return add_shape_metrics(
-        metrics,
-        hausdorff=distances.hausdorff,
-        iou=distances.iou,
-        query_category=test.category,
-        category_names=layout.categories,
-    ), distances.problems
-
-
-def _train_positive(run_split: RunSplit, names: Sequence[str]) -> np.ndarray:
-    """Gallery index of the shape of every photo that the run was trained on, -1 where it is not in this gallery.
-
-    Held-out photos are among them, so that the prior does not depend on their choice.
-    """
-    index_of = {name: index for index, name in enumerate(names)}
-    return np.array(
-        [index_of.get(run_split.shape[photo], -1) for photo, split in run_split.split.items() if split != 'test'],
-        np.int64,
-    )
+TASK = PhotoToShape

@@ -1,93 +1,126 @@
-"""Scans and CAD models of the scan-to-CAD experiment: the folder, the split of the run, the tables, the batches."""
+"""Data of scans and CAD models: the folder, its reader, the split of the run, grids as arrays, batches."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from console import console
-from experiment import process_share, processes
+from experiment import counts, data_folder, processes
 from ml_collections import ConfigDict
 from overrides import cache_folder
 
 from data_pipelines.batching import Batch
-from data_pipelines.scan_to_cad import batches as scan_cad_pipeline
+from data_pipelines.scan_to_cad import batches
 from data_pipelines.scan_to_cad.grids import CadTable, PoolTable, ScanTable
 from data_pipelines.scan_to_cad.prepare import load_cads, load_pools, load_scans, prepare_scan_cad
 from data_pipelines.scan_to_cad.sample import write_scan_cad_sample
 from data_pipelines.scan_to_cad.scan_cad import ScanCadDataset, read_scan_cad
 from data_pipelines.scan_to_cad.simulation import simulate_layout
-from jaxret.errors import CheckpointError
-from jaxret.files import write_atomically
-from jaxret.runs.split import RunObjects
+from jaxret.errors import Problem
+from jaxret.preprocessing.shapes import RESOLUTION
+from jaxret.runs.split import ObjectSplit, check_unseen
 from jaxret.runs.workdir import has_checkpoints
 
 SPLITS = ('test', 'val', 'train')
-RESOLUTION = 32  # voxels a side, what the network takes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScanData:
-    """What a run trains and evaluates on.
+    """What a run trains and evaluates on; see `experiment.Data`.
 
     Attributes:
       dataset: the folder as read.
       scans, pools: of each split; pools are annotations with their CADs as rows of `cads`.
       cads: the gallery.
+      finetunes: whether a step takes annotated scans with their pools.
     """
 
+    folder: Path
+    synthetic: bool
     dataset: ScanCadDataset
     scans: Mapping[str, ScanTable]
     pools: Mapping[str, PoolTable]
     cads: CadTable
+    finetunes: bool
+    facts: Mapping[str, str]
+
+    @property
+    def skipped(self) -> Sequence[Problem]:
+        """What was left out."""
+        return self.dataset.skipped
 
     @property
     def annotated(self) -> bool:
         """Whether there are annotations at all."""
         return any(len(pools) for pools in self.pools.values())
 
+    @property
+    def units(self) -> int:
+        """Training scans; in fine-tuning annotated ones: those that rank nothing say nothing."""
+        return int((self.pools['train'].rank > 0).any(axis=1).sum()) if self.finetunes else len(self.scans['train'])
 
-def data_folder(config: ConfigDict) -> tuple[Path, bool]:
-    """The data folder and whether its models are synthetic: the sample, which is made where data_dir is empty.
+    @property
+    def held_out(self) -> str:
+        """What picks the checkpoint."""
+        return f'{len(self.scans["val"])} validation scans'
+
+
+def load_scan_data(config: ConfigDict, workdir: Path, *, train: bool) -> ScanData:
+    """Reads and checks everything, and makes the grids of every split ready once."""
+    folder, synthetic = _folder(config)
+    dataset = read_scans(config, folder, workdir, train=train)
+    prepared = prepare_scan_cad(
+        dataset, cache_dir=cache_folder(config), on_bad_file=config.on_bad_file, processes=processes(config)
+    )
+    dataset = prepared.dataset
+    scans = {split: load_scans(prepared, split) for split in SPLITS}
+    pools = {split: load_pools(prepared, split) for split in SPLITS}
+    cads, backwards = load_cads(prepared), tuple(reversed(SPLITS))
+    facts = {
+        'data': f'{dataset.root}{" (synthetic)" if synthetic else ""}',
+        'scans': f'{counts({split: scans[split] for split in backwards})}; {len(dataset.categories)} categories',
+        'annotations': counts({split: pools[split] for split in backwards}),
+        'gallery': f'{len(cads)} CADs',
+        'skipped': f'{len(dataset.skipped)} (listed in the report)' if dataset.skipped else 'nothing',
+        **({'starts from': config.start_from} if config.start_from else {}),
+    }
+    finetunes = config.loss.finetune != 'none'
+    return ScanData(folder, synthetic, dataset, scans, pools, cads, finetunes, facts)
+
+
+def _folder(config: ConfigDict) -> tuple[Path, bool]:
+    """The data folder and whether its models are synthetic.
 
     Where data_dir holds CAD grids and no pair list, scans of them are simulated.
     """
-    sample = config.sample
-    if not config.data_dir:
-        folder = cache_folder(config) / f'sample-scan-cad-{sample.models_per_class}x{sample.scans_per_model}'
-        console.print(
-            f'No --config.data_dir: using SYNTHETIC sample data ({folder}). For real data give '
-            f'--config.data_dir=DIR, a folder with {config.data.pairs}, scan/ and cad/, or with CAD grids '
-            f'<synset>/<id>.vox of which scans are simulated.',
-            style='bold yellow',
-            soft_wrap=True,
-        )
-        write_scan_cad_sample(
-            folder,
-            models_per_class=sample.models_per_class,
-            scans_per_model=sample.scans_per_model,
-            processes=processes(config),
-        )
-        return folder, True
-    root = Path(config.data_dir)
-    if (root / config.data.pairs).exists() or not any(root.glob('*/*.vox')):
-        return root, False
-    simulate = config.simulate
-    folder = cache_folder(config) / f'scans-{root.name}-{simulate.scans_per_model}-{simulate.seed}'
+    sample, simulate = config.sample, config.simulate
+    folder, synthetic = data_folder(
+        config,
+        f'scan-cad-{sample.models_per_class}x{sample.scans_per_model}',
+        f'with {config.data.pairs}, scan/ and cad/, or with CAD grids <synset>/<id>.vox of which scans are simulated',
+        partial(
+            write_scan_cad_sample, models_per_class=sample.models_per_class, scans_per_model=sample.scans_per_model
+        ),
+    )
+    if synthetic or (folder / config.data.pairs).exists() or not any(folder.glob('*/*.vox')):
+        return folder, synthetic
+    scans = cache_folder(config) / f'scans-{folder.name}-{simulate.scans_per_model}-{simulate.seed}'
     console.print(
-        f'{root} holds CAD grids and no {config.data.pairs}: using scans SIMULATED from them ({folder}).',
+        f'{folder} holds CAD grids and no {config.data.pairs}: using scans SIMULATED from them ({scans}).',
         style='bold yellow',
         soft_wrap=True,
     )
     simulate_layout(
-        root,
         folder,
+        scans,
         source='grids',
         scans_per_model=simulate.scans_per_model,
         seed=simulate.seed,
         processes=processes(config),
     )
-    return folder, False
+    return scans, False
 
 
 def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool) -> ScanCadDataset:
@@ -96,9 +129,9 @@ def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool
     A run with checkpoints goes on only with the scans and split of its start. An evaluation takes any data, but no test
     scan that the run was trained on.
     """
-    stored = RunObjects.read(workdir) if has_checkpoints(workdir) else None
+    stored = ObjectSplit.read(workdir) if has_checkpoints(workdir) else None
     data = config.data
-    layout = read_scan_cad(
+    dataset = read_scan_cad(
         data_dir,
         pairs=data.pairs,
         similarity=data.similarity,
@@ -110,33 +143,19 @@ def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool
         cache_dir=cache_folder(config),
         check_processes=processes(config),
     )
-    now = RunObjects(categories=list(layout.categories), split=layout.split_table())
+    now = ObjectSplit(categories=list(dataset.categories), split=dataset.split_table())
     if not train:
         if stored:
-            _check_unseen(workdir, stored, now, ('test',))
-        return layout
-    if stored and stored != now:
-        raise CheckpointError(
-            f'{workdir} was started on other scans or categories; restore the data to resume, or name another --workdir'
-        )
-    if not stored:
-        if config.start_from:
-            _check_unseen(Path(config.start_from), RunObjects.read(Path(config.start_from)), now, ('val', 'test'))
-        write_atomically(workdir / 'split.json', json.dumps(asdict(now)) + '\n')
-    return layout
-
-
-def load_data(config: ConfigDict, layout: ScanCadDataset) -> ScanData:
-    """The grids of every split, made ready once."""
-    prepared = prepare_scan_cad(
-        layout, cache_dir=cache_folder(config), on_bad_file=config.on_bad_file, processes=processes(config)
-    )
-    return ScanData(
-        prepared.dataset,
-        {split: load_scans(prepared, split) for split in SPLITS},
-        {split: load_pools(prepared, split) for split in SPLITS},
-        load_cads(prepared),
-    )
+            check_unseen(workdir, stored.split, now.split, ('test',), kind='scans')
+        return dataset
+    if stored:
+        stored.check_same(now, workdir)
+        return dataset
+    if config.start_from:
+        start = Path(config.start_from)
+        check_unseen(start, ObjectSplit.read(start).split, now.split, ('val', 'test'), kind='scans')
+    now.write(workdir)
+    return dataset
 
 
 def simulation_note(data_dir: Path) -> list[str]:
@@ -152,50 +171,16 @@ def simulation_note(data_dir: Path) -> list[str]:
         return []
 
 
-def training_batches(config: ConfigDict, data: ScanData, start: int, stop: int) -> Iterator[Batch]:
+def training_batches(config: ConfigDict, data: ScanData, start: int, stop: int, **share: object) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1: pairs, or in fine-tuning annotated scans with their pools."""
-    options = {
-        'batch_size': config.batch_size,
-        'seed': config.seed,
-        'start': start,
-        'stop': stop,
-        'share': process_share(),
-    }
+    options = {'batch_size': config.batch_size, 'seed': config.seed, 'start': start, 'stop': stop, **share}
     scans = data.scans['train']
-    if finetunes(config):
-        return scan_cad_pipeline.finetuning_batches(scans, data.cads, data.pools['train'], **options)
-    return scan_cad_pipeline.training_batches(scans, classes_per_batch=config.data.classes_per_batch, **options)
+    if data.finetunes:
+        return batches.finetuning_batches(scans, data.cads, data.pools['train'], **options)
+    return batches.training_batches(scans, classes_per_batch=config.data.classes_per_batch, **options)
 
 
 def scan_batches(config: ConfigDict, scans: ScanTable) -> Iterator[Batch]:
     """All scans of a split, in order."""
-    for batch in scan_cad_pipeline.scan_batches(scans, batch_size=config.evaluation.batch_size):
+    for batch in batches.scan_batches(scans, batch_size=config.evaluation.batch_size):
         yield {name: batch[name] for name in ('scan', 'valid')}
-
-
-def cad_batches(config: ConfigDict, cads: CadTable) -> Iterator[Batch]:
-    """The whole gallery, in order."""
-    return scan_cad_pipeline.cad_batches(cads, batch_size=config.evaluation.batch_size)
-
-
-def finetunes(config: ConfigDict) -> bool:
-    """Whether a step takes annotated scans with their pools."""
-    return config.loss.finetune != 'none'
-
-
-def training_units(config: ConfigDict, data: ScanData) -> tuple[int, str]:
-    """How many items an epoch goes through, and what they are."""
-    if finetunes(config):  # annotations that rank nothing say nothing
-        return int((data.pools['train'].rank > 0).any(axis=1).sum()), 'annotated training scans'
-    return len(data.scans['train']), 'training scans'
-
-
-def _check_unseen(folder: Path, before: RunObjects, now: RunObjects, splits: tuple[str, ...]) -> None:
-    """Refuses held-out scans that a run was trained on."""
-    seen = sorted(name for name, split in now.split.items() if split in splits and before.split.get(name) == 'train')
-    if seen:
-        more = f' and {len(seen) - 5} more' if len(seen) > 5 else ''
-        raise CheckpointError(
-            f'{folder} was trained on {len(seen)} scans that are held out here: '
-            f'{", ".join(seen[:5])}{more}; use a pair list with the same split'
-        )

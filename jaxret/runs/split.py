@@ -1,55 +1,66 @@
-"""What a run was started on, `split.json` of its work directory."""
+"""What a run was started on, `split.json` of its work directory: one dataclass a kind of data, one way to keep them."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Self
 
 from jaxret.errors import CheckpointError
 from jaxret.files import write_atomically
 
+FILE = 'split.json'
+SPLITS = {'train', 'val', 'test'}
+_NAMED = 5  # names that a message gives
+
 
 @dataclass(frozen=True)
 class RunSplit:
-    """What a run was trained on, `split.json`: split and shape of every photo, by its name; names of the gallery."""
-
-    split: dict[str, str]
-    shape: dict[str, str]
-    gallery: list[str]
+    """What the splits of all kinds can do. Fields are lists of names, or {name: split or other fact}."""
 
     @classmethod
-    def read(cls, folder: Path) -> 'RunSplit':
-        """Raises CheckpointError where it is missing or damaged."""
-        path = folder / 'split.json'
+    def read(cls, folder: Path) -> Self:
+        """The split of a work directory.
+
+        Raises:
+          CheckpointError: it is missing or damaged.
+        """
+        path = folder / FILE
         try:
             stored = cls(**json.loads(path.read_text()))
-            if stored.split.keys() != stored.shape.keys() or not {*stored.split.values()} <= {'train', 'val', 'test'}:
-                raise ValueError('photos without a shape or with an unknown split')
+            stored.check()
             return stored
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f'{path}: missing or damaged ({error}), and without it photos of the training cannot '
-                f'be told from test photos; name another --workdir'
+                f'{path}: missing or damaged ({error}), and without it what the run was trained on is unknown; name '
+                f'another --workdir'
             ) from error
+
+    def check(self) -> None:
+        """Raises ValueError for content that no run writes."""
+        for field in fields(self):
+            content = getattr(self, field.name)
+            wanted = list if field.type is list or str(field.type).startswith('list') else dict
+            if not isinstance(content, wanted) or not all(
+                isinstance(name, str) for name in (*content, *(content.values() if wanted is dict else ()))
+            ):
+                raise ValueError(f'no names under {field.name!r}')
 
     def write(self, folder: Path) -> None:
         """Writes `split.json`."""
-        write_atomically(folder / 'split.json', json.dumps(asdict(self)) + '\n')
+        write_atomically(folder / FILE, json.dumps(asdict(self)) + '\n')
 
-    def count(self, split: str) -> int:
-        """Number of photos in a split."""
-        return list(self.split.values()).count(split)
+    def check_same(self, now: Self, folder: Path) -> None:
+        """Refuses to go on with other data.
 
-    def check_same(self, now: 'RunSplit', folder: Path) -> None:
-        """Raises CheckpointError, with names, where the photos or shapes of a run are not what it was started on."""
-        lines = []
-        for kind, before, after in (('photos', self.shape, now.shape), ('shapes', self.gallery, now.gallery)):
-            for change, names in (('added', set(after) - set(before)), ('removed', set(before) - set(after))):
-                if names:
-                    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
-                    lines.append(f'{len(names)} {kind} {change}: {", ".join(sorted(names)[:5])}{more}')
-        moved = sorted(photo for photo in self.shape.keys() & now.shape if self.shape[photo] != now.shape[photo])
-        if moved:
-            lines.append(f'{len(moved)} photos of another shape: {", ".join(moved[:5])}')
+        Raises:
+          CheckpointError: what was added, removed and changed, with names.
+        """
+        lines = [
+            line
+            for field in fields(self)
+            for line in _differences(field.name, getattr(self, field.name), getattr(now, field.name))
+        ]
         if lines:
             raise CheckpointError(
                 f'{folder} was started on other data:\n  '
@@ -59,49 +70,91 @@ class RunSplit:
 
 
 @dataclass(frozen=True)
-class RunObjects:
-    """What a run was started on, `split.json`: its classes in the order of labels, and the split of every object."""
+class PhotoSplit(RunSplit):
+    """Of photos and shapes: split and shape of every photo, by its name; names of the gallery."""
+
+    split: dict[str, str]
+    shape: dict[str, str]
+    gallery: list[str]
+
+    def check(self) -> None:
+        super().check()
+        if self.split.keys() != self.shape.keys() or not {*self.split.values()} <= SPLITS:
+            raise ValueError('photos without a shape or with an unknown split')
+
+
+@dataclass(frozen=True)
+class ObjectSplit(RunSplit):
+    """Of objects or scans: classes in the order of labels, and the split of every object."""
 
     categories: list[str]
     split: dict[str, str]
 
-    @classmethod
-    def read(cls, folder: Path) -> 'RunObjects':
-        """Raises CheckpointError where it is missing or damaged."""
-        path = folder / 'split.json'
-        try:
-            stored = cls(**json.loads(path.read_text()))
-            if not stored.categories or not all(isinstance(name, str) for name in [*stored.categories, *stored.split]):
-                raise ValueError('no classes, or names that are no text')
-            return stored
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f'{path}: missing or damaged ({error}), and without it the classes of the run are '
-                f'unknown; name another --workdir'
-            ) from error
+    def check(self) -> None:
+        super().check()
+        if not self.categories:
+            raise ValueError('no classes')
 
 
 @dataclass(frozen=True)
-class RunDomains:
-    """What a run was started on, `split.json`: classes in the order of labels, split of every photo and shape."""
+class DomainSplit(RunSplit):
+    """Of two domains: classes in the order of labels, split of every photo and of every shape."""
 
     categories: list[str]
     photos: dict[str, str]
     shapes: dict[str, str]
 
-    @classmethod
-    def read(cls, folder: Path) -> 'RunDomains':
-        """Raises CheckpointError where it is missing or damaged."""
-        path = folder / 'split.json'
-        try:
-            stored = cls(**json.loads(path.read_text()))
-            if not stored.categories or not all(
-                isinstance(name, str) for name in [*stored.categories, *stored.photos, *stored.shapes]
-            ):
-                raise ValueError('no classes, or names that are no text')
-            return stored
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f'{path}: missing or damaged ({error}), and without it the classes of the run are '
-                f'unknown; name another --workdir'
-            ) from error
+    def check(self) -> None:
+        super().check()
+        if not self.categories:
+            raise ValueError('no classes')
+
+
+def check_unseen(
+    folder: Path,
+    before: Mapping[str, str],
+    now: Mapping[str, str],
+    splits: tuple[str, ...],
+    *,
+    kind: str,
+    seen: tuple[str, ...] = ('train',),
+) -> None:
+    """Refuses to measure on what a run was trained on.
+
+    Args:
+      folder: work directory of the run.
+      before, now: {name: split} of the run, and of the data to measure on.
+      splits: of `now` that are measured.
+      kind: of what, for the message ('photos').
+      seen: splits of the run that its training used.
+
+    Raises:
+      CheckpointError: such items, with names.
+    """
+    known = sorted(name for name, split in now.items() if split in splits and before.get(name) in seen)
+    if known:
+        raise CheckpointError(
+            f'{folder} was trained on {len(known)} {kind} that are held out here: {_some(known)}; use the split of the '
+            f'training'
+        )
+
+
+def _differences(field: str, before: list | dict, now: list | dict) -> list[str]:
+    changes = [
+        f'{len(names)} names of {field!r} {change}: {_some(names)}'
+        for change, names in (('added', sorted(set(now) - set(before))), ('removed', sorted(set(before) - set(now))))
+        if names
+    ]
+    if changes or before == now:
+        return changes
+    if isinstance(before, list):
+        return [f'names of {field!r} in another order']
+    return [
+        f'{len(names)} names of {field!r} changed: {_some(names)}'
+        for names in [sorted(name for name in before if before[name] != now[name])]
+    ]
+
+
+def _some(names: list[str]) -> str:
+    more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+    return f'{", ".join(names[:_NAMED])}{more}'

@@ -1,11 +1,10 @@
-"""TensorBoard scalars (through TensorFlow, which is why this is here)."""
+"""TensorBoard scalars of a run."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import tensorflow as tf
-from clu import metric_writers
+from tensorboard.summary import Writer
 
 from jaxret.errors import StorageError
 
@@ -20,12 +19,14 @@ class ScalarWriter:
     def __init__(self, folder: Path):
         self._folder = folder
         with self._storage_errors():
-            self._writer = metric_writers.SummaryWriter(str(folder))
+            self._writer = Writer(str(folder))
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds a point to each curve."""
         with self._storage_errors():
-            self._writer.write_scalars(step, scalars)
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)
+            self._writer.flush()
 
     def close(self) -> None:
         """Writes what is left."""
@@ -36,7 +37,7 @@ class ScalarWriter:
     def _storage_errors(self) -> Iterator[None]:
         try:
             yield
-        except (tf.errors.OpError, OSError) as error:
+        except Exception as error:  # TensorBoard writes through TensorFlow where that is installed, with its own errors
             reason = str(getattr(error, 'message', error)).splitlines()[0][:300]
             raise StorageError(
                 f'{self._folder}: cannot be written ({reason}); free some space, make it a writable '

@@ -1,0 +1,91 @@
+"""Metrics of scans against CAD models, of every split, and how they are printed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from console import console
+from rich.table import Table
+from scan_to_cad.data import ScanData
+
+from jaxret.metrics.scan_to_cad import Annotations, pool_metrics, scan_cad_metrics
+from jaxret.reports.scan_to_cad import RATES
+
+
+def all_metrics(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarray) -> dict[str, dict]:
+    """Metrics of every split that has scans, and of all annotations together (key 'all').
+
+    Args:
+      data: the splits and the gallery.
+      scans: embeddings [Q, D] of the scans of each split.
+      cads: [G, D] of the gallery.
+    """
+    splits, together = {}, []
+    for split, embeddings in scans.items():
+        table, pools = data.scans[split], data.pools[split]
+        if not len(table):
+            continue
+        annotations = None
+        if data.annotated:
+            annotations = Annotations(
+                np.linalg.norm(embeddings[pools.scan][:, None] - cads[pools.pool], axis=-1),
+                pools.rank,
+                pools.category,
+                pools.pool_valid,
+            )
+            together.append(annotations)
+        splits[split] = scan_cad_metrics(
+            embeddings,
+            cads,
+            scan_category=table.category,
+            cad_category=data.cads.category,
+            category_names=data.dataset.category_names,
+            true_cad=table.instance,
+            annotations=annotations,
+        )
+    if len(together) > 1:
+        columns = (
+            np.concatenate(column)
+            for column in zip(*((a.distances, a.rank, a.category, a.valid) for a in together), strict=True)
+        )
+        splits['all'] = pool_metrics(Annotations(*columns), category_names=data.dataset.category_names)
+    return splits
+
+
+def flat_metrics(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Keys of metrics.json: those of the test split as they are, of the others behind their name ('val_', ...)."""
+    return {
+        key if split == 'test' else f'{split}_{key}': value
+        for split, metrics in splits.items()
+        for key, value in metrics.items()
+    }
+
+
+def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
+    """Prints every rate by its key, of every split beside its chance level; of test also interval and class mean."""
+    test, others = splits['test'], [split for split in splits if split != 'test']
+    table = Table(title=f'{test["scans"]} test scans against {test["gallery"]} CADs of all categories')
+    for column in (
+        '',
+        'test',
+        '95 %',
+        'classes',
+        'chance',
+        *(title for split in others for title in (split, 'chance')),
+    ):
+        table.add_column(column, justify='right' if column else 'left')
+    for key in RATES:
+        if key not in test:
+            continue
+        names = (key, f'{key}_macro', f'{key}_chance')
+        value, macro, chance = ('' if test[name] is None else f'{test[name]:.3f}' for name in names)
+        interval = f'{test[f"{key}_low"]:.2f}-{test[f"{key}_high"]:.2f}' if value else ''
+        more = (splits[split].get(name) for split in others for name in (key, f'{key}_chance'))
+        table.add_row(key, value, interval, macro, chance, *('' if x is None else f'{x:.3f}' for x in more))
+    console.print(table)
+    console.print(
+        f'domain confusion, {test["domain_confusion_neighbors"]} neighbours: '
+        f'{test["domain_confusion"]:.3f} (mixed domains: {test["domain_confusion_expected"]:.3f})'
+        + ('; all: the annotations of all splits together, those of training scans too' if 'all' in splits else ''),
+        soft_wrap=True,
+    )

@@ -1,0 +1,123 @@
+"""Initialise, train or resume, restore the best checkpoint: what every experiment does between data and evaluation."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import jax
+from console import console, print_banner
+from ml_collections import ConfigDict
+from scalar_writer import ScalarWriter
+
+from jaxret.errors import CheckpointError
+from jaxret.runs.config import selection_metric
+from jaxret.runs.workdir import has_checkpoints
+from jaxret.systems.base import Batch, System, Variables
+from jaxret.training.checkpoints import Checkpoints
+from jaxret.training.loop import fit
+from jaxret.training.optimizers import make_grouped_optimizer
+from jaxret.training.parallel import Parallel
+from jaxret.training.processes import is_first
+from jaxret.training.state import TrainState, count_parameters, create_state
+from jaxret.training.step import make_train_step
+
+
+def trained_state(
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    train: bool,
+    parallel: Parallel,
+    make_system: Callable[..., System],
+    example: Batch,
+    batches: Callable[[int, int], Iterator[Batch]],
+    evaluate: Callable[[TrainState], Mapping[str, float]],
+    steps: int,
+    title: str,
+    facts: Mapping[str, str],
+    parameter_groups: Mapping[str, ConfigDict],
+    start: Callable[[Variables], Variables] | None,
+) -> TrainState | None:
+    """Prints the banner, trains (or resumes) and restores the best checkpoint.
+
+    Args:
+      config: with the keys that every experiment has.
+      workdir: holds checkpoints, metrics.jsonl and TensorBoard events.
+      train: False only restores.
+      parallel: devices and mode.
+      make_system: the system for a device `axis_name` (None: global arrays).
+      example: a batch of the shapes to come; one item of each is enough.
+      batches: (start, stop) -> the batches of those steps, of each `process_share`.
+      evaluate: held-out metrics of a state.
+      steps: length of the run.
+      title: of the banner.
+      facts: rows of the banner about the data.
+      parameter_groups: optimizer config of top-level parameters that have one of their own.
+      start: from the initial variables to those that a new run starts with; None for the same.
+
+    Returns:
+      The state of the best checkpoint; None where a signal stopped the training, and in all processes but the first:
+      what remains to be done, to measure and to write, it does alone.
+
+    Raises:
+      CheckpointError: nothing to restore.
+    """
+    optimizer, schedule = make_grouped_optimizer(config.optimizer, max(1, steps), parameter_groups)
+    variables = jax.jit(make_system(axis_name=None).init)(jax.random.key(config.seed), example)
+    if start is not None and train and not has_checkpoints(workdir):
+        variables = start(variables)
+    decay = config.optimizer.average_decay
+    state = create_state(variables, optimizer, seed=config.seed, average=decay > 0)
+    print_banner(
+        title,
+        {
+            **facts,
+            'parameters': f'{count_parameters(state.params):,}, {config.model.dtype}',
+            'devices': device_text(parallel),
+            'steps': f'{steps:,} of batch size {config.batch_size}' if train else 'evaluation only',
+            'workdir': str(workdir),
+        },
+    )
+
+    def held_out(state: TrainState) -> dict[str, float]:
+        return {'progress': int(state.step) / steps, **evaluate(state)}  # by which select='last' goes
+
+    metric = selection_metric(config)
+    with Checkpoints(workdir / 'checkpoints', metric=metric, read_only=not train) as checkpoints:
+        if train:
+            step = make_train_step(
+                make_system(axis_name=parallel.axis_name),
+                optimizer,
+                learning_rate=schedule,
+                average_decay=decay,
+                axis_name=parallel.axis_name,
+            )
+            with closing(ScalarWriter(workdir / 'tensorboard')) if is_first() else nullcontext() as writer:
+                finished = fit(
+                    state,
+                    step,
+                    batches=batches,
+                    evaluate=held_out,
+                    parallel=parallel,
+                    checkpoints=checkpoints,
+                    workdir=workdir,
+                    steps=steps,
+                    log_every=config.log_every,
+                    checkpoint_every=config.checkpoint_every,
+                    batch_size=config.batch_size,
+                    on_log=lambda step, line: writer.write_scalars(step, line),
+                )
+            if not finished:
+                console.print(f'stopped at step {checkpoints.latest_step}; the same command goes on from there')
+                return None
+        best = checkpoints.best_step
+        if best is None:
+            raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoint; train with this --workdir first')
+        state = checkpoints.restore(state, step=best)
+        return state if is_first() else None
+
+
+def device_text(parallel: Parallel) -> str:
+    """'8 x cpu (jit)'."""
+    several = f', {jax.process_count()} processes' if jax.process_count() > 1 else ''
+    return f'{len(parallel.devices)} x {parallel.devices[0].device_kind} ({parallel.mode}{several})'
