@@ -68,17 +68,6 @@ class PhotoData:
         """What picks the checkpoint."""
         return f'{list(self.split.split.values()).count("val")} held-out training photos'
 
-    def train_positive(self) -> np.ndarray:
-        """Gallery index of the shape of every photo that the run was trained on, -1 where this gallery lacks it.
-
-        Held-out photos are among them, so that the prior does not depend on their choice.
-        """
-        index_of = {name: index for index, name in enumerate(self.gallery.names)}
-        return np.array(
-            [index_of.get(self.split.shape[photo], -1) for photo, split in self.split.split.items() if split != 'test'],
-            np.int64,
-        )
-
 
 def load_photo_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train: bool) -> PhotoData:
     """Reads and checks everything, and makes it ready once."""
@@ -140,6 +129,17 @@ def read_photos(config: ConfigDict, folder: Path, workdir: Path, *, train: bool)
     if not stored:
         now.write(workdir)
     return dataset, stored or now
+
+
+def train_positive(split: PhotoSplit, gallery: Sequence[str]) -> np.ndarray:
+    """Gallery index of the shape of every photo that the run was trained on, -1 where the gallery lacks it.
+
+    Held-out photos are among them, so that the prior does not depend on their choice.
+    """
+    index_of = {name: index for index, name in enumerate(gallery)}
+    return np.array(
+        [index_of.get(split.shape[photo], -1) for photo, part in split.split.items() if part != 'test'], np.int64
+    )
 
 
 def _folder(config: ConfigDict) -> tuple[Path, bool]:

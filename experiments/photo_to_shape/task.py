@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from experiment import Evaluation, process_share, processes
 from ml_collections import ConfigDict
-from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data
+from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive
 from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
 from photo_to_shape.unseen_gallery import compare_unseen
 from pretrained_start import pretrained_start
@@ -167,7 +167,7 @@ class PhotoToShape:
             test.category,
             gallery.category,
             category_names=categories,
-            train_positive=data.train_positive(),
+            train_positive=train_positive(data.split, gallery.names),
         )
         problems: tuple[Problem, ...] = ()
         if self.config.evaluation.shape_metrics:

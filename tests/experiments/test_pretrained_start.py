@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import experiment
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,12 +61,12 @@ def starts(monkeypatch):
         found.append((pretrained_start(config, workdir, system, example, **options), system, example))
         return found[-1][0]
 
-    def data_folder(config):
+    def load(self, workdir, *, train):
         raise Reached
 
     for module in (photo_to_shape, cross_modal):
         monkeypatch.setattr(module, 'pretrained_start', kept)
-        monkeypatch.setattr(module, 'data_folder', data_folder)
+        monkeypatch.setattr(module.TASK, 'load', load)
     return found
 
 
@@ -143,15 +144,12 @@ def test_the_image_encoder_starts_from_its_file(tmp_path, files, starts):
 
 
 @pytest.mark.parametrize(
-    ('module', 'config', 'key', 'file'),
-    [
-        (photo_to_shape, 'pix3d.py:smoke', 'query', 'small.safetensors'),
-        (cross_modal, 'modelnet40.py:smoke', 'image', 'coarse.pth'),
-    ],
+    ('config', 'key', 'file'),
+    [('pix3d.py:smoke', 'query', 'small.safetensors'), ('modelnet40.py:smoke', 'image', 'coarse.pth')],
 )
-def test_training_gets_the_start_and_the_banner_its_file(tmp_path, files, monkeypatch, module, config, key, file):
+def test_training_gets_the_start_and_the_banner_its_file(tmp_path, files, monkeypatch, config, key, file):
     found = []
-    monkeypatch.setattr(module, 'trained_state', lambda *_, **options: found.append(options))
+    monkeypatch.setattr(experiment, 'trained_state', lambda *_, **options: found.append(options))
     cache = f'--config.cache_dir={tmp_path / "cache"}'
     status = run.main(
         [
@@ -167,7 +165,7 @@ def test_training_gets_the_start_and_the_banner_its_file(tmp_path, files, monkey
     assert status == 0
     assert found[0]['start'] is not None
     assert str(files[file]) in found[0]['facts'][f'Pretrained {key}']
-    after = found[0]['start'](zeros(found[0]['make_system'](None), found[0]['example']))
+    after = found[0]['start'](zeros(found[0]['make_system'](), found[0]['example']))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(after))
 
 

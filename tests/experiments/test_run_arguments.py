@@ -98,7 +98,7 @@ def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monk
     ('--config.loss.margin=-1', 'config.loss.margin: -1.0 must be 0 or above'),
     ('--config.loss.category_weight=-1', 'config.loss.category_weight'),
     ('--config.loss.temperature=0', 'config.loss.temperature: 0.0 must be above 0'),
-    ('--config.color.probability=1.1', 'config.color.probability: 1.1 is not in [0, 1]'),
+    ('--config.color.probability=1.1', 'config.color.probability: 1.1 must be from 0 to 1'),
     ('--config.color.hsv_range=0.1,-0.1,0', 'config.color.hsv_range'),
     ('--config.optimizer.average_decay=1', 'config.optimizer.average_decay: 1.0 must be at least 0 and below 1'),
     ('--config.optimizer.b1=1', 'config.optimizer.b1'),

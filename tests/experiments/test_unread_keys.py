@@ -4,10 +4,11 @@ import json
 
 import pytest
 import run
-from overrides import OF_DATA_DIR, OF_OTHER_LAYOUTS, apply_overrides, check_changes, config_names, load_config
+from experiment import task_class
+from overrides import apply_overrides, config_names, load_config
 
 from jaxret.errors import ConfigError
-from jaxret.runs.config import flatten
+from jaxret.runs.config import flatten, unflatten
 
 
 def changed(name: str, **overrides: str) -> tuple[dict, dict]:
@@ -18,12 +19,18 @@ def changed(name: str, **overrides: str) -> tuple[dict, dict]:
     return before, flatten(config)
 
 
+def check_changes(before: dict, now: dict) -> None:
+    """As a command does."""
+    run._check_changes(before, unflatten(now))
+
+
 @pytest.mark.parametrize('name', config_names())
 def test_the_keys_are_keys_of_their_configs(name):
     flat = flatten(load_config(name)[0])
-    assert {*OF_DATA_DIR[flat['experiment']]} <= flat.keys()
+    task = task_class(flat['experiment'])
+    assert {*task.OF_DATA_DIR} <= flat.keys()
     if 'data.layout' in flat:
-        assert {*OF_OTHER_LAYOUTS[flat['data.layout']]} <= flat.keys()
+        assert {*task.OF_LAYOUT[flat['data.layout']]} <= flat.keys()
 
 
 @pytest.mark.parametrize(('name', 'argument'), [
@@ -41,7 +48,7 @@ def test_keys_of_real_data_need_a_folder(tmp_path, monkeypatch, capsys, name, ar
     before, now = changed(name, data_dir='somewhere', **{key: value})
     assert capsys.readouterr().err.startswith(f'error: config.{key}: {now[key]!r} needs --config.data_dir=DIR')
     assert list(tmp_path.iterdir()) == []
-    if key not in OF_OTHER_LAYOUTS.get(now.get('data.layout'), ()):
+    if key not in task_class(now['experiment']).OF_LAYOUT.get(now.get('data.layout'), ()):
         check_changes(before, now)
 
 
@@ -59,7 +66,7 @@ def test_what_the_preset_says_is_no_change(name):
             name,
             **{
                 key: ','.join(value) if isinstance(value, tuple) else str(value)
-                for key in OF_DATA_DIR[before['experiment']]
+                for key in task_class(before['experiment']).OF_DATA_DIR
                 for value in (before[key],)
             },
         )

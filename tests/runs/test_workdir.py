@@ -14,12 +14,11 @@ from console import console
 from experiment import checkpoint_note
 from overrides import load_config
 from photo_to_shape import data as photo_data
-from photo_to_shape import task as photo_to_shape
 
 from data_pipelines.photo_to_shape.pix3d import read_pix3d
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 from jaxret.errors import CheckpointError
-from jaxret.runs.split import RunSplit
+from jaxret.runs.split import PhotoSplit
 from jaxret.runs.workdir import locked
 
 
@@ -40,7 +39,7 @@ def trained(sample, tmp_path) -> Path:
     layout = read_pix3d(sample, check_processes=1, val_fraction=0.3, progress=False)
     workdir = tmp_path / 'workdir'
     (workdir / 'checkpoints' / '4').mkdir(parents=True)
-    RunSplit(
+    PhotoSplit(
         layout.split_table(),
         {photo.name: photo.model for photo in layout.photos},
         [shape.model for shape in layout.shapes],
@@ -79,9 +78,9 @@ def test_a_run_does_not_resume_on_other_data(trained, data, capsys):
     assert train(trained, data) == 1
     message = capsys.readouterr().err
     assert f'{trained} was started on other data' in message
-    assert '1 photos added: img/new.jpg' in message
-    assert f'2 photos removed: {", ".join(sorted([gone, renamed]))}' in message
-    assert '1 shapes added: model/bed/more/model.obj' in message
+    assert "1 names of 'split' added: img/new.jpg" in message
+    assert f"2 names of 'split' removed: {', '.join(sorted([gone, renamed]))}" in message
+    assert "1 names of 'gallery' added: model/bed/more/model.obj" in message
     assert (trained / 'split.json').read_text() == before
 
 
@@ -97,11 +96,11 @@ def test_a_run_without_its_split_is_not_used(trained, data, capsys, text):
 
 
 def test_training_photos_are_never_scored_wherever_they_lie(trained, data, tmp_path):
-    stored = RunSplit.read(trained)
+    stored = PhotoSplit.read(trained)
     config, _ = load_config('pix3d.py:smoke')
     config.cache_dir, config.processes, config.data.exclude_occluded = str(tmp_path / 'cache'), 1, False
     config.data.exclude_truncated, config.seed = False, 3  # of another split
-    layout, same = photo_data.read_layout(config, data, trained, train=False)
+    layout, same = photo_data.read_photos(config, data, trained, train=False)
     assert same == stored
     found = layout.split_table()
     new = found.keys() - stored.split.keys()
@@ -111,8 +110,8 @@ def test_training_photos_are_never_scored_wherever_they_lie(trained, data, tmp_p
 
 def test_the_prior_is_of_the_runs_own_photos_by_the_name_of_their_shape():
     split = {'a': 'train', 'b': 'val', 'c': 'test', 'd': 'train'}
-    stored = RunSplit(split, {'a': 'x', 'b': 'y', 'c': 'x', 'd': 'z'}, ['x', 'y', 'z'])
-    assert photo_to_shape._train_positive(stored, ['y', 'w', 'x']).tolist() == [2, 0, -1]
+    stored = PhotoSplit(split, {'a': 'x', 'b': 'y', 'c': 'x', 'd': 'z'}, ['x', 'y', 'z'])
+    assert photo_data.train_positive(stored, ['y', 'w', 'x']).tolist() == [2, 0, -1]
 
 
 def test_one_process_trains_in_a_work_directory(trained, data, capsys):
@@ -159,7 +158,7 @@ def test_a_signal_outside_of_training(tmp_path, monkeypatch, capsys):
         finally:
             removed.append(True)
 
-    monkeypatch.setattr(run, '_experiment', lambda config: SimpleNamespace(run=work))
+    monkeypatch.setattr(run, '_run', work)
     before = signal.getsignal(signal.SIGTERM)
     assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path}']) == 143
     assert signal.getsignal(signal.SIGTERM) == before
@@ -169,7 +168,9 @@ def test_a_signal_outside_of_training(tmp_path, monkeypatch, capsys):
 
 def test_the_report_says_how_its_checkpoint_was_chosen(tmp_path):
     (tmp_path / 'metrics.jsonl').write_text('{"step": 2, "loss": 1.0}\n{"step": 4, "loss": 1.0, "val_top1": 0.5}\n')
-    best, newest = (checkpoint_note(tmp_path, step, metric='val_top1', held_out='7 photos') for step in (4, 2))
+    best, newest = (
+        checkpoint_note(SimpleNamespace(select='top1'), tmp_path, step, held_out='7 photos') for step in (4, 2)
+    )
     assert best == 'Checkpoint of step 4, best top1 on 7 photos.'
     assert newest == 'Checkpoint of step 2: the newest checkpoint, not evaluated on 7 photos.'
 

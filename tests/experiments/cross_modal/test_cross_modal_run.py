@@ -8,8 +8,8 @@ import signal
 
 import pytest
 import run
+from cross_modal import task
 
-from data_pipelines.cross_modal import batches as modelnet_pipeline
 from data_pipelines.cross_modal.sample import write_modelnet_sample
 
 KEYS = [f'map_{query}_{gallery}' for query in ('image', 'mesh', 'point') for gallery in ('image', 'mesh', 'point')]
@@ -75,7 +75,7 @@ def test_metrics_of_the_nine_directions_and_a_report(trained, capsys):
 
 
 def test_a_stopped_run_resumes_to_the_same_numbers(place, trained, monkeypatch, capsys):
-    batches = modelnet_pipeline.training_batches
+    batches = task.training_batches
 
     def stopping(*arguments, **options):
         for place_in_run, batch in enumerate(batches(*arguments, **options)):
@@ -84,7 +84,7 @@ def test_a_stopped_run_resumes_to_the_same_numbers(place, trained, monkeypatch, 
             yield batch
 
     with monkeypatch.context() as patched:
-        patched.setattr(modelnet_pipeline, 'training_batches', stopping)
+        patched.setattr(task, 'training_batches', stopping)
         assert command(place, 'stopped') == 0
     assert 'stopped at step 4' in capsys.readouterr().out
     assert not (place / 'stopped' / 'metrics.json').exists()

@@ -13,7 +13,6 @@ import run
 from domain_adaptation import task as domain_adaptation
 from overrides import load_config
 
-from data_pipelines.domain_adaptation import batches as mi3dor_pipeline
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
 from jaxret.metrics.shrec_scores import SCORES
 from jaxret.runs.config import flatten
@@ -144,7 +143,7 @@ def test_labels_of_shapes_change_nothing_but_the_scores(place, data, trained, wi
 
 
 def test_a_stopped_run_resumes_to_the_same_numbers(place, data, trained, without_report, monkeypatch, capsys):
-    batches = mi3dor_pipeline.training_batches
+    batches = domain_adaptation.training_batches
 
     def stopping(*arguments, **options):
         for place_in_run, batch in enumerate(batches(*arguments, **options)):
@@ -154,7 +153,7 @@ def test_a_stopped_run_resumes_to_the_same_numbers(place, data, trained, without
             yield batch
 
     with monkeypatch.context() as patched:
-        patched.setattr(mi3dor_pipeline, 'training_batches', stopping)
+        patched.setattr(domain_adaptation, 'training_batches', stopping)
         assert command(place, data, 'stopped') == 0
     assert 'stopped at step 4' in capsys.readouterr().out
     assert not (place / 'stopped' / 'metrics.json').exists()

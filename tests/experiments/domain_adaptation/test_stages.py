@@ -12,7 +12,7 @@ from overrides import load_config
 
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
 from jaxret.errors import CheckpointError, ConfigError, DataError
-from jaxret.runs.split import RunDomains
+from jaxret.runs.split import DomainSplit
 
 PHOTOS, SHAPES = np.arange(6.0).reshape(3, 2), np.ones((2, 2))
 NAMES = (('a', 'b', 'c'), ('x', 'y'))
@@ -94,11 +94,11 @@ def test_photos_of_training_are_not_scored(tmp_path, monkeypatch):
         progress=False,
     )
     read_domains(config, data, tmp_path, synthetic=True, train=True)
-    run = RunDomains.read(tmp_path)
+    run = DomainSplit.read(tmp_path)
     monkeypatch.setattr(domain_data, 'has_checkpoints', lambda folder: True)
     layout, _ = read_domains(config, data, tmp_path, synthetic=True, train=False)
     assert {photo.split for photo in layout.photos} == {'test'}
     name = layout.photos[0].name
-    monkeypatch.setattr(RunDomains, 'read', lambda folder: RunDomains(run.categories, {name: 'val'}, run.shapes))
-    with pytest.raises(CheckpointError, match=f'1 photos that are test photos here: {re.escape(name)};'):
+    monkeypatch.setattr(DomainSplit, 'read', lambda folder: DomainSplit(run.categories, {name: 'val'}, run.shapes))
+    with pytest.raises(CheckpointError, match=f'1 photos that are held out here: {re.escape(name)};'):
         read_domains(config, data, tmp_path, synthetic=True, train=False)

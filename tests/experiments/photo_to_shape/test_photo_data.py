@@ -9,7 +9,7 @@ from photo_to_shape import task as photo_to_shape
 
 from jaxret.errors import ConfigError
 from jaxret.runs.config import flatten
-from jaxret.runs.split import RunSplit
+from jaxret.runs.split import PhotoSplit
 
 CARS = ('stanford_cars', 'comp_cars')
 
@@ -53,35 +53,37 @@ def test_configs_of_the_cars_differ_where_cars_do(name, preset):
         'sample.shapes_per_category',
         'sample.photos_per_shape',
     }
-    photo_to_shape._check_config(config)
+    photo_to_shape.PhotoToShape.from_config(config)
 
 
 @pytest.mark.parametrize('name', CARS)
 def test_a_run_on_the_sample_keeps_its_split(config_of, tmp_path, capsys, name):
     config = config_of(name)
-    folder, synthetic = photo_data.data_folder(config)
+    folder, synthetic = photo_data._folder(config)
     assert synthetic and folder.name == f'sample-{name}-2x6'
     assert 'SYNTHETIC' in capsys.readouterr().out
     workdir = tmp_path / 'run'
     (workdir / 'checkpoints' / '1').mkdir(parents=True)
     (workdir / 'checkpoints').rename(tmp_path / 'later')
-    layout, split = photo_data.read_layout(config, folder, workdir, train=True)
-    assert RunSplit.read(workdir) == split and len(layout.photos) == 12 and split.count('val') > 0
+    layout, split = photo_data.read_photos(config, folder, workdir, train=True)
+    assert (
+        PhotoSplit.read(workdir) == split and len(layout.photos) == 12 and list(split.split.values()).count('val') > 0
+    )
     assert json.loads((workdir / 'split.json').read_text())['gallery'] == [shape.model for shape in layout.shapes]
     (tmp_path / 'later').rename(workdir / 'checkpoints')
     config.seed = 7  # of other held-out photos
-    again, same = photo_data.read_layout(config, folder, workdir, train=False)
+    again, same = photo_data.read_photos(config, folder, workdir, train=False)
     assert again.split_table() == layout.split_table() and same == split
     expected = {'stanford_cars': 'train 6 (8144), test 6 (8041)', 'comp_cars': 'train 8 (3798), test 4 (1898)'}[name]
-    assert expected in photo_data.count_note(config, layout)
+    assert expected in photo_data._count_note(name, layout)
     config.data_dir = str(folder)
-    assert photo_data.data_folder(config) == (folder, False)
+    assert photo_data._folder(config) == (folder, False)
 
 
 def test_what_cars_refuse(config_of, tmp_path):
     config = config_of('comp_cars', **{'data.crop': 'bbox'})
     with pytest.raises(ConfigError, match='crop'):
-        photo_data.read_layout(config, tmp_path, tmp_path, train=True)
+        photo_data.read_photos(config, tmp_path, tmp_path, train=True)
     for key, value in (('data.layout', 'aircraft'), ('data.masks', 'guess')):
         with pytest.raises(ConfigError, match=key):
-            photo_to_shape._check_config(config_of('comp_cars', **{key: value}))
+            photo_to_shape.PhotoToShape.from_config(config_of('comp_cars', **{key: value}))

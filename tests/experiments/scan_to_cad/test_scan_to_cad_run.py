@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -162,13 +164,13 @@ def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatc
     (place / 'grids' / '03001627' / 'm0.vox').write_bytes(b'')
     config, _ = load_config('scan_cad.py')
     config.data_dir, config.cache_dir, config.seed = str(place / 'grids'), str(place / 'cache'), 7
-    folder, synthetic = scan_data.data_folder(config)
+    folder, synthetic = scan_data._folder(config)
     assert not synthetic and folder.parent == place / 'cache'
     ((arguments, options),) = calls
     assert arguments == (place / 'grids', folder) and (options['scans_per_model'], options['seed']) == (8, 0)
     assert 'SIMULATED' in capsys.readouterr().out
     config.data_dir = str(place / 'data')
-    assert scan_data.data_folder(config) == (place / 'data', False) and len(calls) == 1
+    assert scan_data._folder(config) == (place / 'data', False) and len(calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -209,12 +211,10 @@ def test_what_the_data_does_not_have_is_refused_before_training(place, capsys, a
 
 
 def test_annotations_that_rank_nothing_are_no_part_of_an_epoch():
-    config, _ = load_config('scan_cad.py:finetune')
     pools = SimpleNamespace(rank=np.array([[0, 1, 0], [0, 0, 0], [2, 1, 0]]))
-    data = SimpleNamespace(pools={'train': pools}, scans={'train': range(5)})
-    assert scan_data.training_units(config, data) == (2, 'annotated training scans')
-    config.loss.finetune = 'none'
-    assert scan_data.training_units(config, data) == (5, 'training scans')
+    parts = {'pools': {'train': pools}, 'scans': {'train': range(5)}, 'cads': (), 'facts': {}}
+    data = partial(scan_data.ScanData, Path(), False, SimpleNamespace(skipped=()), **parts)
+    assert data(finetunes=True).units == 2 and data(finetunes=False).units == 5
 
 
 @pytest.mark.parametrize('preset', presets('scan_cad.py'))
@@ -235,8 +235,7 @@ def test_cards_show_both_stages_and_the_nearest_cads(place):
 
     config, _ = load_config('scan_cad.py:smoke')
     config.data_dir, config.cache_dir, config.processes = str(place / 'data'), str(place / 'cache'), 1
-    layout = scan_data.read_scans(config, place / 'data', place / 'nowhere', train=False)
-    data = scan_data.load_data(config, layout)
+    data = scan_data.load_scan_data(config, place / 'nowhere', train=False)
     cads = np.random.default_rng(0).random((14, 3))
     test = data.scans['test']
     sections = scan_pictures.scan_cards(data, cads[test.instance], cads, system=Stages(), variables={})
