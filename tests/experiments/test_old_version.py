@@ -1,0 +1,71 @@
+"""Work directories and an index that an earlier version wrote: read, evaluated, resumed, searched.
+
+`fixtures/old_version` holds a finished run of a tiny scan_cad.py, the same run stopped at step 3 of 7, an index of
+three boxes and its answers. @ROOT@ stands for the folder where they lie.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import run
+
+import jaxret
+from jaxret.cli.main import main
+
+STORED = Path(__file__).parents[1] / 'fixtures' / 'old_version'
+UNEQUAL = {'examples_per_second', 'data_dir'}
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('old') / 'root'
+    shutil.copytree(STORED, root)
+    for path in root.rglob('*.json'):
+        path.write_text(path.read_text().replace('@ROOT@', str(root)))
+    return root
+
+
+def assert_close(found: dict, stored: dict) -> None:
+    assert found.keys() >= stored.keys()
+    for key in stored.keys() - UNEQUAL:
+        if isinstance(stored[key], float):
+            np.testing.assert_allclose(found[key], stored[key], rtol=1e-4, atol=1e-6, err_msg=key)
+        elif not isinstance(stored[key], dict):
+            assert found[key] == stored[key], key
+
+
+def test_an_old_index_answers_as_it_did(root, capsys, monkeypatch):
+    monkeypatch.chdir(root)
+    wanted = json.loads((root / 'answers.json').read_text())
+    assert main(['search', '--index', 'index', '--json', 'models/cube.obj', 'models/rod.obj']) == 0
+    for found, before in zip(json.loads(capsys.readouterr().out), wanted, strict=True):
+        assert [hit['id'] for hit in found['hits']] == [hit['id'] for hit in before['hits']]
+        np.testing.assert_allclose(*([hit['score'] for hit in part['hits']] for part in (found, before)), atol=1e-5)
+    assert main(['index', '--checkpoint', 'finished', '--models', 'models', '--out', 'index', '--processes', '1']) == 0
+    assert '0 embedded, 3 as before' in capsys.readouterr().out
+    model = jaxret.load(root / 'finished')
+    assert len(jaxret.Index.open(root / 'index').search(model.embed_meshes([root / 'models' / 'rod.obj']))[0]) == 3
+
+
+def test_old_runs_are_evaluated_and_resumed(root):
+    cache = f'--config.cache_dir={root / "cache"}'
+    stored = json.loads((root / 'finished' / 'metrics.json').read_text())
+    assert run.main(['--mode=eval', f'--workdir={root / "finished"}', cache]) == 0
+    assert_close(json.loads((root / 'finished' / 'metrics.json').read_text()), stored)
+    config = json.loads((root / 'stopped' / 'config.json').read_text())
+    overrides = [
+        f'--config.{key}={value}'
+        for key, value in config.items()
+        if key
+        in ('model.variant', 'model.width', 'model.embedding_dim', 'model.points', 'parallel.devices', 'processes')
+    ]
+    assert run.main(['--config=scan_cad.py:smoke', f'--workdir={root / "stopped"}', cache, *overrides]) == 0
+    found, before = (
+        [json.loads(line) for line in (root / name / 'metrics.jsonl').read_text().splitlines()]
+        for name in ('stopped', 'finished')
+    )
+    for line, wanted in zip(found, before, strict=True):
+        assert_close(line, wanted)
