@@ -5,14 +5,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-DIGITS = 5  # significant ones, of numbers that are not whole
+DIGITS = 4  # significant ones, of numbers that are not whole
 
 
 def one_line_a_row(content: Mapping[str, Any]) -> str:
     """JSON with a line a key, and a line an element of lists of objects, however deep these lie.
 
     Args:
-      content: plain data. Numbers with a fraction are rounded to 5 significant digits; those that are not finite, and
+      content: plain data. Numbers with a fraction are rounded to 4 significant digits; those that are not finite, and
         tuples, become null and lists.
     """
     return _lines(_plain(content), '') + '\n'
