@@ -62,22 +62,17 @@ PAPER = Paper(
     ),
     claims=(
         *(
-            Claim(f'HIFA is better than {row.name}', better=FULL.name, worse=row.name, metric='nn')
+            Claim.of_rows(f'HIFA is better than {row.name}', FULL, row, 'nn')
             for row in (ALEXNET, MEDA, JGSA, JAN, REVGRAD, DLEA)
         ),
-        Claim(
-            'adversarial training and centroids (DLEA) are better than adversarial training alone',
-            better=DLEA.name,
-            worse=REVGRAD.name,
-            metric='nn',
+        Claim.of_rows(
+            'adversarial training and centroids (DLEA) are better than adversarial training alone', DLEA, REVGRAD, 'nn'
         ),
-        Claim('aligned norms are better than no adaptation', better=GLOBAL.name, worse=ALEXNET.name, metric='nn'),
-        Claim('centroids help beyond norms', better=LOCAL.name, worse=GLOBAL.name, metric='nn'),
-        Claim('mutual information helps beyond norms and centroids', better=FULL.name, worse=LOCAL.name, metric='nn'),
+        Claim.of_rows('aligned norms are better than no adaptation', GLOBAL, ALEXNET, 'nn'),
+        Claim.of_rows('centroids help beyond norms', LOCAL, GLOBAL, 'nn'),
+        Claim.of_rows('mutual information helps beyond norms and centroids', FULL, LOCAL, 'nn'),
         *(
-            Claim(
-                f'the same in ANMRR: HIFA is better than {row.name}', better=FULL.name, worse=row.name, metric='anmrr'
-            )
+            Claim.of_rows(f'the same in ANMRR: HIFA is better than {row.name}', FULL, row, 'anmrr')
             for row in (ALEXNET, DLEA, LOCAL)
         ),
     ),

@@ -117,6 +117,11 @@ class Claim:
     metric: str
     difference: float | None = None
 
+    @classmethod
+    def of_rows(cls, text: str, better: Row, worse: Row, metric: str) -> 'Claim':
+        """A claim of two rows, by the difference of their `paper` values."""
+        return cls(text, better.name, worse.name, metric)
+
 
 @dataclass(frozen=True)
 class Paper:
