@@ -19,9 +19,9 @@ one is tried again. Ctrl-C lets the run under way save and ends with status 130,
 A folder holds the tables of one preset, one data set (by names and sizes of its files) and one set of overrides.
 
 OUT/index.html (with pictures) and OUT/results.json hold the values, their spread over seeds, and for each claim of the
-paper the difference of its two rows, seed by seed. OUT/summary.json is results.json without paths and with the tables'
-metrics alone, to keep beside code. Status 1: a run failed; the others went on. A row that the data does
-not allow, such as a batch larger than the training set, is "not possible" and no failure.
+paper the difference of its two rows, seed by seed. OUT/summary.json is small, without paths and with the tables'
+metrics alone, to keep beside code (experiments/results). Status 1: a run failed; the others went on. A row that the
+data does not allow, such as a batch larger than the training set, is "not possible" and no failure.
 """
 
 import argparse
@@ -41,6 +41,7 @@ from paper_tables.plan import PASSING, check_settings, data_fingerprint, load_pa
 from paper_tables.results import collect
 from paper_tables.runs import run_jobs
 from paper_tables.summary import summarize
+from result_text import one_line_a_row
 
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import write_atomically
@@ -108,17 +109,12 @@ def _run(known: argparse.Namespace, overrides: dict[str, str], seeds: int) -> in
     # TensorFlow and matplotlib would leave files in the home folder; both look at these when they are imported.
     for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
         os.environ.setdefault(name, str(cache.absolute() / 'libraries'))
-    needed = {
-        name: [
-            metric.key for table in paper.tables if name in {row.name for row in table.rows} for metric in table.metrics
-        ]
-        for name in jobs
-    }
+    needed = {name: list(paper.metrics_of(name)) for name in jobs}
 
     def store() -> dict[str, Any]:
         results = collect(paper, jobs, settings, names=names, seeds=seeds)
-        for name, content in (('results.json', results), ('summary.json', summarize(results))):
-            write_atomically(out / name, json.dumps(content, indent=2) + '\n')
+        write_atomically(out / 'results.json', json.dumps(results, indent=2) + '\n')
+        write_atomically(out / 'summary.json', one_line_a_row(summarize(results)))
         return results
 
     with locked(out, option='--out'):

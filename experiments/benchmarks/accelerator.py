@@ -12,11 +12,16 @@ Needs JAX, Flax, Optax, Chex, rich and ml_collections; PyTorch for its rows. Nei
 """
 
 import argparse
+import re
 import sys
+import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from measuring import interleave, make_parser, parse, peak_mib, show, write_json
+from measuring import interleave, make_parser, parse, peak_mib, says_errors, show, write_json
 
 # isort: split
 import jax
@@ -24,14 +29,13 @@ import numpy as np
 import train_step
 from ml_collections import ConfigDict
 from overrides import apply_overrides
+from random_galleries import embeddings
 from random_steps import RandomStep, check_config, parallel_of, read_config
-from search import embeddings
-from step_profile import largest_costs
 
-from jaxret.errors import JaxretError
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
 
+_METADATA = re.compile(r'%?([\w.\-]+) = .*metadata=\{.*?op_name="([^"]*)"')
 PARTS = ('step', 'chunked', 'search', 'profile')
 # Argument: (on a CPU, on a GPU, help).
 SIZES = {
@@ -137,6 +141,72 @@ def measure_profile(sizes: argparse.Namespace) -> list[dict[str, Any]]:
     return [{'what': cost['cost'], 'milliseconds': cost['milliseconds'], 'share': cost['share']} for cost in costs]
 
 
+def largest_costs(call: Callable[[], Any], program: str, *, calls: int = 3, count: int = 3) -> list[dict[str, Any]]:
+    """The groups of operations that take longest.
+
+    Args:
+      call: one step of a program that is compiled and warm; waits for its result.
+      program: its text, `compiled.as_text()`, which says where every operation comes from.
+      calls: steps in the profile.
+      count: groups to name.
+
+    Returns:
+      For each group its name ('backward conv_general_dilated'), milliseconds a step, and share of all operations' time;
+      none where the profile names no operation of the program.
+    """
+    written = operations(program)
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in range(calls):
+                call()
+        spent = Counter()
+        for path in Path(folder).rglob('*.xplane.pb'):
+            spent += operation_times(path, written)
+    total = sum(spent.values())
+    return [
+        {'cost': name, 'milliseconds': nanoseconds / 1e6 / calls, 'share': nanoseconds / total}
+        for name, nanoseconds in spent.most_common(count)
+    ]
+
+
+def operations(program: str) -> dict[str, str]:
+    """{name of an operation: the group that it belongs to} of a compiled program's text."""
+    return {name: group(path) for name, path in _METADATA.findall(program)}
+
+
+def group(path: str) -> str:
+    """'backward conv_general_dilated' for the path 'jit(step)/transpose(jvp(Encoder))/conv1/conv_general_dilated'."""
+    primitive = path.rsplit('/', 1)[-1]
+    if 'transpose(' in path:
+        return f'backward {primitive}'
+    return f'forward {primitive}' if 'jvp(' in path else primitive
+
+
+def operation_times(path: Path, written: Mapping[str, str]) -> Counter:
+    """Nanoseconds by group in one profile: of the kernels of a GPU where there is one, else of threads.
+
+    A kernel whose operation the profile does not tell, such as one inside a CUDA graph, is a group by itself.
+    """
+    planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
+    streams = [
+        line
+        for plane in planes
+        if plane.name.startswith('/device:GPU')
+        for line in plane.lines
+        if line.name.startswith('Stream')
+    ]
+    spent = Counter()
+    for line in streams or [line for plane in planes for line in plane.lines]:
+        for event in line.events:
+            name = dict(event.stats).get('hlo_op') or event.name
+            if name in written:
+                spent[written[name]] += event.duration_ns
+            elif streams:
+                spent[f'kernel {event.name[:60]}'] += event.duration_ns
+    return spent
+
+
+@says_errors
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table after every part; returns 1 where the config is bad."""
     parser = make_parser(__doc__, repeats=12)
@@ -146,18 +216,14 @@ def main(arguments: list[str] | None = None) -> int:
     where = f'{cores} CPU cores: small sizes, no goal holds' if device.platform == 'cpu' else str(device.device_kind)
     measures = {'step': measure_step, 'chunked': measure_chunked, 'search': measure_search, 'profile': measure_profile}
     steps = {'step': (known.batch, 0), 'chunked': (known.large_batch, known.chunk), 'profile': (known.batch, 0)}
+    for part in known.parts:  # all, before the first is measured
+        if part in steps:
+            config_of(known, *steps[part])
     rows = []
-    try:
-        for part in known.parts:  # all, before the first is measured
-            if part in steps:
-                config_of(known, *steps[part])
-        for part in known.parts:
-            rows += [{'part': part, **row} for row in measures[part](known)]
-            show(f'{where}; {", ".join(f"{name} {getattr(known, name)}" for name in SIZES)}', COLUMNS, rows)
-            write_json(known.json, title='CMIC and search on an accelerator', arguments=known, rows=rows)
-    except JaxretError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    for part in known.parts:
+        rows += [{'part': part, **row} for row in measures[part](known)]
+        show(f'{where}; {", ".join(f"{name} {getattr(known, name)}" for name in SIZES)}', COLUMNS, rows)
+        write_json(known.json, title='CMIC and search on an accelerator', arguments=known, rows=rows)
     return 0
 
 

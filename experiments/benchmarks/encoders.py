@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from measuring import compiled_memory, find_peer, gigaflops, interleave, make_parser, parse, show, write_json
+from measuring import compiled_memory, find_peer, gigaflops, interleave, make_parser, parse, ratios, show, write_json
 
 # isort: split
 import jax
@@ -173,8 +173,7 @@ def measure(name: str, sizes: argparse.Namespace) -> list[dict[str, Any]]:
     }
     if peer is None:
         return [*rows, {'encoder': name, 'input': shape, 'form': title}]
-    for key in ('', 'cpu_'):
-        rows[0][f'{key}ratio'] = rows[1][f'{key}seconds'] / rows[0][f'{key}seconds']
+    rows[0] |= ratios(times[title], times['jaxret'])
     return rows
 
 

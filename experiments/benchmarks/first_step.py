@@ -40,14 +40,10 @@ def child(name: str, overrides: list[str]) -> None:
     # isort: split
     from overrides import split_overrides
 
-    from jaxret.errors import JaxretError
-
     config, _ = read_config(name, split_overrides(overrides))
     times['imported_s'] = time.time() - started
-    try:
-        step = RandomStep(config, own_start=True)
-    except JaxretError as error:
-        sys.exit(str(error))
+    step = RandomStep(config)
+    step.start(own=True)
     times['compiled_s'] = time.time() - started
     step()
     print(json.dumps(times | {'seconds': time.time() - started}))
@@ -57,7 +53,7 @@ def start_once(name: str, overrides: list[str], cache: Path | None) -> dict[str,
     """One process; None is no cache.
 
     Raises:
-      RuntimeError: it failed, with what it wrote.
+      JaxretError: it failed, with what it wrote.
     """
     environment = os.environ | {'JAXRET_STARTED': repr(time.time())}
     environment |= (
@@ -69,7 +65,9 @@ def start_once(name: str, overrides: list[str], cache: Path | None) -> dict[str,
         [sys.executable, __file__, CHILD, name, *overrides], env=environment, capture_output=True, text=True
     )
     if done.returncode:
-        raise RuntimeError(f'{name}: {done.stderr[-2000:].strip()}')
+        from jaxret.errors import JaxretError
+
+        raise JaxretError(f'{name}: {done.stderr[-2000:].strip()}')
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -95,28 +93,24 @@ def measure(name: str, overrides: list[str], *, repeats: int) -> list[dict[str, 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table; returns 1 where a config is bad or a start fails."""
+    from measuring import says_errors  # a child measures its own imports
+
+    return says_errors(_main)(arguments)
+
+
+def _main(arguments: list[str] | None) -> int:
     from measuring import make_parser, parse, show, write_json
     from random_steps import read_config
-
-    # isort: split
-    from jaxret.errors import JaxretError
 
     parser = make_parser(__doc__, repeats=1)
     parser.add_argument(
         '--configs', nargs='+', default=['pix3d.py', 'scan_cad.py'], help='as of run.py; --config.KEY=VALUE changes all'
     )
-    rows = []
-    try:
-        known, overrides, cores = parse(parser, arguments, overrides=True)  # children inherit the cores
-        for name in known.configs:
-            read_config(name, overrides)
-        for name in known.configs:
-            rows += measure(
-                name, [f'--config.{key}={value}' for key, value in overrides.items()], repeats=known.repeats
-            )
-    except (JaxretError, RuntimeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    known, overrides, cores = parse(parser, arguments, overrides=True)  # children inherit the cores
+    for name in known.configs:
+        read_config(name, overrides)
+    given = [f'--config.{key}={value}' for key, value in overrides.items()]
+    rows = [row for name in known.configs for row in measure(name, given, repeats=known.repeats)]
     show(f'from the start of a process to its first step, {cores} cores', COLUMNS, rows)
     write_json(known.json, title='Time to the first step', arguments=known, rows=rows, overrides=overrides)
     return 0

@@ -11,14 +11,24 @@ of log time (of the processor) and log memory against log size, by least squares
 rest). What is compiled is kept for the next run.
 """
 
+import argparse
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from argument_types import at_least, check_writable, positive
-from measuring import describe_devices, interleave, make_parser, parse, show, write_json
+from measuring import (
+    at_least,
+    check_writable,
+    describe_devices,
+    interleave,
+    make_parser,
+    parse,
+    positive,
+    show,
+    write_json,
+)
 
 # isort: split
 import matplotlib
@@ -124,6 +134,23 @@ def draw(path: Path, axis: str, rows: Sequence[dict[str, Any]], fits: Sequence[d
     pyplot.close(figure)
 
 
+def check(parser: argparse.ArgumentParser, known: argparse.Namespace) -> None:
+    """Refuses sizes that are out of order or that cannot be rendered, and a folder that cannot be written; makes it."""
+    sizes = known.sizes or [1]
+    if sizes != sorted(set(sizes)):
+        parser.error(f'argument --sizes: {" ".join(map(str, sizes))}: must be ascending')
+    try:
+        if 'views' in known.axes:
+            ViewRing(views=sizes[-1])
+        if known.out:
+            known.out.mkdir(parents=True, exist_ok=True)
+            check_writable(known.out / 'growth.json')
+    except ConfigError as error:
+        parser.error(f'argument --sizes: {error}')
+    except OSError as error:
+        parser.error(f'argument --out: {known.out}: {error.strerror}')
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table, draws."""
     parser = make_parser(__doc__, repeats=3)
@@ -136,18 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--out', type=Path, help='folder for growth.json and a picture an axis')
     known, _, cores = parse(parser, arguments)
-    if known.sizes and known.sizes != sorted(set(known.sizes)):
-        parser.error(f'argument --sizes: {" ".join(map(str, known.sizes))}: must be ascending')
-    try:
-        if known.sizes and 'views' in known.axes:
-            ViewRing(views=known.sizes[-1])
-        if known.out:
-            known.out.mkdir(parents=True, exist_ok=True)
-            check_writable(known.out / 'growth.json')
-    except ConfigError as error:
-        parser.error(f'argument --sizes: {error}')
-    except OSError as error:
-        parser.error(f'argument --out: {known.out}: {error.strerror}')
+    check(parser, known)
     rows, fits = [], []
     for curve in (curve for curve in CURVES if curve.axis in known.axes):
         own = measure(curve, known.sizes or curve.sizes, repeats=known.repeats, limit_s=known.limit_s)
@@ -155,15 +171,12 @@ def main(arguments: list[str] | None = None) -> int:
         fits.append(summary(curve, own))
     title = f'growth, {describe_devices()}, {cores} cores'
     show(title, COLUMNS, fits)
-    for path in [known.json] + ([known.out / 'growth.json'] if known.out else []):
-        write_json(path, title=title, arguments=known, rows=rows, cores=cores, fits=fits)
-    for axis in known.axes if known.out else ():
-        draw(
-            known.out / f'growth_{axis}.png',
-            axis,
-            [row for row in rows if row['axis'] == axis],
-            [fit for fit in fits if fit['axis'] == axis],
-        )
+    write_json(known.json, title=title, arguments=known, rows=rows, cores=cores, fits=fits)
+    if known.out:
+        write_json(known.out / 'growth.json', title=title, arguments=known, rows=rows, cores=cores, fits=fits)
+        for axis in known.axes:
+            own_rows, own_fits = ([one for one in part if one['axis'] == axis] for part in (rows, fits))
+            draw(known.out / f'growth_{axis}.png', axis, own_rows, own_fits)
     return 0
 
 

@@ -9,23 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measuring import MIB, compiled_memory
+from measuring import MIB, Usage, compiled_memory
 
 # isort: split
 import jax
 import numpy as np
-from blocked_losses import CATEGORIES, DIM, VIEWS, loss, unit
+from geometry import ball
+from loss_cases import CASES, PLAIN_FORMS, VIEWS, random_arrays
 from overrides import load_config
+from random_galleries import embeddings
 from random_steps import RandomStep, random_variables
-from rendering import ball
-from search import Usage, embeddings
 
 from jaxret.encoders.dgcnn import DGCNN
 from jaxret.encoders.pointnet import PointNet
 from jaxret.geometry.distances import modified_hausdorff
 from jaxret.geometry.mesh import Mesh, load_mesh
 from jaxret.geometry.render import ViewRing, render_views
-from jaxret.losses.gradient_caching import block_size
 from jaxret.search.bounds import prepare
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
@@ -65,21 +64,15 @@ def searching(shapes: int, *, method: str) -> Case:
     jax.block_until_ready(jax.numpy.zeros(1))  # JAX's own memory is there before
     with Usage() as first:
         call()
-    return call, gallery.nbytes / MIB + first.peak_mb
+    return call, gallery.nbytes / MIB + first.peak_mib
 
 
 def losing(batch: int, *, blocked: bool) -> Case:
     """InfoNCE of attention scores of 12 views, forward and backward."""
-    rng = np.random.default_rng(0)
-    arguments = (
-        unit(rng, batch, DIM),
-        rng.standard_normal((DIM, DIM), np.float32) / DIM**0.5,
-        unit(rng, batch, VIEWS, DIM),
-        rng.integers(CATEGORIES, size=batch),
-    )
-    block = block_size(batch, batch, VIEWS) if blocked else batch
-    function = jax.value_and_grad(partial(loss, name='info_nce', block=block), argnums=(0, 1, 2))
-    return _compiled(function, *arguments)
+    case = 'attention_info_nce'
+    arrays, labels = random_arrays(batch)
+    arrays = {name: arrays[name] for name in ('queries', 'kernel', 'views')}
+    return _compiled(jax.value_and_grad(CASES[case] if blocked else PLAIN_FORMS[case][1]), arrays, labels)
 
 
 def training(size: int, *, views: bool) -> Case:

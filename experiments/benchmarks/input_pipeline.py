@@ -18,24 +18,18 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from argument_types import at_least, positive
-from measuring import make_parser, parse, show, write_json
+from measuring import at_least, make_parser, parse, positive, says_errors, show, write_json
 
 # isort: split
-import jax
 import numpy as np
 from ml_collections import ConfigDict
-from random_steps import random_variables, read_config
+from random_steps import RandomStep, read_config
 
 import data_pipelines  # noqa: F401, before TensorFlow: silences it
-from jaxret.errors import JaxretError
-from jaxret.training.optimizers import make_grouped_optimizer
-from jaxret.training.state import create_state
-from jaxret.training.step import make_train_step
 
 GOAL = 1.1
 LONG = 10**6  # steps of a run that never ends here
@@ -51,12 +45,12 @@ COLUMNS = (
 )
 
 
-def training_parts(config: ConfigDict) -> dict[str, Any]:
-    """What an experiment gives to `trained_state`, once its data are ready: batches, system, devices."""
-    experiment, parts = importlib.import_module(f'{config.experiment}.task'), {}
+def training_batches(config: ConfigDict) -> Callable[[int, int], Iterator[Any]]:
+    """The batches that an experiment trains on, once its data are ready: (start, stop) -> those of these steps."""
+    experiment, given = importlib.import_module(f'{config.experiment}.task'), {}
 
-    def instead(*_: Any, **given: Any) -> None:
-        parts.update(given)
+    def instead(*_: Any, **arguments: Any) -> None:
+        given.update(arguments)
 
     train, experiment.trained_state = experiment.trained_state, instead
     try:
@@ -64,7 +58,7 @@ def training_parts(config: ConfigDict) -> dict[str, Any]:
             experiment.run(config, Path(workdir), train=True)
     finally:
         experiment.trained_state = train
-    return parts
+    return given['batches']
 
 
 def measure_pipeline(batches: Iterator[Any], count: int) -> dict[str, float]:
@@ -80,55 +74,28 @@ def measure_pipeline(batches: Iterator[Any], count: int) -> dict[str, float]:
     }
 
 
-def compile_step(config: ConfigDict, parts: Mapping[str, Any]) -> tuple[Callable[[Any], None], Callable[[], None]]:
-    """Returns `advance` (one step on a placed batch) and `wait` (until all steps are done)."""
-    parallel, average = parts['parallel'], config.optimizer.average_decay
-    optimizer, schedule = make_grouped_optimizer(config.optimizer, LONG, parts.get('parameter_groups') or {})
-    system = parts['make_system'](parallel.axis_name)
-    step = parallel.compile(
-        make_train_step(system, optimizer, learning_rate=schedule, average_decay=average, axis_name=parallel.axis_name)
-    )
-    variables = random_variables(
-        jax.eval_shape(parts['make_system'](None).init, jax.random.key(config.seed), parts['example'])
-    )
-    current = [parallel.place_state(create_state(variables, optimizer, seed=config.seed, average=average > 0))]
-
-    def advance(batch: Any) -> None:
-        current[0], _ = step(current[0], batch)
-
-    def wait() -> None:
-        jax.block_until_ready(current[0])
-
-    return advance, wait
-
-
-def measure_steps(
-    advance: Callable[[Any], None], wait: Callable[[], None], batches: Iterator[Any], *, skip: int, count: int
-) -> float:
-    """Milliseconds a step over `count` steps, after `skip` steps."""
-    for batch in itertools.islice(batches, skip):
-        advance(batch)
-    wait()
+def measure_steps(step: RandomStep, placed: Iterator[Any], *, skip: int, count: int) -> float:
+    """Milliseconds a step over `count` steps, after `skip` steps; nothing waits for a step but the last."""
+    for batch in itertools.islice(placed, skip):
+        step.advance(batch)
+    step.wait()
     start = time.perf_counter()
-    for batch in itertools.islice(batches, count):
-        advance(batch)
-    wait()
+    for batch in itertools.islice(placed, count):
+        step.advance(batch)
+    step.wait()
     return 1e3 * (time.perf_counter() - start) / count
 
 
-def compare(config: ConfigDict, parts: Mapping[str, Any], *, blocks: int, steps: int, skip: int) -> dict[str, Any]:
+def compare(config: ConfigDict, batches: Iterator[Any], *, blocks: int, steps: int, skip: int) -> dict[str, Any]:
     """Step times of both kinds of blocks and the ratio of their medians."""
-    batches, place = parts['batches'](0, LONG), parts['parallel'].place_batch
-    advance, wait = compile_step(config, parts)
-    resident = itertools.repeat(place(next(batches)))
-    piped = map(place, batches)
+    step = RandomStep(config, next(batches))
+    resident, piped = itertools.repeat(step.place(step.batch)), map(step.place, batches)
     times: dict[str, list[float]] = {'resident': [], 'pipeline': []}
-    advance(next(resident))
-    wait()
+    step()
     for block in range(blocks):
         kinds = [('resident', resident), ('pipeline', piped)]
         for name, source in kinds[:: 1 if block % 2 == 0 else -1]:
-            times[name].append(measure_steps(advance, wait, source, skip=skip, count=steps))
+            times[name].append(measure_steps(step, source, skip=skip, count=steps))
     resident_ms, pipeline_ms = (float(np.median(times[name])) for name in ('resident', 'pipeline'))
     ratio = pipeline_ms / resident_ms
     return {
@@ -142,18 +109,19 @@ def compare(config: ConfigDict, parts: Mapping[str, Any], *, blocks: int, steps:
 
 def measure(config: ConfigDict, short: str, known: argparse.Namespace) -> dict[str, Any]:
     """One row: the pipeline of a config alone, and with its step."""
-    parts = training_parts(config)
+    batches = training_batches(config)
     row = {
         'config': short,
         'data': config.data_dir or 'synthetic sample',
         'batch': config.batch_size,
-        **measure_pipeline(parts['batches'](0, LONG), known.steps * 2),
+        **measure_pipeline(batches(0, LONG), known.steps * 2),
     }
     if not known.pipeline_only:
-        row |= compare(config, parts, blocks=known.repeats, steps=known.steps, skip=known.skip)
+        row |= compare(config, batches(0, LONG), blocks=known.repeats, steps=known.steps, skip=known.skip)
     return row
 
 
+@says_errors
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table; returns 1 where the config or the data are bad."""
     parser = make_parser(__doc__, repeats=8)
@@ -165,13 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--steps', type=positive, default=15, help='counted steps a block')
     parser.add_argument('--skip', type=at_least(0), default=6, help='steps of a block that are not counted')
     parser.add_argument('--pipeline_only', action='store_true', help='no steps, only the cost of a batch')
-    try:
-        known, overrides, _ = parse(parser, arguments, overrides=True)
-        configs = [read_config(name, overrides) for name in known.config.split(',')]  # bad ones before any work
-        rows = [measure(config, short, known) for config, short in configs]
-    except JaxretError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    known, overrides, _ = parse(parser, arguments, overrides=True)
+    configs = [read_config(name, overrides) for name in known.config.split(',')]  # bad ones before any work
+    rows = [measure(config, short, known) for config, short in configs]
     show('input pipeline', COLUMNS, rows)
     write_json(known.json, title='input pipeline', arguments=known, rows=rows, overrides=overrides)
     return 0

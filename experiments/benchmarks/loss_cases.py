@@ -1,6 +1,7 @@
 """Every loss of `jaxret.losses` on random unit embeddings, as functions of a batch: the cases of `losses.py`.
 
-Letters: B batch (queries, and as many gallery items), D embedding, C classes, M modalities.
+`attention_...` are CMIC's scores, of views that each photo weighs. Letters: B batch (queries, and as many gallery
+items), D embedding, C classes, M modalities, V views.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from jaxret.losses import (
 from jaxret.losses import mutual_information as information
 from jaxret.losses.gradient_caching import block_size, map_queries
 
-DIM, CLASSES, MODALITIES = 128, 8, 3
+DIM, CLASSES, MODALITIES, VIEWS = 128, 8, 3, 12
 TEMPERATURE, MARGIN = 0.1, 0.2
 Arrays = Mapping[str, jax.Array]
 Function = Callable[[Arrays, Arrays], jax.Array]  # (arrays with gradients, labels) -> loss
@@ -43,11 +44,13 @@ def random_arrays(batch: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
         'logits': rng.standard_normal((MODALITIES, batch, CLASSES), np.float32),
         'centers': rng.standard_normal((CLASSES, DIM), np.float32),
     }
-    return arrays, {
+    labels = {
         'category': rng.integers(CLASSES, size=batch).astype(np.int32),
         'other_category': rng.integers(CLASSES, size=batch).astype(np.int32),
         'instance': np.arange(batch, dtype=np.int32),
     }
+    arrays |= {'kernel': rng.standard_normal((DIM, DIM), np.float32) / DIM**0.5, 'views': _unit(rng, batch, VIEWS, DIM)}
+    return arrays, labels
 
 
 def _unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -90,18 +93,35 @@ def _mean_of_rows(terms: tuple[jax.Array, jax.Array]) -> jax.Array:
     return jnp.sum(sums) / jnp.maximum(jnp.sum(counts), 1)
 
 
-def of_rows(loss: RowLoss, key: str) -> Function:
-    """A loss of scores whose rows stand alone: in blocks where the batch is large, as the systems compute it."""
+def _dot_products(queries: jax.Array, arrays: Arrays) -> jax.Array:
+    return scores.similarity_matrix(queries, arrays['gallery'])
+
+
+def _attention(queries: jax.Array, arrays: Arrays) -> jax.Array:
+    return scores.attention_scores(queries, queries @ arrays['kernel'], arrays['views'])
+
+
+def of_rows(loss: RowLoss, key: str, *, attention: bool = False, blocks: bool = True) -> Function:
+    """A loss of scores whose rows stand alone: in blocks where the batch is large, as the systems compute it.
+
+    Args:
+      loss: of some rows.
+      key: of the labels; equal ones are positives.
+      attention: scores are CMIC's.
+      blocks: False computes all rows at once.
+    """
+    score, views = (_attention, VIEWS) if attention else (_dot_products, 1)
 
     def function(arrays: Arrays, labels: Arrays) -> jax.Array:
-        gallery, columns = arrays['gallery'], labels[key]
+        columns = labels[key]
+        count = len(columns)
 
         def block(rows: Arrays) -> tuple[jax.Array, jax.Array]:
             positives = rows['label'][:, None] == columns[None]
-            return loss(scores.similarity_matrix(rows['queries'], gallery), positives, ~positives)
+            return loss(score(rows['queries'], arrays), positives, ~positives)
 
         rows = {'queries': arrays['queries'], 'label': columns}
-        return _mean_of_rows(map_queries(block, rows, block=block_size(len(columns), len(columns))))
+        return _mean_of_rows(map_queries(block, rows, block=block_size(count, count, views) if blocks else count))
 
     return function
 
@@ -177,11 +197,13 @@ _ROWS = {
         for rule, key in (('all', 'instance'), ('semi_hard', 'instance'), ('batch_hard', 'category'))
     },
 }
+_ATTENTION = ('info_nce', 'supervised_contrastive', 'triplet_all')
 _DISTANCES = {'contrastive': (_contrastive, 'instance'), 'hardest_triplet': (_hardest, 'instance')}
 # Case -> loss. The arrays that it takes are found by their gradients.
 CASES: dict[str, Function] = {
     **{name: of_rows(*case) for name, case in _ROWS.items()},
     **{name: of_distances(*case) for name, case in _DISTANCES.items()},
+    **{f'attention_{name}': of_rows(*_ROWS[name], attention=True) for name in _ATTENTION},
     'quadruplet': _quadruplet,
     'cross_modal_center': lambda x, y: center.cross_modal_center_loss(x['features'], y['category'], x['centers']),
     'noisy_center': _noisy_center,
@@ -199,7 +221,14 @@ CASES: dict[str, Function] = {
     'mmd_joint': _joint_mmd,
     'coral': lambda x, y: discrepancy.coral(x['queries'], x['gallery']),
 }
-MERGED: dict[str, Function] = {
+_MERGED = {
     **{name: merged(*case, scores.similarity_matrix) for name, case in _ROWS.items()},
     **{name: merged(*case, scores.euclidean_distances) for name, case in _DISTANCES.items()},
+}
+# Case -> name and loss of the plain way to compute it.
+PLAIN_FORMS: dict[str, tuple[str, Function]] = {
+    **{name: ('merge first', case) for name, case in _MERGED.items()},
+    **{
+        f'attention_{name}': ('all at once', of_rows(*_ROWS[name], attention=True, blocks=False)) for name in _ATTENTION
+    },
 }

@@ -1,28 +1,43 @@
-"""How long every loss takes, forward and backward, beside pytorch-metric-learning and the merge-first form.
+"""How long every loss takes, forward and backward, and how much memory, beside pytorch-metric-learning and plain forms.
 
     python experiments/benchmarks/losses.py                                          # B = 64, 512, 2,048
     python experiments/benchmarks/losses.py --batches 64 128 256 512 1024 2048 4096 8192 --json=out.json
     python experiments/benchmarks/losses.py --cases info_nce contrastive --threads=1
+    python experiments/benchmarks/losses.py --cases attention_info_nce --batches 8192 --repeats=1
+    python experiments/benchmarks/losses.py --cases attention_info_nce --limit_gib=0     # memory alone: only compiles
 
-Value and gradients for random unit embeddings of 128 numbers, B queries and B gallery items. Rows beside jaxret's:
-'merge first' is the same loss, in JAX too, from the whole 2B x 2B matrix of queries and gallery concatenated, then
-masked; the others are named as pytorch-metric-learning does. `ratio` is their time over jaxret's, medians of runs that
-took turns: above 1 jaxret is faster. `difference` is of the values, relative. A loss without an equivalent there says
-so, and so does what would need more memory than --limit_gib (compiled programs: planned; theirs: a lower bound). CMIC's
-scores with attention over views have a script of their own, blocked_losses.py.
+Value and gradients for random unit embeddings of 128 numbers, B queries and B gallery items; `attention_...` are CMIC's
+scores with attention over 12 views. Rows beside jaxret's: 'merge first' is the same loss, in JAX too, from the whole
+2B x 2B matrix of queries and gallery concatenated, then masked; 'all at once' the same without blocks of queries; the
+others are named as pytorch-metric-learning does. `ratio` is their time over jaxret's, medians of runs that took turns:
+above 1 jaxret is faster. `difference` is of the values, relative. A loss without an equivalent there says so, and so
+does what would need more memory than --limit_gib (compiled programs: planned; theirs: a lower bound). `resident` is
+the most that the process held so far.
 """
 
 import gc
 import importlib
+import resource
 import sys
 from typing import Any
 
-from argument_types import at_least, positive
-from measuring import MIB, compiled_memory, find_peer, interleave, make_parser, parse, show, write_json
+from measuring import (
+    MIB,
+    at_least,
+    compiled_memory,
+    find_peer,
+    interleave,
+    make_parser,
+    parse,
+    positive,
+    ratios,
+    show,
+    write_json,
+)
 
 # isort: split
 import jax
-from loss_cases import CASES, MERGED, random_arrays
+from loss_cases import CASES, PLAIN_FORMS, random_arrays
 
 COLUMNS = (
     ('case', ''),
@@ -33,6 +48,7 @@ COLUMNS = (
     ('ratio', '.2f'),
     ('cpu_ratio', '.2f'),
     ('temporary_mib', '.1f'),
+    ('resident_mib', '.0f'),
     ('difference', '.1e'),
 )
 
@@ -61,29 +77,32 @@ def _used(function: Any, arrays: Any, labels: Any) -> list[str]:
     return sorted(seen)
 
 
-def measure(case: str, batch: int, *, repeats: int, limit_mib: float) -> list[dict[str, Any]]:
-    """Rows of jaxret, of the merge-first form and of the peers."""
+def forms(case: str, batch: int, *, limit_mib: float) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """What can be run, {form: call}, and what is known before, {form, or why it is not run: memory}."""
     calls, facts = {}, {}
-    for form, function in (('jaxret', CASES[case]), ('merge first', MERGED.get(case))):
-        if function is not None:
-            call, memory = compile_case(function, batch)
-            if memory['temporary_mib'] <= limit_mib:
-                calls[form], facts[form] = call, memory
-            else:
-                facts[f'{form}: needs {memory["temporary_mib"] / 1024:.1f} GiB'] = memory
+    for form, function in (('jaxret', CASES[case]), *([PLAIN_FORMS[case]] if case in PLAIN_FORMS else ())):
+        call, memory = compile_case(function, batch)
+        if memory['temporary_mib'] <= limit_mib:
+            calls[form], facts[form] = call, memory
+        else:
+            facts[f'{form}: needs {memory["temporary_mib"] / 1024:.1f} GiB'] = memory
     peers, missing = find_peer('pytorch_metric_learning')
     if peers is None:
-        facts[f'pytorch-metric-learning: {missing}'] = {}
-    else:
-        pml = importlib.import_module('torch_peers.pml_losses')
-        if case not in pml.PEERS:
-            facts['pytorch-metric-learning: has no equivalent'] = {}
-        for peer in pml.PEERS.get(case, ()):
-            if peer.numbers(batch) <= limit_mib * MIB:
-                calls[peer.name] = pml.Step(peer, *random_arrays(batch))
-                facts[peer.name] = {}
-            else:
-                facts[f'{peer.name}: needs {peer.numbers(batch) / 2**30:.1f} GiB or more'] = {}
+        return calls, facts | {f'pytorch-metric-learning: {missing}': {}}
+    pml = importlib.import_module('torch_peers.pml_losses')
+    if case not in pml.PEERS:
+        return calls, facts | {'pytorch-metric-learning: has no equivalent': {}}
+    for peer in pml.PEERS[case]:
+        if peer.numbers(batch) <= limit_mib * MIB:
+            calls[peer.name], facts[peer.name] = pml.Step(peer, *random_arrays(batch)), {}
+        else:
+            facts[f'{peer.name}: needs {peer.numbers(batch) / 2**30:.1f} GiB or more'] = {}
+    return calls, facts
+
+
+def measure(case: str, batch: int, *, repeats: int, limit_mib: float) -> list[dict[str, Any]]:
+    """Rows of jaxret, of the plain form and of the peers."""
+    calls, facts = forms(case, batch, limit_mib=limit_mib)
     values = {form: float(call()) for form, call in calls.items()}
     times = interleave(calls, repeats=repeats)
     rows = []
@@ -94,13 +113,10 @@ def measure(case: str, batch: int, *, repeats: int, limit_mib: float) -> list[di
                 'milliseconds': times[form]['seconds'] * 1e3,
                 'cpu_ms': times[form]['cpu_seconds'] * 1e3,
                 'value': values[form],
-                **times[form],
+                'resident_mib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
             if form != 'jaxret' and 'jaxret' in times:
-                row |= {
-                    f'{name}ratio': times[form][f'{name}seconds'] / times['jaxret'][f'{name}seconds']
-                    for name in ('', 'cpu_')
-                }
+                row |= ratios(times[form], times['jaxret'])
                 row['difference'] = abs(values[form] - values['jaxret']) / max(abs(values['jaxret']), 1e-12)
         rows.append(row)
     return rows
@@ -129,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             gc.collect()
         print(f'{case}: measured', flush=True)
     show(f'losses, forward and backward, {cores} cores', COLUMNS, rows)
-    write_json(known.json, title='Losses: jaxret, merge first, pytorch-metric-learning', arguments=known, rows=rows)
+    write_json(known.json, title='Losses: jaxret, plain forms, pytorch-metric-learning', arguments=known, rows=rows)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: warm interleaved times, compiled memory, peers that may be missing, tables, JSON.
+"""What the benchmarks share: arguments, warm interleaved times, memory, peers that may be missing, tables, JSON.
 
 Needs JAX, NumPy, ml_collections and rich alone, so that it runs where neither TensorFlow nor mesh tools are installed.
 A script imports it before JAX: programs are then kept in the data cache folder, and a later run of the script compiles
@@ -7,10 +7,12 @@ nothing.
 
 import argparse
 import contextlib
+import functools
+import gc
 import importlib
-import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -27,24 +29,76 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # a GPU is shar
 
 import jax
 import numpy as np
-from argument_types import at_least, output_file, positive
 from machine import machine, source
 from overrides import split_overrides
+from result_text import one_line_a_row
 from rich.console import Console
 from rich.table import Table
+
+from jaxret.errors import JaxretError
 
 MIB = 2**20
 PEER_PACKAGES = ('torch', 'torchvision', 'pytorch-metric-learning', 'faiss-cpu')
 _SAMPLE_SECONDS = 0.02  # calls are repeated until a sample takes so long, where clocks are exact enough
 
 
-def make_parser(description: str, *, repeats: int, least_repeats: int = 1) -> argparse.ArgumentParser:
+def at_least(least: int, kind: type = int) -> Callable[[str], Any]:
+    """Type of an argument: a number that is not below `least`."""
+
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not value >= least:  # nor is nan
+            raise argparse.ArgumentTypeError(f'{text}: must be at least {least}')
+        return value
+
+    number.__name__ = kind.__name__  # as argparse calls it where the text is no number
+    return number
+
+
+positive = at_least(1)
+
+
+def output_file(text: str) -> Path:
+    """Type of an argument: a file to write, in a folder that exists."""
+    path = Path(text)
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f'{text}: must be a file in a folder that exists')
+        check_writable(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'{text}: cannot be written ({error.strerror})') from None
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """Raises OSError where a file cannot be written; changes none, and leaves none behind."""
+    new = not os.path.lexists(path)
+    path.open('a').close()
+    if new:
+        path.unlink()
+
+
+def says_errors(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
+    """A script's `main` that says what is wrong with a config or data in one line, and returns 1."""
+
+    @functools.wraps(main)
+    def said(arguments: Sequence[str] | None = None) -> int:
+        try:
+            return main(arguments)
+        except JaxretError as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 1
+
+    return said
+
+
+def make_parser(description: str, *, repeats: int) -> argparse.ArgumentParser:
     """A parser with the arguments that every benchmark has: --repeats, --threads, --json."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        '--repeats', type=at_least(least_repeats), default=repeats, help='timed samples of each, in turn; medians count'
+        '--repeats', type=positive, default=repeats, help='timed samples of each, in turn; medians count'
     )
     parser.add_argument(
         '--threads', type=int, default=0, help='CPU cores of both sides; 0 is all that this process may use'
@@ -143,6 +197,41 @@ def interleave(calls: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[
     return result
 
 
+def ratios(peer: Mapping[str, float], ours: Mapping[str, float]) -> dict[str, float]:
+    """A peer's times of `interleave` over jaxret's: above 1 jaxret is faster."""
+    return {f'{name}ratio': peer[f'{name}seconds'] / ours[f'{name}seconds'] for name in ('', 'cpu_')}
+
+
+class Usage:
+    """Seconds of the processor, and MiB by which memory grows at most and remains, while its block runs."""
+
+    def __enter__(self) -> 'Usage':
+        gc.collect()
+        self._done, self._start = threading.Event(), resident_mib()
+        self._peak = self._start
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        self._processor = time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu_seconds = time.process_time() - self._processor
+        self._done.set()
+        self._thread.join()
+        self.peak_mib = max(self._peak, resident_mib()) - self._start
+        gc.collect()
+        self.kept_mib = resident_mib() - self._start
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):  # seldom enough not to matter in the times
+            self._peak = max(self._peak, resident_mib())
+
+
+def resident_mib() -> float:
+    """Memory that this process holds."""
+    return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') / MIB
+
+
 def compiled_memory(compiled: jax.stages.Compiled) -> dict[str, float]:
     """What a compiled program needs beside its arguments, and for them, in MiB."""
     memory = compiled.memory_analysis()
@@ -191,6 +280,7 @@ def write_json(
     if path is None:
         return
     environment = machine(devices=describe_devices())
+    del environment['hardware']['host']
     for name in PEER_PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             environment['versions'][name] = version(name)
@@ -199,19 +289,5 @@ def write_json(
         for name, value in vars(arguments).items()
         if name != 'json'
     }
-    path.write_text(
-        json.dumps(
-            {
-                'title': title,
-                **environment,
-                **source(),
-                'backend': jax.default_backend(),
-                'load': os.getloadavg()[0],
-                'settings': settings,
-                **more,
-                'rows': list(rows),
-            },
-            indent=1,
-        )
-        + '\n'
-    )
+    content = {'title': title, **environment, **source(), 'backend': jax.default_backend(), 'load': os.getloadavg()[0]}
+    path.write_text(one_line_a_row({**content, 'settings': settings, **more, 'rows': list(rows)}))

@@ -186,51 +186,60 @@ def _parts(config: ConfigDict) -> tuple[System, optax.GradientTransformation, op
 
 
 class RandomStep:
-    """One compiled train step with its state and batch, all on the device.
+    """One compiled train step, which starts from random variables, with its state and a batch on the device.
 
     Attributes:
       experiment: of the config.
       batch: as made, in host memory.
-      state: before the next step.
       parameters: number of trainable scalars.
       memory: of `compiled_memory`.
+      place: puts a batch on the device.
     """
 
-    def __init__(self, config: ConfigDict, *, run: bool = True, own_start: bool = False) -> None:
-        """Compiles a config's step.
+    def __init__(self, config: ConfigDict, batch: Batch | None = None) -> None:
+        """Compiles a config's step; makes no array of its state.
 
         Args:
           config: of experiments/configs.
-          run: False only compiles: no array of the state is made, and the step cannot be called.
-          own_start: starts with the system's own initial variables, as a run does, and not with `random_variables`.
+          batch: such as all will be; None draws one.
         """
         self.experiment = EXPERIMENTS[config.experiment]
-        classes = self.experiment.classes
-        self.batch = self.experiment.batch(config, classes)
+        self.batch = self.experiment.batch(config, self.experiment.classes) if batch is None else batch
         self._system, optimizer, schedule = _parts(config)
         average = config.optimizer.average_decay
-        parallel = parallel_of(config)
-        step = make_train_step(self._system, optimizer, learning_rate=schedule, average_decay=average)
-
-        def initial(variables: Any) -> TrainState:
-            return create_state(variables, optimizer, seed=0, average=average > 0)
-
-        variables = jax.eval_shape(self._system.init, jax.random.key(0), self.batch)
-        shapes = jax.eval_shape(initial, variables)
-        self.parameters = count_parameters(shapes.params)
-        if run:
-            if own_start:
-                variables = jax.jit(self._system.init)(jax.random.key(0), self.batch)
-            state = jax.jit(initial)(variables if own_start else random_variables(variables))
-            self.state, self._placed = parallel.place_state(state), parallel.place_batch(self.batch)
-        self._compiled = parallel.compile(step).lower(shapes, self.batch).compile()
+        self._parallel = parallel_of(config)
+        self._step = make_train_step(self._system, optimizer, learning_rate=schedule, average_decay=average)
+        self._initial = jax.jit(partial(create_state, optimizer=optimizer, seed=0, average=average > 0))
+        self._variables = jax.eval_shape(self._system.init, jax.random.key(0), self.batch)
+        self._shapes = jax.eval_shape(self._initial, self._variables)
+        self._compiled = self._parallel.compile(self._step).lower(self._shapes, self.batch).compile()
+        self._state: TrainState | None = None
+        self.parameters = count_parameters(self._shapes.params)
         self.memory = compiled_memory(self._compiled)
-        self._step, self._shapes = step, shapes
+        self.place = self._parallel.place_batch
+
+    def start(self, *, own: bool = False) -> None:
+        """Makes the state. With `own` it is the system's own start, as of a run, and not `random_variables`."""
+        if own:
+            variables = jax.jit(self._system.init)(jax.random.key(0), self.batch)
+        else:
+            variables = random_variables(self._variables)
+        self._state, self._placed = self._parallel.place_state(self._initial(variables)), self.place(self.batch)
 
     def __call__(self) -> dict[str, jax.Array]:
-        """One step; waits for it, and returns its metrics."""
-        self.state, metrics = self._compiled(self.state, self._placed)
-        return jax.block_until_ready((self.state, metrics))[1]
+        """One step on the batch; waits for it, and returns its metrics."""
+        if self._state is None:
+            self.start()
+        return jax.block_until_ready((self.advance(self._placed), self._state))[0]
+
+    def advance(self, placed: Any) -> dict[str, jax.Array]:
+        """One step on a batch that is on the device; waits for nothing."""
+        self._state, metrics = self._compiled(self._state, placed)
+        return metrics
+
+    def wait(self) -> None:
+        """Until all steps are done."""
+        jax.block_until_ready(self._state)
 
     @property
     def program(self) -> str:

@@ -1,184 +1,142 @@
-"""How long exact search takes, and how much memory, beside faiss.
+"""How long a query takes: exact search beside faiss, and a whole CMIC query from a photo's file to ranked shapes.
 
     python experiments/benchmarks/search.py                            # 1,000 and 10,000 shapes x 12 views x 128
     python experiments/benchmarks/search.py --shapes 100000 1000000 --json=out.json
     python experiments/benchmarks/search.py --decay 2 --hnsw-most 0    # one spectrum, no HNSW (its build is slow)
+    python experiments/benchmarks/search.py --part=query               # small preset, 322 and 6,778 shapes
+    python experiments/benchmarks/search.py --part=query --config=pix3d.py:paper --repeats=10 --json=out.json
 
-Clustered unit embeddings, attention scores, top 10. The variance of axis i falls as i^-decay; the slower it falls, the
-less the bounds of pruned search are worth. Queries are views with noise. Rows: brute force and pruned search of
-jaxret (the same results, checked), flat inner product over all views of faiss, and its HNSW graph. faiss finds the
-nearest views; `recall` is the share of the exact top 10 by attention score among the first 10 shapes of its views,
-`view recall` the share of the views of flat search that HNSW finds. Times are a query's, in a batch and one at a time,
-by the clock and of the processor (which other work on the machine lengthens less). Memory: what the method keeps beside
-the embeddings, and the largest growth in its first search (compilation included). faiss is in the extra `bench`;
-without it its rows say so.
+**gallery**: clustered unit embeddings, attention scores, top 10. The variance of axis i falls as i^-decay; the slower
+it falls, the less the bounds of pruned search are worth. Queries are views with noise. Rows: brute force and pruned
+search of jaxret (the same results, checked), flat inner product over all views of faiss, and its HNSW graph. faiss
+finds the nearest views; `recall` is the share of the exact top 10 by attention score among the first 10 shapes of its
+views, `view recall` the share of the views of flat search that HNSW finds. Times are a query's, in a batch and one at
+a time, by the clock and of the processor. Memory: what the method keeps beside the embeddings, and the largest growth
+in its first search (compilation included). faiss is in the extra `bench`; without it its row says so.
+
+**query**: random weights and galleries; the photo is a JPEG file of 640 x 480. One query at a time: `read` decodes and
+frames the file, `encode` embeds it, `search` finds the ten best shapes. `score` and `sort` are the plain way: the
+scores of all shapes as in training, and a full sort of them. `total` is read, encode and search. The peer is the same
+in PyTorch: encode, score and sort; `ratio` is its sum over that of encode and search. Lin et al. (ICCV 2021) name 15
+and 17 ms on an RTX 3090 for these two sizes.
 """
 
 import argparse
-import contextlib
-import gc
-import importlib.util
-import json
-import os
+import importlib
 import sys
-import threading
-import time
+import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from measuring import (
+    MIB,
+    Usage,
+    at_least,
+    describe_devices,
+    find_peer,
+    interleave,
+    make_parser,
+    parse,
+    positive,
+    says_errors,
+    show,
+    write_json,
+)
+
+# isort: split
+import jax
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from ml_collections import ConfigDict
+from random_galleries import embeddings, random_gallery
+from random_query import CATEGORIES, random_model, write_photo
+from random_steps import read_config
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
-
-from argument_types import at_least, output_file, positive
-from machine import machine, source
-
-from jaxret.search.blocks import aligned_empty
+from jaxret.errors import ConfigError
+from jaxret.inference.model import Model
+from jaxret.losses.scores import attention_scores
+from jaxret.preprocessing.photos import photo_arrays
 from jaxret.search.bounds import prepare
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
-from jaxret.workers import default_processes
 
 TOP, LINKS, EFFORT = 10, 32, 128  # results; HNSW's links a view, and views it looks at
-SHARPNESS = 5.0  # of the attention: p = 5 q and some noise
+SIZES = {'gallery': (1_000, 10_000), 'query': (322, 6_778)}  # shapes
+QUERY_PARTS = ('read', 'encode', 'search', 'score', 'sort', 'total', 'peer_encode', 'peer_score', 'peer_sort')
+COLUMNS = {
+    'gallery': (
+        ('shapes', ',d'),
+        ('decay', 'g'),
+        ('method', ''),
+        ('batch_ms', '.2f'),
+        ('batch_cpu_ms', '.2f'),
+        ('single_ms', '.2f'),
+        ('single_cpu_ms', '.2f'),
+        ('fully_scored', '.3%'),
+        ('recall', '.3f'),
+        ('view_recall', '.3f'),
+        ('build_cpu_s', '.1f'),
+        ('kept_mib', '.0f'),
+        ('peak_mib', '.0f'),
+        ('embeddings_mib', '.0f'),
+    ),
+    'query': (('shapes', ',d'), *((f'{name}_ms', '.2f') for name in QUERY_PARTS), ('ratio', '.2f'), ('note', '')),
+}
 
 
-def embeddings(
-    shapes: int, views: int, width: int, queries: int, decay: float, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gallery [G, V, D], queries and projected queries [Q, D]: shapes around a centre for every 200, all unit."""
-    rng = np.random.default_rng(seed)
-    deviation = np.arange(1, width + 1, dtype=np.float32) ** (-decay / 2)
-    turn = np.linalg.qr(rng.standard_normal((width, width)))[0].astype(np.float32)
-
-    def draw(*size: int) -> np.ndarray:
-        return rng.standard_normal((*size, width), np.float32) * deviation
-
-    def unit(x: np.ndarray) -> np.ndarray:
-        return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-    clusters = max(10, shapes // 200)
-    centres, sides = draw(clusters, 1), 0.3 * draw(clusters, views)
-    gallery = aligned_empty((shapes, views, width), np.float32)
-    for start in range(0, shapes, 10_000):
-        part = gallery[start : start + 10_000]
-        cluster = rng.integers(clusters, size=len(part))
-        own = 0.3 * draw(len(part), 1) + 0.15 * draw(len(part), views)
-        part[:] = unit(centres[cluster] + sides[cluster] + own) @ turn
-    near = gallery[rng.integers(shapes, size=queries), rng.integers(views, size=queries)]
-    asked = unit(near + 0.3 * unit(draw(queries)) @ turn)
-    noise = rng.uniform(-1, 1, (width, width)).astype(np.float32) / np.sqrt(width, dtype=np.float32)
-    return gallery, asked, SHARPNESS * asked + asked @ noise
-
-
-class Usage:
-    """Seconds of the clock and of the processor, and the largest growth of memory, while its block runs."""
-
-    def __enter__(self) -> 'Usage':
-        gc.collect()
-        self._done, self._start = threading.Event(), resident_mb()
-        self._peak = self._start
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        self._clock, self._processor = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds = time.perf_counter() - self._clock
-        self.cpu_seconds = time.process_time() - self._processor
-        self._done.set()
-        self._thread.join()
-        self.peak_mb = max(self._peak, resident_mb()) - self._start
-        gc.collect()
-        self.kept_mb = resident_mb() - self._start
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.05):  # seldom enough not to matter in the times
-            self._peak = max(self._peak, resident_mb())
-
-
-def resident_mb() -> float:
-    return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20
-
-
-def measure_search(run: Callable[[slice], Any], queries: int, singles: int) -> tuple[Any, dict[str, float]]:
-    """Result for all queries, times a query (in a batch and one at a time, without the first), memory of the first."""
+def measure_search(run: Callable[[slice], Any], queries: int, repeats: int) -> tuple[Any, dict[str, float]]:
+    """Result for all queries, times a query (in a batch and one at a time), memory of the first search."""
     with Usage() as first:
-        run(slice(0, queries))
-    with Usage() as batch:
         result = run(slice(0, queries))
-    run(slice(0, 1))
-    clock, processor = [], []
-    for number in range(singles):
-        one = slice(number % queries, number % queries + 1)
-        started, used = time.perf_counter(), time.process_time()
-        run(one)
-        clock.append(time.perf_counter() - started)
-        processor.append(time.process_time() - used)
-    return result, {
-        'batch_ms': batch.seconds / queries * 1e3,
-        'batch_cpu_ms': batch.cpu_seconds / queries * 1e3,
-        'single_ms': float(np.median(clock)) * 1e3,
-        'single_cpu_ms': float(np.median(processor)) * 1e3,
-        'peak_mb': first.peak_mb,
-    }
+    turns = {'batch': slice(0, queries), 'single': slice(0, 1)}
+    times = interleave({name: lambda part=part: run(part) for name, part in turns.items()}, repeats=repeats)
+    row = {'peak_mib': first.peak_mib}
+    for name, count in (('batch', queries), ('single', 1)):
+        row |= {
+            f'{name}_ms': times[name]['seconds'] / count * 1e3,
+            f'{name}_cpu_ms': times[name]['cpu_seconds'] / count * 1e3,
+        }
+    return result, row
 
 
-def measure(arguments: argparse.Namespace, shapes: int, decay: float) -> Iterator[dict[str, Any]]:
-    """One row a method."""
-    gallery, queries, projected = embeddings(
-        shapes, arguments.views, arguments.width, arguments.queries, decay, arguments.seed
-    )
-    common = {'shapes': shapes, 'decay': decay, 'embeddings_mb': gallery.nbytes / 2**20}
+def measure_gallery(known: argparse.Namespace, shapes: int, decay: float) -> Iterator[dict[str, Any]]:
+    """A row a method."""
+    gallery, queries, projected = embeddings(shapes, known.views, known.width, known.queries, decay, known.seed)
+    common = {'shapes': shapes, 'decay': decay, 'embeddings_mib': gallery.nbytes / MIB}
     searched = SearchGallery(gallery, 'attention')
 
     def ours(method: str) -> Callable[[slice], Any]:
         return lambda part: search(searched, queries[part], TOP, projected=projected[part], method=method)
 
-    exact, row = measure_search(ours('brute'), len(queries), arguments.singles)
-    yield (
-        common | row | {'method': 'brute force', 'build_cpu_s': 0.0, 'kept_mb': 0.0, 'fully_scored': 1.0, 'recall': 1.0}
-    )
+    exact, row = measure_search(ours('brute'), len(queries), known.repeats)
+    exactly = {'recall': 1.0, 'build_cpu_s': 0.0, 'kept_mib': 0.0, 'fully_scored': 1.0}
+    yield common | row | exactly | {'method': 'brute force'}
     with Usage() as build:
         bounds = prepare(searched)
+    exactly |= {'build_cpu_s': build.cpu_seconds, 'kept_mib': bounds.rows.nbytes / MIB}
     for method, name in (('pruned', 'pruned'), ('auto', 'auto, prepared')):
-        found, row = measure_search(ours(method), len(queries), arguments.singles)
+        found, row = measure_search(ours(method), len(queries), known.repeats)
         if not (np.array_equal(found.indices, exact.indices) and np.array_equal(found.scores, exact.scores)):
             raise AssertionError(f'{name} search differs from brute force')
-        yield (
-            common
-            | row
-            | {
-                'method': name,
-                'build_cpu_s': build.cpu_seconds,
-                'kept_mb': bounds.rows.nbytes / 2**20,
-                'fully_scored': float(found.fully_scored.mean()),
-                'recall': 1.0,
-            }
-        )
+        yield common | row | exactly | {'method': name, 'fully_scored': float(found.fully_scored.mean())}
     searched.bounds = bounds = None
-    if importlib.util.find_spec('faiss') is None:
-        yield common | {'method': "faiss: not installed (pip install 'jaxret[bench]')"}
+    faiss, missing = find_peer('faiss')
+    if faiss is None:
+        yield common | {'method': missing}
         return
-    yield from measure_faiss(arguments, common, gallery, queries, exact.indices)
+    faiss.omp_set_num_threads(known.threads)
+    yield from ({**common, **row} for row in measure_faiss(faiss, known, gallery, queries, exact.indices))
 
 
 def measure_faiss(
-    arguments: argparse.Namespace, common: dict[str, Any], gallery: np.ndarray, queries: np.ndarray, exact: np.ndarray
+    faiss: Any, known: argparse.Namespace, gallery: np.ndarray, queries: np.ndarray, exact: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    import faiss
-
-    faiss.omp_set_num_threads(default_processes())
+    """A row an index of faiss."""
     shapes, views, width = gallery.shape
     flat_views = None
-    for name, most in (('faiss flat', arguments.flat_most), (f'faiss HNSW {LINKS}', arguments.hnsw_most)):
+    for name, most in (('faiss flat', known.flat_most), (f'faiss HNSW {LINKS}', known.hnsw_most)):
         if shapes > most:
-            yield common | {'method': f'{name}: left out above {most:,} shapes'}
+            yield {'method': f'{name}: left out above {most:,} shapes'}
             continue
         if name == 'faiss flat':
             index = faiss.IndexFlatIP(width)
@@ -188,99 +146,134 @@ def measure_faiss(
         with Usage() as build:
             index.add(gallery.reshape(-1, width))
         near, row = measure_search(
-            lambda part, index=index: index.search(queries[part], TOP * views)[1], len(queries), arguments.singles
+            lambda part, index=index: index.search(queries[part], TOP * views)[1], len(queries), known.repeats
         )
-        first = [list(dict.fromkeys((line // views).tolist()))[:TOP] for line in near]
-        recall = np.mean([len(set(a) & set(b.tolist())) / len(b) for a, b in zip(first, exact, strict=True)])
-        row |= {'method': name, 'build_cpu_s': build.cpu_seconds, 'kept_mb': build.kept_mb, 'recall': float(recall)}
+        row |= {'method': name, 'build_cpu_s': build.cpu_seconds, 'kept_mib': build.kept_mib}
+        first = [list(dict.fromkeys(line))[:TOP] for line in (near // views).tolist()]
+        row['recall'] = _shared(first, exact)
         if name == 'faiss flat':
             flat_views = near
         elif flat_views is not None:
-            row['view_recall'] = float(
-                np.mean(
-                    [len(set(a) & set(b)) / len(b) for a, b in zip(near.tolist(), flat_views.tolist(), strict=True)]
-                )
-            )
-        yield common | row
-        del index
+            row['view_recall'] = _shared(near.tolist(), flat_views)
+        yield row
 
 
-COLUMNS = (
-    ('shapes', ',d'),
-    ('decay', 'g'),
-    ('method', ''),
-    ('batch_ms', '.2f'),
-    ('batch_cpu_ms', '.2f'),
-    ('single_ms', '.2f'),
-    ('single_cpu_ms', '.2f'),
-    ('fully_scored', '.3%'),
-    ('recall', '.3f'),
-    ('view_recall', '.3f'),
-    ('build_cpu_s', '.1f'),
-    ('kept_mb', '.0f'),
-    ('peak_mb', '.0f'),
-    ('embeddings_mb', '.0f'),
-)
+def _shared(found: list[list[int]], wanted: np.ndarray) -> float:
+    """Mean share of what is wanted that is found."""
+    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, wanted.tolist(), strict=True)]))
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    table = Table(
-        *(name.replace('_', ' ') for name, _ in COLUMNS),
-        title=f"{default_processes()} cores, load {os.getloadavg()[0]:.1f}; ms are a query's",
+def peer_calls(
+    config: ConfigDict, arrays: dict[str, np.ndarray], views: np.ndarray
+) -> tuple[dict[str, Callable[[], Any]], str]:
+    """The parts of a query in PyTorch, or none and what to say instead."""
+    torch, missing = find_peer('torch')
+    if torch is None:
+        return {}, missing
+    try:
+        network = importlib.import_module('torch_peers.cmic').CMIC(config, CATEGORIES)
+    except NotImplementedError as error:
+        return {}, f'PyTorch: {error}'
+    query = importlib.import_module('torch_peers.query').TorchQuery(network, arrays, views)
+    return {'peer_encode': query.encode, 'peer_score': query.score, 'peer_sort': query.sort}, ''
+
+
+def measure_query(config: ConfigDict, model: Model, photo: Path, shapes: int, repeats: int) -> dict[str, Any]:
+    """One row: milliseconds of each part for a gallery of so many shapes."""
+    views = random_gallery(shapes, config)
+    gallery, on_device = SearchGallery(views, 'attention'), jax.device_put(views)
+    inputs = model.query_inputs('photo')
+    arrays = photo_arrays(photo, inputs=inputs)
+    query = model.embed_query_arrays([arrays], 'photo')
+    projected = query @ model.projection
+    all_scores = jax.jit(attention_scores)
+    scores = np.asarray(all_scores(query, projected, on_device))
+
+    def whole() -> Any:
+        embedded = model.embed_query_arrays([photo_arrays(photo, inputs=inputs)], 'photo')
+        return search(gallery, embedded, TOP, projected=embedded @ model.projection)
+
+    best = np.argsort(-scores[0], kind='stable')[:TOP]
+    if not np.allclose(scores[0, best], whole().scores[0], atol=1e-5):
+        raise AssertionError('search differs from the plain way')
+    calls, note = peer_calls(config, arrays, views)
+    times = interleave(
+        {
+            'read': lambda: photo_arrays(photo, inputs=inputs),
+            'encode': lambda: model.embed_query_arrays([arrays], 'photo'),
+            'search': lambda: search(gallery, query, TOP, projected=query @ model.projection),
+            'score': lambda: np.asarray(all_scores(query, query @ model.projection, on_device)),
+            'sort': lambda: np.argsort(-scores[0], kind='stable'),
+            'total': whole,
+            **calls,
+        },
+        repeats=repeats,
     )
-    for row in rows:
-        table.add_row(*(format(row[name], form) if name in row else '' for name, form in COLUMNS))
-    Console(width=170, markup=False).print(table)
+    row = {
+        'shapes': shapes,
+        'note': note,
+        **{f'{name}_ms': 1e3 * time['seconds'] for name, time in times.items()},
+        **{f'{name}_cpu_ms': 1e3 * time['cpu_seconds'] for name, time in times.items()},
+    }
+    if calls:
+        row['ratio'] = sum(row[f'{name}_ms'] for name in calls) / (row['encode_ms'] + row['search_ms'])
+    return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        '--shapes', type=positive, nargs='+', default=[1_000, 10_000], help='10**6 x 12 x 128 takes 6 GB'
-    )
+def gallery_rows(known: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of exact search and faiss."""
+    for shapes in known.shapes:
+        for decay in known.decay:
+            yield from measure_gallery(known, shapes, decay)
+
+
+def query_rows(known: argparse.Namespace, config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """Rows of a whole query."""
+    model = random_model(config)
+    with tempfile.TemporaryDirectory() as folder:
+        photo = write_photo(Path(folder))
+        for shapes in known.shapes:
+            yield measure_query(config, model, photo, shapes, known.repeats)
+
+
+def read_query_config(name: str, overrides: dict[str, str]) -> tuple[ConfigDict, str]:
+    """A config of CMIC with attention, and its short name. Raises ConfigError: it is bad, or another."""
+    config, short = read_config(name, overrides, experiment='photo_to_shape')
+    if config.model.pooling != 'attention':
+        raise ConfigError(f"config.model.pooling: {config.model.pooling!r}; this benchmark is for 'attention'")
+    return config, short
+
+
+@says_errors
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, prints a table; returns 1 where the config is bad."""
+    parser = make_parser(__doc__, repeats=9)
+    parser.add_argument('--part', choices=tuple(SIZES), default='gallery')
+    parser.add_argument('--shapes', type=positive, nargs='+', help=f'sizes of the gallery; default {SIZES}')
     parser.add_argument('--views', type=positive, default=12)
     parser.add_argument('--width', type=positive, default=128, help='numbers an embedding')
     parser.add_argument(
-        '--decay', type=at_least(0, float), nargs='+', default=[1.0, 2.0, 3.0], help='spectra: variance i^-decay'
+        '--decay', type=at_least(0, float), nargs='+', default=[1.0, 2.0, 3.0], help='spectra: i^-decay'
     )
     parser.add_argument('--queries', type=positive, default=64, help='of a batch')
-    parser.add_argument('--singles', type=positive, default=9, help='queries searched one at a time (median)')
     parser.add_argument('--flat-most', type=at_least(0), default=10**6, help='most shapes for faiss flat (copies all)')
-    parser.add_argument(
-        '--hnsw-most', type=at_least(0), default=10_000, help='most shapes for faiss HNSW (slow to build)'
-    )
+    parser.add_argument('--hnsw-most', type=at_least(0), default=10_000, help='most shapes for faiss HNSW (slow build)')
     parser.add_argument('--seed', type=at_least(0), default=0)
-    parser.add_argument('--json', type=output_file, help='also write the numbers to this file, after every row')
-    arguments = parser.parse_args()
-    versions = {}
-    with contextlib.suppress(ImportError):
-        versions['faiss-cpu'] = version('faiss-cpu')
-    environment = machine()
-    environment['versions'] |= versions
-    rows: list[dict[str, Any]] = []
-    for shapes in arguments.shapes:
-        for decay in arguments.decay:
-            for row in measure(arguments, shapes, decay):
-                rows.append(row)
-                if arguments.json:
-                    settings = {name: value for name, value in vars(arguments).items() if name != 'json'}
-                    arguments.json.write_text(
-                        json.dumps(
-                            {
-                                'title': 'Exact search and faiss, one process',
-                                'written': datetime.now(UTC).isoformat(timespec='seconds'),
-                                **source(),
-                                **environment,
-                                'load': os.getloadavg()[0],
-                                'settings': settings,
-                                'rows': rows,
-                            },
-                            indent=1,
-                        )
-                        + '\n'
-                    )
-    show(rows)
+    parser.add_argument('--config', default='pix3d.py', help='of a query, as of run.py; --config.KEY=VALUE too')
+    known, overrides, known.threads = parse(parser, arguments, overrides=True)
+    known.shapes = known.shapes or list(SIZES[known.part])
+    title, measured = 'exact search and faiss', gallery_rows(known)
+    config, short = read_query_config(known.config, overrides)
+    if known.part == 'query':
+        title, measured = f'one query, {short}, {config.data.image_size} pixels', query_rows(known, config)
+    title = f"{title}, {describe_devices()}, {known.threads} cores; ms are a query's"
+    rows = []
+    for row in measured:
+        rows.append(row)
+        write_json(known.json, title=title, arguments=known, rows=rows)
+    show(title, COLUMNS[known.part], rows)
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -18,23 +18,22 @@ from collections import Counter
 from pathlib import Path
 
 import httpx2
+from measuring import positive  # before machine: it makes it importable
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from argument_types import positive
+# isort: split
 from machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Starts a server, asks it, and ends it; returns 1 where it does not start."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--index', type=Path, required=True)
     parser.add_argument('--photos', type=Path, required=True)
     parser.add_argument('--clients', type=positive, default=200)
     parser.add_argument('--rounds', type=positive, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     photos = sorted(path for path in options.photos.rglob('*') if path.suffix.lower() in ('.jpg', '.jpeg', '.png'))
     if not photos:
         parser.error(f'{options.photos}: no photos')

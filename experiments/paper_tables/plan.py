@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,33 +109,37 @@ def plan(
       ConfigError: an unknown key or a value of the wrong type, a key that rows set themselves, or that makes rows equal
         which are not.
     """
-    jobs: dict[str, Job] = {}
-
-    def add(row: Row, overrides: Mapping[str, str], to: dict[str, Job]) -> Job:
-        if row.name not in to:
-            start = add(paper.rows[row.starts_from], overrides, to) if row.starts_from else None
-            to[row.name] = _job(row, start, preset=preset, overrides=overrides, data_dir=data_dir, out=out)
-        return to[row.name]
-
     for key, argument in OWN.items():
         if key in overrides:
             raise ConfigError(f'--config.{key}: use {argument}')
-    plain: dict[str, Job] = {}
-    for name in names:
-        add(paper.rows[name], overrides, jobs)
-        add(paper.rows[name], {}, plain)
+    fixed = {'preset': preset, 'data_dir': data_dir, 'out': out}
+    jobs, plain = (_jobs(paper, names, overrides=given, **fixed) for given in (overrides, {}))
     for name, job in jobs.items():
-        same = [other for other in jobs if jobs[other] is not job and jobs[other].key == job.key]
-        lost = [other for other in same if plain[other].key != plain[name].key]
+        same = (other for other in jobs if jobs[other] is not job and jobs[other].key == job.key)
+        lost = next((other for other in same if plain[other].key != plain[name].key), None)
         if lost:
             raise ConfigError(
-                f'--config.{", --config.".join(overrides)}: makes the rows {name!r} and {lost[0]!r} the '
+                f'--config.{", --config.".join(overrides)}: makes the rows {name!r} and {lost!r} the '
                 f'same; leave out what they differ in'
             )
-    shared = {job.key: job for job in reversed(jobs.values())}  # of equal ones, the first
-    own = {key: frozenset().union(*(job.own_keys for job in jobs.values() if job.key == key)) for key in shared}
-    merged = {key: Job(**{**vars(job), 'own_keys': own[key]}) for key, job in shared.items()}
+    merged: dict[str, Job] = {}
+    for job in jobs.values():  # the first of equal ones, with what all of them set
+        first = merged.get(job.key, job)
+        merged[job.key] = replace(first, own_keys=first.own_keys | job.own_keys)
     return {name: merged[job.key] for name, job in jobs.items()}
+
+
+def _jobs(paper: Paper, names: Sequence[str], **given: Any) -> dict[str, Job]:
+    """A job for every row, before those of equal configs are made one."""
+    jobs: dict[str, Job] = {}
+    for name in names:
+        chain = [paper.rows[name]]
+        while chain[-1].starts_from:
+            chain.append(paper.rows[chain[-1].starts_from])
+        for row in reversed(chain):
+            if row.name not in jobs:
+                jobs[row.name] = _job(row, jobs.get(row.starts_from), **given)
+    return jobs
 
 
 def _job(row: Row, start: Job | None, *, preset: str, overrides: Mapping[str, str], data_dir: str, out: Path) -> Job:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from paper_tables.plan import Job
-from paper_tables.rows.paper import Claim, Metric, Paper, Row
+from paper_tables.rows.paper import Claim, Paper, Row, Table
 from paper_tables.runs import read_record
 
 from jaxret.metrics.intervals import VERDICTS, Spread, paired_difference, spread
+
+METRIC_KEYS = ('key', 'title', 'scale', 'digits', 'higher_is_better', 'chance_key')
 
 
 def collect(
@@ -29,70 +31,73 @@ def collect(
       Plain data. Values of metrics are in the units that the paper prints (`scale` times metrics.json's); the `metrics`
       of a run are metrics.json's own.
         title, notes, settings, seeds, written
-        tables: [{title, axis, metrics: [{key, title, digits, higher_is_better}], rows: [{name, state, config, runs:
-          [record], place (on the axis, or None), values: {metric: {paper, mean, sd, n, low, high, chance, seeds: {seed:
-          value}}}}]}]
+        tables: [{title, axis, metrics: [{key, title, scale, digits, higher_is_better, chance_key}], rows: [{name,
+          state, config, runs: [record], place (on the axis, or None), values: {metric: {paper, mean, sd, n, low, high,
+          chance, seeds: {seed: value}}}}]}]
         claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, conclusion, sentence}]
     """
     records = {
         name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)] for name in names
     }
-    tables = []
-    for table in paper.tables:
-        rows = [
-            _row(row, table.metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
-            for row in table.rows
-            if row.name in names
-        ]
-        if rows:
-            percent = all(metric.scale == 100 for metric in table.metrics)
-            tables.append(
-                {
-                    'title': f'{table.title}{" (percent)" if percent else ""}',
-                    'axis': table.axis,
-                    'rows': rows,
-                    'metrics': [
-                        {key: getattr(metric, key) for key in ('key', 'title', 'digits', 'higher_is_better')}
-                        for metric in table.metrics
-                    ],
-                }
-            )
+    tables = [_table(table, [row for row in table.rows if row.name in names], records, jobs) for table in paper.tables]
     return {
         'title': paper.title,
         'notes': list(paper.notes),
         'settings': dict(settings),
         'seeds': seeds,
         'written': datetime.now(UTC).isoformat(timespec='seconds'),
-        'tables': tables,
+        'tables': [table for table in tables if table['rows']],
         'claims': [
             _claim(paper, claim, records) for claim in paper.claims if claim.better in names and claim.worse in names
         ],
     }
 
 
-def value_of(record: Mapping[str, Any], key: str, scale: float) -> float | None:
-    """A finished run's value in the paper's units; None where there is none, or none that is finite."""
-    value = record.get('metrics', {}).get(key) if record.get('state') == 'finished' else None
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value * scale if number else None
+def measured(metric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the finished runs of a row reached in a metric, and what guessing does.
+
+    Args:
+      metric: {key, scale, chance_key}.
+      records: one a seed, from 0 on.
+
+    Returns:
+      {mean, sd, n, low, high, chance, seeds: {seed: value}} in the paper's units; None for what is not known.
+    """
+    seeds = _values(records, metric['key'], metric['scale'])
+    chance = spread(_values(records, metric['chance_key'], metric['scale'])).mean
+    return {**asdict(spread(seeds)), 'chance': chance, 'seeds': seeds}
 
 
 def _values(records: Sequence[Mapping[str, Any]], key: str, scale: float) -> dict[int, float]:
-    found = {seed: value_of(record, key, scale) for seed, record in enumerate(records)}
-    return {seed: value for seed, value in found.items() if value is not None}
+    """{seed: value} of the finished runs, in the paper's units; without those that have none that is finite."""
+    found = {seed: record['metrics'].get(key) for seed, record in enumerate(records) if record['state'] == 'finished'}
+    return {
+        seed: value * scale
+        for seed, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
-def _row(row: Row, metrics: Sequence[Metric], records: Sequence[Mapping[str, Any]], job: Job) -> dict[str, Any]:
-    values = {}
-    for metric in metrics:
-        seeds = _values(records, metric.key, metric.scale)
-        chance = spread(_values(records, metric.chance_key, metric.scale)).mean
-        values[metric.key] = {
-            'paper': row.paper.get(metric.key),
-            **asdict(spread(seeds)),
-            'chance': chance,
-            'seeds': seeds,
-        }
+def _table(
+    table: Table, rows: Sequence[Row], records: Mapping[str, Sequence[Mapping[str, Any]]], jobs: Mapping[str, Job]
+) -> dict[str, Any]:
+    percent = all(metric.scale == 100 for metric in table.metrics)
+    metrics = [{key: getattr(metric, key) for key in METRIC_KEYS} for metric in table.metrics]
+    return {
+        'title': f'{table.title}{" (percent)" if percent else ""}',
+        'axis': table.axis,
+        'rows': [
+            _row(row, metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
+            for row in rows
+        ],
+        'metrics': metrics,
+    }
+
+
+def _row(
+    row: Row, metrics: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], job: Job
+) -> dict[str, Any]:
+    values = {metric['key']: {'paper': row.paper.get(metric['key']), **measured(metric, records)} for metric in metrics}
     runs = [{'seed': seed, **record, 'folder': str(job.workdir(seed))} for seed, record in enumerate(records)]
     return {'name': row.name, 'state': _state(records), 'config': dict(job.config), 'runs': runs, 'values': values}
 

@@ -1,6 +1,5 @@
 """Runs the jobs of a table one after the other, each by run.py in a process of its own; what is finished stays so."""
 
-import contextlib
 import json
 import math
 import os
@@ -10,17 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from machine import machine, source
 from paper_tables.plan import PASSING, Job
+from paper_tables.progress import progress
 from pretrained_start import FILE as PRETRAINED
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from jaxret.files import storage_errors, write_atomically
 from jaxret.runs.config import changed_keys
@@ -55,48 +52,43 @@ def run_jobs(
         rows.setdefault(job.key, []).append(name)
     order = [(seed, jobs[names[0]], names) for seed in range(seeds) for names in rows.values()]
     records = [read_record(job, seed) for seed, job, _ in order]
-    times = [record['wall_seconds'] for record in records if record.get('state') == 'finished']
-    todo = sum(record.get('state') != 'finished' for record in records)
+    todo = [(*one, record) for one, record in zip(order, records, strict=True) if not _finished(record)]
     if not todo:
         return
     impossible: dict[str, dict] = {}
     environment = machine()
-    with _progress() as bar:
-        task = bar.add_task('', total=len(order), completed=len(order) - todo, finish=None)
-        for (seed, job, names), record in zip(order, records, strict=True):
-            if record.get('state') == 'finished':
-                continue
+    with progress(records) as show:
+        for seed, job, names, before in todo:
             title = f'{names[0]}, seed {seed}'
-            left = todo * sum(times) / len(times) if times else None
-            bar.update(task, description=title, finish=None if left is None else time.monotonic() + left)
-            if job.key in impossible:
-                record = {**impossible[job.key], 'seed': seed, 'config': job.config_of(seed), 'wall_seconds': 0.0}
-                write_record(job, seed, record)
-            elif job.start and read_record(job.start, seed).get('state') != 'finished':
-                record = {
-                    'state': 'failed',
-                    'error': f'starts from {job.start.workdir(seed)}, which is not finished',
-                    'seed': seed,
-                    'config': job.config_of(seed),
-                    'wall_seconds': 0.0,
-                }
-                write_record(job, seed, record)
-            else:
-                needed = [key for name in names for key in metrics[name]]
+            show(title, None)
+            record = _known_before(job, seed, impossible)
+            if record is None:
                 take_weights(jobs.values(), job, seed)
-                record = _run(job, seed, needed=needed, environment=environment, before=record)
+                needed = [key for name in names for key in metrics[name]]
+                record = _run(job, seed, needed=needed, environment=environment, before=before)
+            else:
+                write_record(job, seed, record)
             if record['state'] == 'not possible':
                 impossible[job.key] = record
-            if record['state'] == 'finished':
-                times.append(record['wall_seconds'])
-            todo -= 1
-            bar.advance(task)
             reason = f': {record["error"].splitlines()[0]}' if record.get('error') else ''
-            bar.console.print(
-                f'{title}: {record["state"]}{reason} ({record["wall_seconds"]:.0f} s; {job.workdir(seed)})',
-                soft_wrap=True,
-            )
+            seconds = f'{record["wall_seconds"]:.0f} s; {job.workdir(seed)}'
+            show(f'{title}: {record["state"]}{reason} ({seconds})', record)
             after()
+
+
+def _finished(record: Mapping[str, Any]) -> bool:
+    return record.get('state') == 'finished'
+
+
+def _known_before(job: Job, seed: int, impossible: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The record of a run that need not be tried; None for one that must be."""
+    if job.key in impossible:
+        cause = impossible[job.key]
+    elif job.start and not _finished(read_record(job.start, seed)):
+        cause = {'state': 'failed', 'error': f'starts from {job.start.workdir(seed)}, which is not finished'}
+    else:
+        return None
+    return {**cause, 'seed': seed, 'config': job.config_of(seed), 'wall_seconds': 0.0}
 
 
 def read_record(job: Job, seed: int) -> dict[str, Any]:
@@ -186,19 +178,22 @@ def _run(
     missing = [key for key in needed if key not in metrics]
     if metrics and not missing and status in (0, None):
         record |= {'state': 'finished', 'metrics': metrics}
-    elif interrupted or status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
-        error = f'metrics.json has no {", ".join(missing)}' if metrics else ''
-        record |= {'state': 'failed', 'error': error} if error else {'state': 'stopped'}
+    elif status in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
+        lacks = {'state': 'failed', 'error': f'metrics.json has no {", ".join(missing)}'}
+        record |= lacks if metrics and missing else {'state': 'stopped'}
     else:
-        error = _error(log, start, status)
-        refused = re.match(r'config\.([\w.]+): ', error)
-        possible = not refused or refused[1] not in job.own_keys
-        record |= {'state': 'failed' if possible else 'not possible', 'error': error}
+        record |= _failure(_error(log, start, status), job)
     record['wall_seconds'] = round(seconds, 1)
     write_record(job, seed, record)
     if interrupted:
         raise interrupted
     return record
+
+
+def _failure(error: str, job: Job) -> dict[str, str]:
+    """What an error of run.py makes of a run: 'not possible' where it refuses a value that the row itself sets."""
+    refused = re.match(r'config\.([\w.]+): ', error)
+    return {'state': 'not possible' if refused and refused[1] in job.own_keys else 'failed', 'error': error}
 
 
 def run_command(command: Sequence[str], log: Path) -> int:
@@ -254,32 +249,3 @@ def _error(log: Path, start: int, status: int) -> str:
     if status < 0:
         lines = [f'ended by {signal.Signals(-status).name}', *lines]
     return '\n'.join(lines[:ERROR_LINES]) or f'ended with status {status}'
-
-
-class _TimeLeft(ProgressColumn):
-    """From the mean time of the finished runs."""
-
-    def render(self, task: Task) -> Text:
-        if task.fields['finish'] is None:
-            return Text('? left')
-        seconds = max(0, round(task.fields['finish'] - time.monotonic()))
-        return Text(f'{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left')
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    """The line on standard error."""
-    columns = (
-        TextColumn('{task.description}', markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('runs,'),
-        TimeElapsedColumn(),
-        TextColumn('elapsed,'),
-        _TimeLeft(),
-    )
-    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:  # a log file has no width of its own
-        console = Console(stderr=True, markup=False, emoji=False, highlight=False, width=120)
-    with Progress(*columns, console=console) as bar:
-        yield bar

@@ -4,60 +4,81 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxret.metrics.intervals import VERDICTS
+from paper_tables.results import measured
 
-# Keys of metrics.json that belong to a metric: its interval, chance level, most frequent answer, and macro mean.
-ENDINGS = tuple(f'{macro}{ending}' for macro in ('', '_macro') for ending in ('', '_low', '_high', '_chance', '_prior'))
-OWN = ('cache_dir', 'seed', 'start_from')  # keys of a config that are not of the row, but of the machine or the run
+OWN = ('cache_dir', 'seed', 'start_from')  # keys of a config that are of the machine or the run
+COLUMNS = ('paper', 'mean', 'sd', 'low', 'high', 'chance', 'prior', 'seeds')
+OF_CLAIM = ('text', 'better', 'worse', 'metric', 'paper', 'n', 'mean', 'sd', 'low', 'high', 'verdict')
 
 
 def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
     """What `results.json` says, with less of every run.
 
     Args:
-      results: of `table_results.collect`.
+      results: of `results.collect`.
 
     Returns:
-      title, data (a name), preset, overrides, written, notes, hardware, versions; tables: [{title, rows: [{name, state,
-      values, config, runs: [{seed, commit, dirty, wall_seconds, metrics}]}]}]; claims: [sentence]. Metrics are those
-      of all the tables, with what belongs to them, and every count. A row's config and runs stand where it first
-      appears; hardware and versions are those of the first run. Values with a slash are cut to what follows
-      the last one.
+      title, data (a name), preset, overrides, notes, hardware, versions; tables: [{title, metrics, rows}], by keys and
+      names; columns: of what is known of a row in a metric; rows: [{name, state, commits, counts, values: {metric:
+      [a value a column]}}], in all the tables' metrics and in the units of `results`, the last column being the values
+      of the seeds; claims: [{text, better, worse, metric, paper, n, mean, sd, low, high, verdict}]. Counts are the
+      whole numbers of the row's first run; hardware and versions are those of the first run of all. Values of
+      `overrides` with a slash are cut to what follows the last one.
     """
-    settings = results['settings']
-    keys = {
-        f'{metric["key"]}{ending}' for table in results['tables'] for metric in table['metrics'] for ending in ENDINGS
-    }
-    tables, seen, finished = [], set(), []
-    for table in results['tables']:
-        rows = []
-        for row in table['rows']:
-            runs = [run for run in row['runs'] if run['state'] == 'finished']
-            finished += runs
-            summary = {'name': row['name'], 'state': _state(row['runs']), 'values': row['values']}
-            if row['name'] not in seen:
-                summary |= {'config': _without_paths(row['config']), 'runs': [_run(run, keys) for run in runs]}
-            seen.add(row['name'])
-            rows.append(summary)
-        tables.append({'title': table['title'], 'rows': rows})
-    first = finished[0] if finished else {}
+    settings, tables = results['settings'], results['tables']
+    metrics = {metric['key']: metric for table in tables for metric in table['metrics']}
+    rows = _rows(tables)
+    first = next((run for row in rows for run in row['runs'] if run['state'] == 'finished'), {})
     return {
         'title': results['title'],
         'data': _without_path(settings['data_dir']) if settings['data_dir'] else 'synthetic sample',
         'preset': settings['preset'],
-        'overrides': _without_paths(settings['overrides']),
-        'written': results['written'],
+        'overrides': {key: _without_path(value) for key, value in settings['overrides'].items() if key not in OWN},
         'notes': results['notes'],
         'hardware': {key: value for key, value in first.get('hardware', {}).items() if key != 'host'},
         'versions': first.get('versions', {}),
-        'tables': tables,
-        'claims': [_claim(claim) for claim in results['claims']],
+        'tables': [_table(table) for table in tables],
+        'columns': COLUMNS,
+        'rows': [_row(row, metrics.values()) for row in rows],
+        'claims': [{key: claim[key] for key in OF_CLAIM} for claim in results['claims']],
     }
 
 
-def _run(run: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
-    metrics = {key: value for key, value in run['metrics'].items() if key in keys or type(value) is int}
-    return {key: run[key] for key in ('seed', 'commit', 'dirty', 'wall_seconds')} | {'metrics': metrics}
+def _rows(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every row once, with the values of all tables that it stands in."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in (row for table in tables for row in table['rows']):
+        rows[row['name']] = {**row, 'values': rows.get(row['name'], row)['values'] | row['values']}
+    return list(rows.values())
+
+
+def _table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table's metrics and rows, by keys and names."""
+    metrics, rows = ([one[key] for one in table[part]] for part, key in (('metrics', 'key'), ('rows', 'name')))
+    return {'title': table['title'], 'metrics': metrics, 'rows': rows}
+
+
+def _row(row: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    finished = [run for run in row['runs'] if run['state'] == 'finished']
+    values = {metric['key']: _value(row, metric) for metric in metrics}
+    return {
+        'name': row['name'],
+        'state': _state(row['runs']),
+        'commits': sorted({_commit(run) for run in finished}),
+        'counts': {key: value for run in finished[:1] for key, value in run['metrics'].items() if type(value) is int},
+        'values': {key: [value[name] for name in COLUMNS] for key, value in values.items() if value['seeds']},
+    }
+
+
+def _value(row: Mapping[str, Any], metric: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a row in a metric of any table."""
+    value = {'paper': row['values'].get(metric['key'], {}).get('paper'), **measured(metric, row['runs'])}
+    prior = measured({**metric, 'key': f'{metric["key"]}_prior'}, row['runs'])['mean']
+    return {**value, 'prior': prior, 'seeds': list(value['seeds'].values())}
+
+
+def _commit(run: Mapping[str, Any]) -> str:
+    return f'{(run["commit"] or "unknown")[:12]}{" with changes" if run["dirty"] else ""}'
 
 
 def _state(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -66,20 +87,5 @@ def _state(runs: Sequence[Mapping[str, Any]]) -> str:
     return ', '.join(f'{count} {state}' for state, count in counts.items()) if len(counts) > 1 else next(iter(counts))
 
 
-def _claim(claim: Mapping[str, Any]) -> str:
-    """What came of a claim; where nothing did, without the errors of its rows."""
-    if claim['n']:
-        return claim['sentence']
-    return claim['sentence'].replace(claim['conclusion'], VERDICTS[claim['verdict']])
-
-
-def _without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _without_path(value) for key, value in config.items() if key not in OWN}
-
-
-def _without_path(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_without_path(part) for part in value]
-    if isinstance(value, str):
-        return ','.join(part.rstrip('/').rpartition('/')[2] for part in value.split(','))
-    return value
+def _without_path(value: str) -> str:
+    return ','.join(part.rstrip('/').rpartition('/')[2] for part in value.split(','))

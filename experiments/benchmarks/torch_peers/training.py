@@ -1,10 +1,8 @@
-"""A train step in PyTorch as one would write it, and weights from `jaxret` for it."""
+"""A train step in PyTorch as one would write it."""
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
 
-import jax
 import numpy as np
 import torch
 from ml_collections import ConfigDict
@@ -61,55 +59,6 @@ class TorchStep:
     def peak_mib(self) -> float | None:
         """Most memory that PyTorch held on the GPU so far; None on CPUs, where it does not say."""
         return torch.cuda.max_memory_allocated() / 2**20 if self._cuda else None
-
-
-def copy_weights(module: nn.Module, variables: Mapping[str, Any]) -> None:
-    """Gives a peer the variables of the system that it stands beside, name by name.
-
-    Raises:
-      ValueError: a parameter or batch statistic that only one of them has, or one of another shape.
-    """
-    state = {
-        name: value
-        for name, value in module.state_dict().items()
-        if not name.endswith('num_batches_tracked') and name in _learned(module)
-    }
-    given = {}
-    for collection, tree in variables.items():
-        if collection in ('params', 'batch_stats'):
-            for path, value in jax.tree_util.tree_leaves_with_path(tree):
-                *modules, leaf = (str(key.key) for key in path)
-                name = '.'.join([*modules, ''])
-                layer = module.get_submodule('.'.join(modules)) if modules else module
-                given[name + _names(layer, leaf)] = _as_torch(layer, leaf, np.asarray(value))
-    if given.keys() != state.keys():
-        raise ValueError(f'only one side has {", ".join(sorted(given.keys() ^ state.keys()))}')
-    wrong = [name for name in state if state[name].shape != given[name].shape]
-    if wrong:
-        raise ValueError(f'other shapes: {", ".join(f"{x} {state[x].shape}, {given[x].shape}" for x in wrong)}')
-    module.load_state_dict(given, strict=False)
-
-
-def _learned(module: nn.Module) -> set[str]:
-    """Names of parameters and batch statistics; constants are no part of a system's variables."""
-    statistics = {name for name, _ in module.named_buffers() if name.endswith(('running_mean', 'running_var'))}
-    return statistics | {name for name, _ in module.named_parameters()}
-
-
-def _names(layer: nn.Module, leaf: str) -> str:
-    if leaf in dict(layer.named_parameters(recurse=False)):  # one of its own, stored as in `jaxret`
-        return leaf
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-        return {'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}.get(leaf, leaf)
-    return 'weight' if leaf == 'kernel' else leaf
-
-
-def _as_torch(layer: nn.Module, leaf: str, value: np.ndarray) -> torch.Tensor:
-    if leaf == 'kernel' and not hasattr(layer, 'kernel'):
-        transposed = isinstance(layer, nn.ConvTranspose3d)
-        channels = (value.ndim - 2, value.ndim - 1) if transposed else (value.ndim - 1, value.ndim - 2)
-        value = value.transpose(*channels, *range(value.ndim - 2))
-    return torch.from_numpy(np.array(value))
 
 
 def _grouped(module: nn.Module, groups: Mapping[str, str]) -> dict[str, list[nn.Parameter]]:

@@ -17,7 +17,7 @@ def _row(name: str, preset: str = '', top1: float | None = None, *, file: str = 
 
 
 def _claim(text: str, better: Row, worse: Row, metric: str = 'top1') -> Claim:
-    return Claim(text, better=better.name, worse=worse.name, metric=metric)
+    return Claim.of_rows(text, better, worse, metric)
 
 
 FULL = _row('CMIC', '', 78.9)

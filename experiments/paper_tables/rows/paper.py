@@ -21,7 +21,7 @@ it with 'config.KEY: ...') makes the row "not possible" here, with run.py's reas
 The module imports only dataclasses from here: no JAX, no TensorFlow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,12 @@ class Table:
     axis: str = ''
     places: Mapping[str, float] = field(default_factory=dict)
 
+    def check_places(self) -> None:
+        """Raises ValueError for an axis without a place for every row, and for places without an axis."""
+        expected = {row.name for row in self.rows} if self.axis else set()
+        if self.places.keys() != expected or (self.axis and not self.places):
+            raise ValueError(f'{self.title}: an axis needs a place for every row, and only for those')
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -110,6 +116,11 @@ class Claim:
     worse: str
     metric: str
     difference: float | None = None
+
+    @classmethod
+    def of_rows(cls, text: str, better: Row, worse: Row, metric: str) -> 'Claim':
+        """A claim of two rows, by the difference of their `paper` values."""
+        return cls(text, better.name, worse.name, metric)
 
 
 @dataclass(frozen=True)
@@ -132,30 +143,29 @@ class Paper:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        rows = self.rows
+        known = {metric.key for table in self.tables for metric in table.metrics}
         for table in self.tables:
-            if bool(table.axis) != bool(table.places) or (
-                table.places and table.places.keys() != {row.name for row in table.rows}
-            ):
-                raise ValueError(f'{table.title}: an axis needs a place for every row, and only for those')
+            table.check_places()
             for row in table.rows:
-                if rows[row.name] != row:
-                    raise ValueError(f'two rows are named {row.name!r}')
-                if ',' in row.name:
-                    raise ValueError(f'{row.name!r}: a comma, which --rows takes for the end of the name')
-                if row.configs.keys() != set(self.presets):
-                    raise ValueError(f'{row.name}: presets {", ".join(row.configs)}, not {", ".join(self.presets)}')
-                unknown = row.paper.keys() - {metric.key for other in self.tables for metric in other.metrics}
-                if unknown:
-                    raise ValueError(f'{row.name}: values of {", ".join(sorted(unknown))}, which no table has')
+                self._check_row(row, known)
                 self._check_start(row)
         for claim in self.claims:
             for name in (claim.better, claim.worse):
-                if name not in rows:
+                if name not in self.rows:
                     raise ValueError(f'claim {claim.text!r}: no row {name!r}')
             difference = self.difference(claim)
             if difference is not None and difference <= 0:
                 raise ValueError(f'claim {claim.text!r}: the paper has a difference of {difference}')
+
+    def _check_row(self, row: Row, known: Set[str]) -> None:
+        if self.rows[row.name] != row:
+            raise ValueError(f'two rows are named {row.name!r}')
+        if ',' in row.name:
+            raise ValueError(f'{row.name!r}: a comma, which --rows takes for the end of the name')
+        if row.configs.keys() != set(self.presets):
+            raise ValueError(f'{row.name}: presets {", ".join(row.configs)}, not {", ".join(self.presets)}')
+        if unknown := row.paper.keys() - known:
+            raise ValueError(f'{row.name}: values of {", ".join(sorted(unknown))}, which no table has')
 
     def _check_start(self, row: Row) -> None:
         before = [row.name]
@@ -177,21 +187,15 @@ class Paper:
 
     def metric(self, claim: Claim) -> Metric:
         """The metric of a claim, which a table of each of its rows must have, in the same units."""
-        found = [
-            next(
-                (
-                    metric
-                    for table in self.tables
-                    for metric in table.metrics
-                    if metric.key == claim.metric and name in {row.name for row in table.rows}
-                ),
-                None,
-            )
-            for name in (claim.better, claim.worse)
-        ]
+        found = [self.metrics_of(name).get(claim.metric) for name in (claim.better, claim.worse)]
         if None in found or len({(metric.scale, metric.higher_is_better) for metric in found}) > 1:
             raise ValueError(f'claim {claim.text!r}: its rows have no common metric {claim.metric!r}')
         return found[0]
+
+    def metrics_of(self, name: str) -> dict[str, Metric]:
+        """{key: metric} of the tables of a row; of the first where several have it."""
+        tables = [table for table in self.tables if name in {row.name for row in table.rows}]
+        return {metric.key: metric for table in reversed(tables) for metric in table.metrics}
 
     def difference(self, claim: Claim) -> float | None:
         """The paper's difference in favour of the better row, in the paper's units."""

@@ -131,64 +131,41 @@ PAPER = Paper(
     ),
     claims=(
         *(
-            Claim(
-                f'{row.name} is better than the baseline',
-                better=row.name,
-                worse=BASELINE.name,
-                metric='all_instance_top1',
-            )
+            Claim.of_rows(f'{row.name} is better than the baseline', row, BASELINE, 'all_instance_top1')
             for row in (RANDOM_10, RANDOM_125, RANDOM_15, *ADAPTIVE, REPULSION_125)
         ),
         *(
-            Claim(
-                f'a negative margin of 1.25 is better than {margin}',
-                better=RANDOM_125.name,
-                worse=row.name,
-                metric='all_instance_top1',
-            )
+            Claim.of_rows(f'a negative margin of 1.25 is better than {margin}', RANDOM_125, row, 'all_instance_top1')
             for margin, row in ((1.0, RANDOM_10), (1.5, RANDOM_15))
         ),
         *(
-            Claim(
-                f'no positive margin is better than one of {margin}',
-                better=RANDOM_125.name,
-                worse=row.name,
-                metric='all_instance_top1',
-            )
+            Claim.of_rows(f'no positive margin is better than one of {margin}', RANDOM_125, row, 'all_instance_top1')
             for margin, row in ((0.1, RANDOM_P01), (1.25, RANDOM_P125))
         ),
         *(
-            Claim(
+            Claim.of_rows(
                 f'random negatives are better than those of the same class with a margin of {margin}',
-                better=RANDOM_125.name,
-                worse=row.name,
-                metric='all_instance_top1',
+                RANDOM_125,
+                row,
+                'all_instance_top1',
             )
             for margin, row in zip((0.1, 0.2, 0.3), ADAPTIVE, strict=True)
         ),
-        Claim(
-            'random(R) is better at a margin of 1.25 than of 1.0',
-            better=REPULSION_125.name,
-            worse=REPULSION_10.name,
-            metric='all_instance_top1',
+        Claim.of_rows(
+            'random(R) is better at a margin of 1.25 than of 1.0', REPULSION_125, REPULSION_10, 'all_instance_top1'
         ),
-        Claim('fine-tuning helps', better=PUSH_PULL[2.5].name, worse=RANDOM_125.name, metric='instance_top1'),
+        Claim.of_rows('fine-tuning helps', PUSH_PULL[2.5], RANDOM_125, 'instance_top1'),
         *(
-            Claim(
+            Claim.of_rows(
                 f'pushing and pulling with a margin of 2.5 is better than {row.name}',
-                better=PUSH_PULL[2.5].name,
-                worse=row.name,
-                metric='all_instance_top1',
+                PUSH_PULL[2.5],
+                row,
+                'all_instance_top1',
             )
             for row in (ONLY_PUSH, PUSH_PULL[0.5], PUSH_PULL[2.0], PUSH_PULL[3.0])
         ),
         *(
-            Claim(
-                f'in category, our method is better than {row.name}',
-                better=OURS.name,
-                worse=row.name,
-                metric='category_top1',
-            )
+            Claim.of_rows(f'in category, our method is better than {row.name}', OURS, row, 'category_top1')
             for row in (BASELINE, CNN3D, POINTNET, FPFH)
         ),
     ),

@@ -9,51 +9,37 @@ import pytest
 FOLDER = Path(__file__).parents[3] / 'experiments' / 'benchmarks'
 WITH_MEASURING = (
     'accelerator',
-    'blocked_losses',
     'encoders',
     'first_step',
     'geometry',
-    'gradient_caching',
     'growth',
     'input_pipeline',
     'losses',
-    'query',
+    'search',
     'train_step',
 )
 SIZES = [
-    *((name, '--repeats') for name in WITH_MEASURING if name != 'blocked_losses'),
+    *((name, '--repeats') for name in WITH_MEASURING),
     ('accelerator', '--batch'),
     ('accelerator', '--shapes'),
-    ('blocked_losses', '--batches'),
     ('damage', '--files'),
     ('encoders', '--batch'),
     ('encoders', '--image_size'),
     ('geometry', '--faces'),
+    ('geometry', '--items'),
     ('geometry', '--points'),
     ('geometry', '--resolution'),
-    ('gradient_caching', '--batches'),
-    ('gradient_caching', '--chunk'),
     ('growth', '--sizes'),
     ('input_pipeline', '--steps'),
     ('losses', '--batches'),
-    ('metrics', '--items'),
-    ('metrics', '--classes'),
-    ('query', '--shapes'),
-    ('rendering', '--count'),
-    ('rendering', '--repeats'),
     ('search', '--shapes'),
     ('search', '--views'),
     ('search', '--queries'),
+    ('train_step', '--batches'),
     ('serving', '--clients'),
     ('serving', '--rounds'),
 ]
-WITH_CONFIG = {
-    'first_step': '--configs',
-    'gradient_caching': '--config',
-    'input_pipeline': '--config',
-    'query': '--config',
-    'train_step': '--configs',
-}
+WITH_CONFIG = {'first_step': '--configs', 'input_pipeline': '--config', 'search': '--config', 'train_step': '--configs'}
 
 
 @pytest.fixture
@@ -106,22 +92,23 @@ def test_sizes_below_one(refused, name, option):
 
 
 @pytest.mark.parametrize(('name', 'option'), [
-    ('blocked_losses', '--repeats'), ('damage', '--seed'), ('input_pipeline', '--skip'), ('metrics', '--peer_queries'),
-    ('search', '--hnsw-most'), ('search', '--seed'),
+    ('damage', '--seed'), ('input_pipeline', '--skip'), ('search', '--hnsw-most'), ('search', '--seed'),
+    ('train_step', '--chunk'),
 ])  # fmt: skip
 def test_numbers_below_zero(refused, name, option):
     assert refused(name, f'{option}=-1').endswith(f'argument {option}: -1: must be at least 0')
 
 
 @pytest.mark.parametrize(
-    ('name', 'option'), [('gradient_caching', '--limit_gib'), ('growth', '--limit_s'), ('search', '--decay')]
+    ('name', 'option'),
+    [('train_step', '--limit_gib'), ('losses', '--limit_gib'), ('growth', '--limit_s'), ('search', '--decay')],
 )
 def test_numbers_that_are_none_or_below_zero(refused, name, option):
     for value in ('nan', '-1'):
         assert refused(name, f'{option}={value}').endswith(f'argument {option}: {value}: must be at least 0')
 
 
-@pytest.mark.parametrize('name', [*WITH_MEASURING, 'metrics', 'rendering', 'search'])
+@pytest.mark.parametrize('name', WITH_MEASURING)
 def test_a_file_that_cannot_be_written(refused, tmp_path, name):
     for path in (tmp_path / 'nothing' / 'out.json', tmp_path):
         assert refused(name, f'--json={path}').endswith(f'{path}: must be a file in a folder that exists')
@@ -131,7 +118,7 @@ def test_a_file_that_cannot_be_written(refused, tmp_path, name):
 
 def test_a_file_is_only_tried_before_it_is_written(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(FOLDER))
-    output_file = importlib.import_module('argument_types').output_file
+    output_file = importlib.import_module('measuring').output_file
     assert output_file(str(tmp_path / 'new.json')) == tmp_path / 'new.json' and list(tmp_path.iterdir()) == []
     (tmp_path / 'old.json').write_text('{}')
     output_file(str(tmp_path / 'old.json'))
@@ -162,7 +149,6 @@ def test_pictures_that_cannot_be_rendered(refused):
     assert refused('geometry', '--image_size=5000', '--work', 'sampling', 'rendering').endswith(
         'argument --image_size: must lie in [1, 4096], not 5000'
     )
-    assert refused('rendering', '--supersample=17').endswith('argument --supersample: must lie in [1, 16], not 17')
 
 
 @pytest.mark.parametrize('name', WITH_MEASURING)
@@ -170,13 +156,9 @@ def test_too_many_threads(refused, name):
     assert 'this process may use' in refused(name, '--threads=4096')
 
 
-def test_too_few_items_for_their_classes(refused):
-    assert refused('metrics', '--items=39', '--classes=4').endswith('39: must be at least 10 a class, of 4')
-
-
 def test_unknown_losses(refused):
-    assert "invalid choice: 'bogus'" in refused('blocked_losses', '--losses', 'info_nce', 'bogus')
-    assert 'unrecognized arguments: --config.seed=1' in refused('blocked_losses', '--config.seed=1')
+    assert "invalid choice: 'bogus'" in refused('losses', '--cases', 'info_nce', 'bogus')
+    assert 'unrecognized arguments: --config.seed=1' in refused('losses', '--config.seed=1')
 
 
 @pytest.mark.parametrize('name', WITH_CONFIG)
@@ -215,7 +197,7 @@ def test_the_last_config_is_looked_at_before_the_first_is_measured(error, monkey
 @pytest.mark.parametrize(
     ('name', 'arguments'),
     [
-        ('gradient_caching', ('--config=pix3d.py:smoke', '--batches', '4', '6', '--chunk=4')),
+        ('train_step', ('--configs', 'pix3d.py:smoke', '--batches', '4', '6', '--chunk=4')),
         ('accelerator', ('--config=pix3d.py:smoke', '--parts', 'step', 'chunked', '--large_batch=6', '--chunk=4')),
     ],
 )
@@ -232,14 +214,20 @@ def test_bad_values_of_the_accelerator_are_found_before_its_search(error, monkey
         assert message in error('accelerator', '--parts', 'search', 'step', argument)
 
 
+def test_only_cmic_has_chunks(error):
+    assert '--chunk=4: scan_to_cad has no gradient caching' in error(
+        'train_step', '--configs', 'scan_cad.py:smoke', '--chunk=4'
+    )
+
+
 def test_a_query_needs_attention(error):
     assert "config.model.pooling: 'mean'; this benchmark is for 'attention'" in error(
-        'query', '--config=pix3d.py:smoke', '--config.model.pooling=mean'
+        'search', '--part=query', '--config=pix3d.py:smoke', '--config.model.pooling=mean'
     )
 
 
 @pytest.mark.parametrize(
-    ('name', 'arguments'), [('query', ()), ('gradient_caching', ()), ('accelerator', ('--parts', 'profile'))]
+    ('name', 'arguments'), [('search', ('--part=query',)), ('accelerator', ('--parts', 'profile'))]
 )
 def test_configs_of_another_experiment(error, monkeypatch, name, arguments):
     assert 'its experiment is cross_modal; this benchmark is for photo_to_shape' in error(

@@ -99,42 +99,18 @@ def test_missing_peers_are_named(benchmark, without_peers):
     assert 'not installed' in rows[1]['form']
 
 
-def test_blocked_losses(benchmark):
-    rows = benchmark('blocked_losses', '--batches', '3', '4', '--losses', 'info_nce', 'triplet')
-    assert [(row['loss'], row['batch']) for row in rows] == [
-        ('info_nce', 3),
-        ('info_nce', 4),
-        ('triplet', 3),
-        ('triplet', 4),
+def test_losses_of_attention(benchmark):
+    rows = benchmark('losses', '--batches', '3', '4', '--cases', 'attention_info_nce', 'attention_triplet_all')
+    ours = [row for row in rows if row['form'] == 'jaxret']
+    assert [(row['case'], row['batch']) for row in ours] == [
+        ('attention_info_nce', 3),
+        ('attention_info_nce', 4),
+        ('attention_triplet_all', 3),
+        ('attention_triplet_all', 4),
     ]
-    assert all({'temporary_mib', 'resident_mib', 'step_s', 'value'} <= row.keys() for row in rows)
-
-
-def test_blocked_losses_that_only_compile(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    blocked = importlib.import_module('blocked_losses')
-    monkeypatch.setattr(blocked, 'interleave', None)
-    assert blocked.main(['--batches', '3', '--losses', 'triplet', '--repeats=0']) == 0
-    assert 'triplet' in capsys.readouterr().out
-
-
-def test_gradient_caching(benchmark, monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def measure(config, *, repeats, limit_mib):
-        batch, chunk = config.batch_size, config.model.chunk
-        row = {'batch': batch, 'chunk': chunk, 'temporary_mib': float(chunk or batch)}
-        return row if batch == 8 and not chunk else row | {'step_s': 1.0, 'step_cpu_s': float(batch + chunk)}
-
-    monkeypatch.setattr(importlib.import_module('gradient_caching'), 'measure', measure)
-    rows = benchmark('gradient_caching', '--batches', '2', '4', '8', '--chunk=2')
-    assert [(row['batch'], row['chunk'], row['memory_ratio'], row.get('cpu_ratio')) for row in rows] == [
-        (2, 0, 1, 1),
-        (4, 0, 1, 1),
-        (4, 2, 0.5, 1.5),
-        (8, 0, 1, None),
-        (8, 2, 0.25, None),
-    ]
+    assert all({'temporary_mib', 'resident_mib', 'milliseconds', 'value'} <= row.keys() for row in ours)
+    plain = [row for row in rows if row['form'] == 'all at once']
+    assert len(plain) == 4 and all(row['difference'] < 1e-5 for row in plain)
 
 
 def test_encoders(benchmark):
@@ -164,6 +140,29 @@ def test_train_step(benchmark):
     assert missing['step'].startswith('PyTorch: ')
 
 
+def test_train_step_at_several_batches_and_in_chunks(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    module = importlib.import_module('train_step')
+
+    def measure(short, config, *, repeats, limit_mib):
+        assert limit_mib == 2048
+        return [{'config': short, 'batch': config.batch_size, 'chunk': config.model.chunk}]
+
+    monkeypatch.setattr(module, 'measure', measure)
+    path = tmp_path / 'out.json'
+    assert (
+        module.main(['--configs', 'pix3d.py', '--batches', '2', '8', '--chunk=2', '--limit_gib=2', f'--json={path}'])
+        == 0
+    )
+    rows = json.loads(path.read_text())['rows']
+    assert [(row['batch'], row['chunk']) for row in rows] == [(2, 0), (8, 0), (8, 2)]
+
+
+def test_steps_too_large_are_not_run(benchmark):
+    (row,) = benchmark('train_step', '--configs', 'scan_cad.py:smoke', '--limit_gib=1e-7', *TINY_GRIDS)
+    assert row['step'].startswith('needs ') and 'seconds' not in row and row['temporary_mib'] > 0
+
+
 def test_bad_arguments(benchmark, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(FOLDER))
     import losses
@@ -191,7 +190,7 @@ def test_interleaved_times(monkeypatch):
 
 def test_profile_groups(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
-    from step_profile import operations
+    from accelerator import operations
 
     program = """
   %add.1 = f32[] add(%a, %b), metadata={op_name="jit(step)/jvp(Net)/conv1/add" stack_frame_id=2}

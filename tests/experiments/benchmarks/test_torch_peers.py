@@ -17,12 +17,61 @@ STEP = 500  # past the warm-up
 def peers(monkeypatch, quick_compilation):
     """The modules of the benchmarks that the tests use."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    return [importlib.import_module(name) for name in ('random_steps', 'torch_peers', 'torch_peers.training')]
+    return [importlib.import_module(name) for name in ('random_steps', 'torch_peers')]
+
+
+def copy_weights(module, variables):
+    """Gives a peer the variables of the system that it stands beside, name by name.
+
+    Raises:
+      ValueError: a parameter or batch statistic that only one of them has, or one of another shape.
+    """
+    state = {
+        name: value
+        for name, value in module.state_dict().items()
+        if not name.endswith('num_batches_tracked') and name in _learned(module)
+    }
+    given = {}
+    for collection, tree in variables.items():
+        if collection in ('params', 'batch_stats'):
+            for path, value in jax.tree_util.tree_leaves_with_path(tree):
+                *modules, leaf = (str(key.key) for key in path)
+                name = '.'.join([*modules, ''])
+                layer = module.get_submodule('.'.join(modules)) if modules else module
+                given[name + _names(layer, leaf)] = _as_torch(layer, leaf, np.asarray(value))
+    if given.keys() != state.keys():
+        raise ValueError(f'only one side has {", ".join(sorted(given.keys() ^ state.keys()))}')
+    wrong = [name for name in state if state[name].shape != given[name].shape]
+    if wrong:
+        raise ValueError(f'other shapes: {", ".join(f"{x} {state[x].shape}, {given[x].shape}" for x in wrong)}')
+    module.load_state_dict(given, strict=False)
+
+
+def _learned(module):
+    """Names of parameters and batch statistics; constants are no part of a system's variables."""
+    statistics = {name for name, _ in module.named_buffers() if name.endswith(('running_mean', 'running_var'))}
+    return statistics | {name for name, _ in module.named_parameters()}
+
+
+def _names(layer, leaf):
+    if leaf in dict(layer.named_parameters(recurse=False)):  # one of its own, stored as in `jaxret`
+        return leaf
+    if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+        return {'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}.get(leaf, leaf)
+    return 'weight' if leaf == 'kernel' else leaf
+
+
+def _as_torch(layer, leaf, value):
+    if leaf == 'kernel' and not hasattr(layer, 'kernel'):
+        transposed = isinstance(layer, torch.nn.ConvTranspose3d)
+        channels = (value.ndim - 2, value.ndim - 1) if transposed else (value.ndim - 1, value.ndim - 2)
+        value = value.transpose(*channels, *range(value.ndim - 2))
+    return torch.from_numpy(np.array(value))
 
 
 def make_both(peers, name, overrides):
     """Config, experiment, system, its variables, and the peer with the same."""
-    steps, systems, training = peers
+    steps, systems = peers
     config, _ = load_config(name)
     apply_overrides(config, overrides)
     experiment = steps.EXPERIMENTS[config.experiment]
@@ -31,7 +80,7 @@ def make_both(peers, name, overrides):
     variables = steps.random_variables(jax.eval_shape(system.init, jax.random.key(0), batch))
     module, kind = systems.PEERS[experiment.name]
     peer = getattr(importlib.import_module(module), kind)(config, experiment.classes)
-    training.copy_weights(peer, variables)
+    copy_weights(peer, variables)
     return config, experiment, system, variables, batch, peer
 
 
@@ -75,7 +124,7 @@ def test_same_loss_and_gradient(peers, monkeypatch, name):
 
 
 def test_other_losses_have_no_peer(peers):
-    steps, systems, _ = peers
+    steps, systems = peers
     for name, overrides in (
         ('pix3d.py:smoke', {'loss.kind': 'triplet'}),
         ('scan_cad.py:cnn3d', {}),

@@ -13,6 +13,7 @@ from paper_tables import runs
 from paper_tables.plan import Job
 from paper_tables.rows.paper import Claim, Metric, Paper, Row, Table
 from paper_tables.summary import _without_path
+from result_text import one_line_a_row
 
 from jaxret.files import write_atomically
 from jaxret.reports import paper_tables as table_report
@@ -163,22 +164,26 @@ def test_the_summary_has_what_the_tables_show_and_no_path_of_this_machine(fake, 
     assert summary['data'] == 'synthetic sample' and summary['notes'] == ['A note.']
     assert summary['overrides'] == {'data.features_dir': 'features', 'epochs': '2'}
     assert summary['hardware']['cores'] == 2 and summary['versions'] == {'jax': '1'}
-    first, second = summary['tables']
-    a, b = first['rows']
-    assert (a['state'], b['state'], [row['name'] for row in second['rows']]) == (
-        'finished',
-        '1 finished, 1 failed',
-        ['a again', 'b'],
-    )
-    assert a['values'] == results['tables'][0]['rows'][0]['values']
-    assert a['config']['batch_size'] == 4 and a['config']['data.features_dir'] == 'features'
-    assert not {'seed', 'cache_dir'} & a['config'].keys()
-    assert [run['metrics'] for run in a['runs']] == [
-        {key: metrics_of(4, seed)[key] for key in ('mean_map', 'mean_map_chance', 'domain_mixing', 'queries')}
-        for seed in (0, 1)
+    assert summary['tables'] == [
+        {'title': 'Table 1: this', 'metrics': ['mean_map', 'domain_mixing'], 'rows': ['a', 'b']},
+        {'title': 'Table 2: that (percent)', 'metrics': ['mean_map'], 'rows': ['a again', 'b']},
     ]
-    assert len(b['runs']) == 1 and 'runs' not in second['rows'][1]  # they stand in the first table
-    assert summary['claims'] == [claim['sentence'] for claim in results['claims']]
+    assert [(row['name'], row['state']) for row in summary['rows']] == [
+        ('a', 'finished'),
+        ('b', '1 finished, 1 failed'),
+        ('a again', 'finished'),
+    ]
+    assert summary['columns'] == ['paper', 'mean', 'sd', 'low', 'high', 'chance', 'prior', 'seeds']
+    a, b, again = (row['values'] for row in summary['rows'])
+    expected = [pytest.approx(100 * metrics_of(4, seed)['mean_map'], rel=1e-3) for seed in (0, 1)]
+    paper, mean, *_, chance, prior, seeds = a['mean_map']
+    assert (paper, mean, chance, prior, seeds) == (50.5, pytest.approx(sum(seeds) / 2, rel=1e-3), 25.0, None, expected)
+    assert a['domain_mixing'] == [None, 0.3, 0.0, 0.3, 0.3, 0.5, None, [0.3, 0.3]]
+    assert b['mean_map'][2:5] == [None] * 3 and len(b['mean_map'][-1]) == 1  # one seed has no spread
+    assert again == a  # in every metric, whatever its own table shows
+    assert all(row['counts'] == {'queries': 24} and len(row['commits']) == 1 for row in summary['rows'])
+    assert [claim['verdict'] for claim in summary['claims']] == [claim['verdict'] for claim in results['claims']]
+    assert text.count('\n') < 40  # a line a row
 
 
 @pytest.mark.parametrize(
@@ -188,15 +193,42 @@ def test_the_summary_has_what_the_tables_show_and_no_path_of_this_machine(fake, 
         ('../me/x/', 'x'),
         ('~/x', 'x'),
         ('/home/me/a,/home/me/b', 'a,b'),
-        ('pix3d.py:small',) * 2,
-        (('/home/me/q', 'b'), ['q', 'b']),
-        (3, 3),
-        (None, None),
+        ('pix3d.py:small', 'pix3d.py:small'),
         ('', ''),
     ],
 )
 def test_paths_of_a_summary_are_names(value, kept):
     assert _without_path(value) == kept
+
+
+def test_text_of_results_has_a_line_a_row():
+    content = {
+        'title': 'T',
+        'limit': float('inf'),
+        'rows': [{'x': 1 / 3, 'y': (1, 2)}, {'x': 12345678.0, 'z': {'a': None}}],
+        'data': [{'name': 'd', 'rows': [{'x': 1}, {'x': True}]}],
+    }
+    text = one_line_a_row(content)
+    assert text.splitlines() == [
+        '{',
+        ' "title": "T",',
+        ' "limit": null,',
+        ' "rows": [',
+        '  {"x": 0.3333, "y": [1, 2]},',
+        '  {"x": 12350000.0, "z": {"a": null}}',
+        ' ],',
+        ' "data": [',
+        '  {',
+        '   "name": "d",',
+        '   "rows": [',
+        '    {"x": 1},',
+        '    {"x": true}',
+        '   ]',
+        '  }',
+        ' ]',
+        '}',
+    ]
+    assert json.loads(text)['rows'][1]['z'] == {'a': None}
 
 
 def test_a_summary_without_any_run_is_written(fake, command, tmp_path):
@@ -205,8 +237,9 @@ def test_a_summary_without_any_run_is_written(fake, command, tmp_path):
     text = (tmp_path / 'out' / 'summary.json').read_text()
     assert '/photo.png' not in text and '/photo.png' in json.dumps(results_of(tmp_path)['claims'])
     summary = json.loads(text)
-    assert summary['claims'][0] == 'A is better than b (paper +0.50): cannot be said.'
-    assert summary['hardware'] == {} and summary['tables'][0]['rows'][0]['state'] == 'failed'
+    assert summary['claims'][0]['verdict'] == 'unknown' and summary['claims'][0]['paper'] == 0.5
+    assert summary['hardware'] == {} and summary['rows'][0]['state'] == 'failed'
+    assert summary['rows'][0]['values'] == {}
 
 
 def test_finished_runs_are_never_run_again(fake, command, tmp_path):
