@@ -13,12 +13,12 @@ at most 1.1. The pipeline alone is measured too, in processor time: on a CPU it 
 """
 
 import argparse
-import importlib
 import itertools
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from measuring import at_least, make_parser, parse, positive, says_errors, show,
 
 # isort: split
 import numpy as np
+from experiment import task_class
 from ml_collections import ConfigDict
 from random_steps import RandomStep, read_config
 
@@ -47,18 +48,9 @@ COLUMNS = (
 
 def training_batches(config: ConfigDict) -> Callable[[int, int], Iterator[Any]]:
     """The batches that an experiment trains on, once its data are ready: (start, stop) -> those of these steps."""
-    experiment, given = importlib.import_module(f'{config.experiment}.task'), {}
-
-    def instead(*_: Any, **arguments: Any) -> None:
-        given.update(arguments)
-
-    train, experiment.trained_state = experiment.trained_state, instead
-    try:
-        with tempfile.TemporaryDirectory() as workdir:
-            experiment.run(config, Path(workdir), train=True)
-    finally:
-        experiment.trained_state = train
-    return given['batches']
+    task = task_class(config.experiment).from_config(config)
+    with tempfile.TemporaryDirectory() as workdir:
+        return partial(task.batches, task.load(Path(workdir), train=True))
 
 
 def measure_pipeline(batches: Iterator[Any], count: int) -> dict[str, float]:

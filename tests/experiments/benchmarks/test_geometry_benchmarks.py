@@ -3,7 +3,6 @@
 import importlib
 import json
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -144,20 +143,24 @@ def test_losses_that_grow_are_the_same(monkeypatch, quick_compilation, blocked):
     assert memory > 0 and np.isfinite(value) and len(gradients) == 3
 
 
-def test_an_experiment_runs_up_to_its_training(monkeypatch):
+def test_the_batches_are_those_of_the_task(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     pipeline = importlib.import_module('input_pipeline')
-    experiment = types.ModuleType('some_experiment.task')
-    monkeypatch.setitem(sys.modules, 'some_experiment', types.ModuleType('some_experiment'))
-    monkeypatch.setitem(sys.modules, 'some_experiment.task', experiment)
 
-    def run(config, workdir, *, train):
-        assert train and workdir.is_dir()
-        assert experiment.trained_state(config, workdir, batches=range) is None
+    class Task:
+        @classmethod
+        def from_config(cls, config):
+            return cls()
 
-    experiment.run, experiment.trained_state = run, len
-    made = pipeline.training_batches(ConfigDict({'experiment': 'some_experiment'}))
-    assert made is range and experiment.trained_state is len
-    batches = iter(made(0, 40))
+        def load(self, workdir, *, train):
+            assert train and workdir.is_dir()
+            return 'data'
+
+        def batches(self, data, start, stop):
+            assert data == 'data'
+            return range(start, stop)
+
+    monkeypatch.setattr(pipeline, 'task_class', {'some_experiment': Task}.get)
+    batches = iter(pipeline.training_batches(ConfigDict({'experiment': 'some_experiment'}))(0, 40))
     assert pipeline.measure_pipeline(batches, 10).keys() == {'pipeline_cpu_ms', 'pipeline_wall_ms'}
     assert next(batches) == 15  # five warm it up
