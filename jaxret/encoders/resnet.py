@@ -29,14 +29,13 @@ class BasicBlock(nn.Module):
     Attributes:
       features: F, channels of the convolutions.
       stride: of conv1 and of the shortcut.
-      dtype, axis_name, zero_init_residual: as in `ResNet`.
+      dtype, axis_name: as in `ResNet`.
     """
 
     features: int
     stride: int = 1
     dtype: Any = jnp.float32
     axis_name: str | None = None
-    zero_init_residual: bool = False
 
     expansion: ClassVar[int] = 1
 
@@ -47,7 +46,7 @@ class BasicBlock(nn.Module):
         y = convolution(self.features, 3, stride=self.stride, dtype=self.dtype, name='conv1')(x)
         y = nn.relu(batch_norm('bn1', **norm)(y))
         y = convolution(self.features, 3, dtype=self.dtype, name='conv2')(y)
-        y = batch_norm('bn2', zero_scale=self.zero_init_residual, **norm)(y)
+        y = batch_norm('bn2', **norm)(y)
         if self.stride != 1 or x.shape[-1] != y.shape[-1]:
             x = convolution(y.shape[-1], 1, stride=self.stride, dtype=self.dtype, name='downsample_conv')(x)
             x = batch_norm('downsample_bn', **norm)(x)
@@ -63,14 +62,13 @@ class BottleneckBlock(nn.Module):
     Attributes:
       features: F, channels of the first two convolutions.
       stride: of conv2 and of the shortcut.
-      dtype, axis_name, zero_init_residual: as in `ResNet`.
+      dtype, axis_name: as in `ResNet`.
     """
 
     features: int
     stride: int = 1
     dtype: Any = jnp.float32
     axis_name: str | None = None
-    zero_init_residual: bool = False
 
     expansion: ClassVar[int] = 4
 
@@ -83,7 +81,7 @@ class BottleneckBlock(nn.Module):
         y = convolution(self.features, 3, stride=self.stride, dtype=self.dtype, name='conv2')(y)
         y = nn.relu(batch_norm('bn2', **norm)(y))
         y = convolution(self.features * self.expansion, 1, dtype=self.dtype, name='conv3')(y)
-        y = batch_norm('bn3', zero_scale=self.zero_init_residual, **norm)(y)
+        y = batch_norm('bn3', **norm)(y)
         if self.stride != 1 or x.shape[-1] != y.shape[-1]:
             x = convolution(y.shape[-1], 1, stride=self.stride, dtype=self.dtype, name='downsample_conv')(x)
             x = batch_norm('downsample_bn', **norm)(x)
@@ -134,8 +132,6 @@ class ResNet(nn.Module):
       dtype: of the computation up to the features; parameters and batch statistics are float32 always.
       axis_name: mapped axis (of `pmap` or `vmap`) over which batch statistics are averaged in training; not needed
         under `jit` with a batch that is sharded over a mesh.
-      zero_init_residual: start the last batch norm of each block with scale 0, so that each block starts as its
-        shortcut (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
       pooled: False ends with the map before the mean over the image, [B, h, w, F] of type `dtype`.
     """
 
@@ -146,7 +142,6 @@ class ResNet(nn.Module):
     num_classes: int | None = None
     dtype: Any = jnp.float32
     axis_name: str | None = None
-    zero_init_residual: bool = False
     pooled: bool = True
 
     @nn.compact
@@ -178,7 +173,6 @@ class ResNet(nn.Module):
                     stride=2 if stage > 0 and index == 0 else 1,
                     dtype=self.dtype,
                     axis_name=self.axis_name,
-                    zero_init_residual=self.zero_init_residual,
                     name=f'layer{stage + 1}_{index}',
                 )(x, train=train)
         if not self.pooled:
@@ -196,7 +190,7 @@ def resnet(name: str, **overrides: Any) -> ResNet:
       name: 'resnet18', 'resnet34', 'resnet50' (the published ones), or, for 64 x 64 images on CPUs, with one basic
         block a stage and width 16, 'resnet_small' ('small' stem) or 'resnet_coarse' ('coarse' stem; a third of the
         cost, for the many plain views of a shape).
-      **overrides: attributes of `ResNet` to set: num_classes, width, stem, dtype, axis_name, zero_init_residual, ...
+      **overrides: attributes of `ResNet` to set: num_classes, width, stem, dtype, axis_name, ...
 
     Returns:
       The module.

@@ -26,35 +26,6 @@ NOISE_DRAWS = ('center', 'feature')
 _SMALLEST, _LARGEST = 1e-12, 1e12
 
 
-def center_loss(
-    features: chex.Array,
-    labels: chex.Array,
-    centers: chex.Array,
-    *,
-    reduction: str = 'mean',
-    valid: chex.Array | None = None,
-) -> chex.Array:
-    """Center loss of one modality: |f_b - c_{y_b}|^2, reduced; `cross_modal_center_loss` with M = 1.
-
-    Args:
-      features: [B, D].
-      labels: [B] int.
-      centers: [C, D].
-      reduction: 'mean' or 'half_sum'.
-      valid: [B] bool, False takes an object out. None: all.
-
-    Returns:
-      Scalar.
-
-    Raises:
-      ConfigError: unknown reduction.
-
-    Source: Wen et al. (ECCV 2016), equation 2; Choo et al. (KSII TIIS 2024), equation 1.
-    """
-    chex.assert_rank(features, 2)
-    return cross_modal_center_loss(features[None], labels, centers, reduction=reduction, valid=valid)
-
-
 def cross_modal_center_loss(
     features: chex.Array | Sequence[chex.Array],
     labels: chex.Array,

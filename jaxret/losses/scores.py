@@ -10,8 +10,6 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxret.errors import ConfigError
-
 # Ranking compares scores that differ in the fourth digit: reduced-precision matrix units would reorder them.
 _PRECISION = jax.lax.Precision.HIGHEST
 _BLOCK = 32  # entries whose maximum is taken together
@@ -116,36 +114,22 @@ def mean_view_scores(queries: chex.Array, views: chex.Array, *, normalize: bool 
       [Q, G].
     """
     _check_views(queries, views)
-    return _pooled_scores(queries, jnp.mean(views, axis=1, dtype=_accumulator(views)), normalize)
+    pooled = jnp.mean(views, axis=1, dtype=_accumulator(views))
+    return similarity_matrix(queries, l2_normalize(pooled) if normalize else pooled)
 
 
-def max_view_scores(queries: chex.Array, views: chex.Array, *, normalize: bool = False) -> chex.Array:
+def max_view_scores(queries: chex.Array, views: chex.Array) -> chex.Array:
     """Similarity to the element-wise maximum of the view embeddings: s = q . max_v r_v (view pooling as in MVCNN).
 
     Args:
       queries: [Q, D].
       views: [G, V, D].
-      normalize: scale the pooled embedding to unit length first.
 
     Returns:
       [Q, G].
     """
     _check_views(queries, views)
-    return _pooled_scores(queries, largest(views, axis=1), normalize)
-
-
-def best_view_scores(queries: chex.Array, views: chex.Array) -> chex.Array:
-    """Similarity to the view that fits the query best: s = max_v q . r_v.
-
-    Args:
-      queries: [Q, D].
-      views: [G, V, D].
-
-    Returns:
-      [Q, G].
-    """
-    _check_views(queries, views)
-    return largest(_dot('qd,gvd->qgv', queries, views), axis=-1)
+    return similarity_matrix(queries, largest(views, axis=1))
 
 
 def euclidean_distances(x: chex.Array, y: chex.Array, *, squared: bool = False) -> chex.Array:
@@ -179,42 +163,23 @@ def euclidean_distances(x: chex.Array, y: chex.Array, *, squared: bool = False) 
     return jnp.where(coincide, 0.0, jnp.sqrt(jnp.where(coincide, 1.0, distances)))
 
 
-def distances_from_scores(scores: chex.Array, *, kind: str = 'cosine') -> chex.Array:
-    """Turns similarities (higher is closer) into distances (lower is closer).
-
-    'cosine': 1 - s. 'squared': 2 - 2 s, which is |q - g|^2 for unit vectors. 'euclidean': its square root, 0 with
-    gradient 0 where s >= 1. Attention scores are no cosines; only 'cosine' keeps their order and scale there.
+def distances_from_scores(scores: chex.Array) -> chex.Array:
+    """Turns similarities (higher is closer) into distances (lower is closer): 1 - s.
 
     Args:
       scores: any shape.
-      kind: 'cosine', 'squared' or 'euclidean'.
 
     Returns:
-      Distances, shape of scores.
-
-    Raises:
-      ConfigError: unknown kind.
+      Distances, shape of scores, float32 at least.
     """
     chex.assert_type(scores, float)
-    scores = scores.astype(_accumulator(scores))
-    if kind == 'cosine':
-        return 1.0 - scores
-    if kind == 'squared':
-        return 2.0 - 2.0 * scores
-    if kind == 'euclidean':
-        coincide = scores >= 1.0
-        return jnp.where(coincide, 0.0, jnp.sqrt(jnp.where(coincide, 1.0, 2.0 - 2.0 * scores)))
-    raise ConfigError(f"distance kind {kind!r} is unknown; choose 'cosine', 'squared' or 'euclidean'")
+    return 1.0 - scores.astype(_accumulator(scores))
 
 
 def _check_views(queries: chex.Array, views: chex.Array) -> None:
     chex.assert_rank([queries, views], [2, 3])
     chex.assert_type([queries, views], float)
     chex.assert_equal_shape_suffix([queries, views], 1)
-
-
-def _pooled_scores(queries: chex.Array, pooled: chex.Array, normalize: bool) -> chex.Array:
-    return similarity_matrix(queries, l2_normalize(pooled) if normalize else pooled)
 
 
 def largest(x: chex.Array, *, axis: int) -> chex.Array:
