@@ -9,7 +9,7 @@ import pytest
 import references_benchmark_metrics as oracle
 
 from jaxret.errors import DataError
-from jaxret.metrics import average_precision as blocks
+from jaxret.metrics import ranking as blocks
 from jaxret.metrics.domain_adaptation import benchmark_metrics
 from jaxret.metrics.intervals import mean_interval
 from jaxret.metrics.shrec_chance import chance_scores
