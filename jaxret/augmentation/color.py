@@ -1,4 +1,4 @@
-"""Colour augmentation inside the compiled step: colour transfer between images of a batch, and HSV jitter.
+"""Colour augmentation inside the compiled step: transfer of colour statistics between images, and HSV shifts.
 
 Letters: B images, H height, W width. Images are RGB floats in [0, 1] as decoded from files (sRGB gamma). No gradient
 flows through the augmentations. Colour transfer needs of another image only six numbers (`ColorStatistics`), so a batch

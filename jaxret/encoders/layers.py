@@ -1,6 +1,7 @@
-"""Layers that several encoders share, with the constants and initial values of PyTorch's.
+"""Layers that several encoders share, with the constants and initial values of PyTorch's: convolution, batch norm,
+linear, dropout.
 
-Letters: F features.
+Letters: B batch, H height, W width, h, w height and width of the result, C channels, F features.
 """
 
 import math

@@ -127,7 +127,7 @@ class ResNet(nn.Module):
       block: 'basic' or 'bottleneck'.
       width: channels of the stem and of the blocks of the first stage.
       stem: 'imagenet' (7x7 convolution, stride 2, then 3x3 max pool, stride 2); for images of about 64 x 64 'small'
-        (5x5 convolution, stride 2) or, with about a quarter of the work, 'coarse' (7x7 convolution, stride 4).
+        (5x5 convolution, stride 2) or, with less work, 'coarse' (7x7 convolution, stride 4).
       num_classes: classes of the linear layer `fc`; None for the features before it.
       dtype: of the computation up to the features; parameters and batch statistics are float32 always.
       axis_name: mapped axis (of `pmap` or `vmap`) over which batch statistics are averaged in training; not needed
@@ -188,8 +188,8 @@ def resnet(name: str, **overrides: Any) -> ResNet:
 
     Args:
       name: 'resnet18', 'resnet34', 'resnet50' (the published ones), or, for 64 x 64 images on CPUs, with one basic
-        block a stage and width 16, 'resnet_small' ('small' stem) or 'resnet_coarse' ('coarse' stem; a third of the
-        cost, for the many plain views of a shape).
+        block a stage and width 16, 'resnet_small' ('small' stem) or 'resnet_coarse' ('coarse' stem; for the many plain
+        views of a shape).
       **overrides: attributes of `ResNet` to set: num_classes, width, stem, dtype, axis_name, ...
 
     Returns:

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.geometry.materials import Surface, load_surface
-from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
+from jaxret.geometry.mesh import Mesh, face_normals, load_mesh, normalize_mesh
 from jaxret.geometry.rays import LANES, PACKETS, build_scene
 from jaxret.workers import map_parallel
 
@@ -165,7 +165,7 @@ def _render(mesh: Mesh, ring: ViewRing, surface: Surface | None) -> tuple[np.nda
     vertices = unit.vertices.astype(np.float32)
     scene = build_scene(vertices, unit.faces, watertight=False)
     corners = unit.vertices[unit.faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = face_normals(corners)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = (normals / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     anchors = corners[:, 0].astype(np.float32)

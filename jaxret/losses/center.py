@@ -6,7 +6,7 @@ of the caller with their own optimizer; both features and centers get a gradient
 Reductions, over the n features that count (n = M times the valid objects):
   'mean'      sum / n, no 1/2 (Jing et al.'s public code, and the default). Its size does not depend on the batch, so a
               loss weight means the same at batch 12 and 48, and on a batch with padding.
-  'half_sum'  1/2 sum (as both papers print it). At 3 modalities and batch 48 that is 72 times the mean.
+  'half_sum'  1/2 sum (as both papers print it).
 """
 
 from collections.abc import Sequence

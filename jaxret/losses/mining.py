@@ -110,7 +110,7 @@ def _counts_by_passes(
 ) -> tuple[chex.Array, chex.Array]:
     """The same numbers, by one pass over the pairs for each distance of a positive, from the nearest to the farthest.
 
-    Sorting costs as much as some dozens of passes.
+    Sorting costs as much as many passes.
     """
     count = jnp.sum(positives, axis=1, dtype=jnp.int32)
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxret.errors import refused
 
 ABSENT = -1
-_BLOCK_ELEMENTS = 1_000_000  # pairs at a time: bounds the temporary memory to some 50 MB
+_BLOCK_ELEMENTS = 1_000_000  # pairs at a time: bounds the temporary memory
 
 
 def positive_ranks(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
