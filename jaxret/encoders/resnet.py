@@ -20,6 +20,14 @@ from jaxret.encoders.layers import batch_norm, convolution, linear
 from jaxret.errors import ConfigError
 
 
+def _shortcut(x: jax.Array, features: int, stride: int, *, train: bool, dtype: Any, axis_name: str | None) -> jax.Array:
+    """x itself where shapes allow, else by a strided 1x1 convolution with batch norm (option B of the paper)."""
+    if stride == 1 and x.shape[-1] == features:
+        return x
+    x = convolution(features, 1, stride=stride, dtype=dtype, name='downsample_conv')(x)
+    return batch_norm('downsample_bn', train=train, dtype=dtype, axis_name=axis_name)(x)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)).
 
@@ -47,10 +55,7 @@ class BasicBlock(nn.Module):
         y = nn.relu(batch_norm('bn1', **norm)(y))
         y = convolution(self.features, 3, dtype=self.dtype, name='conv2')(y)
         y = batch_norm('bn2', **norm)(y)
-        if self.stride != 1 or x.shape[-1] != y.shape[-1]:
-            x = convolution(y.shape[-1], 1, stride=self.stride, dtype=self.dtype, name='downsample_conv')(x)
-            x = batch_norm('downsample_bn', **norm)(x)
-        return nn.relu(x + y)
+        return nn.relu(_shortcut(x, y.shape[-1], self.stride, **norm) + y)
 
 
 class BottleneckBlock(nn.Module):
@@ -82,10 +87,7 @@ class BottleneckBlock(nn.Module):
         y = nn.relu(batch_norm('bn2', **norm)(y))
         y = convolution(self.features * self.expansion, 1, dtype=self.dtype, name='conv3')(y)
         y = batch_norm('bn3', **norm)(y)
-        if self.stride != 1 or x.shape[-1] != y.shape[-1]:
-            x = convolution(y.shape[-1], 1, stride=self.stride, dtype=self.dtype, name='downsample_conv')(x)
-            x = batch_norm('downsample_bn', **norm)(x)
-        return nn.relu(x + y)
+        return nn.relu(_shortcut(x, y.shape[-1], self.stride, **norm) + y)
 
 
 class _Stem(NamedTuple):

@@ -102,7 +102,8 @@ def _boundary(shell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _on_surface(corners: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Corners moved onto the surface; the distance and its gradient at a corner come from the eight voxels around."""
     around = np.floor(corners).astype(np.int64)[:, None] + np.array(
-        [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)])  # fmt: skip
+        [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+    )
     values = distance[tuple(np.moveaxis(around, -1, 0))].reshape(-1, 2, 2, 2)
     gradient = np.stack([np.diff(values, axis=axis).mean(axis=(1, 2, 3)) for axis in (1, 2, 3)], axis=1)
     length = np.linalg.norm(gradient, axis=1, keepdims=True)

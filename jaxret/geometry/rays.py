@@ -35,8 +35,13 @@ _EDGE = 1e-4
 class _Arguments(ctypes.Structure):
     """RTCIntersectArguments."""
 
-    _fields_ = (('flags', ctypes.c_int), ('features', ctypes.c_uint), ('context', ctypes.c_void_p),
-                ('filter', ctypes.c_void_p), ('intersect', ctypes.c_void_p))  # fmt: skip
+    _fields_ = (
+        ('flags', ctypes.c_int),
+        ('features', ctypes.c_uint),
+        ('context', ctypes.c_void_p),
+        ('filter', ctypes.c_void_p),
+        ('intersect', ctypes.c_void_p),
+    )
 
 
 class Scene:

@@ -60,10 +60,18 @@ class ViewRing:
 
     def __post_init__(self):
         limits = {
-            'views': (1, 1000), 'elevation': (-90, 90), 'size': (1, 4096), 'field_of_view': (1, 150), 'ambient': (0, 1),
-            'diffuse': (0, 1), 'background': (0, 255), 'supersample': (1, 16), 'first_azimuth': (-360, 360),
-            'light_azimuth': (-180, 180), 'light_elevation': (-90, 90),
-        }  # fmt: skip
+            'views': (1, 1000),
+            'elevation': (-90, 90),
+            'size': (1, 4096),
+            'field_of_view': (1, 150),
+            'ambient': (0, 1),
+            'diffuse': (0, 1),
+            'background': (0, 255),
+            'supersample': (1, 16),
+            'first_azimuth': (-360, 360),
+            'light_azimuth': (-180, 180),
+            'light_elevation': (-90, 90),
+        }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f'must lie in [{low}, {high}], not {getattr(self, name)!r}', name=name)

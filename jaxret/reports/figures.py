@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = COLOURS = ('#1f5fa8', '#d1701c', '#2b8a5b', '#7a4fa3', '#6b7582')
+BLUE, ORANGE, GREY = '#1f5fa8', '#d1701c', '#6b7582'
+COLOURS = (BLUE, ORANGE, '#2b8a5b', '#7a4fa3', GREY)
 MARKERS = 'o^sDvP*X'
 
 
