@@ -12,7 +12,7 @@ import PIL
 
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
-from jaxret.geometry import distance_grids, mesh, off
+from jaxret.geometry import distance_grids, mesh, mesh_damage, off
 from jaxret.preprocessing import photo_files as photos
 from jaxret.workers import map_parallel
 
@@ -189,7 +189,7 @@ def _remembered(
     check: Callable, items: Sequence[Sequence[Any]], *, processes: int, memory: Path | None, progress: bool, label: str
 ) -> list:
     """check(item) for every item, from memory where an item's files have not changed since they were found sound."""
-    version = f'{source_hash(photos, mesh, off, distance_grids)} {PIL.__version__}'
+    version = f'{source_hash(photos, mesh, mesh_damage, off, distance_grids)} {PIL.__version__}'
     known = _recall(memory, version)
     keys = ['|'.join(str(part) for part in item) for item in items]
     marks = [[signature(part) for part in item if isinstance(part, Path)] for item in items]

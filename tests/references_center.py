@@ -54,17 +54,16 @@ def noisy_center_loss(features, labels, centers, noise, *, clean_weight, noisy_w
     return total / rows if rows else 0.0
 
 
-def cross_entropy(logits, labels, *, reduction, valid=None):
-    modalities = len(logits)
+def cross_entropy(logits, labels, *, valid=None):
     per_modality = []
-    for m in range(modalities):
+    for m in range(len(logits)):
         losses = []
         for _, b in [pair for pair in counted(logits, valid) if pair[0] == m]:
             row = [float(value) for value in logits[m][b]]
             top = max(row)
             losses.append(top + math.log(sum(math.exp(value - top) for value in row)) - row[labels[b]])
         per_modality.append(sum(losses) / len(losses) if losses else 0.0)
-    return sum(per_modality) / (modalities if reduction == 'mean' else 1)
+    return sum(per_modality)
 
 
 def cosine(x, y):
@@ -83,11 +82,11 @@ def simsiam(predictions, targets, *, valid=None):
     return sum(values) / len(values) if values else 0.0
 
 
-def pairwise_mse(features, *, reduction, valid=None):
+def pairwise_mse(features, *, valid=None):
     means = []
     for i in range(len(features)):
         for j in range(i):
             rows = [(features[i][b], features[j][b]) for m, b in counted(features, valid) if m == 0]
             values = [(float(x) - float(y)) ** 2 for left, right in rows for x, y in zip(left, right, strict=True)]
             means.append(sum(values) / len(values) if values else 0.0)
-    return sum(means) / (len(means) if reduction == 'mean' else 1)
+    return sum(means)

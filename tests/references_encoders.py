@@ -113,13 +113,12 @@ def embedding_head(features, params, stats, train):
     return out, {'bn': new}
 
 
-def pool_views(embeddings, valid, how):
-    """Mean or max of the valid views of each shape, entry by entry; 0 without valid views."""
+def pool_views(embeddings, how):
+    """Mean or max of the views of each shape, entry by entry."""
     shapes, views, dim = embeddings.shape
     out = np.zeros((shapes, dim))
     for g in range(shapes):
         for d in range(dim):
-            values = [embeddings[g, v, d] for v in range(views) if valid[g, v]]
-            if values:
-                out[g, d] = max(values) if how == 'max' else sum(values) / len(values)
+            values = [embeddings[g, v, d] for v in range(views)]
+            out[g, d] = max(values) if how == 'max' else sum(values) / views
     return out

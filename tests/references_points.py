@@ -103,23 +103,8 @@ class Network:
         x = self.layer('fusion', np.concatenate(layers, axis=-1), leaky)
         return self.layer('head', np.concatenate([x.max(axis=1), x.mean(axis=1)], axis=-1))
 
-    def transform_net(self, x):
-        points = x
-        for index in (1, 2, 3):
-            x = self.layer(f'point{index}', x)
-        x = x.max(axis=1)
-        for index in (1, 2):
-            x = self.layer(f'global{index}', x)
-        size = points.shape[-1]
-        matrices = np.eye(size)[None] + self.affine(x, self.params['matrix']).reshape(-1, size, size)
-        return matrices, np.stack([cloud @ matrix for cloud, matrix in zip(points, matrices, strict=True)])
-
-    def pointnet(self, x, transforms):
-        if transforms:
-            _, x = self.child('input_transform').transform_net(x)
+    def pointnet(self, x):
         for index in range(1, 6):
-            if transforms and index == 3:
-                _, x = self.child('feature_transform').transform_net(x)
             x = self.layer(f'point{index}', x)
         return self.layer('head', x.max(axis=1))
 

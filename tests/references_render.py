@@ -27,8 +27,10 @@ def views(mesh, ring, surface=None):
     pixels = ring.size * ring.supersample
     across = ((np.arange(pixels) + 0.5) / pixels * 2 - 1) * math.tan(math.radians(ring.field_of_view) / 2)
     azimuth, elevation = math.radians(ring.light_azimuth), math.radians(ring.light_elevation)
-    light = np.array((math.sin(azimuth) * math.cos(elevation), math.sin(elevation),
-                      math.cos(azimuth) * math.cos(elevation)), np.float32)  # fmt: skip
+    light = np.array(
+        (math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)),
+        np.float32,
+    )
     pictures = []
     for axes in camera_axes(ring):
         local = np.stack([*np.meshgrid(across, -across), np.full((pixels, pixels), -1.0)], axis=-1)

@@ -1,4 +1,4 @@
-"""Colour augmentation inside the compiled step: colour transfer between images of a batch, and HSV jitter.
+"""Colour augmentation inside the compiled step: transfer of colour statistics between images, and HSV shifts.
 
 Letters: B images, H height, W width. Images are RGB floats in [0, 1] as decoded from files (sRGB gamma). No gradient
 flows through the augmentations. Colour transfer needs of another image only six numbers (`ColorStatistics`), so a batch
@@ -105,29 +105,6 @@ def transfer_color(
     return jax.lax.stop_gradient(jnp.clip(rgb, 0.0, 1.0))
 
 
-def color_transfer(
-    images: chex.Array, permutation: chex.Array, *, space: str = 'lab', ratio: str = 'style_over_content'
-) -> chex.Array:
-    """`transfer_color` within a batch: image i takes the colours of image permutation[i].
-
-    Args:
-      images: [B, H, W, 3], RGB in [0, 1].
-      permutation: [B] int.
-      space: 'lab' or 'ruderman'.
-      ratio: 'style_over_content' or 'content_over_style'.
-
-    Returns:
-      [B, H, W, 3] float32 in [0, 1], without gradient.
-
-    Raises:
-      ConfigError: unknown space or ratio.
-    """
-    chex.assert_shape(permutation, images.shape[:1])
-    content = color_statistics(images, space=space)
-    style = ColorStatistics(content.mean[permutation], content.std[permutation])
-    return transfer_color(images, content, style, space=space, ratio=ratio)
-
-
 def random_hsv_shift(
     key: chex.PRNGKey,
     batch: int,
@@ -186,29 +163,6 @@ def shift_hsv(images: chex.Array, shift: HsvShift) -> chex.Array:
         axis=-1,
     )
     return jax.lax.stop_gradient(jnp.clip(hsv_to_rgb(moved), 0.0, 1.0))
-
-
-def jitter_hsv(
-    key: chex.PRNGKey,
-    images: chex.Array,
-    *,
-    hue: float = 0.1,
-    saturation: float = 0.5,
-    value: float = 0.5,
-    probability: float = 0.5,
-) -> chex.Array:
-    """HSV augmentation of a batch: `random_hsv_shift`, then `shift_hsv`.
-
-    Args:
-      key: JAX random key; the same key gives the same images.
-      images: [B, H, W, 3], RGB in [0, 1].
-      hue, saturation, value, probability: as `random_hsv_shift`.
-
-    Returns:
-      [B, H, W, 3] float32 in [0, 1], without gradient.
-    """
-    shift = random_hsv_shift(key, images.shape[0], hue=hue, saturation=saturation, value=value, probability=probability)
-    return shift_hsv(images, shift)
 
 
 def _to_space(images: chex.Array, space: str) -> chex.Array:

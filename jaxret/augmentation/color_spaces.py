@@ -138,12 +138,12 @@ def _float32(x: chex.Array) -> chex.Array:
 
 
 def _power(x: chex.Array, exponent: float) -> chex.Array:
-    """x^e of positive numbers; on CPUs colour transfer takes half the time that XLA's own power and cube root need."""
+    """x^e of positive numbers; cheaper on CPUs than XLA's own power and cube root."""
     return jnp.exp(exponent * jnp.log(x))
 
 
 def _wrap(x: chex.Array, period: float) -> chex.Array:
-    """x modulo a period; several times as fast on CPUs as `%`, whose remainder is not vectorised there."""
+    """x modulo a period; `%` is not vectorised on CPUs."""
     return x - period * jnp.floor(x / period)
 
 

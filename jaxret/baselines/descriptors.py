@@ -1,8 +1,7 @@
 """Descriptors of occupancy grids without learning, to compare embeddings with: the cells themselves, and FPFH.
 
 FPFH goes through Open3D, which is the optional extra `descriptors`. SHOT, the other hand-made descriptor that the
-papers compare with, is absent: Open3D has none, and its Python bindings elsewhere (pyshot, pclpy, python-pcl) have no
-release that installs on a current Python. Letters: N grids, R cells a side.
+papers compare with, is absent: Open3D has none. Letters: N grids, R cells a side.
 """
 
 from functools import partial

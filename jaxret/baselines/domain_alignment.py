@@ -119,8 +119,8 @@ def jgsa(
     Source: Zhang, Li, Ogunbona, "Joint geometrical and statistical alignment for visual domain adaptation", CVPR 2017.
     """
     source, labels, target = checked_domains(source, source_labels, target, max_items=max_items, seed=seed)
-    maps = [_unit_rows(Standard.of(x)) for x in (source, target)]
-    x, y = maps[0](source), maps[1](target)
+    standards = Standard.of(source), Standard.of(target)
+    x, y = unit_rows(standards[0](source)), unit_rows(standards[1](target))
     size, classes = x.shape[1], np.unique(labels)
     within, between = _scatter(x, labels)
     zero, identity = np.zeros((size, size)), np.eye(size)
@@ -141,7 +141,13 @@ def jgsa(
         smallest = fixed + means @ means.T / (len(classes) * (1 / len(x) + 1 / len(y)))
         _, vectors = linalg.eigh(largest, smallest, subset_by_index=(2 * size - k, 2 * size - 1))
         a, b = np.ascontiguousarray(vectors[:size, ::-1]), np.ascontiguousarray(vectors[size:, ::-1])
-    return Alignment(lambda x: maps[0](x) @ a, lambda y: maps[1](y) @ b)
+    return Alignment(lambda x: unit_rows(standards[0](x)) @ a, lambda y: unit_rows(standards[1](y)) @ b)
+
+
+def unit_rows(x: np.ndarray) -> np.ndarray:
+    """Rows [n, D] scaled to length 1; zero ones stay zero."""
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1.0)
 
 
 def nearest_labels(source: np.ndarray, labels: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -185,15 +191,6 @@ def checked_domains(
         for x in (source, target)
     ]
     return source[kept[0]], labels[kept[0]], target[kept[1]]
-
-
-def _unit_rows(standard: Standard) -> Callable[[np.ndarray], np.ndarray]:
-    def scaled(features: np.ndarray) -> np.ndarray:
-        x = standard(features)
-        length = np.linalg.norm(x, axis=1, keepdims=True)
-        return x / np.where(length > 0, length, 1.0)
-
-    return scaled
 
 
 def _scatter(x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from scipy import linalg
 from scipy.spatial.distance import cdist
 from sklearn.linear_model import RidgeClassifier
 
-from jaxret.baselines.domain_alignment import Alignment, Standard, checked_domains, nearest_labels
+from jaxret.baselines.domain_alignment import Alignment, Standard, checked_domains, nearest_labels, unit_rows
 
 MAX_ITEMS = 2000  # of a domain; more are sampled: the solve takes time n^3 and memory n^2
 
@@ -59,8 +59,8 @@ def meda(
     source, labels, target = checked_domains(source, source_labels, target, max_items=max_items, seed=seed)
     standards = Standard.of(source), Standard.of(target)
     flow = geodesic_flow(standards[0](source), standards[1](target), dimension)
-    maps = [_on_sphere(standard, flow) for standard in standards]
-    z, count = np.concatenate([maps[0](source), maps[1](target)]), len(source)
+    parts = [unit_rows(own(x) @ flow) for own, x in zip(standards, (source, target), strict=True)]
+    z, count = np.concatenate(parts), len(source)
     names, place = np.unique(labels, return_inverse=True)
     found = nearest_labels(z[:count], place, z[count:])
     known = (np.arange(len(z)) < count).astype(np.float64)
@@ -81,7 +81,11 @@ def meda(
         found = np.argmax(kernel[count:] @ weights, axis=1)
     columns = np.zeros((len(z), int(names.max()) + 1))
     columns[:, names] = weights
-    return Alignment(lambda x: _gaussian(maps[0](x), z) @ columns, lambda y: _gaussian(maps[1](y), z) @ columns)
+
+    def scores(standard: Standard) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: _gaussian(unit_rows(standard(x) @ flow), z) @ columns
+
+    return Alignment(scores(standards[0]), scores(standards[1]))
 
 
 def geodesic_flow(source: np.ndarray, target: np.ndarray, dimension: int) -> np.ndarray:
@@ -173,15 +177,6 @@ def domain_distance(source: np.ndarray, target: np.ndarray) -> float:
         != domain
     )
     return max(0.0, 2 * (1 - (wrong[domain == 0].mean() + wrong[domain == 1].mean())))
-
-
-def _on_sphere(standard: Standard, flow: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    def embedded(features: np.ndarray) -> np.ndarray:
-        z = standard(features) @ flow
-        length = np.linalg.norm(z, axis=1, keepdims=True)
-        return z / np.where(length > 0, length, 1.0)
-
-    return embedded
 
 
 def _gaussian(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from jaxret.inference.query_files import QueryFile
 from jaxret.preprocessing.photo_files import read_photo
 from jaxret.preprocessing.points import point_arrays
 from jaxret.preprocessing.shapes import THUMBNAIL
-from jaxret.reports.contact_sheet import INK, LINE, MUTED, _centred, _fit, _font, _paste
+from jaxret.reports.drawing import INK, LINE, MUTED, centred, fit, font, paste
 
 _CELL, _GAP, _TITLE, _NAME = 92, 10, 22, 18
 _MOST_POINTS = 4000
@@ -48,20 +48,20 @@ def draw_answers(answers: Sequence[Answer], *, title: str) -> Image.Image:
     height = _TITLE + _CELL + 2 * _NAME + _GAP
     sheet = Image.new('RGB', (width, 48 + len(answers) * (height + _GAP)), 'white')
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, 12), _fit(title, width - 2 * _GAP, 20), fill=INK, font=_font(20))
+    draw.text((_GAP, 12), fit(title, width - 2 * _GAP, 20), fill=INK, font=font(20))
     for number, answer in enumerate(answers):
         top = 48 + number * (height + _GAP)
         draw.rectangle((_GAP // 2, top, width - _GAP // 2 - 1, top + height - 1), outline=LINE)
-        draw.text((_GAP, top + 4), _fit(answer.query, width - 2 * _GAP, 12), fill=INK, font=_font(12))
+        draw.text((_GAP, top + 4), fit(answer.query, width - 2 * _GAP, 12), fill=INK, font=font(12))
         left, row = _GAP, top + _TITLE
-        _paste(sheet, draw, Image.fromarray(answer.picture), left, row, INK, 2)
-        _centred(draw, 'query', left, row, MUTED)
+        paste(sheet, draw, Image.fromarray(answer.picture), left, row, INK, 2)
+        centred(draw, 'query', left, row, MUTED)
         left += _CELL + 2 * _GAP
         for hit, picture in zip(answer.hits, answer.thumbnails, strict=True):
-            _paste(sheet, draw, Image.open(io.BytesIO(picture)), left, row, LINE, 1)
+            paste(sheet, draw, Image.open(io.BytesIO(picture)), left, row, LINE, 1)
             azimuth = '' if hit.azimuth is None else f'  {hit.azimuth:g}\N{DEGREE SIGN}'
-            _centred(draw, f'{hit.score:.3f}{azimuth}', left, row, INK)
-            _centred(draw, _fit(hit.category or Path(hit.id).stem, _CELL + _GAP, 12), left, row + _NAME - 2, MUTED)
+            centred(draw, f'{hit.score:.3f}{azimuth}', left, row, INK)
+            centred(draw, fit(hit.category or Path(hit.id).stem, _CELL + _GAP, 12), left, row + _NAME - 2, MUTED)
             left += _CELL + _GAP
     return sheet
 

@@ -42,7 +42,7 @@ class AlexNet(nn.Module):
     Krizhevsky et al. 2012 in the one-tower form of Krizhevsky 2014 (arXiv:1404.5997), as torchvision has it: dropout
     stands before fc6 and fc7. Differs from torchvision in: no average pool between map and fc6 (it changes nothing at
     224 x 224; elsewhere fc6 is as wide as the map), and kernels start as He et al.'s (torchvision's start shrinks the
-    signal about 2.4 times a layer), biases at 0.
+    signal layer by layer), biases at 0.
 
     `maps` and `features` are its two parts, between which the views of a shape can be pooled.
 

@@ -1,6 +1,6 @@
-"""Batch norm that leaves padded rows out of its statistics.
+"""Batch norm that leaves padded rows out of its statistics, and several batches joined into one that it sees as one.
 
-Letters: B batch, F features.
+Letters: B batch, F features, M and N rows of batches that are joined.
 """
 
 import math
@@ -98,7 +98,15 @@ def join_batches(*batches: jax.Array) -> jax.Array:
 
 
 def part_batches(joined: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
-    """The batches of `join_batches` again, from their numbers of rows."""
+    """The batches of `join_batches` again.
+
+    Args:
+      joined: [M + N + ..., ...].
+      sizes: M, N, ...
+
+    Returns:
+      [M, ...], [N, ...], ...
+    """
     parts = math.gcd(*sizes)
     split = joined.reshape(parts, len(joined) // parts, *joined.shape[1:])
     ends = [sum(sizes[:index]) // parts for index in range(1, len(sizes))]

@@ -142,7 +142,7 @@ class Convolution3D(nn.Module):
 
 
 def _scaled_normal(key: jax.Array, shape: tuple[int, ...], fan: int) -> jax.Array:
-    # Drawn flat: XLA takes over a second to compile a draw of five axes for the CPU.
+    # Drawn flat: XLA compiles a draw of five axes for the CPU slowly.
     return math.sqrt(2.0 / fan) * jax.random.normal(key, (math.prod(shape),)).reshape(shape)
 
 

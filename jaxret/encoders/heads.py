@@ -1,6 +1,6 @@
-"""From images to embeddings: the batch norm -> linear -> L2 head, and an encoder that ends in it.
+"""What ends an encoder: the batch norm -> linear -> L2 head and the image encoder with it, an MLP, and linear layers.
 
-Letters: B batch, H height, W width, C channels, F backbone features, D embedding.
+Letters: B batch, H height, W width, C channels, F features, D embedding.
 """
 
 from collections.abc import Sequence

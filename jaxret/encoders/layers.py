@@ -1,6 +1,7 @@
-"""Layers that several encoders share, with the constants and initial values of PyTorch's.
+"""Layers that several encoders share, with the constants and initial values of PyTorch's: convolution, batch norm,
+linear, dropout.
 
-Letters: F features.
+Letters: B batch, H height, W width, h, w height and width of the result, C channels, F features.
 """
 
 import math
@@ -43,13 +44,7 @@ def convolution(features: int, kernel: int, *, stride: int = 1, dtype: Any = jnp
 
 
 def batch_norm(
-    name: str,
-    *,
-    train: bool,
-    dtype: Any = jnp.float32,
-    axis_name: str | None = None,
-    zero_scale: bool = False,
-    fast_variance: bool = True,
+    name: str, *, train: bool, dtype: Any = jnp.float32, axis_name: str | None = None, fast_variance: bool = True
 ) -> nn.BatchNorm:
     """Batch norm with epsilon 1e-5 whose running statistics keep 0.9 of their old value.
 
@@ -61,7 +56,6 @@ def batch_norm(
       train: normalise with the statistics of the batch and update the running ones; else use the running ones.
       dtype: of the result.
       axis_name: mapped axis (of `pmap` or `vmap`) that the batch is spread over; statistics are averaged over it.
-      zero_scale: start with scale 0 instead of 1.
       fast_variance: E[x^2] - E[x]^2, one pass over x, instead of E[(x - E[x])^2], which stays exact for features whose
         spread is small beside their mean.
 
@@ -75,7 +69,6 @@ def batch_norm(
         dtype=dtype,
         axis_name=axis_name,
         use_fast_variance=fast_variance,
-        scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
         name=name,
     )
 

@@ -20,6 +20,14 @@ from jaxret.encoders.layers import batch_norm, convolution, linear
 from jaxret.errors import ConfigError
 
 
+def _shortcut(x: jax.Array, features: int, stride: int, *, train: bool, dtype: Any, axis_name: str | None) -> jax.Array:
+    """x itself where shapes allow, else by a strided 1x1 convolution with batch norm (option B of the paper)."""
+    if stride == 1 and x.shape[-1] == features:
+        return x
+    x = convolution(features, 1, stride=stride, dtype=dtype, name='downsample_conv')(x)
+    return batch_norm('downsample_bn', train=train, dtype=dtype, axis_name=axis_name)(x)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)).
 
@@ -29,14 +37,13 @@ class BasicBlock(nn.Module):
     Attributes:
       features: F, channels of the convolutions.
       stride: of conv1 and of the shortcut.
-      dtype, axis_name, zero_init_residual: as in `ResNet`.
+      dtype, axis_name: as in `ResNet`.
     """
 
     features: int
     stride: int = 1
     dtype: Any = jnp.float32
     axis_name: str | None = None
-    zero_init_residual: bool = False
 
     expansion: ClassVar[int] = 1
 
@@ -47,11 +54,8 @@ class BasicBlock(nn.Module):
         y = convolution(self.features, 3, stride=self.stride, dtype=self.dtype, name='conv1')(x)
         y = nn.relu(batch_norm('bn1', **norm)(y))
         y = convolution(self.features, 3, dtype=self.dtype, name='conv2')(y)
-        y = batch_norm('bn2', zero_scale=self.zero_init_residual, **norm)(y)
-        if self.stride != 1 or x.shape[-1] != y.shape[-1]:
-            x = convolution(y.shape[-1], 1, stride=self.stride, dtype=self.dtype, name='downsample_conv')(x)
-            x = batch_norm('downsample_bn', **norm)(x)
-        return nn.relu(x + y)
+        y = batch_norm('bn2', **norm)(y)
+        return nn.relu(_shortcut(x, y.shape[-1], self.stride, **norm) + y)
 
 
 class BottleneckBlock(nn.Module):
@@ -63,14 +67,13 @@ class BottleneckBlock(nn.Module):
     Attributes:
       features: F, channels of the first two convolutions.
       stride: of conv2 and of the shortcut.
-      dtype, axis_name, zero_init_residual: as in `ResNet`.
+      dtype, axis_name: as in `ResNet`.
     """
 
     features: int
     stride: int = 1
     dtype: Any = jnp.float32
     axis_name: str | None = None
-    zero_init_residual: bool = False
 
     expansion: ClassVar[int] = 4
 
@@ -83,11 +86,8 @@ class BottleneckBlock(nn.Module):
         y = convolution(self.features, 3, stride=self.stride, dtype=self.dtype, name='conv2')(y)
         y = nn.relu(batch_norm('bn2', **norm)(y))
         y = convolution(self.features * self.expansion, 1, dtype=self.dtype, name='conv3')(y)
-        y = batch_norm('bn3', zero_scale=self.zero_init_residual, **norm)(y)
-        if self.stride != 1 or x.shape[-1] != y.shape[-1]:
-            x = convolution(y.shape[-1], 1, stride=self.stride, dtype=self.dtype, name='downsample_conv')(x)
-            x = batch_norm('downsample_bn', **norm)(x)
-        return nn.relu(x + y)
+        y = batch_norm('bn3', **norm)(y)
+        return nn.relu(_shortcut(x, y.shape[-1], self.stride, **norm) + y)
 
 
 class _Stem(NamedTuple):
@@ -129,13 +129,11 @@ class ResNet(nn.Module):
       block: 'basic' or 'bottleneck'.
       width: channels of the stem and of the blocks of the first stage.
       stem: 'imagenet' (7x7 convolution, stride 2, then 3x3 max pool, stride 2); for images of about 64 x 64 'small'
-        (5x5 convolution, stride 2) or, with about a quarter of the work, 'coarse' (7x7 convolution, stride 4).
+        (5x5 convolution, stride 2) or, with less work, 'coarse' (7x7 convolution, stride 4).
       num_classes: classes of the linear layer `fc`; None for the features before it.
       dtype: of the computation up to the features; parameters and batch statistics are float32 always.
       axis_name: mapped axis (of `pmap` or `vmap`) over which batch statistics are averaged in training; not needed
         under `jit` with a batch that is sharded over a mesh.
-      zero_init_residual: start the last batch norm of each block with scale 0, so that each block starts as its
-        shortcut (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
       pooled: False ends with the map before the mean over the image, [B, h, w, F] of type `dtype`.
     """
 
@@ -146,7 +144,6 @@ class ResNet(nn.Module):
     num_classes: int | None = None
     dtype: Any = jnp.float32
     axis_name: str | None = None
-    zero_init_residual: bool = False
     pooled: bool = True
 
     @nn.compact
@@ -178,7 +175,6 @@ class ResNet(nn.Module):
                     stride=2 if stage > 0 and index == 0 else 1,
                     dtype=self.dtype,
                     axis_name=self.axis_name,
-                    zero_init_residual=self.zero_init_residual,
                     name=f'layer{stage + 1}_{index}',
                 )(x, train=train)
         if not self.pooled:
@@ -194,9 +190,9 @@ def resnet(name: str, **overrides: Any) -> ResNet:
 
     Args:
       name: 'resnet18', 'resnet34', 'resnet50' (the published ones), or, for 64 x 64 images on CPUs, with one basic
-        block a stage and width 16, 'resnet_small' ('small' stem) or 'resnet_coarse' ('coarse' stem; a third of the
-        cost, for the many plain views of a shape).
-      **overrides: attributes of `ResNet` to set: num_classes, width, stem, dtype, axis_name, zero_init_residual, ...
+        block a stage and width 16, 'resnet_small' ('small' stem) or 'resnet_coarse' ('coarse' stem; for the many plain
+        views of a shape).
+      **overrides: attributes of `ResNet` to set: num_classes, width, stem, dtype, axis_name, ...
 
     Returns:
       The module.

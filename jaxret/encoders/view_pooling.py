@@ -6,7 +6,6 @@ Letters: Q queries, G gallery shapes, V views, H height, W width, C channels, D 
 import chex
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxret.encoders.layers import linear
 from jaxret.losses.scores import largest
@@ -72,42 +71,20 @@ class ViewAttention(nn.Module):
         return linear(queries.shape[-1], queries.shape[-1], use_bias=False, name='projection')(queries)
 
 
-def _checked_valid(embeddings: jax.Array, valid: jax.Array | None) -> jax.Array:
+def mean_views(embeddings: jax.Array) -> jax.Array:
+    """Mean of the views' embeddings, not normalised: [G, V, D] -> [G, D]."""
     chex.assert_rank(embeddings, 3)
     chex.assert_type(embeddings, float)
-    if valid is None:
-        return jnp.ones((*embeddings.shape[:2], 1), dtype=bool)
-    chex.assert_shape(valid, embeddings.shape[:2])
-    chex.assert_type(valid, bool)
-    return valid[:, :, None]
+    return embeddings.sum(axis=1) / embeddings.shape[1]
 
 
-def mean_views(embeddings: jax.Array, valid: jax.Array | None = None) -> jax.Array:
-    """Mean of the valid views' embeddings.
+def max_views(embeddings: jax.Array) -> jax.Array:
+    """Largest value of each embedding entry over the views, not normalised: [G, V, D] -> [G, D].
 
-    Args:
-      embeddings: float [G, V, D].
-      valid: bool [G, V]; None for all views. What the other views hold, NaN too, does not matter.
+    The first of views that tie gets the gradient.
 
-    Returns:
-      [G, D], not normalised; 0 with gradient 0 for a shape without a valid view.
+    Source: Su et al. 2015 (MVCNN, arXiv:1505.00880), section 4.
     """
-    valid = _checked_valid(embeddings, valid)
-    total = jnp.where(valid, embeddings, 0).sum(axis=1)  # [G, V, D] -> [G, D]
-    return total / jnp.maximum(valid.sum(axis=1), 1).astype(embeddings.dtype)
-
-
-def max_views(embeddings: jax.Array, valid: jax.Array | None = None) -> jax.Array:
-    """Largest value of each embedding entry over the valid views (Su et al. 2015, MVCNN, arXiv:1505.00880, section 4).
-
-    Args:
-      embeddings: float [G, V, D].
-      valid: bool [G, V]; None for all views. What the other views hold, NaN too, does not matter.
-
-    Returns:
-      [G, D], not normalised; 0 with gradient 0 for a shape without a valid view. The first
-      of views that tie gets the gradient.
-    """
-    valid = _checked_valid(embeddings, valid)
-    pooled = largest(jnp.where(valid, embeddings, jnp.finfo(embeddings.dtype).min), axis=1)  # [G, V, D] -> [G, D]
-    return jnp.where(valid.any(axis=1), pooled, 0)
+    chex.assert_rank(embeddings, 3)
+    chex.assert_type(embeddings, float)
+    return largest(embeddings, axis=1)

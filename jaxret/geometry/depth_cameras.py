@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from jaxret.geometry.mesh import Mesh
+from jaxret.geometry.mesh import Mesh, face_normals
 from jaxret.geometry.rays import build_scene, first_hits
 
 NOTHING = np.inf  # depth of a pixel without a measurement
@@ -120,7 +120,7 @@ def take_pictures(
     middle, scale = cameras.positions.mean(axis=0), 1 / max_depth  # embree works in float32 near the unit cube
     caster = build_scene((scene.vertices - middle) * scale, scene.faces, watertight=False)
     corners = scene.vertices[scene.faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = face_normals(corners)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     pixels = cameras.size**2
     count = len(cameras.positions)

@@ -51,7 +51,7 @@ def grid_from_mesh(mesh: Mesh, *, resolution: int = 32, extent: float = EXTENT) 
 
 def nearest_points(points: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance to, and index of, the nearest of points [N, 3] from each place [M, 3]: float64 [M], int64 [M]."""
-    # an unbalanced tree takes a third of the time where most places are far from all points
+    # an unbalanced tree is faster where most places are far from all points
     return cKDTree(points, balanced_tree=False, compact_nodes=False, leafsize=32).query(places)
 
 
@@ -102,7 +102,8 @@ def _boundary(shell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _on_surface(corners: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Corners moved onto the surface; the distance and its gradient at a corner come from the eight voxels around."""
     around = np.floor(corners).astype(np.int64)[:, None] + np.array(
-        [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)])  # fmt: skip
+        [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+    )
     values = distance[tuple(np.moveaxis(around, -1, 0))].reshape(-1, 2, 2, 2)
     gradient = np.stack([np.diff(values, axis=axis).mean(axis=(1, 2, 3)) for axis in (1, 2, 3)], axis=1)
     length = np.linalg.norm(gradient, axis=1, keepdims=True)

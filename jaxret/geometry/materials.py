@@ -19,7 +19,7 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, _quiet
+from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, ReadOnlyResolver, quiet
 
 _FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'GIF', 'TGA', 'WEBP')  # their decoders only decode
 _AT_ONCE = 2**16  # pixels whose place in their face is computed together, in float64
@@ -120,7 +120,7 @@ def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
     if suffix == '.obj':
         data = data.decode('utf-8', 'replace').encode()
     try:
-        with _quiet():
+        with quiet():
             scene = trimesh.load_scene(
                 io.BytesIO(data),
                 file_type=suffix[1:],
@@ -158,7 +158,7 @@ def material_files(path: Path) -> list[Path]:
     if path.suffix.lower() != '.obj':
         return []
     names = _Names(path)
-    with contextlib.suppress(Exception), _quiet():  # of damaged materials, which count as none
+    with contextlib.suppress(Exception), quiet():  # of damaged materials, which count as none
         library = _library(path)
         if library is not None:
             trimesh.exchange.obj.parse_mtl(names.get(library), resolver=names)
@@ -200,7 +200,7 @@ def _part(geometry: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return color, uv, picture
 
 
-class _Resolver(trimesh.resolvers.Resolver):
+class _Resolver(ReadOnlyResolver):
     """Gives an OBJ file its materials, and pictures as PNG whatever they were."""
 
     def __init__(self, path: Path):
@@ -229,15 +229,6 @@ class _Resolver(trimesh.resolvers.Resolver):
         picture.thumbnail((_SIDE, _SIDE))
         picture.convert('RGB').save(result, 'PNG', compress_level=1)
         return result.getvalue()
-
-    def keys(self):
-        return ()
-
-    def namespaced(self, namespace: str):
-        raise FileNotFoundError(namespace)
-
-    def write(self, name: str, data):
-        raise PermissionError(name)
 
 
 class _Names(_Resolver):

@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import DataError, Problem
-from jaxret.geometry.off import off_fault, without_polygons
+from jaxret.geometry.mesh_damage import mesh_fault
+from jaxret.geometry.off import without_polygons
 
 MESH_SUFFIXES = ('.obj', '.off', '.ply', '.stl', '.glb', '.gltf')
 MAX_BYTES = 512 * 2**20
@@ -28,8 +28,6 @@ MAX_FACES = 5_000_000
 # A mesh whose whole surface is smaller than this (longest side scaled to 1) is a line, invisible in any picture.
 _MIN_AREA = 1e-6
 _MAX_COORDINATE = 1e100  # beyond it, areas and lengths overflow
-# A face of an OBJ file with under three vertices. Possessive, as files are large.
-_SHORT_FACE = re.compile(rb'^[ \t]*+f(?:[ \t]++[^\s#]++){0,2}+[ \t]*+(?:#|\r?$)', re.MULTILINE)
 _EXPORT_AGAIN = 'export the mesh again, or take it out of the data set'
 
 
@@ -70,18 +68,20 @@ def load_mesh(
     if up_axis not in ('y', 'z'):
         raise ValueError(f"up_axis must be 'y' or 'z', not {up_axis!r}")
     path = Path(path)
-    data = _read_bytes(path, max_bytes)
-    _refuse_damaged(path, data)
-    if path.suffix.lower() in ('.obj', '.off') or data[:5] == b'solid':
+    data, suffix = _read_bytes(path, max_bytes), path.suffix.lower()
+    fault = mesh_fault(data, suffix)
+    if fault is not None:
+        raise _bad(path, fault)
+    if suffix in ('.obj', '.off') or data[:5] == b'solid':
         # on a stray byte (a name in Latin-1) trimesh would guess the encoding, which is slow on large files
         data = data.decode('utf-8', 'replace').encode()
-    if path.suffix.lower() == '.off':
+    if suffix == '.off':
         data = without_polygons(data)
     try:
-        with _quiet():
+        with quiet():
             scene = trimesh.load_scene(
                 io.BytesIO(data),
-                file_type=path.suffix.lower()[1:],
+                file_type=suffix[1:],
                 resolver=_FolderResolver(path, max_bytes - len(data)),
                 process=False,
                 skip_materials=True,
@@ -126,6 +126,11 @@ def normalize_mesh(mesh: Mesh, *, mode: str) -> Mesh:
     return Mesh(centred / scale, mesh.faces)
 
 
+def face_normals(corners: np.ndarray) -> np.ndarray:
+    """Normals [F, 3] of triangles [F, 3, 3], by the right-hand rule, each twice as long as its triangle has area."""
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
 def buffer_files(path: Path) -> list[Path]:
     """The files from which a .gltf file takes its buffers; none for other formats, embedded buffers, or damaged files.
 
@@ -167,54 +172,35 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         raise _bad(path, f'the file cannot be read ({error})', 'check its permissions and the disk') from error
 
 
-def _refuse_damaged(path: Path, data: bytes) -> None:
-    """Finds what the readers would accept with part of the faces missing, mostly files that were cut off."""
-    kind = path.suffix.lower()
-    if kind == '.off':
-        fault = off_fault(data)
-        if fault is not None:
-            raise _bad(path, fault)
-    elif kind == '.obj':
-        short = _SHORT_FACE.search(data.replace(b'\\\r\n', b' ').replace(b'\\\n', b' '))
-        if short is not None:
-            face = short[0].strip()[:60].decode('ascii', 'replace')
-            raise _bad(path, f'cut off, or a damaged face of under three vertices: {face!r}')
-    elif kind == '.stl':
-        declared = int.from_bytes(data[80:84], 'little') if len(data) >= 84 else -1
-        if len(data) != 84 + 50 * declared:
-            if data[:5].lower() != b'solid':
-                raise _bad(path, f'{len(data)} bytes, but the STL header names {max(declared, 0)} triangles')
-            if b'endsolid' not in data[-1024:].lower():
-                raise _bad(path, "cut off: a text STL file must end with 'endsolid'")
-    elif kind == '.ply':
-        header, _, body = data.partition(b'end_header')
-        if b'format ascii' in header:
-            counts = re.findall(rb'^element\s+\w+\s+(\d{1,18})\s*$', header, re.MULTILINE)
-            expected = sum(int(count) for count in counts)
-            present = sum(1 for line in body.splitlines() if line.strip())
-            if present < expected:
-                raise _bad(path, f'cut off: the header names {expected} vertices and faces, {present} lines follow')
-    elif kind == '.glb':
-        declared = int.from_bytes(data[8:12], 'little')
-        if data[:4] != b'glTF' or len(data) < declared:
-            raise _bad(path, f'{len(data)} bytes, but the GLB header names {declared}')
-    elif kind == '.gltf':  # on a damaged header trimesh would quietly read another file named model.gltf
-        try:
-            header = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise _bad(path, f'not valid JSON ({error})') from None
-        if not isinstance(header, dict):
-            raise _bad(path, 'the JSON in it is not an object')
+class ReadOnlyResolver(trimesh.resolvers.Resolver):
+    """Gives a mesh file others that it names; subclasses say which, by `get`."""
+
+    refusal: type[Exception] = PermissionError
+
+    def keys(self):
+        """No name is offered."""
+        return ()
+
+    def namespaced(self, namespace: str):
+        """Refused."""
+        raise self.refusal(f'it names another folder: {namespace!r}')
+
+    def write(self, name: str, data):
+        """Refused."""
+        raise self.refusal(f'it wants to write {name!r}')
 
 
-class _FolderResolver(trimesh.resolvers.Resolver):
+class _FolderResolver(ReadOnlyResolver):
     """Gives a glTF file the buffers beside it, and nothing outside its folder."""
+
+    refusal = _Unusable
 
     def __init__(self, path: Path, max_bytes: int):
         self.folder = path.parent.resolve()
         self.left = max_bytes
 
     def get(self, key: str) -> bytes:
+        """The content of a buffer."""
         file = (self.folder / unquote(key)).resolve()
         if not file.is_relative_to(self.folder):
             raise _Unusable(f'it names a buffer outside its folder: {key!r}')
@@ -225,18 +211,9 @@ class _FolderResolver(trimesh.resolvers.Resolver):
             raise _Unusable('its buffers are larger than the size limit')
         return file.read_bytes()
 
-    def keys(self):
-        return ()
-
-    def namespaced(self, namespace: str):
-        raise _Unusable(f'it names another folder: {namespace!r}')
-
-    def write(self, name: str, data):
-        raise _Unusable(f'it wants to write {name!r}')
-
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps what the readers print about damaged files off the terminal; the DataError says it."""
     logger = logging.getLogger('trimesh')  # its modules log below it
     before = logger.handlers, logger.propagate
@@ -291,7 +268,7 @@ def _checked(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
     if extent <= 1e-12 * np.abs(vertices).max():
         raise _Unusable('all vertices lie at one point')
     corners = ((vertices - low) / extent)[faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    area = np.linalg.norm(face_normals(corners), axis=1).sum() / 2
     if area < _MIN_AREA:
         raise _Unusable('its triangles have no area')
     return Mesh(vertices, faces)

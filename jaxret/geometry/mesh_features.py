@@ -5,7 +5,7 @@ Letters: N vertices, F faces, M faces after padding.
 
 import numpy as np
 
-from jaxret.geometry.mesh import Mesh
+from jaxret.geometry.mesh import Mesh, face_normals
 
 FACE_VALUES = 15  # centre 3, corners 9, normal 3
 
@@ -24,7 +24,7 @@ def face_features(mesh: Mesh) -> np.ndarray:
     """
     corners = mesh.vertices[mesh.faces]
     centres = corners.mean(axis=1)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = face_normals(corners)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = normals / np.where(lengths > 0, lengths, 1.0)
     relative = (corners - centres[:, None]).reshape(-1, 9)

@@ -25,8 +25,11 @@ def off_fault(data: bytes) -> str | None:
     counts = head.groups()[1:] if head[2] else tuple(lines[1].split()[:2]) if len(lines) > 1 else ()
     if len(counts) != 2 or not all(count and count.isdigit() and len(count) < 19 for count in counts):
         return 'the OFF header has no vertex and face counts'
-    vertex_count, face_count = int(counts[0]), int(counts[1])
-    body = lines[1 if head[2] else 2 :]
+    return _body_fault(lines[1 if head[2] else 2 :], int(counts[0]), int(counts[1]))
+
+
+def _body_fault(body: list[bytes], vertex_count: int, face_count: int) -> str | None:
+    """What is wrong with the lines of vertices, then faces."""
     named = f'the header names {vertex_count} vertices and {face_count} faces, {len(body)} lines follow'
     if len(body) < vertex_count + face_count:
         return f'cut off: {named}'
@@ -45,7 +48,7 @@ def off_fault(data: bytes) -> str | None:
 def without_polygons(data: bytes) -> bytes:
     """An OFF file with its polygons of five or more corners as fans of triangles about their first corner.
 
-    trimesh 5.2 makes such fans too, but only in files where all faces have the same number of corners.
+    trimesh makes such fans too, but only in files where all faces have the same number of corners.
 
     Args:
       data: the file's content, in which `off_fault` finds nothing wrong.

@@ -26,18 +26,22 @@ _INCOHERENT, _COHERENT, _ALL_FEATURES = 0, 1 << 16, 0xFFFFFFFF
 # many as embree was built for; they have room to spare.
 _ROWS = 24
 _ORIGIN, _DIRECTION, _FAR, _MASK, _UV, _FACE, _HIT = slice(0, 3), slice(4, 7), 8, 9, slice(15, 17), 17, slice(15, 19)
-PACKETS = 1024  # cast in one go; 1.5 MiB, which caches hold
+PACKETS = 1024  # cast in one go; caches hold as many
 # Rays together and rays alone round differently. What meets a face so close to its edge (as a share of the face) that
-# it might as well meet the neighbour is cast again, alone: without that 3 of 26 million pixels of 44 models differed
-# from those of rays cast one by one, with it none of 48 million of 80.
+# it might as well meet the neighbour is cast again, alone, so that pictures are those of rays cast one by one.
 _EDGE = 1e-4
 
 
 class _Arguments(ctypes.Structure):
     """RTCIntersectArguments."""
 
-    _fields_ = (('flags', ctypes.c_int), ('features', ctypes.c_uint), ('context', ctypes.c_void_p),
-                ('filter', ctypes.c_void_p), ('intersect', ctypes.c_void_p))  # fmt: skip
+    _fields_ = (
+        ('flags', ctypes.c_int),
+        ('features', ctypes.c_uint),
+        ('context', ctypes.c_void_p),
+        ('filter', ctypes.c_void_p),
+        ('intersect', ctypes.c_void_p),
+    )
 
 
 class Scene:
@@ -112,8 +116,8 @@ def build_scene(vertices: np.ndarray, faces: np.ndarray, *, watertight: bool) ->
     Args:
       vertices: [N, 3], near the unit cube (embree works in float32).
       faces: [F, 3].
-      watertight: no ray may slip between two triangles that share an edge. Without it casting is about 15 % faster, and
-        such slips are rare enough for pictures: none among eight million rays at closed balls of 1k to 200k faces.
+      watertight: no ray may slip between two triangles that share an edge. Without it casting is faster, and such slips
+        are rare enough for pictures.
 
     Returns:
       The scene.

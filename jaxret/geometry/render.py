@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.geometry.materials import Surface, load_surface
-from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
+from jaxret.geometry.mesh import Mesh, face_normals, load_mesh, normalize_mesh
 from jaxret.geometry.rays import LANES, PACKETS, build_scene
 from jaxret.workers import map_parallel
 
@@ -60,10 +60,18 @@ class ViewRing:
 
     def __post_init__(self):
         limits = {
-            'views': (1, 1000), 'elevation': (-90, 90), 'size': (1, 4096), 'field_of_view': (1, 150), 'ambient': (0, 1),
-            'diffuse': (0, 1), 'background': (0, 255), 'supersample': (1, 16), 'first_azimuth': (-360, 360),
-            'light_azimuth': (-180, 180), 'light_elevation': (-90, 90),
-        }  # fmt: skip
+            'views': (1, 1000),
+            'elevation': (-90, 90),
+            'size': (1, 4096),
+            'field_of_view': (1, 150),
+            'ambient': (0, 1),
+            'diffuse': (0, 1),
+            'background': (0, 255),
+            'supersample': (1, 16),
+            'first_azimuth': (-360, 360),
+            'light_azimuth': (-180, 180),
+            'light_elevation': (-90, 90),
+        }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f'must lie in [{low}, {high}], not {getattr(self, name)!r}', name=name)
@@ -165,7 +173,7 @@ def _render(mesh: Mesh, ring: ViewRing, surface: Surface | None) -> tuple[np.nda
     vertices = unit.vertices.astype(np.float32)
     scene = build_scene(vertices, unit.faces, watertight=False)
     corners = unit.vertices[unit.faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = face_normals(corners)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = (normals / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     anchors = corners[:, 0].astype(np.float32)

@@ -154,9 +154,16 @@ def simulate_scan(
         cameras, path = _walk(model, azimuths, metre, rng, options, resolution)
         room = _furnish(model, neighbours, path['azimuth'], rng, options)
         pictures = take_pictures(
-            _joined([model, *room]), len(model.faces), cameras, noise=options.noise / metre,
-            max_depth=options.max_depth * metre, grazing=options.grazing, dropout=options.dropout,
-            holes=_holes(model, rng, options), rng=rng)  # fmt: skip
+            _joined([model, *room]),
+            len(model.faces),
+            cameras,
+            noise=options.noise / metre,
+            max_depth=options.max_depth * metre,
+            grazing=options.grazing,
+            dropout=options.dropout,
+            holes=_holes(model, rng, options),
+            rng=rng,
+        )
         believed = _track(cameras, metre, rng, options)
         pose = _misplace((low + high) / 2, rng, options)
         fused = fuse(pictures, believed, resolution=resolution, grid_to_scene=pose, truncation=options.truncation)

@@ -8,7 +8,7 @@ import contextlib
 import fast_simplification
 import numpy as np
 
-from jaxret.geometry.mesh import Mesh
+from jaxret.geometry.mesh import Mesh, face_normals
 
 # Both as a share of the longest side: vertices closer than this are one, and a face of less area (squared) is a line.
 _SAME_PLACE = 1e-7
@@ -35,7 +35,7 @@ def weld_mesh(mesh: Mesh) -> Mesh:
     _, first, index = np.unique(cells, axis=0, return_index=True, return_inverse=True)
     faces = first[index.reshape(-1)][mesh.faces]  # the first vertex of each place stands for all
     corners = mesh.vertices[faces] / extent
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    areas = np.linalg.norm(face_normals(corners), axis=1)
     faces = faces[areas > _NO_AREA]
     if not len(faces):
         raise ValueError('the mesh has no face with an area')
@@ -76,7 +76,7 @@ def simplify_mesh(mesh: Mesh, *, max_faces: int) -> Mesh:
     if len(welded.faces) <= max_faces:
         return welded
     corners = welded.vertices[welded.faces]
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    areas = np.linalg.norm(face_normals(corners), axis=1)
     largest = np.sort(np.argsort(-areas, kind='stable')[:max_faces])
     return _compact(welded.vertices, welded.faces[largest])
 

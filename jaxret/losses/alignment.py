@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxret.errors import ConfigError
 from jaxret.losses.contrastive import masked_mean
-from jaxret.losses.modalities import valid_objects
+from jaxret.losses.modalities import blank_rows, valid_objects
 
 CENTROID_REDUCTIONS = ('sum', 'mean')
 
@@ -120,7 +120,7 @@ def fixed_norm_loss(features: chex.Array, *, radius: float, valid: chex.Array | 
 
     Source: HIFA (paper 004), equation 4, R = 25; Xu et al. (ICCV 2019), hard adaptive feature norm.
     """
-    features, valid = _blank(features, valid)
+    features, valid = blank_rows(features, valid)
     loss = jnp.square(masked_mean(feature_norms(features), valid) - radius)
     return jnp.where(jnp.any(valid), loss, 0.0)
 
@@ -140,7 +140,7 @@ def stepwise_norm_loss(features: chex.Array, *, step: float, valid: chex.Array |
 
     Source: Xu et al. (ICCV 2019), stepwise adaptive feature norm.
     """
-    features, valid = _blank(features, valid)
+    features, valid = blank_rows(features, valid)
     norms = feature_norms(features)
     return masked_mean(jnp.square(norms - (jax.lax.stop_gradient(norms) + step)), valid)
 
@@ -159,7 +159,7 @@ def class_centroids(
     Returns:
       Centroids [C, D], 0 for absent classes, and whether a class is present, bool [C].
     """
-    features, valid = _blank(features, valid)
+    features, valid = blank_rows(features, valid)
     chex.assert_type(labels, int)
     chex.assert_shape(labels, valid.shape)
     member = (labels[:, None] == jnp.arange(classes)[None, :]) & valid[:, None]  # [N, C]
@@ -231,12 +231,3 @@ def centroid_loss(
     counted = valid_objects(counted, source.shape[0])
     total = jnp.sum(jnp.where(counted[:, None], jnp.square(source - target), 0.0))
     return total / source.size if reduction == 'mean' else total
-
-
-def _blank(features: chex.Array, valid: chex.Array | None) -> tuple[chex.Array, chex.Array]:
-    """Features in float32 at least, 0 in rows that do not count, and the mask."""
-    chex.assert_rank(features, 2)
-    chex.assert_type(features, float)
-    valid = valid_objects(valid, features.shape[0])
-    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
-    return jnp.where(valid[:, None], features, 0.0), valid

@@ -6,7 +6,7 @@ of the caller with their own optimizer; both features and centers get a gradient
 Reductions, over the n features that count (n = M times the valid objects):
   'mean'      sum / n, no 1/2 (Jing et al.'s public code, and the default). Its size does not depend on the batch, so a
               loss weight means the same at batch 12 and 48, and on a batch with padding.
-  'half_sum'  1/2 sum (as both papers print it). At 3 modalities and batch 48 that is 72 times the mean.
+  'half_sum'  1/2 sum (as both papers print it).
 """
 
 from collections.abc import Sequence
@@ -24,35 +24,6 @@ NOISE_DRAWS = ('center', 'feature')
 
 # Limits of a squared distance in the public code. Outside them the gradient is 0.
 _SMALLEST, _LARGEST = 1e-12, 1e12
-
-
-def center_loss(
-    features: chex.Array,
-    labels: chex.Array,
-    centers: chex.Array,
-    *,
-    reduction: str = 'mean',
-    valid: chex.Array | None = None,
-) -> chex.Array:
-    """Center loss of one modality: |f_b - c_{y_b}|^2, reduced; `cross_modal_center_loss` with M = 1.
-
-    Args:
-      features: [B, D].
-      labels: [B] int.
-      centers: [C, D].
-      reduction: 'mean' or 'half_sum'.
-      valid: [B] bool, False takes an object out. None: all.
-
-    Returns:
-      Scalar.
-
-    Raises:
-      ConfigError: unknown reduction.
-
-    Source: Wen et al. (ECCV 2016), equation 2; Choo et al. (KSII TIIS 2024), equation 1.
-    """
-    chex.assert_rank(features, 2)
-    return cross_modal_center_loss(features[None], labels, centers, reduction=reduction, valid=valid)
 
 
 def cross_modal_center_loss(

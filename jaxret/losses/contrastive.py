@@ -18,12 +18,11 @@ def info_nce(
     temperature: float | chex.Array,
     valid: chex.Array | None = None,
     candidates: chex.Array | None = None,
-    multi: str = 'inside',
 ) -> chex.Array:
     """Instance loss: -log( exp(s_p / t) / sum_j exp(s_j / t) ).
 
-    With several positives in a row, multi='inside' sums them inside the logarithm, -log( sum_p exp(s_p/t) / ... ), and
-    'outside' takes the mean of the logarithms (which is `supervised_contrastive`).
+    Several positives in a row are summed inside the logarithm, -log( sum_p exp(s_p/t) / ... ); their mean outside of it
+    is `supervised_contrastive`.
 
     Args:
       scores: [Q, G] similarities before the temperature.
@@ -31,20 +30,15 @@ def info_nce(
       temperature: t > 0.
       valid: [G] bool, False takes a column out of numerator and denominator. None: all.
       candidates: [Q, G] bool, the same for single pairs. None: all.
-      multi: 'inside' or 'outside'.
 
     Returns:
       [Q], 0 where a row has no positive.
 
     Raises:
-      ConfigError: unknown `multi`, or temperature not positive.
+      ConfigError: temperature not positive.
 
     Source: CMIC (ICCV 2021), equation 4.
     """
-    if multi == 'outside':
-        return supervised_contrastive(scores, positives, temperature=temperature, valid=valid, candidates=candidates)
-    if multi != 'inside':
-        raise ConfigError(f"multi {multi!r} is unknown; choose 'inside' or 'outside'")
     logits, positives, allowed = _prepare(scores, positives, temperature, valid, candidates)
     losses = _masked_logsumexp(logits, allowed) - _masked_logsumexp(logits, positives)
     return jnp.where(jnp.any(positives, axis=1), losses, 0.0)
@@ -139,19 +133,6 @@ def has_positive(positives: chex.Array, *, valid: chex.Array | None = None) -> c
       [Q] bool.
     """
     return jnp.any(_allowed(positives, valid) & positives, axis=1)
-
-
-def has_negative(positives: chex.Array, *, valid: chex.Array | None = None) -> chex.Array:
-    """Anchors for which some valid column is no positive; none has one when the batch holds a single category.
-
-    Args:
-      positives: [Q, G] bool.
-      valid: [G] bool or None.
-
-    Returns:
-      [Q] bool.
-    """
-    return jnp.any(_allowed(positives, valid) & ~positives, axis=1)
 
 
 def masked_sum(values: chex.Array, mask: chex.Array) -> chex.Array:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.errors import ConfigError
-from jaxret.losses.modalities import valid_objects
+from jaxret.losses.modalities import blank_rows
 from jaxret.losses.scores import euclidean_distances
 
 KERNEL_FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0)  # of the features' kernels in tllib
@@ -162,18 +162,8 @@ def _prepare(
     source: chex.Array, target: chex.Array, source_valid: chex.Array | None, target_valid: chex.Array | None
 ) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
     """Both samples in float32 at least with 0 in rows that do not count, each followed by its mask."""
-    chex.assert_rank([source, target], 2)
-    chex.assert_type([source, target], float)
     chex.assert_equal_shape_suffix([source, target], 1)
-    dtype = jnp.promote_types(jnp.result_type(source, target), jnp.float32)
-    source_valid = valid_objects(source_valid, source.shape[0])
-    target_valid = valid_objects(target_valid, target.shape[0])
-    return (
-        jnp.where(source_valid[:, None], source.astype(dtype), 0.0),
-        source_valid,
-        jnp.where(target_valid[:, None], target.astype(dtype), 0.0),
-        target_valid,
-    )
+    return *blank_rows(source, source_valid), *blank_rows(target, target_valid)
 
 
 def _enough(source_valid: chex.Array, target_valid: chex.Array) -> chex.Array:

@@ -1,6 +1,9 @@
 """Work on a batch in chunks that are computed again in the backward pass, so that memory holds one chunk at a time.
 
-Letters: N examples, K chunks.
+`map_chunks` is for the encoders of a batch (gradient caching), `map_queries` and `block_size` are for losses whose
+arrays grow with queries times gallery.
+
+Letters: N examples, K chunks, Q queries, G gallery shapes, V views.
 """
 
 from collections.abc import Callable
@@ -12,9 +15,7 @@ import jax.numpy as jnp
 from jaxret.errors import ConfigError
 
 PyTree = Any
-BLOCK_NUMBERS = 2**24  # of one [Q, G, V] array, 64 MiB in float32; the direct form holds about six of them
-
-PyTree = Any
+BLOCK_NUMBERS = 2**24  # of one [Q, G, V] array, of which the direct form of a loss holds several
 
 
 def map_chunks(

@@ -6,52 +6,8 @@ Letters: Q anchors, G gallery shapes. The mining rules are defined in `jaxret.lo
 import chex
 import jax.numpy as jnp
 
-from jaxret.errors import ConfigError
 from jaxret.losses.mining import TRIPLET_RULES, check_rule, triplet_counts
 from jaxret.losses.scores import largest
-
-REDUCTIONS = ('mean_nonzero', 'mean_all', 'sum')
-
-
-def triplet(
-    distances: chex.Array,
-    positives: chex.Array,
-    *,
-    margin: float,
-    mining: str = 'all',
-    negatives: chex.Array | None = None,
-    valid: chex.Array | None = None,
-    reduction: str = 'mean_nonzero',
-) -> chex.Array:
-    """Triplet loss: max(0, d_ap - d_an + m), reduced over the mined triplets of all anchors.
-
-    Args:
-      distances: [Q, G], lower is closer.
-      positives: [Q, G] bool; any number a row.
-      margin: m >= 0.
-      mining: 'all', 'semi_hard', 'hard' or 'batch_hard'.
-      negatives: [Q, G] bool, disjoint from the positives. None: every pair that is no positive.
-      valid: [G] bool, False takes a column out of both. None: all.
-      reduction: 'mean_nonzero' divides by the number of mined triplets with a loss above 0, 'mean_all' by the number
-        of triplets there are ('batch_hard': of anchors that have one), 'sum' by nothing.
-
-    Returns:
-      Scalar, 0 with gradient 0 where there is no triplet.
-
-    Raises:
-      ConfigError: unknown mining or reduction, or negative margin.
-
-    Source: FaceNet (CVPR 2015), equations 2 and 3; CMIC (ICCV 2021), section 4.3 and table 2.
-    """
-    if reduction not in REDUCTIONS:
-        raise ConfigError(f'reduction {reduction!r} is unknown; choose one of {", ".join(REDUCTIONS)}')
-    losses, nonzero, triplets = triplet_per_anchor(
-        distances, positives, margin=margin, mining=mining, negatives=negatives, valid=valid
-    )
-    total = jnp.sum(losses)
-    if reduction == 'sum':
-        return total
-    return total / jnp.maximum(jnp.sum(nonzero if reduction == 'mean_nonzero' else triplets), 1.0)
 
 
 def triplet_per_anchor(
@@ -63,15 +19,24 @@ def triplet_per_anchor(
     negatives: chex.Array | None = None,
     valid: chex.Array | None = None,
 ) -> tuple[chex.Array, chex.Array, chex.Array]:
-    """Triplet loss summed for each anchor, with the counts that turn it into either mean (also across devices).
+    """Triplet loss max(0, d_ap - d_an + m) summed for each anchor, with the counts that turn it into a mean.
 
-    Args: as `triplet`.
+    Args:
+      distances: [Q, G], lower is closer.
+      positives: [Q, G] bool; any number a row.
+      margin: m >= 0.
+      mining: 'all', 'semi_hard', 'hard' or 'batch_hard'.
+      negatives: [Q, G] bool, disjoint from the positives. None: every pair that is no positive.
+      valid: [G] bool, False takes a column out of both. None: all.
 
     Returns:
-      Sum of the losses [Q], number of mined triplets with a loss above 0 [Q], number of triplets [Q], all float.
+      Sum of the losses [Q], number of mined triplets with a loss above 0 [Q], number of triplets there are [Q]
+      ('batch_hard': 1 for an anchor that has one), all float. 0 with gradient 0 where there is no triplet.
 
     Raises:
       ConfigError: unknown mining or negative margin.
+
+    Source: FaceNet (CVPR 2015), equations 2 and 3; CMIC (ICCV 2021), section 4.3 and table 2.
     """
     check_rule(mining, TRIPLET_RULES, margin)
     chex.assert_rank(distances, 2)

@@ -25,39 +25,9 @@ import jax.numpy as jnp
 from jaxret.errors import ConfigError
 from jaxret.losses.scores import argmax_in_blocks
 
-NEGATIVE_RULES = ('all', 'semi_hard', 'hard', 'hardest')
 COUNTED_RULES = ('all', 'semi_hard', 'hard')  # of triplets of all positives
 TRIPLET_RULES = (*COUNTED_RULES, 'batch_hard')
 FEW_POSITIVES = 64  # a row, up to which `triplet_counts` passes over the pairs instead of sorting them
-
-
-def mine_negatives(
-    distances: chex.Array, positive_distances: chex.Array, negatives: chex.Array, *, rule: str, margin: float
-) -> chex.Array:
-    """Negatives that fit a rule, for anchors with one chosen positive each.
-
-    Args:
-      distances: [Q, G].
-      positive_distances: [Q], distance of each anchor to its positive.
-      negatives: [Q, G] bool, pairs that may be negatives.
-      rule: 'all', 'semi_hard', 'hard' or 'hardest' (the nearest, whatever the margin).
-      margin: m >= 0.
-
-    Returns:
-      [Q, G] bool, a subset of `negatives`.
-
-    Raises:
-      ConfigError: unknown rule or negative margin.
-    """
-    check_rule(rule, NEGATIVE_RULES, margin)
-    _check_pairs(distances, negatives)
-    chex.assert_shape(positive_distances, distances.shape[:1])
-    if rule == 'hardest':
-        return hardest_negatives(distances, negatives)
-    distances, reach = jax.lax.stop_gradient((distances, positive_distances))
-    active = negatives & (distances < (reach + margin)[:, None])
-    hard = distances <= reach[:, None]
-    return {'all': active, 'hard': active & hard, 'semi_hard': active & ~hard}[rule]
 
 
 def hardest_negatives(distances: chex.Array, negatives: chex.Array) -> chex.Array:
@@ -140,7 +110,7 @@ def _counts_by_passes(
 ) -> tuple[chex.Array, chex.Array]:
     """The same numbers, by one pass over the pairs for each distance of a positive, from the nearest to the farthest.
 
-    Sorting costs as much as some dozens of passes.
+    Sorting costs as much as many passes.
     """
     count = jnp.sum(positives, axis=1, dtype=jnp.int32)
 

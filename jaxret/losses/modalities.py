@@ -1,4 +1,4 @@
-"""What the losses over several modalities share: stacking their features, masking objects, guarding labels.
+"""What the losses over several modalities or domains share: stacking features, masking objects, guarding labels.
 
 Letters: M modalities, B objects, D embedding, C classes.
 """
@@ -75,6 +75,23 @@ def blank_invalid(features: chex.Array, valid: chex.Array) -> chex.Array:
       [M, B, D].
     """
     return jnp.where(valid[None, :, None], features, 0.0)
+
+
+def blank_rows(features: chex.Array, valid: chex.Array | None) -> tuple[chex.Array, chex.Array]:
+    """Features of one domain in float32 at least, with zeros in rows that do not count, and the mask.
+
+    Args:
+      features: float [B, D].
+      valid: [B] bool. None: all.
+
+    Returns:
+      [B, D] and [B] bool.
+    """
+    chex.assert_rank(features, 2)
+    chex.assert_type(features, float)
+    valid = valid_objects(valid, features.shape[0])
+    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    return jnp.where(valid[:, None], features, 0.0), valid
 
 
 def guarded_labels(labels: chex.Array, valid: chex.Array, classes: int) -> chex.Array:

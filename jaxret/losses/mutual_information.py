@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.errors import ConfigError
+from jaxret.losses.modalities import valid_objects
 
 RunningAverage = dict[str, jax.Array]
 
@@ -36,7 +37,7 @@ def negative_pairs(owners: chex.Array, *, valid: chex.Array | None = None) -> ch
     """
     chex.assert_rank(owners, 1)
     chex.assert_type(owners, int)
-    valid = _valid_rows(valid, owners.shape[0])
+    valid = valid_objects(valid, owners.shape[0])
     return (owners[:, None] != owners[None, :]) & valid[:, None] & valid[None, :]
 
 
@@ -150,14 +151,6 @@ def start_average(cells: int) -> RunningAverage:
     return {'log_average': jnp.zeros(cells), 'weight': jnp.zeros(())}
 
 
-def _valid_rows(valid: chex.Array | None, rows: int) -> chex.Array:
-    if valid is None:
-        return jnp.ones(rows, bool)
-    chex.assert_shape(valid, (rows,))
-    chex.assert_type(valid, bool)
-    return jnp.asarray(valid)
-
-
 def _prepare(
     scores: chex.Array, negatives: chex.Array, valid: chex.Array | None
 ) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
@@ -169,7 +162,7 @@ def _prepare(
     rows = scores.shape[-1]
     chex.assert_shape(negatives, (rows, rows))
     chex.assert_equal(scores.shape[-2], rows)
-    valid = _valid_rows(valid, rows)
+    valid = valid_objects(valid, rows)
     scores = jnp.asarray(scores, jnp.promote_types(scores.dtype, jnp.float32)).reshape(-1, rows, rows)
     counted = negatives | (jnp.eye(rows, dtype=bool) & valid[:, None])
     return jnp.where(counted, scores, 0.0), valid, negatives, jnp.any(valid) & jnp.any(negatives)

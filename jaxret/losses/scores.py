@@ -10,8 +10,6 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxret.errors import ConfigError
-
 # Ranking compares scores that differ in the fourth digit: reduced-precision matrix units would reorder them.
 _PRECISION = jax.lax.Precision.HIGHEST
 _BLOCK = 32  # entries whose maximum is taken together
@@ -116,36 +114,22 @@ def mean_view_scores(queries: chex.Array, views: chex.Array, *, normalize: bool 
       [Q, G].
     """
     _check_views(queries, views)
-    return _pooled_scores(queries, jnp.mean(views, axis=1, dtype=_accumulator(views)), normalize)
+    pooled = jnp.mean(views, axis=1, dtype=_accumulator(views))
+    return similarity_matrix(queries, l2_normalize(pooled) if normalize else pooled)
 
 
-def max_view_scores(queries: chex.Array, views: chex.Array, *, normalize: bool = False) -> chex.Array:
+def max_view_scores(queries: chex.Array, views: chex.Array) -> chex.Array:
     """Similarity to the element-wise maximum of the view embeddings: s = q . max_v r_v (view pooling as in MVCNN).
 
     Args:
       queries: [Q, D].
       views: [G, V, D].
-      normalize: scale the pooled embedding to unit length first.
 
     Returns:
       [Q, G].
     """
     _check_views(queries, views)
-    return _pooled_scores(queries, largest(views, axis=1), normalize)
-
-
-def best_view_scores(queries: chex.Array, views: chex.Array) -> chex.Array:
-    """Similarity to the view that fits the query best: s = max_v q . r_v.
-
-    Args:
-      queries: [Q, D].
-      views: [G, V, D].
-
-    Returns:
-      [Q, G].
-    """
-    _check_views(queries, views)
-    return largest(_dot('qd,gvd->qgv', queries, views), axis=-1)
+    return similarity_matrix(queries, largest(views, axis=1))
 
 
 def euclidean_distances(x: chex.Array, y: chex.Array, *, squared: bool = False) -> chex.Array:
@@ -179,32 +163,17 @@ def euclidean_distances(x: chex.Array, y: chex.Array, *, squared: bool = False) 
     return jnp.where(coincide, 0.0, jnp.sqrt(jnp.where(coincide, 1.0, distances)))
 
 
-def distances_from_scores(scores: chex.Array, *, kind: str = 'cosine') -> chex.Array:
-    """Turns similarities (higher is closer) into distances (lower is closer).
-
-    'cosine': 1 - s. 'squared': 2 - 2 s, which is |q - g|^2 for unit vectors. 'euclidean': its square root, 0 with
-    gradient 0 where s >= 1. Attention scores are no cosines; only 'cosine' keeps their order and scale there.
+def distances_from_scores(scores: chex.Array) -> chex.Array:
+    """Turns similarities (higher is closer) into distances (lower is closer): 1 - s.
 
     Args:
       scores: any shape.
-      kind: 'cosine', 'squared' or 'euclidean'.
 
     Returns:
-      Distances, shape of scores.
-
-    Raises:
-      ConfigError: unknown kind.
+      Distances, shape of scores, float32 at least.
     """
     chex.assert_type(scores, float)
-    scores = scores.astype(_accumulator(scores))
-    if kind == 'cosine':
-        return 1.0 - scores
-    if kind == 'squared':
-        return 2.0 - 2.0 * scores
-    if kind == 'euclidean':
-        coincide = scores >= 1.0
-        return jnp.where(coincide, 0.0, jnp.sqrt(jnp.where(coincide, 1.0, 2.0 - 2.0 * scores)))
-    raise ConfigError(f"distance kind {kind!r} is unknown; choose 'cosine', 'squared' or 'euclidean'")
+    return 1.0 - scores.astype(_accumulator(scores))
 
 
 def _check_views(queries: chex.Array, views: chex.Array) -> None:
@@ -213,16 +182,12 @@ def _check_views(queries: chex.Array, views: chex.Array) -> None:
     chex.assert_equal_shape_suffix([queries, views], 1)
 
 
-def _pooled_scores(queries: chex.Array, pooled: chex.Array, normalize: bool) -> chex.Array:
-    return similarity_matrix(queries, l2_normalize(pooled) if normalize else pooled)
-
-
 def largest(x: chex.Array, *, axis: int) -> chex.Array:
     """Largest values along an axis, with a gradient that stays right under `jit`: x at argmax x.
 
     The gradient of `jnp.max` goes where x == max x. If x is cheap, such as batch norm and ReLU, XLA computes it again
     for that comparison; a fused multiply-add there rounds differently, no entry is equal, and the gradient is lost
-    without a sign (jax issue 40564; with jax 0.10.2 on CPU, a third of MeshNet's). An index has no rounding.
+    without a sign (jax issue 40564). An index has no rounding.
 
     Args:
       x: float [...].
@@ -241,7 +206,7 @@ def largest(x: chex.Array, *, axis: int) -> chex.Array:
 def argmax_in_blocks(x: chex.Array) -> chex.Array:
     """`jnp.argmax` over the last axis: first the block, by its largest value, then the place in it.
 
-    XLA does not vectorise an argmax on CPUs, but a maximum. Two for 512 x 512: 0.4 instead of 1.8 ms on 2 cores.
+    XLA does not vectorise an argmax on CPUs, but a maximum.
 
     Args:
       x: float [..., G]; up to 64 as by `jnp.argmax`.

@@ -9,12 +9,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxret.errors import ConfigError
 from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.modalities import blank_invalid, modality_pairs, stack_modalities, valid_objects
 from jaxret.losses.scores import l2_normalize
-
-REDUCTIONS = ('sum', 'mean')
 
 
 def cosine_similarity(x: chex.Array, y: chex.Array) -> chex.Array:
@@ -75,32 +72,25 @@ def cross_modal_simsiam(
     return masked_mean(-jnp.sum(cosines, axis=0) / (modalities * (modalities - 1)), valid)
 
 
-def pairwise_mse(
-    features: chex.Array | Sequence[chex.Array], *, reduction: str = 'sum', valid: chex.Array | None = None
-) -> chex.Array:
+def pairwise_mse(features: chex.Array | Sequence[chex.Array], *, valid: chex.Array | None = None) -> chex.Array:
     """Mean squared difference of each pair of modalities: sum_i sum_{j > i} mean_{b,d} (f_ibd - f_jbd)^2.
 
     Args:
       features: [M, B, D], or M arrays [B, D].
-      reduction: over the M (M - 1) / 2 pairs; always the mean over valid objects and dimensions. 'sum' is the public
-        code's, for which its weight 0.1 holds; 'mean' is the same size for any number of modalities.
       valid: [B] bool, False takes an object out. None: all.
 
     Returns:
       Scalar, 0 with gradient 0 if no object is valid.
 
     Raises:
-      ConfigError: unknown reduction, or fewer than two modalities.
+      ConfigError: fewer than two modalities.
 
     Source: Jing et al. (CVPR 2021), public code.
     """
-    if reduction not in REDUCTIONS:
-        raise ConfigError(f'reduction {reduction!r} is unknown; choose one of {", ".join(REDUCTIONS)}')
     features = stack_modalities(features)
     modalities, objects, _ = features.shape
     valid = valid_objects(valid, objects)
     features = blank_invalid(features, valid)
     first, second = (jnp.array(side) for side in modality_pairs(modalities))
     errors = jnp.mean(jnp.square(features[first] - features[second]), axis=-1)  # [pairs, B]
-    over_pairs = jnp.sum if reduction == 'sum' else jnp.mean
-    return masked_mean(over_pairs(errors, axis=0), valid)
+    return masked_mean(jnp.sum(errors, axis=0), valid)

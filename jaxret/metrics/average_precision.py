@@ -13,14 +13,14 @@ Conventions:
   * A query without any relevant item has no AP (NaN). It is left out of the mean and counted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxret.errors import refused
+from jaxret.metrics.ranking import row_blocks
 
-_BLOCK_ELEMENTS = 1_000_000  # pairs at a time: bounds the temporary memory to some 50 MB
 _COSINE_STEPS = 2.0**36  # steps of 1.5e-11: above rounding in float64, below what float32 embeddings resolve
 
 
@@ -47,6 +47,11 @@ class AveragePrecision:
     def mean(self) -> float | None:
         """mAP; None if no query has relevant items."""
         return float(self.values[self.defined].mean()) if self.defined.any() else None
+
+    @property
+    def known_precision(self) -> list[float | None]:
+        """`precision` as Python numbers, None for NaN."""
+        return [None if np.isnan(p) else float(p) for p in self.precision]
 
     @property
     def defined(self) -> np.ndarray:
@@ -155,13 +160,6 @@ def cosine_steps(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     return np.rint((queries @ gallery.T) * _COSINE_STEPS).astype(np.int64)
 
 
-def row_blocks(queries: int, gallery: int) -> Iterator[slice]:
-    """Slices of the queries so that a block of pairs stays small."""
-    step = max(1, _BLOCK_ELEMENTS // max(gallery, 1))
-    for start in range(0, queries, step):
-        yield slice(start, min(start + step, queries))
-
-
 def without_self(block: np.ndarray, first: int) -> np.ndarray:
     """Rows `first`, `first` + 1, ... of a square matrix [G, G], [b, G], without the diagonal: [b, G - 1]."""
     rows, columns = block.shape
@@ -206,7 +204,7 @@ def _evaluate(
 def _relevance_in_order(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """`relevant` [b, G], each row in descending order of the scores, the irrelevant first among equal ones."""
     if scores.dtype == np.int64:
-        # Relevance rides along as the lowest bit: ten times faster than sorting indices.
+        # Relevance rides along as the lowest bit: much faster than sorting indices.
         return (np.sort((-scores << 1) | relevant, axis=1) & 1).astype(bool)
     # lexsort sorts by its last key first and puts NaN last.
     return np.take_along_axis(relevant, np.lexsort((relevant, -scores), axis=-1), axis=1)

@@ -16,10 +16,13 @@ from jaxret.metrics.average_precision import (
     cosine_steps,
     expected_average_precision,
     normalized_rows,
-    row_blocks,
     without_self,
 )
-from jaxret.metrics.intervals import mean_interval
+from jaxret.metrics.intervals import mean_metrics
+from jaxret.metrics.ranking import row_blocks
+from jaxret.metrics.rates import checked_ids, known_mean
+
+ALONE = '_excluding_self'  # behind the name of a value without the query itself in its gallery
 
 
 def cross_modal_metrics(
@@ -67,49 +70,58 @@ def cross_modal_metrics(
         finite.
     """
     labels = _checked(embeddings, labels, len(class_names))
-    results: dict[str, AveragePrecision] = {}
+    results = _all_directions(embeddings, labels, recall_levels)
+    directions = [name for name in results if not name.endswith(ALONE)]
+    means = {name: [name] for name in results} | {
+        'mean_map': directions,
+        f'mean_map{ALONE}': [f'{name}{ALONE}' if f'{name}{ALONE}' in results else name for name in directions],
+    }
+    values = {name: result.values for name, result in results.items()}
+    chance = {name: expected_average_precision(result.relevant, result.gallery) for name, result in results.items()}
+    classes = {class_names[c]: labels == c for c in np.unique(labels)}
+    metrics: dict = {'queries': len(labels), 'gallery': len(labels)}
+    for name, members in means.items():
+        by_class = [known_mean(_over_directions(values, members, rows)) for rows in classes.values()]
+        metrics |= mean_metrics(name, _over_directions(values, members), confidence)
+        metrics |= {
+            f'{name}_macro': known_mean(by_class),
+            f'{name}_chance': known_mean(_over_directions(chance, members)),
+        }
+    metrics |= _itself(metrics, results, directions)
+    metrics['domain_mixing'], metrics['domain_mixing_expected'] = domain_mixing(embeddings, neighbors=neighbors)
+    metrics['domain_mixing_neighbors'] = neighbors
+    metrics['per_class'] = {name: _class_row(values, chance, means, rows, confidence) for name, rows in classes.items()}
+    metrics['precision_recall'] = {'recall': next(iter(results.values())).recall.tolist()} | {
+        name: result.known_precision for name, result in results.items()
+    }
+    return metrics
+
+
+def _all_directions(
+    embeddings: Mapping[str, np.ndarray], labels: np.ndarray, recall_levels: int
+) -> dict[str, AveragePrecision]:
+    """{map_<query>_<gallery>: result}, and within a modality that without the query itself, named `ALONE` behind."""
+    results = {}
     for (query, x), (gallery, y) in product(embeddings.items(), repeat=2):
-        for suffix in ('', '_excluding_self') if query == gallery else ('',):
+        for suffix in ('', ALONE) if query == gallery else ('',):
             results[f'map_{query}_{gallery}{suffix}'] = average_precision(
                 x, y, labels, labels, exclude_self=bool(suffix), recall_levels=recall_levels
             )
-    values = {name: result.values for name, result in results.items()}
-    chance = {name: expected_average_precision(result.relevant, result.gallery) for name, result in results.items()}
-    own = [name for name in results if f'{name}_excluding_self' in results]
-    directions = [name for name in results if not name.endswith('_excluding_self')]
-    means = {
-        'mean_map': directions,
-        'mean_map_excluding_self': [f'{name}_excluding_self' if name in own else name for name in directions],
-    }
+    return results
 
-    classes = [labels == c for c in np.unique(labels)]
-    metrics: dict = {'queries': len(labels), 'gallery': len(labels)}
-    for name, members in (means | {name: [name] for name in results}).items():
-        per_object = _over_directions(values, members)
-        metrics[name] = _mean(per_object)
-        metrics[f'{name}_low'], metrics[f'{name}_high'] = mean_interval(per_object, confidence)
-        metrics[f'{name}_macro'] = _mean(
-            np.array([_or_nan(_mean(_over_directions(values, members, rows))) for rows in classes])
-        )
-        metrics[f'{name}_chance'] = _mean(_over_directions(chance, members))
-    for name in own:
-        first = expected_average_precision(results[name].relevant, results[name].gallery, self_first=True)
-        metrics[f'{name}_chance_self_first'] = _mean(first)
-    for name in (name for name in directions if name not in own):
-        for suffix in ('', '_low', '_high', '_macro', '_chance'):
-            metrics[f'{name}_excluding_self{suffix}'] = metrics[f'{name}{suffix}']
-    metrics['queries_without_relevant_excluding_self'] = int(
-        np.count_nonzero(~results[f'{own[0]}_excluding_self'].defined)
-    )
-    metrics['domain_mixing'], metrics['domain_mixing_expected'] = domain_mixing(embeddings, neighbors=neighbors)
-    metrics['domain_mixing_neighbors'] = neighbors
-    metrics['per_class'] = {
-        class_names[labels[rows][0]]: _class_row(values, chance, means, rows, confidence) for rows in classes
-    }
-    metrics['precision_recall'] = {'recall': next(iter(results.values())).recall.tolist()} | {
-        name: [None if np.isnan(p) else float(p) for p in result.precision] for name, result in results.items()
-    }
-    return metrics
+
+def _itself(metrics: Mapping, results: Mapping[str, AveragePrecision], directions: Sequence[str]) -> dict:
+    """What finding oneself is worth within a modality; between modalities, where none can, the values without it."""
+    found, without = {}, 0
+    for name in directions:
+        if f'{name}{ALONE}' in results:
+            first = expected_average_precision(results[name].relevant, results[name].gallery, self_first=True)
+            found[f'{name}_chance_self_first'] = known_mean(first)
+            without = int(np.count_nonzero(~results[f'{name}{ALONE}'].defined))  # the same in every modality
+        else:
+            for suffix in ('', '_low', '_high', '_macro', '_chance'):
+                found[f'{name}{ALONE}{suffix}'] = metrics[f'{name}{suffix}']
+    return found | {f'queries_without_relevant{ALONE}': without}
 
 
 def domain_mixing(embeddings: Mapping[str, np.ndarray], *, neighbors: int = 10) -> tuple[float, float]:
@@ -151,10 +163,12 @@ def _class_row(
     confidence: float,
 ) -> dict:
     per_object = {name: _over_directions(values, members, rows) for name, members in means.items()}
-    row = {'queries': int(np.count_nonzero(rows))} | {name: _mean(value) for name, value in per_object.items()}
-    row['mean_map_low'], row['mean_map_high'] = mean_interval(per_object['mean_map'], confidence)
-    row['mean_map_chance'] = _mean(_over_directions(chance, means['mean_map'], rows))
-    return row | {name: _mean(value[rows]) for name, value in values.items()}
+    return {
+        'queries': int(np.count_nonzero(rows)),
+        **{name: known_mean(value) for name, value in per_object.items()},
+        **mean_metrics('mean_map', per_object['mean_map'], confidence),
+        'mean_map_chance': known_mean(_over_directions(chance, means['mean_map'], rows)),
+    }
 
 
 def _over_directions(
@@ -178,25 +192,11 @@ def _over_directions(
     return np.mean(columns, axis=0) if columns else np.full(len(values[names[0]][rows]), np.nan)
 
 
-def _mean(values: np.ndarray) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
-
-
-def _or_nan(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
 def _checked(embeddings: Mapping[str, np.ndarray], labels: np.ndarray, names: int) -> np.ndarray:
-    labels = np.asarray(labels)
     if not embeddings:
         raise refused('embeddings', 'no modalities', 'give at least one')
     shapes = {name: np.shape(x) for name, x in embeddings.items()}
     if len(set(shapes.values())) != 1:
         found = ', '.join(f'{name} {shape}' for name, shape in shapes.items())
         raise refused('embeddings', found, 'give every modality [N, D] for the same objects')
-    if labels.shape != next(iter(shapes.values()))[:1]:
-        raise refused('labels', f'shape {labels.shape}', 'give one class id for each object')
-    if labels.size and (labels.min() < 0 or labels.max() >= names):
-        raise refused('labels', f'ids {labels.min()}..{labels.max()}', f'there are {names} class names')
-    return labels.astype(np.int64)
+    return checked_ids('labels', labels, next(iter(shapes.values()))[0], names, kind='class')

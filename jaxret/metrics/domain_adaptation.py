@@ -1,17 +1,17 @@
 """Photos as queries, shapes as gallery: all benchmark scores in both modes, with intervals, chance and class means.
 
 Letters: Q queries, G gallery shapes, D features. Scores, modes, ties and queries without relevant shapes: see
-`benchmark_scores`. Lower is better for ANMRR, higher for all others.
+`shrec_scores`. Lower is better for ANMRR, higher for all others.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from jaxret.errors import refused
 from jaxret.metrics.average_precision import average_precision
-from jaxret.metrics.intervals import mean_interval
+from jaxret.metrics.intervals import mean_metrics
 from jaxret.metrics.photo_to_shape import most_frequent_weights
+from jaxret.metrics.rates import checked_ids, known_mean
 from jaxret.metrics.shrec_chance import chance_scores
 from jaxret.metrics.shrec_scores import (
     DEPTH,
@@ -64,10 +64,10 @@ def benchmark_metrics(
     Raises:
       DataError: no queries or shapes, arrays that do not fit together, ids without a name, features not finite.
     """
-    query_labels = _checked_labels('queries', query_labels, len(class_names))
-    gallery_labels = _checked_labels('gallery', gallery_labels, len(class_names))
-    shapes = np.bincount(gallery_labels, minlength=len(class_names))
-    classes = [c for c in np.unique(query_labels) if shapes[c]]
+    names = len(class_names)
+    query_labels = checked_ids('queries', query_labels, len(queries), names, kind='class')
+    gallery_labels = checked_ids('gallery', gallery_labels, len(gallery), names, kind='class')
+    shapes = np.bincount(gallery_labels, minlength=names)
     metrics: dict = {
         'queries': len(query_labels),
         'gallery': len(gallery_labels),
@@ -81,43 +81,51 @@ def benchmark_metrics(
     for mode in MODES:
         ordered = ordered_relevance(queries, gallery, query_labels, gallery_labels, mode=mode)
         largest = largest_class(query_labels, gallery_labels, mode=mode)
-        options = {'mode': mode, 'largest': largest, 'depth': depth}
-        values = per_query_scores(ordered, **options)
-        chance = chance_scores(shapes[query_labels], len(gallery_labels), **options)
-        rows = [per_query_scores(ordered[query_labels == c], **options) for c in classes]
-        rows_chance = [
-            chance_scores(shapes[query_labels[query_labels == c]], len(gallery_labels), **options) for c in classes
-        ]
-        for name in SCORES:
-            key = _key(name, mode)
-            by_class = [_mean(row[name]) for row in rows]
-            metrics[key] = _mean(values[name])
-            metrics[f'{key}_low'], metrics[f'{key}_high'] = mean_interval(values[name], confidence)
-            metrics[f'{key}_chance'] = chance[name]
-            metrics[f'{key}_macro'] = float(np.mean(by_class)) if classes else None
-            metrics[f'{key}_macro_chance'] = float(np.mean([row[name] for row in rows_chance])) if classes else None
-            for c, value in zip(classes, by_class, strict=True):
-                metrics['per_class'][class_names[c]][key] = value
-        metrics[f'{_key("nn", mode)}_prior'] = _prior(
-            query_labels[shapes[query_labels] > 0], train_labels, len(class_names)
-        )
+        overall, per_class = _mode_metrics(ordered, query_labels, shapes, confidence, mode, largest, depth)
+        metrics |= overall
+        for c, row in per_class.items():
+            metrics['per_class'][class_names[c]] |= row
+        metrics[f'{_key("nn", mode)}_prior'] = _prior(query_labels[shapes[query_labels] > 0], train_labels, names)
         if mode == 'official':
             metrics['precision_recall'][mode] = _pooled_curve(ordered)
     curve = average_precision(queries, gallery, query_labels, gallery_labels)
-    metrics['precision_recall']['standard'] = {
-        'recall': curve.recall.tolist(),
-        'precision': [None if np.isnan(p) else float(p) for p in curve.precision],
-    }
+    metrics['precision_recall']['standard'] = {'recall': curve.recall.tolist(), 'precision': curve.known_precision}
     return metrics
+
+
+def _mode_metrics(
+    ordered: np.ndarray,
+    query_labels: np.ndarray,
+    shapes: np.ndarray,
+    confidence: float,
+    mode: Mode,
+    largest: int,
+    depth: int,
+) -> tuple[dict, dict[int, dict]]:
+    """All scores of one mode over all queries, and of each class that has queries and shapes."""
+
+    def scores(rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
+        options = {'mode': mode, 'largest': largest, 'depth': depth}
+        chance = chance_scores(shapes[query_labels[rows]], ordered.shape[1], **options)
+        return per_query_scores(ordered[rows], **options), chance
+
+    values, chance = scores(np.ones(len(ordered), bool))
+    classes = {int(c): scores(query_labels == c) for c in np.unique(query_labels) if shapes[c]}
+    metrics, per_class = {}, {c: {} for c in classes}
+    for name in SCORES:
+        key = _key(name, mode)
+        for c, (own, _) in classes.items():
+            per_class[c][key] = known_mean(own[name])
+        metrics |= mean_metrics(key, values[name], confidence) | {
+            f'{key}_chance': chance[name],
+            f'{key}_macro': known_mean(row[key] for row in per_class.values()),
+            f'{key}_macro_chance': known_mean(own[name] for _, own in classes.values()),
+        }
+    return metrics, per_class
 
 
 def _key(score: str, mode: Mode) -> str:
     return score if mode == 'official' else f'{mode}_{score}'
-
-
-def _mean(values: np.ndarray) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
 
 
 def _prior(query_labels: np.ndarray, train_labels: np.ndarray | None, classes: int) -> float | None:
@@ -130,12 +138,3 @@ def _pooled_curve(ordered: np.ndarray) -> dict[str, list[float]]:
     recall, precision = pooled_precision_recall(ordered)
     kept = np.unique(np.linspace(0, len(recall) - 1, min(_CURVE_POINTS, len(recall))).round().astype(int))
     return {'recall': recall[kept].tolist(), 'precision': precision[kept].tolist()}
-
-
-def _checked_labels(name: str, labels: np.ndarray, names: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.ndim != 1:
-        raise refused(name, f'labels of shape {labels.shape}', 'give one class id an item')
-    if labels.size and (labels.min() < 0 or labels.max() >= names):
-        raise refused(name, f'class ids {labels.min()}..{labels.max()}', f'there are {names} class names')
-    return labels.astype(np.int64)

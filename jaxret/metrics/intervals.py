@@ -24,7 +24,7 @@ def wilson_interval(hits: float, n: int, confidence: float = 0.95) -> tuple[floa
     of few shapes carry less information than that.
 
     Args:
-      hits: number of hits, 0..n.
+      hits: number of hits, 0..n; not always whole, which `scipy.stats.binomtest` refuses.
       n: number of queries; 0 gives (0, 1).
       confidence: two-sided level.
 
@@ -76,8 +76,19 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
         raise refused('mean_interval', f'confidence {confidence}', 'give a level between 0 and 1')
     if len(values) < 2:
         return 0.0, 1.0
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = _half_width(values, confidence)
     return float(max(values.mean() - half, 0.0)), float(min(values.mean() + half, 1.0))
+
+
+def mean_metrics(name: str, values: np.ndarray, confidence: float) -> dict[str, float | None]:
+    """{A, A_low, A_high} of a mean named A: the mean of the values [n] in [0, 1] that are not NaN, and its interval.
+
+    The mean is None where no value counts.
+    """
+    values = np.asarray(values, np.float64)
+    known = values[~np.isnan(values)]
+    low, high = mean_interval(known, confidence)
+    return {name: float(known.mean()) if len(known) else None, f'{name}_low': low, f'{name}_high': high}
 
 
 @dataclass(frozen=True)
@@ -104,9 +115,13 @@ def spread(values: Mapping[int, float], *, confidence: float = 0.95) -> Spread:
     x = np.array(list(values.values()), np.float64)
     if len(x) < 2:
         return Spread(len(x), float(x[0]) if len(x) else None, None, None, None)
-    mean, sd = float(x.mean()), float(x.std(ddof=1))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(x) - 1)) * sd / len(x) ** 0.5
-    return Spread(len(x), mean, sd, mean - half, mean + half)
+    mean, half = float(x.mean()), float(_half_width(x, confidence))
+    return Spread(len(x), mean, float(x.std(ddof=1)), mean - half, mean + half)
+
+
+def _half_width(values: np.ndarray, confidence: float) -> float:
+    """t_{n-1} s / sqrt(n) of two values or more."""
+    return stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
 
 
 def paired_difference(

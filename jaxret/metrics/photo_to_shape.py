@@ -6,22 +6,12 @@ published tables mix the two, so both are always given.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from jaxret.errors import refused
-from jaxret.metrics.intervals import mover_interval, wilson_interval
 from jaxret.metrics.ranking import ABSENT, checked_scores, positive_ranks, top_k_indices
-
-
-@dataclass(frozen=True)
-class _Accuracy:
-    """One kind of hit a query: what happened, and what guessing gives. All [Q]; prior is None if unknown."""
-
-    hit: np.ndarray
-    chance: np.ndarray
-    prior: np.ndarray | None
+from jaxret.metrics.rates import Rate, category_means, checked_ids, known_mean, macro_metrics, rate_metrics
 
 
 def most_frequent_weights(train_positive: np.ndarray, count: int, k: int) -> np.ndarray:
@@ -86,42 +76,56 @@ def retrieval_metrics(
     Source: Zou and Donner, Stat. Med. 27 (2008) 1693 (MOVER).
     """
     scores, positive = checked_scores(scores, positive)
-    query_category = _checked_category('query_category', query_category, scores.shape[0], len(category_names))
-    gallery_category = _checked_category('gallery_category', gallery_category, scores.shape[1], len(category_names))
-    ranks = positive_ranks(scores, positive)
-    present = positive != ABSENT
-    train = None if train_positive is None else np.asarray(train_positive, np.int64).reshape(-1)
-    if train is not None:
-        if train.size and train.max() >= scores.shape[1]:
-            raise refused('train_positive', f'gallery index {train.max()}', f'use 0..{scores.shape[1] - 1} or -1')
-        train = train[train >= 0]
-    if train is not None and not train.size:
-        train = None
+    queries, gallery = scores.shape
+    query_category = checked_ids('query_category', query_category, queries, len(category_names))
+    gallery_category = checked_ids('gallery_category', gallery_category, gallery, len(category_names))
+    train = _known_positives(train_positive, gallery)
+    ranks, present = positive_ranks(scores, positive), positive != ABSENT
 
-    accuracies = {
-        f'top{k}': _shape_accuracy(ranks, positive, present, scores.shape[1], k, train) for k in sorted(set(ks))
-    }
+    def rate(hits: np.ndarray, chance: np.ndarray, prior: np.ndarray | None) -> Rate:
+        return Rate(hits, np.ones(queries), query_category, {'chance': chance, 'prior': prior})
+
+    rates = {}
+    for k in sorted(set(ks)):
+        prior = None
+        if train is not None:
+            prior = np.where(present, most_frequent_weights(train, gallery, k)[np.maximum(positive, 0)], 0.0)
+        rates[f'top{k}'] = rate(present & (ranks <= k), present * (min(k, gallery) / gallery), prior)
     best = top_k_indices(scores, 1, positive, query_category=query_category, gallery_category=gallery_category)[:, 0]
-    share = np.bincount(gallery_category, minlength=len(category_names)) / scores.shape[1]
-    prior = train if train is None else most_frequent_weights(gallery_category[train], len(category_names), 1)
-    accuracies['category_top1'] = _Accuracy(
-        hit=gallery_category[best] == query_category,
-        chance=share[query_category],
-        prior=None if prior is None else prior[query_category],
-    )
+    share = np.bincount(gallery_category, minlength=len(category_names)) / gallery
+    prior = None
+    if train is not None:
+        prior = most_frequent_weights(gallery_category[train], len(category_names), 1)[query_category]
+    rates['category_top1'] = rate(gallery_category[best] == query_category, share[query_category], prior)
 
-    reciprocal = np.where(present, 1.0 / ranks, 0.0)
-    metrics = _summary(accuracies, reciprocal, ranks, slice(None), confidence)
-    per_category = {
-        category_names[c]: _summary(accuracies, reciprocal, ranks, query_category == c, confidence)
-        for c in np.unique(query_category)
-    }
-    for name in accuracies:
-        metrics.update(_macro(name, list(per_category.values())))
-    metrics['gallery'] = int(scores.shape[1])
+    def summary(rows: np.ndarray) -> dict:
+        metrics = {'queries': int(np.count_nonzero(rows))}
+        for name, own in rates.items():
+            metrics |= rate_metrics(name, own.of(rows), confidence)
+        reciprocal = np.where(present, 1.0 / ranks, 0.0)
+        return metrics | {
+            'mean_reciprocal_rank': known_mean(reciprocal[rows]),
+            'median_rank': float(np.median(ranks[rows])),
+        }
+
+    metrics = summary(np.ones(queries, bool))
+    for name, own in rates.items():
+        metrics |= macro_metrics(name, own, confidence)
+    metrics['gallery'] = gallery
     metrics['queries_without_positive'] = int(np.count_nonzero(~present))
-    metrics['per_category'] = per_category
+    metrics['per_category'] = {category_names[c]: summary(query_category == c) for c in np.unique(query_category)}
     return metrics
+
+
+def _known_positives(train_positive: np.ndarray | None, gallery: int) -> np.ndarray | None:
+    """Indices of the training shapes that are in the gallery; None without any."""
+    if train_positive is None:
+        return None
+    train = np.asarray(train_positive, np.int64).reshape(-1)
+    if train.size and train.max() >= gallery:
+        raise refused('train_positive', f'gallery index {train.max()}', f'use 0..{gallery - 1} or -1')
+    train = train[train >= 0]
+    return train if train.size else None
 
 
 def add_shape_metrics(
@@ -148,68 +152,17 @@ def add_shape_metrics(
       DataError: arrays that do not fit together.
     """
     queries = len(np.asarray(hausdorff))
-    query_category = _checked_category('query_category', query_category, queries, len(category_names))
+    query_category = checked_ids('query_category', query_category, queries, len(category_names))
     values = {'hausdorff': np.asarray(hausdorff, np.float64), 'iou': np.asarray(iou, np.float64)}
     if values['iou'].shape != (queries,) or values['hausdorff'].shape != (queries,):
         raise refused('hausdorff, iou', f'shapes {np.shape(hausdorff)} and {np.shape(iou)}', 'give one value a query')
     result = dict(metrics)
     result['per_category'] = {name: dict(row) for name, row in metrics.get('per_category', {}).items()}
     for name, value in values.items():
-        known = np.isfinite(value)
-        means = {}
-        for c in np.unique(query_category):
-            means[category_names[c]] = _mean(value[known & (query_category == c)])
-        for category, mean in means.items():
-            result['per_category'].setdefault(category, {})[name] = mean
-        result[name] = _mean(value[known])
-        result[f'{name}_macro'] = _mean(np.array([mean for mean in means.values() if mean is not None]))
+        result[name], means = known_mean(value), category_means(value, query_category)
+        result[f'{name}_macro'] = known_mean(means.values())
+        for c, mean in means.items():
+            result['per_category'].setdefault(category_names[c], {})[name] = mean
     counted = np.isfinite(values['hausdorff']) & np.isfinite(values['iou'])
     result['shape_metric_queries'] = int(np.count_nonzero(counted))
     return result
-
-
-def _shape_accuracy(ranks, positive, present, gallery: int, k: int, train: np.ndarray | None) -> _Accuracy:
-    prior = None
-    if train is not None:
-        prior = np.where(present, most_frequent_weights(train, gallery, k)[np.maximum(positive, 0)], 0.0)
-    return _Accuracy(hit=present & (ranks <= k), chance=present * (min(k, gallery) / gallery), prior=prior)
-
-
-def _summary(accuracies: Mapping[str, _Accuracy], reciprocal, ranks, rows, confidence: float) -> dict:
-    """Means over the queries in `rows`."""
-    summary = {'queries': int(len(ranks[rows]))}
-    for name, accuracy in accuracies.items():
-        hits, n = int(np.count_nonzero(accuracy.hit[rows])), summary['queries']
-        summary[name] = hits / n
-        summary[f'{name}_low'], summary[f'{name}_high'] = wilson_interval(hits, n, confidence)
-        summary[f'{name}_chance'] = _mean(accuracy.chance[rows])
-        summary[f'{name}_prior'] = None if accuracy.prior is None else _mean(accuracy.prior[rows])
-    summary['mean_reciprocal_rank'] = _mean(reciprocal[rows])
-    summary['median_rank'] = float(np.median(ranks[rows]))
-    return summary
-
-
-def _macro(name: str, rows: Sequence[Mapping]) -> dict:
-    """Mean of one accuracy over categories, with the MOVER of their Wilson intervals."""
-    mean, low, high = mover_interval([(row[name], row[f'{name}_low'], row[f'{name}_high']) for row in rows])
-    priors = [row[f'{name}_prior'] for row in rows]
-    return {
-        f'{name}_macro': mean,
-        f'{name}_macro_low': low,
-        f'{name}_macro_high': high,
-        f'{name}_macro_chance': float(np.mean([row[f'{name}_chance'] for row in rows])),
-        f'{name}_macro_prior': None if None in priors else float(np.mean(priors)),
-    }
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.mean(values)) if len(values) else None
-
-
-def _checked_category(name: str, category, count: int, names: int) -> np.ndarray:
-    category = np.asarray(category)
-    if category.shape != (count,):
-        raise refused(name, f'shape {category.shape}', f'give one category id for each of the {count} items')
-    if count and (category.min() < 0 or category.max() >= names):
-        raise refused(name, f'ids {category.min()}..{category.max()}', f'there are {names} category names')
-    return category.astype(np.int64)

@@ -2,7 +2,7 @@
 
 Letters: Q queries, G gallery shapes, K top-k.
 
-Conventions, here and in `metrics`:
+Conventions, here and in `photo_to_shape`:
   * A higher score is a better match. NaN ranks behind every number, -inf included.
   * Ties count against the system: among equal scores the wrong shapes come first, so constant scores never look good.
   * `positive[q] = -1` says that the query's true shape is not in the gallery: its rank is G + 1 and it is a miss.
@@ -16,7 +16,7 @@ import numpy as np
 from jaxret.errors import refused
 
 ABSENT = -1
-_BLOCK_ELEMENTS = 4_000_000  # scores sorted at a time: bounds the temporary memory
+_BLOCK_ELEMENTS = 1_000_000  # pairs at a time: bounds the temporary memory
 
 
 def positive_ranks(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ def top_k_indices(
     scores, positive = checked_scores(scores, np.full(len(scores), ABSENT) if positive is None else positive)
     top = np.empty((len(scores), min(k, scores.shape[1])), np.int64)
     index = np.arange(scores.shape[1])
-    for rows in _row_blocks(*scores.shape):
+    for rows in row_blocks(*scores.shape):
         block = np.asarray(scores[rows], np.float64)
         keys = [index[None, :] == positive[rows, None]]
         if query_category is not None and gallery_category is not None:
@@ -82,8 +82,9 @@ def top_k_indices(
     return top
 
 
-def _row_blocks(queries: int, gallery: int) -> Iterator[slice]:
-    step = max(1, _BLOCK_ELEMENTS // gallery)
+def row_blocks(queries: int, gallery: int) -> Iterator[slice]:
+    """Slices of the queries so that a block of pairs stays small."""
+    step = max(1, _BLOCK_ELEMENTS // max(gallery, 1))
     for start in range(0, queries, step):
         yield slice(start, min(start + step, queries))
 

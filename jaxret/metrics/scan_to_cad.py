@@ -4,14 +4,13 @@ Letters: Q scans, G gallery CADs, A annotations, P pool CADs of an annotation, D
 
 Distances, not similarities: lower is closer. Ties count against the system (among equal distances the wrong CADs come
 first), and a NaN distance is farther than every number. Every rate stands beside what a random order is expected to
-give, computed from the annotation itself: with the pools of 6 of the public benchmark and 2.57 ranked CADs on average,
-even that is 0.428 for `instance_top1` and 0.167 for `ranking_quality`.
+give, computed from the annotation itself: in small pools with several ranked CADs even that is high.
 
 Source: Dahnert et al., "Joint Embedding of 3D Scan and CAD Objects", ICCV 2019, section 6; Kabadayi and Dai, "Metric
 Learning on Joint Embedding of 3D Scan and CAD Objects", section 6.1.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +18,8 @@ from scipy.spatial.distance import cdist
 
 from jaxret.errors import refused
 from jaxret.metrics.domain_confusion import checked_embeddings, domain_confusion
-from jaxret.metrics.intervals import mover_interval, wilson_interval
 from jaxret.metrics.ranking import ABSENT, checked_scores, top_k_indices
+from jaxret.metrics.rates import Rate, checked_ids, macro_metrics, rate_metrics
 
 FILTERED = 3  # annotations with this many ranked CADs are the "filtered" ones
 
@@ -40,16 +39,6 @@ class Annotations:
     rank: np.ndarray
     category: np.ndarray
     valid: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class _Rate:
-    """sum of hits / sum of trials, over items. All [N]; `chance` is the expected hits of a trial in random order."""
-
-    hits: np.ndarray
-    trials: np.ndarray
-    chance: np.ndarray
-    category: np.ndarray
 
 
 def scan_cad_metrics(
@@ -101,8 +90,8 @@ def scan_cad_metrics(
     scans, cads = checked_embeddings('scans', scans), checked_embeddings('cads', cads)
     if scans.shape[1] != cads.shape[1]:
         raise refused('scans, cads', f'shapes {scans.shape} and {cads.shape}', 'give embeddings of one size')
-    scan_category = _checked_ids('scan_category', scan_category, len(scans), len(category_names))
-    cad_category = _checked_ids('cad_category', cad_category, len(cads), len(category_names))
+    scan_category = checked_ids('scan_category', scan_category, len(scans), len(category_names))
+    cad_category = checked_ids('cad_category', cad_category, len(cads), len(category_names))
     distances = cdist(scans, cads)
     rates = {'category_top1': _category_rate(distances, scan_category, cad_category)}
     if true_cad is not None:
@@ -113,7 +102,7 @@ def scan_cad_metrics(
         rates, counts = rates | benchmark, counts | benchmark_counts
     metrics: dict = dict(counts)
     for name, rate in rates.items():
-        metrics |= _summary(name, rate, slice(None), confidence) | _macro(name, rate, confidence)
+        metrics |= rate_metrics(name, rate, confidence) | macro_metrics(name, rate, confidence)
     metrics |= domain_confusion(scans, cads, neighbors=neighbors)
     metrics['per_category'] = {
         category_names[c]: _category_row(rates, c, np.count_nonzero(scan_category == c), confidence)
@@ -126,19 +115,19 @@ def pool_metrics(annotations: Annotations, *, category_names: Sequence[str], con
     """The rates of the similarity benchmark alone, with the keys of `scan_cad_metrics`."""
     rates, metrics = _benchmark_rates(annotations, len(category_names))
     for name, rate in rates.items():
-        metrics |= _summary(name, rate, slice(None), confidence) | _macro(name, rate, confidence)
+        metrics |= rate_metrics(name, rate, confidence) | macro_metrics(name, rate, confidence)
     return metrics
 
 
-def _category_rate(distances: np.ndarray, scan_category: np.ndarray, cad_category: np.ndarray) -> _Rate:
+def _category_rate(distances: np.ndarray, scan_category: np.ndarray, cad_category: np.ndarray) -> Rate:
     best = top_k_indices(-distances, 1, query_category=scan_category, gallery_category=cad_category)[:, 0]
     share = (cad_category[None, :] == scan_category[:, None]).mean(axis=1)
-    return _Rate(cad_category[best] == scan_category, np.ones(len(distances)), share, scan_category)
+    return Rate(cad_category[best] == scan_category, np.ones(len(distances)), scan_category, {'chance': share})
 
 
 def _exact_rate(
     distances: np.ndarray, true_cad: np.ndarray, scan_category: np.ndarray, cad_category: np.ndarray
-) -> _Rate:
+) -> Rate:
     _, true_cad = checked_scores(distances, true_cad)
     same = cad_category[None, :] == scan_category[:, None]
     present = true_cad != ABSENT
@@ -147,10 +136,10 @@ def _exact_rate(
         raise refused('true_cad', 'a scan whose own model has another category', 'give both the same category')
     hits = present & (np.count_nonzero(same & (distances <= own), axis=1) == 1)
     chance = np.where(present, 1 / np.maximum(np.count_nonzero(same, axis=1), 1), 0.0)
-    return _Rate(hits, np.ones(len(distances)), chance, scan_category)
+    return Rate(hits, np.ones(len(distances)), scan_category, {'chance': chance})
 
 
-def _benchmark_rates(annotations: Annotations, names: int) -> tuple[dict[str, _Rate], dict[str, int]]:
+def _benchmark_rates(annotations: Annotations, names: int) -> tuple[dict[str, Rate], dict[str, int]]:
     """Rates over the annotations that have ranked CADs, and how many there are."""
     distances, ranked, place, category = _checked_annotations(annotations, names)
     answered = ranked.any(axis=1)
@@ -166,15 +155,12 @@ def _benchmark_rates(annotations: Annotations, names: int) -> tuple[dict[str, _R
     exact = np.count_nonzero(ranked & (closer == place - 1) & (as_close == place), axis=1)
     one, share = np.ones(len(n)), n / pool
     rates = {
-        'instance_top1': _Rate(in_order[:, 0], one, share, category),
-        'ranking_quality': _Rate(exact, n, 1 / pool, category),
-        'ranking_overlap': _Rate((in_order & within).sum(axis=1) / n, one, share, category),
+        'instance_top1': Rate(in_order[:, 0], one, category, {'chance': share}),
+        'ranking_quality': Rate(exact, n, category, {'chance': 1 / pool}),
+        'ranking_overlap': Rate((in_order & within).sum(axis=1) / n, one, category, {'chance': share}),
     }
     filtered = n >= FILTERED
-    rates |= {
-        f'{name}_filtered': _Rate(*(x[filtered] for x in (rate.hits, rate.trials, rate.chance, rate.category)))
-        for name, rate in rates.items()
-    }
+    rates |= {f'{name}_filtered': rate.of(filtered) for name, rate in rates.items()}
     return rates, {
         'annotations': len(n),
         'annotations_filtered': int(np.count_nonzero(filtered)),
@@ -191,7 +177,7 @@ def _checked_annotations(annotations: Annotations, names: int) -> tuple[np.ndarr
         raise refused('annotations', found, 'give distances, rank and valid as [A, P]')
     if rank.size and rank.min() < 0:
         raise refused('annotations.rank', f'{rank.min()}', 'use 0 for CADs that are not ranked, and 1, 2, ...')
-    category = _checked_ids('annotations.category', annotations.category, len(rank), names)
+    category = checked_ids('annotations.category', annotations.category, len(rank), names)
     ranked = valid & (rank > 0)
     both = ranked[:, :, None] & ranked[:, None, :]
     if np.any(both & (rank[:, :, None] == rank[:, None, :]) & ~np.eye(rank.shape[1], dtype=bool)[None]):
@@ -201,47 +187,10 @@ def _checked_annotations(annotations: Annotations, names: int) -> tuple[np.ndarr
     return np.where(valid, finite, np.inf), ranked, place, category
 
 
-def _category_row(rates: Mapping[str, _Rate], c: int, scans: int, confidence: float) -> dict:
+def _category_row(rates: Mapping[str, Rate], c: int, scans: int, confidence: float) -> dict:
     row: dict = {'scans': int(scans)}
     if 'instance_top1' in rates:
         row['annotations'] = int(np.count_nonzero(rates['instance_top1'].category == c))
     for name, rate in rates.items():
-        row |= _summary(name, rate, rate.category == c, confidence)
+        row |= rate_metrics(name, rate.of(rate.category == c), confidence)
     return row
-
-
-def _summary(name: str, rate: _Rate, rows: np.ndarray | slice, confidence: float) -> dict:
-    trials = int(rate.trials[rows].sum())
-    if trials == 0:
-        return dict.fromkeys((name, f'{name}_low', f'{name}_high', f'{name}_chance'))
-    hits = float(rate.hits[rows].sum())
-    low, high = wilson_interval(hits, trials, confidence)
-    return {
-        name: hits / trials,
-        f'{name}_low': low,
-        f'{name}_high': high,
-        f'{name}_chance': float((rate.chance * rate.trials)[rows].sum() / trials),
-    }
-
-
-def _macro(name: str, rate: _Rate, confidence: float) -> dict:
-    rows: Iterable[dict] = (_summary(name, rate, rate.category == c, confidence) for c in np.unique(rate.category))
-    rows = [row for row in rows if row[name] is not None]
-    if not rows:
-        return dict.fromkeys(f'{name}_macro{suffix}' for suffix in ('', '_low', '_high', '_chance'))
-    mean, low, high = mover_interval([(row[name], row[f'{name}_low'], row[f'{name}_high']) for row in rows])
-    return {
-        f'{name}_macro': mean,
-        f'{name}_macro_low': low,
-        f'{name}_macro_high': high,
-        f'{name}_macro_chance': float(np.mean([row[f'{name}_chance'] for row in rows])),
-    }
-
-
-def _checked_ids(name: str, ids: np.ndarray, count: int, names: int) -> np.ndarray:
-    ids = np.asarray(ids)
-    if ids.shape != (count,):
-        raise refused(name, f'shape {ids.shape}', f'give one category id for each of the {count} items')
-    if count and (ids.min() < 0 or ids.max() >= names):
-        raise refused(name, f'ids {ids.min()}..{ids.max()}', f'there are {names} category names')
-    return ids.astype(np.int64)

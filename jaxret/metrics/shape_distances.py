@@ -37,7 +37,7 @@ class ShapeDistances:
 
 @dataclass(frozen=True)
 class _Shape:
-    """A prepared mesh: points [N, 3] and the solid, packed to one bit a voxel (256 KiB at 128^3)."""
+    """A prepared mesh: points [N, 3] and the solid, packed to one bit a voxel."""
 
     points: np.ndarray
     packed: np.ndarray
@@ -76,7 +76,7 @@ def compare_shapes(
       seed: of the surface samples.
       on_bad_file: 'error' raises with all unusable meshes, 'skip' gives NaN for them and lists them.
       processes: for preparing shapes; more than 1 starts new interpreters.
-      memory_shapes: shapes held at once (about 0.4 MB each at the defaults).
+      memory_shapes: shapes held at once.
       progress: show a progress bar.
 
     Returns:

@@ -1,6 +1,6 @@
 """What the image-to-shape benchmark scores are expected to be where galleries are in random order, exactly.
 
-Letters: Q queries, G gallery shapes, N shapes of a query's class. Scores and modes: see `benchmark_scores`.
+Letters: Q queries, G gallery shapes, N shapes of a query's class. Scores and modes: see `shrec_scores`.
 """
 
 import numpy as np

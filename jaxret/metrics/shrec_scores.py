@@ -31,7 +31,8 @@ from typing import Literal
 import numpy as np
 
 from jaxret.errors import refused
-from jaxret.metrics.average_precision import cosine_steps, normalized_rows, row_blocks
+from jaxret.metrics.average_precision import cosine_steps, normalized_rows
+from jaxret.metrics.ranking import row_blocks
 
 Mode = Literal['official', 'standard']
 MODES = ('official', 'standard')

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxret.errors import refused
 from jaxret.metrics.ranking import top_k_indices
+from jaxret.metrics.rates import known_mean
 
 MEASURES = ('hausdorff', 'iou')
 
@@ -83,20 +84,14 @@ def unseen_metrics(
         rows[category_names[c]] = {
             'queries': int(mine.sum()),
             'gallery': int(np.count_nonzero(gallery_category == c)),
-            **{name: _mean(measured[name][mine]) for name in MEASURES},
-            **{f'{name}_chance': _mean(chance[name][mine]) for name in MEASURES},
+            **{name: known_mean(measured[name][mine]) for name in MEASURES},
+            **{f'{name}_chance': known_mean(chance[name][mine]) for name in MEASURES},
         }
     result = {'unseen_queries': len(query_category), 'unseen_gallery': len(gallery_category)}
     for name in MEASURES:
-        known = [row[name] for row in rows.values() if row[name] is not None]
         result |= {
-            f'unseen_{name}': _mean(measured[name]),
-            f'unseen_{name}_macro': _mean(np.array(known)),
-            f'unseen_{name}_chance': _mean(chance[name]),
+            f'unseen_{name}': known_mean(measured[name]),
+            f'unseen_{name}_macro': known_mean(row[name] for row in rows.values()),
+            f'unseen_{name}_chance': known_mean(chance[name]),
         }
     return result | {'unseen_per_category': rows}
-
-
-def _mean(values: np.ndarray) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None

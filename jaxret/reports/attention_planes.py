@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxret.reports.curves import _style
-from jaxret.reports.embedding_plots import _class_colours, _scatter, in_plane
+from jaxret.reports.embedding_plots import in_plane
+from jaxret.reports.figures import class_colours, new_figure, scatter, style_plane
 
 _COLUMNS = 2
 _HIGHLIGHT = '#1c2128'
+_RING = {'marker': 'o', 'markerfacecolor': 'none', 'markeredgecolor': _HIGHLIGHT, 'linestyle': 'none'}
+_STAR = {'marker': '*', 'color': _HIGHLIGHT, 'linestyle': 'none'}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,39 +61,23 @@ def draw_category_planes(
     if not placed:
         return None
     present = sorted(set(np.concatenate([plane.category for plane, _ in placed]).tolist()))
-    colours = dict(zip(present, _class_colours(len(present)), strict=True))
+    colours = dict(zip(present, class_colours(len(present)), strict=True))
     columns = min(_COLUMNS, len(placed))
     rows = -(-len(placed) // columns)
-    figure = Figure(figsize=(5.2 * columns, 4.6 * rows + 0.5), layout='constrained', dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2 * columns, 4.6 * rows + 0.5)
     for number, (plane, position) in enumerate(placed, start=1):
         axes = figure.add_subplot(rows, columns, number)
-        _style(axes, '', '', '')
+        style_plane(axes, '')
         axes.set_title(plane.title, fontsize=10, loc='left', parse_math=False)
-        axes.set(xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color='#d9dee5')
-        for c in present:
-            points = position[:-1][np.asarray(plane.category) == c]
-            if len(points):
-                _scatter(axes, points, colours[c], 'o', 30)
+        for c in np.unique(plane.category).tolist():
+            scatter(axes, position[:-1][np.asarray(plane.category) == c], colours[c], 'o', 30)
         if plane.true_shape >= 0:
-            x, y = position[plane.true_shape]
-            axes.plot([x], [y], 'o', markersize=11, markerfacecolor='none', markeredgecolor=_HIGHLIGHT)
-        axes.plot(*position[-1], '*', markersize=15, color=_HIGHLIGHT, markeredgecolor='white')
+            axes.plot(*position[[plane.true_shape]].T, markersize=11, **_RING)
+        axes.plot(*position[-1:].T, markersize=15, markeredgecolor='white', **_STAR)
     handles = [axes.scatter([], [], s=30, color=[colours[c]], label=category_names[c]) for c in present]
-    handles += [
-        *axes.plot([], [], '*', markersize=11, color=_HIGHLIGHT, linestyle='none', label='photo'),
-        *axes.plot(
-            [],
-            [],
-            'o',
-            markersize=9,
-            markerfacecolor='none',
-            markeredgecolor=_HIGHLIGHT,
-            linestyle='none',
-            label='true shape',
-        ),
-    ]
+    handles += axes.plot([], [], markersize=11, label='photo', **_STAR)
+    handles += axes.plot([], [], markersize=9, label='true shape', **_RING)
     legend = figure.legend(
         handles=handles, loc='outside lower center', ncols=min(7, len(handles)), frameon=False, fontsize=9
     )

@@ -1,25 +1,19 @@
-"""The contact sheet of an evaluation: which queries to show, their thumbnails, and one picture of them all.
+"""The contact sheet of an evaluation: which queries to show, as cards of the page and as one picture.
 
 Letters: Q queries, H, W photo size, S view size.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw
 
 from jaxret.files import printable
+from jaxret.reports.cards import Card, Shown, Thumbnails, as_image
+from jaxret.reports.drawing import CAPTION, CELL, GAP, HIT, INK, LINE, MISS, MUTED, centred, fit, font, paste
 
-HIT = '#12794a'
-MISS = '#c2281d'
-INK, MUTED, LINE, PAPER = '#1c2128', '#5f6b7a', '#d5dae1', '#f5f7f9'
-_THUMBNAIL = 160  # pixels of the stored thumbnails (shown at half of that or less)
-_CELL, _GAP, _CAPTION = 92, 8, 18
+Sections = Mapping[str, Sequence['QueryCard']]
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,19 @@ class QueryCard:
         wrong = [score for _, _, score, is_true in self.results if not is_true]
         true_score = true[0] if true else self.true_score
         return float(true_score - max(wrong)) if wrong and true_score is not None else float('nan')
+
+    @property
+    def names(self) -> str:
+        """Of the query and its true shape."""
+        return f'{self.query_name} \u2192 {self.true_name}'
+
+    @property
+    def marks(self) -> list[str]:
+        """Of each answer: 'true', 'wrong' for a best one that is not, or ''."""
+        return [
+            'true' if is_true else 'wrong' if place == 0 and not self.verdict else ''
+            for place, (_, _, _, is_true) in enumerate(self.results)
+        ]
 
 
 def select_queries(
@@ -104,86 +111,58 @@ def sections_of(cards: Sequence[QueryCard]) -> dict[str, list[QueryCard]]:
     return {heading: [cards[i] for i in indices] for heading, indices in chosen.items()}
 
 
-def empty_thumbnails(folder: Path) -> None:
-    """Makes the folder of thumbnails; files of an earlier report are removed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ('photo-*.jpg', 'mask-*.png', 'view-*.png', 'voxels-*.png'):
-        for old in folder.glob(pattern):
-            old.unlink()
+def page_cards(sections: Sections, thumbnails: Thumbnails) -> dict[str, list[Card]]:
+    """The cards as the page shows them, with their pictures stored."""
+    return {_heading(name, cards): [_page_card(card, thumbnails) for card in cards] for name, cards in sections.items()}
 
 
-def store_thumbnail(folder: Path, array: np.ndarray, kind: str) -> str:
-    """Writes a thumbnail, named by its content, so that what many queries share is stored once.
-
-    Args:
-      folder: of the thumbnails.
-      array: uint8 [H, W] or [H, W, 3].
-      kind: 'photo', 'mask', 'view' or 'voxels' (in colour, and kept sharp).
-
-    Returns:
-      Its path as the page names it.
-    """
-    image = _image(array, kind)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    digest = hashlib.sha256(image.tobytes() + str(image.size).encode()).hexdigest()[:16]
-    name = f'{kind}-{digest}.{"jpg" if kind == "photo" else "png"}'
-    if not (folder / name).exists():
-        image.save(folder / name, **({'quality': 88} if kind == 'photo' else {'optimize': True}))
-    return f'{folder.name}/{name}'
+def _page_card(card: QueryCard, thumbnails: Thumbnails) -> Card:
+    verdict = '\u2713 hit' if card.hit else f'\u2717 miss, true shape at rank {card.rank}'
+    answers = [
+        Shown(thumbnails.store(view, 'view'), name, f'{score:.3f}', mark)
+        for (view, name, score, _), mark in zip(card.results, card.marks, strict=True)
+    ]
+    questions = [
+        Shown(thumbnails.store(card.photo, 'photo'), f'photo {card.query_name}', 'photo'),
+        Shown(thumbnails.store(card.mask, 'mask'), 'mask', 'mask'),
+        Shown(thumbnails.store(card.true_view, 'view'), f'true shape {card.true_name}', 'true shape'),
+    ]
+    state = 'unjudged' if card.verdict else 'hit' if card.hit else 'miss'
+    return Card(state, card.verdict or verdict, card.names, questions, answers)
 
 
-def write_thumbnails(folder: Path, sections: dict[str, list[QueryCard]]) -> dict[str, list[dict]]:
-    """Adds the thumbnails that the cards need to a `folder`; returns what the page says about each card."""
-
-    def store(array: np.ndarray, kind: str) -> str:
-        return store_thumbnail(folder, array, kind)
-
-    return {
-        heading: [
-            {
-                'photo': store(card.photo, 'photo'),
-                'mask': store(card.mask, 'mask'),
-                'true_view': store(card.true_view, 'view'),
-                'results': [
-                    {'view': store(view, 'view'), 'name': name, 'score': f'{score:.3f}', 'is_true': bool(is_true)}
-                    for view, name, score, is_true in card.results
-                ],
-                'query_name': card.query_name,
-                'true_name': card.true_name,
-                'rank': card.rank,
-                'hit': card.hit,
-                'verdict': card.verdict,
-            }
-            for card in cards
-        ]
-        for heading, cards in sections.items()
-    }
+def _heading(name: str, cards: Sequence[QueryCard]) -> str:
+    """With the number of hits, where the true shapes are in the gallery."""
+    if any(card.verdict for card in cards):
+        return name
+    return f'{name}: {sum(card.hit for card in cards)} of {len(cards)} found at rank 1'
 
 
-def draw_contact_sheet(sections: dict[str, list[QueryCard]], *, title: str, columns: int = 2) -> Image.Image:
+def draw_contact_sheet(sections: Sections, *, title: str, columns: int = 2) -> Image.Image | None:
     """One picture of all cards: photo, mask, true shape, then the Top-k with scores; hit or miss by colour and sign.
 
-    Cards with a verdict have no hits: their answers are of a gallery without the true shape.
+    Cards with a verdict have no hits: their answers are of a gallery without the true shape. None without cards.
     """
-    judged = not any(card.verdict for cards in sections.values() for card in cards)
-    shown = max((len(card.results) for cards in sections.values() for card in cards), default=0)
-    width = (3 + shown) * (_CELL + _GAP) + 4 * _GAP
-    height = _CELL + 2 * _CAPTION + 2 * _GAP
+    every = [card for cards in sections.values() for card in cards]
+    if not every:
+        return None
+    shown = max(len(card.results) for card in every)
+    width = (3 + shown) * (CELL + GAP) + 4 * GAP
+    height = CELL + 2 * CAPTION + 2 * GAP
     rows = sum(-(-len(cards) // columns) for cards in sections.values())
     sheet = Image.new('RGB', (columns * (width + 16) + 16, 84 + 40 * len(sections) + rows * (height + 10)), 'white')
     draw = ImageDraw.Draw(sheet)
-    draw.text((16, 12), _fit(title, sheet.width - 32, 22), fill=INK, font=_font(22))
-    legend = 'Each row: photo, mask, true shape | answers, best first, with scores.  '
-    draw.text((16, 46), legend, fill=MUTED, font=_font(13))
-    x = 16 + draw.textlength(legend, font=_font(13))
-    for text, colour in (('\u2713 true shape   ', HIT), ('\u2717 wrong best answer', MISS)) if judged else ():
-        draw.text((x, 46), text, fill=colour, font=_font(13))
-        x += draw.textlength(text, font=_font(13))
+    draw.text((16, 12), fit(title, sheet.width - 32, 22), fill=INK, font=font(22))
+    legend = [('Each row: photo, mask, true shape | answers, best first, with scores.  ', MUTED)]
+    if not any(card.verdict for card in every):
+        legend += [('\u2713 true shape   ', HIT), ('\u2717 wrong best answer', MISS)]
+    x = 16
+    for text, colour in legend:
+        draw.text((x, 46), text, fill=colour, font=font(13))
+        x += draw.textlength(text, font=font(13))
     y = 76
-    for heading, cards in sections.items():
-        hits = sum(card.hit for card in cards)
-        found = f': {hits} of {len(cards)} found at rank 1' if judged else ''
-        draw.text((16, y + 8), f'{printable(heading)}{found}', fill=INK, font=_font(16))
+    for name, cards in sections.items():
+        draw.text((16, y + 8), printable(_heading(name, cards)), fill=INK, font=font(16))
         y += 40
         for position, card in enumerate(cards):
             column = position % columns
@@ -198,58 +177,20 @@ def _draw_card(sheet, draw, card: QueryCard, x: int, y: int, width: int, height:
     draw.rectangle((x, y, x + width - 1, y + height - 1), outline=LINE)
     draw.rectangle((x, y, x + 4, y + height - 1), fill=colour)
     verdict = card.verdict or ('\u2713 hit' if card.hit else f'\u2717 miss, rank {card.rank}')
-    draw.text((x + 14, y + 5), verdict, fill=colour, font=_font(13))
-    offset = x + 26 + draw.textlength(verdict, font=_font(13))
-    names = f'{card.query_name}  \u2192  {card.true_name}'
-    draw.text((offset, y + 5), _fit(names, x + width - offset - 6, 12), fill=MUTED, font=_font(12))
-    top, left = y + _CAPTION + 8, x + 14
-    for array, kind, label in (
-        (card.photo, 'photo', 'photo'), (card.mask, 'mask', 'mask'), (card.true_view, 'view', 'true shape'),
-    ):  # fmt: skip
-        _paste(sheet, draw, _image(array, kind), left, top, LINE, 1)
-        _centred(draw, label, left, top, MUTED)
-        left += _CELL + _GAP
-    left += _GAP
-    draw.line((left - _GAP - 1, top, left - _GAP - 1, top + _CELL), fill=LINE)
-    for place, (view, _, score, is_true) in enumerate(card.results):
-        wrong = place == 0 and not is_true and not card.verdict
-        edge = HIT if is_true else MISS if wrong else LINE
-        _paste(sheet, draw, _image(view, 'view'), left, top, edge, 4 if edge != LINE else 1)
-        sign = '\u2713 ' if is_true else '\u2717 ' if wrong else ''
-        _centred(draw, f'{sign}{score:.3f}', left, top, edge if edge != LINE else MUTED)
-        left += _CELL + _GAP
-
-
-def _paste(sheet, draw, image: Image.Image, left: int, top: int, edge: str, thickness: int) -> None:
-    sheet.paste(ImageOps.pad(image.convert('RGB'), (_CELL, _CELL), color=PAPER), (int(left), top))
-    draw.rectangle((left, top, left + _CELL - 1, top + _CELL - 1), outline=edge, width=thickness)
-
-
-def _centred(draw, text: str, left: int, top: int, colour: str) -> None:
-    x = left + (_CELL - draw.textlength(text, font=_font(12))) / 2
-    draw.text((x, top + _CELL + 3), text, fill=colour, font=_font(12))
-
-
-def _image(array: np.ndarray, kind: str) -> Image.Image:
-    array = np.asarray(array)
-    array = array[..., 0] if array.ndim == 3 and (kind == 'mask' or array.shape[-1] == 1) else array
-    if kind == 'mask' and array.max(initial=0) <= 1:
-        array = array * np.uint8(255)
-    return Image.fromarray(np.ascontiguousarray(array, np.uint8))
-
-
-def _fit(text: str, width: float, size: int) -> str:
-    """The text in one line, shortened in the middle until it fits."""
-    text = printable(text)  # Pillow lays out no line breaks here
-    font, keep = _font(size), len(text)
-    short = text
-    while font.getlength(short) > width and keep > 2:
-        keep -= 1
-        short = f'{text[: (keep + 1) // 2]}\u2026{text[len(text) - keep // 2 :]}'
-    return short
-
-
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Matplotlib's own copy is there on every machine, and has the signs.
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / 'fonts/ttf/DejaVuSans.ttf', size)
+    draw.text((x + 14, y + 5), verdict, fill=colour, font=font(13))
+    offset = x + 26 + draw.textlength(verdict, font=font(13))
+    draw.text((offset, y + 5), fit(card.names, x + width - offset - 6, 12), fill=MUTED, font=font(12))
+    top, left = y + CAPTION + 8, x + 14
+    parts = ((card.photo, 'photo', 'photo'), (card.mask, 'mask', 'mask'), (card.true_view, 'view', 'true shape'))
+    for array, kind, label in parts:
+        paste(sheet, draw, as_image(array, kind), left, top, LINE, 1)
+        centred(draw, label, left, top, MUTED)
+        left += CELL + GAP
+    left += GAP
+    draw.line((left - GAP - 1, top, left - GAP - 1, top + CELL), fill=LINE)
+    frames = {'true': (HIT, '\u2713 ', 4), 'wrong': (MISS, '\u2717 ', 4), '': (LINE, '', 1)}
+    for (view, _, score, _), mark in zip(card.results, card.marks, strict=True):
+        edge, sign, thickness = frames[mark]
+        paste(sheet, draw, as_image(view, 'view'), left, top, edge, thickness)
+        centred(draw, f'{sign}{score:.3f}', left, top, edge if mark else MUTED)
+        left += CELL + GAP

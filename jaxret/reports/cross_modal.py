@@ -1,50 +1,48 @@
 """The report of retrieval between modalities: tables, curves, t-SNE, and Top-10 sheets of every direction."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
-from jaxret.files import storage_errors
 from jaxret.metrics.average_precision import average_precision, cosine_steps, normalized_rows
-from jaxret.reports.contact_sheet import empty_thumbnails, store_thumbnail
+from jaxret.reports.cards import Shown, class_card, drawn_rows
 from jaxret.reports.curves import draw_curves
 from jaxret.reports.embedding_plots import draw_embedding, draw_precision_recall
-from jaxret.reports.page import save_picture, write_page
-from jaxret.reports.tables import accuracy, percent
+from jaxret.reports.page import Facts, report_folder, write_page
+from jaxret.reports.tables import accuracy, percent, tiles
 
 ANSWERS, DRAWN = 10, 4  # answers to a query, and queries that all directions share
+HEADLINES = {'mean_map': 'Mean mAP', 'mean_map_excluding_self': 'Mean mAP without the query itself'}
 
 
 def write_cross_modal_report(
     folder: Path,
     *,
-    title: str,
     metrics: Mapping,
     embeddings: Mapping[str, np.ndarray],
     labels: np.ndarray,
     class_names: Sequence[str],
     names: Sequence[str],
     view_of: Callable[[int], np.ndarray],
-    config: Mapping,
     history: Sequence[Mapping],
-    skipped: Sequence[str],
-    notes: Sequence[str],
-    provenance: Mapping,
+    **facts: Unpack[Facts],
 ) -> Path:
     """Writes index.html, its figures and its thumbnails into `folder`.
 
     Args:
       folder: made if it is missing; the pictures of an earlier report in it are replaced.
-      title: heading of the page.
       metrics: result of `cross_modal_metrics`.
       embeddings: {modality: [N, D]}, as given to that.
       labels: [N] class ids.
       class_names: name of every class id.
       names: [N] names of the objects.
       view_of: object -> uint8 [S, S], the picture by which it is shown.
-      config, history, skipped, notes, provenance: as in `jaxret.reports.photo_to_shape.write_report`.
+      history: lines of metrics.jsonl.
+      **facts: title, config, skipped, notes and provenance.
 
     Returns:
       The path of index.html.
@@ -53,55 +51,50 @@ def write_cross_modal_report(
       StorageError: the folder cannot be written.
     """
     folder, labels = Path(folder), np.asarray(labels)
-    figures = {
+    pairs = list(product(embeddings, repeat=2))
+    pictures = {
         'precision_recall': draw_precision_recall(metrics),
         'embedding': draw_embedding(embeddings, labels, class_names),
         'curves': draw_curves(history),
     }
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        empty_thumbnails(folder / 'images')
-        for name, figure in figures.items():
-            save_picture(figure, folder / f'{name}.png')
-        thumbnails: dict[int, str] = {}
+    values = {
+        'tiles': tiles(metrics, HEADLINES),
+        'directions': direction_table(metrics, pairs),
+        'measures': _measures(metrics),
+        'class_columns': [(f'{q[0].upper()}\u2192{g[0].upper()}', f'{q} \u2192 {g}') for q, g in pairs],
+        'classes': [
+            {
+                'name': name,
+                'queries': row['queries'],
+                **accuracy(row, 'mean_map'),
+                'alone': percent(row['mean_map_excluding_self']),
+                'values': [percent(row[f'map_{query}_{gallery}']) for query, gallery in pairs],
+            }
+            for name, row in metrics['per_class'].items()
+        ],
+        'drawn': min(DRAWN, len(labels)),
+    }
+    with report_folder(folder) as thumbnails:
 
-        def item(row: int) -> dict[str, str]:
-            if row not in thumbnails:
-                thumbnails[row] = store_thumbnail(folder / 'images', view_of(row), 'view')
-            return {'picture': thumbnails[row], 'name': names[row], 'category': class_names[labels[row]]}
+        @cache
+        def item(row: int) -> Shown:
+            return Shown(thumbnails.store(view_of(row), 'view'), names[row], class_names[labels[row]])
 
-        sheets = ranked_sheets(embeddings, labels)
+        sheet = {
+            f'{query} \u2192 {gallery}': [
+                class_card(
+                    item(row),
+                    [item(found) for found in rows.tolist()],
+                    (labels[rows] == labels[row]).tolist(),
+                    there=int(np.count_nonzero(labels == labels[row])) - (query == gallery),
+                    nothing='alone in its class',
+                )
+                for row, rows in queries
+            ]
+            for (query, gallery), queries in ranked_sheets(embeddings, labels).items()
+        }
         return write_page(
-            folder,
-            'cross_modal.html',
-            title=title,
-            config=config,
-            skipped=skipped,
-            notes=notes,
-            provenance=provenance,
-            real='objects',
-            questions=1,
-            answers=max((len(rows) for sheet in sheets.values() for _, rows in sheet), default=0),
-            tiles=_tiles(metrics),
-            directions=direction_table(metrics, list(embeddings)),
-            measures=_measures(metrics),
-            class_columns=[
-                (f'{q[0].upper()}\u2192{g[0].upper()}', f'{q} \u2192 {g}') for q, g in product(embeddings, repeat=2)
-            ],
-            classes=_class_table(metrics, list(embeddings)),
-            figures=[name for name, figure in figures.items() if figure is not None],
-            drawn=min(DRAWN, len(labels)),
-            sheets={
-                f'{query} \u2192 {gallery}': [
-                    {
-                        'query': item(row),
-                        'there': int(np.count_nonzero(labels == labels[row])) - (query == gallery),
-                        'results': [item(found) | {'is_true': bool(labels[found] == labels[row])} for found in rows],
-                    }
-                    for row, rows in sheet
-                ]
-                for (query, gallery), sheet in sheets.items()
-            },
+            folder, 'cross_modal.html', pictures=pictures, real='objects', sheets=[sheet], values=values, **facts
         )
 
 
@@ -126,20 +119,14 @@ def ranked_sheets(
       `average_precision`, irrelevant ones first.
     """
     labels = np.asarray(labels)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    first = {int(c): place for place, c in reversed(list(enumerate(labels[order])))}  # place of each class's first
-    single = np.bincount(labels)[labels[order]] == 1
-    repeated = [first[int(c)] != place for place, c in enumerate(labels[order])]
-    drawn = order[np.lexsort((single, repeated))[:count]]
+    drawn = drawn_rows(labels, count, seed=seed, single_last=True)
     unit = {name: normalized_rows(name, x) for name, x in embeddings.items()}
     sheets = {}
     for query, gallery in product(unit, repeat=2):
         values = average_precision(unit[query], unit[gallery], labels, labels, exclude_self=query == gallery).values
-        lowest = [
-            row for row in np.argsort(np.where(np.isnan(values), np.inf, values), kind='stable') if row not in drawn
-        ][:worst]
+        order = np.argsort(np.where(np.isnan(values), np.inf, values), kind='stable')
         sheet = []
-        for row in (*drawn, *lowest):
+        for row in (*drawn, *order[~np.isin(order, drawn)][:worst]):
             steps = cosine_steps(unit[query][row : row + 1], unit[gallery])[0]
             ranked = np.lexsort((labels == labels[row], -steps))
             sheet.append((int(row), ranked[ranked != row][:ANSWERS] if query == gallery else ranked[:ANSWERS]))
@@ -147,62 +134,34 @@ def ranked_sheets(
     return sheets
 
 
-def direction_table(metrics: Mapping, modalities: Sequence[str]) -> list[dict]:
-    """Rows of the nine-direction table and their mean: texts, and fractions to draw."""
-    rows = [
-        _direction_row(metrics, f'{query} \u2192 {gallery}', f'map_{query}_{gallery}')
-        for query, gallery in product(modalities, repeat=2)
-    ]
-    return [*rows, _direction_row(metrics, 'mean of all directions', 'mean_map') | {'kind': 'total'}]
-
-
-def _direction_row(metrics: Mapping, title: str, key: str) -> dict:
-    alone, first = f'{key}_excluding_self', metrics.get(f'{key}_chance_self_first')
-    differs = key == 'mean_map' or f'{key}_chance_self_first' in metrics  # between modalities there is no itself
-    return {
-        'title': title,
-        'kind': 'direction',
-        **_accuracy(metrics, key),
-        'macro': percent(metrics.get(f'{key}_macro')),
-        'alone': _accuracy(metrics, alone) if differs else None,
-        'self_first': percent(first),
-    }
-
-
-def _accuracy(metrics: Mapping, key: str) -> dict:
-    """As `accuracy`; dashes where no query counts."""
-    return accuracy(metrics, key) if metrics.get(key) is not None else accuracy({key: float('nan')}, key)
-
-
-def _tiles(metrics: Mapping) -> list[dict]:
-    names = {'mean_map': 'Mean mAP', 'mean_map_excluding_self': 'Mean mAP without the query itself'}
-    return [{'title': title, **_accuracy(metrics, key)} for key, title in names.items()]
+def direction_table(metrics: Mapping, pairs: Sequence[tuple[str, str]]) -> list[dict]:
+    """Rows of the table of all directions and their mean: texts, and fractions to draw."""
+    keys = {f'{query} \u2192 {gallery}': f'map_{query}_{gallery}' for query, gallery in pairs}
+    rows = []
+    for title, key in (keys | {'mean of all directions': 'mean_map'}).items():
+        first = f'{key}_chance_self_first'
+        differs = key == 'mean_map' or first in metrics  # between modalities there is no itself
+        rows.append(
+            {
+                'title': title,
+                'kind': 'total' if key == 'mean_map' else 'direction',
+                **accuracy(metrics, key),
+                'macro': percent(metrics.get(f'{key}_macro')),
+                'alone': accuracy(metrics, f'{key}_excluding_self') if differs else None,
+                'self_first': percent(metrics.get(first)),
+            }
+        )
+    return rows
 
 
 def _measures(metrics: Mapping) -> list[tuple[str, str]]:
-    measures = [
-        ('Objects, each a query and a gallery item in every modality', str(metrics['queries'])),
-        (
-            f'Domain mixing: {metrics["domain_mixing_neighbors"]} nearest neighbours that are of another modality',
-            percent(metrics['domain_mixing']),
-        ),
-        ('Domain mixing expected of modalities that cannot be told apart', percent(metrics['domain_mixing_expected'])),
-    ]
+    mixing = f'Domain mixing: {metrics["domain_mixing_neighbors"]} nearest neighbours that are of another modality'
+    measures = {
+        'Objects, each a query and a gallery item in every modality': str(metrics['queries']),
+        mixing: percent(metrics['domain_mixing']),
+        'Domain mixing expected of modalities that cannot be told apart': percent(metrics['domain_mixing_expected']),
+    }
     alone = metrics['queries_without_relevant_excluding_self']
     if alone:
-        measures.append(('Objects alone in their class, left out of "without itself"', str(alone)))
-    return measures
-
-
-def _class_table(metrics: Mapping, modalities: Sequence[str]) -> list[dict]:
-    keys = [f'map_{query}_{gallery}' for query, gallery in product(modalities, repeat=2)]
-    return [
-        {
-            'name': name,
-            'queries': row['queries'],
-            **_accuracy(row, 'mean_map'),
-            'alone': percent(row['mean_map_excluding_self']),
-            'values': [percent(row[key]) for key in keys],
-        }
-        for name, row in metrics['per_class'].items()
-    ]
+        measures['Objects alone in their class, left out of "without itself"'] = str(alone)
+    return list(measures.items())

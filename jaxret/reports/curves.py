@@ -1,37 +1,51 @@
-"""The figures of the report: training curves and accuracy per category, drawn without a display."""
+"""Training curves and accuracies by category."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-_BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = '#1f5fa8', '#d1701c', '#2b8a5b', '#7a4fa3', '#6b7582'
-_COLOURS = (_BLUE, _ORANGE, _GREEN, _PURPLE, _GREY)
-_FRACTIONS = (
-    'Validation accuracy',
-    'Held-out mAP',
-    'Label accuracy in training',
-    'Held-out source accuracy',
-    'Largest pseudo-class',
-)  # titles of panels from 0 to 1
-# Panel title -> which keys of metrics.jsonl it shows, y label.
+from jaxret.reports.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    cycle,
+    name_rows,
+    new_figure,
+    percent_axis,
+    plot_known,
+    style_axes,
+)
+
+VALIDATION = 'Validation accuracy'
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What one panel shows of metrics.jsonl: the keys that match, from 0 to 1 or not, smoothed where long or not."""
+
+    title: str
+    keys: str
+    label: str
+    fraction: bool = False
+    smooth: bool = False
+
+
 _PANELS = (
-    ('Loss', re.compile(r'(.*_)?loss'), 'loss'),
-    (
-        'Validation accuracy',
-        re.compile(r'val_(((category|exact|instance)_)?top\d+(_macro)?|ranking_quality)'),
-        'accuracy',
+    _Panel('Loss', r'(.*_)?loss', 'loss', smooth=True),
+    _Panel(
+        VALIDATION, r'val_(((category|exact|instance)_)?top\d+(_macro)?|ranking_quality)', 'accuracy', fraction=True
     ),
-    ('Held-out mAP', re.compile(r'val_mean_map(_excluding_self)?'), 'mean mAP'),
-    ('Label accuracy in training', re.compile(r'label_accuracy'), 'accuracy'),
-    ('Held-out source accuracy', re.compile(r'val_source_accuracy'), 'accuracy'),
-    ('Largest pseudo-class', re.compile(r'(val_)?pseudo_largest_share'), 'share of the target'),
-    ('Learning rate', re.compile(r'learning_rate|lr'), 'learning rate'),
-    ('Gradient norm', re.compile(r'grad(ient)?_norm'), 'norm'),
-    ('Speed', re.compile(r'examples_per_sec(ond)?'), 'examples/s'),
+    _Panel('Held-out mAP', r'val_mean_map(_excluding_self)?', 'mean mAP', fraction=True),
+    _Panel('Label accuracy in training', r'label_accuracy', 'accuracy', fraction=True),
+    _Panel('Held-out source accuracy', r'val_source_accuracy', 'accuracy', fraction=True),
+    _Panel('Largest pseudo-class', r'(val_)?pseudo_largest_share', 'share of the target', fraction=True),
+    _Panel('Learning rate', r'learning_rate|lr', 'learning rate'),
+    _Panel('Gradient norm', r'grad(ient)?_norm', 'norm', smooth=True),
+    _Panel('Speed', r'examples_per_sec(ond)?', 'examples/s'),
 )
 
 
@@ -47,36 +61,38 @@ def draw_curves(history: Sequence[Mapping], *, reference: Mapping[str, float] | 
       The figure, or None if there is nothing to draw.
     """
     series = _series(history)
-    panels = [
-        (title, {key: series[key] for key in series if keys.fullmatch(key)}, label) for title, keys, label in _PANELS
-    ]
-    panels = [panel for panel in panels if panel[1]]
+    found = {panel: {key: own for key, own in series.items() if re.fullmatch(panel.keys, key)} for panel in _PANELS}
+    panels = [(panel, lines) for panel, lines in found.items() if lines]
     if not panels:
         return None
     columns = min(2 if len(panels) <= 4 else 3, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=((5.6 if columns < 3 else 4.0) * columns, 3.0 * rows), layout='constrained', dpi=110)
-    FigureCanvasAgg(figure)
-    last_step = max(steps[-1] for _, lines, _ in panels for steps, _ in lines.values())
-    for place, (title, lines, label) in enumerate(panels):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        _style(axes, title, 'step', label)
+    figure = new_figure((5.6 if columns < 3 else 4.0) * columns, 3.0 * rows)
+    last_step = max(steps[-1] for _, lines in panels for steps, _ in lines.values())
+    for place, (panel, lines) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, place)
         axes.set_xlim(0, max(last_step, 1) * 1.02)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        for colour, (name, (steps, values)) in zip(_cycle(len(lines)), lines.items(), strict=True):
-            _line(axes, steps, values, name, colour, smooth=title in ('Loss', 'Gradient norm'))
-        if title == 'Validation accuracy':
-            for name, value in (reference or {}).items():
-                axes.axhline(value, color=_GREY, linewidth=1, linestyle=':', label=f'{name} {value:.1%}')
-        if title in _FRACTIONS:
-            axes.set_ylim(0, 1)
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        elif title != 'Loss':
-            axes.set_ylim(bottom=0)
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
-        if len(axes.get_legend_handles_labels()[0]) > 1:
-            axes.legend(frameon=False, fontsize=8)
+        _draw_panel(axes, panel, lines, (reference or {}) if panel.title == VALIDATION else {})
     return figure
+
+
+def _draw_panel(
+    axes, panel: _Panel, lines: Mapping[str, tuple[np.ndarray, np.ndarray]], reference: Mapping[str, float]
+) -> None:
+    style_axes(axes, panel.title, 'step', panel.label)
+    for colour, (name, (steps, values)) in zip(cycle(len(lines)), lines.items(), strict=True):
+        _line(axes, steps, values, name, colour, smooth=panel.smooth)
+    for name, value in reference.items():
+        axes.axhline(value, color=GREY, linewidth=1, linestyle=':', label=f'{name} {value:.1%}')
+    if panel.fraction:
+        axes.set_ylim(0, 1)
+        percent_axis(axes.yaxis)
+    elif panel.title != 'Loss':
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def draw_categories(metrics: Mapping, names: Mapping[str, str]) -> Figure | None:
@@ -93,33 +109,24 @@ def draw_categories(metrics: Mapping, names: Mapping[str, str]) -> Figure | None
     if not rows or not names:
         return None
     rows['all queries'] = metrics
-    place = np.arange(len(rows))[::-1]
-    figure = Figure(figsize=(3.8 * len(names), 1.25 + 0.34 * len(rows)), layout='constrained', dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.8 * len(names), 1.25 + 0.34 * len(rows))
     for column, (key, title) in enumerate(names.items()):
         axes = figure.add_subplot(1, len(names), column + 1)
-        _style(axes, title, '', '')
-        axes.grid(False, axis='y')
-        for y, row in zip(place, rows.values(), strict=True):
-            axes.plot([row[f'{key}_low'], row[f'{key}_high']], [y, y], color=_BLUE, linewidth=2, alpha=0.45)
-        for values, marker, colour, label in (
-            ([row[key] for row in rows.values()], 'o', _BLUE, 'measured, 95 % interval'),
-            ([row[f'{key}_chance'] for row in rows.values()], '|', _GREY, 'chance'),
-            ([row[f'{key}_prior'] for row in rows.values()], 'D', _ORANGE, 'prior'),
+        style_axes(axes, title)
+        places = name_rows(axes, [f'{name}  (n={row["queries"]})' if column == 0 else '' for name, row in rows.items()])
+        for y, row in zip(places, rows.values(), strict=True):
+            axes.plot([row[f'{key}_low'], row[f'{key}_high']], [y, y], color=BLUE, linewidth=2, alpha=0.45)
+        for suffix, marker, size, colour, label in (
+            ('', 'o', 6, BLUE, 'measured, 95 % interval'),
+            ('_chance', '|', 11, GREY, 'chance'),
+            ('_prior', 'D', 4.5, ORANGE, 'prior'),
         ):
-            known = [value is not None for value in values]
-            if any(known):
-                points = [value for value in values if value is not None]
-                size = {'o': 6, '|': 11, 'D': 4.5}[marker]
-                axes.plot(points, place[known], marker, color=colour, markersize=size, label=label, linestyle='none')
-        ticks = [f'{name}  (n={row["queries"]})' if column == 0 else '' for name, row in rows.items()]
-        axes.set_yticks(place, ticks, parse_math=False)
-        axes.set_ylim(-0.6, len(rows) - 0.4)
+            style = {'marker': marker, 'markersize': size, 'color': colour, 'label': label, 'linestyle': 'none'}
+            plot_known(axes, zip([row[f'{key}{suffix}'] for row in rows.values()], places, strict=True), **style)
         axes.axhline(0.5, color='#c5ccd5', linewidth=1)
         axes.set_xlim(-0.02, 1.02)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if column == 0:
-            handles, labels = axes.get_legend_handles_labels()
+        percent_axis(axes.xaxis)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=3, frameon=False, fontsize=8)
     return figure
 
@@ -146,17 +153,3 @@ def _line(axes, steps: np.ndarray, values: np.ndarray, name: str, colour: str, *
         axes.plot(steps, np.convolve(padded, np.ones(width) / width, 'valid'), color=colour, linewidth=1.8, label=name)
     else:
         axes.plot(steps, values, color=colour, linewidth=1.8, label=name, marker='o' if len(values) < 40 else '', ms=3)
-
-
-def _cycle(count: int) -> list[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
-
-
-def _style(axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=10.5, loc='left', fontweight='bold', color='#1c2128')
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8.5)
-    axes.grid(True, color='#e6e9ee', linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)

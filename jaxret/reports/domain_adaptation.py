@@ -1,17 +1,18 @@
 """The report of photos to shapes across domains: scores in both modes, curves, t-SNE before and after, sheets."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
-from jaxret.files import storage_errors
 from jaxret.metrics.shrec_scores import SCORES, ordered_relevance, per_query_scores, ranked_shapes
-from jaxret.reports.contact_sheet import empty_thumbnails, store_thumbnail
+from jaxret.reports.cards import Shown, class_card, drawn_rows
 from jaxret.reports.curves import draw_curves
 from jaxret.reports.domain_plots import draw_domains, draw_pooled_curves
-from jaxret.reports.page import save_picture, write_page
-from jaxret.reports.tables import accuracy, number
+from jaxret.reports.page import Facts, report_folder, write_page
+from jaxret.reports.tables import number, tiles
 
 ANSWERS, DRAWN, WORST = 10, 12, 6
 TITLES = {
@@ -23,12 +24,12 @@ TITLES = {
     'anmrr': ('ANMRR', 'retrieval rank, lower is better'),
     'auc': ('AUC', 'area under the precision-recall curve'),
 }
+HEADLINES = ('nn', 'ft', 'anmrr')
 
 
 def write_domain_report(
     folder: Path,
     *,
-    title: str,
     metrics: Mapping,
     photos: np.ndarray,
     shapes: np.ndarray,
@@ -40,17 +41,13 @@ def write_domain_report(
     shape_names: Sequence[str],
     photo_of: Callable[[int], np.ndarray],
     view_of: Callable[[int], np.ndarray],
-    config: Mapping,
     history: Sequence[Mapping],
-    skipped: Sequence[str],
-    notes: Sequence[str],
-    provenance: Mapping,
+    **facts: Unpack[Facts],
 ) -> Path:
     """Writes index.html, its figures and its thumbnails into `folder`.
 
     Args:
       folder: made if it is missing; the pictures of an earlier report in it are replaced.
-      title: heading of the page.
       metrics: result of `benchmark_metrics`.
       photos, shapes: [Q, D], [G, D] as given to that.
       before: (name, photos [Q, E], shapes [G, E]) of the embedding to compare with, or None.
@@ -59,7 +56,8 @@ def write_domain_report(
       photo_names, shape_names: [Q], [G].
       photo_of: row -> uint8 [S, S, 3].
       view_of: row -> uint8 [S, S] or [S, S, 3], the picture by which a shape is shown.
-      config, history, skipped, notes, provenance: as in `jaxret.reports.photo_to_shape.write_report`.
+      history: lines of metrics.jsonl.
+      **facts: title, config, skipped, notes and provenance.
 
     Returns:
       The path of index.html.
@@ -69,84 +67,65 @@ def write_domain_report(
     """
     folder, photo_labels, shape_labels = Path(folder), np.asarray(photo_labels), np.asarray(shape_labels)
     stages = ({before[0]: before[1:]} if before else {}) | {'after': (photos, shapes)}
-    figures = {
+    pictures = {
         'embedding': draw_domains(stages, photo_labels, shape_labels, class_names),
         'precision_recall': draw_pooled_curves(metrics),
         'curves': draw_curves(history),
     }
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        empty_thumbnails(folder / 'images')
-        for name, figure in figures.items():
-            save_picture(figure, folder / f'{name}.png')
-        thumbnails: dict[int, str] = {}
-
-        def shape(row: int) -> dict[str, str]:
-            if row not in thumbnails:
-                thumbnails[row] = _thumbnail(folder / 'images', view_of(row))
-            return {'picture': thumbnails[row], 'name': shape_names[row], 'category': class_names[shape_labels[row]]}
-
-        def photo(row: int) -> dict[str, str]:
-            return {
-                'picture': store_thumbnail(folder / 'images', photo_of(row), 'photo'),
-                'name': photo_names[row],
-                'category': class_names[photo_labels[row]],
+    values = {
+        'tiles': tiles(metrics, {name: ': '.join(TITLES[name]) for name in HEADLINES}),
+        'scores': [
+            {
+                'title': TITLES[name][0],
+                'meaning': TITLES[name][1],
+                'modes': [_table_cells(metrics, prefix + name) for prefix in ('', 'standard_')],
             }
+            for name in SCORES
+        ],
+        'measures': _measures(metrics),
+        'score_names': [TITLES[name][0] for name in SCORES],
+        'classes': [
+            {
+                'name': name,
+                'queries': row['queries'],
+                'relevant': row['relevant'],
+                'values': [number(row.get(score), 3) for score in SCORES],
+            }
+            for name, row in metrics['per_class'].items()
+        ],
+        'before': before[0] if before else '',
+    }
+    chosen = sheet_rows(photos, shapes, photo_labels, shape_labels)
+    rows = np.concatenate(list(chosen.values()))
+    answers = ranked_shapes(photos[rows], shapes, photo_labels[rows], shape_labels, mode='official', count=ANSWERS)
+    found = dict(zip(rows.tolist(), answers, strict=True))
+    with report_folder(folder) as thumbnails:
 
-        chosen = sheet_rows(photos, shapes, photo_labels, shape_labels)
-        rows = np.concatenate(list(chosen.values()))
-        answers = ranked_shapes(photos[rows], shapes, photo_labels[rows], shape_labels, mode='official', count=ANSWERS)
-        found = dict(zip(rows.tolist(), answers.tolist(), strict=True))
+        @cache
+        def shape(row: int) -> Shown:
+            picture = view_of(row)
+            kind = 'photo' if picture.ndim == 3 and picture.shape[-1] == 3 else 'view'
+            return Shown(thumbnails.store(picture, kind), shape_names[row], class_names[shape_labels[row]])
+
+        def photo(row: int) -> Shown:
+            return Shown(thumbnails.store(photo_of(row), 'photo'), photo_names[row], class_names[photo_labels[row]])
+
+        sheet = {
+            heading: [
+                class_card(
+                    photo(row),
+                    [shape(g) for g in found[row].tolist()],
+                    (shape_labels[found[row]] == photo_labels[row]).tolist(),
+                    there=int(np.count_nonzero(shape_labels == photo_labels[row])),
+                    nothing='no shape of its class',
+                )
+                for row in indices.tolist()
+            ]
+            for heading, indices in chosen.items()
+            if len(indices)
+        }
         return write_page(
-            folder,
-            'domain_adaptation.html',
-            title=title,
-            config=config,
-            skipped=skipped,
-            notes=notes,
-            provenance=provenance,
-            real='photos',
-            questions=1,
-            answers=answers.shape[1],
-            tiles=[
-                {'title': f'{TITLES[name][0]}: {TITLES[name][1]}', **_score(metrics, name)}
-                for name in ('nn', 'ft', 'anmrr')
-            ],
-            scores=[
-                {
-                    'title': TITLES[name][0],
-                    'meaning': TITLES[name][1],
-                    'modes': [_table_cells(metrics, prefix + name) for prefix in ('', 'standard_')],
-                }
-                for name in SCORES
-            ],
-            measures=_measures(metrics),
-            score_names=[TITLES[name][0] for name in SCORES],
-            classes=[
-                {
-                    'name': name,
-                    'queries': row['queries'],
-                    'relevant': row['relevant'],
-                    'values': [number(row.get(score), 3) for score in SCORES],
-                }
-                for name, row in metrics['per_class'].items()
-            ],
-            figures=[name for name, figure in figures.items() if figure is not None],
-            before=before[0] if before else '',
-            sheets={
-                heading: [
-                    {
-                        'query': photo(row),
-                        'there': int(np.count_nonzero(shape_labels == photo_labels[row])),
-                        'results': [
-                            shape(g) | {'is_true': bool(shape_labels[g] == photo_labels[row])} for g in found[row]
-                        ],
-                    }
-                    for row in indices.tolist()
-                ]
-                for heading, indices in chosen.items()
-                if len(indices)
-            },
+            folder, 'domain_adaptation.html', pictures=pictures, real='photos', sheets=[sheet], values=values, **facts
         )
 
 
@@ -173,9 +152,7 @@ def sheet_rows(
       {heading: rows}; rows may be none.
     """
     labels = np.asarray(photo_labels)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    first = {int(c): place for place, c in reversed(list(enumerate(labels[order])))}  # place of each class's first
-    drawn = order[sorted(range(len(order)), key=lambda place: first[int(labels[order[place]])] != place)[:count]]
+    drawn = drawn_rows(labels, count, seed=seed)
     ordered = ordered_relevance(photos, shapes, labels, shape_labels, mode='official')
     tier = per_query_scores(ordered, mode='official', largest=1)['ft']
     tier[drawn] = np.nan
@@ -183,34 +160,19 @@ def sheet_rows(
     return {f'{len(drawn)} photos drawn at random': drawn, 'Photos of the lowest first tier': lowest}
 
 
-def _thumbnail(folder: Path, picture: np.ndarray) -> str:
-    """Grey views as views, coloured ones as photos."""
-    return store_thumbnail(folder, picture, 'photo' if picture.ndim == 3 and picture.shape[-1] == 3 else 'view')
-
-
-def _score(metrics: Mapping, key: str) -> dict:
-    """As `accuracy`; dashes where no query counts."""
-    return accuracy(metrics, key) if metrics.get(key) is not None else accuracy({key: float('nan')}, key)
-
-
 def _table_cells(metrics: Mapping, key: str) -> dict[str, str]:
-    low, high = (
-        number(metrics.get(f'{key}_{end}') if metrics.get(key) is not None else None, 3) for end in ('low', 'high')
-    )
-    return {
-        'value': number(metrics.get(key), 3),
-        'interval': f'{low}\u2013{high}',
-        'macro': number(metrics.get(f'{key}_macro'), 3),
-        'chance': number(metrics.get(f'{key}_chance'), 3),
-    }
+    known = {end: metrics.get(f'{key}_{end}') for end in ('low', 'high', 'macro', 'chance')}
+    if metrics.get(key) is None:
+        known |= {'low': None, 'high': None}
+    texts = {name: number(value, 3) for name, value in known.items()}
+    return texts | {'value': number(metrics.get(key), 3), 'interval': f'{texts["low"]}\u2013{texts["high"]}'}
 
 
 def _measures(metrics: Mapping) -> list[tuple[str, str]]:
-    measures = [('Queries (test photos)', str(metrics['queries'])), ('Gallery shapes', str(metrics['gallery']))]
-    if metrics['queries_without_relevant']:
-        measures.append(
-            ('Queries whose class the gallery lacks, left out of every score', str(metrics['queries_without_relevant']))
-        )
-    if metrics.get('nn_prior') is not None:
-        measures.append(('NN of always answering the class most frequent in training', number(metrics['nn_prior'], 3)))
-    return measures
+    measures = {'Queries (test photos)': str(metrics['queries']), 'Gallery shapes': str(metrics['gallery'])}
+    without, prior = metrics['queries_without_relevant'], metrics.get('nn_prior')
+    if without:
+        measures['Queries whose class the gallery lacks, left out of every score'] = str(without)
+    if prior is not None:
+        measures['NN of always answering the class most frequent in training'] = number(prior, 3)
+    return list(measures.items())

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -13,10 +11,17 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from jaxret.metrics.average_precision import normalized_rows
-from jaxret.reports.curves import _cycle, _style
+from jaxret.reports.figures import (
+    MARKERS,
+    class_colours,
+    cycle,
+    new_figure,
+    scatter,
+    style_plane,
+    style_precision_recall,
+)
 
-_MARKERS = 'o^sDvP*X'
-_FEW_CLASSES = 20  # more are named by number
+FEW_CLASSES = 20  # more have no room for their names
 _LONGEST_NAME = 24  # of a class, in letters
 _KEY_COLUMNS = 7  # of the numbers' key
 _FEWEST_POINTS = 5  # t-SNE of fewer says nothing
@@ -24,17 +29,22 @@ _FEWEST_POINTS = 5  # t-SNE of fewer says nothing
 
 @dataclass(frozen=True)
 class Plane:
-    """Embeddings laid out in the plane.
+    """Embeddings of several groups (modalities, domains) laid out in the plane.
 
     Attributes:
       position: [n, 2] float64.
       label: [n] class ids.
-      modality: [n] index of the modality.
+      group: [n] index of the group.
     """
 
     position: np.ndarray
     label: np.ndarray
-    modality: np.ndarray
+    group: np.ndarray
+
+    @property
+    def point_size(self) -> float:
+        """Of a point, smaller where there are many."""
+        return float(np.clip(6000 / len(self.label), 7, 40))
 
 
 def lay_out(
@@ -62,18 +72,29 @@ def lay_out(
 
     Source: van der Maaten and Hinton, J. Mach. Learn. Res. 9 (2008) 2579.
     """
-    labels = np.asarray(labels)
     objects = np.arange(len(labels))
     most = max(max_points // max(len(embeddings), 1), 1)
     if len(objects) > most:
         objects = np.sort(np.random.default_rng(seed).choice(len(objects), most, replace=False))
-    pooled = np.concatenate([normalized_rows(name, x)[objects] for name, x in embeddings.items()])
-    position = in_plane(pooled, seed=seed, iterations=iterations)
+    every = [objects] * len(embeddings)
+    return lay_out_rows(embeddings, [labels] * len(embeddings), every, seed=seed, iterations=iterations)
+
+
+def lay_out_rows(
+    embeddings: Mapping[str, np.ndarray],
+    labels: Sequence[np.ndarray],
+    rows: Sequence[np.ndarray],
+    *,
+    seed: int,
+    iterations: int,
+) -> Plane | None:
+    """As `lay_out`, of given rows of groups of any sizes: {group: [N, D]}, and for each its class ids [N] and rows."""
+    pooled = [normalized_rows(name, x)[own] for (name, x), own in zip(embeddings.items(), rows, strict=True)]
+    position = in_plane(np.concatenate(pooled), seed=seed, iterations=iterations)
     if position is None:
         return None
-    return Plane(
-        position, np.tile(labels[objects], len(embeddings)), np.repeat(np.arange(len(embeddings)), len(objects))
-    )
+    label = np.concatenate([np.asarray(ids)[own] for ids, own in zip(labels, rows, strict=True)])
+    return Plane(position, label, np.repeat(np.arange(len(rows)), [len(own) for own in rows]))
 
 
 def in_plane(points: np.ndarray, *, seed: int = 0, iterations: int = 1000) -> np.ndarray | None:
@@ -111,74 +132,67 @@ def draw_embedding(
     plane = lay_out(embeddings, labels, max_points=max_points, seed=seed, iterations=iterations)
     if plane is None:
         return None
-    present = np.unique(plane.label)
-    colours = _class_colours(len(present))
-    names = [_short(class_names[c]) for c in present]
-    many, key_rows = len(present) > _FEW_CLASSES, -(-len(present) // _KEY_COLUMNS)
-    figure = Figure(figsize=(13.0, 6.0 + many * (0.4 + 0.15 * key_rows)), layout='constrained', dpi=110)
-    FigureCanvasAgg(figure)
-    size = float(np.clip(6000 / len(plane.label), 7, 40))
+    names = [_short(class_names[c]) for c in np.unique(plane.label)]
+    many, key_rows = len(names) > FEW_CLASSES, -(-len(names) // _KEY_COLUMNS)
+    figure = new_figure(13.0, 6.0 + many * (0.4 + 0.15 * key_rows))
     by_class, by_modality = figure.subplots(1, 2)
-    for number, (c, colour, name) in enumerate(zip(present, colours, names, strict=True), start=1):
-        for m in range(len(embeddings)):
-            points = plane.position[(plane.label == c) & (plane.modality == m)]
-            _scatter(by_class, points, colour, _MARKERS[m % len(_MARKERS)], size)
-        mine = plane.position[plane.label == c]
-        # At a member: the middle of a class in two parts would be on nobody's ground.
-        x, y = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]
-        by_class.text(
-            x,
-            y,
-            str(number) if many else name,
-            fontsize=8.5,
-            ha='center',
-            va='center',
-            parse_math=False,
-            color=_dark(colour),
-            fontweight='bold',
-            path_effects=[withStroke(linewidth=2, foreground='white', alpha=0.8)],
-        )
+    shown = [str(number) for number in range(1, len(names) + 1)] if many else names
+    draw_by_class(by_class, plane, shown, font_size=8.5)
+    draw_by_group(by_modality, plane, cycle(len(embeddings)), seed=seed)
+    style_plane(by_class, 't-SNE, by class')
+    style_plane(by_modality, 't-SNE, by modality')
     if many:
-        handles = [
-            Line2D([], [], linestyle='none', label=f'{number}  {name}') for number, name in enumerate(names, start=1)
-        ]
-        key = figure.legend(
-            handles=handles,
-            loc='outside lower center',
-            ncols=_KEY_COLUMNS,
-            fontsize=8,
-            frameon=False,
-            handlelength=0,
-            handletextpad=0,
-        )
-        for text, colour in zip(key.get_texts(), colours, strict=True):
-            text.set(color=_dark(colour), parse_math=False)
-    shapes = []
-    order = np.random.default_rng(seed).permutation(len(plane.label))  # so that no modality hides another
-    tints = np.array(_cycle(len(embeddings)))
-    for m, name in enumerate(embeddings):
-        shapes.append(Line2D([], [], marker=_MARKERS[m % len(_MARKERS)], color=tints[m], linestyle='none', label=name))
-    for part in np.array_split(order, min(20, len(order))):
-        for m in range(len(embeddings)):
-            mine = part[plane.modality[part] == m]
-            _scatter(by_modality, plane.position[mine], tints[m], _MARKERS[m % len(_MARKERS)], size)
+        _number_key(figure, names)
     objects = len(plane.label) // len(embeddings)
-    for axes, title in ((by_class, 't-SNE, by class'), (by_modality, 't-SNE, by modality')):
-        _style(axes, title, '', '')
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[['top', 'right', 'bottom', 'left']].set_visible(False)
     legend = by_modality.legend(
-        handles=shapes,
+        handles=group_handles(list(embeddings), cycle(len(embeddings))),
         frameon=False,
         fontsize=9,
         loc='upper left',
         bbox_to_anchor=(0, -0.01),
-        ncols=len(shapes),
+        ncols=len(embeddings),
         title=f'{objects} of {len(np.asarray(labels))} objects',
     )
     legend.get_title().set_fontsize(9)
     return figure
+
+
+def draw_by_class(axes, plane: Plane, names: Sequence[str], *, font_size: float) -> None:
+    """Points in the colour of their class and the shape of their group; each class named at one of its points.
+
+    Args:
+      axes: to draw on.
+      plane: the points.
+      names: of the classes that are there, in the order of their ids.
+      font_size: of the names.
+    """
+    for c, colour, name in zip(np.unique(plane.label), class_colours(len(names)), names, strict=True):
+        for group in np.unique(plane.group):
+            points = plane.position[(plane.label == c) & (plane.group == group)]
+            scatter(axes, points, colour, MARKERS[group % len(MARKERS)], plane.point_size)
+        mine = plane.position[plane.label == c]
+        # At a member: the middle of a class in two parts would be on nobody's ground.
+        x, y = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]
+        outline = [withStroke(linewidth=2, foreground='white', alpha=0.8)]
+        look = {'ha': 'center', 'va': 'center', 'color': _dark(colour), 'fontweight': 'bold', 'path_effects': outline}
+        axes.text(x, y, name, fontsize=font_size, parse_math=False, **look)
+
+
+def draw_by_group(axes, plane: Plane, colours: Sequence[str], *, seed: int) -> None:
+    """Points in the colour and shape of their group, in random order so that none hides another."""
+    order = np.random.default_rng(seed).permutation(len(plane.label))
+    for part in np.array_split(order, min(20, len(order))):
+        for group, colour in enumerate(colours):
+            points = plane.position[part[plane.group[part] == group]]
+            scatter(axes, points, colour, MARKERS[group % len(MARKERS)], plane.point_size)
+
+
+def group_handles(names: Sequence[str], colours: Sequence[str]) -> list[Line2D]:
+    """The groups as a legend shows them."""
+    return [
+        Line2D([], [], marker=MARKERS[group % len(MARKERS)], color=colour, linestyle='none', label=name)
+        for group, (name, colour) in enumerate(zip(names, colours, strict=True))
+    ]
 
 
 def draw_precision_recall(metrics: Mapping) -> Figure | None:
@@ -196,36 +210,36 @@ def draw_precision_recall(metrics: Mapping) -> Figure | None:
     if not plain or any(value is None for curve in plain.values() for value in curve):
         return None
     modalities = _modalities(plain)
-    figure = Figure(figsize=(4.0 * len(modalities), 4.5), layout='constrained', dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.0 * len(modalities), 4.5)
     for place, query in enumerate(modalities):
         axes = figure.add_subplot(1, len(modalities), place + 1)
-        _style(axes, f'{query} queries', 'recall', 'interpolated precision' if place == 0 else '')
-        for number, (gallery, colour) in enumerate(zip(modalities, _cycle(len(modalities)), strict=True)):
+        style_precision_recall(axes, f'{query} queries', 'interpolated precision' if place == 0 else '')
+        for number, (gallery, colour) in enumerate(zip(modalities, cycle(len(modalities)), strict=True)):
             name = f'map_{query}_{gallery}'
-            axes.plot(
-                recall,
-                plain[name],
-                color=colour,
-                linewidth=1.8,
-                marker=_MARKERS[number % len(_MARKERS)],
-                markersize=3.5,
-                label=f'{gallery} gallery, mAP {metrics[name]:.1%}',
-            )
+            own = {'color': colour, 'linewidth': 1.8, 'marker': MARKERS[number % len(MARKERS)], 'markersize': 3.5}
+            axes.plot(recall, plain[name], label=f'{gallery} gallery, mAP {metrics[name]:.1%}', **own)
             alone = curves.get(f'{name}_excluding_self', [None])
             if None not in alone:
-                axes.plot(
-                    recall,
-                    alone,
-                    color=colour,
-                    linewidth=1.2,
-                    linestyle='--',
-                    label=f'{gallery} without itself, {metrics[f"{name}_excluding_self"]:.1%}',
-                )
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(0, 1.03)
+                label = f'{gallery} without itself, {metrics[f"{name}_excluding_self"]:.1%}'
+                axes.plot(recall, alone, color=colour, linewidth=1.2, linestyle='--', label=label)
         axes.legend(frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(0, -0.17))  # on no curve
     return figure
+
+
+def _number_key(figure: Figure, names: Sequence[str]) -> None:
+    """The classes behind their numbers."""
+    labels = [f'{number}  {name}' for number, name in enumerate(names, start=1)]
+    key = figure.legend(
+        handles=[Line2D([], [], linestyle='none', label=label) for label in labels],
+        loc='outside lower center',
+        ncols=_KEY_COLUMNS,
+        fontsize=8,
+        frameon=False,
+        handlelength=0,
+        handletextpad=0,
+    )
+    for text, colour in zip(key.get_texts(), class_colours(len(names)), strict=True):
+        text.set(color=_dark(colour), parse_math=False)
 
 
 def _modalities(curves: Mapping[str, Sequence]) -> list[str]:
@@ -235,19 +249,9 @@ def _modalities(curves: Mapping[str, Sequence]) -> list[str]:
     return [half for half, name in zip(halves, own, strict=True) if name == f'{half}_{half}']
 
 
-def _class_colours(count: int) -> list:
-    """Colours told apart as far as `count` allows: the hue wheel, in two shades."""
-    wheel = matplotlib.colormaps['hsv']
-    return [tuple(np.array(wheel(i / max(count, 1))[:3]) * (0.85, 0.55)[i % 2]) for i in range(count)]
-
-
 def _dark(colour: Sequence[float]) -> tuple[float, ...]:
     return tuple(0.55 * channel for channel in colour)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + '\u2026'
-
-
-def _scatter(axes, points: np.ndarray, colour, marker: str, size: float) -> None:
-    axes.scatter(points[:, 0], points[:, 1], s=size, color=[colour], marker=marker, linewidths=0, alpha=0.75)

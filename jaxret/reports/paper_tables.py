@@ -1,19 +1,23 @@
 """The report of a paper's tables: its values beside ours with the spread of seeds, and what becomes of its claims."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxret.files import storage_errors
-from jaxret.reports.curves import _BLUE, _GREY, _ORANGE, _style
-from jaxret.reports.page import save_picture, write_page
+from jaxret.reports.figures import BLUE, GREY, ORANGE, name_rows, new_figure, plot_known, style_axes
+from jaxret.reports.page import report_folder, write_page
 from jaxret.reports.tables import UNKNOWN, number
 
 COLUMNS = 5  # panels side by side
+_INTERVAL = 'our 95 % interval over seeds'
+_SEEDS = {'marker': 'o', 'color': BLUE, 'markersize': 3.5, 'alpha': 0.6, 'linestyle': 'none', 'label': 'our seeds'}
+_PAPER = {'marker': 'D', 'color': ORANGE, 'markersize': 5.5, 'linestyle': 'none', 'label': 'paper'}
+_BAR = {'marker': '|', 'markeredgewidth': 2, 'linestyle': 'none'}
+_MEAN = _BAR | {'color': BLUE, 'markersize': 13, 'label': 'our mean'}
+_CHANCE = _BAR | {'color': GREY, 'markersize': 9, 'label': 'chance'}
 
 
 def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: Mapping[str, str | bool]) -> Path:
@@ -22,7 +26,7 @@ def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: 
     Args:
       folder: made if it is missing.
       results: as `experiments/paper_tables/results.py` describes it: {title, notes, settings, seeds, tables, claims}.
-      provenance: as in `jaxret.reports.photo_to_shape.write_report`.
+      provenance: what was run on what, as in `page.Facts`.
 
     Returns:
       The path of index.html.
@@ -32,30 +36,30 @@ def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: 
     """
     folder, tables = Path(folder), results['tables']
     incomplete = {row['name']: row['state'] for table in tables for row in table['rows'] if row['state'] != 'finished'}
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for place, table in enumerate(tables, start=1):
-            save_picture(draw_table(table), folder / f'table_{place}.png')
-            save_picture(draw_curve(table), folder / f'curve_{place}.png')
-        save_picture(draw_claims(results['claims']), folder / 'claims.png')
+    pictures = {'claims': draw_claims(results['claims'])}
+    for place, table in enumerate(tables, start=1):
+        pictures |= {f'table_{place}': draw_table(table), f'curve_{place}': draw_curve(table)}
+    values = {
+        'seeds': results['seeds'],
+        'tables': [
+            {**table, 'rows': [{**row, 'cells': cells(row, table['metrics'])} for row in table['rows']]}
+            for table in tables
+        ],
+        'claims': [{**claim, 'shown': _texts(claim, claim['digits'], signed=True)} for claim in results['claims']],
+        'runs': _runs(tables, folder),
+    }
+    with report_folder(folder):
         return write_page(
             folder,
             'paper_tables.html',
+            pictures=pictures,
+            real='data',
+            values=values,
             title=results['title'],
             config=results['settings'],
             skipped=[f'{name}: {state}' for name, state in incomplete.items()],
             notes=results['notes'],
             provenance=provenance,
-            real='data',
-            questions=1,
-            answers=0,
-            seeds=results['seeds'],
-            tables=[
-                {**table, 'rows': [{**row, 'cells': cells(row, table['metrics'])} for row in table['rows']]}
-                for table in tables
-            ],
-            claims=[{**claim, 'shown': _texts(claim, claim['digits'], signed=True)} for claim in results['claims']],
-            runs=_runs(tables, folder),
         )
 
 
@@ -99,32 +103,15 @@ def draw_table(table: Mapping[str, Any]) -> Figure:
     metrics, rows = table['metrics'], table['rows']
     columns = min(COLUMNS, len(metrics))
     lines = -(-len(metrics) // columns)
-    figure = Figure(
-        figsize=(2.6 + 2.5 * columns, 0.7 + lines * (0.95 + 0.36 * len(rows))), layout='constrained', dpi=110
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.6 + 2.5 * columns, 0.7 + lines * (0.95 + 0.36 * len(rows)))
     for place, metric in enumerate(metrics):
         axes = figure.add_subplot(lines, columns, place + 1)
-        better = '' if metric['higher_is_better'] else ' (lower is better)'
-        _style(axes, f'{metric["title"]}{better}', '', '')
-        axes.grid(False, axis='y')
-        for y, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
-            value = row['values'][metric['key']]
-            _marks(
-                axes,
-                y,
-                paper=value['paper'],
-                mean=value['mean'],
-                low=value['low'],
-                high=value['high'],
-                seeds=list(value['seeds'].values()),
-                chance=value['chance'],
-            )
-        names = [row['name'] + ('' if row['values'][metric['key']]['n'] else ' (no runs)') for row in rows]
-        axes.set_yticks(
-            range(len(rows) - 1, -1, -1), names if place % columns == 0 else [''] * len(rows), parse_math=False
-        )
-        axes.set_ylim(-0.6, len(rows) - 0.4)
+        style_axes(axes, metric['title'] + ('' if metric['higher_is_better'] else ' (lower is better)'))
+        values = [row['values'][metric['key']] for row in rows]
+        names = [row['name'] + ('' if own['n'] else ' (no runs)') for row, own in zip(rows, values, strict=True)]
+        places = name_rows(axes, names if place % columns == 0 else [''] * len(rows))
+        for y, own in zip(places, values, strict=True):
+            _marks(axes, y, own, seeds=own['seeds'].values(), chance=own['chance'])
     _legend(figure)
     return figure
 
@@ -139,106 +126,51 @@ def draw_curve(table: Mapping[str, Any]) -> Figure | None:
     metric = table['metrics'][0]
     rows = sorted(table['rows'], key=lambda row: row['place'])
     values = [(row['place'], row['values'][metric['key']]) for row in rows]
-    figure = Figure(figsize=(7.0, 4.2), layout='constrained', dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.0, 4.2)
     axes = figure.add_subplot()
-    _style(axes, metric['title'], table['axis'], '')
-    known = [(x, value) for x, value in values if value['mean'] is not None]
-    spread = [(x, value['low'], value['high']) for x, value in known if value['low'] is not None]
+    style_axes(axes, metric['title'], table['axis'])
+    spread = [(x, own['low'], own['high']) for x, own in values if own['low'] is not None]
     if spread:
-        axes.fill_between(
-            *zip(*spread, strict=True), color=_BLUE, alpha=0.2, linewidth=0, label='our 95 % interval over seeds'
-        )
-    seeds = [(x, seed) for x, value in known for seed in value['seeds'].values()]
-    for points, style, label in (
-        (seeds, {'marker': 'o', 'color': _BLUE, 'markersize': 3.5, 'alpha': 0.6, 'linestyle': 'none'}, 'our seeds'),
-        ([(x, value['mean']) for x, value in known], {'color': _BLUE, 'linewidth': 1.8}, 'our mean'),
-        (
-            [(x, value['paper']) for x, value in values if value['paper'] is not None],
-            {'marker': 'D', 'color': _ORANGE, 'markersize': 5.5, 'linestyle': 'none'},
-            'paper',
-        ),
-        (
-            [(x, value['chance']) for x, value in known if value['chance'] is not None],
-            {'color': _GREY, 'linewidth': 1, 'linestyle': ':'},
-            'chance',
-        ),
-    ):
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
+        axes.fill_between(*zip(*spread, strict=True), color=BLUE, alpha=0.2, linewidth=0, label=_INTERVAL)
+    plot_known(axes, [(x, seed) for x, own in values for seed in own['seeds'].values()], **_SEEDS)
+    plot_known(axes, [(x, own['mean']) for x, own in values], color=BLUE, linewidth=1.8, label='our mean')
+    plot_known(axes, [(x, own['paper']) for x, own in values], **_PAPER)
+    chance = [(x, own['chance']) for x, own in values if own['mean'] is not None]
+    plot_known(axes, chance, color=GREY, linewidth=1, linestyle=':', label='chance')
     _legend(figure)
     return figure
 
 
 def draw_claims(claims: Sequence[Mapping[str, Any]]) -> Figure | None:
     """The paper's differences beside ours with their intervals; a panel a metric. None without claims."""
-    panels = list(dict.fromkeys(claim['metric'] for claim in claims))
+    panels: dict[str, list[Mapping[str, Any]]] = {}
+    for claim in claims:
+        panels.setdefault(claim['metric'], []).append(claim)
     if not panels:
         return None
-    counts = [sum(claim['metric'] == title for claim in claims) for title in panels]
-    figure = Figure(figsize=(9.5, 0.7 + sum(0.85 + 0.42 * count for count in counts)), layout='constrained', dpi=110)
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(panels), 1, height_ratios=[count + 1 for count in counts])
-    for place, title in enumerate(panels):
+    figure = new_figure(9.5, 0.7 + sum(0.85 + 0.42 * len(shown) for shown in panels.values()))
+    grid = figure.add_gridspec(len(panels), 1, height_ratios=[len(shown) + 1 for shown in panels.values()])
+    for place, (title, shown) in enumerate(panels.items()):
         axes = figure.add_subplot(grid[place])
-        _style(axes, title, 'difference in favour of what the paper finds better', '')
-        axes.grid(False, axis='y')
-        axes.axvline(0.0, color=_GREY, linewidth=1)
-        shown = [claim for claim in claims if claim['metric'] == title]
-        for y, claim in zip(range(len(shown) - 1, -1, -1), shown, strict=True):
-            _marks(axes, y, paper=claim['paper'], mean=claim['mean'], low=claim['low'], high=claim['high'])
-        axes.set_yticks(
-            range(len(shown) - 1, -1, -1),
-            [f'{claim["better"]}\n− {claim["worse"]}' for claim in shown],
-            parse_math=False,
-        )
-        axes.set_ylim(-0.6, len(shown) - 0.4)
+        style_axes(axes, title, 'difference in favour of what the paper finds better')
+        axes.axvline(0.0, color=GREY, linewidth=1)
+        places = name_rows(axes, [f'{claim["better"]}\n− {claim["worse"]}' for claim in shown])
+        for y, claim in zip(places, shown, strict=True):
+            _marks(axes, y, claim)
     _legend(figure)
     return figure
 
 
 def _marks(
-    axes,
-    y: float,
-    *,
-    paper: float | None,
-    mean: float | None,
-    low: float | None,
-    high: float | None,
-    seeds: Sequence[float] = (),
-    chance: float | None = None,
+    axes, y: float, values: Mapping[str, Any], *, seeds: Iterable[float] = (), chance: float | None = None
 ) -> None:
-    """One line of a panel; what is None is left out."""
-    if low is not None:
-        axes.plot(
-            [low, high],
-            [y, y],
-            color=_BLUE,
-            linewidth=5,
-            alpha=0.25,
-            solid_capstyle='butt',
-            label='our 95 % interval over seeds',
-        )
-    if len(seeds):
-        axes.plot(
-            seeds, [y] * len(seeds), 'o', color=_BLUE, markersize=3.5, alpha=0.6, label='our seeds', linestyle='none'
-        )
-    for value, marker, colour, size, label in (
-        (mean, '|', _BLUE, 13, 'our mean'),
-        (paper, 'D', _ORANGE, 5.5, 'paper'),
-        (chance, '|', _GREY, 9, 'chance'),
-    ):
-        if value is not None:
-            axes.plot(
-                [value],
-                [y],
-                marker,
-                color=colour,
-                markersize=size,
-                markeredgewidth=2 if marker == '|' else 1,
-                label=label,
-                linestyle='none',
-            )
+    """One line of a panel: interval, seeds, mean, paper and chance; what is not known is left out."""
+    if values['low'] is not None:
+        ends = [values['low'], values['high']]
+        axes.plot(ends, [y, y], color=BLUE, linewidth=5, alpha=0.25, solid_capstyle='butt', label=_INTERVAL)
+    plot_known(axes, [(seed, y) for seed in seeds], **_SEEDS)
+    for value, style in ((values['mean'], _MEAN), (values['paper'], _PAPER), (chance, _CHANCE)):
+        plot_known(axes, [(value, y)], **style)
 
 
 def _legend(figure: Figure) -> None:

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jaxret.reports.contact_sheet import HIT, INK, LINE, MISS, MUTED, _fit, _font, store_thumbnail
+from jaxret.reports.cards import Card, Shown, Thumbnails
+from jaxret.reports.drawing import CAPTION, GAP, HIT, INK, LINE, MISS, MUTED, centred, fit, font, paste
 
-_CELL, _GAP, _CAPTION = 112, 8, 18
+_CELL = 112
+_MARKS = {'own': 'true', 'category': '', 'other': 'wrong'}
+_FRAMES = {'own': (HIT, '\u2713 '), 'category': (LINE, ''), 'other': (MISS, '\u2717 ')}
 
 
 @dataclass(frozen=True)
@@ -44,24 +46,21 @@ class ScanCard:
         return 'own model found' if self.hit else f'own model at rank {self.rank}'
 
 
-def store_cards(folder: Path, sections: Mapping[str, Sequence[ScanCard]]) -> dict[str, list[dict]]:
-    """Writes the pictures of cards into `folder`; returns what the page says about each card."""
+def page_cards(sections: Mapping[str, Sequence[ScanCard]], thumbnails: Thumbnails) -> dict[str, list[Card]]:
+    """The cards as the page shows them, with their pictures stored."""
+    return {heading: [_page_card(card, thumbnails) for card in cards] for heading, cards in sections.items()}
 
-    def store(picture: np.ndarray) -> str:
-        return store_thumbnail(folder, picture, 'voxels')
 
-    return {
-        heading: [
-            {
-                'name': card.name, 'category': card.category, 'hit': card.hit, 'verdict': card.verdict,
-                'stages': [{'picture': store(picture), 'caption': caption} for caption, picture in card.stages.items()],
-                'results': [{'picture': store(picture), 'name': name, 'distance': f'{distance:.2f}', 'kind': kind}
-                            for picture, name, distance, kind in card.results],
-            }
-            for card in cards
-        ]
-        for heading, cards in sections.items()
-    }  # fmt: skip
+def _page_card(card: ScanCard, thumbnails: Thumbnails) -> Card:
+    stages = [
+        Shown(thumbnails.store(picture, 'voxels'), f'{caption} of {card.name}', caption)
+        for caption, picture in card.stages.items()
+    ]
+    answers = [
+        Shown(thumbnails.store(picture, 'voxels'), name, f'{distance:.2f}', _MARKS[kind])
+        for picture, name, distance, kind in card.results
+    ]
+    return Card('hit' if card.hit else 'miss', card.verdict, f'{card.name} ({card.category})', stages, answers)
 
 
 def draw_scan_sheet(sections: Mapping[str, Sequence[ScanCard]], *, title: str) -> Image.Image | None:
@@ -70,19 +69,15 @@ def draw_scan_sheet(sections: Mapping[str, Sequence[ScanCard]], *, title: str) -
     if not cards:
         return None
     columns = max(len(card.stages) + len(card.results) for card in cards)
-    row = _CELL + 2 * _CAPTION + 2 * _GAP
-    sheet = Image.new('RGB', (columns * (_CELL + _GAP) + 4 * _GAP, 64 + 34 * len(sections) + row * len(cards)), 'white')
+    row = _CELL + 2 * CAPTION + 2 * GAP
+    sheet = Image.new('RGB', (columns * (_CELL + GAP) + 4 * GAP, 64 + 34 * len(sections) + row * len(cards)), 'white')
     draw = ImageDraw.Draw(sheet)
-    draw.text((16, 12), _fit(title, sheet.width - 32, 20), fill=INK, font=_font(20))
-    draw.text(
-        (16, 40),
-        'Blue: object, orange: clutter. CADs, nearest first: green its own model, red another category',
-        fill=MUTED,
-        font=_font(12),
-    )
+    draw.text((16, 12), fit(title, sheet.width - 32, 20), fill=INK, font=font(20))
+    legend = 'Blue: object, orange: clutter. CADs, nearest first: green its own model, red another category'
+    draw.text((16, 40), legend, fill=MUTED, font=font(12))
     y = 62
     for heading, group in sections.items():
-        draw.text((16, y + 8), heading, fill=INK, font=_font(15))
+        draw.text((16, y + 8), heading, fill=INK, font=font(15))
         y += 34
         for card in group:
             _draw_card(sheet, draw, card, y)
@@ -92,14 +87,12 @@ def draw_scan_sheet(sections: Mapping[str, Sequence[ScanCard]], *, title: str) -
 
 def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, card: ScanCard, y: int) -> None:
     text = f'{card.verdict}: {card.name} ({card.category})'
-    draw.text((16, y), _fit(text, sheet.width - 32, 12), fill=HIT if card.hit else MISS, font=_font(12))
+    draw.text((16, y), fit(text, sheet.width - 32, 12), fill=HIT if card.hit else MISS, font=font(12))
     cells = [(picture, caption, LINE) for caption, picture in card.stages.items()]
-    edges = {'own': HIT, 'category': LINE, 'other': MISS}
-    signs = {'own': '\u2713 ', 'category': '', 'other': '\u2717 '}
-    cells += [(picture, f'{signs[kind]}{distance:.2f}', edges[kind]) for picture, _, distance, kind in card.results]
+    for picture, _, distance, kind in card.results:
+        edge, sign = _FRAMES[kind]
+        cells.append((picture, f'{sign}{distance:.2f}', edge))
     for place, (picture, caption, edge) in enumerate(cells):
-        left, top = 16 + place * (_CELL + _GAP) + (_GAP if place >= len(card.stages) else 0), y + _CAPTION
-        sheet.paste(Image.fromarray(picture).resize((_CELL, _CELL)), (left, top))
-        draw.rectangle((left, top, left + _CELL - 1, top + _CELL - 1), outline=edge, width=1 if edge == LINE else 3)
-        middle = left + (_CELL - draw.textlength(caption, font=_font(12))) / 2
-        draw.text((middle, top + _CELL + 2), caption, fill=MUTED if edge == LINE else edge, font=_font(12))
+        left, top = 16 + place * (_CELL + GAP) + (GAP if place >= len(card.stages) else 0), y + CAPTION
+        paste(sheet, draw, Image.fromarray(picture), left, top, edge, 1 if edge == LINE else 3, cell=_CELL)
+        centred(draw, caption, left, top, MUTED if edge == LINE else edge, cell=_CELL)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 UNKNOWN = '\u2013'
 
@@ -28,13 +28,15 @@ def accuracy(row: Mapping, key: str) -> dict:
     """One accuracy of a row of metrics, with its interval, chance and prior, as text and as fractions to draw.
 
     Args:
-      row: result of `retrieval_metrics`, or one of its `per_category`.
-      key: for instance 'top1' or 'top1_macro'.
+      row: metrics, or those of one category or class.
+      key: for instance 'top1' or 'top1_macro'; where its value is not known, all are dashes.
 
     Returns:
       dict of the texts value, interval, chance, prior, ratio (to the prior, else to chance), and the bar's fractions.
     """
-    value, low, high = row[key], row.get(f'{key}_low'), row.get(f'{key}_high')
+    if _unknown(row.get(key)):
+        row = {}
+    value, low, high = row.get(key), row.get(f'{key}_low'), row.get(f'{key}_high')
     chance, prior = row.get(f'{key}_chance'), row.get(f'{key}_prior')
     reference, label = (prior, 'prior') if not _unknown(prior) else (chance, 'chance')
     ratio = '' if _unknown(reference) or not reference else f'{value / reference:.1f}\u00d7 {label}'
@@ -50,9 +52,9 @@ def accuracy(row: Mapping, key: str) -> dict:
     }
 
 
-def tiles(metrics: Mapping) -> list[dict]:
-    """The headline accuracies over all queries."""
-    return [{'title': title, **accuracy(metrics, key)} for key, title in accuracy_names(metrics).items()]
+def tiles(metrics: Mapping, titles: Mapping[str, str]) -> list[dict]:
+    """The headline accuracies, {key: title}."""
+    return [{'title': title, **accuracy(metrics, key)} for key, title in titles.items()]
 
 
 def other_measures(metrics: Mapping) -> list[tuple[str, str]]:
@@ -75,17 +77,23 @@ def other_measures(metrics: Mapping) -> list[tuple[str, str]]:
     return measures
 
 
-def category_table(metrics: Mapping) -> list[dict]:
-    """Rows of the per-category table: each category, then all queries (micro), then the mean of categories (macro)."""
-    names = accuracy_names(metrics)
-    rows = []
-    for name, row in metrics.get('per_category', {}).items():
-        rows.append(_table_row(name, row, {key: key for key in names}, kind='category'))
-    rows.append(_table_row('All queries (micro)', metrics, {key: key for key in names}, kind='total'))
+def category_table(metrics: Mapping, names: Sequence[str]) -> list[dict]:
+    """Rows of the table of accuracies `names`: every category, all queries (micro), the mean of categories (macro)."""
+    rows = [(name, row, '', 'category') for name, row in metrics.get('per_category', {}).items()]
+    rows.append(('All queries (micro)', metrics, '', 'total'))
     if all(f'{key}_macro' in metrics for key in names):
-        macro = {key: f'{key}_macro' for key in names}
-        rows.append(_table_row('Mean of categories (macro)', metrics, macro, kind='total', suffix='_macro'))
-    return rows
+        rows.append(('Mean of categories (macro)', metrics, '_macro', 'total'))
+    return [
+        {
+            'name': name,
+            'kind': kind,
+            'queries': row['queries'],
+            'accuracies': [accuracy(row, f'{key}{suffix}') for key in names],
+            'hausdorff': number(row.get(f'hausdorff{suffix}')),
+            'iou': number(row.get(f'iou{suffix}')),
+        }
+        for name, row, suffix, kind in rows
+    ]
 
 
 def unseen_table(metrics: Mapping) -> list[dict]:
@@ -103,17 +111,6 @@ def unseen_table(metrics: Mapping) -> list[dict]:
         }
         for name, row, kind in (*rows, ('All queries', total, 'total'))
     ]
-
-
-def _table_row(name: str, row: Mapping, keys: Mapping[str, str], *, kind: str, suffix: str = '') -> dict:
-    return {
-        'name': name,
-        'kind': kind,
-        'queries': row['queries'],
-        'accuracies': [accuracy(row, key) for key in keys.values()],
-        'hausdorff': number(row.get(f'hausdorff{suffix}')),
-        'iou': number(row.get(f'iou{suffix}')),
-    }
 
 
 def _unknown(value: float | None) -> bool:

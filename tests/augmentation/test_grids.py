@@ -49,8 +49,12 @@ def test_each_object_is_one_of_the_loops_moves_and_all_occur(rotations, flip, ji
 def test_all_grids_of_an_object_move_alike_and_objects_apart():
     one = random_grids(1, 6)
     pool = np.repeat(one[:, None], 3, axis=1)
-    grids = {'scan': jnp.asarray(one), 'cad': jnp.asarray(one, jnp.float32), 'mask': jnp.asarray(one > 99),
-             'pool': jnp.asarray(pool)}  # fmt: skip
+    grids = {
+        'scan': jnp.asarray(one),
+        'cad': jnp.asarray(one, jnp.float32),
+        'mask': jnp.asarray(one > 99),
+        'pool': jnp.asarray(pool),
+    }
     out = augment(0, grids, rotations=12, flip=0.5, jitter=2)
     for name, grid in grids.items():
         assert out[name].shape == grid.shape and out[name].dtype == grid.dtype

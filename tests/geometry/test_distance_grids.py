@@ -107,11 +107,19 @@ def damage(data, kind):
 
 
 DAMAGE = {
-    'empty': 'cut off: 0 bytes', 'header cut': 'cut off: 50 bytes', 'cut': 'cut off: 317 bytes',
-    'long': 'too long: 321 bytes', 'nan': '2 of 60 distances are NaN', 'nothing': 'no distance is finite',
-    'zero side': '3 x 0 x 5 voxels', 'huge': '2147483648 x 4 x 5', 'other dims': '3 x 4 x 6 voxels take 368',
-    'voxel size': 'size -1', 'nan size': 'size nan', 'matrix': 'matrix',
-}  # fmt: skip
+    'empty': 'cut off: 0 bytes',
+    'header cut': 'cut off: 50 bytes',
+    'cut': 'cut off: 317 bytes',
+    'long': 'too long: 321 bytes',
+    'nan': '2 of 60 distances are NaN',
+    'nothing': 'no distance is finite',
+    'zero side': '3 x 0 x 5 voxels',
+    'huge': '2147483648 x 4 x 5',
+    'other dims': '3 x 4 x 6 voxels take 368',
+    'voxel size': 'size -1',
+    'nan size': 'size nan',
+    'matrix': 'matrix',
+}
 
 
 @pytest.mark.parametrize('kind', DAMAGE)

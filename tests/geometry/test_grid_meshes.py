@@ -17,9 +17,11 @@ def to_mesh(shape):
 
 def wedge():
     """No symmetry: a long box with a small one on one end."""
-    return to_mesh(trimesh.util.concatenate([
-        trimesh.creation.box(bounds=((0, 0, 0), (4, 1, 2))), trimesh.creation.box(bounds=((3, 1, 0), (4, 3, 0.5))),
-    ]))  # fmt: skip
+    return to_mesh(
+        trimesh.util.concatenate(
+            [trimesh.creation.box(bounds=((0, 0, 0), (4, 1, 2))), trimesh.creation.box(bounds=((3, 1, 0), (4, 3, 0.5)))]
+        )
+    )
 
 
 def test_distances_against_every_triangle():

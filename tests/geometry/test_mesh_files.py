@@ -86,10 +86,14 @@ def test_off_headers_of_modelnet(tmp_path, header):
 
 
 def test_obj_with_polygons_groups_and_missing_material(tmp_path, caplog, capfd):
-    path = write(tmp_path, '.obj', (
-        'mtllib missing.mtl\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nvt 0 0\nvn 0 0 1\n'
-        'g one\nusemtl wood\nf 1/1/1 2/1/1 3/1/1 4/1/1\ng two\nusemtl steel\nf -5//1 -4//1 -1//1\n'
-    ))  # fmt: skip
+    path = write(
+        tmp_path,
+        '.obj',
+        (
+            'mtllib missing.mtl\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nvt 0 0\nvn 0 0 1\n'
+            'g one\nusemtl wood\nf 1/1/1 2/1/1 3/1/1 4/1/1\ng two\nusemtl steel\nf -5//1 -4//1 -1//1\n'
+        ),
+    )
     mesh = load_mesh(path)
     assert len(mesh.faces) == 3
     a, b, c = np.moveaxis(mesh.vertices[mesh.faces], 1, 0)
@@ -163,16 +167,19 @@ def test_size_limits(tmp_path):
     assert 'faces' in problem(path, max_faces=10)
 
 
-@pytest.mark.parametrize(('vertices', 'faces', 'message'), [
-    ('0 0 0|1 0 0|nan 1 0', '3 0 1 2', 'not finite'),
-    ('0 0 0|1 0 0|inf 1 0', '3 0 1 2', 'not finite'),
-    ('0 0 0|1 0 0|1e200 1 0', '3 0 1 2', 'as large as'),
-    ('0 0 0|1 0 0|0 1 0', '3 0 1 3', 'out'),
-    ('0 0 0|1 0 0|0 1 0', '3 0 1 -1', 'out'),
-    ('5 5 5|5 5 5|5 5 5', '3 0 1 2', 'one point'),
-    ('0 0 0|1 1 1|2 2 2', '3 0 1 2', 'no area'),
-    ('0 0 0|1 0 0|0 1 0', '3 0 0 1', 'no area'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('vertices', 'faces', 'message'),
+    [
+        ('0 0 0|1 0 0|nan 1 0', '3 0 1 2', 'not finite'),
+        ('0 0 0|1 0 0|inf 1 0', '3 0 1 2', 'not finite'),
+        ('0 0 0|1 0 0|1e200 1 0', '3 0 1 2', 'as large as'),
+        ('0 0 0|1 0 0|0 1 0', '3 0 1 3', 'out'),
+        ('0 0 0|1 0 0|0 1 0', '3 0 1 -1', 'out'),
+        ('5 5 5|5 5 5|5 5 5', '3 0 1 2', 'one point'),
+        ('0 0 0|1 1 1|2 2 2', '3 0 1 2', 'no area'),
+        ('0 0 0|1 0 0|0 1 0', '3 0 0 1', 'no area'),
+    ],
+)
 def test_unusable_geometry(tmp_path, vertices, faces, message):
     path = write(tmp_path, '.off', f'OFF\n3 1 0\n{vertices}\n{faces}\n'.replace('|', '\n'))
     assert message in problem(path)

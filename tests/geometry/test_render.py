@@ -29,8 +29,18 @@ def boxes(*centres, size=0.2):
 def test_equals_loop_written_ray_caster():
     generator = np.random.default_rng(3)
     mesh = Mesh(generator.normal(size=(24, 3)), np.arange(24).reshape(8, 3))
-    ring = ViewRing(views=3, size=20, elevation=25, first_azimuth=17, field_of_view=55, background=7,
-                    light_azimuth=40, light_elevation=-15, ambient=0.1, diffuse=0.7)  # fmt: skip
+    ring = ViewRing(
+        views=3,
+        size=20,
+        elevation=25,
+        first_azimuth=17,
+        field_of_view=55,
+        background=7,
+        light_azimuth=40,
+        light_elevation=-15,
+        ambient=0.1,
+        diffuse=0.7,
+    )
     images = render_views(mesh, ring)
     assert images.shape == (3, 20, 20) and images.dtype == np.uint8
     unit = normalize_mesh(mesh, mode='sphere')
@@ -110,11 +120,22 @@ def test_mesh_with_degenerate_faces():
     np.testing.assert_array_equal(render_views(Mesh(mesh.vertices, faces), ring), render_views(mesh, ring))
 
 
-@pytest.mark.parametrize('wrong', [
-    {'views': 0}, {'size': 0}, {'size': 10.5}, {'field_of_view': 0}, {'field_of_view': 180}, {'background': 256},
-    {'elevation': 91}, {'supersample': 0}, {'ambient': -0.1}, {'ambient': 0.6, 'diffuse': 0.6},
-    {'elevation': float('nan')},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'views': 0},
+        {'size': 0},
+        {'size': 10.5},
+        {'field_of_view': 0},
+        {'field_of_view': 180},
+        {'background': 256},
+        {'elevation': 91},
+        {'supersample': 0},
+        {'ambient': -0.1},
+        {'ambient': 0.6, 'diffuse': 0.6},
+        {'elevation': float('nan')},
+    ],
+)
 def test_wrong_rings_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))) as raised:
         ViewRing(**wrong)

@@ -38,11 +38,18 @@ def speck():
     return Mesh(np.concatenate([small, small / 10 + [199, 9, 9]]), np.arange(6).reshape(2, 3))
 
 
-@pytest.mark.parametrize('ring', [
-    ViewRing(size=64), ViewRing(views=5, size=37, elevation=-20, first_azimuth=11, background=0),
-    ViewRing(views=3, size=15, supersample=3, field_of_view=80), ViewRing(views=2, size=1), ViewRing(views=7, size=6),
-    ViewRing(views=4, size=30, supersample=2, elevation=90),
-], ids=['even', 'odd', 'supersampled', 'one pixel', 'small', 'from above'])  # fmt: skip
+@pytest.mark.parametrize(
+    'ring',
+    [
+        ViewRing(size=64),
+        ViewRing(views=5, size=37, elevation=-20, first_azimuth=11, background=0),
+        ViewRing(views=3, size=15, supersample=3, field_of_view=80),
+        ViewRing(views=2, size=1),
+        ViewRing(views=7, size=6),
+        ViewRing(views=4, size=30, supersample=2, elevation=90),
+    ],
+    ids=['even', 'odd', 'supersampled', 'one pixel', 'small', 'from above'],
+)
 @pytest.mark.parametrize('make', [bumpy_ball, soup, twice, speck])
 def test_views_equal_the_plain_way(make, ring):
     views = render_views(make(), ring)
@@ -58,13 +65,17 @@ def test_a_shape_of_many_packets_equals_the_plain_way():
     np.testing.assert_array_equal(render_views(bumpy_ball(40), ring), reference.views(bumpy_ball(40), ring))
 
 
-@pytest.mark.parametrize('ring', [
-    ViewRing(views=3, size=50, shading='textured'), ViewRing(views=2, size=13, supersample=2, shading='textured'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'ring',
+    [ViewRing(views=3, size=50, shading='textured'), ViewRing(views=2, size=13, supersample=2, shading='textured')],
+)
 def test_textured_views_equal_the_plain_way(tmp_path, ring):
     ball = bumpy_ball()
-    lines = ['mtllib ball.mtl', *('v {} {} {}'.format(*vertex) for vertex in ball.vertices.tolist()),
-             *('vt {} {}'.format(*vertex[:2]) for vertex in ball.vertices.tolist())]  # fmt: skip
+    lines = [
+        'mtllib ball.mtl',
+        *('v {} {} {}'.format(*vertex) for vertex in ball.vertices.tolist()),
+        *('vt {} {}'.format(*vertex[:2]) for vertex in ball.vertices.tolist()),
+    ]
     for number, face in enumerate((ball.faces + 1).tolist()):
         lines += [('usemtl painted', 'usemtl plain')[number % 3 == 0], 'f ' + ' '.join(f'{c}/{c}' for c in face)]
     path = tmp_path / 'ball.obj'

@@ -13,8 +13,18 @@ from jaxret.geometry.mesh import Mesh
 from jaxret.geometry.scan import ScanOptions, simulate_scan
 
 CLEAN = {'noise': 0.0, 'max_depth': 1e3, 'grazing': (89.8, 90.0), 'dropout': 0.0, 'holes': np.zeros((0, 4))}
-EXACT = {'noise': 0.0, 'dropout': 0.0, 'holes': (0, 0), 'tracking_angle': 0.0, 'tracking_shift': 0.0, 'yaw': 0.0,
-         'tilt': 0.0, 'shift': 0.0, 'scale': 0.0, 'grazing': (80.0, 85.0)}  # fmt: skip
+EXACT = {
+    'noise': 0.0,
+    'dropout': 0.0,
+    'holes': (0, 0),
+    'tracking_angle': 0.0,
+    'tracking_shift': 0.0,
+    'yaw': 0.0,
+    'tilt': 0.0,
+    'shift': 0.0,
+    'scale': 0.0,
+    'grazing': (80.0, 85.0),
+}
 BARE = {'floor': 0.0, 'wall': 0.0, 'neighbours': 0.0}
 
 
@@ -61,8 +71,9 @@ def test_points_project_to_the_pixel_whose_ray_meets_them():
 
 
 def test_noise_grows_with_the_square_of_the_distance():
-    wall = Mesh(np.array([(-99, -99, 0), (99, -99, 0), (99, 99, 0), (-99, 99, 0)], float),
-                np.array([(0, 1, 2), (0, 2, 3)]))  # fmt: skip
+    wall = Mesh(
+        np.array([(-99, -99, 0), (99, -99, 0), (99, 99, 0), (-99, 99, 0)], float), np.array([(0, 1, 2), (0, 2, 3)])
+    )
     for distance in (5.0, 10.0):
         _, clean = pictures_of(wall, [(0, 0, distance)])
         _, noisy = pictures_of(wall, [(0, 0, distance)], noise=0.002)
@@ -72,8 +83,9 @@ def test_noise_grows_with_the_square_of_the_distance():
 
 
 def test_what_the_sensor_loses():
-    wall = Mesh(np.array([(-99, -99, 0), (99, -99, 0), (99, 99, 0), (-99, 99, 0)], float),
-                np.array([(0, 1, 2), (0, 2, 3)]))  # fmt: skip
+    wall = Mesh(
+        np.array([(-99, -99, 0), (99, -99, 0), (99, 99, 0), (-99, 99, 0)], float), np.array([(0, 1, 2), (0, 2, 3)])
+    )
     _, all_of_it = pictures_of(wall, [(0, 0, 6)])
     assert np.isfinite(all_of_it.depth).all()
     _, near = pictures_of(wall, [(0, 0, 6)], max_depth=6.5)
@@ -170,8 +182,16 @@ def test_seeds_and_disturbances():
 
 def test_refused():
     model, grid = body()
-    for wrong in ({'noise': -1}, {'length': (0, 1)}, {'cameras': (0, 3)}, {'arc': (40, 20)}, {'floor': 1.1},
-                  {'grazing': (80, 70)}, {'noise': float('nan')}, {'elevation': (5, 90)}):  # fmt: skip
+    for wrong in (
+        {'noise': -1},
+        {'length': (0, 1)},
+        {'cameras': (0, 3)},
+        {'arc': (40, 20)},
+        {'floor': 1.1},
+        {'grazing': (80, 70)},
+        {'noise': float('nan')},
+        {'elevation': (5, 90)},
+    ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             ScanOptions(**wrong)
     for azimuths in ((10, 10), (0, 400)):

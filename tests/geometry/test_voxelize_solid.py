@@ -30,9 +30,17 @@ def test_cube_fills_the_grid_and_a_plank_its_middle():
 
 
 def test_axes_are_x_y_z():
-    solid = voxelize_solid(to_mesh(trimesh.util.concatenate([
-        trimesh.creation.box(bounds=((0, 0, 0), (10, 1, 1))), trimesh.creation.box(bounds=((0, 0, 0), (1, 4, 1))),
-    ])), resolution=40)  # fmt: skip
+    solid = voxelize_solid(
+        to_mesh(
+            trimesh.util.concatenate(
+                [
+                    trimesh.creation.box(bounds=((0, 0, 0), (10, 1, 1))),
+                    trimesh.creation.box(bounds=((0, 0, 0), (1, 4, 1))),
+                ]
+            )
+        ),
+        resolution=40,
+    )
     assert solid[:, 13, 19].all()  # the long bar runs along x at the bottom (y from 12 to 28)
     assert solid[1, 13:27, 19].all() and not solid[20:, 20:, :].any()
 

@@ -21,40 +21,12 @@ def _grid(q, g, seed=0):
     return np.random.default_rng(seed).integers(0, 9, size=(q, g)).astype(np.float32) / 8
 
 
-@pytest.mark.parametrize('rule', ['all', 'semi_hard', 'hard'])
-def test_negatives_of_a_rule(compiled, rule):
-    distances, reach = _grid(7, 8), _grid(1, 7, seed=1)[0]
-    negatives = np.random.default_rng(2).random((7, 8)) < 0.7
-    negatives[3] = False
-    expected = np.array(
-        [
-            [n and references.keeps_negative(rule, reach[i], d, MARGIN) for d, n in zip(distances[i], row, strict=True)]
-            for i, row in enumerate(negatives)
-        ]
-    )
-    assert expected.any()
-    find = compiled(functools.partial(mining.mine_negatives, rule=rule, margin=MARGIN))
-    chex.assert_trees_all_equal(np.asarray(find(distances, reach, negatives)), expected)
-
-
-def test_hard_and_semi_hard_split_all(compiled):
-    distances, reach, negatives = _grid(7, 8), _grid(1, 7, seed=1)[0], jnp.ones((7, 8), bool)
-    found = {
-        rule: compiled(functools.partial(mining.mine_negatives, rule=rule, margin=MARGIN))(distances, reach, negatives)
-        for rule in ('all', 'semi_hard', 'hard')
-    }
-    assert not np.any(found['hard'] & found['semi_hard'])
-    chex.assert_trees_all_equal(found['hard'] | found['semi_hard'], found['all'])
-
-
 def test_hardest_negative(compiled):
     distances = np.array([[0.5, 0.2, 0.2, 0.9], [0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.3, 0.4]], np.float32)
     mask = np.array([[True, True, True, False], [False, True, True, True], [False] * 4])
     nearest = np.zeros((3, 4), bool)
     nearest[0, 1] = nearest[1, 1] = True  # the first of equals; none in the empty row
     chex.assert_trees_all_equal(np.asarray(compiled(mining.hardest_negatives)(distances, mask)), nearest)
-    find = compiled(functools.partial(mining.mine_negatives, rule='hardest', margin=0.0))
-    chex.assert_trees_all_equal(np.asarray(find(distances, distances[:, 0], mask)), nearest)
 
 
 @pytest.mark.parametrize('few', [-1, mining.FEW_POSITIVES])  # by sorting, by passes
@@ -120,7 +92,7 @@ def test_no_gradient_through_the_selection():
     positives = jnp.eye(3, 4, dtype=bool)
 
     def selected(d):
-        kept = mining.mine_negatives(d, d[:, 0], ~positives, rule='semi_hard', margin=MARGIN)
+        kept = mining.hardest_negatives(d, ~positives)
         uses, triplets = mining.triplet_counts(d, positives, ~positives, rule='hard', margin=MARGIN)
         return jnp.sum(kept * 1.0) + jnp.sum(uses * 1.0) + jnp.sum(triplets * 1.0)
 
@@ -129,8 +101,6 @@ def test_no_gradient_through_the_selection():
 
 def test_unknown_rules_and_margins_are_refused():
     distances, mask = jnp.zeros((2, 3)), jnp.ones((2, 3), bool)
-    with pytest.raises(ConfigError, match='easy'):
-        mining.mine_negatives(distances, jnp.zeros(2), mask, rule='easy', margin=0.1)
     with pytest.raises(ConfigError, match='hardest'):
         mining.triplet_counts(distances, mask, mask, rule='hardest', margin=0.1)
     with pytest.raises(ConfigError, match='margin'):

@@ -114,19 +114,18 @@ def test_cosine():
     chex.assert_tree_all_finite(gradients)
 
 
-@pytest.mark.parametrize('reduction', ['sum', 'mean'])
-def test_pairwise_mse(compiled, reduction):
+def test_pairwise_mse(compiled):
     features = _normal(4, 5, 7)
     features[0, 2] = features[1, 2]
-    run = compiled(jax.value_and_grad(lambda f, valid: pairwise_mse(f, reduction=reduction, valid=valid)))
+    run = compiled(jax.value_and_grad(lambda f, valid: pairwise_mse(f, valid=valid)))
     for valid in MASKS:
         value, gradient = run(features, valid)
-        oracle = functools.partial(oracles.pairwise_mse, reduction=reduction, valid=valid)
+        oracle = functools.partial(oracles.pairwise_mse, valid=valid)
         _assert_equals_oracle((value, gradient), oracle, features)
         np.testing.assert_allclose(gradient.sum(axis=0), np.zeros((5, 7)), atol=1e-6)  # the modalities' middle stays
         assert not gradient[:, ~valid].any()
         assert valid.any() or value == 0
-    np.testing.assert_allclose(pairwise_mse(features, reduction=reduction), run(features, ALL)[0], rtol=1e-6)
+    np.testing.assert_allclose(pairwise_mse(features), run(features, ALL)[0], rtol=1e-6)
 
 
 def test_pairwise_mse_of_equal_modalities_is_zero():
@@ -157,7 +156,6 @@ def test_reduced_precision_features_are_summed_in_float32():
 def test_wrong_arguments_are_refused():
     features = _normal(3, 5, 7)
     for call, pattern in (
-        (lambda: pairwise_mse(features, reduction='half_sum'), "'half_sum' is unknown"),
         (lambda: pairwise_mse(features[:1]), 'at least 2'),
         (lambda: cross_modal_simsiam(features[:1], features[:1]), 'at least 2'),
     ):

@@ -8,7 +8,7 @@ import references_metrics as oracle
 from sklearn.metrics import average_precision_score
 
 from jaxret.errors import DataError
-from jaxret.metrics import average_precision as module
+from jaxret.metrics import ranking
 from jaxret.metrics.average_precision import average_precision, average_precision_of_scores, expected_average_precision
 from jaxret.metrics.intervals import mean_interval
 
@@ -38,7 +38,7 @@ def assert_equals_oracle(result, rows, levels=11):
 @pytest.mark.parametrize('kind', [np.float32, np.float64, np.int64])
 @pytest.mark.parametrize('block', [1, 40, 10**6])
 def test_scores_with_ties_nan_and_infinities_equal_the_oracle(monkeypatch, kind, exclude_self, block):
-    monkeypatch.setattr(module, '_BLOCK_ELEMENTS', block)
+    monkeypatch.setattr(ranking, '_BLOCK_ELEMENTS', block)
     rng = np.random.default_rng(block)
     scores = rng.integers(-2, 3, size=(17, 17)).astype(kind)
     if kind != np.int64:
@@ -56,7 +56,7 @@ def test_scores_with_ties_nan_and_infinities_equal_the_oracle(monkeypatch, kind,
 @pytest.mark.parametrize('exclude_self', [False, True])
 @pytest.mark.parametrize('block', [1, 100, 10**6])
 def test_embeddings_with_duplicates_and_zeros_equal_the_oracle(monkeypatch, exclude_self, block):
-    monkeypatch.setattr(module, '_BLOCK_ELEMENTS', block)
+    monkeypatch.setattr(ranking, '_BLOCK_ELEMENTS', block)
     rng = np.random.default_rng(1)
     x = rng.standard_normal((30, 7)).astype(np.float32)
     x[5:9] = x[4]  # copies of different classes, one of another length

@@ -96,7 +96,10 @@ def test_unusable_meshes_are_all_named_or_skipped(boxes, tmp_path):
 
 def test_wrong_arguments_are_refused(boxes):
     for true, predicted, extra in (
-        ([0], [4], {}), ([0, 1], [0], {}), ([0], [1], {'on_bad_file': 'ignore'}), ([0], [1], {'memory_shapes': 1}),
-    ):  # fmt: skip
+        ([0], [4], {}),
+        ([0, 1], [0], {}),
+        ([0], [1], {'on_bad_file': 'ignore'}),
+        ([0], [1], {'memory_shapes': 1}),
+    ):
         with pytest.raises(DataError):
             compare_shapes(boxes, true, predicted, **extra, **SMALL)

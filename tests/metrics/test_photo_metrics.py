@@ -172,9 +172,12 @@ def test_absent_true_shapes_are_misses_even_when_k_exceeds_the_gallery():
 @pytest.mark.parametrize(
     ('hits', 'n', 'low', 'high'),
     [  # R. G. Newcombe, Stat. Med. 17 (1998) 857, Table I, method 3 (score)
-        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718),
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
     ],
-)  # fmt: skip
+)
 def test_wilson_equals_published_values(hits, n, low, high):
     assert wilson_interval(hits, n) == pytest.approx((low, high), abs=5e-5)
 

@@ -31,16 +31,16 @@ def test_domains_and_classes_in_the_plane():
     plane = lay_out_domains(x, y, photo_labels, shape_labels, iterations=300)
     assert plane.position.shape == (51, 2)
     assert plane.label.tolist() == [*photo_labels, *shape_labels]
-    assert plane.is_shape.tolist() == [False] * 20 + [True] * 31
+    assert plane.group.tolist() == [0] * 20 + [1] * 31
     distance = np.linalg.norm(plane.position[:, None] - plane.position[None, :], axis=-1)
     np.fill_diagonal(distance, np.inf)
     assert (plane.label[distance.argmin(axis=1)] == plane.label).all()
     apart = lay_out_domains(*make_case(gap=9.0), iterations=300)
     distance = np.linalg.norm(apart.position[:, None] - apart.position[None, :], axis=-1)
     np.fill_diagonal(distance, np.inf)
-    assert (apart.is_shape[distance.argmin(axis=1)] == apart.is_shape).all()
+    assert (apart.group[distance.argmin(axis=1)] == apart.group).all()
     few = lay_out_domains(x, y, photo_labels, shape_labels, max_points=30, iterations=250)
-    assert np.count_nonzero(few.is_shape) == np.count_nonzero(~few.is_shape) == 15
+    assert np.bincount(few.group).tolist() == [15, 15]
 
 
 def test_one_row_a_stage_and_two_panels_a_row():

@@ -26,7 +26,7 @@ def test_classes_that_lie_apart_lie_apart_in_the_plane():
     plane = lay_out(embeddings, labels, iterations=300)
     assert plane.position.shape == (90, 2)
     assert plane.label.tolist() == labels.tolist() * 3
-    assert plane.modality.tolist() == [0] * 30 + [1] * 30 + [2] * 30
+    assert plane.group.tolist() == [0] * 30 + [1] * 30 + [2] * 30
     distance = np.linalg.norm(plane.position[:, None] - plane.position[None, :], axis=-1)
     np.fill_diagonal(distance, np.inf)
     assert (plane.label[distance.argmin(axis=1)] == plane.label).all()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxret.errors import StorageError
 from jaxret.metrics.photo_to_shape import add_shape_metrics, retrieval_metrics
-from jaxret.reports.contact_sheet import QueryCard, draw_contact_sheet, sections_of, select_queries
+from jaxret.reports.contact_sheet import QueryCard, draw_contact_sheet, sections_of
 from jaxret.reports.curves import draw_categories, draw_curves
 from jaxret.reports.photo_to_shape import UnseenGallery, write_report
 
@@ -66,13 +66,15 @@ def make_metrics(queries=30, train=True):
     positive = rng.integers(0, 9, size=queries)
     scores = rng.normal(size=(queries, 9))
     metrics = retrieval_metrics(
-        scores, positive, category[positive], category,
-        train_positive=positive if train else None, category_names=NAMES,
-    )  # fmt: skip
+        scores, positive, category[positive], category, train_positive=positive if train else None, category_names=NAMES
+    )
     return add_shape_metrics(
-        metrics, hausdorff=rng.random(queries), iou=rng.random(queries), query_category=category[positive],
+        metrics,
+        hausdorff=rng.random(queries),
+        iou=rng.random(queries),
+        query_category=category[positive],
         category_names=NAMES,
-    )  # fmt: skip
+    )
 
 
 def make_history(steps=60):
@@ -85,10 +87,15 @@ def make_history(steps=60):
 
 def report(folder, **changes):
     arguments = {
-        'title': 'CMIC on the sample', 'metrics': make_metrics(), 'config': {'seed': 1, 'optimizer': {'lr': 5e-5}},
-        'history': make_history(), 'queries': make_cards(30), 'skipped': ['img/1.jpg: truncated'], 'notes': ['a note'],
+        'title': 'CMIC on the sample',
+        'metrics': make_metrics(),
+        'config': {'seed': 1, 'optimizer': {'lr': 5e-5}},
+        'history': make_history(),
+        'queries': make_cards(30),
+        'skipped': ['img/1.jpg: truncated'],
+        'notes': ['a note'],
         'provenance': {'synthetic': True, 'Checkpoint': 'step 59'},
-    }  # fmt: skip
+    }
     path = write_report(folder, **(arguments | changes))
     return path, Page(path.read_text(encoding='utf-8'))
 
@@ -191,14 +198,6 @@ def test_an_unseen_gallery_has_its_own_section_without_hits_or_misses(tmp_path):
     assert not (tmp_path / 'unseen_sheet.png').exists() and not (tmp_path / 'category_planes.png').exists()
 
 
-def test_views_in_colour_are_shown_in_colour(tmp_path):
-    view = np.zeros((8, 8, 3), np.uint8)
-    view[..., 0] = 200
-    card = dataclasses.replace(make_cards(1)[0], true_view=view)
-    sheet = np.asarray(draw_contact_sheet({'Any': [card]}, title='T'))
-    assert (sheet == np.array([200, 0, 0])).all(axis=-1).sum() > 1000
-
-
 def test_text_is_escaped_everywhere(tmp_path):
     card = make_cards(1)[0]
     results = [(view, EVIL, score, true) for view, _, score, true in card.results]
@@ -206,9 +205,15 @@ def test_text_is_escaped_everywhere(tmp_path):
     metrics = make_metrics()
     metrics['per_category'][EVIL] = metrics['per_category'].pop(NAMES[0])
     _, page = report(
-        tmp_path, title=EVIL, metrics=metrics, config={EVIL: EVIL}, queries=[evil], skipped=[EVIL], notes=[EVIL],
+        tmp_path,
+        title=EVIL,
+        metrics=metrics,
+        config={EVIL: EVIL},
+        queries=[evil],
+        skipped=[EVIL],
+        notes=[EVIL],
         provenance={EVIL: EVIL, 'synthetic': False},
-    )  # fmt: skip
+    )
     assert 'script' not in page.tags
     assert ''.join(page.text).count(EVIL) >= 9
     assert 'Synthetic data' not in ''.join(page.text)
@@ -219,9 +224,14 @@ def test_few_queries_no_training_and_an_older_report_in_the_folder(tmp_path):
     before = {file.name for file in (tmp_path / 'images').iterdir()}
     (tmp_path / 'images' / 'mine.txt').write_text('kept')
     path, page = report(
-        tmp_path, queries=make_cards(3, seed=1), history=[], skipped=[], notes=[], metrics=make_metrics(train=False),
+        tmp_path,
+        queries=make_cards(3, seed=1),
+        history=[],
+        skipped=[],
+        notes=[],
+        metrics=make_metrics(train=False),
         provenance={},
-    )  # fmt: skip
+    )
     assert len([c for c in page.classes if c.startswith('card ')]) == 3
     assert not (tmp_path / 'curves.png').exists() and 'curves.png' not in page.sources
     text = ' '.join(page.text)
@@ -231,47 +241,6 @@ def test_few_queries_no_training_and_an_older_report_in_the_folder(tmp_path):
     assert {name.split('/')[1] for name in page.sources if '/' in name} == after - {'mine.txt'}
     none = report(path.parent, queries=[])[1]
     assert 'No queries to show' in ' '.join(none.text) and not (tmp_path / 'contact_sheet.png').exists()
-
-
-def test_selection_puts_extremes_first_and_draws_from_all():
-    ranks = np.array([1] * 50 + list(range(2, 52)))
-    gaps = np.concatenate([np.linspace(0.1, 0.9, 50), -np.linspace(0.1, 0.9, 50)])
-    sections = select_queries(ranks, gaps)
-    best, worst, drawn = sections.values()
-    assert best.tolist() == [49, 48, 47, 46, 45, 44]
-    assert worst.tolist() == [99, 98, 97, 96, 95, 94]
-    assert len(set(drawn.tolist())) == 24 and sorted(drawn) == drawn.tolist()
-    np.testing.assert_array_equal(drawn, list(select_queries(ranks, gaps).values())[2])
-    assert drawn.tolist() != list(select_queries(ranks, gaps, seed=1).values())[2].tolist()
-    # Equal ranks are told apart by the gap alone, unknown gaps count as 0.
-    gaps = np.array([0.2, -0.5, np.nan, -0.1, 0.1, 0.3, -0.2, -0.3])
-    only_gaps = select_queries(np.full(8, 3), gaps, best=2, worst=2)
-    assert only_gaps['Best queries'].tolist() == [5, 0] and only_gaps['Worst queries'].tolist() == [1, 7]
-    assert only_gaps['All queries'].tolist() == list(range(8))
-    assert select_queries(np.zeros(0), np.zeros(0)) == {}
-
-
-def test_gap_of_a_card():
-    card = make_cards(1)[0]
-    view = card.true_view
-
-    def gap(flags, true_score=None):
-        results = [(view, 'x', 0.9 - 0.2 * i, flag) for i, flag in enumerate(flags)]
-        return QueryCard(card.photo, card.mask, view, results, 'q', 't', 1, true_score).gap
-
-    assert gap([True, False]) == pytest.approx(0.2)
-    assert gap([False, False, True]) == pytest.approx(-0.4)
-    assert gap([False, False], true_score=0.1) == pytest.approx(-0.8)
-    assert np.isnan(gap([False])) and np.isnan(gap([True]))
-
-
-def test_sheet_draws_hits_green_and_misses_red():
-    cards = make_cards(4)
-    picture = np.asarray(draw_contact_sheet({'Cards': cards}, title='x' * 500)).reshape(-1, 3)
-    colours = {tuple(c) for c in np.unique(picture, axis=0).tolist()}
-    assert (0x12, 0x79, 0x4A) in colours and (0xC2, 0x28, 0x1D) in colours
-    binary = QueryCard(cards[0].photo, np.ones((8, 8, 1), np.uint8), cards[0].true_view, [], '', '', 9)
-    draw_contact_sheet({'': [binary]}, title='')  # 0/1 mask with a channel, no answers, no names
 
 
 def test_figures_without_data_are_left_out():

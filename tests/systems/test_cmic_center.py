@@ -36,9 +36,9 @@ def expected(params, photos, shapes, labels, valid):
     hidden = np.maximum(both @ head['hidden']['kernel'] + head['hidden']['bias'], 0)
     logits = hidden @ head['output']['kernel'] + head['output']['bias']
     losses = [
-        center_ref.cross_entropy(logits, labels, reduction='sum', valid=valid),
+        center_ref.cross_entropy(logits, labels, valid=valid),
         center_ref.published_center_loss(both, labels, np.asarray(params['centers'], np.float64), valid=valid),
-        center_ref.pairwise_mse(both, reduction='sum', valid=valid),
+        center_ref.pairwise_mse(both, valid=valid),
     ]
     return losses, 0.7 * losses[0] + 3.0 * losses[1] + 0.4 * losses[2]
 

@@ -86,7 +86,7 @@ def expected_losses(system, batch, *, variables=VARIABLES, rng=KEY):
     features, params = features_of(system, batch, variables), variables['params']
     labels, valid = batch['label'], list(batch['valid'])
     centers = np.asarray(params['centers'], np.float64)
-    label = ref.cross_entropy(apply_mlp(params['classifier'], features), labels, reduction='sum', valid=valid)
+    label = ref.cross_entropy(apply_mlp(params['classifier'], features), labels, valid=valid)
     if system.center == 'center':
         oracle = {'mean': ref.published_center_loss, 'half_sum': ref.printed_center_loss}[system.reduction]
         center = oracle(features, labels, centers, valid=valid)
@@ -106,7 +106,7 @@ def expected_losses(system, batch, *, variables=VARIABLES, rng=KEY):
         )
     alignment = 0.0
     if system.alignment == 'mse':
-        alignment = ref.pairwise_mse(features, reduction='sum', valid=valid)
+        alignment = ref.pairwise_mse(features, valid=valid)
     elif system.alignment == 'simsiam':
         projected = apply_mlp(params['projector'], features)
         alignment = ref.simsiam(apply_mlp(params['predictor'], projected), projected, valid=valid)
