@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample
+from data_pipelines.atomic_folder import complete_sample
+from data_pipelines.dataset import ANY, check_ranges
 from data_pipelines.synthetic.shapes.solids import SOLIDS, make_solid
 from jaxret.workers import map_parallel
 
@@ -85,7 +86,7 @@ def write_modelnet_sample(
             pass
         return {'classes': len(SOLIDS), 'meshes': len(jobs)}
 
-    return complete_sample(Path(root).absolute(), wanted, write)
+    return complete_sample(root, wanted, write)
 
 
 def _write_solid(job: _Job) -> None:

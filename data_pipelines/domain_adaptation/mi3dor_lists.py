@@ -13,7 +13,7 @@ from pathlib import Path
 from data_pipelines.domain_adaptation.dataset import PhotoFile, ShapeFiles
 from data_pipelines.domain_adaptation.mi3dor_folders import SPLITS, in_order, is_picture, outside, view_number
 from data_pipelines.folders import names_in
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 
 
 @dataclass(frozen=True)
@@ -196,4 +196,4 @@ def _text(file: Path) -> str:
         found = 'missing'
     except (OSError, ValueError) as error:
         found = f'cannot be read ({error})'
-    raise DataError(Problem(str(file), found, 'name a text file below the data folder'))
+    raise refused(str(file), found, 'name a text file below the data folder')

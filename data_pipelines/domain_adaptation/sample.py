@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample
+from data_pipelines.atomic_folder import complete_sample
+from data_pipelines.dataset import ANY, check_ranges
 from data_pipelines.synthetic.photos.object_photos import photograph
 from data_pipelines.synthetic.shapes.furniture import CATEGORIES as FURNITURE
 from data_pipelines.synthetic.shapes.furniture import MAX_SHAPES, Furniture, make_furniture
@@ -106,7 +107,7 @@ def write_mi3dor_sample(
             pass
         return {'classes': len(CLASSES), 'files': len(jobs)}
 
-    return complete_sample(Path(root).absolute(), wanted | counts, write)
+    return complete_sample(root, wanted | counts, write)
 
 
 def _make(job: _Job) -> None:

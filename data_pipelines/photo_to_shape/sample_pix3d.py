@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample, write_json
+from data_pipelines.atomic_folder import complete_sample, write_json
+from data_pipelines.dataset import ANY, check_ranges
 from data_pipelines.synthetic.photos.photograph import Photo, flags, take_photo
 from data_pipelines.synthetic.shapes.furniture import CATEGORIES, Furniture, make_furniture, part_colors, write_obj
 from jaxret.workers import map_parallel
@@ -73,7 +74,6 @@ def write_pix3d_sample(
       ConfigError: a count out of range, or a negative seed.
       StorageError: `root` cannot be written, holds something else, or the disk is full.
     """
-    root = Path(root).absolute()
     check_ranges(seed=(seed, 0, ANY), photos_per_shape=(photos_per_shape, 1, ANY), processes=(processes, 1, ANY))
     for category in CATEGORIES:
         make_furniture(category, shapes_per_category, seed=seed)  # refuses a count before anything is written

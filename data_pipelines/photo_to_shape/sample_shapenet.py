@@ -43,4 +43,4 @@ def write_shapenet_sample(root: Path, *, seed: int = 0, shapes_per_category: int
         return {'shapes': len(CATEGORIES) * shapes_per_category}
 
     wanted = {'generator_version': GENERATOR_VERSION, 'seed': seed, 'shapes_per_category': shapes_per_category}
-    return complete_sample(Path(root).absolute(), wanted, write)
+    return complete_sample(root, wanted, write)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample
-from data_pipelines.scan_to_cad.simulation import find_models, write_scans
+from data_pipelines.atomic_folder import complete_sample
+from data_pipelines.dataset import ANY, Faults, check_ranges
+from data_pipelines.scan_to_cad.simulation import Simulation, find_models, write_scans
 from data_pipelines.synthetic.shapes.cabinets import make_bookshelf, make_cabinet
 from data_pipelines.synthetic.shapes.furniture import MAX_SHAPES, make_furniture, write_obj
 from data_pipelines.synthetic.shapes.parts import Assembly
@@ -71,12 +72,10 @@ def write_scan_cad_sample(
         for category in CATEGORIES:
             _write_models(folder / 'model' / CATEGORIES[category], category, models_per_class, seed)
         files, _ = find_models(folder / 'model', 'meshes')
-        return write_scans(
-            folder, files, scans_per_model=scans_per_model, seed=seed, options=ScanOptions(), up_axis='y',
-            on_bad_file='error', left_out=(), processes=processes, progress=progress,
-        )  # fmt: skip
+        simulation = Simulation(scans_per_model, seed, ScanOptions())
+        return write_scans(folder, files, simulation, Faults(skip=False), processes=processes, progress=progress)
 
-    return complete_sample(Path(root).absolute(), wanted, write)
+    return complete_sample(root, wanted, write)
 
 
 def _write_models(folder: Path, category: str, count: int, seed: int) -> None:

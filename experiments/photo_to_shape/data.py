@@ -39,7 +39,7 @@ def data_folder(config: ConfigDict) -> tuple[Path, bool]:
     if layout == 'pix3d':
         write_pix3d_sample(folder, shapes_per_category=sample.shapes_per_category, **options)
     else:
-        write_car_sample(folder, dataset=layout, shapes=sample.shapes_per_category, **options)
+        write_car_sample(folder, layout=layout, shapes=sample.shapes_per_category, **options)
     return folder, True
 
 
@@ -101,4 +101,4 @@ def _read(config: ConfigDict, data_dir: Path, **run: Any) -> PhotoDataset:
             up_axis=data.up_axis,
             **options,
         )
-    return cars.read_cars(data_dir, dataset=data.layout, shapenet_dir=data.shapenet_dir, masks=data.masks, **options)
+    return cars.read_cars(data_dir, layout=data.layout, shapenet_dir=data.shapenet_dir, masks=data.masks, **options)

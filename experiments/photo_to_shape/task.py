@@ -26,6 +26,7 @@ from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_p
 from photo_to_shape.unseen_gallery import Unseen, compare_unseen, prepare_unseen, read_unseen
 from pretrained_start import pretrained_facts, pretrained_start
 
+from data_pipelines.batching import steps_per_epoch
 from data_pipelines.photo_to_shape import batches as pipeline
 from data_pipelines.photo_to_shape.dataset import PhotoDataset
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, load_queries, prepare
@@ -101,7 +102,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     if train:
         photos = len(queries['train'].names)
         pipeline.check_batch_size(config.batch_size, photos, len(gallery.names))
-        steps = max(1, round(config.epochs * pipeline.steps_per_epoch(photos, config.batch_size)))
+        steps = max(1, round(config.epochs * steps_per_epoch(photos, config.batch_size)))
 
     def evaluate(state: TrainState) -> dict[str, float]:
         held_out = queries['val']

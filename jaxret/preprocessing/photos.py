@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, refused
 from jaxret.preprocessing.auto_mask import auto_mask
 from jaxret.preprocessing.framing import clip_box, frame_photo, mask_box, square_picture
 from jaxret.preprocessing.photo_files import RESTORE, SAME_SIZE, read_mask, read_pair, read_photo
@@ -73,7 +73,7 @@ def photo_arrays(
     if box is not None:
         inside = clip_box(box, width=width, height=height)
         if inside is None:
-            raise _bad(
+            raise refused(
                 where,
                 f'box {_numbers(box)} for a photo of {width} x {height} pixels',
                 'give left, top, right, bottom in its pixels',
@@ -88,7 +88,7 @@ def photo_arrays(
         silhouette = np.full((height, width), 255, np.uint8)
     around = mask_box(silhouette)
     if around is None:
-        raise _bad(
+        raise refused(
             where,
             'the mask is empty' if box is None else 'the mask is empty within the box',
             'give a mask that is white on the object, or none',
@@ -116,7 +116,7 @@ def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray 
         return read_pair(photo, mask)  # turns a mask of the stored pixels with its photo
     pixels = read_photo(photo) if isinstance(photo, str | Path) else np.asarray(photo)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise _bad(where, f'an array {pixels.dtype} {list(pixels.shape)}', 'give uint8 [height, width, 3]')
+        raise refused(where, f'an array {pixels.dtype} {list(pixels.shape)}', 'give uint8 [height, width, 3]')
     if not given:
         return pixels, None
     if isinstance(mask, str | Path):
@@ -125,13 +125,9 @@ def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray 
         silhouette = np.where(np.asarray(mask) > 0, np.uint8(255), np.uint8(0))
     if silhouette.shape != pixels.shape[:2]:
         found = f'a mask of shape {list(silhouette.shape)} for a photo of {pixels.shape[1]} x {pixels.shape[0]} pixels'
-        raise _bad(where, found, 'give a mask of its size')
+        raise refused(where, found, 'give a mask of its size')
     return pixels, silhouette
 
 
 def _numbers(values: tuple[float, ...]) -> str:
     return ', '.join(f'{value:g}' for value in values)
-
-
-def _bad(where: str, found: str, action: str) -> DataError:
-    return DataError(Problem(where, found, action))

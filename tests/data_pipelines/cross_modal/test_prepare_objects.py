@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from modelnet_folders import CLASSES, write_collection
 
-from data_pipelines.cross_modal import prepare as modelnet_dataset
+from data_pipelines import records
 from data_pipelines.cross_modal.modelnet import read_modelnet
 from data_pipelines.cross_modal.prepare import load_objects, prepare_modelnet
 from jaxret.errors import ConfigError, DataError, StorageError
@@ -71,7 +71,7 @@ def test_up_is_y_after_loading(tmp_path):
 
 
 def test_made_once_in_any_number_of_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(modelnet_dataset, 'SERIAL_BELOW', 1)
+    monkeypatch.setattr(records, 'SERIAL_BELOW', 1)
     write_collection(tmp_path / 'data', train=2, test=1)
     layout = read(tmp_path / 'data', val_fraction=0)
     serial, parallel = (prepare(layout, tmp_path / str(count), processes=count) for count in (1, 2))
@@ -83,7 +83,7 @@ def test_made_once_in_any_number_of_processes(tmp_path, monkeypatch):
     stamp = (serial.folder / 'prepared.json').stat().st_mtime_ns
     assert prepare(layout, tmp_path / '1').folder == serial.folder
     assert (serial.folder / 'prepared.json').stat().st_mtime_ns == stamp
-    monkeypatch.setattr(modelnet_dataset, 'complete_folder', lambda folder, write: {'dropped': []})
+    monkeypatch.setattr(records, 'complete_folder', lambda folder, write: {'dropped': []})
     others = [{'points': 32}, {'max_faces': 30}, {'on_bad_file': 'skip'}]
     assert len({prepare(layout, tmp_path / '1', **other).folder for other in others} | {serial.folder}) == 4
     with pytest.raises(ConfigError, match='max_faces'):

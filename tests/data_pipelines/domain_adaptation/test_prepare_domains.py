@@ -5,9 +5,16 @@ import pytest
 from mi3dor_folders import CLASSES, write_meshes, write_photos, write_views
 from PIL import Image
 
-from data_pipelines.domain_adaptation import prepare as mi3dor_dataset
+from data_pipelines import records
 from data_pipelines.domain_adaptation.mi3dor import read_mi3dor
-from data_pipelines.domain_adaptation.prepare import load_photos, load_shapes, prepare_mi3dor, shape_labels
+from data_pipelines.domain_adaptation.prepare import (
+    PHOTOS,
+    SHAPES,
+    load_photos,
+    load_shapes,
+    prepare_mi3dor,
+    shape_labels,
+)
 from data_pipelines.records import tfds
 from jaxret.errors import ConfigError, DataError, StorageError
 from jaxret.geometry.mesh import load_mesh
@@ -86,13 +93,13 @@ def test_no_record_and_no_table_of_shapes_holds_a_label(tmp_path):
     write_photos(tmp_path / 'data')
     write_meshes(tmp_path / 'data')
     prepared = prepare(read(tmp_path / 'data'), tmp_path / 'cache')
-    folder = prepared.folder / mi3dor_dataset.SHAPES / mi3dor_dataset.VERSION
+    folder = prepared.folder / SHAPES / records.VERSION
     assert set(tfds.builder_from_directory(folder).info.features) == {'views', 'name'}
     assert set(vars(load_shapes(prepared, 'train'))) == {'views_encoded', 'names', 'size', 'channels'}
 
 
 def test_made_once_for_files_and_options(tmp_path, monkeypatch):
-    monkeypatch.setattr(mi3dor_dataset, 'SERIAL_BELOW', 5)
+    monkeypatch.setattr(records, 'SERIAL_BELOW', 5)
     write_photos(tmp_path / 'data', train=2, test=1)
     write_views(tmp_path / 'data', train=1, test=1)
     layout = read(tmp_path / 'data', val_fraction=0)
@@ -106,7 +113,7 @@ def test_made_once_for_files_and_options(tmp_path, monkeypatch):
     every = read(tmp_path / 'data', val_fraction=0, train_shapes='all')  # the same files in other roles
     assert prepare(every, tmp_path / '1').folder == one.folder
     assert len(load_shapes(prepare(every, tmp_path / '1'), 'train')) == 6
-    monkeypatch.setattr(mi3dor_dataset, 'complete_folder', lambda folder, write: {'photos': [], 'shapes': []})
+    monkeypatch.setattr(records, 'complete_folder', lambda folder, write: {'dropped': []})
     folders = {prepare(layout, tmp_path / '1', **other).folder for other in ({'fit': 'pad'}, {'on_bad_file': 'skip'})}
     ring = ViewRing(views=4, size=16, elevation=10)  # of no matter for pictures that are read
     assert len(folders | {one.folder}) == 3
@@ -155,7 +162,7 @@ def test_damaged_records_and_unknown_parts(tmp_path):
     for load in (load_shapes, shape_labels):
         with pytest.raises(ValueError, match='part'):
             load(prepared, 'test')
-    for file in (prepared.folder / mi3dor_dataset.PHOTOS).rglob('*train*'):
+    for file in (prepared.folder / PHOTOS).rglob('*train*'):
         file.write_bytes(b'')
     with pytest.raises(StorageError):
         load_photos(prepared, 'train')

@@ -22,7 +22,7 @@ DATASETS = ('stanford_cars', 'comp_cars')
 
 def read(root, dataset='comp_cars', **options):
     options = {'check_processes': 1, 'progress': False, 'cache_dir': root.parent / 'cache'} | options
-    return read_cars(root, dataset=dataset, **options)
+    return read_cars(root, layout=dataset, **options)
 
 
 def problems_of(root, dataset='comp_cars', **options):
@@ -308,11 +308,11 @@ def test_counts_beside_the_published_ones(root):
 
 
 def test_options_are_checked(tmp_path):
-    wrong = {'dataset': 'aircraft', 'masks': 'guess', 'gallery': 'all', 'on_bad_file': 'ignore', 'crop': 'bbox',
+    wrong = {'layout': 'aircraft', 'masks': 'guess', 'gallery': 'all', 'on_bad_file': 'ignore', 'crop': 'bbox',
              'val_fraction': 1}  # fmt: skip
     for name, value in wrong.items():
         with pytest.raises(ConfigError, match=name):
-            read(tmp_path, **{name: value}) if name != 'dataset' else read(tmp_path, value)
+            read(tmp_path, **{name: value}) if name != 'layout' else read(tmp_path, value)
 
 
 def test_numbers_may_be_whole(root):

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from pix3d_folders import write_folder, write_json
 
-from data_pipelines.photo_to_shape import prepare as retrieval_dataset
+from data_pipelines import records
+from data_pipelines.photo_to_shape import prepare as photo_records
 from data_pipelines.photo_to_shape.pix3d import read_pix3d
 from data_pipelines.photo_to_shape.prepare import load_gallery, load_queries, prepare
 from jaxret.errors import DataError, Problem, StorageError
@@ -69,7 +70,7 @@ def test_round_trip_is_exact_and_silent(tmp_path, capfd):
 
 
 def test_worker_processes_prepare_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(retrieval_dataset, 'SERIAL_BELOW', 1)
+    monkeypatch.setattr(records, 'SERIAL_BELOW', 1)
     write_folder(tmp_path / 'data')
     layout = read(tmp_path / 'data')
     serial, parallel = (prepared_from(layout, tmp_path / str(count), processes=count) for count in (1, 2))
@@ -89,30 +90,30 @@ def test_two_folders_never_share_and_options_count(tmp_path, monkeypatch):
     assert prepared_from(read(tmp_path / 'a'), tmp_path / 'cache').folder == first.folder
     assert marker.stat().st_mtime_ns == stamp
     layout = read(tmp_path / 'a')
-    keys = {first.folder}
-    keys.add(prepared_from(read(tmp_path / 'b'), tmp_path / 'cache').folder)
+    folders_of = {first.folder, prepared_from(read(tmp_path / 'b'), tmp_path / 'cache').folder}
+    assert len(folders_of) == len(folders(tmp_path / 'cache')) == 2
+    monkeypatch.setattr(records, 'complete_folder', lambda folder, write: {'dropped': []})
     for options in ({'size': 21}, {'crop': 'mask'}, {'crop': 'mask', 'margin': 0.2}, {'fit': 'stretch'}, {'fill': 0}):
-        keys.add(tmp_path / 'cache' / retrieval_dataset._key(layout, {'size': 20} | options))
-    keys.add(tmp_path / 'cache' / retrieval_dataset._key(read(tmp_path / 'a', val_fraction=0.4), {'size': 20}))
-    assert len(keys) == 8
-    assert len(folders(tmp_path / 'cache')) == 2
-    before = retrieval_dataset._key(layout, {})
-    monkeypatch.setattr(retrieval_dataset, 'source_hash', lambda *modules: 'other code')
-    assert retrieval_dataset._key(layout, {}) != before
+        folders_of.add(prepared_from(layout, tmp_path / 'cache', **options).folder)
+    folders_of.add(prepared_from(read(tmp_path / 'a', val_fraction=0.4), tmp_path / 'cache').folder)
+    assert len(folders_of) == 8
+    assert prepared_from(layout, tmp_path / 'cache').folder == first.folder
+    monkeypatch.setattr(records, 'source_hash', lambda *files: 'other code')
+    assert prepared_from(layout, tmp_path / 'cache').folder != first.folder
 
 
 def test_interrupted_preparation_leaves_nothing_that_counts(tmp_path, monkeypatch):
     write_folder(tmp_path / 'data')
     layout = read(tmp_path / 'data')
-    write, seen = retrieval_dataset.build_records, []
+    write, seen = records.RecordWriter.write, []
 
-    def interrupted(builder_class, folder, *rest):
-        seen.append(folder)
+    def interrupted(writer, *arguments, **options):
+        seen.append(writer._folder)
         if len(seen) == 2:  # the gallery is written, the photos are not
             raise KeyboardInterrupt
-        write(builder_class, folder, *rest)
+        write(writer, *arguments, **options)
 
-    monkeypatch.setattr(retrieval_dataset, 'build_records', interrupted)
+    monkeypatch.setattr(records.RecordWriter, 'write', interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepared_from(layout, tmp_path / 'cache')
     assert folders(tmp_path / 'cache') == []
@@ -140,7 +141,7 @@ layout = read_pix3d({str(tmp_path / 'data')!r}, check_processes=1, progress=Fals
 module.prepare(layout, ViewRing(views=3, size=16), size=20, cache_dir={str(tmp_path / 'cache')!r}, processes=1,
                progress=False)
 """
-    root = Path(retrieval_dataset.__file__).parents[2]
+    root = Path(photo_records.__file__).parents[2]
     ended = subprocess.run([sys.executable, '-c', code], cwd=root, env=dict(os.environ, PYTHONPATH=str(root)))
     assert ended.returncode == -signal.SIGKILL
     (draft,) = folders(tmp_path / 'cache')
@@ -151,14 +152,14 @@ module.prepare(layout, ViewRing(views=3, size=16), size=20, cache_dir={str(tmp_p
 
 
 def fail_rendering(monkeypatch, *models):
-    real = retrieval_dataset.render_many
+    real = photo_records.render_file
 
-    def render_many(paths, ring, **options):
-        for index, result in real(paths, ring, **options):
-            broken = any(str(paths[index]).endswith(model) for model in models)
-            yield index, DataError(Problem(str(paths[index]), 'no rays', 'mend it')) if broken else result
+    def render_file(path, ring, up_axis):
+        if any(str(path).endswith(model) for model in models):
+            raise DataError(Problem(str(path), 'no rays', 'mend it'))
+        return real(path, ring, up_axis)
 
-    monkeypatch.setattr(retrieval_dataset, 'render_many', render_many)
+    monkeypatch.setattr(photo_records, 'render_file', render_file)
 
 
 def test_shape_that_fails_in_rendering(tmp_path, monkeypatch):

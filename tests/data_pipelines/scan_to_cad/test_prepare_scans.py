@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scan_cad_folders import SIDE, SYNSETS, read_json, write_collection, write_json
 
+from data_pipelines import records
 from data_pipelines.batching import Share
-from data_pipelines.scan_to_cad import prepare as scan_cad_dataset
 from data_pipelines.scan_to_cad.batches import cad_batches, finetuning_batches, scan_batches, training_batches
 from data_pipelines.scan_to_cad.grids import pack, unpack
 from data_pipelines.scan_to_cad.prepare import load_cads, load_pools, load_scans, prepare_scan_cad
@@ -59,14 +59,14 @@ def test_tables_hold_what_the_files_say(prepared, capfd):
             np.testing.assert_array_equal(table.scans([row])[0], scan.occupancy())
             np.testing.assert_array_equal(table.masks([row])[0], read_mask(entry.mask, like=scan))
             np.testing.assert_array_equal(table.cads([row])[0], read_distances(entry.cad).occupancy())
-            assert layout.categories[table.category[row]] == entry.synset
+            assert layout.categories[table.category[row]] == entry.category
             assert cads.names[table.instance[row]] == entry.model
         assert table.scans(rows).shape == (len(table), SIDE, SIDE, SIDE) and table.scans(rows).dtype == np.uint8
         total += len(table)
     assert total == 56 and len(cads) == 14
     for row, entry in enumerate(layout.cads):
         np.testing.assert_array_equal(cads.cads([row])[0], read_distances(entry.path).occupancy())
-        assert layout.categories[cads.category[row]] == entry.synset and cads.instance[row] == row
+        assert layout.categories[cads.category[row]] == entry.category and cads.instance[row] == row
     assert capfd.readouterr() == ('', '')
 
 
@@ -92,7 +92,7 @@ def test_pools_are_rows_of_the_gallery(prepared):
 
 
 def test_made_once_in_any_number_of_processes(tmp_path, prepared, monkeypatch):
-    monkeypatch.setattr(scan_cad_dataset, 'SERIAL_BELOW', 1)
+    monkeypatch.setattr(records, 'SERIAL_BELOW', 1)
     other = prepare(prepared.dataset, tmp_path, processes=2)
     for split in ('train', 'test'):
         one, two = load_scans(prepared, split), load_scans(other, split)

@@ -37,7 +37,7 @@ def test_pairs_gallery_and_annotations(tmp_path):
     assert [entry.model for entry in layout.cads] == sorted(f'{s}_m{i}' for s in SYNSETS for i in range(7))
     assert all(entry.path.name == f'{entry.model}__0__.df' for entry in layout.cads)
     entry = layout.scans[4]
-    assert (entry.synset, entry.model) == (SYNSETS[0], f'{SYNSETS[0]}_m1') and entry.split == 'val'
+    assert (entry.category, entry.model) == (SYNSETS[0], f'{SYNSETS[0]}_m1') and entry.split == 'val'
     assert [path.name for path in (entry.scan, entry.mask, entry.cad)] == [
         f'{entry.name}.sdf', f'{entry.name}.mask', f'{entry.name}.df']  # fmt: skip
     annotation = layout.annotations[3]
