@@ -35,27 +35,27 @@ def samples(tmp_path_factory):
     return {name: write_car_sample(root / name, layout=name, **TINY) for name in LAYOUTS}
 
 
-@pytest.mark.parametrize('dataset', LAYOUTS)
-def test_the_reader_finds_photos_models_and_splits(samples, tmp_path, dataset):
-    layout = read_cars(
-        samples[dataset],
-        layout=dataset,
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_the_reader_finds_photos_models_and_splits(samples, tmp_path, layout):
+    dataset = read_cars(
+        samples[layout],
+        layout=layout,
         val_fraction=0,
         cache_dir=tmp_path,
         check_processes=1,
         progress=False,
         crop='mask',
     )
-    assert len(layout.photos) == 6 and len(layout.shapes) == 2 and layout.skipped == ()
-    for shape in layout.shapes:
-        assert {photo.split for photo in layout.photos if photo.model == shape.model} == {'train', 'test'}
-    for photo in layout.photos:
+    assert len(dataset.photos) == 6 and len(dataset.shapes) == 2 and dataset.skipped == ()
+    for shape in dataset.shapes:
+        assert {photo.split for photo in dataset.photos if photo.model == shape.model} == {'train', 'test'}
+    for photo in dataset.photos:
         with Image.open(photo.image) as picture, Image.open(photo.mask) as mask:
             assert picture.format == 'JPEG' and picture.mode == 'RGB' and picture.size == mask.size
             assert 0.05 < (np.asarray(mask) > 0).mean() < 0.9
-    marker = json.loads((samples[dataset] / 'complete.json').read_text())
-    assert marker['synthetic'] is True and marker['photos'] == 6 and marker['layout'] == dataset
-    assert sorted(path.name for path in samples[dataset].parent.iterdir()) == sorted(LAYOUTS)
+    marker = json.loads((samples[layout] / 'complete.json').read_text())
+    assert marker['synthetic'] is True and marker['photos'] == 6 and marker['layout'] == layout
+    assert sorted(path.name for path in samples[layout].parent.iterdir()) == sorted(LAYOUTS)
 
 
 def test_layouts_are_those_of_the_published_sets(samples):
