@@ -20,7 +20,7 @@ their content where those are the same, and no record or batch holds a label of 
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,8 +135,7 @@ def read_mi3dor(
     bad, grey = _bad_files(root, photos, shapes, checks, views=views, up_axis=up_axis)
     faults.of_files(all_problems(bad))
     if faults.skip:
-        sound = [shape for shape in shapes if not any(file in bad for file in (shape.name, *shape.files))]
-        photos, shapes, lost = matched([photo for photo in photos if photo.path not in bad], sound, **matching)
+        photos, shapes, lost = matched(*_without(photos, shapes, bad), **matching)
         faults.of_files(lost)
     if not faults.problems:  # what is already wrong may be why a part is empty
         where = {'train_shapes': train_shapes, 'where': root}
@@ -144,20 +143,14 @@ def read_mi3dor(
     if not readable:  # classes seem unmatched where a list or folder could not be read
         faults.skipped.clear()
     faults.refuse()
-
-    class_of = {photo.name: photo.category for photo in photos}
-    split = hold_out(split_of(photos), class_of, val_fraction=val_fraction, seed=seed)
-    photos = sorted((replace(photo, split=split[photo.name]) for photo in photos), key=lambda photo: photo.name)
+    photos = _divided(photos, val_fraction=val_fraction, seed=seed)
     shapes = class_free_order(shapes)
-    used = set(class_of.values())
     rendered = any(shape.mesh is not None for shape in shapes)
-    rows = [(photo.name, photo.category, photo.split, signature(photo.path)) for photo in photos]
-    rows += [(shape.name, shape.split, [(str(file), signature(file)) for file in shape.files]) for shape in shapes]
     return DomainDataset(
         root=root,
-        photos=tuple(photos),
-        shapes=tuple(shapes),
-        categories=tuple(name for name in names if name in used) or tuple(sorted(used)),
+        photos=photos,
+        shapes=shapes,
+        categories=_in_order_of({photo.category for photo in photos}, names),
         skipped=tuple(faults.skipped),
         required_splits=tuple(required_splits),
         train_shapes=train_shapes,
@@ -166,11 +159,15 @@ def read_mi3dor(
         views=0 if rendered else views,
         channels=1 if rendered or all(grey[file] for shape in shapes for file in shape.views) else 3,
         up_axis=up_axis,
-        fingerprint=fingerprint(str(root), str(shape_root), up_axis, rows),
+        fingerprint=fingerprint(
+            [str(root), str(shape_root), up_axis],
+            [(photo.name, photo.category, photo.split, signature(photo.path)) for photo in photos],
+            [(shape.name, shape.split, [(str(file), signature(file)) for file in shape.files]) for shape in shapes],
+        ),
     )
 
 
-def class_free_order(shapes: Sequence[ShapeFiles]) -> list[ShapeFiles]:
+def class_free_order(shapes: Sequence[ShapeFiles]) -> tuple[ShapeFiles, ...]:
     """Shapes sorted by the hash of their key; by their content where keys are the same.
 
     Which class a shape's folder names changes nothing in it: shapes that stay tied have the same pixels.
@@ -180,7 +177,7 @@ def class_free_order(shapes: Sequence[ShapeFiles]) -> list[ShapeFiles]:
     rank = [
         (key, _content(shape) if count[key] > 1 else '', shape.name) for key, shape in zip(keys, shapes, strict=True)
     ]
-    return [shapes[i] for i in sorted(range(len(shapes)), key=rank.__getitem__)]
+    return tuple(shapes[i] for i in sorted(range(len(shapes)), key=rank.__getitem__))
 
 
 def paper_note(dataset: DomainDataset) -> str | None:
@@ -234,6 +231,26 @@ def _wanted(
     return photos, [shape for shape in shapes if shape.category in classes]
 
 
+def _divided(photos: Sequence[PhotoFile], *, val_fraction: float, seed: int) -> tuple[PhotoFile, ...]:
+    """The photos by name, a part of train held out."""
+    class_of = {photo.name: photo.category for photo in photos}
+    split = hold_out(split_of(photos), class_of, val_fraction=val_fraction, seed=seed)
+    photos = [replace(photo, split=split[photo.name]) for photo in photos]
+    return tuple(sorted(photos, key=lambda photo: photo.name))
+
+
+def _in_order_of(categories: Collection[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Categories in the order of a list's labels, else by name."""
+    return tuple(name for name in names if name in categories) or tuple(sorted(categories))
+
+
+def _without(
+    photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles], bad: Collection[Path | str]
+) -> tuple[list[PhotoFile], list[ShapeFiles]]:
+    sound = [shape for shape in shapes if not any(file in bad for file in (shape.name, *shape.files))]
+    return [photo for photo in photos if photo.path not in bad], sound
+
+
 def _bad_files(
     root: Path,
     photos: Sequence[PhotoFile],
@@ -242,18 +259,9 @@ def _bad_files(
     *,
     views: int,
     up_axis: str,
-) -> tuple[Mapping[Path | str, Wrong], Mapping[Path, bool]]:
+) -> tuple[dict[Path | str, Wrong], dict[Path, bool]]:
     """What is wrong, by file or by the name of a shape; and whether each sound picture is grey."""
-    pictured = [shape for shape in shapes if shape.mesh is None]
-    counts = {len(shape.views) for shape in pictured}
-    if len(counts) == 1 and counts != {views}:
-        found = f'{min(counts)} views of every shape, where {views} are wanted'
-        raise refused(str(root), found, f'set --config.render.views={min(counts)}')
-    bad: dict[Path | str, Wrong] = {}
-    for shape in pictured:
-        if len(shape.views) != views:
-            found = f'{len(shape.views)} views of shape {shape.name}, where {views} are wanted'
-            bad[shape.name] = (Problem(str(root / shape.name), found, f'give {views} views of every shape'),)
+    bad = _wrong_counts(root, shapes, views)
     facts: dict[Path, tuple] = {}
     for kind, paths in (
         ('photos', [photo.path for photo in photos]),
@@ -264,6 +272,21 @@ def _bad_files(
     meshes = [shape.mesh for shape in shapes if shape.mesh is not None]
     bad |= wrong_ones(meshes, checks.meshes(meshes, up_axis=up_axis))
     return bad, {path: found[2] for path, found in facts.items() if not is_wrong(found)}
+
+
+def _wrong_counts(root: Path, shapes: Sequence[ShapeFiles], views: int) -> dict[Path | str, Wrong]:
+    """Shapes that are pictures and not as many as wanted, by name. Raises DataError where all have another number."""
+    counts = {shape.name: len(shape.views) for shape in shapes if shape.mesh is None}
+    if len(set(counts.values())) == 1 and views not in counts.values():
+        count = next(iter(counts.values()))
+        found = f'{count} views of every shape, where {views} are wanted'
+        raise refused(str(root), found, f'set --config.render.views={count}')
+    action = f'give {views} views of every shape'
+    return {
+        name: (Problem(str(root / name), f'{count} views of shape {name}, where {views} are wanted', action),)
+        for name, count in counts.items()
+        if count != views
+    }
 
 
 def _content(shape: ShapeFiles) -> str:

@@ -105,9 +105,7 @@ def read_cars(
     malformed = bool(problems)
     faults = Faults(on_bad_file == 'skip', problems)
     if masks == 'auto' and (root / 'mask').is_dir():
-        names = [PurePosixPath('mask', photo.name).with_suffix('.png').as_posix() for photo in used]
-        used = [dataclasses.replace(photo, mask=root / name) for photo, name in zip(used, names, strict=True)]
-        faults.problems += escaping(root, names)
+        used = _with_mask_files(root, used, faults)
 
     options = {'processes': check_processes, 'progress': progress}
     shapes, bad, folder_problems = read_shapes(
@@ -141,6 +139,12 @@ def count_note(dataset: PhotoDataset, layout: str) -> str | None:
     if note and layout == 'comp_cars' and shapes == 98:
         note += '; the published annotations name 98 models, and why the paper counts 94 is not known'
     return note
+
+
+def _with_mask_files(root: Path, used: Sequence[CarPhoto], faults: Faults) -> list[CarPhoto]:
+    names = [PurePosixPath('mask', photo.name).with_suffix('.png').as_posix() for photo in used]
+    faults.problems += escaping(root, names)
+    return [dataclasses.replace(photo, mask=root / name) for photo, name in zip(used, names, strict=True)]
 
 
 def _wish(photo: CarPhoto, path_of: Mapping[str, Path] | None) -> MaskWish:

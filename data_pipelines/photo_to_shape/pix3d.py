@@ -103,13 +103,9 @@ def read_pix3d(
     entries, problems = read_entries(root)
     malformed = bool(problems)  # entries that could not be read may be the ones missing
     faults = Faults(on_bad_file == 'skip', problems)
-    used = [
-        entry
-        for entry in entries
-        if (not categories or entry.category in categories)
-        and not (exclude_occluded and entry.occluded)
-        and not (exclude_truncated and entry.truncated)
-    ]
+    used = [entry for entry in entries if not categories or entry.category in categories]
+    hidden = {'occluded': exclude_occluded, 'truncated': exclude_truncated}
+    used = [entry for entry in used if not any(getattr(entry, key) for key, left_out in hidden.items() if left_out)]
     faults.problems += _escaping(root, used)
     raw = {entry.model_raw for entry in entries if entry.model_raw}
     shapes, wrong = list_shapes(root, used, raw=raw, categories=categories, whole_folder=gallery == 'folder')

@@ -59,19 +59,24 @@ class _Walk:
 
     def meshes(self, categories: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Name below the root, and category, of every mesh file that is not hidden."""
+        for folder, names in self._folders([self._root / 'model' / category for category in categories]):
+            for path in (folder / name for name in names if not name.startswith('.')):
+                if path.suffix.lower() in MESH_SUFFIXES:
+                    name = path.relative_to(self._root)
+                    yield name.as_posix(), name.parts[1]
+
+    def _folders(self, waiting: list[Path]) -> Iterator[tuple[Path, list[str]]]:
+        """Every folder below model/, or below some folders in it, with its files; links to folders come last."""
         top = self._root / 'model'
-        waiting = [top / category for category in categories] or [top]
-        for folder in waiting:
+        for folder in (waiting := waiting or [top]):
             if folder != top and not self._enter(folder):
                 continue
             for parent, children, files in os.walk(folder, onerror=self._unreadable):
                 shown = [Path(parent, child) for child in sorted(children) if not child.startswith('.')]
                 waiting += [child for child in shown if child.is_symlink()]  # last, so that real names go first
                 children[:] = [child.name for child in shown if not child.is_symlink() and self._enter(child)]
-                _, *below = Path(parent).relative_to(self._root).parts
-                for file in files if below else ():
-                    if Path(file).suffix.lower() in MESH_SUFFIXES and not file.startswith('.'):
-                        yield Path(parent, file).relative_to(self._root).as_posix(), below[0]
+                if Path(parent) != top:
+                    yield Path(parent), files
 
     def leaves(self, name: str) -> bool:
         """Whether a path leads out of the root, which is a problem."""

@@ -59,18 +59,10 @@ def read_shapenet(
     check_options(on_bad_file=bad_file_choice(on_bad_file))
     root = open_folder(folder, layout=_LAYOUT)
     faults = Faults(on_bad_file == 'skip')
-    if _SYNSET.fullmatch(root.name):
-        root, present = root.parent, [root.name]
-    else:
-        names = names_in(root, faults.problems)
-        present = [name for name in names if _SYNSET.fullmatch(name) and (root / name).is_dir()]
-    if not present and not faults.problems:
-        found = 'no folder of a synset (eight digits)'
-        faults.problems.append(Problem(str(root), found, f'name a folder in {_LAYOUT}'))
+    root, present = _synsets(root, faults)
     chosen = [synset for synset in present if not categories or {synset, category_name(synset)} & set(categories)]
-    known = {name for synset in present for name in (synset, category_name(synset))}
-    action = f'choose from: {", ".join(map(category_name, present)) or "none"}'
-    faults.problems += [Problem(str(root), f'no category {name!r}', action) for name in categories if name not in known]
+    faults.problems += _unknown(root, categories, present)
+    nothing_chosen = not chosen and bool(faults.problems)
 
     shapes, bad = [], {}
     for synset in chosen:
@@ -79,12 +71,30 @@ def read_shapenet(
         shapes += found
         bad |= {name: (problem,) for name, problem in missing.items()}
     checks = FileChecks(root, cache_dir, check_processes, progress)
-    bad |= wrong_ones([shape.model for shape in shapes], checks.meshes([shape.path for shape in shapes], up_axis='y'))
-    nothing_chosen = not chosen and bool(faults.problems)
+    names, files = [shape.model for shape in shapes], [shape.path for shape in shapes]
+    bad |= wrong_ones(names, checks.meshes(files, up_axis='y'))
     _, shapes = without_bad((), shapes, bad, faults)
     if not nothing_chosen:
         faults.problems += few_shapes(shapes, min_shapes, root, 'add shapes, or widen the choice of categories')
     return photo_dataset(root, (), shapes, faults)
+
+
+def _synsets(folder: Path, faults: Faults) -> tuple[Path, list[str]]:
+    """The folder that holds synsets, and those in it; of a synset's own folder that one."""
+    if _SYNSET.fullmatch(folder.name):
+        return folder.parent, [folder.name]
+    names = names_in(folder, faults.problems)
+    present = [name for name in names if _SYNSET.fullmatch(name) and (folder / name).is_dir()]
+    if not present and not faults.problems:
+        found = 'no folder of a synset (eight digits)'
+        faults.problems.append(Problem(str(folder), found, f'name a folder in {_LAYOUT}'))
+    return folder, present
+
+
+def _unknown(root: Path, categories: Sequence[str], present: Sequence[str]) -> list[Problem]:
+    known = {*present, *map(category_name, present)}
+    action = f'choose from: {", ".join(map(category_name, present)) or "none"}'
+    return [Problem(str(root), f'no category {name!r}', action) for name in categories if name not in known]
 
 
 def find_models(root: Path, synset: str, ids: Iterable[str]) -> tuple[list[ShapeEntry], dict[str, Problem]]:

@@ -14,7 +14,7 @@ Dahnert et al., "Joint Embedding of 3D Scan and CAD Objects", ICCV 2019, from it
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_pipelines.dataset import Faults, all_problems, bad_file_choice, check_options, fingerprint
+from data_pipelines.dataset import Faults, all_problems, bad_file_choice, check_options, fingerprint, split_of
 from data_pipelines.file_checks import FileChecks, signature, wrong_ones
 from data_pipelines.folders import leaves, link_problem, open_folder
 from data_pipelines.scan_to_cad.dataset import Annotation, CadEntry, ScanCadDataset, ScanEntry, empty_splits
@@ -67,14 +67,12 @@ def read_scan_cad(
     """
     check_options(on_bad_file=bad_file_choice(on_bad_file), resolution=(resolution, resolution >= 1, 'at least 1'))
     root = open_folder(data_dir, layout=_LAYOUT)
+    faults = Faults(on_bad_file == 'skip')
     listed, problems = read_pairs(root / pairs)
     samples, wrong = read_similarity(root / similarity) if similarity else ([], [])
     scans, outside = _scans(root, listed, scan_dir, cad_dir)
-    files = _pool_files(root, samples, cad_dir)
-    links = sorted(name for name, path in files.items() if leaves(root, str(path)))
-    faults = Faults(on_bad_file == 'skip')
-    faults.of_files([*problems, *wrong, *outside, *(link_problem(files[name]) for name in links)])
-    files = {name: path for name, path in files.items() if name not in links}
+    faults.of_files([*problems, *wrong, *outside])
+    files, lost = _pool_files(root, samples, cad_dir, faults)
     checks = FileChecks(root, cache_dir, check_processes, progress)
     items = [(entry.scan, entry.mask, entry.cad) for entry in scans] + [(path,) for path in files.values()]
     found = checks.grids(items, resolution=resolution)
@@ -82,8 +80,8 @@ def read_scan_cad(
     bad_files = wrong_ones(files, found[len(scans) :])
     faults.of_files(all_problems(bad) + all_problems(bad_files))
     scans = [entry for entry in scans if entry.name not in bad]
-    left_out = {pair.name for pair in listed} - {entry.name for entry in scans}
-    annotations, wrong = _annotations(samples, {*links, *bad_files}, scans, left_out, similarity)
+    left_out = {pair.name for pair in listed} - split_of(scans).keys()
+    annotations, wrong = _annotations(samples, {*lost, *bad_files}, scans, left_out, similarity)
     faults.of_files(wrong)
     faults.problems += empty_splits(scans, required_splits, root)
     faults.refuse()
@@ -119,10 +117,15 @@ def _scans(root: Path, pairs: Sequence[Pair], scan_dir: str, cad_dir: str) -> tu
     return scans, problems
 
 
-def _pool_files(root: Path, samples: Sequence[Sample], cad_dir: str) -> dict[str, Path]:
-    """The file of every model in a pool, by its name in the annotations."""
+def _pool_files(
+    root: Path, samples: Sequence[Sample], cad_dir: str, faults: Faults
+) -> tuple[dict[str, Path], list[str]]:
+    """The file of every model in a pool, by its name in the annotations; and the names of those that leave the folder."""
     names = sorted({name for sample in samples for name in sample.pool})
-    return {name: root / cad_dir / f'{name}{POOL_SUFFIX}' for name in names}
+    files = {name: root / cad_dir / f'{name}{POOL_SUFFIX}' for name in names}
+    lost = [name for name in names if leaves(root, str(files[name]))]
+    faults.of_files(link_problem(files.pop(name)) for name in lost)
+    return files, lost
 
 
 def _gallery(scans: Sequence[ScanEntry], files: Mapping[str, Path]) -> list[CadEntry]:

@@ -69,30 +69,17 @@ def photo_arrays(
         raise DataError(
             [replace(problem, action=_ADVICE.get(problem.action, problem.action)) for problem in error.problems]
         ) from error
-    height, width = pixels.shape[:2]
-    if box is not None:
-        inside = clip_box(box, width=width, height=height)
-        if inside is None:
-            raise refused(
-                where,
-                f'box {_numbers(box)} for a photo of {width} x {height} pixels',
-                'give left, top, right, bottom in its pixels',
-            )
-        left, top, right, bottom = (round(side) for side in inside)
-        window = np.zeros((height, width), np.uint8)
-        window[top : max(bottom, top + 1), left : max(right, left + 1)] = 255
-        silhouette = window if silhouette is None else np.minimum(silhouette, window)
+    window = None if box is None else _window(box, pixels.shape[:2], where)
     if isinstance(mask, str) and mask == 'auto':
-        silhouette = auto_mask(pixels, box=None if box is None else inside)
-    if silhouette is None:
-        silhouette = np.full((height, width), 255, np.uint8)
+        silhouette = auto_mask(pixels, box=None if window is None else window[0])
+    elif window is not None:
+        silhouette = window[1] if silhouette is None else np.minimum(silhouette, window[1])
+    elif silhouette is None:
+        silhouette = np.full(pixels.shape[:2], 255, np.uint8)
     around = mask_box(silhouette)
     if around is None:
-        raise refused(
-            where,
-            'the mask is empty' if box is None else 'the mask is empty within the box',
-            'give a mask that is white on the object, or none',
-        )
+        found = 'the mask is empty' if box is None else 'the mask is empty within the box'
+        raise refused(where, found, 'give a mask that is white on the object, or none')
     if inputs.kind == 'plain':
         left, top, right, bottom = (int(side) for side in around)
         square = square_picture(pixels[top:bottom, left:right], size=inputs.stored_size, fit=inputs.fit)
@@ -107,6 +94,19 @@ def photo_arrays(
         pixels, silhouette, size=inputs.size, crop=inputs.crop, margin=inputs.margin, fit=inputs.fit, bbox=around
     )
     return {'image': framed, 'mask': silhouette}
+
+
+def _window(box: Box, size: tuple[int, int], where: str) -> tuple[Box, np.ndarray]:
+    """The part of a box that is within a photo [H, W], and its mask."""
+    height, width = size
+    inside = clip_box(box, width=width, height=height)
+    if inside is None:
+        found = f'box {_numbers(box)} for a photo of {width} x {height} pixels'
+        raise refused(where, found, 'give left, top, right, bottom in its pixels')
+    left, top, right, bottom = (round(side) for side in inside)
+    window = np.zeros((height, width), np.uint8)
+    window[top : max(bottom, top + 1), left : max(right, left + 1)] = 255
+    return inside, window
 
 
 def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -40,6 +40,10 @@ class Furniture:
     part_names: tuple[str, ...]
 
 
+def _has(choice: dict[str, str], combination: dict[str, tuple[str, ...]]) -> bool:
+    return all(choice[key] in values for key, values in combination.items())
+
+
 def choose_structures(category: str, count: int, *, seed: int) -> list[dict[str, str]]:
     """Picks structures one by one, each as far as possible from those already picked.
 
@@ -64,7 +68,7 @@ def choose_structures(category: str, count: int, *, seed: int) -> list[dict[str,
     builder = _BUILDERS[category]
     keys = tuple(builder.OPTIONS)
     grid = [dict(zip(keys, values, strict=True)) for values in product(*builder.OPTIONS.values())]
-    grid = [choice for choice in grid if builder.valid(choice)]
+    grid = [choice for choice in grid if not any(_has(choice, combination) for combination in builder.FORBIDDEN)]
     codes = np.array([[builder.OPTIONS[key].index(choice[key]) for key in keys] for choice in grid])
     weights = np.array([builder.WEIGHTS[key] for key in keys])
     rng = np.random.default_rng([seed, CATEGORIES.index(category), 0])

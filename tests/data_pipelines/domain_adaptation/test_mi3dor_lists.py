@@ -57,7 +57,7 @@ def test_flat_views_and_paths_with_spaces(tmp_path):
     dataset = read(tmp_path, views=11)
     assert dataset.categories == ('class_01',) and any('big ball' in str(item) for item in dataset.skipped) is False
     assert [view.name for view in dataset.shapes[0].views][8:] == [
-        f'{layout.shapes[0].key}.{number}.png' for number in (9, 10, 11)]  # fmt: skip
+        f'{dataset.shapes[0].key}.{number}.png' for number in (9, 10, 11)]  # fmt: skip
 
 
 @pytest.mark.parametrize('form', ['folder', 'file'])

@@ -20,12 +20,12 @@ from jaxret.preprocessing.photo_files import read_mask
 DATASETS = ('stanford_cars', 'comp_cars')
 
 
-def read(root, dataset='comp_cars', **options):
+def read(root, layout='comp_cars', **options):
     options = {'check_processes': 1, 'progress': False, 'cache_dir': root.parent / 'cache'} | options
     return read_cars(root, layout=layout, **options)
 
 
-def problems_of(root, dataset='comp_cars', **options):
+def problems_of(root, layout='comp_cars', **options):
     with pytest.raises(DataError) as caught:
         read(root, layout, **options)
     assert all(problem.where and problem.found and problem.action for problem in caught.value.problems)

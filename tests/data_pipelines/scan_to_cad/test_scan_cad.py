@@ -49,7 +49,7 @@ def test_without_annotations_the_gallery_is_the_scans_models(tmp_path):
     write_collection(tmp_path)
     dataset = read(tmp_path, similarity='')
     assert dataset.annotations == () and len(dataset.cads) == 14
-    assert [entry.path.name for entry in dataset.cads[:1]] == [f'{layout.scans[0].name}.df']
+    assert [entry.path.name for entry in dataset.cads[:1]] == [f'{dataset.scans[0].name}.df']
     assert read(tmp_path).fingerprint != dataset.fingerprint
     first, second, _ = (entry for entry in dataset.scans if entry.model == dataset.cads[0].model)
     change(
