@@ -12,14 +12,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxret.errors import JaxretError, StorageError
 from jaxret.files import write_atomically
+from jaxret.workers import map_parallel
 
 MARKER, SAMPLE_MARKER = 'prepared.json', 'complete.json'
+_HANGS = 3600.0  # seconds after which a process that makes one part of a sample is given up
 
 
 def complete_folder(
@@ -84,6 +86,15 @@ def complete_sample(root: Path | str, wanted: Mapping[str, Any], write: Callable
     root = Path(root).absolute()
     complete_folder(root, write, marker=SAMPLE_MARKER, wanted={**wanted, 'synthetic': True})
     return root
+
+
+def make_all(
+    make: Callable[[Any], Any], jobs: Sequence[Any], *, processes: int | None, progress: bool, serial_below: int = 2
+) -> list[Any]:
+    """make(job) for the jobs of a sample, in their order, in processes; fewer than `serial_below` in this one."""
+    title = 'Making the synthetic sample' if progress else None
+    options = {'processes': processes, 'serial_below': serial_below, 'timeout': _HANGS, 'progress': title}
+    return [made for _, made in map_parallel(make, jobs, ordered=True, raises=True, **options)]
 
 
 def write_json(path: Path, value: list | dict) -> None:

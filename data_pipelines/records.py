@@ -135,9 +135,9 @@ def prepare_records(
     options: Mapping[str, Any],
     code: Sequence[str],
     cache_dir: Path | str,
-    on_bad_file: str,
-    processes: int,
-    progress: bool,
+    on_bad_file: str = 'error',
+    processes: int = 2,
+    progress: bool = True,
 ) -> tuple[Path, DatasetType]:
     """Prepares a data set once, or finds that this was done before.
 
@@ -148,8 +148,8 @@ def prepare_records(
       options: all that decides the records besides the files (JSON).
       code: files with code that makes them, as `source_hash` takes them.
       cache_dir: where prepared data sets are kept.
-      on_bad_file: 'skip' leaves out what fails only now (a mesh that loads but cannot be rendered, a file that changed
-        since it was checked).
+      on_bad_file: 'error', or 'skip' to leave out what fails only now (a mesh that loads but cannot be rendered, a file
+        that changed since it was checked) and list it in `skipped` of the result.
       processes: worker processes.
       progress: show progress bars.
 
@@ -222,11 +222,14 @@ def array_features(*shape: int, dtype: type = np.uint8) -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='zlib')
 
 
-class KeepEncoded(tfds.decode.SkipDecoding):
+class _KeepEncoded(tfds.decode.SkipDecoding):
     """Leaves the pictures of a sequence encoded, which TFDS 4.9.10's own decoder does for single pictures only."""
 
     def decode_batch_example_np(self, example: np.ndarray) -> np.ndarray:
         return example
+
+
+KEEP_VIEWS = {'views': _KeepEncoded()}  # decoders for `read_records`
 
 
 def _all_records(directory: Path, split: str, decoders: dict[str, Any] | None) -> Iterator[dict[str, Any]]:

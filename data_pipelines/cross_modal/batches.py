@@ -7,21 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from data_pipelines.batching import (
-    WHOLE,
-    Batch,
-    Share,
-    batches_in_order,
-    check_count,
-    check_seed,
-    check_views,
-    chosen_views,
-    epoch_rows,
-    picture_reader,
-    random_subsets,
-    step_batches,
-    stream_seed,
-)
+from data_pipelines import batching
+from data_pipelines.batching import WHOLE, Batch, Share, epoch_rows, random_subsets, stream_seed
 from data_pipelines.cross_modal.prepare import ObjectTable
 from data_pipelines.random_crops import Augmentation, augment_views, crop_and_resize
 from jaxret.errors import ConfigError
@@ -69,13 +56,13 @@ def training_batches(
     Raises:
       ConfigError: more objects, views or points than there are, or a seed beyond 32 bits.
     """
-    check_count('batch_size', batch_size, len(table), 'training objects')
+    batching.check_count('batch_size', batch_size, len(table), 'training objects')
     _check(table, points=points, size=size)
-    check_seed(seed)
+    batching.check_seed(seed)
     available, stored = table.views_encoded.shape[1], table.points.shape[1]
-    check_views(views_per_step, available, owner='an object')
+    batching.check_views(views_per_step, available, owner='an object')
     still, arrays = augmentation or Augmentation(), _tensors(table)
-    read = picture_reader(table.views_encoded, 1, table.size, share=share)
+    read = batching.picture_reader(table.views_encoded, 1, table.size, share=share)
 
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = share.of(epoch_rows(len(table), batch_size, seed, ORDER, step))
@@ -89,7 +76,7 @@ def training_batches(
         batch['image'] = augment_views(views, still, crops, size=size or table.size, share=share)
         return batch | {'valid': tf.ones_like(rows, tf.bool)}
 
-    return step_batches(make, start, stop, prefetch=prefetch)
+    return batching.step_batches(make, start, stop, prefetch=prefetch)
 
 
 def evaluation_batches(
@@ -119,9 +106,9 @@ def evaluation_batches(
     """
     _check(table, points=points, size=size)
     available = table.views_encoded.shape[1]
-    view_ids = chosen_views(views, available, owner='an object')
+    view_ids = batching.chosen_views(views, available, owner='an object')
     arrays, side = _tensors(table), size or table.size
-    read = picture_reader(table.views_encoded, 1, table.size, limit=0)
+    read = batching.picture_reader(table.views_encoded, 1, table.size, limit=0)
 
     def make(rows: tf.Tensor) -> dict[str, tf.Tensor]:
         pictures = read(rows[:, None] * available + view_ids)
@@ -133,7 +120,7 @@ def evaluation_batches(
         batch = _rows(arrays, rows)
         return batch | {'image': pictures, 'points': batch['points'][:, :points]}
 
-    return batches_in_order(make, len(table), batch_size, prefetch=prefetch)
+    return batching.batches_in_order(make, len(table), batch_size, prefetch=prefetch)
 
 
 def _check(table: ObjectTable, *, points: int, size: int) -> None:

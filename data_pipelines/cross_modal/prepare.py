@@ -16,20 +16,11 @@ import fast_simplification
 import numpy as np
 from PIL import Image
 
+from data_pipelines import records
 from data_pipelines.cross_modal import objects
 from data_pipelines.cross_modal.dataset import ObjectDataset, ObjectEntry
 from data_pipelines.cross_modal.objects import ObjectRecord, object_from_files, object_from_mesh
 from data_pipelines.dataset import SPLITS
-from data_pipelines.records import (
-    KeepEncoded,
-    RecordWriter,
-    array_features,
-    check_split,
-    png_features,
-    prepare_records,
-    read_records,
-    tfds,
-)
 from jaxret.errors import ConfigError
 from jaxret.geometry.mesh_features import FACE_VALUES
 from jaxret.geometry.render import ViewRing
@@ -90,11 +81,8 @@ def prepare_modelnet(
     *,
     points: int = 2048,
     max_faces: int = 1024,
-    cache_dir: Path | str,
-    on_bad_file: str = 'error',
-    processes: int = 2,
-    progress: bool = True,
     name: str = 'modelnet',
+    **storage: Any,
 ) -> PreparedObjects:
     """Make views, points and mesh features of every object once, or find that this was done before.
 
@@ -103,19 +91,12 @@ def prepare_modelnet(
       ring: cameras and light of the views; of published views only its size S counts.
       points: points an object N.
       max_faces: faces an object M.
-      cache_dir: as `prepare_records`, like the rest.
-      on_bad_file: 'error' or 'skip'.
-      processes: worker processes.
-      progress: show a progress bar.
       name: first part of the folder's name.
-
-    Returns:
-      the prepared data set.
+      **storage: cache_dir, on_bad_file, processes, progress, as `prepare_records`.
 
     Raises:
-      DataError: files that cannot be prepared.
       ConfigError: an option out of range.
-      StorageError: cache_dir cannot be written, or the disk is full.
+      DataError, StorageError: as `prepare_records`.
     """
     if points < 1 or max_faces < 4:
         raise ConfigError(f'points={points} and max_faces={max_faces}: use at least 1 and 4')
@@ -127,16 +108,13 @@ def prepare_modelnet(
     else:
         views = ring.views
         make = functools.partial(object_from_mesh, ring=ring, **options)
-    folder, dataset = prepare_records(
+    folder, dataset = records.prepare_records(
         dataset,
         functools.partial(_write, dataset, make, (views, ring.size, points, max_faces)),
         name=name,
         options=options | {'ring': dataclasses.asdict(ring), 'simplification': fast_simplification.__version__},
         code=(__file__, objects.__file__),
-        cache_dir=cache_dir,
-        on_bad_file=on_bad_file,
-        processes=processes,
-        progress=progress,
+        **storage,
     )
     return PreparedObjects(folder, dataset, ring.size, views, points, max_faces)
 
@@ -151,7 +129,7 @@ def load_objects(prepared: PreparedObjects, split: str) -> ObjectTable:
     Raises:
       StorageError: the records are damaged.
     """
-    check_split(split)
+    records.check_split(split)
     entries, count = prepared.dataset.split_objects(split), len(prepared.dataset.split_objects(split))
     table = ObjectTable(
         views_encoded=np.empty((count, prepared.views), object),
@@ -163,7 +141,7 @@ def load_objects(prepared: PreparedObjects, split: str) -> ObjectTable:
         categories=prepared.dataset.categories,
         size=prepared.size,
     )
-    for row, record in read_records(prepared.folder, OBJECTS, split, table.names, {'views': KeepEncoded()}):
+    for row, record in records.read_records(prepared.folder, OBJECTS, split, table.names, records.KEEP_VIEWS):
         table.views_encoded[row] = [bytes(view) for view in record['views']]
         for key in ('points', 'faces', 'neighbors'):
             getattr(table, key)[row] = record[key]
@@ -174,7 +152,7 @@ def _write(
     dataset: ObjectDataset,
     make: Callable[[ObjectEntry], ObjectRecord],
     sizes: tuple[int, int, int, int],
-    writer: RecordWriter,
+    writer: records.RecordWriter,
 ) -> None:
     """Writes all splits; `sizes` are views V, their side S, points N and faces M."""
     views, size, points, max_faces = sizes
@@ -188,10 +166,10 @@ def _write(
         OBJECTS,
         'Labelled objects as grey views, points of the surface, and faces with their neighbours.',
         {
-            'views': tfds.features.Sequence(png_features(size, 1), length=views),
-            'points': array_features(points, 3, dtype=np.float32),
-            'faces': array_features(max_faces, FACE_VALUES, dtype=np.float32),
-            'neighbors': array_features(max_faces, 3, dtype=np.int32),
+            'views': records.tfds.features.Sequence(records.png_features(size, 1), length=views),
+            'points': records.array_features(points, 3, dtype=np.float32),
+            'faces': records.array_features(max_faces, FACE_VALUES, dtype=np.float32),
+            'neighbors': records.array_features(max_faces, 3, dtype=np.int32),
             'label': np.int64,
         },
         {split: dataset.split_objects(split) for split in SPLITS},

@@ -11,22 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.batching import (
-    WHOLE,
-    Batch,
-    Share,
-    batches_in_order,
-    check_count,
-    check_seed,
-    check_views,
-    chosen_views,
-    epoch_rows,
-    permutation,
-    picture_reader,
-    random_subsets,
-    step_batches,
-    stream_seed,
-)
+from data_pipelines import batching
+from data_pipelines.batching import WHOLE, Batch, Share, epoch_rows, random_subsets, stream_seed
 from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable
 from data_pipelines.random_crops import Augmentation, augment_views, crop_and_resize, share_boxes
 from jaxret.errors import ConfigError
@@ -87,15 +73,15 @@ def training_batches(
     """
     side = _side(photos, size)
     _side(shapes, side)
-    check_count('batch_size', batch_size, len(photos), 'training photos')
-    check_count('shapes_per_step', shapes_per_step, len(shapes), 'training shapes')
-    check_seed(seed)
+    batching.check_count('batch_size', batch_size, len(photos), 'training photos')
+    batching.check_count('shapes_per_step', shapes_per_step, len(shapes), 'training shapes')
+    batching.check_seed(seed)
     available = shapes.views_encoded.shape[1]
-    check_views(views_per_step, available, owner='a shape')
+    batching.check_views(views_per_step, available, owner='a shape')
     if sampling not in ('balanced', 'uniform'):
         raise ConfigError(f'config.data.sampling: {sampling!r}; use balanced or uniform')
-    images = picture_reader(photos.images_encoded, 3, photos.size, share=share)
-    views = picture_reader(shapes.views_encoded, shapes.channels, shapes.size, share=share)
+    images = batching.picture_reader(photos.images_encoded, 3, photos.size, share=share)
+    views = batching.picture_reader(shapes.views_encoded, shapes.channels, shapes.size, share=share)
     label, shown = tf.constant(photos.label), views_per_step or available
 
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -116,7 +102,7 @@ def training_batches(
             'shape_valid': tf.ones_like(shape, tf.bool),
         }
 
-    return step_batches(make, start, stop, prefetch=prefetch)
+    return batching.step_batches(make, start, stop, prefetch=prefetch)
 
 
 def balanced_rows(label: np.ndarray, batch_size: int, seed: int, step: tf.Tensor) -> tf.Tensor:
@@ -136,7 +122,7 @@ def balanced_rows(label: np.ndarray, batch_size: int, seed: int, step: tf.Tensor
     """
     present, compact, counts = np.unique(label, return_inverse=True, return_counts=True)
     classes, rounds = len(present), -(-batch_size // len(present))
-    shuffled = permutation(len(label), stream_seed(seed, PHOTOS, step))
+    shuffled = batching.permutation(len(label), stream_seed(seed, PHOTOS, step))
     by_class = tf.gather(shuffled, tf.argsort(tf.gather(tf.constant(compact, tf.int32), shuffled), stable=True))
     orders = tf.argsort(tf.random.stateless_uniform([rounds, classes], stream_seed(seed, CLASSES, step)))
     drawn = tf.reshape(orders, [-1])[:batch_size]
@@ -154,8 +140,8 @@ def photo_batches(photos: PhotoTable, *, batch_size: int, size: int = 0) -> Iter
       ConfigError: `size` is more than the table's (0 is the table's).
     """
     side = _side(photos, size)
-    images = picture_reader(photos.images_encoded, 3, photos.size, limit=0)
-    return batches_in_order(lambda rows: {'photo': _middle(images(rows), side)}, len(photos), batch_size)
+    images = batching.picture_reader(photos.images_encoded, 3, photos.size, limit=0)
+    return batching.batches_in_order(lambda rows: {'photo': _middle(images(rows), side)}, len(photos), batch_size)
 
 
 def shape_batches(shapes: ShapeTable, *, batch_size: int, views: Sequence[int] = (), size: int = 0) -> Iterator[Batch]:
@@ -171,13 +157,13 @@ def shape_batches(shapes: ShapeTable, *, batch_size: int, views: Sequence[int] =
       ConfigError: a view that there is not, or `size` is more than the table's.
     """
     available = shapes.views_encoded.shape[1]
-    ids, side = chosen_views(views, available, owner='a shape'), _side(shapes, size)
-    read = picture_reader(shapes.views_encoded, shapes.channels, shapes.size, limit=0)
+    ids, side = batching.chosen_views(views, available, owner='a shape'), _side(shapes, size)
+    read = batching.picture_reader(shapes.views_encoded, shapes.channels, shapes.size, limit=0)
 
     def make(rows: tf.Tensor) -> dict[str, tf.Tensor]:
         return {'views': _middle(read(rows[:, None] * available + ids), side)}
 
-    return batches_in_order(make, len(shapes), batch_size)
+    return batching.batches_in_order(make, len(shapes), batch_size)
 
 
 def _side(table: PhotoTable | ShapeTable, size: int) -> int:

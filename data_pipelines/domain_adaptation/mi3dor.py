@@ -20,9 +20,10 @@ their content where those are the same, and no record or batch holds a label of 
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from data_pipelines.dataset import (
     Faults,
@@ -43,6 +44,7 @@ from data_pipelines.folders import open_folder
 from data_pipelines.splits import hold_out
 from jaxret.errors import Problem, refused
 
+Item = TypeVar('Item', PhotoFile, ShapeFiles)
 PAPER_COUNTS = {  # classes: (train photos, test photos, train shapes, test shapes)
     21: (10500, 10500, 3842, 3848),
     40: (19294, 400, 3182, 800),
@@ -106,8 +108,8 @@ def read_mi3dor(
     check_options(
         photo_lists=(photo_lists, len(photo_lists) in (0, 2), 'a train and a test list, or none'),
         view_lists=(view_lists, len(view_lists) in (0, 2), 'a train and a test list, or none'),
-        class_names=(class_names, not class_names or photo_lists or view_lists, "'', where there are no lists"),
-        shapes_dir=(shapes_dir, not (shapes_dir and view_lists), 'shapes_dir or view_lists, not both'),
+        class_names=(class_names, any((not class_names, photo_lists, view_lists)), "'', where there are no lists"),
+        shapes_dir=(shapes_dir, not all((shapes_dir, view_lists)), 'shapes_dir or view_lists, not both'),
         views=(views, views >= 1, 'at least 1'),
         val_fraction=share(val_fraction),
         train_shapes=one_of(train_shapes, 'train', 'all'),
@@ -119,14 +121,14 @@ def read_mi3dor(
     root = shape_root = open_folder(data_dir, layout=_LAYOUT)
     if shapes_dir:
         shape_root = open_folder(shapes_dir, layout="ModelNet's layout", key='shapes_dir')
-    names = read_class_names(root, class_names) if class_names else ()
+    names = read_class_names(root, class_names)
     faults = Faults(on_bad_file == 'skip')
     photos = _list_photos(root, photo_lists, names, faults)
     shapes = _list_shapes(root, shape_root, view_lists, names, faults, views=views)
-    photos, shapes = _wanted(root, classes, photos, shapes, faults)
-    if 'train' not in required_splits:
-        photos = [photo for photo in photos if photo.split == 'test']
-        shapes = [shape for shape in shapes if gallery in ('all', shape.split)]
+    faults.problems += _unknown(root, classes, photos, shapes)
+    train = 'train' in required_splits
+    photos = [photo for photo in _wanted(photos, classes) if train or photo.split == 'test']
+    shapes = [shape for shape in _wanted(shapes, classes) if train or gallery in ('all', shape.split)]
     readable = not faults.problems
     matching = {'required': required_splits, 'gallery': gallery, 'where': root}
     photos, shapes, unmatched = matched(photos, shapes, **matching)
@@ -157,13 +159,9 @@ def read_mi3dor(
         gallery=gallery,
         rendered=rendered,
         views=0 if rendered else views,
-        channels=1 if rendered or all(grey[file] for shape in shapes for file in shape.views) else 3,
+        channels=_channels(shapes, grey),
         up_axis=up_axis,
-        fingerprint=fingerprint(
-            [str(root), str(shape_root), up_axis],
-            [(photo.name, photo.category, photo.split, signature(photo.path)) for photo in photos],
-            [(shape.name, shape.split, [(str(file), signature(file)) for file in shape.files]) for shape in shapes],
-        ),
+        fingerprint=_fingerprint([root, shape_root], photos, shapes, up_axis),
     )
 
 
@@ -219,16 +217,15 @@ def _list_shapes(
     return shapes
 
 
-def _wanted(
-    root: Path, classes: Sequence[str], photos: list[PhotoFile], shapes: list[ShapeFiles], faults: Faults
-) -> tuple[list[PhotoFile], list[ShapeFiles]]:
-    """The photos and shapes of the classes to use; a problem for each that neither domain has."""
-    if not classes:
-        return photos, shapes
-    present = [item.category for item in (*photos, *shapes)]
-    faults.problems += unknown_names(classes, present, root, 'photo or shape of class')
-    photos = [photo for photo in photos if photo.category in classes]
-    return photos, [shape for shape in shapes if shape.category in classes]
+def _unknown(
+    root: Path, classes: Sequence[str], photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles]
+) -> list[Problem]:
+    """A problem for each wanted class that neither domain has."""
+    return unknown_names(classes, [item.category for item in (*photos, *shapes)], root, 'photo or shape of class')
+
+
+def _wanted(items: Sequence[Item], classes: Sequence[str]) -> list[Item]:
+    return [item for item in items if not classes or item.category in classes]
 
 
 def _divided(photos: Sequence[PhotoFile], *, val_fraction: float, seed: int) -> tuple[PhotoFile, ...]:
@@ -237,6 +234,11 @@ def _divided(photos: Sequence[PhotoFile], *, val_fraction: float, seed: int) -> 
     split = hold_out(split_of(photos), class_of, val_fraction=val_fraction, seed=seed)
     photos = [replace(photo, split=split[photo.name]) for photo in photos]
     return tuple(sorted(photos, key=lambda photo: photo.name))
+
+
+def _channels(shapes: Sequence[ShapeFiles], grey: Mapping[Path, bool]) -> int:
+    """Of the views: 1 where all that are read are grey; rendered ones are."""
+    return 1 if all(grey[file] for shape in shapes for file in shape.views) else 3
 
 
 def _in_order_of(categories: Collection[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -287,6 +289,12 @@ def _wrong_counts(root: Path, shapes: Sequence[ShapeFiles], views: int) -> dict[
         for name, count in counts.items()
         if count != views
     }
+
+
+def _fingerprint(roots: Sequence[Path], photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles], up_axis: str) -> str:
+    photo_rows = [(photo.name, photo.category, photo.split, signature(photo.path)) for photo in photos]
+    shape_rows = [(shape.name, shape.split, [(str(file), signature(file)) for file in shape.files]) for shape in shapes]
+    return fingerprint(*map(str, roots), up_axis, photo_rows, shape_rows)
 
 
 def _content(shape: ShapeFiles) -> str:

@@ -26,11 +26,13 @@ class _Line:
 
 
 def read_class_names(root: Path, file: str) -> tuple[str, ...]:
-    """Names of the classes, one a line, in the order of their labels.
+    """Names of the classes, one a line, in the order of their labels; none where there is no file ('').
 
     Raises:
       DataError: the file cannot be read, is empty, or has a name twice.
     """
+    if not file:
+        return ()
     names = [line.strip() for line in _text(root / file).splitlines()]
     while names and not names[-1]:
         names.pop()

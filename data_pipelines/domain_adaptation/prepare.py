@@ -13,23 +13,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from data_pipelines import records
 from data_pipelines.dataset import SPLITS, check_options, one_of
 from data_pipelines.domain_adaptation import pictures
 from data_pipelines.domain_adaptation.dataset import DomainDataset, ShapeFiles
 from data_pipelines.domain_adaptation.pictures import photo_png, shape_pngs
-from data_pipelines.records import (
-    KeepEncoded,
-    RecordWriter,
-    check_split,
-    png_features,
-    prepare_records,
-    read_records,
-    tfds,
-)
 from jaxret.geometry.render import ViewRing
 from jaxret.preprocessing.framing import FITS
 
@@ -101,15 +94,7 @@ class PreparedDomains:
 
 
 def prepare_mi3dor(
-    dataset: DomainDataset,
-    ring: ViewRing,
-    *,
-    fit: str = 'cover',
-    cache_dir: Path | str,
-    on_bad_file: str = 'error',
-    processes: int = 2,
-    progress: bool = True,
-    name: str = 'mi3dor',
+    dataset: DomainDataset, ring: ViewRing, *, fit: str = 'cover', name: str = 'mi3dor', **storage: Any
 ) -> PreparedDomains:
     """Resample every photo and render or resample the views of every shape once, or find that this was done before.
 
@@ -118,33 +103,23 @@ def prepare_mi3dor(
       ring: cameras and light of the views; of views that are read from pictures only its size S counts. S is the side
         of photos too; a little more than a network's input leaves room for crops.
       fit: how pictures become square: 'cover', 'stretch' or 'pad' (`square_picture`).
-      cache_dir: as `prepare_records`, like the rest.
-      on_bad_file: 'error' or 'skip'.
-      processes: worker processes.
-      progress: show progress bars.
       name: first part of the folder's name.
-
-    Returns:
-      the prepared data set.
+      **storage: cache_dir, on_bad_file, processes, progress, as `prepare_records`.
 
     Raises:
-      DataError: files that cannot be prepared.
       ConfigError: an option has no such value.
-      StorageError: cache_dir cannot be written, or the disk is full.
+      DataError, StorageError: as `prepare_records`.
     """
     check_options(fit=one_of(fit, *FITS))
     cameras = dataclasses.asdict(ring) if dataset.rendered else {'size': ring.size}
     views = ring.views if dataset.rendered else dataset.views
-    folder, dataset = prepare_records(
+    folder, dataset = records.prepare_records(
         dataset,
         functools.partial(_write, dataset, ring, views, fit),
         name=name,
         options={'ring': cameras, 'fit': fit, 'channels': dataset.channels},
         code=(__file__, pictures.__file__),
-        cache_dir=cache_dir,
-        on_bad_file=on_bad_file,
-        processes=processes,
-        progress=progress,
+        **storage,
     )
     return PreparedDomains(folder, dataset, ring.size, views)
 
@@ -159,12 +134,12 @@ def load_photos(prepared: PreparedDomains, split: str) -> PhotoTable:
     Raises:
       StorageError: the records are damaged.
     """
-    check_split(split)
+    records.check_split(split)
     entries = prepared.dataset.split_photos(split)
     images = np.empty(len(entries), object)
     names = [entry.name for entry in entries]
-    keep = {'image': tfds.decode.SkipDecoding()}
-    for row, record in read_records(prepared.folder, PHOTOS, split, names, keep):
+    keep = {'image': records.tfds.decode.SkipDecoding()}
+    for row, record in records.read_records(prepared.folder, PHOTOS, split, names, keep):
         images[row] = bytes(record['image'])
     return PhotoTable(images, prepared.dataset.labels(entries), names, prepared.dataset.categories, prepared.size)
 
@@ -181,7 +156,7 @@ def load_shapes(prepared: PreparedDomains, part: str) -> ShapeTable:
     """
     names = [entry.name for entry in _part(prepared, part)]
     views = np.empty((len(names), prepared.views), object)
-    for row, record in read_records(prepared.folder, SHAPES, 'shapes', names, {'views': KeepEncoded()}):
+    for row, record in records.read_records(prepared.folder, SHAPES, 'shapes', names, records.KEEP_VIEWS):
         views[row] = [bytes(view) for view in record['views']]
     return ShapeTable(views, names, prepared.size, prepared.dataset.channels)
 
@@ -200,16 +175,16 @@ def shape_labels(prepared: PreparedDomains, part: str) -> np.ndarray:
 
 
 def _part(prepared: PreparedDomains, part: str) -> tuple[ShapeFiles, ...]:
-    check_split(part, PARTS, key='part')
+    records.check_split(part, PARTS, key='part')
     return prepared.dataset.part_shapes(part)
 
 
-def _write(dataset: DomainDataset, ring: ViewRing, views: int, fit: str, writer: RecordWriter) -> None:
+def _write(dataset: DomainDataset, ring: ViewRing, views: int, fit: str, writer: records.RecordWriter) -> None:
     """Writes both datasets."""
     writer.write(
         SHAPES,
         'Shapes as square views.',
-        {'views': tfds.features.Sequence(png_features(ring.size, dataset.channels), length=views)},
+        {'views': records.tfds.features.Sequence(records.png_features(ring.size, dataset.channels), length=views)},
         {'shapes': dataset.shapes},
         functools.partial(shape_pngs, ring=ring, fit=fit, channels=dataset.channels, up_axis=dataset.up_axis),
         lambda shape, files: {'views': [io.BytesIO(file) for file in files]},
@@ -218,7 +193,7 @@ def _write(dataset: DomainDataset, ring: ViewRing, views: int, fit: str, writer:
     writer.write(
         PHOTOS,
         'Photos, resampled to a square.',
-        {'image': png_features(ring.size, 3)},
+        {'image': records.png_features(ring.size, 3)},
         {split: dataset.split_photos(split) for split in SPLITS},
         functools.partial(photo_png, size=ring.size, fit=fit),
         lambda photo, file: {'image': io.BytesIO(file)},

@@ -10,21 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.batching import (
-    WHOLE,
-    Batch,
-    Share,
-    check_seed,
-    check_views,
-    epoch_rows,
-    padded,
-    permutation,
-    picture_reader,
-    random_subsets,
-    rows_in_order,
-    step_batches,
-    stream_seed,
-)
+from data_pipelines import batching
+from data_pipelines.batching import WHOLE, Batch, Share, epoch_rows, random_subsets, stream_seed
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation, augment_photos, augment_views
 from jaxret.errors import ConfigError
@@ -60,7 +47,7 @@ def batch_indices(
     queries = epoch_rows(shape_of_query.shape[0], batch_size, seed, ORDER, step)
     own = tf.gather(shape_of_query, queries)
     # However many photos share a shape, their own and B distinct others are together at least B.
-    extra = permutation(shapes, stream_seed(seed, TOP_UP, step))[:batch_size]
+    extra = batching.permutation(shapes, stream_seed(seed, TOP_UP, step))[:batch_size]
     distinct, column = tf.unique(tf.concat([own, extra], axis=0))
     return queries, tf.ensure_shape(distinct[:batch_size], [batch_size]), column[:batch_size]
 
@@ -135,12 +122,12 @@ def training_batches(
         bits.
     """
     check_batch_size(batch_size, len(queries.names), len(gallery.names))
-    check_seed(seed)
+    batching.check_seed(seed)
     available = gallery.views.shape[1]
-    check_views(views_per_step, available, owner='a shape')
+    batching.check_views(views_per_step, available, owner='a shape')
     inclusion = tf.constant(inclusion_probability(queries.shape, len(gallery.names), batch_size))
-    images = picture_reader(queries.images_encoded, 3, size, share=share)
-    masks = picture_reader(queries.masks_encoded, 1, size, share=share)
+    images = batching.picture_reader(queries.images_encoded, 3, size, share=share)
+    masks = batching.picture_reader(queries.masks_encoded, 1, size, share=share)
     shape_of_query, query_category = tf.constant(queries.shape), tf.constant(queries.category)
     with tf.device('CPU'):
         views, shape_category = tf.constant(gallery.views), tf.constant(gallery.category)
@@ -172,7 +159,7 @@ def training_batches(
             'shape_valid': tf.ones_like(shape, tf.bool),
         }
 
-    return step_batches(make, start, stop, prefetch=prefetch)
+    return batching.step_batches(make, start, stop, prefetch=prefetch)
 
 
 def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterator[Batch]:
@@ -181,8 +168,8 @@ def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterato
     Yields:
       image [B, S, S, 3], mask [B, S, S, 1] (uint8), query_valid [B] (bool).
     """
-    images = picture_reader(queries.images_encoded, 3, size, limit=0)
-    masks = picture_reader(queries.masks_encoded, 1, size, limit=0)
+    images = batching.picture_reader(queries.images_encoded, 3, size, limit=0)
+    masks = batching.picture_reader(queries.masks_encoded, 1, size, limit=0)
     count = len(queries.names)
 
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -192,10 +179,10 @@ def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterato
         valid = tf.range(batch_size) < tf.size(rows)
         return {'image': tf.pad(images(rows), padding), 'mask': tf.pad(masks(rows), padding), 'query_valid': valid}
 
-    return step_batches(make, 0, -(-count // batch_size))
+    return batching.step_batches(make, 0, -(-count // batch_size))
 
 
 def gallery_batches(gallery: GalleryTable, *, batch_size: int) -> Iterator[Batch]:
     """Gallery shapes in order: views [G, V, S, S, C] (uint8), zero-padded last batch, shape_valid [G] (bool)."""
-    for rows, valid in rows_in_order(len(gallery.names), batch_size):
-        yield {'views': padded(gallery.views[rows], batch_size), 'shape_valid': valid}
+    for rows, valid in batching.rows_in_order(len(gallery.names), batch_size):
+        yield {'views': batching.padded(gallery.views[rows], batch_size), 'shape_valid': valid}

@@ -103,9 +103,7 @@ def read_pix3d(
     entries, problems = read_entries(root)
     malformed = bool(problems)  # entries that could not be read may be the ones missing
     faults = Faults(on_bad_file == 'skip', problems)
-    used = [entry for entry in entries if not categories or entry.category in categories]
-    hidden = {'occluded': exclude_occluded, 'truncated': exclude_truncated}
-    used = [entry for entry in used if not any(getattr(entry, key) for key, left_out in hidden.items() if left_out)]
+    used = _selected(entries, categories, occluded=not exclude_occluded, truncated=not exclude_truncated)
     faults.problems += _escaping(root, used)
     raw = {entry.model_raw for entry in entries if entry.model_raw}
     shapes, wrong = list_shapes(root, used, raw=raw, categories=categories, whole_folder=gallery == 'folder')
@@ -139,6 +137,17 @@ def paper_note(dataset: PhotoDataset) -> str | None:
     photos, test = len(dataset.photos), len(dataset.split_photos('test'))
     found = {'photos': photos, 'train': photos - test, 'test': test, 'shapes': len(dataset.shapes)}
     return count_note(found, PAPER_COUNTS)
+
+
+def _selected(entries: Sequence[Entry], categories: Sequence[str], *, occluded: bool, truncated: bool) -> list[Entry]:
+    """Entries of some categories, with or without occluded and truncated ones."""
+    return [
+        entry
+        for entry in entries
+        if (not categories or entry.category in categories)
+        and (occluded or not entry.occluded)
+        and (truncated or not entry.truncated)
+    ]
 
 
 def _is_folder_name(category: str) -> bool:

@@ -17,18 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines import records
 from data_pipelines.dataset import SPLITS
 from data_pipelines.file_checks import signature
 from data_pipelines.photo_to_shape.dataset import PhotoDataset, PhotoEntry, ShapeEntry
-from data_pipelines.records import (
-    RecordWriter,
-    array_features,
-    check_split,
-    png_features,
-    prepare_records,
-    read_records,
-    tfds,
-)
 from jaxret.geometry.materials import material_files
 from jaxret.geometry.render import ViewRing, render_file
 from jaxret.preprocessing.framing import frame_files
@@ -91,11 +83,8 @@ def prepare(
     margin: float = 0.0,
     fit: str = 'pad',
     fill: int = 255,
-    cache_dir: Path | str,
-    on_bad_file: str = 'error',
-    processes: int = 2,
-    progress: bool = True,
     name: str = 'pix3d',
+    **storage: Any,
 ) -> Prepared:
     """Frame every photo and render every shape once, or find that this was done before.
 
@@ -107,30 +96,20 @@ def prepare(
       margin: share of the object's box.
       fit: 'pad' or 'stretch'.
       fill: grey level of padding.
-      cache_dir: as `prepare_records`, like the rest.
-      on_bad_file: 'error' or 'skip'.
-      processes: worker processes.
-      progress: show progress bars.
       name: first part of the folder's name.
-
-    Returns:
-      the prepared data set.
+      **storage: cache_dir, on_bad_file, processes, progress, as `prepare_records`.
 
     Raises:
-      DataError: files that cannot be prepared.
-      StorageError: cache_dir cannot be written, or the disk is full.
+      DataError, StorageError: as `prepare_records`.
     """
     framing = {'size': size, 'crop': crop, 'margin': margin, 'fit': fit, 'fill': fill}
-    folder, dataset = prepare_records(
+    folder, dataset = records.prepare_records(
         dataset,
         functools.partial(_write, dataset, ring, framing),
         name=name,
         options=framing | {'ring': dataclasses.asdict(ring), 'colors': _colors(dataset, ring)},
         code=(__file__,),
-        cache_dir=cache_dir,
-        on_bad_file=on_bad_file,
-        processes=processes,
-        progress=progress,
+        **storage,
     )
     return Prepared(folder, dataset, size, ring)
 
@@ -145,12 +124,12 @@ def load_queries(prepared: Prepared, split: str) -> QueryTable:
     Raises:
       StorageError: the records are damaged.
     """
-    check_split(split)
+    records.check_split(split)
     photos = prepared.dataset.split_photos(split)
     row_of = {shape.model: row for row, shape in enumerate(prepared.dataset.shapes)}
-    keep = {'image': tfds.decode.SkipDecoding(), 'mask': tfds.decode.SkipDecoding()}
+    keep = {'image': records.tfds.decode.SkipDecoding(), 'mask': records.tfds.decode.SkipDecoding()}
     names = [photo.name for photo in photos]
-    rows = [record for _, record in read_records(prepared.folder, QUERIES, split, names, keep)]
+    rows = [record for _, record in records.read_records(prepared.folder, QUERIES, split, names, keep)]
     return QueryTable(
         images_encoded=[bytes(row['image']) for row in rows],
         masks_encoded=[bytes(row['mask']) for row in rows],
@@ -169,12 +148,12 @@ def load_gallery(prepared: Prepared) -> GalleryTable:
     shapes, ring = prepared.dataset.shapes, prepared.ring
     names = [shape.model for shape in shapes]
     views = np.empty((len(shapes), *_view_shape(ring)), np.uint8)
-    for row, record in read_records(prepared.folder, GALLERY, 'gallery', names):
+    for row, record in records.read_records(prepared.folder, GALLERY, 'gallery', names):
         views[row] = record['views']
     return GalleryTable(views, prepared.dataset.labels(shapes), names, [shape.path for shape in shapes])
 
 
-def _write(dataset: PhotoDataset, ring: ViewRing, framing: dict[str, Any], writer: RecordWriter) -> None:
+def _write(dataset: PhotoDataset, ring: ViewRing, framing: dict[str, Any], writer: records.RecordWriter) -> None:
     """Writes both datasets: shapes first, as a photo goes with its shape."""
     category = {name: index for index, name in enumerate(dataset.categories)}
 
@@ -184,7 +163,7 @@ def _write(dataset: PhotoDataset, ring: ViewRing, framing: dict[str, Any], write
     writer.write(
         GALLERY,
         'CAD models as views from a ring of cameras.',
-        {'views': array_features(*_view_shape(ring)), 'category': np.int64},
+        {'views': records.array_features(*_view_shape(ring)), 'category': np.int64},
         {'gallery': dataset.shapes},
         functools.partial(render_file, ring=ring, up_axis=dataset.up_axis),
         shape_record,
@@ -200,7 +179,7 @@ def _write(dataset: PhotoDataset, ring: ViewRing, framing: dict[str, Any], write
         pictures = {'image': io.BytesIO(files[0]), 'mask': io.BytesIO(files[1])}
         return pictures | {'category': category[photo.category], 'shape': row_of[photo.model]}
 
-    pictures = {'image': png_features(framing['size'], 3), 'mask': png_features(framing['size'], 1)}
+    pictures = {'image': records.png_features(framing['size'], 3), 'mask': records.png_features(framing['size'], 1)}
     writer.write(
         QUERIES,
         'Photos and object masks, framed to a square, each with the gallery index of its CAD model.',

@@ -18,19 +18,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipelines.atomic_folder import complete_sample
+from data_pipelines.atomic_folder import complete_sample, make_all
 from data_pipelines.dataset import ANY, check_ranges
 from data_pipelines.photo_to_shape.sample_car_photos import photograph_car
 from data_pipelines.synthetic.shapes.cars import MAX_CARS, make_car
 from data_pipelines.synthetic.shapes.furniture import Furniture, write_obj
 from jaxret.errors import ConfigError
-from jaxret.workers import map_parallel
 
 GENERATOR_VERSION = 1
 LAYOUTS = ('stanford_cars', 'comp_cars')
 _TEST_SHARE = {'stanford_cars': 8041 / (8144 + 8041), 'comp_cars': 1898 / (3798 + 1898)}  # of a model's photos
 _FEW = 24  # photos that are rendered faster than a process starts
-_HANGS = 3600.0  # seconds after which a process that renders one car's photos is given up
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,7 @@ def write_car_sample(
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes the sample to `root`, or returns at once where the same sample already stands there.
-
-    `root` is never half written (`complete_sample`). A sample of another seed, size or generator version is replaced;
-    a folder with anything else in it is refused.
+    """Writes the sample to `root` once, as `complete_sample` does.
 
     Args:
       root: the folder to write.
@@ -74,7 +69,7 @@ def write_car_sample(
 
     Raises:
       ConfigError: a value out of range.
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
+      StorageError: as `complete_sample`.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f'the sample of cars is one of {", ".join(LAYOUTS)}, not {layout}')
@@ -92,9 +87,7 @@ def write_car_sample(
         jobs = [_Job(folder, layout, seed, car, photos_per_shape - test, test) for car in range(shapes)]
         entries: dict[str, dict[str, dict]] = {'train': {}, 'test': {}}
         serial_below = len(jobs) + 1 if len(jobs) * photos_per_shape < _FEW else 2
-        options = {'processes': processes, 'serial_below': serial_below, 'ordered': True, 'raises': True,
-                   'timeout': _HANGS, 'progress': 'Making the synthetic sample' if progress else None}  # fmt: skip
-        for _, made in map_parallel(_write_car, jobs, **options):
+        for made in make_all(_write_car, jobs, processes=processes, progress=progress, serial_below=serial_below):
             for split, found in made.items():
                 entries[split] |= found
         for split, found in entries.items():

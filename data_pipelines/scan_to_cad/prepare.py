@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines import records
 from data_pipelines.dataset import SPLITS, all_problems
-from data_pipelines.records import RecordWriter, array_features, check_split, prepare_records, read_records
 from data_pipelines.scan_to_cad import grids
 from data_pipelines.scan_to_cad.dataset import ScanCadDataset
 from data_pipelines.scan_to_cad.grids import CadTable, PoolTable, ScanTable, cad_bits, packed_size, scan_bits
@@ -56,7 +56,7 @@ def prepare_scan_cad(
       DataError: files that cannot be prepared.
       StorageError: cache_dir cannot be written, or the disk is full.
     """
-    folder, dataset = prepare_records(
+    folder, dataset = records.prepare_records(
         dataset,
         functools.partial(_write, dataset),
         name=name,
@@ -80,7 +80,7 @@ def load_scans(prepared: PreparedScanCad, split: str) -> ScanTable:
     Raises:
       StorageError: the records are damaged.
     """
-    check_split(split)
+    records.check_split(split)
     dataset = prepared.dataset
     entries = dataset.split_scans(split)
     names, row_of = [entry.name for entry in entries], {entry.model: row for row, entry in enumerate(dataset.cads)}
@@ -122,7 +122,7 @@ def load_pools(prepared: PreparedScanCad, split: str) -> PoolTable:
       prepared: from `prepare_scan_cad`.
       split: 'train', 'val' or 'test'.
     """
-    check_split(split)
+    records.check_split(split)
     dataset = prepared.dataset
     scans = dataset.split_scans(split)
     scan_row = {entry.name: row for row, entry in enumerate(scans)}
@@ -143,15 +143,15 @@ def _read_bits(
     prepared: PreparedScanCad, name: str, split: str, names: list[str], keys: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
     bits = {key: np.empty((len(names), packed_size(prepared.dataset.resolution)), np.uint8) for key in keys}
-    for row, record in read_records(prepared.folder, name, split, names):
+    for row, record in records.read_records(prepared.folder, name, split, names):
         for key in keys:
             bits[key][row] = record[key]
     return bits
 
 
-def _write(dataset: ScanCadDataset, writer: RecordWriter) -> None:
+def _write(dataset: ScanCadDataset, writer: records.RecordWriter) -> None:
     """Writes both datasets."""
-    bits = array_features(packed_size(dataset.resolution))
+    bits = records.array_features(packed_size(dataset.resolution))
     writer.write(
         SCANS,
         'Partial scans with the mask of the object and its CAD model, one bit a voxel.',

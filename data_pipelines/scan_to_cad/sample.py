@@ -34,10 +34,7 @@ def write_scan_cad_sample(
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes the sample to `root`, or returns at once where the same sample already stands there.
-
-    `root` is never half written (`complete_sample`). A sample of another seed, size or generator version is replaced;
-    a folder with anything else in it is refused.
+    """Writes the sample to `root` once, as `complete_sample` does.
 
     Args:
       root: the folder to write.
@@ -52,7 +49,7 @@ def write_scan_cad_sample(
 
     Raises:
       ConfigError: a number out of range.
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
+      StorageError: as `complete_sample`.
     """
     check_ranges(
         seed=(seed, 0, ANY),

@@ -120,7 +120,7 @@ def _scans(root: Path, pairs: Sequence[Pair], scan_dir: str, cad_dir: str) -> tu
 def _pool_files(
     root: Path, samples: Sequence[Sample], cad_dir: str, faults: Faults
 ) -> tuple[dict[str, Path], list[str]]:
-    """The file of every model in a pool, by its name in the annotations; and the names of those that leave the folder."""
+    """The file of every model in a pool by its name in the annotations, and names of those outside of the folder."""
     names = sorted({name for sample in samples for name in sample.pool})
     files = {name: root / cad_dir / f'{name}{POOL_SUFFIX}' for name in names}
     lost = [name for name in names if leaves(root, str(files[name]))]

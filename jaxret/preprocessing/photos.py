@@ -80,6 +80,11 @@ def photo_arrays(
     if around is None:
         found = 'the mask is empty' if box is None else 'the mask is empty within the box'
         raise refused(where, found, 'give a mask that is white on the object, or none')
+    return _framed(pixels, silhouette, around, inputs)
+
+
+def _framed(pixels: np.ndarray, silhouette: np.ndarray, around: Box, inputs: PhotoInputs) -> dict[str, np.ndarray]:
+    """The arrays of a photo [H, W, 3] with its mask [H, W], which is not empty within the box around it."""
     if inputs.kind == 'plain':
         left, top, right, bottom = (int(side) for side in around)
         square = square_picture(pixels[top:bottom, left:right], size=inputs.stored_size, fit=inputs.fit)

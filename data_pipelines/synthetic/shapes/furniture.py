@@ -132,6 +132,15 @@ def write_obj(path: Path, furniture: Furniture, *, colors: np.ndarray | None = N
     path.write_text('\n'.join(lines) + '\n', encoding='ascii')
 
 
+def write_off(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Writes an OFF file of a shape with +y up, turned to +z up, with 6 digits."""
+    x, y, z = vertices.T
+    lines = ['OFF', f'{len(vertices)} {len(faces)} 0']
+    lines += [f'{a:.6g} {b:.6g} {c:.6g}' for a, b, c in np.stack([x, -z, y], axis=1)]
+    lines += [f'3 {a} {b} {c}' for a, b, c in faces]
+    path.write_text('\n'.join(lines) + '\n', encoding='ascii')
+
+
 def part_colors(furniture: Furniture, *, seed: Sequence[int]) -> np.ndarray:
     """Colours that tell nothing of the shape: one a shape, varied a little from part to part; sRGB [P, 3]."""
     rng = np.random.default_rng(list(seed))
