@@ -55,9 +55,7 @@ def read_modelnet(
       split_table: split by name, from an earlier run.
       required_splits: splits of which every class must have a mesh.
       up_axis: axis that points up in the files.
-      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
-      check_processes: processes that load meshes.
-      progress: show a progress bar.
+      cache_dir, check_processes, progress: as `FileChecks`.
 
     Returns:
       the data set.

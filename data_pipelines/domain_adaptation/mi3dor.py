@@ -94,12 +94,7 @@ def read_mi3dor(
         listed. Faults of the lists themselves are errors in either case.
       required_splits: splits that must not be empty; ('test',) for an evaluation.
       up_axis: axis that points up in the mesh files.
-      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
-      check_processes: processes that decode pictures and load meshes.
-      progress: show progress bars.
-
-    Returns:
-      the data set.
+      cache_dir, check_processes, progress: as `FileChecks`.
 
     Raises:
       DataError: with everything that is wrong.

@@ -79,9 +79,7 @@ def read_pix3d(
       required_splits: splits that must not be empty.
       min_shapes: smallest gallery that is accepted (a batch needs as many distinct shapes as it has queries).
       up_axis: axis that points up in the mesh files, 'y' (Pix3D) or 'z'.
-      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
-      check_processes: processes that decode photos and load meshes.
-      progress: show progress bars.
+      cache_dir, check_processes, progress: as `FileChecks`.
 
     Returns:
       the data set.

@@ -45,9 +45,7 @@ def read_shapenet(
       categories: names of `SYNSETS` or synsets; empty for all that are there. A category without a name is its synset.
       on_bad_file: 'error', or 'skip': ids without a model, and models that cannot be used, are left out and listed.
       min_shapes: smallest gallery that is accepted.
-      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
-      check_processes: processes that load meshes.
-      progress: show progress bars.
+      cache_dir, check_processes, progress: as `FileChecks`.
 
     Returns:
       the data set; `photos` is empty.

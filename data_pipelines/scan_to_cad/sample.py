@@ -11,7 +11,8 @@ import numpy as np
 
 from data_pipelines.atomic_folder import complete_sample
 from data_pipelines.dataset import ANY, Faults, check_ranges
-from data_pipelines.scan_to_cad.simulation import Simulation, find_models, write_scans
+from data_pipelines.scan_to_cad.model_files import find_models
+from data_pipelines.scan_to_cad.simulation import Simulation, write_scans
 from data_pipelines.synthetic.shapes.cabinets import make_bookshelf, make_cabinet
 from data_pipelines.synthetic.shapes.furniture import MAX_SHAPES, make_furniture, write_obj
 from data_pipelines.synthetic.shapes.parts import Assembly

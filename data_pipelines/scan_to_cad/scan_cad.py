@@ -54,9 +54,7 @@ def read_scan_cad(
         bad model of a pool leaves its place in the pool empty.
       required_splits: splits that must have scans.
       resolution: voxels along each side of every grid.
-      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
-      check_processes: processes that read grids.
-      progress: show a progress bar.
+      cache_dir, check_processes, progress: as `FileChecks`.
 
     Returns:
       the data set.

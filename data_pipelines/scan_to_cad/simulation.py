@@ -29,7 +29,8 @@ import numpy as np
 from data_pipelines.atomic_folder import complete_sample, write_json
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of
 from data_pipelines.file_checks import FileChecks, is_wrong, signature
-from data_pipelines.folders import leaves, link_problem, names_in, open_folder
+from data_pipelines.folders import open_folder
+from data_pipelines.scan_to_cad.model_files import SOURCES, ModelFile, find_models
 from data_pipelines.scan_to_cad.scan_cad import POOL_SUFFIX
 from data_pipelines.scan_to_cad.simulated_benchmark import (
     generator,
@@ -46,23 +47,8 @@ from jaxret.geometry.scan import ScanOptions, simulate_scan
 from jaxret.workers import default_processes, map_parallel
 
 GENERATOR_VERSION = 2
-SOURCES = {'grids': ('.vox', '.df', '.sdf'), 'meshes': MESH_SUFFIXES}
 _NEIGHBOURS = 2  # other models that may stand beside the scanned one
 _SIDE = 32
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A CAD model: category (a ShapeNet synset, or any name) and id, both without underscores, and its file."""
-
-    category: str
-    model: str
-    path: Path
-
-    @property
-    def key(self) -> str:
-        """Its name in the layout."""
-        return f'{self.category}_{self.model}'
 
 
 @dataclass(frozen=True)
@@ -162,29 +148,6 @@ def simulate_layout(
         return write_scans(folder, files, simulation, faults, processes=workers, progress=progress)
 
     return complete_sample(out, wanted, write)
-
-
-def find_models(root: Path, source: str) -> tuple[list[ModelFile], list[Problem]]:
-    """Models below a folder by category and id, and what is wrong. An underscore in a name becomes a hyphen."""
-    files: dict[str, ModelFile] = {}
-    problems: list[Problem] = []
-    for category in names_in(root, problems):
-        for name in names_in(root / category, problems):
-            path = Path(name)
-            if path.suffix.lower() not in SOURCES[source]:
-                continue
-            file = ModelFile(category.replace('_', '-'), path.stem.replace('_', '-'), root / category / name)
-            if leaves(root, f'{category}/{name}'):
-                problems.append(link_problem(file.path))
-            elif file.key in files:
-                found = f'has the same name as {files[file.key].path}'
-                problems.append(Problem(str(file.path), found, 'rename one of them'))
-            else:
-                files[file.key] = file
-    if not files:
-        action = f'name a folder with <category>/<id> files of {", ".join(SOURCES[source])}'
-        problems.append(Problem(str(root), 'no CAD models in category folders', action))
-    return [files[key] for key in sorted(files)], problems
 
 
 def write_scans(

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_pipelines.batching import Share, steps_per_epoch
+from data_pipelines.batching import Share, picture_reader, steps_per_epoch
 from data_pipelines.photo_to_shape import batches as pipeline
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation
@@ -366,9 +366,9 @@ def test_pictures_decoded_once_and_in_every_batch_are_the_same(channels):
     for place in np.ndindex(2, 3):
         encoded[place] = tf.io.encode_png(pictures[place]).numpy()
     rows = tf.constant([5, 0, 3, 3])
-    once = pipeline.picture_reader(encoded, channels, 5, limit=pictures.size)
-    each = pipeline.picture_reader(encoded, channels, 5, limit=pictures.size - 1)
-    others = pipeline.picture_reader(encoded, channels, 5, share=Share(0, 2))
+    once = picture_reader(encoded, channels, 5, limit=pictures.size)
+    each = picture_reader(encoded, channels, 5, limit=pictures.size - 1)
+    others = picture_reader(encoded, channels, 5, share=Share(0, 2))
     for read in (once, each, others):
         np.testing.assert_array_equal(read(rows), pictures.reshape(6, 5, 5, channels)[rows.numpy()])
     operations = [
