@@ -161,7 +161,7 @@ def picture_reader(
       channels: C.
       size: side S of every picture.
       share: of a process; one of several decodes its own rows only, batch by batch.
-      limit: bytes that all pictures may take to be decoded once, here (which takes about three times as much); else
+      limit: bytes that all pictures may take to be decoded once, here; else
         those of every batch are; 0 for what reads each picture once.
 
     Returns:
