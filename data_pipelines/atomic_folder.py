@@ -1,4 +1,8 @@
-"""Folders that are made once, whole or not at all, whoever else asks for them meanwhile."""
+"""Folders that are made once, whole or not at all, whoever else asks for them meanwhile.
+
+A folder is written under another name below the same parent and renamed when it is complete. Only one process writes
+it; another waits and finds it done. What a killed run leaves behind is removed by the next one.
+"""
 
 import contextlib
 import errno
@@ -8,75 +12,149 @@ import json
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxret.errors import ConfigError, JaxretError, StorageError
-from jaxret.files import storage_errors, write_atomically
+from jaxret.errors import JaxretError, StorageError
+from jaxret.files import write_atomically
+from jaxret.workers import map_parallel
 
-ANY = float('inf')  # no highest value
-SAMPLE_MARKER = 'complete.json'
-_STALE = 3600.0  # seconds after which a folder that a killed run left behind is removed
-MARKER = 'prepared.json'
+MARKER, SAMPLE_MARKER = 'prepared.json', 'complete.json'
+_HANGS = 3600.0  # seconds after which a process that makes one part of a sample is given up
 
 
-def complete_folder(folder: Path, write: Callable[[Path], Any]) -> Any:
+def complete_folder(
+    folder: Path,
+    write: Callable[[Path], Mapping[str, Any]],
+    *,
+    marker: str = MARKER,
+    wanted: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Makes a folder unless it is there. Several processes may ask for it at once.
 
     Args:
-      folder: its path, below the cache folder.
-      write: fills the draft folder that it is given; what it returns (JSON) is kept as prepared.json.
+      folder: its path.
+      write: fills the draft folder that it is given; what it returns (JSON) is kept in the marker.
+      marker: name of the file that is written last.
+      wanted: what decides the content: a folder whose marker says otherwise is replaced, and one with anything else in
+        it is refused. None where the folder's name says it: whatever else has that name is removed.
 
     Returns:
-      the content of prepared.json.
+      the content of the marker.
 
     Raises:
-      StorageError: the cache folder cannot be written, or the disk is full.
+      StorageError: the folder cannot be written, holds something else, or the disk is full.
     """
-    complete = folder / MARKER
+
+    def find() -> dict[str, Any] | None:
+        found = _read_marker(folder / marker)
+        same = found is not None and all(found.get(key) == value for key, value in (wanted or {}).items())
+        return found if same else None
+
     try:
-        if not complete.is_file():
+        done = find()
+        if done is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder.parent / f'.{folder.name}.lock'):
-                if not complete.is_file():  # nobody else did it meanwhile
-                    _write_folder(folder, write)
-        return json.loads(complete.read_text(encoding='utf-8'))
+                done = find()
+                if done is None:
+                    if wanted is not None:
+                        _refuse_other_content(folder, marker)
+                    done = _write_folder(folder, lambda draft: {**(wanted or {}), **write(draft)}, marker)
+        return done
     except JaxretError:
         raise
     except Exception as error:
-        raise _storage_error(folder.parent, error) from error
+        raise _storage_error(folder, error) from error
 
 
-def _write_folder(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Write below a draft folder that gets its name at the end."""
-    _remove_leftovers(folder)
+def complete_sample(root: Path | str, wanted: Mapping[str, Any], write: Callable[[Path], Mapping[str, Any]]) -> Path:
+    """Writes a sample to `root`, or returns at once where the same sample already stands there.
+
+    Args:
+      root: the folder to write. Another sample is replaced; a folder with anything else in it is refused.
+      wanted: what decides the sample's content; kept in the marker and compared with it.
+      write: fills the folder that it is given; what it returns is kept in the marker too.
+
+    Returns:
+      `root`, absolute.
+
+    Raises:
+      StorageError: as `complete_folder`.
+    """
+    root = Path(root).absolute()
+    complete_folder(root, write, marker=SAMPLE_MARKER, wanted={**wanted, 'synthetic': True})
+    return root
+
+
+def make_all(
+    make: Callable[[Any], Any], jobs: Sequence[Any], *, processes: int | None, progress: bool, serial_below: int = 2
+) -> list[Any]:
+    """make(job) for the jobs of a sample, in their order, in processes; fewer than `serial_below` in this one."""
+    title = 'Making the synthetic sample' if progress else None
+    options = {'processes': processes, 'serial_below': serial_below, 'timeout': _HANGS, 'progress': title}
+    return [made for _, made in map_parallel(make, jobs, ordered=True, raises=True, **options)]
+
+
+def write_json(path: Path, value: list | dict) -> None:
+    """Writes JSON, the same bytes for the same value."""
+    path.write_text(json.dumps(value, indent=1) + '\n', encoding='ascii')
+
+
+def _read_marker(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refuse_other_content(folder: Path, marker: str) -> None:
+    """Raises StorageError for a file, or a folder that is neither empty nor a sample."""
+    found = _read_marker(folder / marker)
+    if found is not None and found.get('synthetic') is True:
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StorageError(f'{folder}: holds something other than a sample; name an empty or a new folder')
+
+
+def _write_folder(folder: Path, write: Callable[[Path], dict[str, Any]], marker: str) -> dict[str, Any]:
+    """Write below a draft folder that gets its name at the end. The caller holds the lock."""
+    for leftover in folder.parent.glob(f'.{glob.escape(folder.name)}.*'):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    old = draft.with_name(f'{draft.name}.old')
     try:
         draft.chmod(0o755)
         done = write(draft)
-        write_atomically(draft / MARKER, json.dumps(done, indent=1))
+        write_atomically(draft / marker, json.dumps(done, indent=1) + '\n')
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(folder, old)
         os.replace(draft, folder)
+        return json.loads((folder / marker).read_text(encoding='utf-8'))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Only one process prepares a folder; another waits and finds it done. The lock ends with its process."""
-    with path.open('w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Drafts of preparations that were killed: none is at work while the caller holds the lock."""
-    for draft in folder.parent.glob(f'.{folder.name}.*'):
-        if draft.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Holds a lock that ends with its process. Its file is removed, so another may hold a lock on one that is gone."""
+    while True:
+        with path.open('w') as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    continue
+            except FileNotFoundError:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def _storage_error(folder: Path, error: Exception) -> Exception:
@@ -92,90 +170,6 @@ def _storage_error(folder: Path, error: Exception) -> Exception:
         if reason is None and isinstance(cause, OSError):
             reason = cause.strerror or str(cause)
         if reason is not None:
-            return StorageError(f'{folder}: cannot be written ({reason}); free space, or name another cache folder')
+            return StorageError(f'{folder}: cannot be written ({reason}); free some space or name another folder')
         cause = cause.__cause__ or cause.__context__
     return error
-
-
-def complete_sample(root: Path, wanted: Mapping[str, Any], write: Callable[[Path], Mapping[str, Any]]) -> Path:
-    """Writes a sample to `root`, or returns at once where the same sample already stands there.
-
-    Everything is written to a sibling folder that is renamed at the end, so `root` is never half written. Another
-    sample is replaced; a folder with anything else in it is refused.
-
-    Args:
-      root: the folder to write, absolute.
-      wanted: what decides the sample's content; kept in the marker and compared with it.
-      write: fills the folder that it is given; what it returns is kept in the marker too.
-
-    Returns:
-      `root`.
-
-    Raises:
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
-    """
-    with storage_errors(root):
-        found = _read_marker(root)
-        if found is not None and all(found.get(key) == value for key, value in wanted.items()):
-            return root
-        if found is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise StorageError(f'{root}: holds something other than a sample; name an empty or a new folder')
-        root.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(root)
-        folder = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', suffix='.partial', dir=root.parent))
-        try:
-            folder.chmod(0o755)
-            facts = write(folder)
-            write_json(folder / SAMPLE_MARKER, {**wanted, **facts, 'synthetic': True})
-            _publish(folder, root, wanted)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    return root
-
-
-def check_ranges(**ranges: tuple[int | None, int, float]) -> None:
-    """Raises ConfigError for a value that is not within lowest .. highest: name=(value, lowest, highest).
-
-    None, where a function chooses a value itself, is within every range.
-    """
-    for name, (value, lowest, highest) in ranges.items():
-        if value is not None and not lowest <= value <= highest:
-            wanted = f'{lowest} or more' if highest == ANY else f'{lowest} to {highest}'
-            raise ConfigError(f'the sample needs {name} of {wanted}, not {value}')
-
-
-def write_json(path: Path, value: list | dict) -> None:
-    """Writes JSON, the same bytes for the same value."""
-    path.write_text(json.dumps(value, indent=1) + '\n', encoding='ascii')
-
-
-def _read_marker(root: Path) -> dict | None:
-    """The marker of a complete sample, or None."""
-    try:
-        found = json.loads((root / SAMPLE_MARKER).read_text(encoding='utf-8'))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get('synthetic') is True else None
-
-
-def _publish(folder: Path, root: Path, wanted: Mapping[str, Any]) -> None:
-    """Renames the finished folder to `root`; an older sample is moved away first. Another run may have been faster."""
-    old = folder.with_suffix('.old.partial')
-    if _read_marker(root) is not None:
-        with suppress(FileNotFoundError):
-            os.rename(root, old)
-    try:
-        os.rename(folder, root)
-    except OSError:
-        found = _read_marker(root)
-        if found is None or any(found.get(key) != value for key, value in wanted.items()):
-            raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _remove_stale(root: Path) -> None:
-    """Removes what killed runs left beside `root`, unless it is young enough to belong to a run under way."""
-    for path in root.parent.glob(f'.{glob.escape(root.name)}-*.partial'):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE:
-                shutil.rmtree(path, ignore_errors=True)

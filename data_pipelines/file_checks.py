@@ -4,18 +4,22 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import PIL
 
+import jaxret
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
-from jaxret.geometry import distance_grids, mesh, mesh_damage, off
+from jaxret.geometry import distance_grids, mesh
 from jaxret.preprocessing import photo_files as photos
 from jaxret.workers import map_parallel
 
+Name = TypeVar('Name', bound=Hashable)
+Wrong = tuple[Problem, ...]
 # What a sound pair tells: (width, height, mask has object pixels).
 PairFacts = tuple[int, int, bool]
 # What a sound picture tells: (width, height, all its pixels are grey).
@@ -24,93 +28,74 @@ PictureFacts = tuple[int, int, bool]
 SERIAL_BELOW = 48
 
 
-def check_pairs(
-    pairs: Sequence[tuple[Path, Path]], *, processes: int, memory: Path | None = None, progress: bool = True
-) -> list[PairFacts | tuple[Problem, ...]]:
-    """Decode every photo with its mask.
+@dataclass(frozen=True)
+class FileChecks:
+    """Checks of the files of one data set. Each gives, in the files' order, facts or what is wrong.
 
-    Args:
-      pairs: files of photo and mask.
+    Attributes:
+      root: the data set's folder, by which sound files are remembered (by size and time of change).
+      cache_dir: folder in which they are remembered, so that the next check is quick; None for none.
       processes: worker processes.
-      memory: JSON file in which sound files are remembered (by size and time of change) for the next time.
       progress: show a progress bar.
-
-    Returns:
-      for each pair (width, height, mask is not empty) or what is wrong with it.
     """
-    options = {'processes': processes, 'memory': memory, 'progress': progress}
-    return _remembered(_check_pair, pairs, label='Checking photos', **options)
+
+    root: Path
+    cache_dir: Path | str | None = None
+    processes: int = 2
+    progress: bool = True
+
+    def pairs(self, pairs: Sequence[tuple[Path, Path]]) -> list[PairFacts | Wrong]:
+        """Decodes every photo with its mask."""
+        return self._remembered(_check_pair, pairs, 'photos', 'Checking photos')
+
+    def pictures(self, paths: Sequence[Path], *, kind: str) -> list[PictureFacts | Wrong]:
+        """Decodes every picture; `kind` names what they are: 'photos', 'views', ..."""
+        return self._remembered(_check_picture, [(path,) for path in paths], kind, f'Checking {kind}')
+
+    def meshes(self, paths: Sequence[Path], *, up_axis: str) -> list[tuple[bool] | Wrong]:
+        """Loads every mesh with `jaxret.geometry.mesh.load_mesh`."""
+        return self._remembered(_check_mesh, [(path, up_axis) for path in paths], 'meshes', 'Checking meshes')
+
+    def grids(self, items: Sequence[tuple[Path, ...]], *, resolution: int) -> list[tuple[bool] | Wrong]:
+        """Reads every distance grid: files (scan, mask, CAD model), or (CAD model,) alone, of R voxels a side."""
+        return self._remembered(_check_grids, [(*item, resolution) for item in items], 'grids', 'Checking grids')
+
+    def _remembered(self, check: Callable, items: Sequence[Sequence[Any]], kind: str, title: str) -> list:
+        """check(item) for every item, from memory where its files have not changed since they were found sound."""
+        memory = _memory_file(self.cache_dir, self.root, kind)
+        version = f'{source_hash()} {PIL.__version__}'
+        known = _recall(memory, version)
+        keys = ['|'.join(str(part) for part in item) for item in items]
+        marks = [[signature(part) for part in item if isinstance(part, Path)] for item in items]
+        results = [_known(known.get(key), mark) for key, mark in zip(keys, marks, strict=True)]
+        new = [i for i, result in enumerate(results) if result is None]
+        if not new:
+            return results
+        options = {'serial_below': SERIAL_BELOW, 'progress': title if self.progress else None}
+        fresh = map_parallel(check, [items[i] for i in new], processes=self.processes, **options)
+        try:
+            with contextlib.closing(fresh):
+                for position, result in fresh:
+                    i = new[position]
+                    known.pop(keys[i], None)
+                    if isinstance(result, DataError):
+                        results[i] = result.problems
+                    else:
+                        results[i], known[keys[i]] = result, [marks[i], list(result)]
+        finally:  # an interrupted check goes on where it was
+            if memory is not None:
+                write_atomically(memory, json.dumps({'version': version, 'sound': known}))
+        return results
 
 
-def check_pictures(
-    paths: Sequence[Path],
-    *,
-    processes: int,
-    memory: Path | None = None,
-    progress: bool = True,
-    label: str = 'Checking photos',
-) -> list[PictureFacts | tuple[Problem, ...]]:
-    """Decode every picture.
-
-    Args:
-      paths: image files.
-      processes: worker processes.
-      memory: as `check_pairs`.
-      progress: show a progress bar.
-      label: its title.
-
-    Returns:
-      for each picture (width, height, all its pixels are grey) or what is wrong with it.
-    """
-    options = {'processes': processes, 'memory': memory, 'progress': progress, 'label': label}
-    return _remembered(_check_picture, [(path,) for path in paths], **options)
+def is_wrong(result: tuple) -> bool:
+    """Whether a check found something wrong."""
+    return isinstance(result[0], Problem)
 
 
-def check_meshes(
-    paths: Sequence[Path], *, up_axis: str, processes: int, memory: Path | None = None, progress: bool = True
-) -> list[tuple[Problem, ...]]:
-    """Load every mesh with `jaxret.geometry.mesh.load_mesh`.
-
-    Args:
-      paths: mesh files.
-      up_axis: as `load_mesh`.
-      processes: worker processes.
-      memory: as `check_pairs`.
-      progress: show a progress bar.
-
-    Returns:
-      what is wrong with each; an empty tuple for a sound one.
-    """
-    items = [(path, up_axis) for path in paths]
-    options = {'processes': processes, 'memory': memory, 'progress': progress}
-    found = _remembered(_check_mesh, items, label='Checking meshes', **options)
-    return [result if result and isinstance(result[0], Problem) else () for result in found]
-
-
-def check_grids(
-    items: Sequence[tuple[Path, ...]],
-    *,
-    resolution: int,
-    processes: int,
-    memory: Path | None = None,
-    progress: bool = True,
-) -> list[tuple[Problem, ...]]:
-    """Read every distance grid.
-
-    Args:
-      items: files (scan, mask, CAD model), or (CAD model,) alone.
-      resolution: voxels that each side must have.
-      processes: worker processes.
-      memory: as `check_pairs`.
-      progress: show a progress bar.
-
-    Returns:
-      what is wrong with each; an empty tuple for a sound one.
-    """
-    rows = [(*item, resolution) for item in items]
-    options = {'processes': processes, 'memory': memory, 'progress': progress}
-    found = _remembered(_check_grids, rows, label='Checking grids', **options)
-    return [result if result and isinstance(result[0], Problem) else () for result in found]
+def wrong_ones(names: Iterable[Name], results: Iterable[tuple]) -> dict[Name, Wrong]:
+    """What is wrong by name, of the results of a check in the order of the names."""
+    return {name: result for name, result in zip(names, results, strict=True) if is_wrong(result)}
 
 
 def signature(path: Path) -> tuple[int, ...] | None:
@@ -122,23 +107,15 @@ def signature(path: Path) -> tuple[int, ...] | None:
     return tuple(number for state in states for number in (state.st_size, state.st_mtime_ns))
 
 
-def memory_file(cache_dir: Path | str | None, root: Path, kind: str) -> Path | None:
-    """Where sound files of a folder are remembered: `memory` of the checks above; None without a cache folder.
+def source_hash(*files: str) -> str:
+    """Hash of the code that turns files into arrays: what it made is out of date when it changes.
 
     Args:
-      cache_dir: the cache folder, or None.
-      root: the data set's folder.
-      kind: 'photos', 'meshes', ...
+      files: code (`__file__`) besides jaxret.geometry and jaxret.preprocessing, which are hashed whole.
     """
-    if cache_dir is None:
-        return None
-    return Path(cache_dir) / 'checked' / f'{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}-{kind}.json'
-
-
-def source_hash(*modules: Any) -> str:
-    """Hash of modules' source files: what they computed is out of date when it changes."""
-    content = b'\0'.join(Path(module.__file__).read_bytes() for module in modules)
-    return hashlib.sha256(content).hexdigest()[:16]
+    package = Path(jaxret.__file__).parent
+    code = [*sorted(package.glob('geometry/*.py')), *sorted(package.glob('preprocessing/*.py')), *map(Path, files)]
+    return hashlib.sha256(b'\0'.join(file.read_bytes() for file in code)).hexdigest()[:16]
 
 
 def _check_pair(pair: tuple[Path, Path]) -> PairFacts:
@@ -185,39 +162,17 @@ def _check_grids(item: tuple) -> tuple[bool]:
     return (True,)
 
 
-def _remembered(
-    check: Callable, items: Sequence[Sequence[Any]], *, processes: int, memory: Path | None, progress: bool, label: str
-) -> list:
-    """check(item) for every item, from memory where an item's files have not changed since they were found sound."""
-    version = f'{source_hash(photos, mesh, mesh_damage, off, distance_grids)} {PIL.__version__}'
-    known = _recall(memory, version)
-    keys = ['|'.join(str(part) for part in item) for item in items]
-    marks = [[signature(part) for part in item if isinstance(part, Path)] for item in items]
-    results: list[Any] = [None] * len(items)
-    new = []
-    for i, (key, mark) in enumerate(zip(keys, marks, strict=True)):
-        if key in known and None not in mark and known[key][0] == [list(pair) for pair in mark]:
-            results[i] = tuple(known[key][1])
-        else:
-            new.append(i)
-    if not new:
-        return results
-    options = {'processes': processes, 'serial_below': SERIAL_BELOW, 'progress': label if progress else None}
-    fresh = map_parallel(check, [items[i] for i in new], **options)
-    try:
-        with contextlib.closing(fresh):
-            for position, result in fresh:
-                i = new[position]
-                known.pop(keys[i], None)
-                if isinstance(result, DataError):
-                    results[i] = result.problems
-                else:
-                    results[i] = result
-                    known[keys[i]] = [marks[i], list(result)]
-    finally:  # an interrupted check goes on where it was
-        if memory is not None:
-            write_atomically(memory, json.dumps({'version': version, 'sound': known}))
-    return results
+def _memory_file(cache_dir: Path | str | None, root: Path, kind: str) -> Path | None:
+    if cache_dir is None:
+        return None
+    return Path(cache_dir) / 'checked' / f'{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}-{kind}.json'
+
+
+def _known(stored: list | None, mark: list[tuple[int, ...] | None]) -> tuple | None:
+    """The facts of an item whose files are as they were, else None."""
+    if stored is None or None in mark or stored[0] != [list(pair) for pair in mark]:
+        return None
+    return tuple(stored[1])
 
 
 def _recall(memory: Path | None, version: str) -> dict[str, Any]:

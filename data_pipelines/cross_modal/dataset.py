@@ -1,18 +1,28 @@
 """What a checked collection of labelled objects holds: its classes, its splits, and what was left out."""
 
 import dataclasses
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_pipelines import dataset
+from data_pipelines.dataset import (
+    SPLITS,
+    Dataset,
+    Faults,
+    all_problems,
+    bad_file_choice,
+    check_options,
+    fingerprint,
+    of_split,
+    one_of,
+    share,
+    split_of,
+)
 from data_pipelines.file_checks import signature
 from data_pipelines.splits import draw_per_class, hold_out
-from jaxret.errors import ConfigError, DataError, Problem
-
-SPLITS = ('train', 'val', 'test')
+from jaxret.errors import DataError, Problem
 
 
 @dataclass(frozen=True)
@@ -36,31 +46,21 @@ class ObjectEntry:
     points: tuple[Path, int] | None = None
 
 
-@dataclass(frozen=True)
-class ObjectDataset:
-    """What a collection holds after filters and checks.
+@dataclass(frozen=True, kw_only=True)
+class ObjectDataset(Dataset):
+    """What a collection holds after filters and checks; see `Dataset`. Every class has objects of the required splits.
 
     Attributes:
-      root: the folder (for a published set that of its points), links resolved.
       objects: sorted by name.
-      categories: sorted; a label is an index into them.
-      skipped: what was left out, and why.
-      required_splits: splits that must not become empty, and of which every class must have an object.
       up_axis: axis that points up in the mesh files.
       points_up_axis: axis that points up in published points.
       view_ids: numbers of the published views to use.
-      fingerprint: changes with the folder, the options, and any file used.
     """
 
-    root: Path
     objects: tuple[ObjectEntry, ...]
-    categories: tuple[str, ...]
-    skipped: tuple[Problem, ...]
-    required_splits: tuple[str, ...]
     up_axis: str
-    points_up_axis: str
-    view_ids: tuple[int, ...]
-    fingerprint: str
+    points_up_axis: str = 'y'
+    view_ids: tuple[int, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -69,37 +69,38 @@ class ObjectDataset:
 
     def split_objects(self, split: str) -> tuple[ObjectEntry, ...]:
         """The objects of one split."""
-        return tuple(entry for entry in self.objects if entry.split == split)
+        return of_split(self.objects, split)
 
     def split_table(self) -> dict[str, str]:
         """Split of every object by its name, to be stored with a run (JSON) and given back to the reader."""
-        return {entry.name: entry.split for entry in self.objects}
+        return split_of(self.objects)
 
-    def without(self, names: set[str], problems: Sequence[Problem]) -> 'ObjectDataset':
-        """The layout less some objects, and less the classes that have no object of a required split then.
+    def without(self, names: Collection[str], problems: Sequence[Problem]) -> 'ObjectDataset':
+        """The data set less some objects, and less the classes that have no object of a required split then.
 
         Labels stay what they were: `categories` is unchanged.
 
         Raises:
           DataError: with `problems`, if a required split is empty then.
         """
-        objects, gone = whole_classes([entry for entry in self.objects if entry.name not in names], self)
+        objects = [entry for entry in self.objects if entry.name not in names]
+        wrong = class_problems(objects, self.required_splits, self.root)
+        objects = [entry for entry in objects if entry.category not in wrong]
+        skipped = (*problems, *all_problems(wrong))
         empty = empty_splits(objects, self.required_splits, self.root)
         if empty:
-            raise DataError([*problems, *gone, *empty])
-        return dataclasses.replace(self, objects=tuple(objects), skipped=(*self.skipped, *problems, *gone))
+            raise DataError([*skipped, *empty])
+        return dataclasses.replace(self, objects=tuple(objects), skipped=self.skipped + skipped)
 
 
-def check_options(*, train_per_class: int, val_fraction: float, on_bad_file: str, **axes: str) -> None:
+def check_object_options(*, train_per_class: int, val_fraction: float, on_bad_file: str, **axes: str) -> None:
     """Raises ConfigError for a value out of range; `axes` are options whose value is 'y' or 'z'."""
-    checks = {
-        'train_per_class': (train_per_class, train_per_class >= 0, '0 (all) or a positive number'),
-        'val_fraction': (val_fraction, 0 <= val_fraction < 1, 'a share in [0, 1)'),
-        'on_bad_file': (on_bad_file, on_bad_file in ('error', 'skip'), 'error or skip'),
-    } | {name: (value, value in ('y', 'z'), 'y or z') for name, value in axes.items()}
-    for name, (value, valid, allowed) in checks.items():
-        if not valid:
-            raise ConfigError(f'{name}={value!r}: use {allowed}')
+    check_options(
+        train_per_class=(train_per_class, train_per_class >= 0, '0 (all) or a positive number'),
+        val_fraction=share(val_fraction),
+        on_bad_file=bad_file_choice(on_bad_file),
+        **{name: one_of(value, 'y', 'z') for name, value in axes.items()},
+    )
 
 
 def assign_splits(
@@ -130,12 +131,7 @@ def assign_splits(
     by_name = {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
     problems = []
     if split_table is None:
-        class_of = {name: entry.category for name, entry in by_name.items()}
-        marked = {name: entry.split for name, entry in by_name.items()}
-        split = hold_out(marked, class_of, val_fraction=val_fraction, seed=seed)
-        train = {name: class_of[name] for name, part in split.items() if part == 'train'}
-        drawn = draw_per_class(train, count=train_per_class, seed=seed) if train_per_class else set(train)
-        split = {name: part for name, part in split.items() if part != 'train' or name in drawn}
+        split = _draw_splits(by_name, train_per_class=train_per_class, val_fraction=val_fraction, seed=seed)
     else:
         split = {name: part for name, part in split_table.items() if name in by_name and part in SPLITS}
         lost = [name for name in split_table if name not in split]
@@ -145,11 +141,14 @@ def assign_splits(
     return [dataclasses.replace(by_name[name], split=split[name]) for name in by_name if name in split], problems
 
 
-def missing_classes(entries: Sequence[ObjectEntry], classes: Sequence[str], where: Path) -> list[Problem]:
-    """A problem for each wanted class that has no object."""
-    present = sorted({entry.category for entry in entries})
-    action = f'choose from: {", ".join(present) or "none"}'
-    return [Problem(str(where), f'no objects of class {name!r}', action) for name in classes if name not in present]
+def _draw_splits(
+    by_name: Mapping[str, ObjectEntry], *, train_per_class: int, val_fraction: float, seed: int
+) -> dict[str, str]:
+    class_of = {name: entry.category for name, entry in by_name.items()}
+    split = hold_out(split_of(by_name.values()), class_of, val_fraction=val_fraction, seed=seed)
+    train = {name: class_of[name] for name, part in split.items() if part == 'train'}
+    drawn = draw_per_class(train, count=train_per_class, seed=seed) if train_per_class else set(train)
+    return {name: part for name, part in split.items() if part != 'train' or name in drawn}
 
 
 def class_problems(entries: Sequence[ObjectEntry], required: Sequence[str], where: Path) -> dict[str, list[Problem]]:
@@ -165,42 +164,30 @@ def class_problems(entries: Sequence[ObjectEntry], required: Sequence[str], wher
     return problems
 
 
-def whole_classes(entries: Sequence[ObjectEntry], layout: 'ObjectDataset') -> tuple[list[ObjectEntry], list[Problem]]:
-    """Objects of the classes that have one in every required split, and what is wrong with the other classes."""
-    wrong = class_problems(entries, layout.required_splits, layout.root)
-    kept = [entry for entry in entries if entry.category not in wrong]
-    return kept, [problem for problems in wrong.values() for problem in problems]
-
-
 def empty_splits(entries: Sequence[ObjectEntry], required: Sequence[str], where: Path) -> list[Problem]:
     """A problem for each required split that has no objects."""
-    present = {entry.split for entry in entries}
     action = 'add some, or widen the choice of classes'
-    return [Problem(str(where), f'no objects in split {part}', action) for part in required if part not in present]
+    return dataset.empty_splits(entries, required, where, kind='objects', action=action)
 
 
-def make_layout(
+def object_dataset(
     root: Path,
     entries: Sequence[ObjectEntry],
-    problems: Sequence[Problem],
     bad: Mapping[str, Sequence[Problem]],
+    faults: Faults,
     *,
-    skipped: Sequence[Problem] = (),
-    on_bad_file: str,
     required_splits: Sequence[str],
     up_axis: str,
     points_up_axis: str = 'y',
     view_ids: Sequence[int] = (),
 ) -> ObjectDataset:
-    """Puts a layout together, or raises everything that is wrong.
+    """Puts a data set together; `faults` skips bad objects, and classes that lack a required split, or refuses them.
 
     Args:
       root: the folder.
       entries: objects in use, by name.
-      problems: what is wrong with the folder.
       bad: what is wrong with files, by the object's name.
-      skipped: what is left out already.
-      on_bad_file: 'skip' leaves out bad objects, and classes that lack a required split.
+      faults: what is wrong with the folder.
       required_splits: as in ObjectDataset, like the rest.
       up_axis: of meshes.
       points_up_axis: of published points.
@@ -209,34 +196,28 @@ def make_layout(
     Raises:
       DataError: with everything.
     """
-    wrong_files = [problem for found in bad.values() for problem in found]
-    problems, skipped = list(problems), list(skipped)
     lacking = class_problems(entries, required_splits, root)
-    if on_bad_file == 'skip':
+    if faults.skip:
         entries = [entry for entry in entries if entry.name not in bad]
         lacking |= class_problems(entries, required_splits, root)
         entries = [entry for entry in entries if entry.category not in lacking]
-        skipped += wrong_files + [problem for found in lacking.values() for problem in found]
-    else:
-        problems += wrong_files + [problem for found in lacking.values() for problem in found]
-    problems += empty_splits(entries, required_splits, root)
-    if problems:
-        raise DataError(problems + skipped)
-    options = [str(root), up_axis, points_up_axis, list(view_ids)]
+    faults.of_files(all_problems(bad) + all_problems(lacking))
+    faults.problems += empty_splits(entries, required_splits, root)
+    faults.refuse()
     rows = [
         (entry.name, entry.category, entry.split, signature(entry.mesh), str(entry.images), str(entry.points))
         for entry in entries
     ]
     files = sorted({entry.points[0] for entry in entries if entry.points})
-    content = json.dumps([options, rows, [signature(file) for file in files]])
+    options = [str(root), up_axis, points_up_axis, list(view_ids)]
     return ObjectDataset(
         root=root,
         objects=tuple(entries),
         categories=tuple(sorted({entry.category for entry in entries})),
-        skipped=tuple(skipped),
+        skipped=tuple(faults.skipped),
         required_splits=tuple(required_splits),
         up_axis=up_axis,
         points_up_axis=points_up_axis,
         view_ids=tuple(view_ids),
-        fingerprint=hashlib.sha256(content.encode()).hexdigest(),
+        fingerprint=fingerprint(options, rows, [signature(file) for file in files]),
     )

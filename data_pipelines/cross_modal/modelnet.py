@@ -6,7 +6,6 @@
 Wu et al., 3D ShapeNets, CVPR 2015. Some of its OFF files have the counts on the first line; they are read.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +14,12 @@ from data_pipelines.cross_modal.dataset import (
     ObjectDataset,
     ObjectEntry,
     assign_splits,
-    check_options,
-    make_layout,
-    missing_classes,
+    check_object_options,
+    object_dataset,
 )
-from data_pipelines.file_checks import check_meshes
-from data_pipelines.folders import names_in, open_folder, resolve
+from data_pipelines.dataset import Faults, unknown_names
+from data_pipelines.file_checks import FileChecks, wrong_ones
+from data_pipelines.folders import leaves, link_problem, names_in, open_folder
 from jaxret.errors import Problem
 from jaxret.geometry.mesh import MESH_SUFFIXES
 
@@ -56,47 +55,39 @@ def read_modelnet(
       split_table: split by name, from an earlier run.
       required_splits: splits of which every class must have a mesh.
       up_axis: axis that points up in the files.
-      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
-      check_processes: processes that load meshes.
-      progress: show a progress bar.
+      cache_dir, check_processes, progress: as `FileChecks`.
 
     Returns:
-      the layout.
+      the data set.
 
     Raises:
       DataError: with everything that is wrong.
       ConfigError: an option has no such value.
     """
-    check_options(train_per_class=train_per_class, val_fraction=val_fraction, on_bad_file=on_bad_file, up_axis=up_axis)
-    root = open_folder(Path(data_dir), layout="ModelNet's layout (<class>/train and <class>/test with meshes)")
-    found, misplaced = _list_meshes(root, classes)
-    problems = missing_classes(found, classes, root)
-    if not found:
+    check_object_options(
+        train_per_class=train_per_class, val_fraction=val_fraction, on_bad_file=on_bad_file, up_axis=up_axis
+    )
+    root = open_folder(data_dir, layout="ModelNet's layout (<class>/train and <class>/test with meshes)")
+    listed, misplaced = _list_meshes(root, classes)
+    present = [entry.category for entry in listed]
+    faults = Faults(on_bad_file == 'skip', unknown_names(classes, present, root, 'objects of class'))
+    if not listed:
         action = "name a folder in ModelNet's layout: <class>/train and <class>/test with meshes"
-        problems.append(Problem(str(root), 'no meshes in class folders', action))
-    entries, split_problems = assign_splits(
-        [entry for entry in found if not classes or entry.category in classes],
+        faults.problems.append(Problem(str(root), 'no meshes in class folders', action))
+    entries, wrong = assign_splits(
+        [entry for entry in listed if not classes or entry.category in classes],
         train_per_class=train_per_class,
         val_fraction=val_fraction,
         seed=seed,
         split_table=split_table,
         where=root,
     )
-    memory = None
-    if cache_dir is not None:
-        memory = Path(cache_dir) / 'checked' / f'{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}-meshes.json'
-    paths = [entry.mesh for entry in entries]
-    wrong = check_meshes(paths, up_axis=up_axis, processes=check_processes, memory=memory, progress=progress)
-    return make_layout(
-        root,
-        entries,
-        problems + split_problems + ([] if on_bad_file == 'skip' else misplaced),
-        {entry.name: found for entry, found in zip(entries, wrong, strict=True) if found},
-        skipped=misplaced if on_bad_file == 'skip' else [],
-        on_bad_file=on_bad_file,
-        required_splits=required_splits,
-        up_axis=up_axis,
-    )
+    faults.problems += wrong
+    faults.of_files(misplaced)
+    checks = FileChecks(root, cache_dir, check_processes, progress)
+    found = checks.meshes([entry.mesh for entry in entries], up_axis=up_axis)
+    bad = wrong_ones([entry.name for entry in entries], found)
+    return object_dataset(root, entries, bad, faults, required_splits=required_splits, up_axis=up_axis)
 
 
 def _list_meshes(root: Path, classes: Sequence[str]) -> tuple[list[ObjectEntry], list[Problem]]:
@@ -116,20 +107,10 @@ def _list_class(root: Path, category: str) -> tuple[list[ObjectEntry], list[Prob
     problems: list[Problem] = []
     splits = [split for split in ('train', 'test') if (root / category / split).is_dir()]
     for split in splits:
-        folder = f'{category}/{split}'
-        if not resolve(root, folder).is_relative_to(root):  # once for all that is in it
-            problems.append(_link(root / folder))
-            continue
-        for file in names_in(root / folder, problems):
-            name = f'{folder}/{file}'
-            if not _is_mesh(file):
-                if count := _meshes_below(root / name):
-                    found = f'{count} meshes in a folder below {split}'
-                    problems.append(Problem(str(root / name), found, f'put them into <class>/{split} itself'))
-            elif resolve(root, name).is_relative_to(root):
-                entries.append(ObjectEntry(name, category, split, root / name))
-            else:
-                problems.append(_link(root / name))
+        if leaves(root, f'{category}/{split}'):  # once for all that is in it
+            problems.append(link_problem(root / category / split))
+        else:
+            entries += _list_split(root, category, split, problems)
     if splits and not entries and not problems:
         found = f'no meshes in {" and ".join(splits)}'
         problems.append(Problem(str(root / category), found, 'add some, or remove the folder'))
@@ -141,8 +122,19 @@ def _list_class(root: Path, category: str) -> tuple[list[ObjectEntry], list[Prob
     return entries, problems
 
 
-def _link(path: Path) -> Problem:
-    return Problem(str(path), 'a link that leaves the folder', 'put what it leads to below the data folder')
+def _list_split(root: Path, category: str, split: str, problems: list[Problem]) -> list[ObjectEntry]:
+    entries = []
+    for file in names_in(root / category / split, problems):
+        name = f'{category}/{split}/{file}'
+        if not _is_mesh(file):
+            if count := _meshes_below(root / name):
+                found = f'{count} meshes in a folder below {split}'
+                problems.append(Problem(str(root / name), found, f'put them into <class>/{split} itself'))
+        elif leaves(root, name):
+            problems.append(link_problem(root / name))
+        else:
+            entries.append(ObjectEntry(name, category, split, root / name))
+    return entries
 
 
 def _is_mesh(name: str) -> bool:

@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.cross_modal.dataset import ObjectEntry
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 from jaxret.geometry.mesh import load_mesh, normalize_mesh
-from jaxret.geometry.mesh_features import FACE_VALUES, mesh_features, pad_faces
-from jaxret.geometry.points import sample_surface
-from jaxret.geometry.render import ViewRing, render_views
-from jaxret.geometry.simplify import simplify_mesh
+from jaxret.geometry.mesh_features import FACE_VALUES, pad_faces
+from jaxret.geometry.render import ViewRing
+from jaxret.preprocessing.photo_files import png_file
+from jaxret.preprocessing.shapes import mesh_arrays
 
 MAX_ARRAY_BYTES = 2**28  # of a .npz file, unpacked: a thousand times the largest published one
 _NAMES = (('face', 'neighbor_index'), ('faces', 'neighbors'))  # MeshNet's two generators
@@ -55,16 +55,12 @@ def object_from_mesh(entry: ObjectEntry, *, ring: ViewRing, points: int, max_fac
       DataError: the mesh cannot be used.
     """
     mesh = normalize_mesh(load_mesh(entry.mesh, up_axis=up_axis), mode='sphere')
-    views = render_views(mesh, ring)
-    if (views == ring.background).all():
-        raise _bad(entry.mesh, 'no view shows anything of the mesh', 'remove stray vertices or faces')
     seed = int(hashlib.sha256(entry.name.encode()).hexdigest()[:8], 16)
-    try:
-        faces, neighbors = mesh_features(simplify_mesh(mesh, max_faces=max_faces), max_faces=max_faces)
-        cloud = sample_surface(mesh, points, seed=seed)
-    except ValueError as error:
-        raise _bad(entry.mesh, str(error), 'export the mesh again, or take it out of the data set') from error
-    return ObjectRecord([_png(view) for view in views], cloud, faces, neighbors)
+    arrays = mesh_arrays(
+        mesh, ('views', 'faces', 'points'), path=entry.mesh, ring=ring, faces=max_faces, points=points, seed=seed
+    )
+    views = [png_file(view) for view in arrays['views']]
+    return ObjectRecord(views, arrays['points'], arrays['faces'], arrays['neighbors'])
 
 
 def object_from_files(
@@ -108,7 +104,9 @@ def object_from_files(
     try:
         faces, neighbors = read_meshnet(entry.mesh)
         if len(faces) > max_faces:
-            raise _bad(entry.mesh, f'{len(faces)} faces where {max_faces} are wanted', 'set --config.data.faces higher')
+            raise refused(
+                str(entry.mesh), f'{len(faces)} faces where {max_faces} are wanted', 'set --config.data.faces higher'
+            )
         faces, neighbors = pad_faces(relative_corners(faces), neighbors, count=max_faces)
         faces = turn_up(faces.reshape(-1, 5, 3), up_axis).reshape(-1, FACE_VALUES)
     except DataError as error:
@@ -131,12 +129,12 @@ def read_row(path: Path, row: int, *, count: int) -> np.ndarray:
         with h5py.File(path, 'r') as file:
             points = np.asarray(file['data'][row, :count], np.float32)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise _bad(path, f'row {row} cannot be read ({error})', 'download the file again') from error
+        raise refused(str(path), f'row {row} cannot be read ({error})', 'download the file again') from error
     if points.shape != (count, 3):
         found = f'{len(points)} points a row where {count} are wanted'
-        raise _bad(path, found, 'use files with as many')
+        raise refused(str(path), found, 'use files with as many')
     if not np.isfinite(points).all():
-        raise _bad(path, f'row {row} has points that are not finite', 'download the file again')
+        raise refused(str(path), f'row {row} has points that are not finite', 'download the file again')
     return points
 
 
@@ -162,23 +160,23 @@ def read_meshnet(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with path.open('rb') as stream:  # numpy leaves it open where the file is damaged
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise _bad(path, 'not a .npz file with several arrays', again)
+                raise refused(str(path), 'not a .npz file with several arrays', again)
             if sum(info.file_size for info in file.zip.infolist()) > MAX_ARRAY_BYTES:
-                raise _bad(path, f'unpacked larger than {MAX_ARRAY_BYTES:,} bytes', again)
+                raise refused(str(path), f'unpacked larger than {MAX_ARRAY_BYTES:,} bytes', again)
             names = next((pair for pair in _NAMES if set(pair) <= set(file.files)), None)
             if names is None:
                 found = f'keys {", ".join(file.files) or "none"}'
-                raise _bad(path, found, f'expected {" or ".join(" and ".join(pair) for pair in _NAMES)}')
+                raise refused(str(path), found, f'expected {" or ".join(" and ".join(pair) for pair in _NAMES)}')
             faces, neighbors = (file[name] for name in names)
     except DataError:
         raise
     except ValueError as error:
         if 'allow_pickle' in str(error):
             found = 'an object array, which could run code when loaded; it is not read'
-            raise _bad(path, found, 'save plain arrays of numbers') from error
-        raise _bad(path, f'not a readable .npz file ({error})', again) from error
+            raise refused(str(path), found, 'save plain arrays of numbers') from error
+        raise refused(str(path), f'not a readable .npz file ({error})', again) from error
     except Exception as error:  # zipfile and zlib have several
-        raise _bad(path, f'not a readable .npz file ({type(error).__name__}: {error})', again) from error
+        raise refused(str(path), f'not a readable .npz file ({type(error).__name__}: {error})', again) from error
     _check_faces(path, faces, neighbors, names, again)
     return faces.astype(np.float32), neighbors.astype(np.int32)
 
@@ -201,11 +199,11 @@ def _check_faces(path: Path, faces: np.ndarray, neighbors: np.ndarray, names: tu
     numbers = faces.dtype.kind in 'fiu' and neighbors.dtype.kind in 'fiu'
     if not numbers or faces.shape != (count, FACE_VALUES) or neighbors.shape != (count, 3) or count == 0:
         shapes = f'{names[0]} {faces.dtype} {list(faces.shape)}, {names[1]} {neighbors.dtype} {list(neighbors.shape)}'
-        raise _bad(path, shapes, f'expected numbers [F, {FACE_VALUES}] and [F, 3]')
+        raise refused(str(path), shapes, f'expected numbers [F, {FACE_VALUES}] and [F, 3]')
     if not np.isfinite(faces).all() or not np.isfinite(neighbors).all():
-        raise _bad(path, 'values that are not finite', again)
+        raise refused(str(path), 'values that are not finite', again)
     if neighbors.min() < 0 or neighbors.max() >= count or (neighbors != np.floor(neighbors)).any():
-        raise _bad(path, f'{names[1]} outside 0 .. {count - 1}', again)
+        raise refused(str(path), f'{names[1]} outside 0 .. {count - 1}', again)
 
 
 def _read_view(path: Path, size: int) -> bytes:
@@ -218,14 +216,4 @@ def _read_view(path: Path, size: int) -> bytes:
         if image.mode == 'L' and image.width == size:
             return data
         grey = image.convert('L')
-    return _png(np.asarray(grey if grey.width == size else grey.resize((size, size), Image.Resampling.BILINEAR)))
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, 'PNG')
-    return buffer.getvalue()
-
-
-def _bad(path: Path, found: str, action: str) -> DataError:
-    return DataError(Problem(str(path), found, action))
+    return png_file(np.asarray(grey if grey.width == size else grey.resize((size, size), Image.Resampling.BILINEAR)))

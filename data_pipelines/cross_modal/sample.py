@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample
+from data_pipelines.atomic_folder import complete_sample, make_all
+from data_pipelines.dataset import ANY, check_ranges
+from data_pipelines.synthetic.shapes.furniture import write_off
 from data_pipelines.synthetic.shapes.solids import SOLIDS, make_solid
-from jaxret.workers import map_parallel
 
 GENERATOR_VERSION = 1
 _FEW = 400  # meshes that are made faster than a process starts
@@ -38,10 +39,7 @@ def write_modelnet_sample(
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes the sample to `root`, or returns at once where the same sample already stands there.
-
-    `root` is never half written (`complete_sample`). A sample of another seed, size or generator version is replaced;
-    a folder with anything else in it is refused.
+    """Writes the sample to `root` once, as `complete_sample` does.
 
     Args:
       root: the folder to write.
@@ -56,7 +54,7 @@ def write_modelnet_sample(
 
     Raises:
       ConfigError: a count below 1, or a negative seed.
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
+      StorageError: as `complete_sample`.
     """
     check_ranges(
         seed=(seed, 0, ANY),
@@ -79,21 +77,14 @@ def write_modelnet_sample(
                 (folder / category / split).mkdir(parents=True)
             for index in range(train_per_class + test_per_class):
                 jobs.append(_Job(folder, seed, category, 'train' if index < train_per_class else 'test', index))
-        title = 'Making the synthetic sample' if progress else None
-        options = {'processes': processes, 'serial_below': _FEW, 'raises': True, 'progress': title}
-        for _ in map_parallel(_write_solid, jobs, **options):
-            pass
+        make_all(_write_solid, jobs, processes=processes, progress=progress, serial_below=_FEW)
         return {'classes': len(SOLIDS), 'meshes': len(jobs)}
 
-    return complete_sample(Path(root).absolute(), wanted, write)
+    return complete_sample(root, wanted, write)
 
 
 def _write_solid(job: _Job) -> None:
     rng = np.random.default_rng([job.seed, list(SOLIDS).index(job.category), job.index])
     vertices, faces = make_solid(job.category, rng)
-    x, y, z = vertices.T
-    lines = ['OFF', f'{len(vertices)} {len(faces)} 0']
-    lines += [f'{a:.6g} {b:.6g} {c:.6g}' for a, b, c in np.stack([x, -z, y], axis=1)]  # +z up
-    lines += [f'3 {a} {b} {c}' for a, b, c in faces]
     path = job.folder / job.category / job.split / f'{job.category}_{job.index + 1:04d}.off'
-    path.write_text('\n'.join(lines) + '\n', encoding='ascii')
+    write_off(path, vertices, faces)

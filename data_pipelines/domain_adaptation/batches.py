@@ -11,16 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.batching import (
-    WHOLE,
-    Batch,
-    Share,
-    decode_png,
-    permutation,
-    picture_reader,
-    steps_per_epoch,
-    stream_seed,
-)
+from data_pipelines import batching
+from data_pipelines.batching import WHOLE, Batch, Share, epoch_rows, random_subsets, stream_seed
 from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable
 from data_pipelines.random_crops import Augmentation, augment_views, crop_and_resize, share_boxes
 from jaxret.errors import ConfigError
@@ -81,35 +73,27 @@ def training_batches(
     """
     side = _side(photos, size)
     _side(shapes, side)
-    for key, count, there, kind in (
-        ('config.batch_size', batch_size, len(photos), 'training photos'),
-        ('config.shapes_per_step', shapes_per_step, len(shapes), 'training shapes'),
-    ):
-        if not 1 <= count <= there:
-            raise ConfigError(f'{key}: {count}, but there are {there} {kind}; set --{key} to 1 .. {there}')
-    if not -(2**31) <= seed < 2**31:
-        raise ConfigError(f'config.seed: {seed} is not within 32 bits (-2147483648 to 2147483647)')
+    batching.check_count('batch_size', batch_size, len(photos), 'training photos')
+    batching.check_count('shapes_per_step', shapes_per_step, len(shapes), 'training shapes')
+    batching.check_seed(seed)
     available = shapes.views_encoded.shape[1]
-    if not 0 <= views_per_step <= available:
-        raise ConfigError(f'config.data.views_per_step: {views_per_step}, but a shape has {available} views (0: all)')
+    batching.check_views(views_per_step, available, owner='a shape')
     if sampling not in ('balanced', 'uniform'):
         raise ConfigError(f'config.data.sampling: {sampling!r}; use balanced or uniform')
-    images = picture_reader(photos.images_encoded, 3, photos.size, share=share)
-    views = picture_reader(shapes.views_encoded, shapes.channels, shapes.size, share=share)
+    images = batching.picture_reader(photos.images_encoded, 3, photos.size, share=share)
+    views = batching.picture_reader(shapes.views_encoded, shapes.channels, shapes.size, share=share)
     label, shown = tf.constant(photos.label), views_per_step or available
 
-    @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
         crops, view_crops = stream_seed(seed, CROPS, step), stream_seed(seed, VIEW_CROPS, step)
         if sampling == 'balanced':
             photo = balanced_rows(photos.label, batch_size, seed, step)
         else:
-            photo = _epoch_rows(len(photos), batch_size, seed, PHOTOS, step)
-        shape = _epoch_rows(len(shapes), shapes_per_step, seed, SHAPES, step)
-        drawn = tf.random.stateless_uniform([shapes_per_step, available], stream_seed(seed, VIEWS, step))
-        photo, shape, chosen = share.of(photo), share.of(shape), tf.argsort(share.of(drawn))
-        numbers = shape[:, None] * available + chosen[:, :shown]
-        pictures = tf.reshape(views(tf.reshape(numbers, [-1])), [-1, shown, shapes.size, shapes.size, shapes.channels])
+            photo = epoch_rows(len(photos), batch_size, seed, PHOTOS, step)
+        shape = epoch_rows(len(shapes), shapes_per_step, seed, SHAPES, step)
+        chosen = random_subsets(shapes_per_step, available, shown, stream_seed(seed, VIEWS, step))
+        photo, shape, chosen = share.of(photo), share.of(shape), share.of(chosen)
+        pictures = views(shape[:, None] * available + chosen)
         return {
             'photo': _augmented(images(photo), photo_augmentation, crops, side, share),
             'label': tf.gather(label, photo),
@@ -118,8 +102,7 @@ def training_batches(
             'shape_valid': tf.ones_like(shape, tf.bool),
         }
 
-    dataset = tf.data.Dataset.range(start, stop).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.prefetch(prefetch).as_numpy_iterator()
+    return batching.step_batches(make, start, stop, prefetch=prefetch)
 
 
 def balanced_rows(label: np.ndarray, batch_size: int, seed: int, step: tf.Tensor) -> tf.Tensor:
@@ -139,7 +122,7 @@ def balanced_rows(label: np.ndarray, batch_size: int, seed: int, step: tf.Tensor
     """
     present, compact, counts = np.unique(label, return_inverse=True, return_counts=True)
     classes, rounds = len(present), -(-batch_size // len(present))
-    shuffled = permutation(len(label), stream_seed(seed, PHOTOS, step))
+    shuffled = batching.permutation(len(label), stream_seed(seed, PHOTOS, step))
     by_class = tf.gather(shuffled, tf.argsort(tf.gather(tf.constant(compact, tf.int32), shuffled), stable=True))
     orders = tf.argsort(tf.random.stateless_uniform([rounds, classes], stream_seed(seed, CLASSES, step)))
     drawn = tf.reshape(orders, [-1])[:batch_size]
@@ -156,12 +139,9 @@ def photo_batches(photos: PhotoTable, *, batch_size: int, size: int = 0) -> Iter
     Raises:
       ConfigError: `size` is more than the table's (0 is the table's).
     """
-    images, side = _strings(photos.images_encoded), _side(photos, size)
-
-    def make(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {'photo': _middle(decode_png(tf.gather(images, rows), 3, photos.size), side)}
-
-    return _in_order(len(photos), batch_size, make)
+    side = _side(photos, size)
+    images = batching.picture_reader(photos.images_encoded, 3, photos.size, limit=0)
+    return batching.batches_in_order(lambda rows: {'photo': _middle(images(rows), side)}, len(photos), batch_size)
 
 
 def shape_batches(shapes: ShapeTable, *, batch_size: int, views: Sequence[int] = (), size: int = 0) -> Iterator[Batch]:
@@ -177,53 +157,19 @@ def shape_batches(shapes: ShapeTable, *, batch_size: int, views: Sequence[int] =
       ConfigError: a view that there is not, or `size` is more than the table's.
     """
     available = shapes.views_encoded.shape[1]
-    wrong = [view for view in views if not 0 <= view < available]
-    if wrong:
-        raise ConfigError(f'view {wrong[0]} does not exist: a shape has views 0 .. {available - 1}')
-    encoded, side = _strings(shapes.views_encoded), _side(shapes, size)
-    ids = tf.constant(list(views) or list(range(available)), tf.int32)
+    ids, side = batching.chosen_views(views, available, owner='a shape'), _side(shapes, size)
+    read = batching.picture_reader(shapes.views_encoded, shapes.channels, shapes.size, limit=0)
 
     def make(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {'views': _middle(_decoded(tf.gather(tf.gather(encoded, rows), ids, axis=1), shapes), side)}
+        return {'views': _middle(read(rows[:, None] * available + ids), side)}
 
-    return _in_order(len(shapes), batch_size, make)
-
-
-def _in_order(count: int, batch_size: int, make) -> Iterator[Batch]:
-    if batch_size < 1:
-        raise ConfigError(f'config.evaluation.batch_size: {batch_size}, but must be at least 1')
-
-    @tf.autograph.experimental.do_not_convert
-    def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
-        position = tf.cast(step, tf.int32) * batch_size + tf.range(batch_size)
-        return make(tf.minimum(position, count - 1)) | {'valid': position < count}
-
-    dataset = tf.data.Dataset.range(-(-count // batch_size))
-    return dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2).as_numpy_iterator()
+    return batching.batches_in_order(make, len(shapes), batch_size)
 
 
 def _side(table: PhotoTable | ShapeTable, size: int) -> int:
     if not 0 <= size <= table.size:
         raise ConfigError(f'config.data.image_size: {size}, but the stored size is {table.size}; use 0 to that')
     return size or table.size
-
-
-def _strings(encoded: np.ndarray) -> tf.Tensor:
-    with tf.device('CPU'):
-        return tf.constant(encoded, tf.string, shape=encoded.shape)
-
-
-def _epoch_rows(count: int, batch_size: int, seed: int, stream: int, step: tf.Tensor) -> tf.Tensor:
-    an_epoch = steps_per_epoch(count, batch_size)
-    order = permutation(count, stream_seed(seed, stream, step // an_epoch))
-    first = tf.cast(step % an_epoch, tf.int32) * batch_size
-    return tf.ensure_shape(order[first : first + batch_size], [batch_size])
-
-
-def _decoded(encoded: tf.Tensor, shapes: ShapeTable) -> tf.Tensor:
-    """Decodes views [G, K]: uint8 [G, K, S, S, C]."""
-    flat = decode_png(tf.reshape(encoded, [-1]), shapes.channels, shapes.size)
-    return tf.reshape(flat, [-1, encoded.shape[1], shapes.size, shapes.size, shapes.channels])
 
 
 def _augmented(

@@ -1,10 +1,11 @@
 """What a checked data set of two domains holds: labelled photos, and shapes whose labels are for evaluation only."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_pipelines.dataset import Dataset, of_split, split_of
 from jaxret.errors import DataError, Problem
 
 
@@ -44,43 +45,33 @@ class ShapeFiles:
         return self.views if self.mesh is None else (self.mesh,)
 
 
-@dataclass(frozen=True)
-class DomainDataset:
-    """What a data set holds after filters and checks.
+@dataclass(frozen=True, kw_only=True)
+class DomainDataset(Dataset):
+    """What a data set holds after filters and checks; see `Dataset`. Every class has photos and gallery shapes.
 
     Attributes:
-      root: the folder, links resolved.
       photos: sorted by name.
       shapes: in an order that does not depend on their classes.
-      categories: names of the classes; a label is an index into them.
-      skipped: what was left out, and why.
-      required_splits: splits that must not become empty: 'train' and 'test', or 'test' alone.
       train_shapes: which shapes may be used, unlabelled, in training: 'train' or 'all'.
       gallery: which shapes are searched: 'test' or 'all'.
       rendered: shapes are meshes, of which views are rendered.
       views: pictures a shape V where they are read from files; 0 where they are rendered.
       channels: 1 if all those pictures are grey, else 3.
       up_axis: axis that points up in the mesh files.
-      fingerprint: changes with the folder, the options, and any file used.
     """
 
-    root: Path
     photos: tuple[PhotoFile, ...]
     shapes: tuple[ShapeFiles, ...]
-    categories: tuple[str, ...]
-    skipped: tuple[Problem, ...]
-    required_splits: tuple[str, ...]
     train_shapes: str
     gallery: str
     rendered: bool
     views: int
     channels: int
     up_axis: str
-    fingerprint: str
 
     def split_photos(self, split: str) -> tuple[PhotoFile, ...]:
         """The photos of one split."""
-        return tuple(photo for photo in self.photos if photo.split == split)
+        return of_split(self.photos, split)
 
     def part_shapes(self, part: str) -> tuple[ShapeFiles, ...]:
         """The shapes of training ('train') or of the gallery ('gallery')."""
@@ -89,32 +80,30 @@ class DomainDataset:
 
     def split_table(self) -> dict[str, dict[str, str]]:
         """Split of every photo and shape by its name, to be stored with a run (JSON)."""
-        return {
-            'photos': {photo.name: photo.split for photo in self.photos},
-            'shapes': {shape.name: shape.split for shape in self.shapes},
-        }
+        return {'photos': split_of(self.photos), 'shapes': split_of(self.shapes)}
 
-    def without(self, photos: set[str], shapes: set[str], problems: Sequence[Problem]) -> 'DomainDataset':
-        """The layout less some photos and shapes, and less the classes that one domain lacks then.
+    def without(self, names: Collection[str], problems: Sequence[Problem]) -> 'DomainDataset':
+        """The data set less some photos and shapes, and less the classes that one domain lacks then.
 
         Labels stay what they were: `categories` is unchanged.
 
         Raises:
           DataError: with `problems`, if a required part is empty then.
         """
-        kept_photos = [photo for photo in self.photos if photo.name not in photos]
-        kept_shapes = [shape for shape in self.shapes if shape.name not in shapes]
-        kept_photos, kept_shapes, gone = matched(
-            kept_photos, kept_shapes, required=self.required_splits, gallery=self.gallery, where=self.root
+        photos, shapes, gone = matched(
+            [photo for photo in self.photos if photo.name not in names],
+            [shape for shape in self.shapes if shape.name not in names],
+            required=self.required_splits,
+            gallery=self.gallery,
+            where=self.root,
         )
         skipped = (*problems, *gone)
-        empty = empty_parts(
-            kept_photos, kept_shapes, required=self.required_splits, train_shapes=self.train_shapes, where=self.root
-        )
+        parts = {'required': self.required_splits, 'train_shapes': self.train_shapes}
+        empty = empty_parts(photos, shapes, where=self.root, **parts)
         if empty:
             raise DataError([*skipped, *empty])
         return dataclasses.replace(
-            self, photos=tuple(kept_photos), shapes=tuple(kept_shapes), skipped=self.skipped + skipped
+            self, photos=tuple(photos), shapes=tuple(shapes), skipped=self.skipped + tuple(skipped)
         )
 
 
@@ -135,26 +124,25 @@ def matched(
       the photos and shapes of such classes, and a problem for each other class.
     """
     photos, shapes = list(photos), list(shapes)
-    of_photos = {split: {photo.category for photo in photos if photo.split == split} for split in ('train', 'test')}
+    of_photos = {(photo.category, photo.split) for photo in photos}
     of_gallery = {shape.category for shape in shapes if gallery in ('all', shape.split)}
     any_photo, any_shape = {photo.category for photo in photos}, {shape.category for shape in shapes}
-    problems, whole = [], set()
-    for category in sorted(any_photo | any_shape):
-        if category not in any_photo:
-            lacks = ['photo']
-        elif category not in any_shape:
-            lacks = ['shape']
-        else:
-            lacks = [f'{split} photo' for split in required if category not in of_photos[split]]
-            lacks += [] if category in of_gallery else ['gallery shape']
-        if lacks:
-            found = f'class {category!r} has no {" and no ".join(lacks)}'
-            action = 'left out; add some, or name the classes to use (data.classes)'
-            problems.append(Problem(str(where), found, action))
-        else:
-            whole.add(category)
-    kept = [photo for photo in photos if photo.category in whole]
-    return kept, [shape for shape in shapes if shape.category in whole], problems
+
+    def lacks(category: str) -> list[str]:
+        if category not in any_photo & any_shape:
+            return ['shape' if category in any_photo else 'photo']
+        lacking = [f'{split} photo' for split in required if (category, split) not in of_photos]
+        return lacking + ([] if category in of_gallery else ['gallery shape'])
+
+    lacking = {category: lacks(category) for category in sorted(any_photo | any_shape)}
+    action = 'left out; add some, or name the classes to use (data.classes)'
+    problems = [
+        Problem(str(where), f'class {category!r} has no {" and no ".join(kinds)}', action)
+        for category, kinds in lacking.items()
+        if kinds
+    ]
+    photos = [photo for photo in photos if not lacking[photo.category]]
+    return photos, [shape for shape in shapes if not lacking[shape.category]], problems
 
 
 def empty_parts(

@@ -19,20 +19,32 @@ their content where those are the same, and no record or batch holds a label of 
 """
 
 import hashlib
-import json
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
+from data_pipelines.dataset import (
+    Faults,
+    all_problems,
+    bad_file_choice,
+    check_options,
+    fingerprint,
+    one_of,
+    share,
+    split_of,
+    unknown_names,
+)
 from data_pipelines.domain_adaptation.dataset import DomainDataset, PhotoFile, ShapeFiles, empty_parts, matched
 from data_pipelines.domain_adaptation.mi3dor_folders import list_meshes, list_photos, list_views
 from data_pipelines.domain_adaptation.mi3dor_lists import listed_photos, listed_views, read_class_names
-from data_pipelines.file_checks import check_meshes, check_pictures, signature
+from data_pipelines.file_checks import FileChecks, Wrong, is_wrong, signature, wrong_ones
 from data_pipelines.folders import open_folder
 from data_pipelines.splits import hold_out
-from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.errors import Problem, refused
 
+Item = TypeVar('Item', PhotoFile, ShapeFiles)
 PAPER_COUNTS = {  # classes: (train photos, test photos, train shapes, test shapes)
     21: (10500, 10500, 3842, 3848),
     40: (19294, 400, 3182, 800),
@@ -82,94 +94,73 @@ def read_mi3dor(
         listed. Faults of the lists themselves are errors in either case.
       required_splits: splits that must not be empty; ('test',) for an evaluation.
       up_axis: axis that points up in the mesh files.
-      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
-      check_processes: processes that decode pictures and load meshes.
-      progress: show progress bars.
-
-    Returns:
-      the layout.
+      cache_dir, check_processes, progress: as `FileChecks`.
 
     Raises:
       DataError: with everything that is wrong.
       ConfigError: an option has no such value.
     """
-    _check_options(photo_lists, view_lists, class_names, shapes_dir=shapes_dir, views=views, val_fraction=val_fraction)
-    _check_choices(
-        train_shapes=train_shapes,
-        gallery=gallery,
-        unmatched_classes=unmatched_classes,
-        on_bad_file=on_bad_file,
-        up_axis=up_axis,
+    check_options(
+        photo_lists=(photo_lists, len(photo_lists) in (0, 2), 'a train and a test list, or none'),
+        view_lists=(view_lists, len(view_lists) in (0, 2), 'a train and a test list, or none'),
+        class_names=(class_names, any((not class_names, photo_lists, view_lists)), "'', where there are no lists"),
+        shapes_dir=(shapes_dir, not all((shapes_dir, view_lists)), 'shapes_dir or view_lists, not both'),
+        views=(views, views >= 1, 'at least 1'),
+        val_fraction=share(val_fraction),
+        train_shapes=one_of(train_shapes, 'train', 'all'),
+        gallery=one_of(gallery, 'test', 'all'),
+        unmatched_classes=one_of(unmatched_classes, 'drop', 'error'),
+        on_bad_file=bad_file_choice(on_bad_file),
+        up_axis=one_of(up_axis, 'y', 'z'),
     )
-    root = open_folder(Path(data_dir), layout=_LAYOUT)
-    shape_root = root
+    root = shape_root = open_folder(data_dir, layout=_LAYOUT)
     if shapes_dir:
-        shape_root = open_folder(Path(shapes_dir), layout="ModelNet's layout", key='shapes_dir')
-    names = read_class_names(root, class_names) if class_names else ()
-    photos, problems = listed_photos(root, photo_lists, names) if photo_lists else list_photos(root)
-    shapes, shape_problems = _list_shapes(root, shape_root, view_lists, names, views=views)
-    problems += shape_problems
-    problems += _unknown(root, classes, photos, shapes)
-    if not photos and not photo_lists:
-        problems.append(Problem(str(root / 'image'), 'no photos', f'name a folder in {_LAYOUT}, or give photo_lists'))
-    if not shapes and not view_lists:
-        action = 'put shapes into view or model, or name data.shapes_dir or data.view_lists'
-        problems.append(Problem(str(shape_root), 'no shapes', action))
-    if classes:
-        photos = [photo for photo in photos if photo.category in classes]
-        shapes = [shape for shape in shapes if shape.category in classes]
-    if 'train' not in required_splits:
-        photos = [photo for photo in photos if photo.split == 'test']
-        shapes = [shape for shape in shapes if gallery in ('all', shape.split)]
-    readable = not problems
+        shape_root = open_folder(shapes_dir, layout="ModelNet's layout", key='shapes_dir')
+    names = read_class_names(root, class_names)
+    faults = Faults(on_bad_file == 'skip')
+    photos = _list_photos(root, photo_lists, names, faults)
+    shapes = _list_shapes(root, shape_root, view_lists, names, faults, views=views)
+    faults.problems += _unknown(root, classes, photos, shapes)
+    train = 'train' in required_splits
+    photos = [photo for photo in _wanted(photos, classes) if train or photo.split == 'test']
+    shapes = [shape for shape in _wanted(shapes, classes) if train or gallery in ('all', shape.split)]
+    readable = not faults.problems
     matching = {'required': required_splits, 'gallery': gallery, 'where': root}
     photos, shapes, unmatched = matched(photos, shapes, **matching)
-    options = {'processes': check_processes, 'progress': progress}
-    bad, grey = _bad_files(root, photos, shapes, views=views, up_axis=up_axis, cache_dir=cache_dir, **options)
-    wrong_files = [problem for wrong in bad.values() for problem in wrong]
-    skipped = unmatched if unmatched_classes == 'drop' else []
-    problems += [] if unmatched_classes == 'drop' else unmatched
-    if on_bad_file == 'skip':
-        photos, shapes, lost = matched(
-            [photo for photo in photos if photo.path not in bad],
-            [shape for shape in shapes if not any(file in bad for file in (shape.name, *shape.files))],
-            **matching,
-        )
-        skipped = [*skipped, *wrong_files, *lost]
-    else:
-        problems += wrong_files
-    if not problems:  # what is already wrong may be why a part is empty
-        problems += empty_parts(photos, shapes, required=required_splits, train_shapes=train_shapes, where=root)
-    if problems:  # classes seem unmatched where a list or folder could not be read
-        raise DataError(problems + (skipped if readable else []))
-
-    split = hold_out(
-        {photo.name: photo.split for photo in photos}, {photo.name: photo.category for photo in photos},
-        val_fraction=val_fraction, seed=seed,
-    )  # fmt: skip
-    photos = [PhotoFile(item.name, item.path, item.category, split[item.name]) for item in photos]
-    photos.sort(key=lambda photo: photo.name)
+    (faults.skipped if unmatched_classes == 'drop' else faults.problems).extend(unmatched)
+    checks = FileChecks(root, cache_dir, check_processes, progress)
+    bad, grey = _bad_files(root, photos, shapes, checks, views=views, up_axis=up_axis)
+    faults.of_files(all_problems(bad))
+    if faults.skip:
+        photos, shapes, lost = matched(*_without(photos, shapes, bad), **matching)
+        faults.of_files(lost)
+    if not faults.problems:  # what is already wrong may be why a part is empty
+        where = {'train_shapes': train_shapes, 'where': root}
+        faults.problems += empty_parts(photos, shapes, required=required_splits, **where)
+    if not readable:  # classes seem unmatched where a list or folder could not be read
+        faults.skipped.clear()
+    faults.refuse()
+    photos = _divided(photos, val_fraction=val_fraction, seed=seed)
     shapes = class_free_order(shapes)
-    used = {photo.category for photo in photos}
     rendered = any(shape.mesh is not None for shape in shapes)
     return DomainDataset(
         root=root,
-        photos=tuple(photos),
-        shapes=tuple(shapes),
-        categories=tuple(name for name in names if name in used) or tuple(sorted(used)),
-        skipped=tuple(skipped),
+        photos=photos,
+        shapes=shapes,
+        categories=_in_order_of({photo.category for photo in photos}, names),
+        skipped=tuple(faults.skipped),
         required_splits=tuple(required_splits),
         train_shapes=train_shapes,
         gallery=gallery,
         rendered=rendered,
         views=0 if rendered else views,
-        channels=1 if rendered or all(grey[file] for shape in shapes for file in shape.views) else 3,
+        channels=_channels(shapes, grey),
         up_axis=up_axis,
-        fingerprint=_fingerprint(root, shape_root, photos, shapes, up_axis),
+        fingerprint=_fingerprint([root, shape_root], photos, shapes, up_axis),
     )
 
 
-def class_free_order(shapes: Sequence[ShapeFiles]) -> list[ShapeFiles]:
+def class_free_order(shapes: Sequence[ShapeFiles]) -> tuple[ShapeFiles, ...]:
     """Shapes sorted by the hash of their key; by their content where keys are the same.
 
     Which class a shape's folder names changes nothing in it: shapes that stay tied have the same pixels.
@@ -179,14 +170,14 @@ def class_free_order(shapes: Sequence[ShapeFiles]) -> list[ShapeFiles]:
     rank = [
         (key, _content(shape) if count[key] > 1 else '', shape.name) for key, shape in zip(keys, shapes, strict=True)
     ]
-    return [shapes[i] for i in sorted(range(len(shapes)), key=rank.__getitem__)]
+    return tuple(shapes[i] for i in sorted(range(len(shapes)), key=rank.__getitem__))
 
 
-def paper_note(layout: DomainDataset) -> str | None:
-    """The layout's counts beside the published ones, where it has as many classes and the counts differ."""
-    published = PAPER_COUNTS.get(len(layout.categories))
-    test, test_shapes = len(layout.split_photos('test')), sum(shape.split == 'test' for shape in layout.shapes)
-    found = (len(layout.photos) - test, test, len(layout.shapes) - test_shapes, test_shapes)
+def paper_note(dataset: DomainDataset) -> str | None:
+    """The counts beside the published ones, where the data set has as many classes and the counts differ."""
+    published = PAPER_COUNTS.get(len(dataset.categories))
+    test, test_shapes = len(dataset.split_photos('test')), sum(shape.split == 'test' for shape in dataset.shapes)
+    found = (len(dataset.photos) - test, test, len(dataset.shapes) - test_shapes, test_shapes)
     if published is None or found == published:
         return None
     words = ('train photos', 'test photos', 'train shapes', 'test shapes')
@@ -194,105 +185,111 @@ def paper_note(layout: DomainDataset) -> str | None:
     return f'counts here (in the HIFA paper): {pairs}'
 
 
-def _check_options(
-    photo_lists: Sequence[str],
-    view_lists: Sequence[str],
-    class_names: str,
-    *,
-    shapes_dir: Path | str,
-    views: int,
-    val_fraction: float,
-) -> None:
-    checks = {
-        'photo_lists': (photo_lists, len(photo_lists) in (0, 2), 'a train and a test list, or none'),
-        'view_lists': (view_lists, len(view_lists) in (0, 2), 'a train and a test list, or none'),
-        'class_names': (class_names, not class_names or photo_lists or view_lists, "'', where there are no lists"),
-        'shapes_dir': (shapes_dir, not (shapes_dir and view_lists), 'shapes_dir or view_lists, not both'),
-        'views': (views, views >= 1, 'at least 1'),
-        'val_fraction': (val_fraction, 0 <= val_fraction < 1, 'a share in [0, 1)'),
-    }
-    for name, (value, valid, allowed) in checks.items():
-        if not valid:
-            raise ConfigError(f'{name}={value!r}: use {allowed}')
-
-
-def _check_choices(**choices: str) -> None:
-    allowed = {
-        'train_shapes': ('train', 'all'),
-        'gallery': ('test', 'all'),
-        'unmatched_classes': ('drop', 'error'),
-        'on_bad_file': ('error', 'skip'),
-        'up_axis': ('y', 'z'),
-    }
-    for name, value in choices.items():
-        if value not in allowed[name]:
-            raise ConfigError(f'{name}={value!r}: use one of {", ".join(allowed[name])}')
+def _list_photos(root: Path, lists: Sequence[str], names: Sequence[str], faults: Faults) -> list[PhotoFile]:
+    photos, problems = listed_photos(root, lists, names) if lists else list_photos(root)
+    faults.problems += problems
+    if not photos and not lists:
+        action = f'name a folder in {_LAYOUT}, or give photo_lists'
+        faults.problems.append(Problem(str(root / 'image'), 'no photos', action))
+    return photos
 
 
 def _list_shapes(
-    root: Path, shape_root: Path, view_lists: Sequence[str], names: Sequence[str], *, views: int
-) -> tuple[list[ShapeFiles], list[Problem]]:
-    if view_lists:
-        return listed_views(root, view_lists, names, views=views)
-    if shape_root is not root:
-        return list_meshes(shape_root, '{category}/{split}')
-    return list_views(root) if (root / 'view').is_dir() else list_meshes(root, 'model/{split}/{category}')
+    root: Path, shape_root: Path, lists: Sequence[str], names: Sequence[str], faults: Faults, *, views: int
+) -> list[ShapeFiles]:
+    if lists:
+        shapes, problems = listed_views(root, lists, names, views=views)
+    elif shape_root is not root:
+        shapes, problems = list_meshes(shape_root, '{category}/{split}')
+    elif (root / 'view').is_dir():
+        shapes, problems = list_views(root)
+    else:
+        shapes, problems = list_meshes(root, 'model/{split}/{category}')
+    faults.problems += problems
+    if not shapes and not lists:
+        action = 'put shapes into view or model, or name data.shapes_dir or data.view_lists'
+        faults.problems.append(Problem(str(shape_root), 'no shapes', action))
+    return shapes
 
 
 def _unknown(
     root: Path, classes: Sequence[str], photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles]
 ) -> list[Problem]:
     """A problem for each wanted class that neither domain has."""
-    present = sorted({item.category for item in (*photos, *shapes)})
-    action = f'choose from: {", ".join(present) or "none"}'
-    return [
-        Problem(str(root), f'no photo or shape of class {name!r}', action) for name in classes if name not in present
-    ]
+    return unknown_names(classes, [item.category for item in (*photos, *shapes)], root, 'photo or shape of class')
+
+
+def _wanted(items: Sequence[Item], classes: Sequence[str]) -> list[Item]:
+    return [item for item in items if not classes or item.category in classes]
+
+
+def _divided(photos: Sequence[PhotoFile], *, val_fraction: float, seed: int) -> tuple[PhotoFile, ...]:
+    """The photos by name, a part of train held out."""
+    class_of = {photo.name: photo.category for photo in photos}
+    split = hold_out(split_of(photos), class_of, val_fraction=val_fraction, seed=seed)
+    photos = [replace(photo, split=split[photo.name]) for photo in photos]
+    return tuple(sorted(photos, key=lambda photo: photo.name))
+
+
+def _channels(shapes: Sequence[ShapeFiles], grey: Mapping[Path, bool]) -> int:
+    """Of the views: 1 where all that are read are grey; rendered ones are."""
+    return 1 if all(grey[file] for shape in shapes for file in shape.views) else 3
+
+
+def _in_order_of(categories: Collection[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Categories in the order of a list's labels, else by name."""
+    return tuple(name for name in names if name in categories) or tuple(sorted(categories))
+
+
+def _without(
+    photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles], bad: Collection[Path | str]
+) -> tuple[list[PhotoFile], list[ShapeFiles]]:
+    sound = [shape for shape in shapes if not any(file in bad for file in (shape.name, *shape.files))]
+    return [photo for photo in photos if photo.path not in bad], sound
 
 
 def _bad_files(
     root: Path,
     photos: Sequence[PhotoFile],
     shapes: Sequence[ShapeFiles],
+    checks: FileChecks,
     *,
     views: int,
     up_axis: str,
-    cache_dir: Path | str | None,
-    processes: int,
-    progress: bool,
-) -> tuple[dict[Path | str, tuple[Problem, ...]], dict[Path, bool]]:
-    """What is wrong, by file or by the name of a shape; and whether each sound view is grey."""
-    memories = {'photos': None, 'views': None, 'meshes': None}
-    if cache_dir is not None:
-        stem = Path(cache_dir) / 'checked' / hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-        memories = {kind: stem.with_name(f'{stem.name}-{kind}.json') for kind in memories}
-    options = {'processes': processes, 'progress': progress}
-    bad: dict[Path | str, tuple[Problem, ...]] = {}
-    counts = {len(shape.views) for shape in shapes if shape.mesh is None}
-    if len(counts) == 1 and counts != {views}:
-        raise DataError(
-            Problem(
-                str(root),
-                f'{min(counts)} views of every shape, where {views} are wanted',
-                f'set --config.render.views={min(counts)}',
-            )
-        )
-    for shape in shapes:
-        if shape.mesh is None and len(shape.views) != views:
-            found = f'{len(shape.views)} views of shape {shape.name}, where {views} are wanted'
-            bad[shape.name] = (Problem(str(root / shape.name), found, f'give {views} views of every shape'),)
-    grey = {}
-    pictures = {'photos': [photo.path for photo in photos], 'views': [file for item in shapes for file in item.views]}
-    for kind, paths in pictures.items():
-        found = check_pictures(paths, memory=memories[kind], label=f'Checking {kind}', **options)
-        for path, facts in zip(paths, found, strict=True):
-            if isinstance(facts[0], Problem):
-                bad[path] = facts
-            else:
-                grey[path] = facts[2]
+) -> tuple[dict[Path | str, Wrong], dict[Path, bool]]:
+    """What is wrong, by file or by the name of a shape; and whether each sound picture is grey."""
+    bad = _wrong_counts(root, shapes, views)
+    facts: dict[Path, tuple] = {}
+    for kind, paths in (
+        ('photos', [photo.path for photo in photos]),
+        ('views', [file for shape in shapes for file in shape.views]),
+    ):
+        facts |= zip(paths, checks.pictures(paths, kind=kind), strict=True)
+    bad |= wrong_ones(facts, facts.values())
     meshes = [shape.mesh for shape in shapes if shape.mesh is not None]
-    found = check_meshes(meshes, up_axis=up_axis, memory=memories['meshes'], **options)
-    return bad | {path: wrong for path, wrong in zip(meshes, found, strict=True) if wrong}, grey
+    bad |= wrong_ones(meshes, checks.meshes(meshes, up_axis=up_axis))
+    return bad, {path: found[2] for path, found in facts.items() if not is_wrong(found)}
+
+
+def _wrong_counts(root: Path, shapes: Sequence[ShapeFiles], views: int) -> dict[Path | str, Wrong]:
+    """Shapes that are pictures and not as many as wanted, by name. Raises DataError where all have another number."""
+    counts = {shape.name: len(shape.views) for shape in shapes if shape.mesh is None}
+    if len(set(counts.values())) == 1 and views not in counts.values():
+        count = next(iter(counts.values()))
+        found = f'{count} views of every shape, where {views} are wanted'
+        raise refused(str(root), found, f'set --config.render.views={count}')
+    action = f'give {views} views of every shape'
+    return {
+        name: (Problem(str(root / name), f'{count} views of shape {name}, where {views} are wanted', action),)
+        for name, count in counts.items()
+        if count != views
+    }
+
+
+def _fingerprint(roots: Sequence[Path], photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles], up_axis: str) -> str:
+    photo_rows = [(photo.name, photo.category, photo.split, signature(photo.path)) for photo in photos]
+    shape_rows = [(shape.name, shape.split, [(str(file), signature(file)) for file in shape.files]) for shape in shapes]
+    return fingerprint(*map(str, roots), up_axis, photo_rows, shape_rows)
 
 
 def _content(shape: ShapeFiles) -> str:
@@ -300,11 +297,3 @@ def _content(shape: ShapeFiles) -> str:
     for file in shape.files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _fingerprint(
-    root: Path, shape_root: Path, photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles], up_axis: str
-) -> str:
-    rows = [(photo.name, photo.category, photo.split, signature(photo.path)) for photo in photos]
-    rows += [(shape.name, shape.split, [(str(file), signature(file)) for file in shape.files]) for shape in shapes]
-    return hashlib.sha256(json.dumps([str(root), str(shape_root), up_axis, rows]).encode()).hexdigest()

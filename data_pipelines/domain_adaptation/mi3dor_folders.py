@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipelines.domain_adaptation.dataset import PhotoFile, ShapeFiles
-from data_pipelines.folders import names_in, resolve
+from data_pipelines.folders import escaping, names_in
 from jaxret.errors import Problem
 from jaxret.geometry.mesh import MESH_SUFFIXES
 
@@ -90,11 +90,7 @@ def in_order(files: Sequence[str]) -> list[str]:
 
 def outside(root: Path, names: Sequence[str]) -> list[Problem]:
     """A problem for each file that does not lie below the folder, or is a link that leads out of it."""
-    return [
-        Problem(str(root / name), 'leaves the data folder', 'put the file itself below the data folder')
-        for name in names
-        if not resolve(root, name).is_relative_to(root)
-    ]
+    return escaping(root, names, 'leaves the data folder')
 
 
 def _nested(root: Path, name: str, suffixes: Sequence[str]) -> list[Problem]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from data_pipelines.domain_adaptation.dataset import PhotoFile, ShapeFiles
 from data_pipelines.domain_adaptation.mi3dor_folders import SPLITS, in_order, is_picture, outside, view_number
 from data_pipelines.folders import names_in
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,13 @@ class _Line:
 
 
 def read_class_names(root: Path, file: str) -> tuple[str, ...]:
-    """Names of the classes, one a line, in the order of their labels.
+    """Names of the classes, one a line, in the order of their labels; none where there is no file ('').
 
     Raises:
       DataError: the file cannot be read, is empty, or has a name twice.
     """
+    if not file:
+        return ()
     names = [line.strip() for line in _text(root / file).splitlines()]
     while names and not names[-1]:
         names.pop()
@@ -196,4 +198,4 @@ def _text(file: Path) -> str:
         found = 'missing'
     except (OSError, ValueError) as error:
         found = f'cannot be read ({error})'
-    raise DataError(Problem(str(file), found, 'name a text file below the data folder'))
+    raise refused(str(file), found, 'name a text file below the data folder')

@@ -15,19 +15,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample
+from data_pipelines.atomic_folder import complete_sample, make_all
+from data_pipelines.dataset import ANY, check_ranges
 from data_pipelines.synthetic.photos.object_photos import photograph
 from data_pipelines.synthetic.shapes.furniture import CATEGORIES as FURNITURE
-from data_pipelines.synthetic.shapes.furniture import MAX_SHAPES, Furniture, make_furniture
+from data_pipelines.synthetic.shapes.furniture import MAX_SHAPES, Furniture, make_furniture, write_off
 from data_pipelines.synthetic.shapes.solids import SOLIDS
-from jaxret.workers import map_parallel
 
 CLASSES = ('chair', 'ladder', 'mug', 'sofa', 'spring', 'stairs', 'star', 'table')
 _STRETCH = 0.2  # of the logarithm of width, height and depth
 
 GENERATOR_VERSION = 2
 _FEW = 24  # files that are made faster than a process starts
-_HANGS = 600.0  # seconds after which a process that makes one file is given up
 _PHOTOGRAPHED = 1_000_003  # added to the seed of the objects in photos
 
 
@@ -56,10 +55,7 @@ def write_mi3dor_sample(
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes the sample to `root`, or returns at once where the same sample already stands there.
-
-    `root` is never half written (`complete_sample`). A sample of another seed, size or generator version is replaced;
-    a folder with anything else in it is refused.
+    """Writes the sample to `root` once, as `complete_sample` does.
 
     Args:
       root: the folder to write.
@@ -77,7 +73,7 @@ def write_mi3dor_sample(
 
     Raises:
       ConfigError: a count below 1, a photo_size below 16, or a negative seed.
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
+      StorageError: as `complete_sample`.
     """
     counts = {
         'train_photos': train_photos, 'test_photos': test_photos, 'train_shapes': train_shapes,
@@ -100,20 +96,18 @@ def write_mi3dor_sample(
                 for split in numbers:
                     (folder / domain / split / category).mkdir(parents=True)
                 jobs += [_Job(folder, seed, domain, split, category, i, photo_size) for i, split in enumerate(splits)]
-        title = 'Making the synthetic sample' if progress else None
-        options = {'serial_below': _FEW, 'raises': True, 'timeout': _HANGS, 'progress': title}
-        for _ in map_parallel(_make, jobs, processes=processes, **options):
-            pass
+        make_all(_make, jobs, processes=processes, progress=progress, serial_below=_FEW)
         return {'classes': len(CLASSES), 'files': len(jobs)}
 
-    return complete_sample(Path(root).absolute(), wanted | counts, write)
+    return complete_sample(root, wanted | counts, write)
 
 
 def _make(job: _Job) -> None:
     """Writes one photo or one mesh."""
     path = job.folder / job.domain / job.split / job.category / f'{job.category}_{job.index + 1:04d}'
     if job.domain == 'model':
-        _write_off(path.with_suffix('.off'), job)
+        shape = make_object(job.category, job.index, seed=job.seed)
+        write_off(path.with_suffix('.off'), shape.vertices, shape.faces)
         return
     shape = make_object(job.category, job.index, seed=job.seed + _PHOTOGRAPHED)
     seed = (job.seed, CLASSES.index(job.category), job.index, 1)
@@ -121,15 +115,6 @@ def _make(job: _Job) -> None:
     photo = photograph(shape, size=job.photo_size, seed=seed, hue=hue)
     quality = int(np.random.default_rng([*seed, 1]).integers(70, 96))
     Image.fromarray(photo).save(path.with_suffix('.jpg'), quality=quality)
-
-
-def _write_off(path: Path, job: _Job) -> None:
-    shape = make_object(job.category, job.index, seed=job.seed)
-    x, y, z = shape.vertices.T
-    lines = ['OFF', f'{len(shape.vertices)} {len(shape.faces)} 0']
-    lines += [f'{a:.6g} {b:.6g} {c:.6g}' for a, b, c in np.stack([x, -z, y], axis=1)]  # +z up
-    lines += [f'3 {a} {b} {c}' for a, b, c in shape.faces]
-    path.write_text('\n'.join(lines) + '\n', encoding='ascii')
 
 
 def make_object(category: str, index: int, *, seed: int) -> Furniture:

@@ -1,9 +1,8 @@
 """Batches as a pure function of (seed, step), read through tf.data.
 
-The order of photos is a random permutation an epoch, drawn anew at each of its steps (less than a millisecond for
-10,000 photos), so starting at step k costs what starting at step 0 costs. A training batch has B photos and exactly B
-distinct shapes: the photos' own shapes, de-duplicated, topped up with other gallery shapes (CMIC, public code: the
-batch sampler of its training loop).
+The order of photos is a random permutation an epoch, drawn anew at each of its steps, so starting at step k costs what
+starting at step 0 costs. A training batch has B photos and exactly B distinct shapes: the photos' own shapes,
+de-duplicated, topped up with other gallery shapes (CMIC, public code: the batch sampler of its training loop).
 """
 
 from collections.abc import Iterator
@@ -11,16 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.batching import (
-    WHOLE,
-    Batch,
-    Share,
-    decode_png,
-    permutation,
-    picture_reader,
-    steps_per_epoch,
-    stream_seed,
-)
+from data_pipelines import batching
+from data_pipelines.batching import WHOLE, Batch, Share, epoch_rows, random_subsets, stream_seed
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation, augment_photos, augment_views
 from jaxret.errors import ConfigError
@@ -53,20 +44,12 @@ def batch_indices(
     Returns:
       Photo indices [B], distinct shape indices [B], and the column [B] of each photo's shape among them.
     """
-    count = shape_of_query.shape[0]
-    an_epoch = steps_per_epoch(count, batch_size)
-    epoch = step // an_epoch
-    first = tf.cast(step % an_epoch, tf.int32) * batch_size
-    queries = permutation(count, stream_seed(seed, ORDER, epoch))[first : first + batch_size]
+    queries = epoch_rows(shape_of_query.shape[0], batch_size, seed, ORDER, step)
     own = tf.gather(shape_of_query, queries)
     # However many photos share a shape, their own and B distinct others are together at least B.
-    extra = permutation(shapes, stream_seed(seed, TOP_UP, step))[:batch_size]
+    extra = batching.permutation(shapes, stream_seed(seed, TOP_UP, step))[:batch_size]
     distinct, column = tf.unique(tf.concat([own, extra], axis=0))
-    return (
-        tf.ensure_shape(queries, [batch_size]),
-        tf.ensure_shape(distinct[:batch_size], [batch_size]),
-        column[:batch_size],
-    )
+    return queries, tf.ensure_shape(distinct[:batch_size], [batch_size]), column[:batch_size]
 
 
 def inclusion_probability(shape_of_query: np.ndarray, shapes: int, batch_size: int) -> np.ndarray:
@@ -94,8 +77,8 @@ def choose_views(views: tf.Tensor, count: int, seed: tf.Tensor, *, share: Share 
     With a `share` the shapes are its own only.
     """
     shapes, available = views.shape[0] * share.count, views.shape[1]
-    order = tf.argsort(share.of(tf.random.stateless_uniform([shapes, available], seed)), axis=1)
-    return tf.gather(views, tf.sort(order[:, :count], axis=1), batch_dims=1)
+    chosen = share.of(random_subsets(shapes, available, count, seed))
+    return tf.gather(views, tf.sort(chosen, axis=1), batch_dims=1)
 
 
 def training_batches(
@@ -139,19 +122,16 @@ def training_batches(
         bits.
     """
     check_batch_size(batch_size, len(queries.names), len(gallery.names))
-    if not -(2**31) <= seed < 2**31:
-        raise ConfigError(f'config.seed: {seed} is not within 32 bits (-2147483648 to 2147483647)')
+    batching.check_seed(seed)
     available = gallery.views.shape[1]
-    if not 0 <= views_per_step <= available:
-        raise ConfigError(f'config.data.views_per_step: {views_per_step}, but a shape has {available} views (0 is all)')
+    batching.check_views(views_per_step, available, owner='a shape')
     inclusion = tf.constant(inclusion_probability(queries.shape, len(gallery.names), batch_size))
-    images = picture_reader(queries.images_encoded, 3, size, share=share)
-    masks = picture_reader(queries.masks_encoded, 1, size, share=share)
+    images = batching.picture_reader(queries.images_encoded, 3, size, share=share)
+    masks = batching.picture_reader(queries.masks_encoded, 1, size, share=share)
     shape_of_query, query_category = tf.constant(queries.shape), tf.constant(queries.category)
     with tf.device('CPU'):
         views, shape_category = tf.constant(gallery.views), tf.constant(gallery.category)
 
-    @tf.autograph.experimental.do_not_convert  # nothing to convert, and a killed run would leave its files in /tmp
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
         query, shape, column = (
             share.of(indices)
@@ -179,8 +159,7 @@ def training_batches(
             'shape_valid': tf.ones_like(shape, tf.bool),
         }
 
-    dataset = tf.data.Dataset.range(start, stop).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.prefetch(prefetch).as_numpy_iterator()
+    return batching.step_batches(make, start, stop, prefetch=prefetch)
 
 
 def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterator[Batch]:
@@ -189,26 +168,21 @@ def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterato
     Yields:
       image [B, S, S, 3], mask [B, S, S, 1] (uint8), query_valid [B] (bool).
     """
-    encoded = tuple(tf.constant(table, tf.string) for table in (queries.images_encoded, queries.masks_encoded))
-    dataset = tf.data.Dataset.from_tensor_slices(encoded).batch(batch_size)
+    images = batching.picture_reader(queries.images_encoded, 3, size, limit=0)
+    masks = batching.picture_reader(queries.masks_encoded, 1, size, limit=0)
+    count = len(queries.names)
 
-    @tf.autograph.experimental.do_not_convert
-    def make(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        missing = batch_size - tf.shape(image)[0]
-        padding = [[0, missing], [0, 0], [0, 0], [0, 0]]
-        return {
-            'image': tf.pad(decode_png(image, 3, size), padding),
-            'mask': tf.pad(decode_png(mask, 1, size), padding),
-            'query_valid': tf.range(batch_size) < batch_size - missing,
-        }
+    def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
+        start = tf.cast(step, tf.int32) * batch_size
+        rows = tf.range(start, tf.minimum(start + batch_size, count))
+        padding = [[0, batch_size - tf.size(rows)], [0, 0], [0, 0], [0, 0]]
+        valid = tf.range(batch_size) < tf.size(rows)
+        return {'image': tf.pad(images(rows), padding), 'mask': tf.pad(masks(rows), padding), 'query_valid': valid}
 
-    return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2).as_numpy_iterator()
+    return batching.step_batches(make, 0, -(-count // batch_size))
 
 
 def gallery_batches(gallery: GalleryTable, *, batch_size: int) -> Iterator[Batch]:
     """Gallery shapes in order: views [G, V, S, S, C] (uint8), zero-padded last batch, shape_valid [G] (bool)."""
-    for start in range(0, len(gallery.names), batch_size):
-        views = gallery.views[start : start + batch_size]
-        valid = np.arange(batch_size) < len(views)
-        padding = [(0, batch_size - len(views))] + [(0, 0)] * 4
-        yield {'views': np.pad(views, padding), 'shape_valid': valid}
+    for rows, valid in batching.rows_in_order(len(gallery.names), batch_size):
+        yield {'views': batching.padded(gallery.views[rows], batch_size), 'shape_valid': valid}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import Problem, refused
 from jaxret.pretrained.plain_pickle import load_plain
 
 _MEND = 'correct the annotation file'
@@ -72,15 +72,15 @@ def read_annotations(path: Path) -> tuple[list[CarAnnotation], list[Problem]]:
     try:
         if not path.is_file():
             found = 'missing' if not path.exists() else 'not a regular file'
-            raise DataError(Problem(str(path), found, 'restore the annotation file'))
+            raise refused(str(path), found, 'restore the annotation file')
         with path.open('rb') as stream:
             content = load_plain(stream, path=str(path))
     except OSError as error:
         found = f'cannot be read ({error.strerror or error})'
-        raise DataError(Problem(str(path), found, 'check its permissions')) from error
+        raise refused(str(path), found, 'check its permissions') from error
     if not isinstance(content, dict) or not content:
         found = 'an empty dictionary' if content == {} else f'holds a {type(content).__name__}, not a dictionary'
-        raise DataError(Problem(str(path), found, 'give a dictionary with one entry a photo'))
+        raise refused(str(path), found, 'give a dictionary with one entry a photo')
     sound: dict[str, CarAnnotation] = {}
     problems: list[Problem] = []
     for key, value in content.items():
@@ -99,33 +99,33 @@ def _check(where: str, key: Any, value: Any) -> tuple[CarAnnotation | None, list
     if not isinstance(key, str) or not isinstance(value, dict):
         found = 'its photo is not a text' if not isinstance(key, str) else f'a {type(value).__name__}, not a dictionary'
         return None, [Problem(where, found, _MEND)]
-    problems: list[Problem] = []
-
-    def wrong(field: str, found: str, action: str = _MEND) -> None:
-        problems.append(Problem(f'{where}.{field}' if field else where, found, action))
-
     fault = _path_fault(key)
-    if fault:
-        wrong('', fault, 'give a path below the folder of the photos')
-    model_id = value.get('model_id')
-    if not isinstance(model_id, str):
-        wrong('model_id', 'missing' if model_id is None else f'a {type(model_id).__name__}, not a text')
-    elif _path_fault(model_id) or len(PurePosixPath(model_id).parts) != 1:
-        wrong('model_id', f'{ascii(model_id)[:80]} is not the id of a CAD model')
-    for field in _NUMBERS:
-        number = value.get(field)
-        if number is None:
-            wrong(field, 'missing')
-        elif not isinstance(number, int | float) or isinstance(number, bool):
-            wrong(field, f'a {type(number).__name__}, not a number')
-        elif not -1e9 < number < 1e9 or not math.isfinite(number):
-            wrong(field, f'{number}'[:40] + ' is out of range')
-        elif field in ('distance', 'f') and number <= 0:
-            wrong(field, f'{number} is not positive')
+    problems = [Problem(where, fault, 'give a path below the folder of the photos')] if fault else []
+    faults = {'model_id': _id_fault(value.get('model_id'))}
+    faults |= {field: _number_fault(field, value.get(field)) for field in _NUMBERS}
+    problems += [Problem(f'{where}.{field}', found, _MEND) for field, found in faults.items() if found]
     if problems:
         return None, problems
     pose = CarPose(**{field: float(value[field]) for field in _NUMBERS})
-    return CarAnnotation(str(PurePosixPath(key)), model_id, pose), []
+    return CarAnnotation(str(PurePosixPath(key)), value['model_id'], pose), []
+
+
+def _id_fault(model_id: Any) -> str | None:
+    if not isinstance(model_id, str):
+        return 'missing' if model_id is None else f'a {type(model_id).__name__}, not a text'
+    if _path_fault(model_id) or len(PurePosixPath(model_id).parts) != 1:
+        return f'{ascii(model_id)[:80]} is not the id of a CAD model'
+    return None
+
+
+def _number_fault(field: str, number: Any) -> str | None:
+    if number is None:
+        return 'missing'
+    if not isinstance(number, int | float) or isinstance(number, bool):
+        return f'a {type(number).__name__}, not a number'
+    if not -1e9 < number < 1e9 or not math.isfinite(number):
+        return f'{number}'[:40] + ' is out of range'
+    return f'{number} is not positive' if field in ('distance', 'f') and number <= 0 else None
 
 
 def _path_fault(text: str) -> str | None:

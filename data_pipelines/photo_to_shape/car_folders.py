@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipelines.file_checks import check_meshes, memory_file
-from data_pipelines.folders import names_in, resolve
+from data_pipelines.file_checks import FileChecks, Wrong, wrong_ones
+from data_pipelines.folders import escaping, names_in
 from data_pipelines.photo_to_shape.car_annotations import CarAnnotation, read_annotations
 from data_pipelines.photo_to_shape.dataset import ShapeEntry
 from data_pipelines.photo_to_shape.shapenet import find_models
@@ -34,13 +34,13 @@ class CarPhoto:
         return f'{SYNSET}/{self.annotation.model_id}'
 
 
-def read_photos(root: Path, dataset: str) -> tuple[list[CarPhoto], list[Problem]]:
+def read_photos(root: Path, layout: str) -> tuple[list[CarPhoto], list[Problem]]:
     """Annotated photos of both splits, and what is wrong with the annotations and the folders."""
     used: dict[str, CarPhoto] = {}
     problems: list[Problem] = []
-    for split, folder_name in PHOTO_FOLDERS[dataset].items():
-        path = _place(root, f'{split}_anno.pkl', f'Anno3D/{SETS[dataset]}', problems)
-        folder = _place(root, folder_name, f'Image/{SETS[dataset]}', problems)
+    for split, folder_name in PHOTO_FOLDERS[layout].items():
+        path = _place(root, f'{split}_anno.pkl', f'Anno3D/{SETS[layout]}', problems)
+        folder = _place(root, folder_name, f'Image/{SETS[layout]}', problems)
         if path is None:
             continue
         try:
@@ -70,13 +70,6 @@ def _place(root: Path, name: str, elsewhere: str, problems: list[Problem]) -> Pa
     return None
 
 
-def escaping(root: Path, names: Sequence[str]) -> list[Problem]:
-    """Links that lead out of the folder."""
-    action = 'put the file itself below the folder'
-    return [Problem(str(root / name), 'a link that leaves the folder', action)
-            for name in names if not resolve(root, name).is_relative_to(root)]  # fmt: skip
-
-
 def read_shapes(
     root: Path,
     shapenet_dir: Path | str,
@@ -86,7 +79,7 @@ def read_shapes(
     cache_dir: Path | str,
     processes: int,
     progress: bool,
-) -> tuple[list[ShapeEntry], dict[str, tuple[Problem, ...]], list[Problem]]:
+) -> tuple[list[ShapeEntry], dict[str, Wrong], list[Problem]]:
     """Shapes, what is wrong with some by name, and what is wrong with the folder."""
     problems: list[Problem] = []
     folder = Path(shapenet_dir) / SYNSET if shapenet_dir else _place(root, SYNSET, 'CAD', problems)
@@ -97,10 +90,6 @@ def read_shapes(
     if whole_folder:
         ids |= {name for name in names_in(folder, problems) if (folder / name).is_dir()}
     shapes, missing = find_models(folder.parent.resolve(), SYNSET, sorted(ids))
-    memory = memory_file(cache_dir, folder, 'meshes')
-    found = check_meshes(
-        [shape.path for shape in shapes], up_axis='y', processes=processes, memory=memory, progress=progress
-    )
+    found = FileChecks(folder, cache_dir, processes, progress).meshes([shape.path for shape in shapes], up_axis='y')
     bad = {name: (problem,) for name, problem in missing.items()}
-    bad |= {shape.model: wrong for shape, wrong in zip(shapes, found, strict=True) if wrong}
-    return shapes, bad, problems
+    return shapes, bad | wrong_ones([shape.model for shape in shapes], found), problems

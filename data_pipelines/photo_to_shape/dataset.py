@@ -1,12 +1,17 @@
 """What a checked data set of photos and shapes holds: the queries, the gallery, and what was left out."""
 
 import dataclasses
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_pipelines import dataset
+from data_pipelines.dataset import Dataset, Faults, all_problems, fingerprint, of_split, split_of
+from data_pipelines.file_checks import Wrong, signature
 from jaxret.errors import DataError, Problem
+
+NO_OBJECT = 'no object pixels, so there is nothing to crop to'
+NO_OBJECT_ACTION = 'mend the mask, use crop=none, or on_bad_file=skip'
 
 
 @dataclass(frozen=True)
@@ -31,66 +36,133 @@ class ShapeEntry:
     category: str
 
 
-@dataclass(frozen=True)
-class PhotoDataset:
-    """What a folder holds after filters and checks.
+@dataclass(frozen=True, kw_only=True)
+class PhotoDataset(Dataset):
+    """What a folder holds after filters and checks; see `Dataset`.
 
     Attributes:
-      root: the folder, links resolved.
       photos: the queries, sorted by name.
       shapes: the gallery, sorted by name.
-      categories: of photos and shapes, sorted.
-      skipped: what was left out with on_bad_file='skip', and why.
-      required_splits: splits that must not become empty.
       up_axis: axis that points up in the mesh files.
-      fingerprint: changes with the folder, the options, and any file used.
     """
 
-    root: Path
     photos: tuple[PhotoEntry, ...]
     shapes: tuple[ShapeEntry, ...]
-    categories: tuple[str, ...]
-    skipped: tuple[Problem, ...]
-    required_splits: tuple[str, ...]
     up_axis: str
-    fingerprint: str
 
     def split_table(self) -> dict[str, str]:
         """Split of every photo by its name, to be stored with a run (JSON) and given back to the reader."""
-        return {photo.name: photo.split for photo in self.photos}
+        return split_of(self.photos)
 
     def split_photos(self, split: str) -> tuple[PhotoEntry, ...]:
         """The photos of one split."""
-        return tuple(photo for photo in self.photos if photo.split == split)
+        return of_split(self.photos, split)
 
-    def without(self, names: set[str], problems: Sequence[Problem]) -> 'PhotoDataset':
-        """The layout less some photos and shapes, given by name, and less the photos of those shapes.
+    def without(self, names: Collection[str], problems: Sequence[Problem]) -> 'PhotoDataset':
+        """The data set less some photos and shapes, given by name, and less the photos of those shapes.
 
         Raises:
           DataError: with `problems`, if no shape or a required split is empty then.
         """
-        shapes = tuple(shape for shape in self.shapes if shape.model not in names)
-        photos = tuple(photo for photo in self.photos if photo.name not in names and photo.model not in names)
-        orphans = [photo for photo in self.photos if photo.model in names and photo.name not in names]
-        skipped = (*problems, *(orphan(photo.name, photo.model) for photo in orphans))
-        empty = empty_splits(photos, self.required_splits, str(self.root))
+        photos, shapes, orphans = _left(self.photos, self.shapes, names)
+        skipped = (*problems, *orphans)
+        empty = empty_splits(photos, self.required_splits, self.root)
         if empty or not shapes:
             raise DataError([*skipped, *empty])
-        return dataclasses.replace(self, photos=photos, shapes=shapes, skipped=self.skipped + skipped)
+        return dataclasses.replace(
+            self, photos=tuple(photos), shapes=tuple(shapes), skipped=self.skipped + tuple(skipped)
+        )
 
 
-def orphan(name: str, model: str) -> Problem:
-    """Problem of a photo whose shape is left out."""
-    return Problem(name, f'its shape {model} cannot be used', 'left out with its shape')
+def without_bad(
+    photos: Sequence[PhotoEntry], shapes: Sequence[ShapeEntry], bad: Mapping[str, Wrong], faults: Faults
+) -> tuple[list[PhotoEntry], list[ShapeEntry]]:
+    """Photos and shapes in use: all, or without the bad ones and the photos of bad shapes where `faults` skips them.
+
+    Args:
+      photos: of the data set.
+      shapes: of the data set.
+      bad: what is wrong, by name of photo or shape; added to `faults`.
+      faults: of the data set.
+    """
+    faults.of_files(all_problems(bad))
+    if not faults.skip:
+        return list(photos), list(shapes)
+    photos, shapes, orphans = _left(photos, shapes, bad)
+    faults.of_files(orphans)
+    return photos, shapes
 
 
-def empty_splits(photos: Sequence[PhotoEntry], required: Sequence[str], where: str) -> list[Problem]:
+def photo_dataset(
+    root: Path,
+    photos: Sequence[PhotoEntry],
+    shapes: Sequence[ShapeEntry],
+    faults: Faults,
+    *,
+    required_splits: Sequence[str] = (),
+    up_axis: str = 'y',
+) -> PhotoDataset:
+    """The data set of what is in use. Raises DataError where something refuses it."""
+    faults.refuse()
+    photos = sorted(photos, key=lambda photo: photo.name)
+    shapes = sorted(shapes, key=lambda shape: shape.model)
+    rows = [
+        (photo.name, photo.category, photo.model, photo.split, photo.bbox, str(photo.mask), signature(photo.image),
+         signature(photo.mask))
+        for photo in photos
+    ]  # fmt: skip
+    files = [(shape.model, shape.category, str(shape.path), signature(shape.path)) for shape in shapes]
+    return PhotoDataset(
+        root=root,
+        photos=tuple(photos),
+        shapes=tuple(shapes),
+        categories=tuple(sorted({item.category for item in (*photos, *shapes)})),
+        skipped=tuple(faults.skipped),
+        required_splits=tuple(required_splits),
+        up_axis=up_axis,
+        fingerprint=fingerprint(str(root), up_axis, rows, files),
+    )
+
+
+def divided(photos: Sequence[PhotoEntry], split: Mapping[str, str]) -> list[PhotoEntry]:
+    """The photos with the splits that a table gives them by name, where it does."""
+    return [dataclasses.replace(photo, split=split.get(photo.name, photo.split)) for photo in photos]
+
+
+def few_shapes(shapes: Sequence[ShapeEntry], least: int, where: Path, action: str) -> list[Problem]:
+    """A problem if there are fewer than `least` shapes, or none."""
+    if len(shapes) >= max(1, least):
+        return []
+    return [Problem(str(where), f'{len(shapes)} usable shapes where {max(1, least)} are needed', action)]
+
+
+def empty_splits(photos: Sequence[PhotoEntry], required: Sequence[str], where: Path) -> list[Problem]:
     """A problem for each required split that has no photos."""
-    counts = Counter(photo.split for photo in photos)
-    widen = 'widen the filters (categories, occluded, truncated), or correct the key split'
     hold_out = 'raise val_fraction, add train photos of shapes that have only one, or mark photos with split val'
-    return [
-        Problem(where, f'no photos in split {split}', hold_out if split == 'val' and counts['train'] else widen)
-        for split in required
-        if counts[split] == 0
+    return dataset.empty_splits(
+        photos,
+        required,
+        where,
+        kind='photos',
+        action='widen the filters (categories, occluded, truncated), or correct the key split',
+        actions={'val': hold_out} if any(photo.split == 'train' for photo in photos) else None,
+    )
+
+
+def count_note(found: Mapping[str, int], paper: Mapping[str, int]) -> str | None:
+    """Counts beside those of the CMIC paper, where they differ."""
+    pairs = ', '.join(f'{key} {found[key]} ({paper[key]})' for key in paper)
+    return None if found == paper else f'counts here (in the CMIC paper): {pairs}'
+
+
+def _left(
+    photos: Sequence[PhotoEntry], shapes: Sequence[ShapeEntry], gone: Collection[str]
+) -> tuple[list[PhotoEntry], list[ShapeEntry], list[Problem]]:
+    """Photos and shapes without some, and the problems of photos that go with their shape."""
+    orphans = [
+        Problem(photo.name, f'its shape {photo.model} cannot be used', 'left out with its shape')
+        for photo in photos
+        if photo.model in gone and photo.name not in gone
     ]
+    photos = [photo for photo in photos if photo.name not in gone and photo.model not in gone]
+    return photos, [shape for shape in shapes if shape.model not in gone], orphans

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import Problem, refused
 
 JSON_NAME = 'pix3d.json'
 SPLITS = ('train', 'val', 'test')
 _MEND = 'correct pix3d.json'
+_Fault = tuple[str, str] | None  # what was found, and what to do
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ def read_entries(root: Path) -> tuple[list[Entry], list[Problem]]:
     path = root / JSON_NAME
     raw = _load(path)
     if not isinstance(raw, list):
-        raise DataError(Problem(str(path), f'holds {_kind(raw)}, not a list', 'give a list with one object a photo'))
+        raise refused(str(path), f'holds {_kind(raw)}, not a list', 'give a list with one object a photo')
     if not raw:
-        raise DataError(Problem(str(path), 'an empty list', 'give a list with one object a photo'))
+        raise refused(str(path), 'an empty list', 'give a list with one object a photo')
     entries: list[Entry] = []
     problems: list[Problem] = []
     for index, value in enumerate(raw):
@@ -76,62 +77,35 @@ def _load(path: Path) -> Any:
         if not path.is_file():
             found = 'missing' if not path.exists() else 'not a regular file'
             action = "name a folder in Pix3D's layout (pix3d.json, img, mask, model)"
-            raise DataError(Problem(str(path), found, action))
+            raise refused(str(path), found, action)
         text = path.read_bytes().decode('utf-8-sig')
     except OSError as error:
         found = f'cannot be read ({error.strerror or error})'
-        raise DataError(Problem(str(path), found, 'check its permissions')) from error
+        raise refused(str(path), found, 'check its permissions') from error
     except UnicodeDecodeError as error:
-        raise DataError(Problem(str(path), f'not UTF-8 ({error.reason} at byte {error.start})', _MEND)) from error
+        raise refused(str(path), f'not UTF-8 ({error.reason} at byte {error.start})', _MEND) from error
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         found = f'malformed JSON: {error.msg} at line {error.lineno}, column {error.colno}' if text else 'empty file'
-        raise DataError(Problem(str(path), found, _MEND)) from error
+        raise refused(str(path), found, _MEND) from error
     except (ValueError, RecursionError) as error:  # absurd numbers and nesting
-        raise DataError(Problem(str(path), f'malformed JSON: {error}', _MEND)) from error
+        raise refused(str(path), f'malformed JSON: {error}', _MEND) from error
 
 
 def _check_entry(index: int, value: Any) -> tuple[Entry | None, list[Problem]]:
     where = f'{JSON_NAME}[{index}]'
     if not isinstance(value, dict):
         return None, [Problem(where, f'{_kind(value)}, not an object', _MEND)]
-    problems: list[Problem] = []
-
-    def wrong(key: str, found: str, action: str = _MEND) -> None:
-        problems.append(Problem(f'{where}.{key}', found, action))
-
-    for key in ('img', 'mask', 'model', 'category'):
-        if key not in value:
-            wrong(key, 'missing key')
-        elif not isinstance(value[key], str):
-            wrong(key, f'{_kind(value[key])}, not a string')
-        elif not value[key].strip():
-            wrong(key, 'empty string')
-        elif not _plain(value[key]):
-            wrong(key, 'characters that no file name can hold')
-        elif key != 'category' and not _inside(value[key]):
-            wrong(key, f'path {value[key]!r} leaves the folder', 'give a path below the data folder')
-    for key in ('truncated', 'occluded', 'slightly_occluded'):
-        if not isinstance(value.get(key, False), bool):
-            wrong(key, f'{_kind(value[key])}, not true or false')
-    box = value.get('bbox')
-    if box is not None:
-        if not (isinstance(box, list) and len(box) == 4 and all(_is_number(side) for side in box)):
-            wrong('bbox', 'not four numbers [left, top, right, bottom]')
-        elif box[2] <= box[0] or box[3] <= box[1]:
-            wrong('bbox', f'{box} has no area')
-    split = value.get('split')
+    faults = [(key, _text_fault(key, value)) for key in ('img', 'mask', 'model', 'category')]
+    faults += [(key, _flag_fault(value.get(key, False))) for key in ('truncated', 'occluded', 'slightly_occluded')]
+    box, split = value.get('bbox'), value.get('split')
+    faults.append(('bbox', _box_fault(box)))
     if split is not None and split not in SPLITS:
-        wrong('split', f'{split!r}'[:60], f'use one of {", ".join(SPLITS)}')
-    if problems:
-        return None, problems
-    model, category = str(PurePosixPath(value['model'])), value['category']
-    parts = PurePosixPath(model).parts
-    if len(parts) < 3 or parts[0] != 'model':
-        wrong('model', f'{model!r} is not below model/<category>/')
-    elif parts[1] != category:
-        wrong('category', f'{category!r} for a shape of category {parts[1]!r} ({model})')
+        faults.append(('split', (f'{split!r}'[:60], f'use one of {", ".join(SPLITS)}')))
+    if not any(fault for _, fault in faults):
+        faults.append(_model_fault(str(PurePosixPath(value['model'])), value['category']))
+    problems = [Problem(f'{where}.{key}', *fault) for key, fault in faults if fault]
     if problems:
         return None, problems
     raw = value.get('model_raw')
@@ -139,14 +113,51 @@ def _check_entry(index: int, value: Any) -> tuple[Entry | None, list[Problem]]:
         index=index,
         image=str(PurePosixPath(value['img'])),
         mask=str(PurePosixPath(value['mask'])),
-        model=model,
-        category=category,
+        model=str(PurePosixPath(value['model'])),
+        category=value['category'],
         truncated=value.get('truncated', False),
         occluded=value.get('occluded', False),
         bbox=tuple(float(side) for side in box) if box is not None else None,
         split=split,
         model_raw=str(PurePosixPath(raw)) if isinstance(raw, str) else None,
     ), []
+
+
+def _text_fault(key: str, entry: dict[str, Any]) -> _Fault:
+    value = entry.get(key)
+    if key not in entry:
+        return 'missing key', _MEND
+    if not isinstance(value, str):
+        return f'{_kind(value)}, not a string', _MEND
+    if not value.strip():
+        return 'empty string', _MEND
+    if not _plain(value):
+        return 'characters that no file name can hold', _MEND
+    if key != 'category' and not _inside(value):
+        return f'path {value!r} leaves the folder', 'give a path below the data folder'
+    return None
+
+
+def _flag_fault(value: Any) -> _Fault:
+    return None if isinstance(value, bool) else (f'{_kind(value)}, not true or false', _MEND)
+
+
+def _box_fault(box: Any) -> _Fault:
+    if box is None:
+        return None
+    if not (isinstance(box, list) and len(box) == 4 and all(_is_number(side) for side in box)):
+        return 'not four numbers [left, top, right, bottom]', _MEND
+    return (f'{box} has no area', _MEND) if box[2] <= box[0] or box[3] <= box[1] else None
+
+
+def _model_fault(model: str, category: str) -> tuple[str, _Fault]:
+    """The key at fault, and what is wrong with it."""
+    parts = PurePosixPath(model).parts
+    if len(parts) < 3 or parts[0] != 'model':
+        return 'model', (f'{model!r} is not below model/<category>/', _MEND)
+    if parts[1] != category:
+        return 'category', (f'{category!r} for a shape of category {parts[1]!r} ({model})', _MEND)
+    return 'model', None
 
 
 def _plain(text: str) -> bool:

@@ -1,10 +1,10 @@
 """The gallery of a folder in Pix3D's layout: which mesh files below model/<category>/ are shapes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_pipelines.folders import resolve
+from data_pipelines.folders import leaves, link_problem, resolve
 from data_pipelines.photo_to_shape.dataset import ShapeEntry
 from data_pipelines.photo_to_shape.pix3d_annotations import Entry
 from jaxret.errors import Problem
@@ -31,53 +31,73 @@ def list_shapes(
       shapes sorted by name, and what is wrong with the folder.
     """
     category_of = {entry.model: entry.category for entry in used}
-    problems: list[Problem] = []
-    if whole_folder:
-        whole = [resolve(root, '.'), resolve(root, 'model')]  # a link to these is a loop
-        entered: set[tuple[str, Path]] = set()
+    if not whole_folder:
+        return _shapes(root, category_of), []
+    walk = _Walk(root)
+    for name, category in walk.meshes(categories):
+        if name in category_of or name in raw or Path(name).stem.endswith('_raw'):
+            continue
+        if printable(name) != name:
+            walk.problems.append(Problem(printable(root / name), 'a name that is not UTF-8', 'rename it'))
+        elif not walk.leaves(name):
+            category_of[name] = category
+    return _shapes(root, category_of), walk.problems
 
-        def leaves(name: str) -> bool:
-            if resolve(root, name).is_relative_to(root):
-                return False
-            action = 'put the file or folder itself below the data folder'
-            problems.append(Problem(printable(root / name), 'a link that leaves the folder', action))
-            return True
 
-        def enter(folder: Path) -> bool:
-            name = folder.relative_to(root).as_posix()
-            place = (name.split('/')[1], resolve(root, name))
-            if place[1] in whole or place in entered or leaves(name):
-                return False
-            entered.add(place)
-            return True
+def _shapes(root: Path, category_of: Mapping[str, str]) -> list[ShapeEntry]:
+    return [ShapeEntry(model, root / model, category_of[model]) for model in sorted(category_of)]
 
-        def unreadable(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):
-                found = f'cannot be read ({error.strerror or error})'
-                problems.append(Problem(printable(error.filename), found, 'check its permissions'))
 
-        top = root / 'model'
-        waiting = [top / category for category in categories] or [top]
-        for folder in waiting:
-            if folder != top and not enter(folder):
+class _Walk:
+    """Goes through model/<category>/ once, whatever links lead where; what is wrong is in `problems`."""
+
+    def __init__(self, root: Path):
+        self.problems: list[Problem] = []
+        self._root = root
+        self._whole = [resolve(root, '.'), resolve(root, 'model')]  # a link to these is a loop
+        self._entered: set[tuple[str, Path]] = set()
+
+    def meshes(self, categories: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Name below the root, and category, of every mesh file that is not hidden."""
+        for folder, names in self._folders([self._root / 'model' / category for category in categories]):
+            for path in (folder / name for name in names if not name.startswith('.')):
+                if path.suffix.lower() in MESH_SUFFIXES:
+                    name = path.relative_to(self._root)
+                    yield name.as_posix(), name.parts[1]
+
+    def _folders(self, waiting: list[Path]) -> Iterator[tuple[Path, list[str]]]:
+        """Every folder below model/, or below some folders in it, with its files; links to folders come last."""
+        top = self._root / 'model'
+        for folder in (waiting := waiting or [top]):
+            if folder != top and not self._enter(folder):
                 continue
-            for parent, children, files in os.walk(folder, onerror=unreadable):
+            for parent, children, files in os.walk(folder, onerror=self._unreadable):
                 shown = [Path(parent, child) for child in sorted(children) if not child.startswith('.')]
                 waiting += [child for child in shown if child.is_symlink()]  # last, so that real names go first
-                children[:] = [child.name for child in shown if not child.is_symlink() and enter(child)]
-                for file in files:
-                    path = Path(parent, file)
-                    name = path.relative_to(root).as_posix()
-                    parts = name.split('/')
-                    if name in category_of or path.suffix.lower() not in MESH_SUFFIXES or file.startswith('.'):
-                        continue
-                    if len(parts) < 3 or name in raw or path.stem.endswith('_raw'):
-                        continue
-                    if printable(name) != name:
-                        problems.append(Problem(printable(path), 'a name that is not UTF-8', 'rename it'))
-                    elif not leaves(name):
-                        category_of[name] = parts[1]
-    return [ShapeEntry(model, root / model, category_of[model]) for model in sorted(category_of)], problems
+                children[:] = [child.name for child in shown if not child.is_symlink() and self._enter(child)]
+                if Path(parent) != top:
+                    yield Path(parent), files
+
+    def leaves(self, name: str) -> bool:
+        """Whether a path leads out of the root, which is a problem."""
+        out = leaves(self._root, name)
+        if out:
+            self.problems.append(link_problem(printable(self._root / name)))
+        return out
+
+    def _enter(self, folder: Path) -> bool:
+        """Whether a folder is to be looked at, for the first time."""
+        name = folder.relative_to(self._root).as_posix()
+        place = (name.split('/')[1], resolve(self._root, name))
+        if place[1] in self._whole or place in self._entered or self.leaves(name):
+            return False
+        self._entered.add(place)
+        return True
+
+    def _unreadable(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            found = f'cannot be read ({error.strerror or error})'
+            self.problems.append(Problem(printable(error.filename), found, 'check its permissions'))
 
 
 def printable(path: Path | str) -> str:

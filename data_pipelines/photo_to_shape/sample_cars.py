@@ -18,18 +18,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample
+from data_pipelines.atomic_folder import complete_sample, make_all
+from data_pipelines.dataset import ANY, check_ranges
 from data_pipelines.photo_to_shape.sample_car_photos import photograph_car
 from data_pipelines.synthetic.shapes.cars import MAX_CARS, make_car
 from data_pipelines.synthetic.shapes.furniture import Furniture, write_obj
 from jaxret.errors import ConfigError
-from jaxret.workers import map_parallel
 
 GENERATOR_VERSION = 1
-DATASETS = ('stanford_cars', 'comp_cars')
+LAYOUTS = ('stanford_cars', 'comp_cars')
 _TEST_SHARE = {'stanford_cars': 8041 / (8144 + 8041), 'comp_cars': 1898 / (3798 + 1898)}  # of a model's photos
 _FEW = 24  # photos that are rendered faster than a process starts
-_HANGS = 3600.0  # seconds after which a process that renders one car's photos is given up
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class _Job:
     """The photos of one car; `first` is the number of photos before it in each split."""
 
     folder: Path
-    dataset: str
+    layout: str
     seed: int
     car: int
     train: int
@@ -47,21 +46,18 @@ class _Job:
 def write_car_sample(
     root: Path | str,
     *,
-    dataset: str,
+    layout: str,
     seed: int = 0,
     shapes: int = 24,
     photos_per_shape: int = 12,
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes the sample to `root`, or returns at once where the same sample already stands there.
-
-    `root` is never half written (`complete_sample`). A sample of another seed, size or generator version is replaced;
-    a folder with anything else in it is refused.
+    """Writes the sample to `root` once, as `complete_sample` does.
 
     Args:
       root: the folder to write.
-      dataset: whose layout, 'stanford_cars' or 'comp_cars'.
+      layout: 'stanford_cars' or 'comp_cars'.
       seed: decides cars, poses and pixels, whatever the number of processes.
       shapes: cars, 1 .. 64.
       photos_per_shape: of each car, at least 2: one for each split.
@@ -73,28 +69,25 @@ def write_car_sample(
 
     Raises:
       ConfigError: a value out of range.
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
+      StorageError: as `complete_sample`.
     """
-    root = Path(root).absolute()
-    if dataset not in DATASETS:
-        raise ConfigError(f'the sample of cars is one of {", ".join(DATASETS)}, not {dataset}')
+    if layout not in LAYOUTS:
+        raise ConfigError(f'the sample of cars is one of {", ".join(LAYOUTS)}, not {layout}')
     check_ranges(
         seed=(seed, 0, ANY),
         shapes=(shapes, 1, MAX_CARS),
         photos_per_shape=(photos_per_shape, 2, ANY),
         processes=(processes, 1, ANY),
     )
-    wanted = {'layout': dataset, 'generator_version': GENERATOR_VERSION, 'seed': seed, 'shapes': shapes,
+    wanted = {'layout': layout, 'generator_version': GENERATOR_VERSION, 'seed': seed, 'shapes': shapes,
               'photos_per_shape': photos_per_shape}  # fmt: skip
-    test = min(max(1, round(photos_per_shape * _TEST_SHARE[dataset])), photos_per_shape - 1)
+    test = min(max(1, round(photos_per_shape * _TEST_SHARE[layout])), photos_per_shape - 1)
 
     def write(folder: Path) -> dict[str, int]:
-        jobs = [_Job(folder, dataset, seed, car, photos_per_shape - test, test) for car in range(shapes)]
+        jobs = [_Job(folder, layout, seed, car, photos_per_shape - test, test) for car in range(shapes)]
         entries: dict[str, dict[str, dict]] = {'train': {}, 'test': {}}
         serial_below = len(jobs) + 1 if len(jobs) * photos_per_shape < _FEW else 2
-        options = {'processes': processes, 'serial_below': serial_below, 'ordered': True, 'raises': True,
-                   'timeout': _HANGS, 'progress': 'Making the synthetic sample' if progress else None}  # fmt: skip
-        for _, made in map_parallel(_write_car, jobs, **options):
+        for made in make_all(_write_car, jobs, processes=processes, progress=progress, serial_below=serial_below):
             for split, found in made.items():
                 entries[split] |= found
         for split, found in entries.items():
@@ -108,13 +101,13 @@ def _write_car(job: _Job) -> dict[str, dict[str, dict]]:
     """Writes the model and the photos of one car; returns their annotations by split."""
     car = make_car(job.car, seed=job.seed)
     model_id = hashlib.sha256(f'{job.seed}:{car.name}'.encode()).hexdigest()[:32]
-    _write_model(job.folder / '02958343' / model_id, car, version=1 if job.dataset == 'stanford_cars' else 2)
+    _write_model(job.folder / '02958343' / model_id, car, version=1 if job.layout == 'stanford_cars' else 2)
     annotations: dict[str, dict[str, dict]] = {'train': {}, 'test': {}}
     for number in range(job.train + job.test):
         split = 'train' if number < job.train else 'test'
         seed = (job.seed, job.car, number)
         photo, pose = photograph_car(car, seed=seed)
-        if job.dataset == 'stanford_cars':
+        if job.layout == 'stanford_cars':
             position = job.car * job.train + number if split == 'train' else job.car * job.test + number - job.train
             key, top = f'{position + 1:05d}.jpg', f'cars_{split}'
         else:

@@ -12,22 +12,20 @@ the model's frame, `focal_length` is in mm for a sensor 32 mm wide, and `bbox` i
 mask, right and bottom exclusive. There are no keypoints and no voxels, and no `split`: the reader's own rule applies.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample, write_json
+from data_pipelines.atomic_folder import complete_sample, make_all, write_json
+from data_pipelines.dataset import ANY, check_ranges
 from data_pipelines.synthetic.photos.photograph import Photo, flags, take_photo
 from data_pipelines.synthetic.shapes.furniture import CATEGORIES, Furniture, make_furniture, part_colors, write_obj
-from jaxret.workers import map_parallel
 
 GENERATOR_VERSION = 3
 _SLIGHTLY_OCCLUDED = 0.15  # share of the usable photos
 _FEW = 24  # photos that are rendered faster than a process starts
-_HANGS = 3600.0  # seconds after which a process that renders one shape's photos is given up
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,10 @@ def write_pix3d_sample(
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes the sample to `root`, or returns at once where the same sample already stands there.
+    """Writes the sample to `root` once, as `complete_sample` does.
 
-    `root` is never half written (`complete_sample`). Beside `photos_per_shape` usable photos a shape (a fifth of them
+    Beside `photos_per_shape` usable photos a shape (a fifth of them
     slightly occluded), every second shape gets one more photo that is occluded or truncated, for the reader's filters.
-    A sample of another seed, size or generator version is replaced; a folder with anything else in it is refused.
 
     Args:
       root: the folder to write.
@@ -71,9 +68,8 @@ def write_pix3d_sample(
 
     Raises:
       ConfigError: a count out of range, or a negative seed.
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
+      StorageError: as `complete_sample`.
     """
-    root = Path(root).absolute()
     check_ranges(seed=(seed, 0, ANY), photos_per_shape=(photos_per_shape, 1, ANY), processes=(processes, 1, ANY))
     for category in CATEGORIES:
         make_furniture(category, shapes_per_category, seed=seed)  # refuses a count before anything is written
@@ -86,7 +82,10 @@ def write_pix3d_sample(
 
     def write(folder: Path) -> dict[str, int]:
         jobs = _plan(folder, seed, shapes_per_category, photos_per_shape)
-        entries = _run(jobs, processes, progress)
+        few = sum(len(job.kinds) for job in jobs) < _FEW
+        serial_below = len(jobs) + 1 if few else 2
+        made = make_all(_render, jobs, processes=processes, progress=progress, serial_below=serial_below)
+        entries = [entry for of_shape in made for entry in of_shape]
         write_json(folder / 'pix3d.json', entries)
         return {'shapes': len(CATEGORIES) * shapes_per_category, 'photos': len(entries)}
 
@@ -108,15 +107,6 @@ def _plan(folder: Path, seed: int, shapes: int, photos: int) -> list[_Job]:
             jobs.append(_Job(folder, seed, category, shape, shapes, kinds, first))
             first += len(kinds)
     return jobs
-
-
-def _run(jobs: Sequence[_Job], processes: int | None, progress: bool) -> list[dict]:
-    """Renders all jobs and returns the entries of pix3d.json in the order of the jobs."""
-    if processes is None and sum(len(job.kinds) for job in jobs) < _FEW:
-        processes = 1
-    title = 'Making the synthetic sample' if progress else None
-    options = {'processes': processes, 'ordered': True, 'raises': True, 'timeout': _HANGS, 'progress': title}
-    return [entry for _, made in map_parallel(_render, jobs, **options) for entry in made]
 
 
 def _render(job: _Job) -> list[dict]:

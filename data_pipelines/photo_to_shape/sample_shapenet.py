@@ -16,7 +16,7 @@ _SEED = 2_000_003  # added to the seed: other structures and proportions than th
 
 
 def write_shapenet_sample(root: Path, *, seed: int = 0, shapes_per_category: int = 24) -> Path:
-    """Writes the sample to `root`, or returns at once where the same sample already stands there.
+    """Writes the sample to `root` once, as `complete_sample` does.
 
     Args:
       root: the folder to write; never half written (`complete_sample`).
@@ -28,7 +28,7 @@ def write_shapenet_sample(root: Path, *, seed: int = 0, shapes_per_category: int
 
     Raises:
       ConfigError: a count out of range.
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
+      StorageError: as `complete_sample`.
     """
     shapes = {category: make_furniture(category, shapes_per_category, seed=seed + _SEED) for category in CATEGORIES}
     synset_of = {name: synset for synset, name in SYNSETS.items()}
@@ -43,4 +43,4 @@ def write_shapenet_sample(root: Path, *, seed: int = 0, shapes_per_category: int
         return {'shapes': len(CATEGORIES) * shapes_per_category}
 
     wanted = {'generator_version': GENERATOR_VERSION, 'seed': seed, 'shapes_per_category': shapes_per_category}
-    return complete_sample(Path(root).absolute(), wanted, write)
+    return complete_sample(root, wanted, write)

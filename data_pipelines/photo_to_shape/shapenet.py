@@ -7,17 +7,16 @@ Chang et al., ShapeNet, 2015. The folder of one synset can be named too. Both ve
 '<synset>/<id>' in either, so a gallery keeps its names when the version changes.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from data_pipelines.file_checks import check_meshes, memory_file, signature
-from data_pipelines.folders import names_in, open_folder, resolve
-from data_pipelines.photo_to_shape.dataset import PhotoDataset, ShapeEntry
+from data_pipelines.dataset import Faults, bad_file_choice, check_options
+from data_pipelines.file_checks import FileChecks, wrong_ones
+from data_pipelines.folders import link_problem, names_in, open_folder, resolve
+from data_pipelines.photo_to_shape.dataset import PhotoDataset, ShapeEntry, few_shapes, photo_dataset, without_bad
 from data_pipelines.photo_to_shape.pix3d_gallery import printable
-from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.errors import Problem
 
 MODEL_FILES = ('models/model_normalized.obj', 'model.obj')  # where both are there, the first
 SYNSETS = {
@@ -39,75 +38,61 @@ def read_shapenet(
     check_processes: int = 2,
     progress: bool = True,
 ) -> PhotoDataset:
-    """Read and check a gallery of CAD models: a layout without photos, which `retrieval_dataset.prepare` renders.
+    """Read and check a gallery of CAD models: a data set without photos, which `prepare` renders.
 
     Args:
       folder: with one folder a synset, or the folder of one synset.
       categories: names of `SYNSETS` or synsets; empty for all that are there. A category without a name is its synset.
       on_bad_file: 'error', or 'skip': ids without a model, and models that cannot be used, are left out and listed.
       min_shapes: smallest gallery that is accepted.
-      cache_dir: folder in which sound files are remembered, so that the next check is quick; None for none.
-      check_processes: processes that load meshes.
-      progress: show progress bars.
+      cache_dir, check_processes, progress: as `FileChecks`.
 
     Returns:
-      the layout; `photos` is empty.
+      the data set; `photos` is empty.
 
     Raises:
       DataError: with everything that is wrong.
       ConfigError: an option has no such value.
     """
-    if on_bad_file not in ('error', 'skip'):
-        raise ConfigError(f'on_bad_file={on_bad_file!r}: use error or skip')
-    root = open_folder(Path(folder), layout=_LAYOUT)
-    problems: list[Problem] = []
-    if _SYNSET.fullmatch(root.name):
-        root, present = root.parent, [root.name]
-    else:
-        present = [name for name in names_in(root, problems) if _SYNSET.fullmatch(name) and (root / name).is_dir()]
-    if not present and not problems:
-        problems.append(Problem(str(root), 'no folder of a synset (eight digits)', f'name a folder in {_LAYOUT}'))
+    check_options(on_bad_file=bad_file_choice(on_bad_file))
+    root = open_folder(folder, layout=_LAYOUT)
+    faults = Faults(on_bad_file == 'skip')
+    root, present = _synsets(root, faults)
     chosen = [synset for synset in present if not categories or {synset, category_name(synset)} & set(categories)]
-    known = {name for synset in present for name in (synset, category_name(synset))}
-    choices = ', '.join(category_name(synset) for synset in present) or 'none'
-    problems += [
-        Problem(str(root), f'no category {name!r}', f'choose from: {choices}')
-        for name in categories
-        if name not in known
-    ]
+    faults.problems += _unknown(root, categories, present)
+    nothing_chosen = not chosen and bool(faults.problems)
 
-    shapes, wrong_files = [], []
+    shapes, bad = [], {}
     for synset in chosen:
-        ids = [name for name in names_in(root / synset, problems) if (root / synset / name).is_dir()]
+        ids = [name for name in names_in(root / synset, faults.problems) if (root / synset / name).is_dir()]
         found, missing = find_models(root, synset, ids)
         shapes += found
-        wrong_files += missing.values()
-    memory = memory_file(cache_dir, root, 'meshes')
-    results = check_meshes(
-        [shape.path for shape in shapes], up_axis='y', processes=check_processes, memory=memory, progress=progress
-    )
-    wrong_files += [problem for result in results for problem in result]
-    if on_bad_file == 'error':
-        problems += wrong_files
-    else:
-        shapes = [shape for shape, result in zip(shapes, results, strict=True) if not result]
-    if len(shapes) < max(1, min_shapes) and (chosen or not problems):
-        found = f'{len(shapes)} usable shapes where {max(1, min_shapes)} are needed'
-        problems.append(Problem(str(root), found, 'add shapes, or widen the choice of categories'))
-    if problems:
-        raise DataError(problems + (wrong_files if on_bad_file == 'skip' else []))
-    shapes = sorted(shapes, key=lambda shape: shape.model)
-    content = [str(root), [(shape.model, shape.category, str(shape.path), signature(shape.path)) for shape in shapes]]
-    return PhotoDataset(
-        root=root,
-        photos=(),
-        shapes=tuple(shapes),
-        categories=tuple(sorted({shape.category for shape in shapes})),
-        skipped=tuple(wrong_files),
-        required_splits=(),
-        up_axis='y',
-        fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
-    )
+        bad |= {name: (problem,) for name, problem in missing.items()}
+    checks = FileChecks(root, cache_dir, check_processes, progress)
+    names, files = [shape.model for shape in shapes], [shape.path for shape in shapes]
+    bad |= wrong_ones(names, checks.meshes(files, up_axis='y'))
+    _, shapes = without_bad((), shapes, bad, faults)
+    if not nothing_chosen:
+        faults.problems += few_shapes(shapes, min_shapes, root, 'add shapes, or widen the choice of categories')
+    return photo_dataset(root, (), shapes, faults)
+
+
+def _synsets(folder: Path, faults: Faults) -> tuple[Path, list[str]]:
+    """The folder that holds synsets, and those in it; of a synset's own folder that one."""
+    if _SYNSET.fullmatch(folder.name):
+        return folder.parent, [folder.name]
+    names = names_in(folder, faults.problems)
+    present = [name for name in names if _SYNSET.fullmatch(name) and (folder / name).is_dir()]
+    if not present and not faults.problems:
+        found = 'no folder of a synset (eight digits)'
+        faults.problems.append(Problem(str(folder), found, f'name a folder in {_LAYOUT}'))
+    return folder, present
+
+
+def _unknown(root: Path, categories: Sequence[str], present: Sequence[str]) -> list[Problem]:
+    known = {*present, *map(category_name, present)}
+    action = f'choose from: {", ".join(map(category_name, present)) or "none"}'
+    return [Problem(str(root), f'no category {name!r}', action) for name in categories if name not in known]
 
 
 def find_models(root: Path, synset: str, ids: Iterable[str]) -> tuple[list[ShapeEntry], dict[str, Problem]]:
@@ -133,8 +118,7 @@ def find_models(root: Path, synset: str, ids: Iterable[str]) -> tuple[list[Shape
             found = 'missing' if not (root / name).exists() else f'neither {" nor ".join(MODEL_FILES)} in it'
             missing[name] = Problem(where, found, 'restore the CAD model, or leave it out with on_bad_file=skip')
         elif not resolve(root, path.relative_to(root).as_posix()).is_relative_to(inside):
-            action = 'put the file or folder itself below the data folder'
-            missing[name] = Problem(printable(path), 'a link that leaves the folder', action)
+            missing[name] = link_problem(printable(path))
         else:
             shapes.append(ShapeEntry(name, path, category_name(synset)))
     return shapes, missing

@@ -1,14 +1,14 @@
 """Batches of scans with their CAD models as a pure function of (seed, step).
 
 Letters: n scans, B a batch, P models of a pool, R voxels a side. Rotation, mirroring and shifts happen in the compiled
-step (`jaxret.augmentation.grids`). No tf.data: what is left, to unpack bits, takes 2 ms for 128 scans.
+step (`jaxret.augmentation.grids`). No tf.data: what is left is to unpack bits.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipelines.batching import WHOLE, Batch, Share, steps_per_epoch
+from data_pipelines.batching import WHOLE, Batch, Share, check_count, check_seed, padded, rows_in_order, steps_per_epoch
 from data_pipelines.scan_to_cad.grids import CadTable, PoolTable, ScanTable
 from jaxret.errors import ConfigError
 
@@ -46,12 +46,12 @@ def training_batches(
     Raises:
       ConfigError: more scans or categories a batch than there are, or a seed beyond 32 bits.
     """
-    _check_size(batch_size, len(scans), 'training scans')
+    check_count('batch_size', batch_size, len(scans), 'training scans')
     if not 0 <= classes_per_batch <= batch_size:
         raise ConfigError(
             f'config.data.classes_per_batch: {classes_per_batch}, but must be 0, or at most the batch size {batch_size}'
         )
-    _check_seed(seed)
+    check_seed(seed)
 
     def generate() -> Iterator[Batch]:
         for step in range(start, stop):
@@ -97,8 +97,8 @@ def finetuning_batches(
       ConfigError: more annotations a batch than there are, or a seed beyond 32 bits.
     """
     usable = np.flatnonzero((pools.rank > 0).any(axis=1))
-    _check_size(batch_size, len(usable), 'annotations of training scans that rank a model')
-    _check_seed(seed)
+    check_count('batch_size', batch_size, len(usable), 'annotations of training scans that rank a model')
+    check_seed(seed)
 
     def generate() -> Iterator[Batch]:
         for step in range(start, stop):
@@ -112,15 +112,15 @@ def finetuning_batches(
 
 def scan_batches(scans: ScanTable, *, batch_size: int) -> Iterator[Batch]:
     """All scans in the table's order: scan, mask, cad uint8 [B, R, R, R], valid [B]; the last is padded with zeros."""
-    for rows, valid in _in_order(len(scans), batch_size):
+    for rows, valid in rows_in_order(len(scans), batch_size):
         grids = {'scan': scans.scans(rows), 'mask': scans.masks(rows), 'cad': scans.cads(rows)}
-        yield {name: _padded(grid, batch_size) for name, grid in grids.items()} | {'valid': valid}
+        yield {name: padded(grid, batch_size) for name, grid in grids.items()} | {'valid': valid}
 
 
 def cad_batches(cads: CadTable, *, batch_size: int) -> Iterator[Batch]:
     """The gallery in its order: cad uint8 [B, R, R, R], valid bool [B]; the last is padded with zeros."""
-    for rows, valid in _in_order(len(cads), batch_size):
-        yield {'cad': _padded(cads.cads(rows), batch_size), 'valid': valid}
+    for rows, valid in rows_in_order(len(cads), batch_size):
+        yield {'cad': padded(cads.cads(rows), batch_size), 'valid': valid}
 
 
 def _batch(scans: ScanTable, rows: np.ndarray) -> Batch:
@@ -161,31 +161,6 @@ def _of_category(scans: ScanTable, category: int, share: int, rng: np.random.Gen
     turn[order] = np.arange(len(members)) - first
     spread = members[np.argsort(turn, kind='stable')]
     return np.resize(spread, share)  # a category with fewer scans than its share gives some twice
-
-
-def _in_order(count: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    if batch_size < 1:
-        raise ConfigError(f'config.evaluation.batch_size: {batch_size}, but must be at least 1')
-    for start in range(0, count, batch_size):
-        rows = np.arange(start, min(start + batch_size, count))
-        yield rows, np.arange(batch_size) < len(rows)
-
-
-def _padded(grids: np.ndarray, count: int) -> np.ndarray:
-    return np.pad(grids, [(0, count - len(grids))] + [(0, 0)] * (grids.ndim - 1))
-
-
-def _check_size(batch_size: int, available: int, what: str) -> None:
-    if not 1 <= batch_size <= available:
-        raise ConfigError(
-            f'config.batch_size: {batch_size}, but there are {available} {what}; set --config.batch_size to 1 .. '
-            f'{available}'
-        )
-
-
-def _check_seed(seed: int) -> None:
-    if not -(2**31) <= seed < 2**31:
-        raise ConfigError(f'config.seed: {seed} is not within 32 bits (-2147483648 to 2147483647)')
 
 
 def _generator(seed: int, stream: int, step: int) -> np.random.Generator:

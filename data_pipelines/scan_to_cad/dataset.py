@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_pipelines import dataset
+from data_pipelines.dataset import Dataset, of_split, split_of
 from jaxret.errors import DataError, Problem
 
 # Categories of the public benchmark by their ShapeNet synset, and the lamp, which it counts as other.
@@ -17,11 +19,11 @@ CATEGORY_NAMES = {
 
 @dataclass(frozen=True)
 class ScanEntry:
-    """A scan with its mask and the CAD model in the scan's pose; `model` is '<synset>_<id>'."""
+    """A scan with its mask and the CAD model in the scan's pose; `model` is '<synset>_<id>', `category` the synset."""
 
     name: str
     split: str
-    synset: str
+    category: str
     model: str
     scan: Path
     mask: Path
@@ -30,10 +32,10 @@ class ScanEntry:
 
 @dataclass(frozen=True)
 class CadEntry:
-    """A CAD model of the gallery: its name '<synset>_<id>', synset and grid."""
+    """A CAD model of the gallery: its name '<synset>_<id>', synset (`category`) and grid."""
 
     model: str
-    synset: str
+    category: str
     path: Path
 
 
@@ -46,31 +48,21 @@ class Annotation:
     ranked: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ScanCadDataset:
-    """What a folder holds after checks.
+@dataclass(frozen=True, kw_only=True)
+class ScanCadDataset(Dataset):
+    """What a folder holds after checks; see `Dataset`. Categories are synsets of scans and gallery.
 
     Attributes:
-      root: the folder, links resolved.
       scans: sorted by name.
       cads: the gallery, one grid for every model of scans and pools, sorted by name.
       annotations: in the file's order.
-      categories: synsets of scans and gallery, sorted; a label is an index into them.
-      skipped: what was left out with on_bad_file='skip', and why.
-      required_splits: splits that must not become empty.
       resolution: voxels along each side.
-      fingerprint: changes with the folder, the options, and any file used.
     """
 
-    root: Path
     scans: tuple[ScanEntry, ...]
     cads: tuple[CadEntry, ...]
     annotations: tuple[Annotation, ...]
-    categories: tuple[str, ...]
-    skipped: tuple[Problem, ...]
-    required_splits: tuple[str, ...]
     resolution: int
-    fingerprint: str
 
     @property
     def category_names(self) -> tuple[str, ...]:
@@ -79,14 +71,14 @@ class ScanCadDataset:
 
     def split_scans(self, split: str) -> tuple[ScanEntry, ...]:
         """The scans of one split."""
-        return tuple(entry for entry in self.scans if entry.split == split)
+        return of_split(self.scans, split)
 
     def split_table(self) -> dict[str, str]:
         """Split of every scan by its name, to be stored with a run (JSON)."""
-        return {entry.name: entry.split for entry in self.scans}
+        return split_of(self.scans)
 
     def without(self, names: Collection[str], problems: Sequence[Problem]) -> 'ScanCadDataset':
-        """The layout less some scans and their annotations. Gallery and labels stay what they were.
+        """The data set less some scans and their annotations. Gallery and labels stay what they were.
 
         Raises:
           DataError: with `problems`, if a required split is empty then.
@@ -102,6 +94,5 @@ class ScanCadDataset:
 
 def empty_splits(scans: Sequence[ScanEntry], required: Sequence[str], where: Path) -> list[Problem]:
     """A problem for each required split without scans."""
-    present = {entry.split for entry in scans}
     action = 'name a pair list that has some'
-    return [Problem(str(where), f'no scans in split {split}', action) for split in required if split not in present]
+    return dataset.empty_splits(scans, required, where, kind='scans', action=action)

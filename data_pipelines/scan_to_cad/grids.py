@@ -1,4 +1,4 @@
-"""Scans, CAD models and annotations of a split as numpy tables.
+"""Scans, CAD models and annotations of a split as numpy tables, and what they hold of a file.
 
 Letters: n scans, G models of the gallery, A annotations, P models of a pool, R voxels a side, k rows. Grids are in
 index order [x, y, z], +y up, one bit a voxel.
@@ -6,8 +6,13 @@ index order [x, y, z], +y up, one bit a voxel.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from data_pipelines.scan_to_cad.dataset import CadEntry, ScanEntry
+from jaxret.errors import refused
+from jaxret.geometry.distance_grids import read_distances, read_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,3 +113,30 @@ def unpack(bits: np.ndarray, resolution: int) -> np.ndarray:
     """Packed grids uint8 [..., ceil(R^3 / 8)] as uint8 [..., R, R, R] of 0 and 1."""
     voxels = np.unpackbits(bits, axis=-1, count=resolution**3)
     return voxels.reshape(*bits.shape[:-1], resolution, resolution, resolution)
+
+
+def packed_size(resolution: int) -> int:
+    """Bytes of a packed grid."""
+    return -(-(resolution**3) // 8)
+
+
+def scan_bits(entry: ScanEntry, *, resolution: int) -> dict[str, np.ndarray]:
+    """Surface of a scan, its mask and its CAD model (|distance| <= 1 voxel), packed. Raises DataError."""
+    scan = read_distances(entry.scan)
+    return {
+        'scan': _surface(entry.scan, resolution),
+        'mask': pack(read_mask(entry.mask, like=scan)),
+        'cad': _surface(entry.cad, resolution),
+    }
+
+
+def cad_bits(entry: CadEntry, *, resolution: int) -> dict[str, np.ndarray]:
+    """Surface of a CAD model, packed. Raises DataError."""
+    return {'cad': _surface(entry.path, resolution)}
+
+
+def _surface(path: Path, resolution: int) -> np.ndarray:
+    grid = read_distances(path)
+    if grid.values.shape != (resolution,) * 3:  # it was another one when it was checked
+        raise refused(str(path), 'changed while it was read', 'start again')
+    return pack(grid.occupancy())

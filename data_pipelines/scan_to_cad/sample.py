@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.atomic_folder import ANY, check_ranges, complete_sample
-from data_pipelines.scan_to_cad.simulation import find_models, write_scans
+from data_pipelines.atomic_folder import complete_sample
+from data_pipelines.dataset import ANY, Faults, check_ranges
+from data_pipelines.scan_to_cad.model_files import find_models
+from data_pipelines.scan_to_cad.simulation import Simulation, write_scans
 from data_pipelines.synthetic.shapes.cabinets import make_bookshelf, make_cabinet
 from data_pipelines.synthetic.shapes.furniture import MAX_SHAPES, make_furniture, write_obj
 from data_pipelines.synthetic.shapes.parts import Assembly
@@ -33,10 +35,7 @@ def write_scan_cad_sample(
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes the sample to `root`, or returns at once where the same sample already stands there.
-
-    `root` is never half written (`complete_sample`). A sample of another seed, size or generator version is replaced;
-    a folder with anything else in it is refused.
+    """Writes the sample to `root` once, as `complete_sample` does.
 
     Args:
       root: the folder to write.
@@ -51,7 +50,7 @@ def write_scan_cad_sample(
 
     Raises:
       ConfigError: a number out of range.
-      StorageError: `root` cannot be written, holds something else, or the disk is full.
+      StorageError: as `complete_sample`.
     """
     check_ranges(
         seed=(seed, 0, ANY),
@@ -71,12 +70,10 @@ def write_scan_cad_sample(
         for category in CATEGORIES:
             _write_models(folder / 'model' / CATEGORIES[category], category, models_per_class, seed)
         files, _ = find_models(folder / 'model', 'meshes')
-        return write_scans(
-            folder, files, scans_per_model=scans_per_model, seed=seed, options=ScanOptions(), up_axis='y',
-            on_bad_file='error', left_out=(), processes=processes, progress=progress,
-        )  # fmt: skip
+        simulation = Simulation(scans_per_model, seed, ScanOptions())
+        return write_scans(folder, files, simulation, Faults(skip=False), processes=processes, progress=progress)
 
-    return complete_sample(Path(root).absolute(), wanted, write)
+    return complete_sample(root, wanted, write)
 
 
 def _write_models(folder: Path, category: str, count: int, seed: int) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import Problem, refused
 
 POOL = 6  # CAD models of an annotation, at most
 RANKED = 3  # of them that people ranked, at most
@@ -138,11 +138,11 @@ def _load(path: Path, key: str, kind: type, wanted: str) -> Any:
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
     except FileNotFoundError:
-        raise DataError(Problem(str(path), 'missing', 'restore the file, or name another one')) from None
+        raise refused(str(path), 'missing', 'restore the file, or name another one') from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(Problem(str(path), f'cannot be read as JSON ({error})', action)) from None
+        raise refused(str(path), f'cannot be read as JSON ({error})', action) from None
     if not isinstance(content, dict) or not isinstance(content.get(key), kind):
-        raise DataError(Problem(str(path), f'no {key!r} in it', action))
+        raise refused(str(path), f'no {key!r} in it', action)
     if not content[key]:
-        raise DataError(Problem(str(path), f'{key!r} is empty', action))
+        raise refused(str(path), f'{key!r} is empty', action)
     return content[key]

@@ -27,8 +27,10 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.atomic_folder import complete_sample, write_json
-from data_pipelines.file_checks import check_grids, check_meshes, signature
-from data_pipelines.folders import names_in, open_folder, resolve
+from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of
+from data_pipelines.file_checks import FileChecks, is_wrong, signature
+from data_pipelines.folders import open_folder
+from data_pipelines.scan_to_cad.model_files import SOURCES, ModelFile, find_models
 from data_pipelines.scan_to_cad.scan_cad import POOL_SUFFIX
 from data_pipelines.scan_to_cad.simulated_benchmark import (
     generator,
@@ -37,7 +39,7 @@ from data_pipelines.scan_to_cad.simulated_benchmark import (
     split_by_viewpoint,
     stable_hash,
 )
-from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 from jaxret.geometry.distance_grids import DistanceGrid, read_distances, write_distances, write_mask
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, place_in_grid
 from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, load_mesh
@@ -45,23 +47,18 @@ from jaxret.geometry.scan import ScanOptions, simulate_scan
 from jaxret.workers import default_processes, map_parallel
 
 GENERATOR_VERSION = 2
-SOURCES = {'grids': ('.vox', '.df', '.sdf'), 'meshes': MESH_SUFFIXES}
 _NEIGHBOURS = 2  # other models that may stand beside the scanned one
 _SIDE = 32
 
 
 @dataclass(frozen=True)
-class ModelFile:
-    """A CAD model: category (a ShapeNet synset, or any name) and id, both without underscores, and its file."""
+class Simulation:
+    """How scans are made: S scans of each model, the seed, the options of a scan, the axis that points up in meshes."""
 
-    category: str
-    model: str
-    path: Path
-
-    @property
-    def key(self) -> str:
-        """Its name in the layout."""
-        return f'{self.category}_{self.model}'
+    scans_per_model: int
+    seed: int
+    options: ScanOptions
+    up_axis: str = 'y'
 
 
 @dataclass(frozen=True)
@@ -115,23 +112,26 @@ def simulate_layout(
       ConfigError: an option has no such value.
       StorageError: `out` cannot be written, holds something else, or the disk is full.
     """
-    if source not in SOURCES or on_bad_file not in ('error', 'skip') or scans_per_model < 2 or seed < 0:
-        raise ConfigError(
-            f'source={source!r}, on_bad_file={on_bad_file!r}, scans_per_model={scans_per_model}, seed={seed}: use '
-            f'{" or ".join(SOURCES)}, error or skip, at least 2, at least 0'
-        )
+    check_options(
+        source=one_of(source, *SOURCES),
+        on_bad_file=bad_file_choice(on_bad_file),
+        scans_per_model=(scans_per_model, scans_per_model >= 2, 'at least 2'),
+        seed=(seed, seed >= 0, 'at least 0'),
+    )
     options = ScanOptions() if options is None else options
-    root = open_folder(Path(models_dir), layout='the layout <category>/<id> of CAD models', key='models_dir')
+    root = open_folder(models_dir, layout='the layout <category>/<id> of CAD models', key='models_dir')
     files, problems = find_models(root, source)
     workers = processes or default_processes()
+    checks = FileChecks(root, None, workers, progress)
     if source == 'grids':
-        wrong = check_grids([(file.path,) for file in files], resolution=_SIDE, processes=workers, progress=progress)
+        found = checks.grids([(file.path,) for file in files], resolution=_SIDE)
     else:
-        wrong = check_meshes([file.path for file in files], up_axis=up_axis, processes=workers, progress=progress)
-    problems += [problem for faults in wrong for problem in faults]
-    files = [file for file, faults in zip(files, wrong, strict=True) if not faults]
-    if problems and (on_bad_file == 'error' or not files):
-        raise DataError(problems)
+        found = checks.meshes([file.path for file in files], up_axis=up_axis)
+    problems += [problem for result in found if is_wrong(result) for problem in result]
+    files = [file for file, result in zip(files, found, strict=True) if not is_wrong(result)]
+    faults = Faults(on_bad_file == 'skip' and bool(files))
+    faults.of_files(problems)
+    faults.refuse()
     content = [[(file.key, signature(file.path)) for file in files], dataclasses.asdict(options), up_axis, on_bad_file]
     wanted = {
         'layout': 'scan-CAD',
@@ -144,100 +144,89 @@ def simulate_layout(
     }
 
     def write(folder: Path) -> dict[str, Any]:
-        return write_scans(
-            folder, files, scans_per_model=scans_per_model, seed=seed, options=options, up_axis=up_axis,
-            on_bad_file=on_bad_file, left_out=problems, processes=workers, progress=progress,
-        )  # fmt: skip
+        simulation = Simulation(scans_per_model, seed, options, up_axis)
+        return write_scans(folder, files, simulation, faults, processes=workers, progress=progress)
 
-    return complete_sample(Path(out).absolute(), wanted, write)
-
-
-def find_models(root: Path, source: str) -> tuple[list[ModelFile], list[Problem]]:
-    """Models below a folder by category and id, and what is wrong. An underscore in a name becomes a hyphen."""
-    files: dict[str, ModelFile] = {}
-    problems: list[Problem] = []
-    for category in names_in(root, problems):
-        for name in names_in(root / category, problems):
-            path = Path(name)
-            if path.suffix.lower() not in SOURCES[source]:
-                continue
-            file = ModelFile(category.replace('_', '-'), path.stem.replace('_', '-'), root / category / name)
-            if not resolve(root, f'{category}/{name}').is_relative_to(root):
-                found = 'a link that leaves the folder'
-                problems.append(Problem(str(file.path), found, 'put the file itself below the data folder'))
-            elif file.key in files:
-                found = f'has the same name as {files[file.key].path}'
-                problems.append(Problem(str(file.path), found, 'rename one of them'))
-            else:
-                files[file.key] = file
-    if not files:
-        action = f'name a folder with <category>/<id> files of {", ".join(SOURCES[source])}'
-        problems.append(Problem(str(root), 'no CAD models in category folders', action))
-    return [files[key] for key in sorted(files)], problems
+    return complete_sample(out, wanted, write)
 
 
 def write_scans(
     folder: Path,
     files: Sequence[ModelFile],
+    simulation: Simulation,
+    faults: Faults,
     *,
-    scans_per_model: int,
-    seed: int,
-    options: ScanOptions,
-    up_axis: str,
-    on_bad_file: str,
-    left_out: Sequence[Problem],
     processes: int | None,
     progress: bool,
 ) -> dict[str, Any]:
-    """Fills `folder`; returns what complete.json says. Arguments as `simulate_layout`."""
+    """Fills `folder`; returns what complete.json says.
+
+    Args:
+      folder: an empty folder.
+      files: the models.
+      simulation: how scans are made.
+      faults: what is wrong with other models; models that fail now are added.
+      processes: worker processes; None takes one a core.
+      progress: show a progress bar.
+
+    Raises:
+      DataError: models that cannot be used, or no scan that shows enough of its model.
+    """
     for name in ('scan', 'cad'):
         (folder / name).mkdir()
-    jobs = []
-    for index, file in enumerate(files):
-        others = [other.path for other in files if other is not file]
-        # drawn anew for every scan: the same ones in training and test would tell which model stands between them
-        draws = [generator(seed, f'neighbours of scan {number}', file.key) for number in range(scans_per_model)]
-        drawn = tuple(tuple(others[i] for i in draw.permutation(len(others))[:_NEIGHBOURS]) for draw in draws)
-        jobs.append(_Job(folder, index, file, drawn))
-    function = functools.partial(_scan_model, seed=seed, options=options, up_axis=up_axis)
+    jobs = [_job(folder, index, files, simulation) for index in range(len(files))]
+    function = functools.partial(_scan_model, simulation=simulation)
     title = 'Simulating scans' if progress else None
-    facts, used, problems, hidden = {}, [], list(left_out), []
+    facts, used, hidden = {}, [], []
     for index, result in map_parallel(function, jobs, processes=processes, ordered=True, progress=title):
         if isinstance(result, DataError):
-            problems += result.problems
+            faults.of_files(result.problems)
             continue
-        used.append(files[index])
+        used.append(files[index].key)
         facts |= result[0]
         hidden += result[1]
     if not facts:
         found = f'none of {len(hidden)} scans shows enough of its model'
-        problems.append(Problem('scans', found, 'bring the cameras nearer (distance, max_depth)'))
-    if problems and (on_bad_file == 'error' or not facts):
-        raise DataError(problems)
+        faults.problems.append(Problem('scans', found, 'bring the cameras nearer (distance, max_depth)'))
+    faults.refuse()
     write_json(folder / 'scans.json', facts)
-    viewpoints = split_by_viewpoint(list(facts), scans_per_model=scans_per_model, seed=seed)
-    models = split_by_model(list(facts), [file.key for file in used], seed=seed)
-    write_json(folder / 'scan2cad_objects.json', {'scan2cad_objects': viewpoints})
-    write_json(folder / 'scan2cad_objects_models.json', {'scan2cad_objects': models})
-    grids = {file.key: read_distances(folder / 'cad' / f'{file.key}{POOL_SUFFIX}').occupancy() for file in used}
-    samples = rank_pools(list(facts), grids, seed=seed)
-    write_json(folder / 'similarity.json', {'samples': samples})
     rows = list(facts.values())
     return {
         'models': len(used),
         'scans': len(facts),
-        'annotations': len(samples),
+        'annotations': _write_benchmark(folder, list(facts), used, simulation),
         'mean_seen': float(np.mean([row['seen'] for row in rows])),
         'with_clutter': float(np.mean([row['clutter'] >= 0.05 for row in rows])),
-        'left_out': [dataclasses.astuple(problem) for problem in problems],
+        'left_out': [dataclasses.astuple(problem) for problem in faults.skipped],
         'hidden_scans': hidden,
     }
 
 
-def _scan_model(
-    job: _Job, *, seed: int, options: ScanOptions, up_axis: str
-) -> tuple[dict[str, dict[str, float]], list[str]]:
+def _job(folder: Path, index: int, files: Sequence[ModelFile], simulation: Simulation) -> _Job:
+    file = files[index]
+    others = [other.path for other in files if other is not file]
+    # drawn anew for every scan: the same ones in training and test would tell which model stands between them
+    numbers = range(simulation.scans_per_model)
+    draws = [generator(simulation.seed, f'neighbours of scan {number}', file.key) for number in numbers]
+    drawn = tuple(tuple(others[i] for i in draw.permutation(len(others))[:_NEIGHBOURS]) for draw in draws)
+    return _Job(folder, index, file, drawn)
+
+
+def _write_benchmark(folder: Path, scans: list[str], keys: Sequence[str], simulation: Simulation) -> int:
+    """Writes pair lists and annotations of some scans; returns the number of annotations."""
+    seed = simulation.seed
+    viewpoints = split_by_viewpoint(scans, scans_per_model=simulation.scans_per_model, seed=seed)
+    write_json(folder / 'scan2cad_objects.json', {'scan2cad_objects': viewpoints})
+    write_json(folder / 'scan2cad_objects_models.json', {'scan2cad_objects': split_by_model(scans, keys, seed=seed)})
+    grids = {key: read_distances(folder / 'cad' / f'{key}{POOL_SUFFIX}').occupancy() for key in keys}
+    samples = rank_pools(scans, grids, seed=seed)
+    write_json(folder / 'similarity.json', {'samples': samples})
+    return len(samples)
+
+
+def _scan_model(job: _Job, *, simulation: Simulation) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Writes one model with its scans; returns their facts by name, and which of them showed too little."""
+    seed, options, up_axis = simulation.seed, simulation.options, simulation.up_axis
     mesh, grid = _load(job.file.path, up_axis)
     surfaces: dict[Path, Mesh] = {}
     for path in {path for paths in job.neighbours for path in paths}:
@@ -287,7 +276,7 @@ def _from_grid(grid: DistanceGrid, path: Path) -> Mesh:
     try:
         return mesh_from_grid(grid)
     except ValueError as error:
-        raise DataError(Problem(str(path), str(error), 'export the grid again, or leave it out')) from None
+        raise refused(str(path), str(error), 'export the grid again, or leave it out') from None
 
 
 def _link(model: Path, path: Path) -> None:

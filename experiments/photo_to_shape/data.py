@@ -146,7 +146,7 @@ def _folder(config: ConfigDict) -> tuple[Path, bool]:
     sample, layout = config.sample, config.data.layout
     write: Any = partial(write_pix3d_sample, shapes_per_category=sample.shapes_per_category)
     if layout != 'pix3d':
-        write = partial(write_car_sample, dataset=layout, shapes=sample.shapes_per_category)
+        write = partial(write_car_sample, layout=layout, shapes=sample.shapes_per_category)
     return data_folder(
         config,
         f'{layout}-{sample.shapes_per_category}x{sample.photos_per_shape}',
@@ -168,7 +168,7 @@ def _reader(config: ConfigDict) -> Any:
         'check_processes': processes(config),
     }
     if data.layout != 'pix3d':
-        return partial(cars.read_cars, dataset=data.layout, shapenet_dir=data.shapenet_dir, masks=data.masks, **options)
+        return partial(cars.read_cars, layout=data.layout, shapenet_dir=data.shapenet_dir, masks=data.masks, **options)
     return partial(
         pix3d.read_pix3d,
         categories=tuple(data.categories),

@@ -10,7 +10,7 @@ import importlib.util
 import numpy as np
 from PIL import Image
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import refused
 
 _BORDER = 0.03  # of each side: background, where no box is given
 _SIDE = 400  # pixels of the longer side at which the cut is made
@@ -37,12 +37,8 @@ def auto_mask(photo: np.ndarray, *, box: tuple[float, float, float, float] | Non
       DataError: OpenCV is not installed.
     """
     if not can_mask():
-        raise DataError(
-            Problem(
-                'mask auto',
-                'OpenCV is not installed',
-                "pip install 'jaxret[mask]', or give a mask file, a box, or no mask",
-            )
+        raise refused(
+            'mask auto', 'OpenCV is not installed', "pip install 'jaxret[mask]', or give a mask file, a box, or no mask"
         )
     import cv2
 

@@ -1,15 +1,14 @@
-"""Photos and masks, cropped to the object, as squares."""
+"""Photos and masks, cropped to the object, as squares. Letters: H, W pixels; S side of the square."""
 
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from jaxret.errors import DataError, Problem
-from jaxret.preprocessing.photo_files import read_pair
+from jaxret.errors import DataError, refused
+from jaxret.preprocessing.photo_files import png_file, read_pair
 
 FITS = ('cover', 'stretch', 'pad')  # of `square_picture`
 
@@ -54,7 +53,7 @@ def frame_photo(
         around = clip_box(tight, width=width, height=height, margin=margin) if tight else None
         if around is None:
             action = 'use crop=none, or mend the mask or bbox'
-            raise DataError(Problem(f'crop={crop!r}', 'no object to crop to', action))
+            raise refused(f'crop={crop!r}', 'no object to crop to', action)
         box = around
     box_width, box_height = box[2] - box[0], box[3] - box[1]
     if fit == 'stretch':
@@ -120,7 +119,7 @@ def frame_files(
                 for problem in error.problems
             ]
         ) from None
-    return _png(framed[0]), _png(framed[1][:, :, 0])
+    return png_file(framed[0]), png_file(framed[1][:, :, 0])
 
 
 def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
@@ -140,9 +139,3 @@ def clip_box(
     left, top = max(0.0, left - extra), max(0.0, top - extra)
     right, bottom = min(float(width), right + extra), min(float(height), bottom + extra)
     return (left, top, right, bottom) if right - left >= 1 and bottom - top >= 1 else None
-
-
-def _png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, 'PNG', compress_level=3)
-    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Photos and masks from files into arrays, and framed to the network's square input. Letters: H, W pixels; S size.
+"""Photos and masks from files into arrays. Letters: H, W pixels.
 
 How unusual files are read:
   - grey, palette, 1-bit, CMYK, 16-bit grey and pictures with alpha all become 8-bit RGB; 16-bit grey is scaled by
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 
 # Formats whose decoders only decode (EPS, for one, would start an interpreter).
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
@@ -96,7 +96,7 @@ def read_pair(image: Path | str, mask: Path | str) -> tuple[np.ndarray, np.ndarr
         silhouette = np.asarray(Image.fromarray(silhouette).transpose(_TURNS[orientation]))
     if silhouette.shape != (height, width):
         found = f'mask of {silhouette.shape[1]} x {silhouette.shape[0]} pixels for a photo of {width} x {height}'
-        raise DataError(Problem(str(mask), found, SAME_SIZE))
+        raise refused(str(mask), found, SAME_SIZE)
     return photo, silhouette
 
 
@@ -109,19 +109,26 @@ def read_bytes(path: Path) -> bytes:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise DataError(Problem(str(path), 'a folder, not a file', RESTORE))
+            raise refused(str(path), 'a folder, not a file', RESTORE)
         if not stat.S_ISREG(status.st_mode):  # opening a pipe or device could wait forever
-            raise DataError(Problem(str(path), 'not a regular file', RESTORE))
+            raise refused(str(path), 'not a regular file', RESTORE)
         if status.st_size == 0:
-            raise DataError(Problem(str(path), 'empty file', RESTORE))
+            raise refused(str(path), 'empty file', RESTORE)
         if status.st_size > MAX_BYTES:
-            raise DataError(Problem(str(path), f'too large ({status.st_size >> 20} MiB)', 'store a smaller picture'))
+            raise refused(str(path), f'too large ({status.st_size >> 20} MiB)', 'store a smaller picture')
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(Problem(str(path), 'missing', RESTORE)) from None
+        raise refused(str(path), 'missing', RESTORE) from None
     except OSError as error:
         found = f'cannot be read ({error.strerror or error})'
-        raise DataError(Problem(str(path), found, 'check the path and its permissions')) from error
+        raise refused(str(path), found, 'check the path and its permissions') from error
+
+
+def png_file(pixels: np.ndarray) -> bytes:
+    """Content of a PNG file of uint8 [H, W] or [H, W, 3]."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG', compress_level=3)
+    return buffer.getvalue()
 
 
 def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
@@ -133,21 +140,21 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.UnidentifiedImageError:
             found = f'not an image, or of an unsupported format (supported: {", ".join(FORMATS)})'
-            raise DataError(Problem(str(path), found, RESTORE)) from None
+            raise refused(str(path), found, RESTORE) from None
         except Image.DecompressionBombError:
-            raise DataError(Problem(str(path), f'over {MAX_PIXELS:,} pixels', 'store a smaller picture')) from None
+            raise refused(str(path), f'over {MAX_PIXELS:,} pixels', 'store a smaller picture') from None
         except Exception as error:  # damaged headers raise nearly anything
-            raise DataError(Problem(str(path), f'damaged image ({_reason(error)})', RESTORE)) from error
+            raise refused(str(path), f'damaged image ({_reason(error)})', RESTORE) from error
         if image.width * image.height > MAX_PIXELS:
             found = f'{image.width} x {image.height}, over {MAX_PIXELS:,} pixels'
-            raise DataError(Problem(str(path), found, 'store a smaller picture'))
+            raise refused(str(path), found, 'store a smaller picture')
         try:
             image.load()
             if image.format == 'PNG':  # checksums of all chunks: pixels can be damaged and still decode
                 Image.open(io.BytesIO(data), formats=('PNG',)).verify()
             array = pixels(image)
         except Exception as error:
-            raise DataError(Problem(str(path), f'truncated or damaged image ({_reason(error)})', RESTORE)) from error
+            raise refused(str(path), f'truncated or damaged image ({_reason(error)})', RESTORE) from error
         orientation = _orientation(image)
     if orientation in _TURNS:
         array = np.asarray(Image.fromarray(array).transpose(_TURNS[orientation]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, refused
 from jaxret.preprocessing.auto_mask import auto_mask
 from jaxret.preprocessing.framing import clip_box, frame_photo, mask_box, square_picture
 from jaxret.preprocessing.photo_files import RESTORE, SAME_SIZE, read_mask, read_pair, read_photo
@@ -69,30 +69,22 @@ def photo_arrays(
         raise DataError(
             [replace(problem, action=_ADVICE.get(problem.action, problem.action)) for problem in error.problems]
         ) from error
-    height, width = pixels.shape[:2]
-    if box is not None:
-        inside = clip_box(box, width=width, height=height)
-        if inside is None:
-            raise _bad(
-                where,
-                f'box {_numbers(box)} for a photo of {width} x {height} pixels',
-                'give left, top, right, bottom in its pixels',
-            )
-        left, top, right, bottom = (round(side) for side in inside)
-        window = np.zeros((height, width), np.uint8)
-        window[top : max(bottom, top + 1), left : max(right, left + 1)] = 255
-        silhouette = window if silhouette is None else np.minimum(silhouette, window)
+    window = None if box is None else _window(box, pixels.shape[:2], where)
     if isinstance(mask, str) and mask == 'auto':
-        silhouette = auto_mask(pixels, box=None if box is None else inside)
-    if silhouette is None:
-        silhouette = np.full((height, width), 255, np.uint8)
+        silhouette = auto_mask(pixels, box=None if window is None else window[0])
+    elif window is not None:
+        silhouette = window[1] if silhouette is None else np.minimum(silhouette, window[1])
+    elif silhouette is None:
+        silhouette = np.full(pixels.shape[:2], 255, np.uint8)
     around = mask_box(silhouette)
     if around is None:
-        raise _bad(
-            where,
-            'the mask is empty' if box is None else 'the mask is empty within the box',
-            'give a mask that is white on the object, or none',
-        )
+        found = 'the mask is empty' if box is None else 'the mask is empty within the box'
+        raise refused(where, found, 'give a mask that is white on the object, or none')
+    return _framed(pixels, silhouette, around, inputs)
+
+
+def _framed(pixels: np.ndarray, silhouette: np.ndarray, around: Box, inputs: PhotoInputs) -> dict[str, np.ndarray]:
+    """The arrays of a photo [H, W, 3] with its mask [H, W], which is not empty within the box around it."""
     if inputs.kind == 'plain':
         left, top, right, bottom = (int(side) for side in around)
         square = square_picture(pixels[top:bottom, left:right], size=inputs.stored_size, fit=inputs.fit)
@@ -109,6 +101,19 @@ def photo_arrays(
     return {'image': framed, 'mask': silhouette}
 
 
+def _window(box: Box, size: tuple[int, int], where: str) -> tuple[Box, np.ndarray]:
+    """The part of a box that is within a photo [H, W], and its mask."""
+    height, width = size
+    inside = clip_box(box, width=width, height=height)
+    if inside is None:
+        found = f'box {_numbers(box)} for a photo of {width} x {height} pixels'
+        raise refused(where, found, 'give left, top, right, bottom in its pixels')
+    left, top, right, bottom = (round(side) for side in inside)
+    window = np.zeros((height, width), np.uint8)
+    window[top : max(bottom, top + 1), left : max(right, left + 1)] = 255
+    return inside, window
+
+
 def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Photo uint8 [H, W, 3], and mask uint8 [H, W] where one is given."""
     given = mask is not None and not (isinstance(mask, str) and mask == 'auto')
@@ -116,7 +121,7 @@ def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray 
         return read_pair(photo, mask)  # turns a mask of the stored pixels with its photo
     pixels = read_photo(photo) if isinstance(photo, str | Path) else np.asarray(photo)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise _bad(where, f'an array {pixels.dtype} {list(pixels.shape)}', 'give uint8 [height, width, 3]')
+        raise refused(where, f'an array {pixels.dtype} {list(pixels.shape)}', 'give uint8 [height, width, 3]')
     if not given:
         return pixels, None
     if isinstance(mask, str | Path):
@@ -125,13 +130,9 @@ def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray 
         silhouette = np.where(np.asarray(mask) > 0, np.uint8(255), np.uint8(0))
     if silhouette.shape != pixels.shape[:2]:
         found = f'a mask of shape {list(silhouette.shape)} for a photo of {pixels.shape[1]} x {pixels.shape[0]} pixels'
-        raise _bad(where, found, 'give a mask of its size')
+        raise refused(where, found, 'give a mask of its size')
     return pixels, silhouette
 
 
 def _numbers(values: tuple[float, ...]) -> str:
     return ', '.join(f'{value:g}' for value in values)
-
-
-def _bad(where: str, found: str, action: str) -> DataError:
-    return DataError(Problem(where, found, action))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import refused
 from jaxret.preprocessing.photo_files import read_bytes
 
 POINT_SUFFIXES = ('.ply', '.xyz', '.npy')
@@ -36,18 +36,18 @@ def point_arrays(cloud: str | Path | np.ndarray, *, count: int, up_axis: str = '
     where = 'points' if isinstance(cloud, np.ndarray) else str(cloud)
     points = cloud if isinstance(cloud, np.ndarray) else read_points(Path(cloud))
     if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in 'fiu':
-        raise _bad(where, f'an array {points.dtype} {list(points.shape)}', 'give numbers [points, 3]')
+        raise refused(where, f'an array {points.dtype} {list(points.shape)}', 'give numbers [points, 3]')
     points = points[:, :3].astype(np.float64)
     if len(points) < _FEWEST:
-        raise _bad(where, f'{len(points)} points', f'give {_FEWEST} or more')
+        raise refused(where, f'{len(points)} points', f'give {_FEWEST} or more')
     if not np.isfinite(points).all():
-        raise _bad(where, f'{int((~np.isfinite(points).all(axis=1)).sum())} points are not finite', _EXPORT_AGAIN)
+        raise refused(where, f'{int((~np.isfinite(points).all(axis=1)).sum())} points are not finite', _EXPORT_AGAIN)
     if up_axis == 'z':
         points = np.stack([points[:, 0], points[:, 2], -points[:, 1]], axis=1)
     points = points - (points.min(axis=0) + points.max(axis=0)) / 2
     radius = np.linalg.norm(points, axis=1).max()
     if not 0 < radius < np.inf:
-        raise _bad(where, 'all points lie at one place', _EXPORT_AGAIN)
+        raise refused(where, 'all points lie at one place', _EXPORT_AGAIN)
     generator = np.random.default_rng(0)
     order = generator.permutation(len(points))
     if len(points) < count:
@@ -63,7 +63,7 @@ def read_points(path: Path) -> np.ndarray:
     """
     suffix = path.suffix.lower()
     if suffix not in POINT_SUFFIXES:
-        raise _bad(str(path), f'unknown kind {path.suffix!r}', f'use one of {" ".join(POINT_SUFFIXES)}')
+        raise refused(str(path), f'unknown kind {path.suffix!r}', f'use one of {" ".join(POINT_SUFFIXES)}')
     data = read_bytes(path)
     try:
         if suffix == '.npy':
@@ -74,7 +74,7 @@ def read_points(path: Path) -> np.ndarray:
         return np.asarray(loaded.vertices)
     except Exception as error:  # trimesh lets out many types on damaged files
         reason = ' '.join(str(error).split())[:200]
-        raise _bad(
+        raise refused(
             str(path), f'not a readable {suffix[1:]} file ({type(error).__name__}: {reason})', _EXPORT_AGAIN
         ) from error
 
@@ -88,7 +88,3 @@ def has_faces(path: Path) -> bool:
         return False
     counts = [line.split()[-1] for line in header.splitlines() if line.split()[:2] == [b'element', b'face']]
     return bool(counts) and counts[0] != b'0'
-
-
-def _bad(where: str, found: str, action: str) -> DataError:
-    return DataError(Problem(where, found, action))

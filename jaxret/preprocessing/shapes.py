@@ -4,27 +4,26 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 """
 
 import hashlib
-import io
 import stat
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, refused
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid
 from jaxret.geometry.materials import material_files
-from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, buffer_files, load_mesh, normalize_mesh
+from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, buffer_files, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.simplify import simplify_mesh
+from jaxret.preprocessing.photo_files import png_file
 
-REPRESENTATIONS = ('views', 'faces', 'points', 'grid')
 STORED_POINTS = 2048  # an object; training stores as many and takes some of them
 RESOLUTION = 32
 # By what reports and pages show a shape: turned a little, which shows more than the front.
@@ -123,7 +122,7 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
     try:
         distances = path.suffix.lower() in DISTANCE_SUFFIXES
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
-        thumbnail = _png(_seen(render_views(mesh, THUMBNAIL), path)[0])
+        thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
         return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail)
     except ValueError as error:  # of a grid without a surface
         raise _bad(path, str(error)) from error
@@ -140,23 +139,54 @@ def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, 
     if path.suffix.lower() in DISTANCE_SUFFIXES:
         _refuse_unread(path)
         return {'grid': _occupancy(path)}
-    if inputs.representation == 'views' and not inputs.unit_sphere:
+    kind = inputs.representation
+    if kind == 'views' and not inputs.unit_sphere:
         return {'views': _chosen(render_file(path, inputs.ring, up_axis), inputs)}
     mesh = load_mesh(path, up_axis=up_axis)
     if inputs.unit_sphere:
         mesh = normalize_mesh(mesh, mode='sphere')
+    seed = int(file_checksum(path)[:8], 16) if kind == 'points' else 0
+    arrays = mesh_arrays(mesh, (kind,), path=path, ring=inputs.ring, faces=inputs.faces, seed=seed)
+    if kind == 'views':
+        return {'views': _chosen(arrays['views'], inputs)}
+    return {'points': arrays['points'][: inputs.points]} if kind == 'points' else arrays
+
+
+def mesh_arrays(
+    mesh: Mesh, kinds: Sequence[str], *, path: Path, ring: ViewRing, faces: int, seed: int, points: int = STORED_POINTS
+) -> dict[str, np.ndarray]:
+    """What systems take of a mesh, in training and in search.
+
+    Args:
+      mesh: the mesh, in the frame that the arrays shall have.
+      kinds: representations: 'views', 'faces', 'points' or 'grid'.
+      path: names the mesh in messages.
+      ring: cameras and light of the views.
+      faces: M; larger meshes are simplified.
+      seed: of the points.
+      points: N, drawn uniformly by area.
+
+    Returns:
+      'views' uint8 [V, S, S]; 'faces' float32 [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; 'grid'
+      uint8 [R, R, R].
+
+    Raises:
+      DataError: the mesh cannot be used.
+    """
+    arrays: dict[str, np.ndarray] = {}
     try:
-        if inputs.representation == 'views':
-            return {'views': _chosen(_seen(render_views(mesh, inputs.ring), path), inputs)}
-        if inputs.representation == 'faces':
-            faces, neighbors = mesh_features(simplify_mesh(mesh, max_faces=inputs.faces), max_faces=inputs.faces)
-            return {'faces': faces, 'neighbors': neighbors}
-        if inputs.representation == 'points':
-            seed = int(file_checksum(path)[:8], 16)
-            return {'points': sample_surface(mesh, STORED_POINTS, seed=seed)[: inputs.points]}
-        return {'grid': grid_from_mesh(mesh).occupancy().astype(np.uint8)}
+        if 'views' in kinds:
+            arrays['views'] = _seen(render_views(mesh, ring), path)
+        if 'faces' in kinds:
+            features = mesh_features(simplify_mesh(mesh, max_faces=faces), max_faces=faces)
+            arrays['faces'], arrays['neighbors'] = features
+        if 'points' in kinds:
+            arrays['points'] = sample_surface(mesh, points, seed=seed)
+        if 'grid' in kinds:
+            arrays['grid'] = grid_from_mesh(mesh).occupancy().astype(np.uint8)
     except ValueError as error:
         raise _bad(path, str(error)) from error
+    return arrays
 
 
 def file_checksum(path: Path, *, textured: bool = False) -> str:
@@ -217,12 +247,6 @@ def _seen(views: np.ndarray, path: Path) -> np.ndarray:
     return views
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, 'PNG')
-    return buffer.getvalue()
-
-
 def _occupancy(path: Path) -> np.ndarray:
     """uint8 [R, R, R] of a file of distances."""
     grid = read_distances(path)
@@ -236,4 +260,4 @@ def _occupancy(path: Path) -> np.ndarray:
 
 
 def _bad(path: Path, found: str, action: str = _EXPORT_AGAIN) -> DataError:
-    return DataError(Problem(str(path), found, action))
+    return refused(str(path), found, action)

@@ -16,7 +16,7 @@ import jaxret
 from data_pipelines.cross_modal.dataset import ObjectEntry
 from data_pipelines.cross_modal.objects import object_from_mesh
 from data_pipelines.domain_adaptation.dataset import ShapeFiles
-from data_pipelines.domain_adaptation.prepare import photo_png, shape_pngs
+from data_pipelines.domain_adaptation.pictures import photo_png, shape_pngs
 from jaxret.errors import CheckpointError, ConfigError, DataError
 from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh

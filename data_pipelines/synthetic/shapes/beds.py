@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipelines.synthetic.shapes.parts import Assembly, arch, ellipse
+from data_pipelines.synthetic.shapes.parts import Assembly, arch, ellipse, others
 from data_pipelines.synthetic.shapes.supports import SUPPORTS
 
 OPTIONS = {
@@ -14,21 +14,19 @@ OPTIONS = {
     'width': ('double', 'single'),
 }
 WEIGHTS = {'head': 2.0, 'foot': 1.5, 'base': 1.0, 'above': 2.5, 'side': 2.0, 'width': 1.0}
-
-
-def valid(choice: dict[str, str]) -> bool:
-    """Keeps one dominant feature a bed: rails and daybed backs only without anything above, bunks only single."""
-    if choice['side'] != 'none' and (choice['above'] != 'none' or choice['width'] != 'single'):
-        return False
-    if choice['side'] == 'crib' and (choice['head'] != 'slats' or choice['foot'] != 'slats'):
-        return False
-    if choice['above'] in ('bunk', 'tester') and choice['head'] not in ('none', 'panel', 'slats'):
-        return False
-    if choice['above'] == 'bunk' and (choice['width'] != 'single' or choice['foot'] == 'bench'):
-        return False
-    if choice['base'] == 'splayed' and (choice['above'] != 'none' or choice['foot'] not in ('none', 'bench')):
-        return False
-    return not (choice['above'] in ('posts', 'canopy') and choice['head'] in ('bookcase', 'wings', 'disc'))
+# One dominant feature a bed: rails and daybed backs only without anything above, bunks only single.
+FORBIDDEN = (
+    {'side': ('crib', 'daybed'), 'above': others(OPTIONS['above'], 'none')},
+    {'side': ('crib', 'daybed'), 'width': ('double',)},
+    {'side': ('crib',), 'head': others(OPTIONS['head'], 'slats')},
+    {'side': ('crib',), 'foot': others(OPTIONS['foot'], 'slats')},
+    {'above': ('bunk', 'tester'), 'head': others(OPTIONS['head'], 'none', 'panel', 'slats')},
+    {'above': ('bunk',), 'width': ('double',)},
+    {'above': ('bunk',), 'foot': ('bench',)},
+    {'base': ('splayed',), 'above': others(OPTIONS['above'], 'none')},
+    {'base': ('splayed',), 'foot': ('panel', 'slats')},
+    {'above': ('posts', 'canopy'), 'head': ('bookcase', 'wings', 'disc')},
+)
 
 
 def build(choice: dict[str, str], rng: np.random.Generator) -> Assembly:
@@ -88,31 +86,42 @@ def _end(a: Assembly, kind: str, x: float, z: float, deck: float) -> None:
         a.slab('headboard', arch(x, 0, deck + 0.4, deck + 1.0), z, z + thick, axis=2)
     elif kind == 'disc':
         a.slab('headboard', ellipse(1.08 * x, 0.75) + [0, deck + 0.25], z, z + thick, axis=2)
-    elif kind == 'slats':
-        for i in (-1, 1):
-            a.box('frame', (i * x, 0, z), (i * (x - 0.08), deck + 0.68, z + thick))
-        a.box('frame', (-x, deck + 0.56, z), (x, deck + 0.66, z + thick))
-        a.box('frame', (-x, deck + 0.02, z), (x, deck + 0.1, z + thick))
-        count = 7 if x > 0.6 else 5
-        for t in np.linspace(-1, 1, count + 2)[1:-1]:
-            a.box('headboard', (t * x - 0.035, deck, z + 0.02), (t * x + 0.035, deck + 0.6, z + 0.05))
-    elif kind == 'bars':
-        for i in (-1, 1):
-            a.rod('frame', (i * x, 0, z + 0.04), (i * x, deck + 0.85, z + 0.04), 0.045)
-            low = (i * x - 0.08, deck + 0.82, z - 0.04)
-            a.cushion('knob', low, (i * x + 0.08, deck + 0.98, z + 0.12), roundness=1.0)
-        for level in (0.3, 0.52, 0.74):
-            a.rod('headboard', (-x, deck + level, z + 0.04), (x, deck + level, z + 0.04), 0.03)
-    elif kind == 'bookcase':
-        a.box('headboard', (-x, 0, z + 0.3), (x, deck + 0.85, z + 0.34))
-        for t in (-1, -0.34, 0.34, 1):
-            a.box('headboard', (t * (x - 0.025) - 0.025, 0, z), (t * (x - 0.025) + 0.025, deck + 0.85, z + 0.32))
-        for level in (0.42, 0.85):
-            a.box('shelf', (-x, deck + level - 0.05, z), (x, deck + level, z + 0.32))
+    elif kind in _HEADBOARDS:
+        _HEADBOARDS[kind](a, x, z, deck)
     elif kind == 'wings':
         a.cushion('headboard', (-x, 0.05, z), (x, deck + 1.0, z + 0.14), roundness=0.12)
         for i in (-1, 1):
             a.cushion('headboard', (i * x, 0.05, z - 0.35), (i * (x + 0.12), deck + 1.0, z + 0.14), roundness=0.15)
+
+
+def _slats(a: Assembly, x: float, z: float, deck: float) -> None:
+    for i in (-1, 1):
+        a.box('frame', (i * x, 0, z), (i * (x - 0.08), deck + 0.68, z + 0.07))
+    a.box('frame', (-x, deck + 0.56, z), (x, deck + 0.66, z + 0.07))
+    a.box('frame', (-x, deck + 0.02, z), (x, deck + 0.1, z + 0.07))
+    count = 7 if x > 0.6 else 5
+    for t in np.linspace(-1, 1, count + 2)[1:-1]:
+        a.box('headboard', (t * x - 0.035, deck, z + 0.02), (t * x + 0.035, deck + 0.6, z + 0.05))
+
+
+def _bars(a: Assembly, x: float, z: float, deck: float) -> None:
+    for i in (-1, 1):
+        a.rod('frame', (i * x, 0, z + 0.04), (i * x, deck + 0.85, z + 0.04), 0.045)
+        low = (i * x - 0.08, deck + 0.82, z - 0.04)
+        a.cushion('knob', low, (i * x + 0.08, deck + 0.98, z + 0.12), roundness=1.0)
+    for level in (0.3, 0.52, 0.74):
+        a.rod('headboard', (-x, deck + level, z + 0.04), (x, deck + level, z + 0.04), 0.03)
+
+
+def _bookcase(a: Assembly, x: float, z: float, deck: float) -> None:
+    a.box('headboard', (-x, 0, z + 0.3), (x, deck + 0.85, z + 0.34))
+    for t in (-1, -0.34, 0.34, 1):
+        a.box('headboard', (t * (x - 0.025) - 0.025, 0, z), (t * (x - 0.025) + 0.025, deck + 0.85, z + 0.32))
+    for level in (0.42, 0.85):
+        a.box('shelf', (-x, deck + level - 0.05, z), (x, deck + level, z + 0.32))
+
+
+_HEADBOARDS = {'slats': _slats, 'bars': _bars, 'bookcase': _bookcase}
 
 
 def _above(a: Assembly, kind: str, x: float, z: float, deck: float, head: str) -> None:

@@ -81,26 +81,36 @@ def _build(body: str, nose: str, roof: str, wheels: str, rng: np.random.Generato
         pillar = x((roof_rear + roof_front) / 2)
         a.box('body', (pillar - 0.05, belt - 0.02, -0.9 * half), (pillar + 0.05, top - 0.2, 0.9 * half))
     if roof == 'spoiler':
-        height = belt + 0.25 if body in ('sedan', 'coupe', 'roadster', 'pickup') else top + 0.06
-        a.box('body', (x(-0.5), height, -0.8 * half), (x(-0.5) + 0.3, height + 0.05, 0.8 * half))
-        for side in (-0.6, 0.6):
-            a.box('trim', (x(-0.5) + 0.1, belt - 0.1, side * half - 0.03), (x(-0.5) + 0.2, height, side * half + 0.03))
+        low_spoiler = body in ('sedan', 'coupe', 'roadster', 'pickup')
+        _spoiler(a, x(-0.5), belt + 0.25 if low_spoiler else top + 0.06, belt, half)
     for along in (-0.5, 0.5):
-        a.box('trim', (x(along) - 0.06, low + 0.12, -0.95 * half), (x(along) + 0.06, low + 0.26, 0.95 * half))
-        for side in (-0.72, 0.72):
-            a.box(
-                'lamp',
-                (x(along) - 0.03, snout - 0.2, side * half - 0.15),
-                (x(along) + 0.03, snout - 0.07, side * half + 0.15),
-            )
+        _lights(a, x(along), low, snout, half)
     radius = (0.31 if wheels == 'small' else 0.38) * (1.12 if low > 0.25 else 1.0)
     for along in (-0.31 + rng.uniform(-0.02, 0.02), 0.31 + rng.uniform(-0.02, 0.02)):
-        for side in (-1, 1):
-            ends = [(x(along), radius, side * (half + reach)) for reach in (-0.22, 0.03)]
-            a.rod('tyre', ends[0], ends[1], radius, sections=20)
-            hub = (x(along), radius, side * (half + 0.05))
-            a.rod('rim', ends[0], hub, 0.62 * radius, sections=12)
+        _wheels(a, x(along), radius, half)
     return a
+
+
+def _spoiler(a: Assembly, rear: float, height: float, belt: float, half: float) -> None:
+    a.box('body', (rear, height, -0.8 * half), (rear + 0.3, height + 0.05, 0.8 * half))
+    for side in (-0.6, 0.6):
+        a.box('trim', (rear + 0.1, belt - 0.1, side * half - 0.03), (rear + 0.2, height, side * half + 0.03))
+
+
+def _lights(a: Assembly, x: float, low: float, snout: float, half: float) -> None:
+    """A bumper and two lamps at one end."""
+    a.box('trim', (x - 0.06, low + 0.12, -0.95 * half), (x + 0.06, low + 0.26, 0.95 * half))
+    for side in (-0.72, 0.72):
+        middle = side * half
+        a.box('lamp', (x - 0.03, snout - 0.2, middle - 0.15), (x + 0.03, snout - 0.07, middle + 0.15))
+
+
+def _wheels(a: Assembly, x: float, radius: float, half: float) -> None:
+    """The two wheels of an axle."""
+    for side in (-1, 1):
+        ends = [(x, radius, side * (half + reach)) for reach in (-0.22, 0.03)]
+        a.rod('tyre', ends[0], ends[1], radius, sections=20)
+        a.rod('rim', ends[0], (x, radius, side * (half + 0.05)), 0.62 * radius, sections=12)
 
 
 def _cabin(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipelines.synthetic.shapes.parts import Assembly, arch, ellipse
+from data_pipelines.synthetic.shapes.parts import Assembly, arch, ellipse, others
 from data_pipelines.synthetic.shapes.supports import SUPPORTS
 
 OPTIONS = {
@@ -12,15 +12,13 @@ OPTIONS = {
     'seat': ('board', 'round', 'cushion'),
 }
 WEIGHTS = {'support': 3.0, 'back': 3.0, 'arms': 2.0, 'seat': 1.0}
-
-
-def valid(choice: dict[str, str]) -> bool:
-    """A wing back is upholstered, and boards down to the floor replace solid arms."""
-    if choice['back'] == 'wing' and choice['seat'] != 'cushion':
-        return False
-    if choice['seat'] == 'round' and (choice['arms'] == 'solid' or choice['support'] in ('panels', 'plinth')):
-        return False
-    return not (choice['support'] == 'panels' and choice['arms'] == 'solid')
+# A wing back is upholstered, and boards down to the floor replace solid arms.
+FORBIDDEN = (
+    {'back': ('wing',), 'seat': others(OPTIONS['seat'], 'cushion')},
+    {'seat': ('round',), 'arms': ('solid',)},
+    {'seat': ('round',), 'support': ('panels', 'plinth')},
+    {'support': ('panels',), 'arms': ('solid',)},
+)
 
 
 def build(choice: dict[str, str], rng: np.random.Generator) -> Assembly:
@@ -93,16 +91,21 @@ def _back(a: Assembly, kind: str, x: float, low: float, leg: float, rng: np.rand
         for i in (-1, 1):
             a.cushion('back', (i * x, low + 0.12, -0.26), (i * (x + 0.07), low + 0.68, 0.1), roundness=0.3)
     else:
-        for i in (-1, 1):
-            a.box('frame', (i * x, base, 0), (i * (x - post), high + 0.03, post))
-        if kind == 'slats':
-            a.box('frame', (-x, high - 0.07, 0.005), (x, high, post))
-            for t in np.linspace(-0.6, 0.6, 4):
-                a.box('back', (t * x - 0.02, base, 0.008), (t * x + 0.02, high, 0.03))
-        else:
-            for t in (0.32, 0.62, 0.92):
-                y = low + t * (high - low)
-                a.box('back', (-x, y - 0.04, 0.005), (x, y + 0.035, 0.03))
+        _bars(a, kind, x, base, low, high, post)
+
+
+def _bars(a: Assembly, kind: str, x: float, base: float, low: float, high: float, post: float) -> None:
+    """A back of slats, or of rungs, between two posts."""
+    for i in (-1, 1):
+        a.box('frame', (i * x, base, 0), (i * (x - post), high + 0.03, post))
+    if kind == 'slats':
+        a.box('frame', (-x, high - 0.07, 0.005), (x, high, post))
+        for t in np.linspace(-0.6, 0.6, 4):
+            a.box('back', (t * x - 0.02, base, 0.008), (t * x + 0.02, high, 0.03))
+    else:
+        for t in (0.32, 0.62, 0.92):
+            y = low + t * (high - low)
+            a.box('back', (-x, y - 0.04, 0.005), (x, y + 0.035, 0.03))
 
 
 def _arms(a: Assembly, kind: str, x: float, z: float, low: float, leg: float) -> None:

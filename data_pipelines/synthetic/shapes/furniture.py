@@ -40,6 +40,10 @@ class Furniture:
     part_names: tuple[str, ...]
 
 
+def _has(choice: dict[str, str], combination: dict[str, tuple[str, ...]]) -> bool:
+    return all(choice[key] in values for key, values in combination.items())
+
+
 def choose_structures(category: str, count: int, *, seed: int) -> list[dict[str, str]]:
     """Picks structures one by one, each as far as possible from those already picked.
 
@@ -64,7 +68,7 @@ def choose_structures(category: str, count: int, *, seed: int) -> list[dict[str,
     builder = _BUILDERS[category]
     keys = tuple(builder.OPTIONS)
     grid = [dict(zip(keys, values, strict=True)) for values in product(*builder.OPTIONS.values())]
-    grid = [choice for choice in grid if builder.valid(choice)]
+    grid = [choice for choice in grid if not any(_has(choice, combination) for combination in builder.FORBIDDEN)]
     codes = np.array([[builder.OPTIONS[key].index(choice[key]) for key in keys] for choice in grid])
     weights = np.array([builder.WEIGHTS[key] for key in keys])
     rng = np.random.default_rng([seed, CATEGORIES.index(category), 0])
@@ -125,6 +129,15 @@ def write_obj(path: Path, furniture: Furniture, *, colors: np.ndarray | None = N
     for index, part in enumerate(furniture.part_names):
         lines += [f'g {part}', *([] if colors is None else [f'usemtl {part}'])]
         lines += [f'f {a} {b} {c}' for a, b, c in furniture.faces[furniture.face_parts == index] + 1]
+    path.write_text('\n'.join(lines) + '\n', encoding='ascii')
+
+
+def write_off(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Writes an OFF file of a shape with +y up, turned to +z up, with 6 digits."""
+    x, y, z = vertices.T
+    lines = ['OFF', f'{len(vertices)} {len(faces)} 0']
+    lines += [f'{a:.6g} {b:.6g} {c:.6g}' for a, b, c in np.stack([x, -z, y], axis=1)]
+    lines += [f'3 {a} {b} {c}' for a, b, c in faces]
     path.write_text('\n'.join(lines) + '\n', encoding='ascii')
 
 

@@ -181,3 +181,8 @@ def loft(rings: Sequence[np.ndarray], *, closed: bool = False) -> tuple[np.ndarr
     faces += [np.stack([np.full(sections, bottom), after, here], 1)]
     faces += [np.stack([np.full(sections, top), last + here, last + after], 1)]
     return vertices, np.concatenate(faces)
+
+
+def others(values: tuple[str, ...], *known: str) -> tuple[str, ...]:
+    """The values of an option besides some."""
+    return tuple(value for value in values if value not in known)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipelines.synthetic.shapes.parts import Assembly
+from data_pipelines.synthetic.shapes.parts import Assembly, others
 from data_pipelines.synthetic.shapes.supports import SUPPORTS
 
 OPTIONS = {
@@ -13,19 +13,15 @@ OPTIONS = {
 }
 WEIGHTS = {'plan': 3.0, 'arms': 2.0, 'back': 2.0, 'base': 1.5}
 _SEATS = {'two': 2, 'three': 3, 'corner': 3, 'chaise': 3, 'u': 3, 'curved': 3}
-
-
-def valid(choice: dict[str, str]) -> bool:
-    """A curved sofa stands on posts or a plinth and has a simple back; a partial back needs a straight plan."""
-    if choice['plan'] == 'curved':
-        return (
-            choice['back'] in ('panel', 'low', 'cushions')
-            and choice['base'] in ('straight', 'plinth')
-            and (choice['arms'] in ('none', 'box'))
-        )
-    if choice['plan'] in ('corner', 'u') and (choice['back'] in ('camel', 'partial') or choice['base'] == 'sled'):
-        return False
-    return not (choice['back'] == 'partial' and choice['arms'] in ('none', 'high'))
+# A curved sofa stands on posts or a plinth and has a simple back; a partial back needs a straight plan.
+FORBIDDEN = (
+    {'plan': ('curved',), 'back': others(OPTIONS['back'], 'panel', 'low', 'cushions')},
+    {'plan': ('curved',), 'base': others(OPTIONS['base'], 'straight', 'plinth')},
+    {'plan': ('curved',), 'arms': others(OPTIONS['arms'], 'none', 'box')},
+    {'plan': ('corner', 'u'), 'back': ('camel', 'partial')},
+    {'plan': ('corner', 'u'), 'base': ('sled',)},
+    {'back': ('partial',), 'arms': ('none', 'high')},
+)
 
 
 def build(choice: dict[str, str], rng: np.random.Generator) -> Assembly:

@@ -2,28 +2,16 @@
 
 import numpy as np
 
-from data_pipelines.synthetic.shapes.parts import Assembly, ellipse
+from data_pipelines.synthetic.shapes.parts import Assembly, ellipse, others
 from data_pipelines.synthetic.shapes.supports import SUPPORTS
 
 OPTIONS = {
     'top': ('rectangle', 'square', 'round', 'oval', 'hexagon', 'narrow'),
-    'support': (
-        'straight',
-        'splayed',
-        'sled',
-        'pedestal',
-        'star',
-        'cross',
-        'panels',
-        'trestle',
-        'drum',
-        'hairpin',
-        'twin',
-        'cabinet',
-    ),
+    'support': ('straight', 'splayed', 'sled', 'pedestal', 'star', 'cross', 'panels', 'trestle', 'drum', 'hairpin',
+                'twin', 'cabinet'),
     'extra': ('none', 'shelf', 'apron', 'drawers', 'stretcher', 'hutch', 'rim'),
     'height': ('dining', 'low', 'bar'),
-}
+}  # fmt: skip
 WEIGHTS = {'top': 2.0, 'support': 3.0, 'extra': 2.0, 'height': 2.0}
 _HALF = {
     'rectangle': (0.7, 0.4),
@@ -35,27 +23,19 @@ _HALF = {
 }
 _CENTRAL = ('pedestal', 'star', 'drum')
 _FOUR = ('straight', 'splayed', 'sled', 'cross', 'panels', 'hairpin')
-
-
-def valid(choice: dict[str, str]) -> bool:
-    """Leaves out tables that could not stand, and extras that their support has no room for."""
-    top, support, extra, height = (choice[key] for key in ('top', 'support', 'extra', 'height'))
-    boxy = top in ('rectangle', 'square', 'narrow')
-    if support in _CENTRAL and top in ('rectangle', 'narrow', 'oval'):
-        return False
-    if support in ('twin', 'trestle', 'cabinet') and top in ('square', 'round', 'hexagon'):
-        return False
-    if support == 'cabinet' and (top != 'rectangle' or height != 'dining'):
-        return False
-    if extra in ('shelf', 'stretcher') and support not in _FOUR:
-        return False
-    if extra in ('drawers', 'hutch', 'apron') and not boxy:
-        return False
-    if extra in ('drawers', 'apron') and support not in ('straight', 'panels', 'cabinet', 'hairpin'):
-        return False
-    if extra == 'hutch' and height != 'dining':
-        return False
-    return not (height == 'bar' and (top in ('rectangle', 'oval') or support in ('drum', 'twin', 'trestle')))
+# Tables that could not stand, and extras that their support has no room for.
+FORBIDDEN = (
+    {'support': _CENTRAL, 'top': ('rectangle', 'narrow', 'oval')},
+    {'support': ('twin', 'trestle', 'cabinet'), 'top': ('square', 'round', 'hexagon')},
+    {'support': ('cabinet',), 'top': others(OPTIONS['top'], 'rectangle')},
+    {'support': ('cabinet',), 'height': ('low', 'bar')},
+    {'extra': ('shelf', 'stretcher'), 'support': others(OPTIONS['support'], *_FOUR)},
+    {'extra': ('drawers', 'hutch', 'apron'), 'top': ('round', 'oval', 'hexagon')},
+    {'extra': ('drawers', 'apron'), 'support': others(OPTIONS['support'], 'straight', 'panels', 'cabinet', 'hairpin')},
+    {'extra': ('hutch',), 'height': ('low', 'bar')},
+    {'height': ('bar',), 'top': ('rectangle', 'oval')},
+    {'height': ('bar',), 'support': ('drum', 'twin', 'trestle')},
+)
 
 
 def build(choice: dict[str, str], rng: np.random.Generator) -> Assembly:

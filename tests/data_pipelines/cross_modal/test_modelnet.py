@@ -14,8 +14,8 @@ def read(root, **options):
     return read_modelnet(root, **({'check_processes': 1, 'progress': False, 'val_fraction': 0} | options))
 
 
-def splits(layout):
-    return {split: {entry.name for entry in layout.split_objects(split)} for split in ('train', 'val', 'test')}
+def splits(dataset):
+    return {split: {entry.name for entry in dataset.split_objects(split)} for split in ('train', 'val', 'test')}
 
 
 def problems(root, **options):
@@ -30,12 +30,12 @@ def test_published_splits_and_classes(tmp_path):
     (tmp_path / '__MACOSX').mkdir()
     (tmp_path / 'ball/train/.hidden.off').write_text('no mesh')
     (tmp_path / 'ball/train/notes.txt').write_text('no mesh')
-    layout = read(tmp_path)
-    assert [entry.name for entry in layout.objects] == sorted(names)
-    assert layout.categories == CLASSES and layout.up_axis == 'z' and not layout.skipped and not layout.published
-    for entry in layout.objects:
+    dataset = read(tmp_path)
+    assert [entry.name for entry in dataset.objects] == sorted(names)
+    assert dataset.categories == CLASSES and dataset.up_axis == 'z' and not dataset.skipped and not dataset.published
+    for entry in dataset.objects:
         category, split, file = entry.name.split('/')
-        assert (entry.category, entry.split, entry.mesh) == (category, split, layout.root / entry.name)
+        assert (entry.category, entry.split, entry.mesh) == (category, split, dataset.root / entry.name)
     assert read(tmp_path, classes=('cone', 'ball')).categories == ('ball', 'cone')
 
 
@@ -133,12 +133,12 @@ def test_skipping_leaves_out_bad_files_and_classes_without_test(tmp_path):
     (tmp_path / 'ball/train/ball_0000.off').write_text('OFF\n')
     for file in sorted((tmp_path / 'cone/test').iterdir()):
         file.write_text('OFF\n')
-    layout = read(tmp_path, on_bad_file='skip')
-    assert layout.categories == ('ball', 'box') and len(layout.objects) == 9
-    assert [problem.where.rpartition('/')[2] for problem in layout.skipped[:3]] == [
+    dataset = read(tmp_path, on_bad_file='skip')
+    assert dataset.categories == ('ball', 'box') and len(dataset.objects) == 9
+    assert [problem.where.rpartition('/')[2] for problem in dataset.skipped[:3]] == [
         'ball_0000.off', 'cone_0003.off', 'cone_0004.off'
     ]  # fmt: skip
-    assert layout.skipped[3].found == "class 'cone' has no test object"
+    assert dataset.skipped[3].found == "class 'cone' has no test object"
     for category in ('ball', 'box'):
         for file in (tmp_path / category / 'test').iterdir():
             file.unlink()

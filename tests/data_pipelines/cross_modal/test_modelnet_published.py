@@ -22,9 +22,9 @@ def read(root, **options):
     return read_modelnet_files(**folders | defaults | options)
 
 
-def tables(layout, cache_dir, **options):
+def tables(dataset, cache_dir, **options):
     options = {'points': 32, 'max_faces': 100, 'processes': 1, 'progress': False} | options
-    prepared = prepare_modelnet(layout, ViewRing(size=16), cache_dir=cache_dir, **options)
+    prepared = prepare_modelnet(dataset, ViewRing(size=16), cache_dir=cache_dir, **options)
     return {split: load_objects(prepared, split) for split in ('train', 'test')}
 
 
@@ -37,9 +37,9 @@ def problems(function, *arguments, **options):
 @pytest.mark.parametrize('keys', [('face', 'neighbor_index'), ('faces', 'neighbors')])
 def test_tables_hold_what_the_files_hold(tmp_path, keys):
     write_published(tmp_path, keys=keys)
-    layout = read(tmp_path, view_ids=(2, 0))
-    assert layout.published and layout.categories == CLASSES and not layout.skipped
-    for split, table in tables(layout, tmp_path / 'cache').items():
+    dataset = read(tmp_path, view_ids=(2, 0))
+    assert dataset.published and dataset.categories == CLASSES and not dataset.skipped
+    for split, table in tables(dataset, tmp_path / 'cache').items():
         assert len(table) == {'train': 9, 'test': 6}[split]
         for row, name in enumerate(table.names):
             category, number = name.rsplit('_', 1)
@@ -81,14 +81,14 @@ def test_an_object_that_lacks_a_modality_is_dropped_and_listed(tmp_path):
     (tmp_path / f'meshes/ball/test/{ids["ball"][3]}.npz').unlink()
     folder = tmp_path / 'images/box' / ids['box'][0]
     folder.rename(folder.with_name('box_0099'))
-    layout = read(tmp_path)
-    assert [(problem.where, problem.found) for problem in layout.skipped] == [
+    dataset = read(tmp_path)
+    assert [(problem.where, problem.found) for problem in dataset.skipped] == [
         ('ball/ball_0003', 'has no mesh features'),
         ('box/box_0000', 'has no views'),
         ('box/box_0099', 'has no points and no mesh features'),
     ]
-    assert len(layout.objects) == 13
-    found = tables(layout, tmp_path / 'cache')
+    assert len(dataset.objects) == 13
+    found = tables(dataset, tmp_path / 'cache')
     assert len(found['test']) == 5 and 'ball_0003' not in found['test'].names
     assert len(found['train']) == 8 and 'box_0000' not in found['train'].names
 
@@ -212,10 +212,10 @@ def test_pictures_are_checked_when_they_are_prepared(tmp_path):
     one, two = (tmp_path / f'images/ball/ball_000{number}/ball_000{number}.1.png' for number in (0, 3))
     one.write_bytes(picture(9, size=24))  # another size is resized
     two.write_bytes(picture(9)[:60])
-    layout = read(tmp_path)
-    ((where, found),) = problems(tables, layout, tmp_path / 'cache')
+    dataset = read(tmp_path)
+    ((where, found),) = problems(tables, dataset, tmp_path / 'cache')
     assert where == 'ball_0003.1.png' and found.startswith('cannot be read as an image')
-    table = tables(layout, tmp_path / 'cache', on_bad_file='skip')
+    table = tables(dataset, tmp_path / 'cache', on_bad_file='skip')
     assert len(table['test']) == 5
     assert (table['train'].views([0], [1])[0, 0, 9:, :, 0] == 9).all()
     boxes = read(tmp_path, classes=('box',), train_per_class=1)
@@ -226,9 +226,9 @@ def test_pictures_are_checked_when_they_are_prepared(tmp_path):
 
 def test_choices(tmp_path):
     write_published(tmp_path)
-    layout = read(tmp_path, classes=('cone', 'box'), train_per_class=1)
-    assert layout.categories == ('box', 'cone') and len(layout.split_objects('train')) == 2
-    assert read(tmp_path, split_table=layout.split_table()).split_table() == layout.split_table()
+    dataset = read(tmp_path, classes=('cone', 'box'), train_per_class=1)
+    assert dataset.categories == ('box', 'cone') and len(dataset.split_objects('train')) == 2
+    assert read(tmp_path, split_table=dataset.split_table()).split_table() == dataset.split_table()
     (tmp_path / 'images/ball/ball_0099').mkdir()  # of a class that is not used
     assert read(tmp_path, classes=('box',)).skipped == ()
     with pytest.raises(DataError, match="no objects of class 'bowl'; choose from: ball, box, cone"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from modelnet_folders import CLASSES, write_collection
 
-from data_pipelines.cross_modal import prepare as modelnet_dataset
+from data_pipelines import records
 from data_pipelines.cross_modal.modelnet import read_modelnet
 from data_pipelines.cross_modal.prepare import load_objects, prepare_modelnet
 from jaxret.errors import ConfigError, DataError, StorageError
@@ -23,9 +23,9 @@ def read(root, **options):
     return read_modelnet(root, **({'check_processes': 1, 'progress': False} | options))
 
 
-def prepare(layout, cache_dir, **options):
+def prepare(dataset, cache_dir, **options):
     options = {'points': 64, 'max_faces': 40, 'processes': 1, 'progress': False} | options
-    return prepare_modelnet(layout, RING, cache_dir=cache_dir, **options)
+    return prepare_modelnet(dataset, RING, cache_dir=cache_dir, **options)
 
 
 def folders(cache_dir):
@@ -34,11 +34,11 @@ def folders(cache_dir):
 
 def test_round_trip_is_exact_and_silent(tmp_path, capfd):
     write_collection(tmp_path / 'data')
-    layout = read(tmp_path / 'data', val_fraction=0.2)
-    prepared = prepare(layout, tmp_path / 'cache')
+    dataset = read(tmp_path / 'data', val_fraction=0.2)
+    prepared = prepare(dataset, tmp_path / 'cache')
     total = 0
     for split in ('train', 'val', 'test'):
-        table, chosen = load_objects(prepared, split), layout.split_objects(split)
+        table, chosen = load_objects(prepared, split), dataset.split_objects(split)
         assert table.names == [entry.name for entry in chosen] and len(table) == len(chosen)
         assert table.categories == CLASSES and table.size == 16
         assert [table.categories[label] for label in table.label] == [entry.category for entry in chosen]
@@ -71,48 +71,48 @@ def test_up_is_y_after_loading(tmp_path):
 
 
 def test_made_once_in_any_number_of_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(modelnet_dataset, 'SERIAL_BELOW', 1)
+    monkeypatch.setattr(records, 'SERIAL_BELOW', 1)
     write_collection(tmp_path / 'data', train=2, test=1)
-    layout = read(tmp_path / 'data', val_fraction=0)
-    serial, parallel = (prepare(layout, tmp_path / str(count), processes=count) for count in (1, 2))
+    dataset = read(tmp_path / 'data', val_fraction=0)
+    serial, parallel = (prepare(dataset, tmp_path / str(count), processes=count) for count in (1, 2))
     for split in ('train', 'test'):
         one, two = load_objects(serial, split), load_objects(parallel, split)
         assert one.names == two.names and (one.views_encoded == two.views_encoded).all()
         for key in ('points', 'faces', 'neighbors', 'label'):
             np.testing.assert_array_equal(getattr(one, key), getattr(two, key))
     stamp = (serial.folder / 'prepared.json').stat().st_mtime_ns
-    assert prepare(layout, tmp_path / '1').folder == serial.folder
+    assert prepare(dataset, tmp_path / '1').folder == serial.folder
     assert (serial.folder / 'prepared.json').stat().st_mtime_ns == stamp
-    monkeypatch.setattr(modelnet_dataset, 'complete_folder', lambda folder, write: {'dropped': []})
+    monkeypatch.setattr(records, 'complete_folder', lambda folder, write: {'dropped': []})
     others = [{'points': 32}, {'max_faces': 30}, {'on_bad_file': 'skip'}]
-    assert len({prepare(layout, tmp_path / '1', **other).folder for other in others} | {serial.folder}) == 4
+    assert len({prepare(dataset, tmp_path / '1', **other).folder for other in others} | {serial.folder}) == 4
     with pytest.raises(ConfigError, match='max_faces'):
-        prepare(layout, tmp_path / '1', max_faces=0)
+        prepare(dataset, tmp_path / '1', max_faces=0)
 
 
 def test_a_mesh_that_changes_after_the_check(tmp_path):
     names = write_collection(tmp_path / 'data')
-    layout = read(tmp_path / 'data', val_fraction=0)
+    dataset = read(tmp_path / 'data', val_fraction=0)
     for name in (names[0], names[6]):
         (tmp_path / 'data' / name).write_text('OFF\n')
     with pytest.raises(DataError) as caught:
-        prepare(layout, tmp_path / 'cache')
+        prepare(dataset, tmp_path / 'cache')
     assert [problem.where for problem in caught.value.problems] == [
-        str(layout.root / name) for name in (names[0], names[6])
+        str(dataset.root / name) for name in (names[0], names[6])
     ]
     assert folders(tmp_path / 'cache') == []
     for _ in range(2):  # written, and found again
-        prepared = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
+        prepared = prepare(dataset, tmp_path / 'cache', on_bad_file='skip')
         assert len(prepared.dataset.skipped) == 2 and len(prepared.dataset.objects) == 13
         assert len(load_objects(prepared, 'train')) == 7
 
 
 def test_a_class_that_loses_its_test_objects_goes(tmp_path):
     names = write_collection(tmp_path / 'data', test=1)
-    layout = read(tmp_path / 'data', val_fraction=0)
+    dataset = read(tmp_path / 'data', val_fraction=0)
     (gone,) = [name for name in names if name.startswith('box/test')]
     (tmp_path / 'data' / gone).write_text('OFF\n')
-    prepared = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
+    prepared = prepare(dataset, tmp_path / 'cache', on_bad_file='skip')
     assert {entry.category for entry in prepared.dataset.objects} == {'ball', 'cone'}
     table = load_objects(prepared, 'train')
     assert len(table) == 6 and table.categories == CLASSES and set(table.label.tolist()) == {0, 2}

@@ -27,24 +27,24 @@ def sample(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def layout(sample):
+def dataset(sample):
     return read_modelnet(sample, val_fraction=0, check_processes=1, progress=False)
 
 
-def test_the_reader_finds_every_class_and_split(sample, layout):
-    assert layout.categories == tuple(sorted(SOLIDS)) and len(layout.categories) >= 8
+def test_the_reader_finds_every_class_and_split(sample, dataset):
+    assert dataset.categories == tuple(sorted(SOLIDS)) and len(dataset.categories) >= 8
     for split, count in (('train', 12), ('test', 6)):
-        counts = np.unique([entry.category for entry in layout.split_objects(split)], return_counts=True)[1]
+        counts = np.unique([entry.category for entry in dataset.split_objects(split)], return_counts=True)[1]
         assert (counts == count).all()
     marker = json.loads((sample / 'complete.json').read_text())
-    assert marker['synthetic'] is True and marker['meshes'] == len(layout.objects) == 18 * len(SOLIDS)
+    assert marker['synthetic'] is True and marker['meshes'] == len(dataset.objects) == 18 * len(SOLIDS)
     assert [path.name for path in sample.parent.iterdir()] == ['modelnet']
 
 
-def test_extents_do_not_tell_the_classes_apart(layout):
+def test_extents_do_not_tell_the_classes_apart(dataset):
     """A forest on width, depth, height, and their order and ratios; chance is 1 in 12."""
     features, labels, parts = [], [], []
-    for entry in layout.objects:
+    for entry in dataset.objects:
         extents = np.ptp(load_mesh(entry.mesh, up_axis='z').vertices, axis=0)
         unit = extents / extents.max()
         features.append([*unit, *np.sort(unit), unit[1] / unit[0], unit[2] / unit[0], np.log(extents.max())])

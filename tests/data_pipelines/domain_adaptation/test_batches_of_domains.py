@@ -204,9 +204,9 @@ def test_sizes_and_views_that_are_not_there():
 
 
 def from_folder(root, cache, **options):
-    layout = read_mi3dor(root, views=4, check_processes=1, progress=False, **options)
+    dataset = read_mi3dor(root, views=4, check_processes=1, progress=False, **options)
     ring = ViewRing(views=4, size=16)
-    return prepare_mi3dor(layout, ring, cache_dir=cache, processes=1, progress=False)
+    return prepare_mi3dor(dataset, ring, cache_dir=cache, processes=1, progress=False)
 
 
 @pytest.mark.parametrize('same_names', [False, True])

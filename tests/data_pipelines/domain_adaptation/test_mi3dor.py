@@ -23,26 +23,26 @@ def problems(root, **options):
 
 def test_photos_and_views_in_folders(tmp_path):
     photos, shapes = write_photos(tmp_path), write_views(tmp_path)
-    layout = read(tmp_path, val_fraction=0)
-    assert layout.categories == CLASSES and layout.skipped == ()
-    assert [photo.name for photo in layout.photos] == sorted(photos)
-    assert {photo.split for photo in layout.photos if photo.path.parent.parent.name == 'test'} == {'test'}
-    assert all(photo.category == photo.path.parent.name for photo in layout.photos)
-    assert sorted(shape.name for shape in layout.shapes) == sorted(shapes)
-    assert not layout.rendered and layout.views == 4 and layout.channels == 1
-    for shape in layout.shapes:
+    dataset = read(tmp_path, val_fraction=0)
+    assert dataset.categories == CLASSES and dataset.skipped == ()
+    assert [photo.name for photo in dataset.photos] == sorted(photos)
+    assert {photo.split for photo in dataset.photos if photo.path.parent.parent.name == 'test'} == {'test'}
+    assert all(photo.category == photo.path.parent.name for photo in dataset.photos)
+    assert sorted(shape.name for shape in dataset.shapes) == sorted(shapes)
+    assert not dataset.rendered and dataset.views == 4 and dataset.channels == 1
+    for shape in dataset.shapes:
         assert shape.category == Path(shape.name).parent.name and shape.split == Path(shape.name).parts[1]
         assert [view.stem for view in shape.views] == ['1', '2', '3', '4']
-    assert len(layout.part_shapes('train')) == 9 and len(layout.part_shapes('gallery')) == 6
+    assert len(dataset.part_shapes('train')) == 9 and len(dataset.part_shapes('gallery')) == 6
 
 
 @pytest.mark.parametrize('separator', ['_', '.', '-'])
 def test_flat_views_are_told_by_their_names(tmp_path, separator):
     write_photos(tmp_path)
     shapes = write_views(tmp_path, views=11, flat=separator)
-    layout = read(tmp_path, views=11)
-    assert sorted(shape.name for shape in layout.shapes) == sorted(shapes)
-    for shape in layout.shapes:
+    dataset = read(tmp_path, views=11)
+    assert sorted(shape.name for shape in dataset.shapes) == sorted(shapes)
+    for shape in dataset.shapes:
         assert [view_number(view.name)[1] for view in shape.views] == list(range(1, 12))  # 2 before 10
 
 
@@ -56,13 +56,13 @@ def test_numbers_of_views():
 def test_meshes_here_or_in_modelnets_layout(tmp_path):
     write_photos(tmp_path / 'data')
     names = write_meshes(tmp_path / 'data', suffix='.obj')
-    layout = read(tmp_path / 'data')
-    assert sorted(shape.name for shape in layout.shapes) == sorted(names)
-    assert layout.rendered and layout.views == 0 and layout.channels == 1
+    dataset = read(tmp_path / 'data')
+    assert sorted(shape.name for shape in dataset.shapes) == sorted(names)
+    assert dataset.rendered and dataset.views == 0 and dataset.channels == 1
     other = write_meshes(tmp_path / 'meshes', pattern='{category}/{split}')
-    layout = read(tmp_path / 'data', shapes_dir=tmp_path / 'meshes')
-    assert sorted(shape.name for shape in layout.shapes) == sorted(other)
-    assert {shape.split for shape in layout.shapes if '/test/' in shape.name} == {'test'}
+    dataset = read(tmp_path / 'data', shapes_dir=tmp_path / 'meshes')
+    assert sorted(shape.name for shape in dataset.shapes) == sorted(other)
+    assert {shape.split for shape in dataset.shapes if '/test/' in shape.name} == {'test'}
 
 
 def test_what_trains_and_what_is_searched(tmp_path):
@@ -71,8 +71,8 @@ def test_what_trains_and_what_is_searched(tmp_path):
     counts = {}
     for train in ('train', 'all'):
         for gallery in ('test', 'all'):
-            layout = read(tmp_path, train_shapes=train, gallery=gallery)
-            counts[train, gallery] = len(layout.part_shapes('train')), len(layout.part_shapes('gallery'))
+            dataset = read(tmp_path, train_shapes=train, gallery=gallery)
+            counts[train, gallery] = len(dataset.part_shapes('train')), len(dataset.part_shapes('gallery'))
     assert counts == {('train', 'test'): (9, 6), ('train', 'all'): (9, 15), ('all', 'test'): (15, 6),
                       ('all', 'all'): (15, 15)}  # fmt: skip
 
@@ -80,13 +80,13 @@ def test_what_trains_and_what_is_searched(tmp_path):
 def test_held_out_photos(tmp_path):
     write_photos(tmp_path, train=8)
     write_views(tmp_path)
-    layout, again, other = (read(tmp_path, val_fraction=0.25, seed=seed) for seed in (0, 0, 1))
-    held = {photo.name for photo in layout.split_photos('val')}
+    dataset, again, other = (read(tmp_path, val_fraction=0.25, seed=seed) for seed in (0, 0, 1))
+    held = {photo.name for photo in dataset.split_photos('val')}
     assert len(held) == 6 and all('/train/' in name for name in held)
-    assert layout.split_table() == again.split_table() and layout.fingerprint == again.fingerprint
+    assert dataset.split_table() == again.split_table() and dataset.fingerprint == again.fingerprint
     assert held != {photo.name for photo in other.split_photos('val')}
-    assert len(layout.split_photos('train')) == 18 and len(layout.split_photos('test')) == 6
-    assert set(layout.split_table()['shapes'].values()) == {'train', 'test'}
+    assert len(dataset.split_photos('train')) == 18 and len(dataset.split_photos('test')) == 6
+    assert set(dataset.split_table()['shapes'].values()) == {'train', 'test'}
 
 
 def test_the_order_of_shapes_does_not_know_their_classes(tmp_path):
@@ -100,10 +100,10 @@ def test_the_order_of_shapes_does_not_know_their_classes(tmp_path):
         folder = tmp_path / 'view' / split
         for one, two in (('ball', 'x'), ('box', 'ball'), ('x', 'box')):
             (folder / one).rename(folder / two)
-    layout = read(tmp_path)
-    assert [shape.key for shape in layout.shapes] == before
+    dataset = read(tmp_path)
+    assert [shape.key for shape in dataset.shapes] == before
     swapped = {'ball': 'box', 'box': 'ball', 'cone': 'cone'}
-    assert [shape.category for shape in layout.shapes] == [swapped[label] for label in labels]
+    assert [shape.category for shape in dataset.shapes] == [swapped[label] for label in labels]
 
 
 def test_shapes_of_one_name_are_ordered_by_content(tmp_path):
@@ -118,17 +118,17 @@ def test_shapes_of_one_name_are_ordered_by_content(tmp_path):
     for one, two in (('ball', 'x'), ('cone', 'ball'), ('x', 'cone')):
         (folder / one).rename(folder / two)
     assert [shape.views[0].read_bytes() for shape in read(tmp_path).shapes] == first
-    assert class_free_order(read(tmp_path).shapes[::-1]) == list(read(tmp_path).shapes)
+    assert class_free_order(read(tmp_path).shapes[::-1]) == read(tmp_path).shapes
 
 
 def test_classes_of_one_domain_alone(tmp_path):
     write_photos(tmp_path, classes=('ball', 'box', 'dog'))
     write_photos(tmp_path, classes=('cat',), test=0)
     write_meshes(tmp_path, classes=('ball', 'box', 'cone'))
-    layout = read(tmp_path)
-    assert layout.categories == ('ball', 'box')
-    assert {item.category for item in (*layout.photos, *layout.shapes)} == {'ball', 'box'}
-    found = [problem.found for problem in layout.skipped]
+    dataset = read(tmp_path)
+    assert dataset.categories == ('ball', 'box')
+    assert {item.category for item in (*dataset.photos, *dataset.shapes)} == {'ball', 'box'}
+    found = [problem.found for problem in dataset.skipped]
     assert found == ["class 'cat' has no shape", "class 'cone' has no photo", "class 'dog' has no shape"]
     assert len(problems(tmp_path, unmatched_classes='error')) == 3
     assert read(tmp_path, classes=('box',)).categories == ('box',)
@@ -143,9 +143,9 @@ def test_classes_without_queries_or_gallery(tmp_path):
     write_views(tmp_path)
     shutil.rmtree(tmp_path / 'image' / 'test' / 'ball')
     shutil.rmtree(tmp_path / 'view' / 'test' / 'cone')
-    layout = read(tmp_path)
-    assert layout.categories == ('box',)
-    assert [problem.found for problem in layout.skipped] == [
+    dataset = read(tmp_path)
+    assert dataset.categories == ('box',)
+    assert [problem.found for problem in dataset.skipped] == [
         "class 'ball' has no test photo", "class 'cone' has no gallery shape"]  # fmt: skip
     assert read(tmp_path, gallery='all').categories == ('box', 'cone')
     shutil.rmtree(tmp_path / 'view' / 'train' / 'box')  # which classes training shapes have must not matter
@@ -157,8 +157,8 @@ def test_an_evaluation_needs_no_training_files(tmp_path):
     write_photos(tmp_path, train=0)
     write_views(tmp_path, train=0)
     assert 'no class has both' in problems(tmp_path)[0]
-    layout = read(tmp_path, required_splits=('test',))
-    assert len(layout.photos) == 6 and len(layout.part_shapes('gallery')) == 6
+    dataset = read(tmp_path, required_splits=('test',))
+    assert len(dataset.photos) == 6 and len(dataset.part_shapes('gallery')) == 6
     (tmp_path / 'image' / 'train' / 'box').mkdir(parents=True)
     (tmp_path / 'image' / 'train' / 'box' / 'bad.jpg').write_bytes(b'nothing')
     assert len(read(tmp_path, required_splits=('test',)).photos) == 6  # not looked at
@@ -176,8 +176,8 @@ def test_bad_files_are_found_together_or_left_out(tmp_path):
     assert any('image/train/box/photo_01.png: empty file' in line for line in found)
     assert any('3 views of shape view/train/ball/ball_0000, where 4 are wanted' in line for line in found)
     assert any('view/train/box/box_0001/2.png: truncated' in line for line in found)
-    layout = read(tmp_path, on_bad_file='skip')
-    assert len(layout.skipped) == 4 and len(layout.photos) == 16 and len(layout.shapes) == 13
+    dataset = read(tmp_path, on_bad_file='skip')
+    assert len(dataset.skipped) == 4 and len(dataset.photos) == 16 and len(dataset.shapes) == 13
     assert len(problems(tmp_path, views=5)) == 2 + 15 + 1
 
 
@@ -187,12 +187,12 @@ def test_a_class_that_loses_its_gallery(tmp_path):
     for name in names:
         if name.startswith('model/test/cone'):
             (tmp_path / name).write_text('OFF\n')
-    layout = read(tmp_path, on_bad_file='skip')
-    assert layout.categories == ('ball', 'box') and len(layout.skipped) == 3
-    assert layout.skipped[-1].found == "class 'cone' has no gallery shape"
+    dataset = read(tmp_path, on_bad_file='skip')
+    assert dataset.categories == ('ball', 'box') and len(dataset.skipped) == 3
+    assert dataset.skipped[-1].found == "class 'cone' has no gallery shape"
     with pytest.raises(DataError) as caught:
-        layout.without(set(), {shape.name for shape in layout.shapes if shape.split == 'test'}, layout.skipped[:1])
-    assert caught.value.problems[0] == layout.skipped[0] and 'no class' in caught.value.problems[-1].found
+        dataset.without({shape.name for shape in dataset.shapes if shape.split == 'test'}, dataset.skipped[:1])
+    assert caught.value.problems[0] == dataset.skipped[0] and 'no class' in caught.value.problems[-1].found
 
 
 def test_nothing_there(tmp_path):
@@ -250,8 +250,8 @@ def test_options_with_no_such_value(tmp_path, wrong):
 def test_counts_of_the_paper_are_noted(tmp_path):
     write_photos(tmp_path)
     write_meshes(tmp_path)
-    layout = read(tmp_path)
-    assert paper_note(layout) is None
+    dataset = read(tmp_path)
+    assert paper_note(dataset) is None
     many = tuple(f'class_{label:02d}' for label in range(21))
-    note = paper_note(type(layout)(**{**vars(layout), 'categories': many}))
+    note = paper_note(type(dataset)(**{**vars(dataset), 'categories': many}))
     assert note.startswith('counts here (in the HIFA paper): train photos 12 (10500), test photos 6 (10500)')

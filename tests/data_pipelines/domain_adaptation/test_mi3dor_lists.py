@@ -43,9 +43,9 @@ def test_lists_say_what_the_folders_say(data):
 def test_classes_are_named_by_number_or_in_the_files_order(data):
     assert read(data).categories == ('class_00', 'class_01', 'class_02')
     (data / 'names.txt').write_text('zebra\nape\nbee\n\n')
-    layout = read(data, class_names='names.txt')
-    assert layout.categories == ('zebra', 'ape', 'bee')  # not sorted: a label is a line's number
-    assert {photo.category for photo in layout.photos if '/box/' in photo.name} == {'ape'}
+    dataset = read(data, class_names='names.txt')
+    assert dataset.categories == ('zebra', 'ape', 'bee')  # not sorted: a label is a line's number
+    assert {photo.category for photo in dataset.photos if '/box/' in photo.name} == {'ape'}
     assert read(data, class_names='names.txt', classes=('bee', 'zebra')).categories == ('zebra', 'bee')
 
 
@@ -54,10 +54,10 @@ def test_flat_views_and_paths_with_spaces(tmp_path):
     write_views(tmp_path, views=11, flat='.')
     write_lists(tmp_path, classes=('big ball', 'box'))
     change(tmp_path / VIEWS[0], lambda lines: [f'  ./{line}  ' for line in lines])
-    layout = read(tmp_path, views=11)
-    assert layout.categories == ('class_01',) and any('big ball' in str(item) for item in layout.skipped) is False
-    assert [view.name for view in layout.shapes[0].views][8:] == [
-        f'{layout.shapes[0].key}.{number}.png' for number in (9, 10, 11)]  # fmt: skip
+    dataset = read(tmp_path, views=11)
+    assert dataset.categories == ('class_01',) and any('big ball' in str(item) for item in dataset.skipped) is False
+    assert [view.name for view in dataset.shapes[0].views][8:] == [
+        f'{dataset.shapes[0].key}.{number}.png' for number in (9, 10, 11)]  # fmt: skip
 
 
 @pytest.mark.parametrize('form', ['folder', 'file'])
@@ -87,9 +87,9 @@ def test_paths_may_begin_at_the_list(tmp_path, images):
         for file in files:
             (source / file).rename(tmp_path / 'data' / 'train' / file)
         lists[key] = tuple(f'train/{file}' for file in files)
-    layout = read(tmp_path / 'data', **lists)
-    assert len(layout.photos) == 18 and len(layout.shapes) == 15
-    assert layout.photos[0].name.startswith(f'train/{images}image/')
+    dataset = read(tmp_path / 'data', **lists)
+    assert len(dataset.photos) == 18 and len(dataset.shapes) == 15
+    assert dataset.photos[0].name.startswith(f'train/{images}image/')
     change(tmp_path / 'data' / lists['photo_lists'][0], lambda lines: ['image/gone.png 0', *lines])
     assert problems(tmp_path / 'data', **lists) == [(f'train/{images}image/gone.png', 'missing')]
 

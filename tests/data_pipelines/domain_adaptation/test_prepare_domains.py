@@ -5,9 +5,16 @@ import pytest
 from mi3dor_folders import CLASSES, write_meshes, write_photos, write_views
 from PIL import Image
 
-from data_pipelines.domain_adaptation import prepare as mi3dor_dataset
+from data_pipelines import records
 from data_pipelines.domain_adaptation.mi3dor import read_mi3dor
-from data_pipelines.domain_adaptation.prepare import load_photos, load_shapes, prepare_mi3dor, shape_labels
+from data_pipelines.domain_adaptation.prepare import (
+    PHOTOS,
+    SHAPES,
+    load_photos,
+    load_shapes,
+    prepare_mi3dor,
+    shape_labels,
+)
 from data_pipelines.records import tfds
 from jaxret.errors import ConfigError, DataError, StorageError
 from jaxret.geometry.mesh import load_mesh
@@ -22,8 +29,8 @@ def read(root, **options):
     return read_mi3dor(root, **({'views': 4, 'check_processes': 1, 'progress': False} | options))
 
 
-def prepare(layout, cache_dir, **options):
-    return prepare_mi3dor(layout, RING, cache_dir=cache_dir, **({'processes': 1, 'progress': False} | options))
+def prepare(dataset, cache_dir, **options):
+    return prepare_mi3dor(dataset, RING, cache_dir=cache_dir, **({'processes': 1, 'progress': False} | options))
 
 
 def test_pictures_become_square():
@@ -46,17 +53,17 @@ def test_pictures_become_square():
 def test_photos_and_rendered_shapes(tmp_path, capfd):
     write_photos(tmp_path / 'data')
     write_meshes(tmp_path / 'data')
-    layout = read(tmp_path / 'data', val_fraction=0.25)
-    prepared = prepare(layout, tmp_path / 'cache')
+    dataset = read(tmp_path / 'data', val_fraction=0.25)
+    prepared = prepare(dataset, tmp_path / 'cache')
     for split, count in (('train', 9), ('val', 3), ('test', 6)):
-        table, entries = load_photos(prepared, split), layout.split_photos(split)
+        table, entries = load_photos(prepared, split), dataset.split_photos(split)
         assert len(table) == count and table.names == [entry.name for entry in entries] and table.size == 16
         assert [CLASSES[label] for label in table.label] == [entry.category for entry in entries]
         assert table.categories == CLASSES and table.label.dtype == np.int32
         wanted = [square_picture(read_photo(entry.path), size=16, fit='cover') for entry in entries]
         np.testing.assert_array_equal(table.pictures(range(count)), wanted)
     for part, count in (('train', 9), ('gallery', 6)):
-        table, entries = load_shapes(prepared, part), layout.part_shapes(part)
+        table, entries = load_shapes(prepared, part), dataset.part_shapes(part)
         assert len(table) == count and table.names == [entry.name for entry in entries]
         assert (table.size, table.channels, table.views_encoded.shape) == (16, 1, (count, 4))
         labels = shape_labels(prepared, part)
@@ -71,11 +78,11 @@ def test_photos_and_rendered_shapes(tmp_path, capfd):
 def test_views_are_kept_grey_or_coloured_as_found(tmp_path, colored):
     write_photos(tmp_path / 'data')
     write_views(tmp_path / 'data', colored=colored)
-    layout = read(tmp_path / 'data', val_fraction=0)
-    assert layout.channels == (3 if colored else 1)
-    table = load_shapes(prepare(layout, tmp_path / 'cache', fit='stretch'), 'gallery')
-    assert table.channels == layout.channels
-    for row, entry in enumerate(layout.part_shapes('gallery')):
+    dataset = read(tmp_path / 'data', val_fraction=0)
+    assert dataset.channels == (3 if colored else 1)
+    table = load_shapes(prepare(dataset, tmp_path / 'cache', fit='stretch'), 'gallery')
+    assert table.channels == dataset.channels
+    for row, entry in enumerate(dataset.part_shapes('gallery')):
         for view, path in enumerate(entry.views):
             pixels = np.asarray(Image.open(path))
             stored = table.views([row], [view])[0, 0]
@@ -86,48 +93,48 @@ def test_no_record_and_no_table_of_shapes_holds_a_label(tmp_path):
     write_photos(tmp_path / 'data')
     write_meshes(tmp_path / 'data')
     prepared = prepare(read(tmp_path / 'data'), tmp_path / 'cache')
-    folder = prepared.folder / mi3dor_dataset.SHAPES / mi3dor_dataset.VERSION
+    folder = prepared.folder / SHAPES / records.VERSION
     assert set(tfds.builder_from_directory(folder).info.features) == {'views', 'name'}
     assert set(vars(load_shapes(prepared, 'train'))) == {'views_encoded', 'names', 'size', 'channels'}
 
 
 def test_made_once_for_files_and_options(tmp_path, monkeypatch):
-    monkeypatch.setattr(mi3dor_dataset, 'SERIAL_BELOW', 5)
+    monkeypatch.setattr(records, 'SERIAL_BELOW', 5)
     write_photos(tmp_path / 'data', train=2, test=1)
     write_views(tmp_path / 'data', train=1, test=1)
-    layout = read(tmp_path / 'data', val_fraction=0)
-    one, two = (prepare(layout, tmp_path / str(count), processes=count) for count in (1, 2))
+    dataset = read(tmp_path / 'data', val_fraction=0)
+    one, two = (prepare(dataset, tmp_path / str(count), processes=count) for count in (1, 2))
     for split in ('train', 'test'):
         assert (load_photos(one, split).images_encoded == load_photos(two, split).images_encoded).all()
     assert (load_shapes(one, 'train').views_encoded == load_shapes(two, 'train').views_encoded).all()
     stamp = (one.folder / 'prepared.json').stat().st_mtime_ns
-    assert prepare(layout, tmp_path / '1').folder == one.folder
+    assert prepare(dataset, tmp_path / '1').folder == one.folder
     assert (one.folder / 'prepared.json').stat().st_mtime_ns == stamp
     every = read(tmp_path / 'data', val_fraction=0, train_shapes='all')  # the same files in other roles
     assert prepare(every, tmp_path / '1').folder == one.folder
     assert len(load_shapes(prepare(every, tmp_path / '1'), 'train')) == 6
-    monkeypatch.setattr(mi3dor_dataset, 'complete_folder', lambda folder, write: {'photos': [], 'shapes': []})
-    folders = {prepare(layout, tmp_path / '1', **other).folder for other in ({'fit': 'pad'}, {'on_bad_file': 'skip'})}
+    monkeypatch.setattr(records, 'complete_folder', lambda folder, write: {'dropped': []})
+    folders = {prepare(dataset, tmp_path / '1', **other).folder for other in ({'fit': 'pad'}, {'on_bad_file': 'skip'})}
     ring = ViewRing(views=4, size=16, elevation=10)  # of no matter for pictures that are read
     assert len(folders | {one.folder}) == 3
-    assert prepare_mi3dor(layout, ring, cache_dir=tmp_path / '1').folder == one.folder
+    assert prepare_mi3dor(dataset, ring, cache_dir=tmp_path / '1').folder == one.folder
     with pytest.raises(ConfigError, match='fit'):
-        prepare(layout, tmp_path / '1', fit='crop')
+        prepare(dataset, tmp_path / '1', fit='crop')
 
 
 def test_files_that_change_after_the_check(tmp_path):
     photos, shapes = write_photos(tmp_path / 'data'), write_views(tmp_path / 'data')
-    layout = read(tmp_path / 'data', val_fraction=0)
+    dataset = read(tmp_path / 'data', val_fraction=0)
     (tmp_path / 'data' / photos[0]).write_bytes(b'')
     (tmp_path / 'data' / shapes[3] / '2.png').unlink()
     Image.new('RGB', (16, 16), (9, 9, 200)).save(tmp_path / 'data' / shapes[0] / '1.png')
     with pytest.raises(DataError) as caught:
-        prepare(layout, tmp_path / 'cache')
+        prepare(dataset, tmp_path / 'cache')
     found = [problem.found for problem in caught.value.problems]
     assert sorted(found) == ['coloured, where all views were grey', 'empty file', 'missing']
     assert [path for path in (tmp_path / 'cache').iterdir() if path.is_dir()] == []
     for _ in range(2):  # written, and found again
-        prepared = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
+        prepared = prepare(dataset, tmp_path / 'cache', on_bad_file='skip')
         assert len(prepared.dataset.skipped) == 3
         assert len(load_photos(prepared, 'train')) == 11 and len(load_shapes(prepared, 'train')) == 8
         assert len(load_shapes(prepared, 'gallery')) == len(shape_labels(prepared, 'gallery')) == 5
@@ -136,10 +143,10 @@ def test_files_that_change_after_the_check(tmp_path):
 def test_a_class_that_loses_its_gallery_goes(tmp_path):
     write_photos(tmp_path / 'data')
     names = write_meshes(tmp_path / 'data', test=1)
-    layout = read(tmp_path / 'data', val_fraction=0)
+    dataset = read(tmp_path / 'data', val_fraction=0)
     (gone,) = [name for name in names if name.startswith('model/test/box')]
     (tmp_path / 'data' / gone).write_text('OFF\n')
-    prepared = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
+    prepared = prepare(dataset, tmp_path / 'cache', on_bad_file='skip')
     assert prepared.dataset.skipped[-1].found == "class 'box' has no gallery shape"
     assert set(load_photos(prepared, 'test').label.tolist()) == {0, 2}  # labels stay what they were
     assert len(load_shapes(prepared, 'train')) == 6 and prepared.dataset.categories == CLASSES
@@ -155,7 +162,7 @@ def test_damaged_records_and_unknown_parts(tmp_path):
     for load in (load_shapes, shape_labels):
         with pytest.raises(ValueError, match='part'):
             load(prepared, 'test')
-    for file in (prepared.folder / mi3dor_dataset.PHOTOS).rglob('*train*'):
+    for file in (prepared.folder / PHOTOS).rglob('*train*'):
         file.write_bytes(b'')
     with pytest.raises(StorageError):
         load_photos(prepared, 'train')

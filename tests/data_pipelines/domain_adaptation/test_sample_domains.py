@@ -26,10 +26,10 @@ def sample(tmp_path_factory):
 
 
 def test_the_reader_finds_everything(sample):
-    layout = read_mi3dor(sample, val_fraction=0, check_processes=1, progress=False, unmatched_classes='error')
-    assert layout.categories == CLASSES and len(CLASSES) >= 8 and layout.skipped == () and layout.rendered
-    assert len(layout.photos) == 2 * len(CLASSES) and len(layout.shapes) == 3 * len(CLASSES)
-    assert len(layout.part_shapes('gallery')) == len(CLASSES)
+    dataset = read_mi3dor(sample, val_fraction=0, check_processes=1, progress=False, unmatched_classes='error')
+    assert dataset.categories == CLASSES and len(CLASSES) >= 8 and dataset.skipped == () and dataset.rendered
+    assert len(dataset.photos) == 2 * len(CLASSES) and len(dataset.shapes) == 3 * len(CLASSES)
+    assert len(dataset.part_shapes('gallery')) == len(CLASSES)
     marker = json.loads((sample / 'complete.json').read_text())
     assert marker['synthetic'] is True and marker['files'] == 5 * len(CLASSES)
     assert [path.name for path in sample.parent.iterdir()] == ['mi3dor']

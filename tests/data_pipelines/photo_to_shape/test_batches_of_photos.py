@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_pipelines.batching import Share
+from data_pipelines.batching import Share, picture_reader, steps_per_epoch
 from data_pipelines.photo_to_shape import batches as pipeline
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation
@@ -281,7 +281,7 @@ def test_gallery_of_just_the_batch_and_data_of_just_one_batch():
     for batch in batches(0, 4, data=data):
         assert sorted(batch['query_index']) == sorted(batch['shape_index']) == list(range(BATCH))
         np.testing.assert_array_equal(batch['shape_index'][batch['positive']], data[0].shape[batch['query_index']])
-    assert pipeline.steps_per_epoch(BATCH, BATCH) == 1
+    assert steps_per_epoch(BATCH, BATCH) == 1
 
 
 @pytest.mark.parametrize('photos,shapes,batch_size', [(4, 9, 5), (9, 4, 5), (3, 3, 4), (9, 9, 0), (9, 9, -2)])
@@ -366,9 +366,9 @@ def test_pictures_decoded_once_and_in_every_batch_are_the_same(channels):
     for place in np.ndindex(2, 3):
         encoded[place] = tf.io.encode_png(pictures[place]).numpy()
     rows = tf.constant([5, 0, 3, 3])
-    once = pipeline.picture_reader(encoded, channels, 5, limit=pictures.size)
-    each = pipeline.picture_reader(encoded, channels, 5, limit=pictures.size - 1)
-    others = pipeline.picture_reader(encoded, channels, 5, share=Share(0, 2))
+    once = picture_reader(encoded, channels, 5, limit=pictures.size)
+    each = picture_reader(encoded, channels, 5, limit=pictures.size - 1)
+    others = picture_reader(encoded, channels, 5, share=Share(0, 2))
     for read in (once, each, others):
         np.testing.assert_array_equal(read(rows), pictures.reshape(6, 5, 5, channels)[rows.numpy()])
     operations = [

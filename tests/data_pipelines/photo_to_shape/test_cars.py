@@ -20,14 +20,14 @@ from jaxret.preprocessing.photo_files import read_mask
 DATASETS = ('stanford_cars', 'comp_cars')
 
 
-def read(root, dataset='comp_cars', **options):
+def read(root, layout='comp_cars', **options):
     options = {'check_processes': 1, 'progress': False, 'cache_dir': root.parent / 'cache'} | options
-    return read_cars(root, dataset=dataset, **options)
+    return read_cars(root, layout=layout, **options)
 
 
-def problems_of(root, dataset='comp_cars', **options):
+def problems_of(root, layout='comp_cars', **options):
     with pytest.raises(DataError) as caught:
-        read(root, dataset, **options)
+        read(root, layout, **options)
     assert all(problem.where and problem.found and problem.action for problem in caught.value.problems)
     return caught.value.problems
 
@@ -38,23 +38,23 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize('version', [1, 2])
-@pytest.mark.parametrize('dataset', DATASETS)
-def test_both_layouts(root, dataset, version):
-    annotations = write_cars(root, dataset, version=version)
-    layout = read(root, dataset, val_fraction=0.2)
-    assert layout.categories == ('car',) and layout.skipped == () and layout.up_axis == 'y'
-    assert [shape.model for shape in layout.shapes] == [f'02958343/{model_id(number)}' for number in (1, 2, 3)]
-    assert Counter(photo.split for photo in layout.photos) == {'train': 6, 'val': 1, 'test': 3}
-    for photo in layout.photos:
+@pytest.mark.parametrize('layout', DATASETS)
+def test_both_layouts(root, layout, version):
+    annotations = write_cars(root, layout, version=version)
+    dataset = read(root, layout, val_fraction=0.2)
+    assert dataset.categories == ('car',) and dataset.skipped == () and dataset.up_axis == 'y'
+    assert [shape.model for shape in dataset.shapes] == [f'02958343/{model_id(number)}' for number in (1, 2, 3)]
+    assert Counter(photo.split for photo in dataset.photos) == {'train': 6, 'val': 1, 'test': 3}
+    for photo in dataset.photos:
         top, key = photo.name.split('/', 1)
         split = 'test' if photo.split == 'test' else 'train'
-        assert top == ('image' if dataset == 'comp_cars' else f'cars_{split}')
+        assert top == ('image' if layout == 'comp_cars' else f'cars_{split}')
         assert photo.image == root / photo.name and photo.image.is_file()
         assert photo.model == f'02958343/{annotations[split][key]["model_id"]}' and photo.bbox is None
         mask = read_mask(photo.mask)
         assert mask.shape == (20, 30) and 0.1 < (mask > 0).mean() < 0.9
         assert photo.mask.is_relative_to(root.parent / 'cache')
-    assert len(read(root, dataset, gallery='folder').shapes) == 4
+    assert len(read(root, layout, gallery='folder').shapes) == 4
 
 
 def test_parts_in_the_places_of_their_release(root, tmp_path):
@@ -239,12 +239,12 @@ def test_bad_files_are_reported_together(root):
 
 def test_skip_leaves_out_and_lists(root):
     expected = damage(root, write_cars(root, 'comp_cars', photos_of=(5, 3, 3)))
-    layout = read(root, on_bad_file='skip')
-    assert [shape.model for shape in layout.shapes] == [f'02958343/{model_id(1)}']
-    assert {photo.model for photo in layout.photos} == {f'02958343/{model_id(1)}'}
-    assert Counter(photo.split for photo in layout.photos) == {'test': 1, 'train': 1}
-    lost = [problem for problem in layout.skipped if 'cannot be used' in problem.found]
-    assert len(lost) == 6 - 1 and len(layout.skipped) == len(expected) + len(lost)
+    dataset = read(root, on_bad_file='skip')
+    assert [shape.model for shape in dataset.shapes] == [f'02958343/{model_id(1)}']
+    assert {photo.model for photo in dataset.photos} == {f'02958343/{model_id(1)}'}
+    assert Counter(photo.split for photo in dataset.photos) == {'test': 1, 'train': 1}
+    lost = [problem for problem in dataset.skipped if 'cannot be used' in problem.found]
+    assert len(lost) == 6 - 1 and len(dataset.skipped) == len(expected) + len(lost)
     with pytest.raises(DataError, match='1 usable shapes where 2 are needed'):
         read(root, on_bad_file='skip', min_shapes=2)
     with pytest.raises(DataError, match='no photos in split val'):
@@ -290,16 +290,16 @@ def test_fingerprint_follows_photos_poses_and_options(root):
 
 def test_counts_beside_the_published_ones(root):
     write_cars(root, 'comp_cars')
-    layout = read(root)
-    assert count_note(layout, 'comp_cars') == (
+    dataset = read(root)
+    assert count_note(dataset, 'comp_cars') == (
         'counts here (in the CMIC paper): train 7 (3798), test 3 (1898), shapes 3 (94)'
     )
-    photo = layout.photos[0]
+    photo = dataset.photos[0]
 
     def with_counts(train, test, shapes):
         photos = [dataclasses.replace(photo, split='test' if i < test else 'train', model=f'{i % shapes}')
                   for i in range(train + test)]  # fmt: skip
-        return dataclasses.replace(layout, photos=tuple(photos))
+        return dataclasses.replace(dataset, photos=tuple(photos))
 
     assert count_note(with_counts(3798, 1898, 94), 'comp_cars') is None
     assert count_note(with_counts(8144, 8041, 134), 'stanford_cars') is None
@@ -308,11 +308,11 @@ def test_counts_beside_the_published_ones(root):
 
 
 def test_options_are_checked(tmp_path):
-    wrong = {'dataset': 'aircraft', 'masks': 'guess', 'gallery': 'all', 'on_bad_file': 'ignore', 'crop': 'bbox',
+    wrong = {'layout': 'aircraft', 'masks': 'guess', 'gallery': 'all', 'on_bad_file': 'ignore', 'crop': 'bbox',
              'val_fraction': 1}  # fmt: skip
     for name, value in wrong.items():
         with pytest.raises(ConfigError, match=name):
-            read(tmp_path, **{name: value}) if name != 'dataset' else read(tmp_path, value)
+            read(tmp_path, **{name: value}) if name != 'layout' else read(tmp_path, value)
 
 
 def test_numbers_may_be_whole(root):

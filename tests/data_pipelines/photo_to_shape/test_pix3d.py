@@ -28,14 +28,14 @@ def problems_of(root, **options):
 
 def test_whole_folder(tmp_path):
     write_folder(tmp_path)
-    layout = read(tmp_path, val_fraction=0.2)
-    assert layout.categories == ('bed', 'chair', 'sofa') and layout.skipped == ()
-    assert [shape.model for shape in layout.shapes] == [
+    dataset = read(tmp_path, val_fraction=0.2)
+    assert dataset.categories == ('bed', 'chair', 'sofa') and dataset.skipped == ()
+    assert [shape.model for shape in dataset.shapes] == [
         'model/bed/shape0/model.obj', 'model/bed/shape2/model.obj', 'model/chair/shape1/model.obj',
         'model/sofa/spare0/model.obj',
     ]  # fmt: skip
-    assert [len(layout.split_photos(split)) for split in ('train', 'val', 'test')] == [5, 1, 3]
-    photo = layout.photos[0]
+    assert [len(dataset.split_photos(split)) for split in ('train', 'val', 'test')] == [5, 1, 3]
+    photo = dataset.photos[0]
     assert photo.name == 'img/bed/0_0.png' and photo.image == tmp_path / photo.name and photo.mask.is_file()
     assert (photo.category, photo.model, photo.bbox) == ('bed', 'model/bed/shape0/model.obj', (6, 4, 21, 13))
 
@@ -224,14 +224,14 @@ def test_bad_files_are_reported_together(tmp_path):
 def test_skip_leaves_out_and_lists(tmp_path):
     entries = write_folder(tmp_path)
     expected = damage(tmp_path, entries)
-    layout = read(tmp_path, on_bad_file='skip', required_splits=('train',), val_fraction=0)
-    assert [shape.model for shape in layout.shapes] == ['model/bed/shape0/model.obj', 'model/bed/shape2/model.obj']
+    dataset = read(tmp_path, on_bad_file='skip', required_splits=('train',), val_fraction=0)
+    assert [shape.model for shape in dataset.shapes] == ['model/bed/shape0/model.obj', 'model/bed/shape2/model.obj']
     # 0-2: own files; 3, 4: their shape; 5, 6: their masks
-    assert [photo.name for photo in layout.photos] == [entries[7]['img'], entries[8]['img']]
-    assert len(layout.skipped) == len(expected) + 2
-    for problem, found in zip(layout.skipped, expected, strict=False):
+    assert [photo.name for photo in dataset.photos] == [entries[7]['img'], entries[8]['img']]
+    assert len(dataset.skipped) == len(expected) + 2
+    for problem, found in zip(dataset.skipped, expected, strict=False):
         assert found in problem.found
-    assert [problem.where for problem in layout.skipped[-2:]] == [entries[3]['img'], entries[4]['img']]
+    assert [problem.where for problem in dataset.skipped[-2:]] == [entries[3]['img'], entries[4]['img']]
     # nothing left, or nothing in a split, is an error in either mode
     assert any('split test' in problem.found for problem in problems_of(tmp_path, on_bad_file='skip'))
 
@@ -260,7 +260,7 @@ def test_fingerprint_follows_folder_files_and_options(tmp_path):
     ]  # fmt: skip
     os.utime(first.photos[0].image, ns=(1, 1))
     others.append(read(tmp_path / 'a'))
-    assert len({layout.fingerprint for layout in (first, *others)}) == 6
+    assert len({dataset.fingerprint for dataset in (first, *others)}) == 6
 
 
 def test_a_change_of_a_gltf_buffer_is_noticed(tmp_path):

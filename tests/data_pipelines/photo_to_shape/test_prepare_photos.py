@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from pix3d_folders import write_folder, write_json
 
-from data_pipelines.photo_to_shape import prepare as retrieval_dataset
+from data_pipelines import records
+from data_pipelines.photo_to_shape import prepare as photo_records
 from data_pipelines.photo_to_shape.pix3d import read_pix3d
 from data_pipelines.photo_to_shape.prepare import load_gallery, load_queries, prepare
 from jaxret.errors import DataError, Problem, StorageError
@@ -29,8 +30,8 @@ def read(root, **options):
     return read_pix3d(root, **({'check_processes': 1, 'progress': False} | options))
 
 
-def prepared_from(layout, cache_dir, **options):
-    return prepare(layout, RING, **({'size': 20, 'cache_dir': cache_dir, 'processes': 1, 'progress': False} | options))
+def prepared_from(dataset, cache_dir, **options):
+    return prepare(dataset, RING, **({'size': 20, 'cache_dir': cache_dir, 'processes': 1, 'progress': False} | options))
 
 
 def folders(cache_dir):
@@ -39,12 +40,12 @@ def folders(cache_dir):
 
 def test_round_trip_is_exact_and_silent(tmp_path, capfd):
     write_folder(tmp_path / 'data')
-    layout = read(tmp_path / 'data', val_fraction=0.2)
+    dataset = read(tmp_path / 'data', val_fraction=0.2)
     options = {'crop': 'mask', 'margin': 0.1, 'fit': 'pad'}
-    prepared = prepared_from(layout, tmp_path / 'cache', **options)
+    prepared = prepared_from(dataset, tmp_path / 'cache', **options)
     total = 0
     for split in ('train', 'val', 'test'):
-        table, chosen = load_queries(prepared, split), layout.split_photos(split)
+        table, chosen = load_queries(prepared, split), dataset.split_photos(split)
         total += len(table.names)
         assert table.names == [photo.name for photo in chosen]
         assert table.category.dtype == table.shape.dtype == np.int32
@@ -55,24 +56,24 @@ def test_round_trip_is_exact_and_silent(tmp_path, capfd):
             assert image.format == mask.format == 'PNG' and (image.mode, mask.mode) == ('RGB', 'L')
             np.testing.assert_array_equal(np.asarray(image), framed)
             np.testing.assert_array_equal(np.asarray(mask), silhouette[:, :, 0])
-            assert layout.categories[table.category[row]] == photo.category
-            assert layout.shapes[table.shape[row]].model == photo.model
+            assert dataset.categories[table.category[row]] == photo.category
+            assert dataset.shapes[table.shape[row]].model == photo.model
     assert total == 9
     gallery = load_gallery(prepared)
     assert gallery.views.shape == (4, 3, 16, 16, 1) and gallery.views.dtype == np.uint8
-    for row, shape in enumerate(layout.shapes):
+    for row, shape in enumerate(dataset.shapes):
         np.testing.assert_array_equal(gallery.views[row, ..., 0], render_views(load_mesh(shape.path), RING))
-        assert layout.categories[gallery.category[row]] == shape.category
+        assert dataset.categories[gallery.category[row]] == shape.category
         assert (gallery.names[row], gallery.paths[row]) == (shape.model, shape.path)
-    assert prepared.dataset == layout
+    assert prepared.dataset == dataset
     assert capfd.readouterr() == ('', '')
 
 
 def test_worker_processes_prepare_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(retrieval_dataset, 'SERIAL_BELOW', 1)
+    monkeypatch.setattr(records, 'SERIAL_BELOW', 1)
     write_folder(tmp_path / 'data')
-    layout = read(tmp_path / 'data')
-    serial, parallel = (prepared_from(layout, tmp_path / str(count), processes=count) for count in (1, 2))
+    dataset = read(tmp_path / 'data')
+    serial, parallel = (prepared_from(dataset, tmp_path / str(count), processes=count) for count in (1, 2))
     for split in ('train', 'test'):
         first, second = load_queries(serial, split), load_queries(parallel, split)
         assert first.names == second.names and first.images_encoded == second.images_encoded
@@ -88,33 +89,33 @@ def test_two_folders_never_share_and_options_count(tmp_path, monkeypatch):
     stamp = marker.stat().st_mtime_ns
     assert prepared_from(read(tmp_path / 'a'), tmp_path / 'cache').folder == first.folder
     assert marker.stat().st_mtime_ns == stamp
-    layout = read(tmp_path / 'a')
-    keys = {first.folder}
-    keys.add(prepared_from(read(tmp_path / 'b'), tmp_path / 'cache').folder)
+    dataset = read(tmp_path / 'a')
+    folders_of = {first.folder, prepared_from(read(tmp_path / 'b'), tmp_path / 'cache').folder}
+    assert len(folders_of) == len(folders(tmp_path / 'cache')) == 2
+    monkeypatch.setattr(records, 'complete_folder', lambda folder, write: {'dropped': []})
     for options in ({'size': 21}, {'crop': 'mask'}, {'crop': 'mask', 'margin': 0.2}, {'fit': 'stretch'}, {'fill': 0}):
-        keys.add(tmp_path / 'cache' / retrieval_dataset._key(layout, {'size': 20} | options))
-    keys.add(tmp_path / 'cache' / retrieval_dataset._key(read(tmp_path / 'a', val_fraction=0.4), {'size': 20}))
-    assert len(keys) == 8
-    assert len(folders(tmp_path / 'cache')) == 2
-    before = retrieval_dataset._key(layout, {})
-    monkeypatch.setattr(retrieval_dataset, 'source_hash', lambda *modules: 'other code')
-    assert retrieval_dataset._key(layout, {}) != before
+        folders_of.add(prepared_from(dataset, tmp_path / 'cache', **options).folder)
+    folders_of.add(prepared_from(read(tmp_path / 'a', val_fraction=0.4), tmp_path / 'cache').folder)
+    assert len(folders_of) == 8
+    assert prepared_from(dataset, tmp_path / 'cache').folder == first.folder
+    monkeypatch.setattr(records, 'source_hash', lambda *files: 'other code')
+    assert prepared_from(dataset, tmp_path / 'cache').folder != first.folder
 
 
 def test_interrupted_preparation_leaves_nothing_that_counts(tmp_path, monkeypatch):
     write_folder(tmp_path / 'data')
-    layout = read(tmp_path / 'data')
-    write, seen = retrieval_dataset.build_records, []
+    dataset = read(tmp_path / 'data')
+    write, seen = records.RecordWriter.write, []
 
-    def interrupted(builder_class, folder, *rest):
-        seen.append(folder)
+    def interrupted(writer, *arguments, **options):
+        seen.append(writer._folder)
         if len(seen) == 2:  # the gallery is written, the photos are not
             raise KeyboardInterrupt
-        write(builder_class, folder, *rest)
+        write(writer, *arguments, **options)
 
-    monkeypatch.setattr(retrieval_dataset, 'build_records', interrupted)
+    monkeypatch.setattr(records.RecordWriter, 'write', interrupted)
     with pytest.raises(KeyboardInterrupt):
-        prepared_from(layout, tmp_path / 'cache')
+        prepared_from(dataset, tmp_path / 'cache')
     assert folders(tmp_path / 'cache') == []
     monkeypatch.undo()
     # a kill leaves its draft, and a folder may have lost its last file
@@ -122,7 +123,7 @@ def test_interrupted_preparation_leaves_nothing_that_counts(tmp_path, monkeypatc
     for leftover in (seen[0], tmp_path / 'cache' / key):
         (leftover / 'retrieval_gallery/1.0.0').mkdir(parents=True)
         (leftover / 'retrieval_gallery/1.0.0/dataset_info.json').write_text('{}')
-    prepared = prepared_from(layout, tmp_path / 'cache')
+    prepared = prepared_from(dataset, tmp_path / 'cache')
     assert folders(tmp_path / 'cache') == [prepared.folder.name] == [key]
     assert len(load_gallery(prepared).names) == 4 and len(load_queries(prepared, 'test').names) == 3
 
@@ -140,7 +141,7 @@ layout = read_pix3d({str(tmp_path / 'data')!r}, check_processes=1, progress=Fals
 module.prepare(layout, ViewRing(views=3, size=16), size=20, cache_dir={str(tmp_path / 'cache')!r}, processes=1,
                progress=False)
 """
-    root = Path(retrieval_dataset.__file__).parents[2]
+    root = Path(photo_records.__file__).parents[2]
     ended = subprocess.run([sys.executable, '-c', code], cwd=root, env=dict(os.environ, PYTHONPATH=str(root)))
     assert ended.returncode == -signal.SIGKILL
     (draft,) = folders(tmp_path / 'cache')
@@ -151,26 +152,26 @@ module.prepare(layout, ViewRing(views=3, size=16), size=20, cache_dir={str(tmp_p
 
 
 def fail_rendering(monkeypatch, *models):
-    real = retrieval_dataset.render_many
+    real = photo_records.render_file
 
-    def render_many(paths, ring, **options):
-        for index, result in real(paths, ring, **options):
-            broken = any(str(paths[index]).endswith(model) for model in models)
-            yield index, DataError(Problem(str(paths[index]), 'no rays', 'mend it')) if broken else result
+    def render_file(path, ring, up_axis):
+        if any(str(path).endswith(model) for model in models):
+            raise DataError(Problem(str(path), 'no rays', 'mend it'))
+        return real(path, ring, up_axis)
 
-    monkeypatch.setattr(retrieval_dataset, 'render_many', render_many)
+    monkeypatch.setattr(photo_records, 'render_file', render_file)
 
 
 def test_shape_that_fails_in_rendering(tmp_path, monkeypatch):
     write_folder(tmp_path / 'data', photos_of=(3, 3, 3))
-    layout = read(tmp_path / 'data', val_fraction=0)
+    dataset = read(tmp_path / 'data', val_fraction=0)
     fail_rendering(monkeypatch, 'bed/shape0/model.obj', 'sofa/spare0/model.obj')
     with pytest.raises(DataError) as caught:
-        prepared_from(layout, tmp_path / 'cache')
+        prepared_from(dataset, tmp_path / 'cache')
     assert [problem.found for problem in caught.value.problems] == ['no rays', 'no rays']
     assert folders(tmp_path / 'cache') == []
     for _ in range(2):  # written, and found again
-        prepared = prepared_from(layout, tmp_path / 'cache', on_bad_file='skip')
+        prepared = prepared_from(dataset, tmp_path / 'cache', on_bad_file='skip')
         assert [shape.model for shape in prepared.dataset.shapes] == [
             'model/bed/shape2/model.obj', 'model/chair/shape1/model.obj'
         ]  # fmt: skip
@@ -182,17 +183,17 @@ def test_shape_that_fails_in_rendering(tmp_path, monkeypatch):
             assert models == [photo.model for photo in prepared.dataset.split_photos(split)]
     fail_rendering(monkeypatch, 'model.obj')
     with pytest.raises(DataError):
-        prepared_from(layout, tmp_path / 'all', on_bad_file='skip')
+        prepared_from(dataset, tmp_path / 'all', on_bad_file='skip')
     assert folders(tmp_path / 'all') == []
 
 
 def test_photo_that_changes_after_the_check(tmp_path):
     entries = write_folder(tmp_path / 'data')
-    layout = read(tmp_path / 'data')
+    dataset = read(tmp_path / 'data')
     (tmp_path / 'data' / entries[2]['img']).write_bytes(b'')
     with pytest.raises(DataError, match='empty file'):
-        prepared_from(layout, tmp_path / 'cache')
-    prepared = prepared_from(layout, tmp_path / 'cache', on_bad_file='skip')
+        prepared_from(dataset, tmp_path / 'cache')
+    prepared = prepared_from(dataset, tmp_path / 'cache', on_bad_file='skip')
     assert len(prepared.dataset.photos) == 8 and entries[2]['img'] not in load_queries(prepared, 'train').names
 
 
@@ -209,11 +210,11 @@ def test_split_without_photos_gives_an_empty_table(tmp_path):
 
 def test_unwritable_cache_and_damaged_folder(tmp_path):
     write_folder(tmp_path / 'data')
-    layout = read(tmp_path / 'data')
+    dataset = read(tmp_path / 'data')
     (tmp_path / 'file').write_text('')
     with pytest.raises(StorageError, match='cannot be written'):
-        prepared_from(layout, tmp_path / 'file')
-    prepared = prepared_from(layout, tmp_path / 'cache')
+        prepared_from(dataset, tmp_path / 'file')
+    prepared = prepared_from(dataset, tmp_path / 'cache')
     (records,) = prepared.folder.glob('retrieval_queries/*/*-test.array_record*')
     records.write_bytes(records.read_bytes()[:50])
     with pytest.raises(StorageError, match='delete'):
@@ -223,15 +224,15 @@ def test_unwritable_cache_and_damaged_folder(tmp_path):
 def test_full_disk(tmp_path):
     """A limit on the size of files stands for a full disk: writing fails in the middle of a record file."""
     write_folder(tmp_path / 'data')
-    layout = read(tmp_path / 'data')
+    dataset = read(tmp_path / 'data')
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
         with pytest.raises(StorageError, match='cannot be written'):
-            prepared_from(layout, tmp_path / 'cache')
+            prepared_from(dataset, tmp_path / 'cache')
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
     assert folders(tmp_path / 'cache') == []
-    assert len(load_gallery(prepared_from(layout, tmp_path / 'cache')).names) == 4
+    assert len(load_gallery(prepared_from(dataset, tmp_path / 'cache')).names) == 4

@@ -11,14 +11,14 @@ from jaxret.geometry.render import ViewRing, render_file
 
 def test_a_changed_material_is_rendered_again(tmp_path):
     write_folder(tmp_path / 'data')
-    layout = read_pix3d(tmp_path / 'data', check_processes=1, progress=False)
-    path = layout.shapes[0].path
+    dataset = read_pix3d(tmp_path / 'data', check_processes=1, progress=False)
+    path = dataset.shapes[0].path
     path.write_text(f'mtllib {path.stem}.mtl\nusemtl wood\n{path.read_text()}')
-    layout = read_pix3d(tmp_path / 'data', check_processes=1, progress=False)
+    dataset = read_pix3d(tmp_path / 'data', check_processes=1, progress=False)
 
     def views(shading):
         ring = ViewRing(views=2, size=8, shading=shading)
-        found = load_gallery(prepare(layout, ring, size=8, cache_dir=tmp_path / 'cache', processes=1, progress=False))
+        found = load_gallery(prepare(dataset, ring, size=8, cache_dir=tmp_path / 'cache', processes=1, progress=False))
         expected = render_file(path, ring)
         np.testing.assert_array_equal(found.views[0], expected if expected.ndim == 4 else expected[..., None])
         return len([folder for folder in (tmp_path / 'cache').iterdir() if folder.is_dir()])

@@ -15,7 +15,7 @@ from data_pipelines.photo_to_shape.car_annotations import CarPose, read_annotati
 from data_pipelines.photo_to_shape.car_masks import WIDTH, silhouette
 from data_pipelines.photo_to_shape.cars import read_cars
 from data_pipelines.photo_to_shape.sample_car_photos import photograph_car, pose_camera, project
-from data_pipelines.photo_to_shape.sample_cars import DATASETS, write_car_sample
+from data_pipelines.photo_to_shape.sample_cars import LAYOUTS, write_car_sample
 from data_pipelines.synthetic.photos.lighting import Stage
 from data_pipelines.synthetic.photos.scene import Item
 from data_pipelines.synthetic.shapes.cars import MAX_CARS, make_car
@@ -32,30 +32,30 @@ def contents(root):
 @pytest.fixture(scope='module')
 def samples(tmp_path_factory):
     root = tmp_path_factory.mktemp('sample')
-    return {name: write_car_sample(root / name, dataset=name, **TINY) for name in DATASETS}
+    return {name: write_car_sample(root / name, layout=name, **TINY) for name in LAYOUTS}
 
 
-@pytest.mark.parametrize('dataset', DATASETS)
-def test_the_reader_finds_photos_models_and_splits(samples, tmp_path, dataset):
-    layout = read_cars(
-        samples[dataset],
-        dataset=dataset,
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_the_reader_finds_photos_models_and_splits(samples, tmp_path, layout):
+    dataset = read_cars(
+        samples[layout],
+        layout=layout,
         val_fraction=0,
         cache_dir=tmp_path,
         check_processes=1,
         progress=False,
         crop='mask',
     )
-    assert len(layout.photos) == 6 and len(layout.shapes) == 2 and layout.skipped == ()
-    for shape in layout.shapes:
-        assert {photo.split for photo in layout.photos if photo.model == shape.model} == {'train', 'test'}
-    for photo in layout.photos:
+    assert len(dataset.photos) == 6 and len(dataset.shapes) == 2 and dataset.skipped == ()
+    for shape in dataset.shapes:
+        assert {photo.split for photo in dataset.photos if photo.model == shape.model} == {'train', 'test'}
+    for photo in dataset.photos:
         with Image.open(photo.image) as picture, Image.open(photo.mask) as mask:
             assert picture.format == 'JPEG' and picture.mode == 'RGB' and picture.size == mask.size
             assert 0.05 < (np.asarray(mask) > 0).mean() < 0.9
-    marker = json.loads((samples[dataset] / 'complete.json').read_text())
-    assert marker['synthetic'] is True and marker['photos'] == 6 and marker['layout'] == dataset
-    assert sorted(path.name for path in samples[dataset].parent.iterdir()) == sorted(DATASETS)
+    marker = json.loads((samples[layout] / 'complete.json').read_text())
+    assert marker['synthetic'] is True and marker['photos'] == 6 and marker['layout'] == layout
+    assert sorted(path.name for path in samples[layout].parent.iterdir()) == sorted(LAYOUTS)
 
 
 def test_layouts_are_those_of_the_published_sets(samples):
@@ -74,10 +74,10 @@ def test_layouts_are_those_of_the_published_sets(samples):
 
 
 def test_the_same_seed_gives_the_same_bytes(samples, tmp_path):
-    again = write_car_sample(tmp_path / 'again', dataset='comp_cars', **TINY)
+    again = write_car_sample(tmp_path / 'again', layout='comp_cars', **TINY)
     assert contents(again) == contents(samples['comp_cars'])
     stamp = (again / 'complete.json').stat().st_mtime_ns
-    write_car_sample(again, dataset='comp_cars', **TINY)
+    write_car_sample(again, layout='comp_cars', **TINY)
     assert (again / 'complete.json').stat().st_mtime_ns == stamp
     car = make_car(0, seed=0)
     assert not np.array_equal(make_car(0, seed=1).vertices, car.vertices)
@@ -131,7 +131,7 @@ def test_poses_are_plain_numbers():
 
 def test_what_is_refused(tmp_path):
     for name, value in (
-        ('dataset', 'aircraft'),
+        ('layout', 'aircraft'),
         ('shapes', 0),
         ('shapes', MAX_CARS + 1),
         ('photos_per_shape', 1),
@@ -140,9 +140,9 @@ def test_what_is_refused(tmp_path):
     ):
         wrong = {name: value}
         with pytest.raises(ConfigError, match=f'(needs {name} of|is one of) .*, not {value}'):
-            write_car_sample(tmp_path / 'new', **({'dataset': 'comp_cars'} | TINY | wrong))
+            write_car_sample(tmp_path / 'new', **({'layout': 'comp_cars'} | TINY | wrong))
     assert not (tmp_path / 'new').exists()
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'photo.jpg').write_text('')
     with pytest.raises(StorageError, match='something other than a sample'):
-        write_car_sample(tmp_path / 'mine', dataset='comp_cars', **TINY)
+        write_car_sample(tmp_path / 'mine', layout='comp_cars', **TINY)

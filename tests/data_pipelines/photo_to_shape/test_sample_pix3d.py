@@ -180,16 +180,16 @@ def test_a_killed_run_leaves_no_half_sample_and_no_process(tmp_path):
     script.write_text(code)
     run = subprocess.Popen([sys.executable, str(script)], env={**os.environ, 'PYTHONPATH': os.getcwd()})
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob('.s-*/img/*/*.jpg')) and time.monotonic() < deadline:
+    while not list(tmp_path.glob('.s.*/img/*/*.jpg')) and time.monotonic() < deadline:
         time.sleep(0.05)
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert not (tmp_path / 's').exists()
     time.sleep(1.0)
-    left = len(list(tmp_path.glob('.s-*/img/*/*.jpg')))
+    left = len(list(tmp_path.glob('.s.*/img/*/*.jpg')))
     assert left > 0
     time.sleep(1.0)
-    assert len(list(tmp_path.glob('.s-*/img/*/*.jpg'))) == left  # the workers are gone too
+    assert len(list(tmp_path.glob('.s.*/img/*/*.jpg'))) == left  # the workers are gone too
 
 
 @pytest.mark.parametrize('category', CATEGORIES)

@@ -41,15 +41,15 @@ def test_both_versions(tmp_path, version):
     (tmp_path / 'notes').mkdir()
     (tmp_path / CHAIR / 'list.txt').write_text('m0')
     (tmp_path / CHAIR / '.hidden').mkdir()
-    layout = read(tmp_path)
-    assert layout.photos == () and layout.skipped == () and layout.required_splits == () and layout.up_axis == 'y'
-    assert [shape.model for shape in layout.shapes] == [
+    dataset = read(tmp_path)
+    assert dataset.photos == () and dataset.skipped == () and dataset.required_splits == () and dataset.up_axis == 'y'
+    assert [shape.model for shape in dataset.shapes] == [
         *(f'{CHAIR}/m{number}' for number in range(10)),
         f'{TABLE}/m0',
         f'{TABLE}/m1',
     ]
-    assert layout.shapes[3].path == tmp_path / CHAIR / 'm3' / version
-    assert layout.categories == ('chair', 'table') and [shape.category for shape in layout.shapes][9:11] == [
+    assert dataset.shapes[3].path == tmp_path / CHAIR / 'm3' / version
+    assert dataset.categories == ('chair', 'table') and [shape.category for shape in dataset.shapes][9:11] == [
         'chair',
         'table',
     ]
@@ -87,8 +87,8 @@ def test_one_in_ten_models_is_broken(tmp_path):
     for problems in (problems_of(tmp_path / 'data'), read(tmp_path / 'data', on_bad_file='skip').skipped):
         assert {problem.where for problem in problems} == expected.keys() and len(problems) == 3
         assert all(expected[problem.where] in problem.found for problem in problems)
-    layout = read(tmp_path / 'data', on_bad_file='skip')
-    assert len(layout.shapes) == 27 and f'{CHAIR}/m13' not in [shape.model for shape in layout.shapes]
+    dataset = read(tmp_path / 'data', on_bad_file='skip')
+    assert len(dataset.shapes) == 27 and f'{CHAIR}/m13' not in [shape.model for shape in dataset.shapes]
     found = [problem.found for problem in problems_of(tmp_path / 'data', on_bad_file='skip', min_shapes=28)]
     assert found[0] == '27 usable shapes where 28 are needed' and len(found) == 4
 
@@ -96,9 +96,9 @@ def test_one_in_ten_models_is_broken(tmp_path):
 def test_a_gallery_is_prepared_as_any_other(tmp_path):
     write_gallery(tmp_path / 'data', chairs=2, tables=1)
     (tmp_path / 'data' / CHAIR / 'broken').mkdir()
-    layout = read(tmp_path / 'data', on_bad_file='skip', cache_dir=tmp_path / 'cache')
+    dataset = read(tmp_path / 'data', on_bad_file='skip', cache_dir=tmp_path / 'cache')
     prepared = prepare(
-        layout,
+        dataset,
         ViewRing(views=3, size=16),
         size=16,
         cache_dir=tmp_path / 'cache',
@@ -109,7 +109,7 @@ def test_a_gallery_is_prepared_as_any_other(tmp_path):
     gallery = load_gallery(prepared)
     assert gallery.names == [f'{CHAIR}/m0', f'{CHAIR}/m1', f'{TABLE}/m0'] and gallery.category.tolist() == [0, 0, 1]
     assert gallery.views.shape == (3, 3, 16, 16, 1) and all((views < 255).any() for views in gallery.views)
-    assert gallery.paths == [shape.path for shape in layout.shapes]
+    assert gallery.paths == [shape.path for shape in dataset.shapes]
 
 
 def test_textured_views_are_prepared_apart(tmp_path):
@@ -117,11 +117,11 @@ def test_textured_views_are_prepared_apart(tmp_path):
     path = tmp_path / 'data' / CHAIR / 'm0' / V2
     path.write_text('mtllib m.mtl\nusemtl red\n' + path.read_text())
     (path.parent / 'm.mtl').write_text('newmtl red\nKd 1 0 0\n')
-    layout = read(tmp_path / 'data')
+    dataset = read(tmp_path / 'data')
     galleries = [
         load_gallery(
             prepare(
-                layout,
+                dataset,
                 ViewRing(views=2, size=8, shading=shading),
                 size=8,
                 processes=1,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scan_cad_folders import SIDE, SYNSETS, read_json, write_collection, write_json
 
+from data_pipelines import records
 from data_pipelines.batching import Share
-from data_pipelines.scan_to_cad import prepare as scan_cad_dataset
 from data_pipelines.scan_to_cad.batches import cad_batches, finetuning_batches, scan_batches, training_batches
 from data_pipelines.scan_to_cad.grids import pack, unpack
 from data_pipelines.scan_to_cad.prepare import load_cads, load_pools, load_scans, prepare_scan_cad
@@ -18,8 +18,8 @@ def read(root, **options):
     return read_scan_cad(root, **{'resolution': SIDE, 'check_processes': 1, 'progress': False} | options)
 
 
-def prepare(layout, cache, **options):
-    return prepare_scan_cad(layout, cache_dir=cache, **{'processes': 1, 'progress': False} | options)
+def prepare(dataset, cache, **options):
+    return prepare_scan_cad(dataset, cache_dir=cache, **{'processes': 1, 'progress': False} | options)
 
 
 @pytest.fixture(scope='module')
@@ -48,10 +48,10 @@ def test_bits_come_back(side):
 
 
 def test_tables_hold_what_the_files_say(prepared, capfd):
-    layout, total = prepared.dataset, 0
+    dataset, total = prepared.dataset, 0
     cads = load_cads(prepared)
     for split in ('train', 'val', 'test'):
-        table, entries = load_scans(prepared, split), layout.split_scans(split)
+        table, entries = load_scans(prepared, split), dataset.split_scans(split)
         assert table.names == [entry.name for entry in entries] and len(table) == len(entries) > 0
         rows = np.arange(len(table))
         for row, entry in enumerate(entries):
@@ -59,22 +59,22 @@ def test_tables_hold_what_the_files_say(prepared, capfd):
             np.testing.assert_array_equal(table.scans([row])[0], scan.occupancy())
             np.testing.assert_array_equal(table.masks([row])[0], read_mask(entry.mask, like=scan))
             np.testing.assert_array_equal(table.cads([row])[0], read_distances(entry.cad).occupancy())
-            assert layout.categories[table.category[row]] == entry.synset
+            assert dataset.categories[table.category[row]] == entry.category
             assert cads.names[table.instance[row]] == entry.model
         assert table.scans(rows).shape == (len(table), SIDE, SIDE, SIDE) and table.scans(rows).dtype == np.uint8
         total += len(table)
     assert total == 56 and len(cads) == 14
-    for row, entry in enumerate(layout.cads):
+    for row, entry in enumerate(dataset.cads):
         np.testing.assert_array_equal(cads.cads([row])[0], read_distances(entry.path).occupancy())
-        assert layout.categories[cads.category[row]] == entry.synset and cads.instance[row] == row
+        assert dataset.categories[cads.category[row]] == entry.category and cads.instance[row] == row
     assert capfd.readouterr() == ('', '')
 
 
 def test_pools_are_rows_of_the_gallery(prepared):
-    layout, cads, seen = prepared.dataset, load_cads(prepared), 0
+    dataset, cads, seen = prepared.dataset, load_cads(prepared), 0
     for split in ('train', 'val', 'test'):
         pools, scans = load_pools(prepared, split), load_scans(prepared, split)
-        chosen = [entry for entry in layout.annotations if layout.split_table()[entry.scan] == split]
+        chosen = [entry for entry in dataset.annotations if dataset.split_table()[entry.scan] == split]
         assert len(pools) == len(chosen) > 0
         for row, annotation in enumerate(chosen):
             assert scans.names[pools.scan[row]] == annotation.scan
@@ -92,7 +92,7 @@ def test_pools_are_rows_of_the_gallery(prepared):
 
 
 def test_made_once_in_any_number_of_processes(tmp_path, prepared, monkeypatch):
-    monkeypatch.setattr(scan_cad_dataset, 'SERIAL_BELOW', 1)
+    monkeypatch.setattr(records, 'SERIAL_BELOW', 1)
     other = prepare(prepared.dataset, tmp_path, processes=2)
     for split in ('train', 'test'):
         one, two = load_scans(prepared, split), load_scans(other, split)
@@ -106,19 +106,19 @@ def test_made_once_in_any_number_of_processes(tmp_path, prepared, monkeypatch):
 
 def test_files_that_change_after_the_check(tmp_path):
     names = write_collection(tmp_path / 'data')
-    layout = read(tmp_path / 'data')
+    dataset = read(tmp_path / 'data')
     for name in names[:2]:
         (tmp_path / 'data' / 'scan' / f'{name}.sdf').write_bytes(b'')
     with pytest.raises(DataError) as caught:
-        prepare(layout, tmp_path / 'cache')
+        prepare(dataset, tmp_path / 'cache')
     assert len(caught.value.problems) == 2
     for _ in range(2):  # written, and found again
-        left = prepare(layout, tmp_path / 'cache', on_bad_file='skip')
+        left = prepare(dataset, tmp_path / 'cache', on_bad_file='skip')
         assert [entry.name for entry in left.dataset.scans] == names[2:] and len(left.dataset.skipped) == 2
         assert len(load_scans(left, 'train')) == 13 and len(load_pools(left, 'train')) == 13
     (tmp_path / 'data' / 'cad' / f'{SYNSETS[0]}_m3__0__.df').unlink()
     with pytest.raises(DataError, match='does not exist'):
-        prepare(layout, tmp_path / 'other', on_bad_file='skip')
+        prepare(dataset, tmp_path / 'other', on_bad_file='skip')
 
 
 def test_empty_and_unknown_splits_and_damage(tmp_path):

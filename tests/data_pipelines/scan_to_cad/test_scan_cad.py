@@ -29,36 +29,36 @@ def change(path, function):
 
 def test_pairs_gallery_and_annotations(tmp_path):
     names = write_collection(tmp_path)
-    layout = read(tmp_path)
-    assert [entry.name for entry in layout.scans] == names and len(names) == 42
-    assert {split: len(layout.split_scans(split)) for split in ('train', 'val', 'test')} == dict(
+    dataset = read(tmp_path)
+    assert [entry.name for entry in dataset.scans] == names and len(names) == 42
+    assert {split: len(dataset.split_scans(split)) for split in ('train', 'val', 'test')} == dict(
         train=14, val=14, test=14)  # fmt: skip
-    assert layout.categories == SYNSETS and layout.category_names == ('chair', 'table')
-    assert [entry.model for entry in layout.cads] == sorted(f'{s}_m{i}' for s in SYNSETS for i in range(7))
-    assert all(entry.path.name == f'{entry.model}__0__.df' for entry in layout.cads)
-    entry = layout.scans[4]
-    assert (entry.synset, entry.model) == (SYNSETS[0], f'{SYNSETS[0]}_m1') and entry.split == 'val'
+    assert dataset.categories == SYNSETS and dataset.category_names == ('chair', 'table')
+    assert [entry.model for entry in dataset.cads] == sorted(f'{s}_m{i}' for s in SYNSETS for i in range(7))
+    assert all(entry.path.name == f'{entry.model}__0__.df' for entry in dataset.cads)
+    entry = dataset.scans[4]
+    assert (entry.category, entry.model) == (SYNSETS[0], f'{SYNSETS[0]}_m1') and entry.split == 'val'
     assert [path.name for path in (entry.scan, entry.mask, entry.cad)] == [
         f'{entry.name}.sdf', f'{entry.name}.mask', f'{entry.name}.df']  # fmt: skip
-    annotation = layout.annotations[3]
+    annotation = dataset.annotations[3]
     assert annotation.scan == names[3] and len(annotation.pool) == 6 and annotation.ranked == annotation.pool[1:4]
-    assert layout.split_table()[names[3]] == 'train' and layout.skipped == ()
+    assert dataset.split_table()[names[3]] == 'train' and dataset.skipped == ()
 
 
 def test_without_annotations_the_gallery_is_the_scans_models(tmp_path):
     write_collection(tmp_path)
-    layout = read(tmp_path, similarity='')
-    assert layout.annotations == () and len(layout.cads) == 14
-    assert [entry.path.name for entry in layout.cads[:1]] == [f'{layout.scans[0].name}.df']
-    assert read(tmp_path).fingerprint != layout.fingerprint
-    first, second, _ = (entry for entry in layout.scans if entry.model == layout.cads[0].model)
+    dataset = read(tmp_path, similarity='')
+    assert dataset.annotations == () and len(dataset.cads) == 14
+    assert [entry.path.name for entry in dataset.cads[:1]] == [f'{dataset.scans[0].name}.df']
+    assert read(tmp_path).fingerprint != dataset.fingerprint
+    first, second, _ = (entry for entry in dataset.scans if entry.model == dataset.cads[0].model)
     change(
         tmp_path / 'scan2cad_objects.json',
         lambda content: content['scan2cad_objects'].update({first.name: 'test', second.name: 'train'}),
     )  # a held-out scan does not give its own pose to the gallery
     assert read(tmp_path, similarity='').cads[0].path == second.cad
     other = tmp_path / 'by_model.json'
-    write_json(other, {'scan2cad_objects': {name: 'test' for name in layout.split_table()}})
+    write_json(other, {'scan2cad_objects': {name: 'test' for name in dataset.split_table()}})
     tested = read(tmp_path, pairs='by_model.json', required_splits=('test',))
     assert len(tested.split_scans('test')) == 42
 
@@ -115,15 +115,15 @@ def test_all_bad_files_are_reported_together(tmp_path, processes):
 def test_skipping_leaves_out_what_is_bad_and_keeps_the_rest(tmp_path):
     names = write_collection(tmp_path)
     break_everything(tmp_path, names)
-    layout = read(tmp_path, on_bad_file='skip')
-    assert [entry.name for entry in layout.scans] == names[8:] and len(layout.skipped) == 9
-    assert {annotation.scan for annotation in layout.annotations} == set(names[8:])
+    dataset = read(tmp_path, on_bad_file='skip')
+    assert [entry.name for entry in dataset.scans] == names[8:] and len(dataset.skipped) == 9
+    assert {annotation.scan for annotation in dataset.annotations} == set(names[8:])
     gone = f'{SYNSETS[0]}_m6'
-    hit = [entry for entry in layout.annotations if None in entry.pool]
-    assert hit and all(len(entry.pool) == 6 and gone not in entry.ranked for entry in layout.annotations)
+    hit = [entry for entry in dataset.annotations if None in entry.pool]
+    assert hit and all(len(entry.pool) == 6 and gone not in entry.ranked for entry in dataset.annotations)
     # its pool file is missing, but its scans bring it
-    cad = next(entry for entry in layout.cads if entry.model == gone)
-    assert cad.path.name == next(entry.name for entry in layout.scans if entry.model == gone) + '.df'
+    cad = next(entry for entry in dataset.cads if entry.model == gone)
+    assert cad.path.name == next(entry.name for entry in dataset.scans if entry.model == gone) + '.df'
 
 
 @pytest.mark.parametrize(('edit', 'found'), [
@@ -143,8 +143,8 @@ def test_bad_annotations(tmp_path, edit, found):
     change(tmp_path / 'similarity.json', lambda content: edit(content['samples'][2]))
     ((where, text),) = problems(tmp_path)
     assert where == 'similarity.json[2]' and found in text
-    layout = read(tmp_path, on_bad_file='skip')
-    assert len(layout.annotations) == 41 and len(layout.scans) == 42 and len(layout.skipped) == 1
+    dataset = read(tmp_path, on_bad_file='skip')
+    assert len(dataset.annotations) == 41 and len(dataset.scans) == 42 and len(dataset.skipped) == 1
 
 
 def test_annotations_with_fewer_than_three_ranked_are_sound(tmp_path):
@@ -204,20 +204,20 @@ def test_empty_splits_links_and_options(tmp_path):
     pooled.symlink_to(outside)
     wrong = problems(tmp_path / 'data', required_splits=('train',))
     assert sorted(wrong) == [(str(path), 'a link that leaves the folder') for path in sorted((link, pooled))]
-    layout = read(tmp_path / 'data', required_splits=('train',), on_bad_file='skip')
-    assert len(layout.scans) == 13 and any(None in annotation.pool for annotation in layout.annotations)
+    dataset = read(tmp_path / 'data', required_splits=('train',), on_bad_file='skip')
+    assert len(dataset.scans) == 13 and any(None in annotation.pool for annotation in dataset.annotations)
 
 
 def test_sound_files_are_remembered_until_they_change(tmp_path, monkeypatch):
     names = write_collection(tmp_path / 'data', models=2)
     write_json(tmp_path / 'data' / 'similarity.json', {'samples': [
         {'reference': {'name': names[0]}, 'pool': [{'name': f'{SYNSETS[0]}_m1'}], 'ranked': []}]})  # fmt: skip
-    layout = read(tmp_path / 'data', cache_dir=tmp_path / 'cache')
+    dataset = read(tmp_path / 'data', cache_dir=tmp_path / 'cache')
     reads = []
     monkeypatch.setattr(
         file_checks.distance_grids, 'read_distances', lambda path: reads.append(path) or read_distances(path)
     )  # fmt: skip
-    assert read(tmp_path / 'data', cache_dir=tmp_path / 'cache').fingerprint == layout.fingerprint and not reads
+    assert read(tmp_path / 'data', cache_dir=tmp_path / 'cache').fingerprint == dataset.fingerprint and not reads
     path = tmp_path / 'data' / 'scan' / f'{names[2]}.sdf'
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match='cut off'):

@@ -49,15 +49,15 @@ def model_of(name):
 
 
 def test_the_reader_takes_both_pair_lists(scans):
-    layout = read_scan_cad(scans, similarity='', check_processes=1, progress=False)
-    assert len(layout.scans) == 16 and len(layout.cads) == 4 and layout.category_names == ('chair', 'table')
-    for model in {entry.model for entry in layout.scans}:  # another viewpoint of every model
-        splits = sorted(entry.split for entry in layout.scans if entry.model == model)
+    dataset = read_scan_cad(scans, similarity='', check_processes=1, progress=False)
+    assert len(dataset.scans) == 16 and len(dataset.cads) == 4 and dataset.category_names == ('chair', 'table')
+    for model in {entry.model for entry in dataset.scans}:  # another viewpoint of every model
+        splits = sorted(entry.split for entry in dataset.scans if entry.model == model)
         assert splits == ['test', 'train', 'train', 'val']
     other = read_scan_cad(scans, pairs='scan2cad_objects_models.json', similarity='', check_processes=1, progress=False)
     parts = {split: {entry.model for entry in other.split_scans(split)} for split in ('train', 'test')}
     assert len(parts['train']) == len(parts['test']) == 2 and not parts['train'] & parts['test']
-    assert {model.split('_')[0] for model in parts['test']} == set(layout.categories)
+    assert {model.split('_')[0] for model in parts['test']} == set(dataset.categories)
 
 
 def test_cad_files_are_the_models_and_masks_fit(scans):
@@ -201,9 +201,9 @@ def test_the_sample(tmp_path, monkeypatch):
     monkeypatch.setattr(scan_cad_layout, 'ScanOptions', lambda: FAST)
     options = {'models_per_class': 1, 'scans_per_model': 2, **QUIET}
     root = write_scan_cad_sample(tmp_path / 'sample', **options)
-    layout = read_scan_cad(root, similarity='', check_processes=1, progress=False)
-    assert sorted(layout.category_names) == sorted(scan_cad_layout.CATEGORIES) and len(layout.categories) >= 5
-    assert len(layout.split_scans('train')) == len(layout.split_scans('test')) == 6
+    dataset = read_scan_cad(root, similarity='', check_processes=1, progress=False)
+    assert sorted(dataset.category_names) == sorted(scan_cad_layout.CATEGORIES) and len(dataset.categories) >= 5
+    assert len(dataset.split_scans('train')) == len(dataset.split_scans('test')) == 6
     again = contents(write_scan_cad_sample(tmp_path / 'again', **options))
     assert again == contents(root) and json.loads(again['complete.json'])['synthetic'] is True
     assert write_scan_cad_sample(root, **options) == root
