@@ -14,8 +14,9 @@ from PIL import Image
 
 from data_pipelines.cross_modal.dataset import ObjectEntry
 from jaxret.errors import DataError, Problem
+from jaxret.geometry.formats import FACE_VALUES
 from jaxret.geometry.mesh import load_mesh, normalize_mesh
-from jaxret.geometry.mesh_features import FACE_VALUES, mesh_features, pad_faces
+from jaxret.geometry.mesh_features import mesh_features, pad_faces
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_views
 from jaxret.geometry.simplify import simplify_mesh

@@ -30,6 +30,7 @@ from data_pipelines.records import VERSION, KeepEncoded, RecordBuilder, as_text,
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.geometry import mesh, mesh_features, rays, render, simplify
 from jaxret.geometry import points as surface_points
+from jaxret.geometry.formats import FACE_VALUES
 from jaxret.geometry.render import ViewRing
 from jaxret.workers import map_parallel
 
@@ -155,7 +156,7 @@ def load_objects(prepared: PreparedObjects, split: str) -> ObjectTable:
     table = ObjectTable(
         views_encoded=np.empty((count, prepared.views), object),
         points=np.empty((count, prepared.points, 3), np.float32),
-        faces=np.empty((count, prepared.max_faces, mesh_features.FACE_VALUES), np.float32),
+        faces=np.empty((count, prepared.max_faces, FACE_VALUES), np.float32),
         neighbors=np.empty((count, prepared.max_faces, 3), np.int32),
         label=np.array([label[entry.category] for entry in prepared.dataset.split_objects(split)], np.int32),
         names=list(wanted),
@@ -229,7 +230,7 @@ def _write(
     features = {
         'views': tfds.features.Sequence(image, length=views),
         'points': tfds.features.Tensor(shape=(points, 3), dtype=np.float32, **arrays),
-        'faces': tfds.features.Tensor(shape=(max_faces, mesh_features.FACE_VALUES), dtype=np.float32, **arrays),
+        'faces': tfds.features.Tensor(shape=(max_faces, FACE_VALUES), dtype=np.float32, **arrays),
         'neighbors': tfds.features.Tensor(shape=(max_faces, 3), dtype=np.int32, **arrays),
         'label': np.int64,
         'name': tfds.features.Text(),

@@ -29,8 +29,7 @@ from PIL import Image
 from random_steps import photos_and_views, random_variables, read_config
 
 from jaxret.errors import ConfigError, JaxretError
-from jaxret.inference.model import Model, fingerprint
-from jaxret.inference.trained_systems import trained_system
+from jaxret.inference.model import Model, model_of
 from jaxret.losses.scores import attention_scores
 from jaxret.preprocessing.photos import photo_arrays
 from jaxret.runs.finished import FinishedRun
@@ -47,21 +46,7 @@ def random_model(config: ConfigDict) -> Model:
     """What `jaxret.load` would return, with random weights."""
     batch = photos_and_views(config, CATEGORIES)
     variables = random_variables(jax.eval_shape(CMIC.from_config(config, shapes=1).init, jax.random.key(0), batch))
-    run = FinishedRun(Path('random'), config, variables, step=0)
-    parts = trained_system(run, None)
-    return Model(
-        system=parts.name,
-        workdir=run.workdir,
-        step=0,
-        fingerprint=fingerprint(variables),
-        similarity=parts.similarity,
-        shape_inputs=parts.shape_inputs,
-        projection=variables['params']['attention']['projection']['kernel'],
-        notes=(),
-        _parts=parts,
-        _variables=jax.device_put(variables),
-        _compiled=jax.jit(parts.embed, static_argnums=2),
-    )
+    return model_of(FinishedRun(Path('random'), config, variables, step=0))
 
 
 def random_gallery(shapes: int, config: ConfigDict) -> np.ndarray:

@@ -97,7 +97,7 @@ class Index:
 
     @property
     def system(self) -> str:
-        """'cmic', 'cross_modal_center', 'hifa' or 'scan_cad'."""
+        """The name of the system that embedded the shapes."""
         return self.manifest.system
 
     @property
@@ -215,9 +215,8 @@ def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Mod
     Raises:
       CheckpointError: no run there, or its best checkpoint has other weights.
     """
-    gallery = manifest.shape_inputs.representation if manifest.system == 'cross_modal_center' else None
     try:
-        model = load(workdir or manifest.workdir, gallery=gallery)
+        model = load(workdir or manifest.workdir, default=manifest.shape_inputs.representation)
     except CheckpointError as error:
         if workdir:
             raise

@@ -19,12 +19,13 @@ import jax
 import numpy as np
 
 from jaxret.errors import CheckpointError, DataError, Problem
-from jaxret.inference.trained_systems import TrainedSystem, array_types, trained_system
-from jaxret.preprocessing.photos import Box, Mask, Photo, PhotoInputs, photo_arrays
+from jaxret.inference.trained_systems import trained_system
+from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
+from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
 from jaxret.preprocessing.points import point_arrays
-from jaxret.preprocessing.shapes import ShapeInputs, shape_arrays
-from jaxret.runs.finished import read_run
-from jaxret.systems.base import Variables
+from jaxret.preprocessing.shapes import shape_arrays
+from jaxret.runs.finished import FinishedRun, read_run
+from jaxret.systems.base import TrainedSystem, Variables
 from jaxret.workers import map_parallel
 
 _SMALL_BATCHES = (1, 8)  # for which programs are compiled, besides the batch of the run's evaluation
@@ -35,11 +36,11 @@ class Model:
     """A system with trained weights; `load` makes it.
 
     Attributes:
-      system: 'cmic', 'cross_modal_center', 'hifa' or 'scan_cad'.
+      system: its name, such as 'cmic'.
       workdir: of the run.
       step: of its checkpoint.
       fingerprint: SHA-256 of the weights that embed. Indexes are of one fingerprint.
-      similarity: how embeddings are compared, one of `similarity.KINDS`.
+      similarity: how embeddings are compared, one of `jaxret.search.similarity.KINDS`.
       shape_inputs: what is made of a model file.
       projection: float32 [D, D], the map W of CMIC's attention; else None.
       notes: what a user should know about this run.
@@ -55,6 +56,7 @@ class Model:
     notes: tuple[str, ...]
     _parts: TrainedSystem = field(repr=False)
     _variables: Variables = field(repr=False)
+    _batch_size: int = field(repr=False)
     _compiled: Callable[..., jax.Array] = field(repr=False)
 
     @property
@@ -202,12 +204,13 @@ class Model:
         def encode(**arrays: jax.Array) -> jax.Array:
             return self._parts.embed(self._variables, arrays, query.modality)
 
-        return encode, array_types(query.arrays)
+        arrays = query.inputs.arrays.items()
+        return encode, {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in arrays}
 
     def _embed(self, arrays: Sequence[Mapping[str, np.ndarray]], modality: str) -> np.ndarray:
         """Embeddings of any number of items, in batches of sizes that are compiled once."""
         results = []
-        for start, count, size in _batches(len(arrays), self._parts.batch_size):
+        for start, count, size in _batches(len(arrays), self._batch_size):
             rows = arrays[start : start + count]
             rows = [*rows, *[rows[-1]] * (size - count)]
             batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -217,29 +220,31 @@ class Model:
         return np.concatenate(results)
 
 
-def load(workdir: str | Path, *, gallery: str | None = None) -> Model:
+def load(workdir: str | Path, *, gallery: str | None = None, default: str = '') -> Model:
     """The system of a finished run with the weights of its best checkpoint; no data is needed.
 
     Args:
       workdir: of `experiments/run.py`.
       gallery: cross-modal centers: by what a shape is searched, 'views' (default), 'faces' (the mesh) or 'points'.
+      default: what takes its place where it is None, if the system leaves that choice.
 
     Raises:
       CheckpointError: no finished run there, or one that this version cannot read.
       ConfigError: `gallery` is none of the system's.
     """
-    run = read_run(workdir)
+    return model_of(read_run(workdir), gallery=gallery, default=default)
+
+
+def model_of(run: FinishedRun, *, gallery: str | None = None, default: str = '') -> Model:
+    """As `load`, of a run that was read."""
     try:
-        parts = trained_system(run, gallery)
+        parts = trained_system(run, gallery, default=default)
+        batch_size = run.config.evaluation.batch_size
     except (AttributeError, KeyError) as error:  # of ConfigDict
         raise CheckpointError(
             f'{run.workdir / "config.json"}: a key is missing ({str(error).splitlines()[0]}); it was '
             f'written by another version of jaxret; train again'
         ) from error
-    compiled = jax.jit(parts.embed, static_argnums=2)
-    projection = None
-    if parts.similarity == 'attention':
-        projection = np.asarray(run.variables['params']['attention']['projection']['kernel'])
     return Model(
         system=parts.name,
         workdir=run.workdir,
@@ -247,11 +252,12 @@ def load(workdir: str | Path, *, gallery: str | None = None) -> Model:
         fingerprint=fingerprint(run.variables),
         similarity=parts.similarity,
         shape_inputs=parts.shape_inputs,
-        projection=projection,
+        projection=None if parts.projection is None else np.asarray(parts.projection(run.variables)),
         notes=parts.notes,
         _parts=parts,
         _variables=jax.device_put(dict(run.variables)),
-        _compiled=compiled,
+        _batch_size=batch_size,
+        _compiled=jax.jit(parts.embed, static_argnums=2),
     )
 
 

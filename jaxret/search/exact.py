@@ -75,7 +75,7 @@ def search(
       gallery: to search in.
       queries: float [Q, D], as the system embeds them.
       k: how many results; fewer where fewer shapes are allowed.
-      projected: W q [Q, D], for 'attention' only (`similarity.projected_queries`).
+      projected: W q [Q, D], for 'attention' only.
       candidates: bool [G], which shapes are allowed; None allows all.
       method: 'brute', 'pruned' or 'auto'. The results are the same.
       block: shapes at a time on a device; None chooses. Bounds memory.

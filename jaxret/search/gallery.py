@@ -21,7 +21,7 @@ class SearchGallery:
     Args:
       embeddings: [G, V, D] for 'attention', 'mean' and 'max', else [G, D]; float32 or float16, kept as they are. Mapped
         from an .npy file they stay there; else make them in `row_blocks.aligned_empty`, or every block is copied.
-      similarity: one of `similarity.KINDS`; `similarity.similarity_of(system)` tells which.
+      similarity: one of `similarity.KINDS`.
 
     Attributes:
       embeddings, similarity: as given.

@@ -318,7 +318,7 @@ def test_cmic_without_attention(tmp_path, files, pooling, similarity):
     _, variables = write_run(tmp_path / 'run', 'cmic', **{'model.pooling': pooling})
     model = jaxret.load(tmp_path / 'run')
     assert model.similarity == similarity and model.projection is None
-    system = model._parts.embed.args[0] if pooling == 'unit_mean' else model._parts.embed.__self__
+    system = model._parts.embed.__self__
     shapes = model.embed_shapes(meshes(files), processes=1)
     views = np.stack([shape_arrays(path, inputs=model.shape_inputs, up_axis='y')['views'] for path in meshes(files)])
     wanted = system.score(

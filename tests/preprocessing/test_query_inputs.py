@@ -19,9 +19,10 @@ from jaxret.inference.query_files import QueryFile, find_masks, find_queries, ki
 from jaxret.preprocessing import auto_mask as auto_mask_module
 from jaxret.preprocessing.auto_mask import auto_mask, can_mask
 from jaxret.preprocessing.framing import frame_photo
+from jaxret.preprocessing.inputs import ShapeInputs, spaced
 from jaxret.preprocessing.photos import PhotoInputs, photo_arrays
 from jaxret.preprocessing.points import has_faces, point_arrays, read_points
-from jaxret.preprocessing.shapes import ShapeInputs, file_checksum, shape_arrays, shape_record, spaced
+from jaxret.preprocessing.shapes import file_checksum, shape_arrays, shape_record
 
 MASKED = PhotoInputs('masked', size=16, crop='mask', margin=0.1, fit='pad')
 
