@@ -23,7 +23,7 @@ from typing import Any
 
 from jaxret.errors import CheckpointError, ConfigError, DataError, JaxretError, Problem
 from jaxret.files import write_atomically
-from jaxret.index.build import Result, embed_files, versions
+from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.shards import SHARD_SHAPES
 from jaxret.inference.model import Model, load
 from jaxret.optional_packages import need

@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.inference.query_files import query_arrays
 from jaxret.inference.trained_systems import trained_system
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
-from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
-from jaxret.preprocessing.points import point_arrays
+from jaxret.preprocessing.photos import Box, Mask, Photo
 from jaxret.preprocessing.shapes import shape_arrays
 from jaxret.runs.finished import FinishedRun, read_run
 from jaxret.systems.base import TrainedSystem, Variables
@@ -81,7 +82,7 @@ class Model:
         Raises:
           DataError: photos, masks or boxes that cannot be used, all of them; or this system takes no photos.
         """
-        inputs = self.query_inputs('photo')
+        self.query_inputs('photo')
         _check_several(photos)
         if isinstance(masks, Path):
             raise ValueError(f'masks = {str(masks)!r}: give a list with one for each photo')
@@ -89,11 +90,8 @@ class Model:
         boxes = [None] * len(photos) if boxes is None else list(boxes)
         if not len(photos) == len(masks) == len(boxes):
             raise ValueError(f'{len(photos)} photos, {len(masks)} masks, {len(boxes)} boxes')
-        calls = [
-            partial(photo_arrays, photo, inputs=inputs, mask=mask, box=box)
-            for photo, mask, box in zip(photos, masks, boxes, strict=True)
-        ]
-        return self._embed(_all(calls), self._parts.queries['photo'].modality)
+        own = [{'mask': mask, 'box': box} for mask, box in zip(masks, boxes, strict=True)]
+        return self._embed_files('photo', photos, own)
 
     def embed_meshes(self, paths: Sequence[str | Path], *, up_axis: str | None = None) -> np.ndarray:
         """Embeddings [Q, D] of mesh files as queries; `up_axis` as in training where it is None.
@@ -101,10 +99,7 @@ class Model:
         Raises:
           DataError: meshes that cannot be used, all of them; or this system takes no meshes.
         """
-        inputs = self.query_inputs('mesh')
-        _check_several(paths)
-        make = partial(shape_arrays, inputs=inputs, up_axis=up_axis or inputs.up_axis)
-        return self._embed(_all([partial(make, Path(path)) for path in paths]), self._parts.queries['mesh'].modality)
+        return self._embed_files('mesh', paths, up_axis=up_axis)
 
     def embed_points(self, clouds: Sequence[str | Path | np.ndarray], *, up_axis: str | None = None) -> np.ndarray:
         """Embeddings [Q, D] of point clouds: files (.ply, .xyz, .npy), or arrays [N, 3].
@@ -112,10 +107,7 @@ class Model:
         Raises:
           DataError: clouds that cannot be used, all of them; or this system takes no points.
         """
-        inputs = self.query_inputs('points')
-        _check_several(clouds)
-        make = partial(point_arrays, count=inputs.points, up_axis=up_axis or inputs.up_axis)
-        return self._embed(_all([partial(make, cloud) for cloud in clouds]), self._parts.queries['points'].modality)
+        return self._embed_files('points', clouds, up_axis=up_axis)
 
     def embed_scans(self, paths: Sequence[str | Path]) -> np.ndarray:
         """Embeddings [Q, D] of scans: files of distances on a grid of 32 x 32 x 32 (.sdf, .df, .vox).
@@ -123,10 +115,7 @@ class Model:
         Raises:
           DataError: scans that cannot be used, all of them; or this system takes no scans.
         """
-        inputs = self.query_inputs('scan')
-        _check_several(paths)
-        calls = [partial(shape_arrays, Path(path), inputs=inputs, up_axis='y') for path in paths]
-        return self._embed(_all(calls), self._parts.queries['scan'].modality)
+        return self._embed_files('scan', paths)
 
     def embed_shapes(
         self,
@@ -207,6 +196,22 @@ class Model:
         arrays = query.inputs.arrays.items()
         return encode, {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in arrays}
 
+    def _embed_files(
+        self, kind: str, queries: Sequence, own: Sequence[Mapping[str, Any]] | None = None, **shared: Any
+    ) -> np.ndarray:
+        """Embeddings of queries of one kind, with options of `query_arrays` that each has of its own or all share."""
+        inputs = self.query_inputs(kind)
+        _check_several(queries)
+        rows, problems = [], []
+        for query, options in zip(queries, own or [shared] * len(queries), strict=True):
+            try:
+                rows.append(query_arrays(query, kind=kind, inputs=inputs, **options))
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+        return self.embed_query_arrays(rows, kind)
+
     def _embed(self, arrays: Sequence[Mapping[str, np.ndarray]], modality: str) -> np.ndarray:
         """Embeddings of any number of items, in batches of sizes that are compiled once."""
         results = []
@@ -286,16 +291,3 @@ def _check_several(files: Sequence) -> None:
     """Raises ValueError for one file in the place of several: a string would be taken letter by letter."""
     if isinstance(files, str | Path):
         raise ValueError(f'{str(files)!r} is one file: give a list, such as [{str(files)!r}]')
-
-
-def _all(calls: Sequence[Callable[[], Mapping[str, np.ndarray]]]) -> list[Mapping[str, np.ndarray]]:
-    """The results of all calls. Raises DataError with all problems."""
-    results, problems = [], []
-    for call in calls:
-        try:
-            results.append(call())
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(problems)
-    return results

@@ -8,7 +8,7 @@ import trimesh
 from PIL import Image
 from small_index import write_box
 
-from jaxret.cli.answer_sheet import Answer, draw_answers, query_picture
+from jaxret.cli.answer_sheet import Row, draw_answers, query_picture
 from jaxret.errors import ConfigError, DataError
 from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh
@@ -314,7 +314,7 @@ def test_sheet_of_answers(tmp_path, photo):
         shown = query_picture(QueryFile(tmp_path / name, kind), up_axis='y')
         assert shown.dtype == np.uint8 and shown.min() < 220
         hits = [Hit(rank + 1, f'{rank}\n\x07.obj', '', 0.5, None, None if number else 30.0) for rank in range(number)]
-        answers.append(Answer(f'{name}\n', shown, hits, [picture] * number))
+        answers.append(Row(f'{name}\n', shown, hits, [picture] * number))
     sheet = draw_answers(answers, title='four\nkinds')
     assert sheet.width >= 480 and sheet.height > 4 * 92
     cells = np.asarray(sheet.convert('L'))
