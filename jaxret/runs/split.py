@@ -1,39 +1,55 @@
 """What a run was started on, `split.json` of its work directory."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
 from jaxret.errors import CheckpointError
 from jaxret.files import write_atomically
 
 
-@dataclass(frozen=True)
-class RunSplit:
-    """What a run was trained on, `split.json`: split and shape of every photo, by its name; names of the gallery."""
+class StoredSplit:
+    """A dataclass that is stored as `split.json` of a work directory."""
 
-    split: dict[str, str]
-    shape: dict[str, str]
-    gallery: list[str]
+    LACK: ClassVar[str] = 'the classes of the run are unknown'  # what follows from its loss
 
     @classmethod
-    def read(cls, folder: Path) -> 'RunSplit':
+    def read(cls, folder: Path) -> Self:
         """Raises CheckpointError where it is missing or damaged."""
         path = folder / 'split.json'
         try:
             stored = cls(**json.loads(path.read_text()))
-            if stored.split.keys() != stored.shape.keys() or not {*stored.split.values()} <= {'train', 'val', 'test'}:
-                raise ValueError('photos without a shape or with an unknown split')
+            stored.check()
             return stored
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f'{path}: missing or damaged ({error}), and without it photos of the training cannot '
-                f'be told from test photos; name another --workdir'
+                f'{path}: missing or damaged ({error}), and without it {cls.LACK}; name another --workdir'
             ) from error
 
     def write(self, folder: Path) -> None:
         """Writes `split.json`."""
         write_atomically(folder / 'split.json', json.dumps(asdict(self)) + '\n')
+
+    def check(self) -> None:
+        """Raises ValueError, TypeError or AttributeError for values that a run does not store."""
+
+
+@dataclass(frozen=True)
+class RunSplit(StoredSplit):
+    """What a run was trained on: split and shape of every photo, by its name; names of the gallery."""
+
+    split: dict[str, str]
+    shape: dict[str, str]
+    gallery: list[str]
+
+    LACK: ClassVar[str] = 'photos of the training cannot be told from test photos'
+
+    def check(self) -> None:
+        """See `StoredSplit`."""
+        if self.split.keys() != self.shape.keys() or not {*self.split.values()} <= {'train', 'val', 'test'}:
+            raise ValueError('photos without a shape or with an unknown split')
 
     def count(self, split: str) -> int:
         """Number of photos in a split."""
@@ -59,49 +75,30 @@ class RunSplit:
 
 
 @dataclass(frozen=True)
-class RunObjects:
-    """What a run was started on, `split.json`: its classes in the order of labels, and the split of every object."""
+class RunObjects(StoredSplit):
+    """What a run was started on: its classes in the order of labels, and the split of every object."""
 
     categories: list[str]
     split: dict[str, str]
 
-    @classmethod
-    def read(cls, folder: Path) -> 'RunObjects':
-        """Raises CheckpointError where it is missing or damaged."""
-        path = folder / 'split.json'
-        try:
-            stored = cls(**json.loads(path.read_text()))
-            if not stored.categories or not all(isinstance(name, str) for name in [*stored.categories, *stored.split]):
-                raise ValueError('no classes, or names that are no text')
-            return stored
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f'{path}: missing or damaged ({error}), and without it the classes of the run are '
-                f'unknown; name another --workdir'
-            ) from error
+    def check(self) -> None:
+        """See `StoredSplit`."""
+        _check_names(self.categories, self.split)
 
 
 @dataclass(frozen=True)
-class RunDomains:
-    """What a run was started on, `split.json`: classes in the order of labels, split of every photo and shape."""
+class RunDomains(StoredSplit):
+    """What a run was started on: classes in the order of labels, split of every photo and shape."""
 
     categories: list[str]
     photos: dict[str, str]
     shapes: dict[str, str]
 
-    @classmethod
-    def read(cls, folder: Path) -> 'RunDomains':
-        """Raises CheckpointError where it is missing or damaged."""
-        path = folder / 'split.json'
-        try:
-            stored = cls(**json.loads(path.read_text()))
-            if not stored.categories or not all(
-                isinstance(name, str) for name in [*stored.categories, *stored.photos, *stored.shapes]
-            ):
-                raise ValueError('no classes, or names that are no text')
-            return stored
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f'{path}: missing or damaged ({error}), and without it the classes of the run are '
-                f'unknown; name another --workdir'
-            ) from error
+    def check(self) -> None:
+        """See `StoredSplit`."""
+        _check_names(self.categories, [*self.photos, *self.shapes])
+
+
+def _check_names(categories: list[str], names: Iterable[str]) -> None:
+    if not categories or not all(isinstance(name, str) for name in [*categories, *names]):
+        raise ValueError('no classes, or names that are no text')

@@ -15,6 +15,7 @@ from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 
 Batch = Mapping[str, jax.Array]
 Variables = Mapping[str, Any]
+LossAndState = tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]  # loss, (collections, report)
 
 
 class Run(Protocol):
@@ -106,7 +107,7 @@ class System(Protocol):
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """Scalar loss, (collections after the step, report of float32 scalars).
 
         With `axis_name` the batch is one device's share; loss and report are then those of the whole batch.

@@ -40,7 +40,7 @@ from jaxret.losses import contrastive, scores
 from jaxret.losses.gradient_caching import block_size, map_queries
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, view_ring
 from jaxret.systems import cmic_color, cmic_losses
-from jaxret.systems.base import Batch, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.checks import check_values
 from jaxret.systems.cmic_center import ShapeCenters
 from jaxret.systems.cmic_color import ColorAugmentation
@@ -163,7 +163,7 @@ class CMIC:
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """Instance loss + category_weight * category loss (Eq. 4 - 6) of a batch; see `System.loss`.
 
         Report: instance_loss, category_loss (loss.kind 'center': label_loss, center_loss, alignment_loss), batch_top1
@@ -181,14 +181,9 @@ class CMIC:
             self.view_encoder, variables, 'view', (batch['views'],), prepare=view_input, **how
         )
         labels = ('positive', 'query_category', 'shape_category', 'query_valid', 'shape_valid')
-        batch = {
-            name: batch[name]
-            for name in (
-                *labels,
-                *(['shape_inclusion'] * self.matching.sampling_correction),
-                *(['shape_index'] * (self.matching.kind == 'center')),
-            )
-        }
+        labels += ('shape_inclusion',) * self.matching.sampling_correction
+        labels += ('shape_index',) * (self.matching.kind == 'center')
+        batch = {name: batch[name] for name in labels}
         if axis_name is not None:  # embeddings and labels cross devices, in rank order; images never do
             queries, gallery, batch = jax.lax.all_gather((queries, gallery, batch), axis_name, tiled=True)
         photos = {name: batch[name] for name in ('positive', 'query_category', 'query_valid')}

@@ -33,7 +33,7 @@ from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.losses.siamese import cross_modal_simsiam, pairwise_mse
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
 from jaxret.systems import cross_modal_encoders
-from jaxret.systems.base import Batch, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.checks import check_values
 from jaxret.systems.cross_modal_encoders import MODALITIES, encoder_inputs, make_encoders
 from jaxret.systems.encoding import apply_network, global_rows
@@ -167,7 +167,7 @@ class CrossModalCenter:
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """label_weight * cross-entropy + center_weight * center loss + alignment_weight * (SimSiam or MSE).
 
         Report: label_loss, center_loss, alignment_loss, and label_accuracy (mean over modalities).

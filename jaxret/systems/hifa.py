@@ -60,7 +60,7 @@ from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
 from jaxret.systems import hifa_losses as losses
-from jaxret.systems.base import Batch, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.checks import check_values
 from jaxret.systems.encoding import global_rows
 from jaxret.systems.hifa_config import CHOICES, RANGES, Weighting
@@ -175,7 +175,7 @@ class Hifa:
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """The weighted sum of the module's docstring; see `System.loss`.
 
         Report: label_loss, label_accuracy; photo_norm, shape_norm (mean lengths of embeddings); pseudo_classes

@@ -10,8 +10,7 @@ Letters: B pairs of scan and CAD model, P CAD models of a pool, D embedding, N =
 Differs from the papers in (config values, the other choice in brackets):
   - the first hourglass takes the occupancy as it is, as the paper says; the public code takes its sigmoid
     ('input_sigmoid'), with which, by its maintainers, older weights must not be evaluated;
-  - decoders get the vector alone ('model.skip': the encoder's cells of every size too, with which the network learns
-    much faster from few scans);
+  - decoders get the vector alone ('model.skip': the encoder's cells of every size too);
   - embeddings are straight from batch norm ('normalize': of length 1), distances Euclidean ('squared'); Kabadayi and
     Dai do not say, but margins of 2.5 and 3 cannot be met on the unit sphere;
   - scans and CAD models pass the last encoder together, so that training normalises them with the same statistics, as
@@ -38,7 +37,7 @@ from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.occupancy import occupancy_cross_entropy
 from jaxret.losses.scores import euclidean_distances, l2_normalize
 from jaxret.preprocessing.inputs import ShapeInputs
-from jaxret.systems.base import Batch, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.encoding import apply_network, global_rows
 from jaxret.systems.scan_cad_config import check_config, make_networks
 from jaxret.systems.scan_cad_losses import MetricLoss
@@ -132,7 +131,7 @@ class ScanCad:
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """Weighted sum of the foreground, background, completion and metric losses; see `System.loss`.
 
         Fine-tuning compares each scan with its pool instead of the batch's CAD models.
