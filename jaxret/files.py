@@ -1,10 +1,11 @@
-"""Small files that are never half written, and storage faults as errors for the user."""
+"""Small files that are never half written, locks between processes, and storage faults as errors for the user."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jaxret.errors import StorageError
@@ -49,6 +50,35 @@ def replaced_atomically(path: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, refuse: Callable[[str], Exception] | None = None) -> Iterator[None]:
+    """Only one process at a time is within the `with` block. The lock ends with its process, however it ends.
+
+    Args:
+      path: of the lock file, which stays and holds the number of the process; its folder is made.
+      refuse: the error where another process is within, from its number ('unknown' where it has none); None waits.
+
+    Raises:
+      StorageError: the folder cannot be written.
+    """
+    with storage_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open('a+')
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if refuse is None else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            raise refuse(file.read().strip() or 'unknown') from None
+        except OSError:  # a file system without locks
+            pass
+        with storage_errors(path.parent):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
 
 
 def printable(text: str) -> str:

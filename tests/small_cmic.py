@@ -1,17 +1,21 @@
 """A CMIC system that compiles in seconds, and random batches for it."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxret.encoders.heads import image_encoder
 from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder
 from jaxret.systems.cmic import CMIC
+from jaxret.systems.cmic_color import ColorAugmentation
+from jaxret.systems.cmic_losses import MatchingLoss
 
 SIZE, VIEWS, DIM = 16, 3, 8
 
 
 def small_cmic(*, axis_name: str | None = None, **changes) -> CMIC:
-    """CMIC with two-stage encoders of width 4 on 16 x 16 images; `changes` replace fields."""
+    """CMIC with two-stage encoders of width 4 on 16 x 16 images; `changes` replace fields, such as `color_mode`."""
 
     def encoder():
         return image_encoder('resnet_small', DIM, axis_name=axis_name, width=4, stage_sizes=(1, 1))
@@ -23,19 +27,12 @@ def small_cmic(*, axis_name: str | None = None, **changes) -> CMIC:
         'embedding_dim': DIM,
         'pooling': 'attention',
         'mask': 'channel',
-        'loss_kind': 'contrastive',
-        'temperature': 0.1,
-        'category_weight': 0.2,
-        'reduction': 'mean',
-        'true_shape': 'included',
-        'sampling_correction': False,
-        'triplet_margin': 0.2,
-        'mining': 'all',
-        'color_mode': 'lab',
-        'color_ratio': 'style_over_content',
-        'color_probability': 1.0,
-        'hsv_range': (0.1, 0.3, 0.3),
+        'matching': MatchingLoss('contrastive', 0.1, 0.2, 'mean', 'included', False, 0.2, 'all'),
+        'color': ColorAugmentation('lab', 'style_over_content', 1.0, (0.1, 0.3, 0.3)),
     }
+    for group in ('matching', 'color'):
+        own = {name: changes.pop(f'{group}_{name}') for name in asdict(fields[group]) if f'{group}_{name}' in changes}
+        fields[group] = replace(fields[group], **own)
     return CMIC(**(fields | changes))
 
 

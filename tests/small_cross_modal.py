@@ -8,7 +8,8 @@ from jaxret.encoders.heads import MLP
 from jaxret.encoders.meshnet import MeshNet
 from jaxret.encoders.pointwise import FeatureHead
 from jaxret.encoders.resnet import resnet
-from jaxret.systems.cross_modal_center import CrossModalCenter, ImageBranch
+from jaxret.systems.cross_modal_center import CrossModalCenter
+from jaxret.systems.cross_modal_encoders import ImageBranch
 
 CLASSES, DIM, SIZE, VIEWS, POINTS, FACES = 3, 6, 8, 2, 8, 5
 

@@ -1,12 +1,13 @@
 """Files replaced in one step, and storage faults as errors."""
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jaxret.errors import StorageError
-from jaxret.files import storage_errors, write_atomically
+from jaxret.errors import ConfigError, StorageError
+from jaxret.files import exclusive, storage_errors, write_atomically
 
 
 def test_writes_with_folders_and_usual_permissions(tmp_path):
@@ -48,3 +49,22 @@ def test_only_storage_faults_change_their_kind(tmp_path):
         raise PermissionError(13, 'Permission denied')
     with pytest.raises(ValueError, match='mine'), storage_errors(tmp_path):
         raise ValueError('mine')
+
+
+def test_one_process_at_a_time_is_within(tmp_path):
+    lock, entered = tmp_path / 'made' / '.lock', []
+
+    def wait():
+        with exclusive(lock):
+            entered.append(True)
+
+    with ThreadPoolExecutor() as threads:
+        with exclusive(lock):
+            refused = exclusive(lock, refuse=lambda process: ConfigError(f'{process} is there'))
+            with pytest.raises(ConfigError, match=f'^{os.getpid()} is there$'), refused:
+                pass
+            waiting = threads.submit(wait)
+            time.sleep(0.2)
+            assert not entered
+        waiting.result(timeout=60)
+    assert entered

@@ -40,9 +40,8 @@ EXPERIMENTS = ('experiments', 'experiment', 'overrides', 'configs', 'paper_table
 MESH_TOOLS, WEB = ('trimesh', 'embreex'), ('fastapi', 'uvicorn')
 FORBIDDEN = {
     'jaxret': ('tensorflow', 'tensorflow_datasets', 'data_pipelines', *EXPERIMENTS),
-    **{
-        f'jaxret/{layer}': MESH_TOOLS for layer in ('losses', 'encoders', 'systems', 'pretrained', 'training', 'search')
-    },
+    **{f'jaxret/{layer}': MESH_TOOLS for layer in ('losses', 'encoders', 'systems', 'pretrained', 'training')},
+    'jaxret/search': (*MESH_TOOLS, 'jaxret.systems', 'jaxret.runs', 'jaxret.preprocessing'),
     **{f'jaxret/{layer}': WEB for layer in ('metrics', 'reports', 'index', 'inference')},
     'data_pipelines': (*EXPERIMENTS, 'jaxret.systems', 'jaxret.training', 'flax'),
 }

@@ -14,8 +14,9 @@ from PIL import Image
 
 from data_pipelines.cross_modal.dataset import ObjectEntry
 from jaxret.errors import DataError, Problem, refused
+from jaxret.geometry.formats import FACE_VALUES
 from jaxret.geometry.mesh import load_mesh, normalize_mesh
-from jaxret.geometry.mesh_features import FACE_VALUES, pad_faces
+from jaxret.geometry.mesh_features import pad_faces
 from jaxret.geometry.render import ViewRing
 from jaxret.preprocessing.photo_files import png_file
 from jaxret.preprocessing.shapes import mesh_arrays

@@ -22,7 +22,7 @@ from data_pipelines.cross_modal.dataset import ObjectDataset, ObjectEntry
 from data_pipelines.cross_modal.objects import ObjectRecord, object_from_files, object_from_mesh
 from data_pipelines.dataset import SPLITS
 from jaxret.errors import ConfigError
-from jaxret.geometry.mesh_features import FACE_VALUES
+from jaxret.geometry.formats import FACE_VALUES
 from jaxret.geometry.render import ViewRing
 
 OBJECTS = 'model_net_objects'

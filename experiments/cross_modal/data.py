@@ -18,7 +18,8 @@ from data_pipelines.cross_modal.prepare import ObjectTable, load_objects, prepar
 from data_pipelines.cross_modal.sample import write_modelnet_sample
 from jaxret.errors import ConfigError, Problem
 from jaxret.geometry.render import ViewRing
-from jaxret.preprocessing.shapes import STORED_POINTS, spaced
+from jaxret.preprocessing.inputs import spaced
+from jaxret.preprocessing.shapes import STORED_POINTS
 from jaxret.runs.split import ObjectSplit
 from jaxret.runs.workdir import has_checkpoints
 

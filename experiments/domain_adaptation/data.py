@@ -24,7 +24,7 @@ from data_pipelines.domain_adaptation.prepare import (
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
 from jaxret.errors import ConfigError, Problem
 from jaxret.geometry.render import ViewRing
-from jaxret.preprocessing.shapes import spaced
+from jaxret.preprocessing.inputs import spaced
 from jaxret.runs.split import DomainSplit, check_unseen
 from jaxret.runs.workdir import has_checkpoints
 

@@ -25,7 +25,7 @@ _MOST_POINTS = 4000
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Row:
     """A query and its hits.
 
     Attributes:
@@ -41,27 +41,27 @@ class Answer:
     thumbnails: Sequence[bytes]
 
 
-def draw_answers(answers: Sequence[Answer], *, title: str) -> Image.Image:
+def draw_answers(rows: Sequence[Row], *, title: str) -> Image.Image:
     """One row a query: its picture, then its hits with score, category and, where there is one, the view's azimuth."""
-    shown = max(len(answer.hits) for answer in answers)
+    shown = max(len(row.hits) for row in rows)
     width = max(480, (1 + shown) * (_CELL + _GAP) + 5 * _GAP)
     height = _TITLE + _CELL + 2 * _NAME + _GAP
-    sheet = Image.new('RGB', (width, 48 + len(answers) * (height + _GAP)), 'white')
+    sheet = Image.new('RGB', (width, 48 + len(rows) * (height + _GAP)), 'white')
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, 12), fit(title, width - 2 * _GAP, 20), fill=INK, font=font(20))
-    for number, answer in enumerate(answers):
+    for number, row in enumerate(rows):
         top = 48 + number * (height + _GAP)
         draw.rectangle((_GAP // 2, top, width - _GAP // 2 - 1, top + height - 1), outline=LINE)
-        draw.text((_GAP, top + 4), fit(answer.query, width - 2 * _GAP, 12), fill=INK, font=font(12))
-        left, row = _GAP, top + _TITLE
-        paste(sheet, draw, Image.fromarray(answer.picture), left, row, INK, 2)
-        centred(draw, 'query', left, row, MUTED)
+        draw.text((_GAP, top + 4), fit(row.query, width - 2 * _GAP, 12), fill=INK, font=font(12))
+        left, level = _GAP, top + _TITLE
+        paste(sheet, draw, Image.fromarray(row.picture), left, level, INK, 2)
+        centred(draw, 'query', left, level, MUTED)
         left += _CELL + 2 * _GAP
-        for hit, picture in zip(answer.hits, answer.thumbnails, strict=True):
-            paste(sheet, draw, Image.open(io.BytesIO(picture)), left, row, LINE, 1)
+        for hit, picture in zip(row.hits, row.thumbnails, strict=True):
+            paste(sheet, draw, Image.open(io.BytesIO(picture)), left, level, LINE, 1)
             azimuth = '' if hit.azimuth is None else f'  {hit.azimuth:g}\N{DEGREE SIGN}'
-            centred(draw, f'{hit.score:.3f}{azimuth}', left, row, INK)
-            centred(draw, fit(hit.category or Path(hit.id).stem, _CELL + _GAP, 12), left, row + _NAME - 2, MUTED)
+            centred(draw, f'{hit.score:.3f}{azimuth}', left, level, INK)
+            centred(draw, fit(hit.category or Path(hit.id).stem, _CELL + _GAP, 12), left, level + _NAME - 2, MUTED)
             left += _CELL + _GAP
     return sheet
 

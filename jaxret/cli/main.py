@@ -211,7 +211,7 @@ def _index(options: argparse.Namespace) -> int:
         from jaxret.index.beam import BeamEmbedding
 
         embed = BeamEmbedding(options.beam)
-    model = load(options.checkpoint, gallery=options.gallery or _gallery_before(options))
+    model = load(options.checkpoint, gallery=options.gallery, default=_embedded_before(Path(options.out)))
     done = update_index(
         options.out,
         model,
@@ -231,17 +231,14 @@ def _index(options: argparse.Namespace) -> int:
     return 0
 
 
-def _gallery_before(options: argparse.Namespace) -> str | None:
-    """What of a model the index embeds that cross-modal centers made before; None where there is nothing to know."""
+def _embedded_before(folder: Path) -> str:
+    """What of a model the index that is there embeds; '' without one."""
     from jaxret.index.files import read_manifest
-    from jaxret.runs.config import read_run_config
 
     try:
-        manifest = read_manifest(Path(options.out))
-    except DataError:  # none there yet; a damaged one is named where it is updated
-        return None
-    same = read_run_config(Path(options.checkpoint) / 'config.json').experiment == 'cross_modal'
-    return manifest.shape_inputs.representation if same and manifest.system == 'cross_modal_center' else None
+        return read_manifest(folder).shape_inputs.representation
+    except DataError:  # a damaged one is named where it is updated
+        return ''
 
 
 def _search(options: argparse.Namespace) -> int:

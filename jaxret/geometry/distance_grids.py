@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxret.errors import DataError, Problem
 from jaxret.files import storage_errors
+from jaxret.geometry.formats import DISTANCE_SUFFIXES
 
-DISTANCE_SUFFIXES = ('.sdf', '.df', '.vox')
 MAX_SIDE = 1024
 _HEADER = np.dtype([('dims', '<u4', 3), ('voxel_size', '<f4'), ('matrix', '<f4', 16)])
 _AGAIN = 'copy or export the file again, or leave it out'

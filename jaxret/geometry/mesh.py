@@ -19,10 +19,10 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import DataError, Problem
+from jaxret.geometry.formats import MESH_SUFFIXES
 from jaxret.geometry.mesh_damage import mesh_fault
 from jaxret.geometry.off import without_polygons
 
-MESH_SUFFIXES = ('.obj', '.off', '.ply', '.stl', '.glb', '.gltf')
 MAX_BYTES = 512 * 2**20
 MAX_FACES = 5_000_000
 # A mesh whose whole surface is smaller than this (longest side scaled to 1) is a line, invisible in any picture.

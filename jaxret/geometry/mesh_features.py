@@ -7,8 +7,6 @@ import numpy as np
 
 from jaxret.geometry.mesh import Mesh, face_normals
 
-FACE_VALUES = 15  # centre 3, corners 9, normal 3
-
 
 def face_features(mesh: Mesh) -> np.ndarray:
     """Centre, corners relative to the centre, and unit normal of every face.

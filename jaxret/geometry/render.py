@@ -11,87 +11,18 @@ renderer open; elevation 30 with steps of 30 degrees is the ring of MVCNN (Su et
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.errors import DataError, Problem
 from jaxret.geometry.materials import Surface, load_surface
 from jaxret.geometry.mesh import Mesh, face_normals, load_mesh, normalize_mesh
 from jaxret.geometry.rays import LANES, PACKETS, build_scene
+from jaxret.geometry.view_ring import ViewRing
 from jaxret.workers import map_parallel
 
-SHADINGS = ('grey', 'textured')
 _SIDE = 4  # of a tile, whose rays are cast together
-
-
-@dataclass(frozen=True)
-class ViewRing:
-    """Where the cameras and the light stand, and what the pictures look like.
-
-    Attributes:
-      views: number of cameras V, spread evenly over 360 degrees.
-      elevation: degrees of the cameras above the horizon.
-      first_azimuth: degrees; 0 is on +z, 90 on +x.
-      size: image height and width S.
-      field_of_view: degrees across the image; the distance follows from it so that the unit sphere just fits.
-      light_azimuth: degrees from the camera's line of sight to its right; the light moves with the camera.
-      light_elevation: degrees from the camera's line of sight upwards.
-      ambient: grey in [0, 1] of a surface that faces away from the light.
-      diffuse: grey that is added where the surface faces the light.
-      background: grey level 0..255. White by default; the brightest surface stays darker than it.
-      supersample: rays per pixel along each side (1: no anti-aliasing).
-      shading: 'grey', or 'textured': RGB, the grey times the colours of the file's materials (`materials`).
-    """
-
-    views: int = 12
-    elevation: float = 30.0
-    first_azimuth: float = 0.0
-    size: int = 224
-    field_of_view: float = 40.0
-    light_azimuth: float = -25.0
-    light_elevation: float = 25.0
-    ambient: float = 0.2
-    diffuse: float = 0.65
-    background: int = 255
-    supersample: int = 1
-    shading: str = 'grey'
-
-    def __post_init__(self):
-        limits = {
-            'views': (1, 1000),
-            'elevation': (-90, 90),
-            'size': (1, 4096),
-            'field_of_view': (1, 150),
-            'ambient': (0, 1),
-            'diffuse': (0, 1),
-            'background': (0, 255),
-            'supersample': (1, 16),
-            'first_azimuth': (-360, 360),
-            'light_azimuth': (-180, 180),
-            'light_elevation': (-90, 90),
-        }
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(f'must lie in [{low}, {high}], not {getattr(self, name)!r}', name=name)
-        for name in ('views', 'size', 'background', 'supersample'):
-            if int(getattr(self, name)) != getattr(self, name):
-                raise ConfigError(f'must be a whole number, not {getattr(self, name)!r}', name=name)
-        if self.shading not in SHADINGS:
-            raise ConfigError(f'must be one of {", ".join(SHADINGS)}, not {self.shading!r}', name='shading')
-        if self.ambient + self.diffuse > 1:
-            raise ConfigError(f'must be at most 1, not {self.ambient + self.diffuse:.3g}', name='ambient + diffuse')
-
-    @property
-    def channels(self) -> int:
-        """Of the pictures: 1, or 3 where they are textured."""
-        return 3 if self.shading == 'textured' else 1
-
-    @property
-    def distance(self) -> float:
-        """Distance of the cameras from the origin: 1 / sin(field_of_view / 2)."""
-        return 1 / math.sin(math.radians(self.field_of_view) / 2)
 
 
 def camera_axes(ring: ViewRing) -> np.ndarray:

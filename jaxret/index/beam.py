@@ -23,7 +23,7 @@ from typing import Any
 
 from jaxret.errors import CheckpointError, ConfigError, DataError, JaxretError, Problem
 from jaxret.files import write_atomically
-from jaxret.index.build import Result, embed_files, versions
+from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.shards import SHARD_SHAPES
 from jaxret.inference.model import Model, load
 from jaxret.optional_packages import need
@@ -41,7 +41,7 @@ class _Job:
     index: str
     folder: str  # of the files of groups and their results
     workdir: str
-    gallery: str | None
+    gallery: str
     fingerprint: str
     key: str
     processes: int
@@ -87,7 +87,7 @@ class BeamEmbedding:
             str(folder),
             str(place / secrets.token_hex(4)),
             str(model.workdir),
-            _gallery(model),
+            model.shape_inputs.representation,
             model.fingerprint,
             key,
             processes or _READERS,
@@ -154,13 +154,9 @@ def embed_group(number: int, *, job: _Job) -> None:
 
 
 @functools.cache
-def _model(workdir: str, gallery: str | None) -> Model:
+def _model(workdir: str, gallery: str) -> Model:
     """One a process."""
-    return load(workdir, gallery=gallery)
-
-
-def _gallery(model: Model) -> str | None:
-    return model.shape_inputs.representation if model.system == 'cross_modal_center' else None
+    return load(workdir, default=gallery)
 
 
 def _input(job: _Job, number: int) -> Path:

@@ -5,13 +5,13 @@ same content as a shape that is already embedded, a moved file for example, is n
 that is missing or damaged are.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.files import (
     MANIFEST,
     Manifest,
@@ -22,29 +22,10 @@ from jaxret.index.files import (
     write_table,
     writing,
 )
-from jaxret.index.shards import (
-    SHARD_SHAPES,
-    SHARDS,
-    ShapeRow,
-    Shard,
-    check_shard,
-    content_key,
-    embedding_key,
-    shard_shapes,
-    without_gaps,
-    write_projection,
-    write_shard,
-)
+from jaxret.index.reuse import broken_shards, known_contents, match_files
+from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_projection
 from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
 from jaxret.inference.model import Model
-from jaxret.preprocessing.shapes import ShapeRecord, file_checksum, shape_record_of
-from jaxret.workers import map_parallel
-
-SOFTWARE = ('jaxret', 'jax', 'flax', 'numpy', 'trimesh', 'embreex')
-_SERIAL_BELOW = 16
-_MANY_SHARDS = 256
-Place = tuple[str, int]  # shard and row
-Result = tuple[str, Place] | DataError  # checksum and place, or why the file cannot be used
 
 
 @dataclass(frozen=True)
@@ -104,65 +85,71 @@ def update_index(
       StorageError: the index cannot be written, or another process writes it.
     """
     folder = Path(folder).absolute()
-    key = embedding_key(model.fingerprint, model.shape_inputs)
+    key, inputs = embedding_key(model.fingerprint, model.shape_inputs), model.shape_inputs
+    workers = {'processes': processes, 'progress': progress}
     with writing(folder):
         manifest, rows = _current(folder, damaged_too=rebuild and models is not None)
         if manifest and not rebuild:
             _check_model(folder, manifest, model)
         sources, chosen = resolve_sources(
-            manifest, folder, models, up_axis, categories, add=add, rebuild=rebuild, default=model.shape_inputs.up_axis
+            manifest, folder, models, up_axis, categories, add=add, rebuild=rebuild, default=inputs.up_axis
         )
-        broken = (
-            set() if rebuild else _broken(folder, {row.shard for row in rows}, processes=processes, progress=progress)
-        )
-        whole = [row for row in rows if row.shard not in broken]
-        scanned = chosen | {row.source for row in rows if row.shard in broken}
-        found, problems, without_file = find_files(sources, scanned, model.shape_inputs)
-        closed = [problem.where for problem in problems]  # folders that cannot be listed: what is in them stays
-        kept_rows = (
-            []
-            if rebuild
-            else [
-                row
-                for row in whole
-                if row.source not in scanned or closed and below(Path(sources[row.source].folder, row.id), closed)
-            ]
-        )
-        check_ids(found, kept_rows, sources)
-        known = {} if rebuild else _known(folder, key, whole, manifest)
-        done = _match(found, rows, known, textured=model.shape_inputs.textured, processes=processes, progress=progress)
-        waiting = [number for number in range(len(found)) if number not in done]
-        items = [(found[number].file.path, found[number].up_axis) for number in waiting]
-        for number, result in (embed or embed_files)(folder, model, key, items, processes=processes, progress=progress):
-            if isinstance(result, DataError):
-                problems += result.problems
-            else:
-                done[waiting[number]] = result
-        table = [
-            ShapeRow(item.file.id, item.file.category, item.source, done[number][0], item.mark, *done[number][1])
-            for number, item in enumerate(found)
-            if number in done
-        ]
-        table = sorted(without_gaps(folder, kept_rows + table, key), key=lambda row: row.id)
-        write_failed(
-            folder,
-            problems,
-            scanned=[sources[number].folder for number in scanned],
-            others=[source.folder for number, source in enumerate(sources) if number not in scanned],
-        )
+        whole, torn = ([], set()) if rebuild else _whole(folder, rows, **workers)
+        scanned = chosen | torn
+        found, problems, without_file = find_files(sources, scanned, inputs)
+        kept = _unread(whole, sources, scanned, closed=[problem.where for problem in problems])
+        check_ids(found, kept, sources)
+        known = {} if rebuild else known_contents(folder, key, whole, manifest)
+        done = match_files(found, rows, known, textured=inputs.textured, **workers)
+        before = len(done)
+        problems += _embed_rest(found, done, partial(embed or embed_files, folder, model, key, **workers))
+        embedded = len(done) - before
+        table = sorted(without_gaps(folder, kept + _rows(found, done), key), key=lambda row: row.id)
+        write_failed(folder, problems, sources, scanned)
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
         commit(folder, model, sources, table, failed=len(problems))
-        before = {row.id for row in rows}
-        embedded = sum(number in done for number in waiting)
-        return Summary(
-            len(table),
-            embedded,
-            len(table) - embedded,
-            len(before - {row.id for row in table}),
-            tuple(problems),
-            without_file,
-        )
+        removed = {row.id for row in rows} - {row.id for row in table}
+        return Summary(len(table), embedded, len(table) - embedded, len(removed), tuple(problems), without_file)
+
+
+def _whole(
+    folder: Path, rows: Sequence[ShapeRow], *, processes: int | None, progress: bool
+) -> tuple[list[ShapeRow], set[int]]:
+    """Rows whose shards are whole, and the folders of the others."""
+    broken = broken_shards(folder, {row.shard for row in rows}, processes=processes, progress=progress)
+    return [row for row in rows if row.shard not in broken], {row.source for row in rows if row.shard in broken}
+
+
+def _unread(
+    rows: Sequence[ShapeRow], sources: Sequence[Source], scanned: Set[int], *, closed: Sequence[str]
+) -> list[ShapeRow]:
+    """Rows that stay as they are: of folders that are not looked through, or that cannot be listed (`closed`)."""
+    return [row for row in rows if row.source not in scanned or below(Path(sources[row.source].folder, row.id), closed)]
+
+
+def _embed_rest(
+    found: Sequence[FoundModel],
+    done: dict[int, tuple[str, Place]],
+    embed: Callable[[list[tuple[Path, str]]], Iterator[tuple[int, Result]]],
+) -> list[Problem]:
+    """Embeds the files that are not done, and adds them there; returns what is wrong with those that cannot be used."""
+    waiting = [number for number in range(len(found)) if number not in done]
+    problems: list[Problem] = []
+    for number, result in embed([(found[number].file.path, found[number].up_axis) for number in waiting]):
+        if isinstance(result, DataError):
+            problems += result.problems
+        else:
+            done[waiting[number]] = result
+    return problems
+
+
+def _rows(found: Sequence[FoundModel], done: Mapping[int, tuple[str, Place]]) -> list[ShapeRow]:
+    return [
+        ShapeRow(item.file.id, item.file.category, item.source, done[number][0], item.mark, *done[number][1])
+        for number, item in enumerate(found)
+        if number in done
+    ]
 
 
 def _current(folder: Path, *, damaged_too: bool) -> tuple[Manifest | None, list[ShapeRow]]:
@@ -192,104 +179,6 @@ def _check_model(folder: Path, manifest: Manifest, model: Model) -> None:
         )
 
 
-def _broken(folder: Path, shards: Set[str], *, processes: int | None, progress: bool) -> set[str]:
-    """Those of the shards that are missing or damaged."""
-    names = sorted(shards)
-    checks = map_parallel(
-        check_shard,
-        [folder / SHARDS / name for name in names],
-        processes=processes,
-        serial_below=_MANY_SHARDS,
-        progress='Checking the index' if progress and len(names) >= _MANY_SHARDS else None,
-    )
-    return {names[number] for number, result in checks if isinstance(result, DataError)}
-
-
-def _known(folder: Path, key: str, rows: Sequence[ShapeRow], manifest: Manifest | None) -> dict[str, Place]:
-    """Where content is already embedded: in rows of the index, and in shards of a run that was killed."""
-    known = {content_key(row.checksum, manifest.sources[row.source].up_axis): (row.shard, row.row) for row in rows}
-    used = set(manifest.shards) if manifest else set()
-    for path in sorted((folder / SHARDS).glob('*.safetensors')):
-        if path.name not in used and path.name not in _broken(folder, {path.name}, processes=1, progress=False):
-            for row, content in enumerate(shard_shapes(path, key=key) or ()):
-                known.setdefault(content, (path.name, row))
-    return known
-
-
-def _match(
-    found: Sequence[FoundModel],
-    rows: Sequence[ShapeRow],
-    known: dict[str, Place],
-    *,
-    textured: bool,
-    processes: int | None,
-    progress: bool,
-) -> dict[int, tuple[str, Place]]:
-    """Checksum and place of the files that are already embedded, by their number."""
-    before = {(row.source, row.id): row for row in rows}
-    done: dict[int, tuple[str, Place]] = {}
-    unsure = []
-    for number, item in enumerate(found):
-        row = before.get((item.source, item.file.id))
-        content = content_key(row.checksum, item.up_axis) if row else ''
-        if row and item.mark and row.mark == item.mark and content in known:
-            done[number] = row.checksum, known[content]
-        elif known:
-            unsure.append(number)
-    checksums = map_parallel(
-        partial(file_checksum, textured=textured),
-        [found[number].file.path for number in unsure],
-        processes=processes,
-        serial_below=64,
-        progress='Comparing files' if progress else None,
-    )
-    for place, checksum in checksums:
-        item = found[unsure[place]]
-        if not isinstance(checksum, DataError) and (content := content_key(checksum, item.up_axis)) in known:
-            done[unsure[place]] = checksum, known[content]
-    return done
-
-
-def embed_files(
-    folder: Path, model: Model, key: str, items: Sequence[tuple[Path, str]], *, processes: int | None, progress: bool
-) -> Iterator[tuple[int, Result]]:
-    """Reads and embeds files; every 128 of them are a shard, less those that cannot be used.
-
-    Args:
-      folder: of the index.
-      model: that embeds.
-      key: of the model and inputs (`embedding_key`).
-      items: files, each with the axis that points up in it.
-      processes: that read them; None takes one a core.
-      progress: show a progress bar.
-
-    Yields:
-      index into `items`, result.
-    """
-    function = partial(shape_record_of, inputs=model.shape_inputs)
-    results = map_parallel(
-        function,
-        items,
-        processes=processes,
-        serial_below=_SERIAL_BELOW,
-        ordered=True,
-        progress='Indexing' if progress else None,
-    )
-    waiting: list[tuple[int, ShapeRecord]] = []
-    for number, result in results:
-        if isinstance(result, DataError):
-            yield number, result
-        else:
-            waiting.append((number, result))
-        if waiting and ((number + 1) % SHARD_SHAPES == 0 or number + 1 == len(items)):
-            embeddings = model.embed_shape_arrays([record.arrays for _, record in waiting])
-            keys = [content_key(record.checksum, items[place][1]) for place, record in waiting]
-            shard = write_shard(folder, Shard(embeddings, [record.thumbnail for _, record in waiting], keys), key=key)
-            for row, (place, record) in enumerate(waiting):
-                yield place, (record.checksum, (shard, row))
-            waiting.clear()
-
-
 def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequence[ShapeRow], *, failed: int) -> None:
     """Makes the table the current one and removes what nobody needs any more."""
     projection = None if model.projection is None else write_projection(folder, model.projection)
@@ -313,8 +202,3 @@ def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequenc
     )
     write_manifest(folder, manifest)
     remove_unused(folder, manifest)
-
-
-def versions() -> dict[str, str]:
-    """Of the software that decides what an embedding is."""
-    return {package: version(package) for package in SOFTWARE}

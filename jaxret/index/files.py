@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxret.errors import DataError, Problem, StorageError
-from jaxret.files import storage_errors, write_atomically
+from jaxret.files import exclusive, write_atomically
 from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
 
@@ -153,24 +153,14 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
             return
 
 
-@contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Only one process writes to an index; makes its folder.
+def writing(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Only one process writes to an index; makes its folder (see `jaxret.files.exclusive`).
 
     Raises:
       StorageError: another process writes, or the folder cannot be written.
     """
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open('a+')
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StorageError(f'{folder}: another process is writing this index; wait until it ends') from None
-        except OSError:  # a file system without locks
-            pass
-        yield
+    held = StorageError(f'{folder}: another process is writing this index; wait until it ends')
+    return exclusive(folder / LOCK, refuse=lambda _: held)
 
 
 def remove_unused(folder: Path, manifest: Manifest) -> None:

@@ -17,8 +17,9 @@ from jaxret.errors import CheckpointError, ConfigError, DataError, Problem
 from jaxret.index.files import Manifest, held_table
 from jaxret.index.shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
 from jaxret.inference.model import Model, load
+from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.search.blocks import aligned_empty
-from jaxret.search.exact import search
+from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
 
 
@@ -60,6 +61,7 @@ class Index:
         self.ids = tuple(row.id for row in rows)
         self.categories = tuple(row.category for row in rows)
         self._rows, self._held = tuple(rows), held
+        self._names = list(zip(self.ids, self.categories, strict=True))
         self._row_of = {name: number for number, name in enumerate(self.ids)}
         self._inputs = manifest.shape_inputs
         self.projection = None
@@ -97,7 +99,7 @@ class Index:
 
     @property
     def system(self) -> str:
-        """'cmic', 'cross_modal_center', 'hifa' or 'scan_cad'."""
+        """The name of the system that embedded the shapes."""
         return self.manifest.system
 
     @property
@@ -139,12 +141,7 @@ class Index:
             )
         projected = None if self.projection is None else queries @ self.projection
         found = search(self.gallery, queries, top_k, projected=projected, candidates=candidates)
-        return [
-            self._hits(*row)
-            for row in zip(
-                found.indices, found.scores, [None] * len(queries) if found.views is None else found.views, strict=True
-            )
-        ]
+        return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
 
     def check_categories(self, categories: Sequence[str]) -> None:
         """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
@@ -171,13 +168,22 @@ class Index:
         """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
         return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
 
-    def _hits(self, indices: np.ndarray, scores: np.ndarray, views: np.ndarray | None) -> list[Hit]:
-        hits = []
-        for place, (index, score) in enumerate(zip(indices, scores, strict=True)):
-            view = None if views is None else int(views[place])
-            azimuth = None if view is None else self._inputs.azimuth(view)
-            hits.append(Hit(place + 1, self.ids[index], self.categories[index], float(score), view, azimuth))
-        return hits
+
+def hits_of(found: Found, query: int, names: Sequence[tuple[str, str]], inputs: ShapeInputs) -> list[Hit]:
+    """What was found for one query, best first.
+
+    Args:
+      found: of a gallery.
+      query: which of its queries.
+      names: id and category of the gallery's shapes.
+      inputs: what was made of their files.
+    """
+    hits = []
+    for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
+        view = None if found.views is None else int(found.views[query, place])
+        azimuth = None if view is None else inputs.azimuth(view)
+        hits.append(Hit(place + 1, *names[index], float(score), view, azimuth))
+    return hits
 
 
 def _embeddings(folder: Path, rows: Sequence[ShapeRow]) -> np.ndarray:
@@ -215,9 +221,8 @@ def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Mod
     Raises:
       CheckpointError: no run there, or its best checkpoint has other weights.
     """
-    gallery = manifest.shape_inputs.representation if manifest.system == 'cross_modal_center' else None
     try:
-        model = load(workdir or manifest.workdir, gallery=gallery)
+        model = load(workdir or manifest.workdir, default=manifest.shape_inputs.representation)
     except CheckpointError as error:
         if workdir:
             raise

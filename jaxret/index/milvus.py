@@ -1,7 +1,7 @@
 """The embeddings of an index written to a vector database: Milvus, in a file or on a server, by the same code.
 
 In a file it is milvus-lite, which runs in this process. A database has one row a view (one a shape where a shape is one
-vector), and says which state of the index it holds. `database_search` searches in it.
+vector), and says which state of the index it holds. `milvus_search` searches in it.
 
 Letters: G shapes, V views, D embedding.
 """

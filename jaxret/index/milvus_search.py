@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.index.files import Manifest, read_manifest
-from jaxret.index.index import Hit
+from jaxret.index.index import Hit, hits_of
 from jaxret.index.milvus import COLLECTION, check_names, current_collection, database_errors, opened, read_about
 from jaxret.index.shards import SHARDS, read_projection
 from jaxret.search.exact import search
@@ -209,12 +209,7 @@ class DatabaseSearch:
             embeddings if self.manifest.similarity in VIEW_KINDS else embeddings[:, 0], self.manifest.similarity
         )
         found = search(gallery, query[None], top_k, projected=projected)
-        hits = []
-        for place, (index, score) in enumerate(zip(found.indices[0], found.scores[0], strict=True)):
-            view = None if found.views is None else int(found.views[0, place])
-            azimuth = None if view is None else self.manifest.shape_inputs.azimuth(view)
-            name, category, _ = stored[near[index]]
-            hits.append(Hit(place + 1, name, category, float(score), view, azimuth))
+        hits = hits_of(found, 0, [stored[shape][:2] for shape in near], self.manifest.shape_inputs)
         return Answer(
             hits,
             self.exact

@@ -23,6 +23,7 @@ from jaxret.preprocessing.shapes import ShapeInputs
 FORMAT = 'jaxret-index-1'
 SHARDS = 'shards'
 SHARD_SHAPES = 128  # what a killed run may lose
+Place = tuple[str, int]  # shard and row
 _INDEX_AGAIN = 'run `jaxret index` again'
 
 
@@ -147,8 +148,8 @@ def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str) -> list[Shape
     used: dict[str, set[int]] = {}
     for row in rows:
         used.setdefault(row.shard, set()).add(row.row)
-    moved: dict[tuple[str, int], tuple[str, int]] = {}
-    waiting: list[tuple[tuple[str, int], np.ndarray, bytes, str]] = []
+    moved: dict[Place, Place] = {}
+    waiting: list[tuple[Place, np.ndarray, bytes, str]] = []
 
     def flush() -> None:
         places, embeddings, thumbnails, keys = zip(*waiting, strict=True)

@@ -51,44 +51,59 @@ def resolve_sources(
     Raises:
       ConfigError: `models` is missing, or a further folder without `add`, or a folder of the index is gone.
     """
-    sources = [
-        dataclasses.replace(source, folder=os.path.normpath(source.folder))
-        for source in (manifest.sources if manifest else ())
-    ]
-    gone = [source.folder for source in sources if not os.path.isdir(source.folder)]
+    sources = _stored(manifest)
     if models is None:
-        if not sources:
-            raise ConfigError('--models is missing; name the folder with models')
-        if up_axis or categories:
-            raise ConfigError('--up-axis and --categories belong to a folder; name it with --models')
-        if gone:
-            raise ConfigError(
-                f'{folder} is an index of {", ".join(gone)}, which is no longer there; use --rebuild '
-                f'--models DIR to make it of DIR alone'
-            )
+        _refuse_all(sources, folder, named=bool(up_axis or categories))
         return sources, set(range(len(sources)))
-    table = os.path.abspath(categories) if categories else ''
-    place = os.path.abspath(models)
-    for number, source in enumerate(sources):
-        if source.folder == place:
-            sources[number] = Source(place, up_axis or source.up_axis, table or source.categories)
-            if rebuild:
-                return (sources, set(range(len(sources)))) if add else ([sources[number]], {0})
-            return sources, {number}
+    place, table = os.path.abspath(models), os.path.abspath(categories) if categories else ''
+    number = next((number for number, source in enumerate(sources) if source.folder == place), len(sources))
+    before = [*sources, Source(place, default, '')][number]
+    if number == len(sources) and not add and not rebuild:
+        _refuse_further(sources, folder, place)
+    chosen = Source(place, up_axis or before.up_axis, table or before.categories)
     if rebuild and not add:
-        sources = []
-    if len(gone) == len(sources) > 0 and not add:
+        return [chosen], {0}
+    sources[number : number + 1] = [chosen]
+    return sources, set(range(len(sources))) if rebuild else {number}
+
+
+def _stored(manifest: Manifest | None) -> list[Source]:
+    """The folders of an index; none of a new one."""
+    stored = manifest.sources if manifest else ()
+    return [dataclasses.replace(source, folder=os.path.normpath(source.folder)) for source in stored]
+
+
+def _refuse_all(sources: Sequence[Source], folder: Path, *, named: bool) -> None:
+    """Raises ConfigError where an index has no folders or some are gone; or where options that need one are `named`."""
+    if not sources:
+        raise ConfigError('--models is missing; name the folder with models')
+    if named:
+        raise ConfigError('--up-axis and --categories belong to a folder; name it with --models')
+    if gone := _gone(sources):
+        raise ConfigError(
+            f'{folder} is an index of {", ".join(gone)}, which is no longer there; use --rebuild '
+            f'--models DIR to make it of DIR alone'
+        )
+
+
+def _refuse_further(sources: Sequence[Source], folder: Path, place: str) -> None:
+    """Raises ConfigError where an index has other folders already."""
+    if not sources:
+        return
+    gone = _gone(sources)
+    if len(gone) == len(sources):
         raise ConfigError(
             f'{folder} is an index of {", ".join(gone)}, which is no longer there; add --rebuild to make '
             f'it of {place} alone, or name another --out'
         )
-    if sources and not add:
-        raise ConfigError(
-            f'{folder} is an index of {", ".join(source.folder for source in sources)}; add --add to '
-            f'have {place} in it too, --rebuild to have it alone, or name another --out'
-        )
-    sources.append(Source(place, up_axis or default, table))
-    return sources, set(range(len(sources))) if rebuild else {len(sources) - 1}
+    raise ConfigError(
+        f'{folder} is an index of {", ".join(source.folder for source in sources)}; add --add to '
+        f'have {place} in it too, --rebuild to have it alone, or name another --out'
+    )
+
+
+def _gone(sources: Sequence[Source]) -> list[str]:
+    return [source.folder for source in sources if not os.path.isdir(source.folder)]
 
 
 def find_files(
@@ -143,9 +158,11 @@ def below(path: Path | str, folders: Sequence[str]) -> bool:
     return any(Path(path).is_relative_to(folder) for folder in folders)
 
 
-def write_failed(folder: Path, problems: Sequence[Problem], *, scanned: Sequence[str], others: Sequence[str]) -> None:
+def write_failed(folder: Path, problems: Sequence[Problem], sources: Sequence[Source], scanned: set[int]) -> None:
     """failed.csv: problems of the folders just looked through; lines of the index's other folders stay."""
-    lines = [line for line in read_failed(folder) if below(line[0], others) and not below(line[0], scanned)]
+    looked = [source.folder for number, source in enumerate(sources) if number in scanned]
+    others = [source.folder for number, source in enumerate(sources) if number not in scanned]
+    lines = [line for line in read_failed(folder) if below(line[0], others) and not below(line[0], looked)]
     lines += [(problem.where, f'{problem.found}; {problem.action}') for problem in problems]
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator='\n').writerows([('path', 'reason'), *sorted(lines)])

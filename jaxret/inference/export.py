@@ -16,7 +16,7 @@ from jax import export
 from jaxret.errors import CheckpointError
 from jaxret.files import write_atomically
 from jaxret.inference.model import Model
-from jaxret.preprocessing.shapes import ShapeInputs
+from jaxret.preprocessing.inputs import ShapeInputs
 
 PLATFORMS = ('cpu', 'cuda')
 _CHECKED = 3  # queries of the check

@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxret.errors import CheckpointError, DataError, Problem
-from jaxret.inference.trained_systems import TrainedSystem, array_types, trained_system
-from jaxret.preprocessing.photos import Box, Mask, Photo, PhotoInputs, photo_arrays
-from jaxret.preprocessing.points import point_arrays
-from jaxret.preprocessing.shapes import ShapeInputs, shape_arrays
-from jaxret.runs.finished import read_run
-from jaxret.systems.base import Variables
+from jaxret.inference.query_files import query_arrays
+from jaxret.inference.trained_systems import trained_system
+from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
+from jaxret.preprocessing.photos import Box, Mask, Photo
+from jaxret.preprocessing.shapes import shape_arrays
+from jaxret.runs.finished import FinishedRun, read_run
+from jaxret.systems.base import TrainedSystem, Variables
 from jaxret.workers import map_parallel
 
 _SMALL_BATCHES = (1, 8)  # for which programs are compiled, besides the batch of the run's evaluation
@@ -35,11 +37,11 @@ class Model:
     """A system with trained weights; `load` makes it.
 
     Attributes:
-      system: 'cmic', 'cross_modal_center', 'hifa' or 'scan_cad'.
+      system: its name, such as 'cmic'.
       workdir: of the run.
       step: of its checkpoint.
       fingerprint: SHA-256 of the weights that embed. Indexes are of one fingerprint.
-      similarity: how embeddings are compared, one of `similarity.KINDS`.
+      similarity: how embeddings are compared, one of `jaxret.search.similarity.KINDS`.
       shape_inputs: what is made of a model file.
       projection: float32 [D, D], the map W of CMIC's attention; else None.
       notes: what a user should know about this run.
@@ -55,6 +57,7 @@ class Model:
     notes: tuple[str, ...]
     _parts: TrainedSystem = field(repr=False)
     _variables: Variables = field(repr=False)
+    _batch_size: int = field(repr=False)
     _compiled: Callable[..., jax.Array] = field(repr=False)
 
     @property
@@ -79,7 +82,7 @@ class Model:
         Raises:
           DataError: photos, masks or boxes that cannot be used, all of them; or this system takes no photos.
         """
-        inputs = self.query_inputs('photo')
+        self.query_inputs('photo')
         _check_several(photos)
         if isinstance(masks, Path):
             raise ValueError(f'masks = {str(masks)!r}: give a list with one for each photo')
@@ -87,11 +90,8 @@ class Model:
         boxes = [None] * len(photos) if boxes is None else list(boxes)
         if not len(photos) == len(masks) == len(boxes):
             raise ValueError(f'{len(photos)} photos, {len(masks)} masks, {len(boxes)} boxes')
-        calls = [
-            partial(photo_arrays, photo, inputs=inputs, mask=mask, box=box)
-            for photo, mask, box in zip(photos, masks, boxes, strict=True)
-        ]
-        return self._embed(_all(calls), self._parts.queries['photo'].modality)
+        own = [{'mask': mask, 'box': box} for mask, box in zip(masks, boxes, strict=True)]
+        return self._embed_files('photo', photos, own)
 
     def embed_meshes(self, paths: Sequence[str | Path], *, up_axis: str | None = None) -> np.ndarray:
         """Embeddings [Q, D] of mesh files as queries; `up_axis` as in training where it is None.
@@ -99,10 +99,7 @@ class Model:
         Raises:
           DataError: meshes that cannot be used, all of them; or this system takes no meshes.
         """
-        inputs = self.query_inputs('mesh')
-        _check_several(paths)
-        make = partial(shape_arrays, inputs=inputs, up_axis=up_axis or inputs.up_axis)
-        return self._embed(_all([partial(make, Path(path)) for path in paths]), self._parts.queries['mesh'].modality)
+        return self._embed_files('mesh', paths, up_axis=up_axis)
 
     def embed_points(self, clouds: Sequence[str | Path | np.ndarray], *, up_axis: str | None = None) -> np.ndarray:
         """Embeddings [Q, D] of point clouds: files (.ply, .xyz, .npy), or arrays [N, 3].
@@ -110,10 +107,7 @@ class Model:
         Raises:
           DataError: clouds that cannot be used, all of them; or this system takes no points.
         """
-        inputs = self.query_inputs('points')
-        _check_several(clouds)
-        make = partial(point_arrays, count=inputs.points, up_axis=up_axis or inputs.up_axis)
-        return self._embed(_all([partial(make, cloud) for cloud in clouds]), self._parts.queries['points'].modality)
+        return self._embed_files('points', clouds, up_axis=up_axis)
 
     def embed_scans(self, paths: Sequence[str | Path]) -> np.ndarray:
         """Embeddings [Q, D] of scans: files of distances on a grid of 32 x 32 x 32 (.sdf, .df, .vox).
@@ -121,10 +115,7 @@ class Model:
         Raises:
           DataError: scans that cannot be used, all of them; or this system takes no scans.
         """
-        inputs = self.query_inputs('scan')
-        _check_several(paths)
-        calls = [partial(shape_arrays, Path(path), inputs=inputs, up_axis='y') for path in paths]
-        return self._embed(_all(calls), self._parts.queries['scan'].modality)
+        return self._embed_files('scan', paths)
 
     def embed_shapes(
         self,
@@ -202,12 +193,29 @@ class Model:
         def encode(**arrays: jax.Array) -> jax.Array:
             return self._parts.embed(self._variables, arrays, query.modality)
 
-        return encode, array_types(query.arrays)
+        arrays = query.inputs.arrays.items()
+        return encode, {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in arrays}
+
+    def _embed_files(
+        self, kind: str, queries: Sequence, own: Sequence[Mapping[str, Any]] | None = None, **shared: Any
+    ) -> np.ndarray:
+        """Embeddings of queries of one kind, with options of `query_arrays` that each has of its own or all share."""
+        inputs = self.query_inputs(kind)
+        _check_several(queries)
+        rows, problems = [], []
+        for query, options in zip(queries, own or [shared] * len(queries), strict=True):
+            try:
+                rows.append(query_arrays(query, kind=kind, inputs=inputs, **options))
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+        return self.embed_query_arrays(rows, kind)
 
     def _embed(self, arrays: Sequence[Mapping[str, np.ndarray]], modality: str) -> np.ndarray:
         """Embeddings of any number of items, in batches of sizes that are compiled once."""
         results = []
-        for start, count, size in _batches(len(arrays), self._parts.batch_size):
+        for start, count, size in _batches(len(arrays), self._batch_size):
             rows = arrays[start : start + count]
             rows = [*rows, *[rows[-1]] * (size - count)]
             batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -217,29 +225,31 @@ class Model:
         return np.concatenate(results)
 
 
-def load(workdir: str | Path, *, gallery: str | None = None) -> Model:
+def load(workdir: str | Path, *, gallery: str | None = None, default: str = '') -> Model:
     """The system of a finished run with the weights of its best checkpoint; no data is needed.
 
     Args:
       workdir: of `experiments/run.py`.
       gallery: cross-modal centers: by what a shape is searched, 'views' (default), 'faces' (the mesh) or 'points'.
+      default: what takes its place where it is None, if the system leaves that choice.
 
     Raises:
       CheckpointError: no finished run there, or one that this version cannot read.
       ConfigError: `gallery` is none of the system's.
     """
-    run = read_run(workdir)
+    return model_of(read_run(workdir), gallery=gallery, default=default)
+
+
+def model_of(run: FinishedRun, *, gallery: str | None = None, default: str = '') -> Model:
+    """As `load`, of a run that was read."""
     try:
-        parts = trained_system(run, gallery)
+        parts = trained_system(run, gallery, default=default)
+        batch_size = run.config.evaluation.batch_size
     except (AttributeError, KeyError) as error:  # of ConfigDict
         raise CheckpointError(
             f'{run.workdir / "config.json"}: a key is missing ({str(error).splitlines()[0]}); it was '
             f'written by another version of jaxret; train again'
         ) from error
-    compiled = jax.jit(parts.embed, static_argnums=2)
-    projection = None
-    if parts.similarity == 'attention':
-        projection = np.asarray(run.variables['params']['attention']['projection']['kernel'])
     return Model(
         system=parts.name,
         workdir=run.workdir,
@@ -247,11 +257,12 @@ def load(workdir: str | Path, *, gallery: str | None = None) -> Model:
         fingerprint=fingerprint(run.variables),
         similarity=parts.similarity,
         shape_inputs=parts.shape_inputs,
-        projection=projection,
+        projection=None if parts.projection is None else np.asarray(parts.projection(run.variables)),
         notes=parts.notes,
         _parts=parts,
         _variables=jax.device_put(dict(run.variables)),
-        _compiled=compiled,
+        _batch_size=batch_size,
+        _compiled=jax.jit(parts.embed, static_argnums=2),
     )
 
 
@@ -280,16 +291,3 @@ def _check_several(files: Sequence) -> None:
     """Raises ValueError for one file in the place of several: a string would be taken letter by letter."""
     if isinstance(files, str | Path):
         raise ValueError(f'{str(files)!r} is one file: give a list, such as [{str(files)!r}]')
-
-
-def _all(calls: Sequence[Callable[[], Mapping[str, np.ndarray]]]) -> list[Mapping[str, np.ndarray]]:
-    """The results of all calls. Raises DataError with all problems."""
-    results, problems = [], []
-    for call in calls:
-        try:
-            results.append(call())
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(problems)
-    return results

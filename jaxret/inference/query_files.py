@@ -1,13 +1,17 @@
-"""Files that are asked with: which kind each is, folders of them, masks beside them. No JAX."""
+"""Files that are asked with: which kind each is, folders of them, masks beside them, arrays of each. No JAX."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from jaxret.errors import ConfigError, DataError, Problem
-from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES
-from jaxret.geometry.mesh import MESH_SUFFIXES
-from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces
+from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES
+from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
+from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
+from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces, point_arrays
+from jaxret.preprocessing.shapes import shape_arrays
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 # Of every kind of query. A .ply file is a mesh if it has faces.
@@ -17,7 +21,6 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
     'points': POINT_SUFFIXES,
     'scan': DISTANCE_SUFFIXES,
 }
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -91,26 +94,61 @@ def find_masks(mask: str, queries: Sequence[QueryFile]) -> list[str | Path | Non
         return [None] * len(queries)
     if not photos:
         raise ConfigError(f'--mask={mask}: there is no photo among the queries')
-    if mask == 'auto':
-        return ['auto' if query.kind == 'photo' else None for query in queries]
     path = Path(mask)
-    if not path.is_dir():
-        if len(photos) > 1:
-            raise ConfigError(
-                f'--mask={mask}: one mask for {len(photos)} photos; name a folder with one for each, of its name'
-            )
-        if not path.exists():
-            raise DataError(Problem(mask, 'no such file', 'name a mask file, a folder of masks, or auto'))
-        return [path if query.kind == 'photo' else None for query in queries]
-    files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() in PHOTO_SUFFIXES}
+    if mask == 'auto':
+        found = dict.fromkeys(photos, mask)
+    elif path.is_dir():
+        found = _masks_in_folder(path, photos)
+    elif len(photos) > 1:
+        raise ConfigError(
+            f'--mask={mask}: one mask for {len(photos)} photos; name a folder with one for each, of its name'
+        )
+    elif not path.exists():
+        raise DataError(Problem(mask, 'no such file', 'name a mask file, a folder of masks, or auto'))
+    else:
+        found = dict.fromkeys(photos, path)
+    return [found.get(query) for query in queries]
+
+
+def _masks_in_folder(folder: Path, photos: Sequence[QueryFile]) -> dict[QueryFile, Path]:
+    """The picture of each photo's name. Raises DataError with those that are missing."""
+    files = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in PHOTO_SUFFIXES}
     missing = [
-        Problem(str(query.path), f'no mask {query.path.stem}.* in {path}', 'add one, or leave the photo out')
-        for query in photos
-        if query.path.stem not in files
+        Problem(str(photo.path), f'no mask {photo.path.stem}.* in {folder}', 'add one, or leave the photo out')
+        for photo in photos
+        if photo.path.stem not in files
     ]
     if missing:
         raise DataError(missing)
-    return [files[query.path.stem] if query.kind == 'photo' else None for query in queries]
+    return {photo: files[photo.path.stem] for photo in photos}
+
+
+def query_arrays(
+    query: Photo,
+    *,
+    kind: str,
+    inputs: PhotoInputs | ShapeInputs,
+    mask: Mask = None,
+    box: Box | None = None,
+    up_axis: str | None = None,
+) -> Mapping[str, np.ndarray]:
+    """What a system takes of one query, without the batch axis.
+
+    Args:
+      query: file; a photo or a cloud may be an array.
+      kind: 'photo', 'mesh', 'points' or 'scan'.
+      inputs: of that kind.
+      mask, box: of a photo, see `photo_arrays`.
+      up_axis: axis that points up in meshes and clouds; None as in training.
+
+    Raises:
+      DataError: the query, or its mask, cannot be used.
+    """
+    if kind == 'photo':
+        return photo_arrays(query, inputs=inputs, mask=mask, box=box)
+    if kind == 'points':
+        return point_arrays(query, count=inputs.points, up_axis=up_axis or inputs.up_axis)
+    return shape_arrays(Path(query), inputs=inputs, up_axis='y' if kind == 'scan' else up_axis or inputs.up_axis)
 
 
 def parse_box(text: str) -> Box:

@@ -3,7 +3,7 @@
 Letters: H, W pixels of a photo; S side of the network's input.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from jaxret.errors import DataError, refused
 from jaxret.preprocessing.auto_mask import auto_mask
 from jaxret.preprocessing.framing import clip_box, frame_photo, mask_box, square_picture
+from jaxret.preprocessing.inputs import PhotoInputs
 from jaxret.preprocessing.photo_files import RESTORE, SAME_SIZE, read_mask, read_pair, read_photo
 
 Photo = str | Path | np.ndarray
@@ -20,26 +21,6 @@ Box = tuple[float, float, float, float]
 _VIEW_MARGIN = 0.15
 # A query has no on_bad_file.
 _ADVICE = {RESTORE: 'restore the file, or leave it out', SAME_SIZE: "give a mask of its photo's size"}
-
-
-@dataclass(frozen=True)
-class PhotoInputs:
-    """How a system sees a photo.
-
-    Attributes:
-      kind: 'masked' (photo and mask, CMIC), 'plain' (photo alone, HIFA), or 'view' (grey, on white, as if it were a
-        rendered view; cross-modal centers).
-      size: S.
-      stored_size: 'plain': the photo is resampled to this side, then its middle S x S pixels are taken.
-      crop, margin, fit: as for `frame_photo`; 'plain': fit as for `square_picture`.
-    """
-
-    kind: str
-    size: int
-    stored_size: int = 0
-    crop: str = 'none'
-    margin: float = 0.0
-    fit: str = 'pad'
 
 
 def photo_arrays(

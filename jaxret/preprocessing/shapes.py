@@ -6,78 +6,29 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 import hashlib
 import stat
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxret.errors import DataError, refused
-from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
+from jaxret.geometry.distance_grids import read_distances
+from jaxret.geometry.formats import DISTANCE_SUFFIXES
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid
 from jaxret.geometry.materials import material_files
-from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, buffer_files, load_mesh, normalize_mesh
+from jaxret.geometry.mesh import MAX_BYTES, Mesh, buffer_files, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.simplify import simplify_mesh
+from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
 from jaxret.preprocessing.photo_files import png_file
 
 STORED_POINTS = 2048  # an object; training stores as many and takes some of them
-RESOLUTION = 32
 # By what reports and pages show a shape: turned a little, which shows more than the front.
 THUMBNAIL = ViewRing(views=1, first_azimuth=30.0, elevation=25.0, size=192, supersample=2)
 _MISSING = b'missing'
 _EXPORT_AGAIN = 'export the mesh again, or take it out of the folder'
-
-
-@dataclass(frozen=True)
-class ShapeInputs:
-    """What a system takes of a shape. Values that a representation does not use are 0, or the ring's defaults.
-
-    Attributes:
-      representation: 'views', 'faces', 'points' or 'grid'.
-      ring: cameras and light of the views.
-      view_ids: the views that are used.
-      side: S; pixels in the middle of a rendered view.
-      unit_sphere: the mesh is moved to the unit sphere before everything.
-      points: N.
-      faces: M.
-      up_axis: axis that points up in mesh files where nothing else is said.
-    """
-
-    representation: str
-    ring: ViewRing = ViewRing()
-    view_ids: tuple[int, ...] = ()
-    side: int = 0
-    unit_sphere: bool = False
-    points: int = 0
-    faces: int = 0
-    up_axis: str = 'y'
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """Kinds of files that it takes."""
-        return (*MESH_SUFFIXES, *DISTANCE_SUFFIXES) if self.representation == 'grid' else MESH_SUFFIXES
-
-    @property
-    def textured(self) -> bool:
-        """Whether the materials that a file names show."""
-        return self.representation == 'views' and not self.unit_sphere and self.ring.shading == 'textured'
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; `from_json` is the inverse."""
-        return asdict(self) | {'view_ids': list(self.view_ids)}
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> 'ShapeInputs':
-        """Raises TypeError, KeyError or ValueError where it is not what `to_json` gave."""
-        return cls(**(stored | {'ring': ViewRing(**stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
-
-    def azimuth(self, view: int) -> float:
-        """Degrees in [0, 360) of one of the views that are used; 0 looks at the front (+z), 90 at the right (+x)."""
-        return (self.ring.first_azimuth + self.view_ids[view] * 360 / self.ring.views) % 360
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,17 +45,6 @@ class ShapeRecord:
     checksum: str
     arrays: dict[str, np.ndarray]
     thumbnail: bytes
-
-
-def view_ring(render: ConfigDict, *, size: int) -> ViewRing:
-    """The cameras and light of the config group `render`."""
-    names = {field.name for field in fields(ViewRing)}
-    return ViewRing(size=size, **{name: value for name, value in render.items() if name in names})
-
-
-def spaced(count: int, available: int) -> tuple[int, ...]:
-    """`count` numbers below `available`, evenly spaced from 0; all of them for 0."""
-    return tuple(range(available)) if count == 0 else tuple(i * available // count for i in range(count))
 
 
 def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecord:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from pickletools import genops
 from struct import error as StructError
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, ClassVar, NoReturn
 
 from jaxret.errors import DataError, Problem
 
@@ -44,7 +44,6 @@ _LITERALS = frozenset(
         'BINBYTES8',
     )
 )
-_TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 _KEYS = (str, bytes, int, float, type(None))
 
 
@@ -131,38 +130,11 @@ class _Machine:
                 self._memo[len(self._memo)] = self._top()
             elif name in ('GET', 'BINGET', 'LONG_BINGET'):
                 self._stack.append(self._memo[argument])
+            elif name in self._CONTAINERS:
+                self._CONTAINERS[name](self)
             elif name not in ('PROTO', 'FRAME'):
-                self._container(name, argument)
+                self._call(name, argument)
         raise ValueError('no end')  # genops raises before this
-
-    def _container(self, name: str, argument: Any) -> None:
-        if name == 'MARK':
-            self._stack.append(_MARK)
-        elif name in _TUPLES:
-            self._stack.append(tuple(reversed([self._pop() for _ in range(_TUPLES[name])])))
-        elif name == 'TUPLE':
-            self._stack.append(tuple(self._pop_to_mark()))
-        elif name in ('EMPTY_LIST', 'LIST'):
-            self._stack.append([] if name == 'EMPTY_LIST' else self._pop_to_mark())
-        elif name in ('APPEND', 'APPENDS'):
-            values = [self._pop()] if name == 'APPEND' else self._pop_to_mark()
-            self._target(list).extend(values)
-        elif name == 'EMPTY_DICT':
-            self._stack.append({})
-        elif name == 'DICT':
-            items = self._pop_to_mark()
-            self._stack.append({})
-            self._set_items(items)
-        elif name in ('SETITEM', 'SETITEMS'):
-            self._set_items([self._pop(), self._pop()][::-1] if name == 'SETITEM' else self._pop_to_mark())
-        elif name == 'DUP':
-            self._stack.append(self._top())
-        elif name == 'POP':
-            self._stack.pop()
-        elif name == 'POP_MARK':
-            self._pop_to_mark()
-        else:
-            self._call(name, argument)
 
     def _call(self, name: str, argument: Any) -> None:
         """Operations that name or call something outside the data."""
@@ -204,6 +176,9 @@ class _Machine:
             )
         )
 
+    def _push(self, value: Any) -> None:
+        self._stack.append(value)
+
     def _top(self) -> Any:
         value = self._stack[-1]
         if value is _MARK:
@@ -235,3 +210,32 @@ class _Machine:
             if len(parts) > _LONGEST_KEY or not all(isinstance(part, _KEYS) for part in parts):
                 raise ValueError(f'a {type(key).__name__} as dictionary key')
             target[key] = value
+
+    def _new_dict(self) -> None:
+        items = self._pop_to_mark()
+        self._push({})
+        self._set_items(items)
+
+    def _append(self, values: list[Any]) -> None:
+        self._target(list).extend(values)
+
+    # Operations on containers, marks and the top of the stack.
+    _CONTAINERS: ClassVar[dict[str, Callable[['_Machine'], Any]]] = {
+        'MARK': lambda self: self._push(_MARK),
+        'EMPTY_TUPLE': lambda self: self._push(()),
+        'TUPLE1': lambda self: self._push((self._pop(),)),
+        'TUPLE2': lambda self: self._push((self._pop(), self._pop())[::-1]),
+        'TUPLE3': lambda self: self._push((self._pop(), self._pop(), self._pop())[::-1]),
+        'TUPLE': lambda self: self._push(tuple(self._pop_to_mark())),
+        'EMPTY_LIST': lambda self: self._push([]),
+        'LIST': lambda self: self._push(self._pop_to_mark()),
+        'APPEND': lambda self: self._append([self._pop()]),
+        'APPENDS': lambda self: self._append(self._pop_to_mark()),
+        'EMPTY_DICT': lambda self: self._push({}),
+        'DICT': _new_dict,
+        'SETITEM': lambda self: self._set_items([self._pop(), self._pop()][::-1]),
+        'SETITEMS': lambda self: self._set_items(self._pop_to_mark()),
+        'DUP': lambda self: self._push(self._top()),
+        'POP': lambda self: self._stack.pop(),
+        'POP_MARK': lambda self: self._pop_to_mark(),
+    }

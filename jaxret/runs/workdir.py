@@ -1,16 +1,13 @@
 """A work directory: locked while a run trains there; its stored config, photo split and folders, checked early."""
 
 import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError, ConfigError, StorageError
-from jaxret.files import storage_errors, write_atomically
+from jaxret.files import exclusive, write_atomically
 from jaxret.runs.config import changed_keys, flatten
 
 # Keys, and groups of keys, that change no weight: they may differ between a work directory and a run that resumes it.
@@ -19,9 +16,8 @@ FREE = ('cache_dir', 'processes', 'parallel', 'evaluation')
 EVALUATION = ('data_dir', 'on_bad_file', 'data', 'render', 'simulate', 'sample', *FREE)
 
 
-@contextlib.contextmanager
-def locked(folder: Path, *, option: str = '--workdir') -> Iterator[None]:
-    """Only one process trains in a work directory; makes the folder. The lock ends with its process, however it ends.
+def locked(folder: Path, *, option: str = '--workdir') -> contextlib.AbstractContextManager[None]:
+    """Only one process trains in a work directory; makes the folder (see `jaxret.files.exclusive`).
 
     Args:
       folder: the work directory.
@@ -31,25 +27,13 @@ def locked(folder: Path, *, option: str = '--workdir') -> Iterator[None]:
       CheckpointError: another process holds the lock.
       StorageError: the folder cannot be written.
     """
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / '.lock').open('a+')
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise CheckpointError(
-                f'{folder}: process {file.read().strip() or "unknown"} is training there; wait until '
-                f'it ends, or name another {option}'
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        with storage_errors(folder):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-        yield
+
+    def refuse(process: str) -> CheckpointError:
+        return CheckpointError(
+            f'{folder}: process {process} is training there; wait until it ends, or name another {option}'
+        )
+
+    return exclusive(folder / '.lock', refuse=refuse)
 
 
 def has_checkpoints(folder: Path) -> bool:

@@ -9,10 +9,9 @@ Scores are those of `similarity.exact_scores`, equal scores are ordered by index
 number of devices gives the same result, bit by bit. Work is done in blocks, so that memory does not grow with the
 gallery beyond its own arrays, which may be mapped from files.
 
-Who answers many single queries calls `search_bounds.prepare(gallery)` once; 'auto' then prunes where it pays. The rule
-is from times on one CPU core (README, "Search speed"): a pass over the rows costs the same for one query and for many,
-so that pruning gains most for single queries, and nothing for batches whose bounds leave more than some percent of the
-shapes. On accelerators 'auto' is brute force.
+Who answers many single queries calls `bounds.prepare(gallery)` once; 'auto' then prunes where it pays: a pass over the
+rows costs the same for one query and for many, so that pruning gains most for single queries, and nothing for batches
+whose bounds leave more than some percent of the shapes. On accelerators 'auto' is brute force.
 """
 
 from collections.abc import Sequence
@@ -75,7 +74,7 @@ def search(
       gallery: to search in.
       queries: float [Q, D], as the system embeds them.
       k: how many results; fewer where fewer shapes are allowed.
-      projected: W q [Q, D], for 'attention' only (`similarity.projected_queries`).
+      projected: W q [Q, D], for 'attention' only.
       candidates: bool [G], which shapes are allowed; None allows all.
       method: 'brute', 'pruned' or 'auto'. The results are the same.
       block: shapes at a time on a device; None chooses. Bounds memory.
@@ -85,35 +84,19 @@ def search(
       ConfigError: unknown method; k or block below 1; projected given or missing against the similarity.
       DataError: arrays of a wrong shape, or queries that are not finite.
     """
-    if method not in METHODS:
-        raise ConfigError(f'search method {method!r} is unknown; choose one of {", ".join(METHODS)}')
-    if k < 1 or (block is not None and block < 1):
-        raise ConfigError(f'k = {k}, block = {block}: both must be at least 1')
-    if (projected is None) == (gallery.similarity == 'attention'):
-        raise ConfigError(
-            f"projected queries belong to similarity 'attention' and to it alone; this gallery has "
-            f'{gallery.similarity!r}'
-        )
-    queries = _checked('queries', queries, gallery.width)
-    if projected is not None:
-        projected = _checked('projected', projected, gallery.width)
-        if len(projected) != len(queries):
-            raise refused('projected', f'{len(projected)} rows', f'give one a query, {len(queries)}')
-    allowed = np.ones(len(gallery), bool) if candidates is None else np.asarray(candidates)
-    if allowed.shape != (len(gallery),) or allowed.dtype != bool:
-        raise refused('candidates', f'{allowed.dtype} {allowed.shape}', f'give booleans [{len(gallery)}]')
+    _check_options(method, k, block)
+    queries, projected = _checked_queries(gallery, queries, projected)
+    allowed = _checked_candidates(gallery, candidates)
     total = int(np.count_nonzero(allowed))
     k = min(k, total)
     if not total or not len(queries):
         return _ranked(gallery, queries, projected, [np.zeros(0, np.int64)] * len(queries), k, np.zeros(len(queries)))
-
     devices = tuple(devices or jax.local_devices())
     fast = unit64(queries).astype(np.float32) if gallery.similarity == 'cosine' else queries
     near, scored = [], []
     while len(near) < len(queries):
-        rest = slice(len(near), None)
-        if method == 'auto' and gallery.bounds is not None and on_host(devices) and gallery.share is None:
-            rest = slice(len(near), len(near) + _TRIED)
+        tried = method == 'auto' and gallery.share is None and _may_prune(gallery, devices)
+        rest = slice(len(near), len(near) + _TRIED if tried else None)
         part = (fast[rest], None if projected is None else projected[rest], k, allowed)
         if method == 'pruned' or (method == 'auto' and _pays(gallery, total, len(part[0]), devices)):
             more, counts = pruned_candidates(gallery, prepare(gallery), *part, devices=devices, block=block)
@@ -126,9 +109,45 @@ def search(
     return _ranked(gallery, queries, projected, near, k, np.concatenate(scored) / total)
 
 
+def _check_options(method: str, k: int, block: int | None) -> None:
+    if method not in METHODS:
+        raise ConfigError(f'search method {method!r} is unknown; choose one of {", ".join(METHODS)}')
+    if k < 1 or (block is not None and block < 1):
+        raise ConfigError(f'k = {k}, block = {block}: both must be at least 1')
+
+
+def _checked_queries(
+    gallery: SearchGallery, queries: np.ndarray, projected: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Both as float32, [Q, D]."""
+    if (projected is None) == (gallery.similarity == 'attention'):
+        raise ConfigError(
+            f"projected queries belong to similarity 'attention' and to it alone; this gallery has "
+            f'{gallery.similarity!r}'
+        )
+    queries = _checked('queries', queries, gallery.width)
+    if projected is not None:
+        projected = _checked('projected', projected, gallery.width)
+        if len(projected) != len(queries):
+            raise refused('projected', f'{len(projected)} rows', f'give one a query, {len(queries)}')
+    return queries, projected
+
+
+def _checked_candidates(gallery: SearchGallery, candidates: np.ndarray | None) -> np.ndarray:
+    """Which shapes are allowed, bool [G]."""
+    allowed = np.ones(len(gallery), bool) if candidates is None else np.asarray(candidates)
+    if allowed.shape != (len(gallery),) or allowed.dtype != bool:
+        raise refused('candidates', f'{allowed.dtype} {allowed.shape}', f'give booleans [{len(gallery)}]')
+    return allowed
+
+
+def _may_prune(gallery: SearchGallery, devices: Sequence[jax.Device]) -> bool:
+    return gallery.bounds is not None and on_host(devices)
+
+
 def _pays(gallery: SearchGallery, shapes: int, queries: int, devices: Sequence[jax.Device]) -> bool:
     """Whether pruning is expected to take less time than brute force."""
-    if gallery.bounds is None or not on_host(devices):
+    if not _may_prune(gallery, devices):
         return False
     shapes = shapes * gallery.rows[:1].size / _MEASURED_NUMBERS
     left = 0.0 if gallery.share is None else gallery.share  # at first the bounds are given a chance

@@ -20,8 +20,8 @@ class SearchGallery:
 
     Args:
       embeddings: [G, V, D] for 'attention', 'mean' and 'max', else [G, D]; float32 or float16, kept as they are. Mapped
-        from an .npy file they stay there; else make them in `row_blocks.aligned_empty`, or every block is copied.
-      similarity: one of `similarity.KINDS`; `similarity.similarity_of(system)` tells which.
+        from an .npy file they stay there; else make them in `blocks.aligned_empty`, or every block is copied.
+      similarity: one of `similarity.KINDS`.
 
     Attributes:
       embeddings, similarity: as given.
@@ -29,7 +29,7 @@ class SearchGallery:
         ('cosine') in float32.
       centre: float32 [D]; for 'euclidean' about the mean of the gallery, else 0.
       radius: longest row less the centre.
-      bounds: `search_bounds.GalleryBounds` once `search_bounds.prepare` has been called, else None.
+      bounds: `bounds.GalleryBounds` once `bounds.prepare` has been called, else None.
       share: share of shapes that the last pruned search scored, None before one; `search` decides by it.
       resident: blocks of rows that stay on accelerators from one search to the next.
 

@@ -39,7 +39,7 @@ def pruned_candidates(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Indices of all shapes that can be among the k best of each query, and how many were scored for it, [Q].
 
-    Arguments as for `brute_search.brute_candidates`.
+    Arguments as for `brute.brute_candidates`.
     """
     blocks = RowBlocks(bounds.rows, allowed, devices, block, len(queries), bounds.resident)
     searched = np.flatnonzero(allowed)

@@ -20,40 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxret.errors import ConfigError
-from jaxret.systems.base import System, Variables
-from jaxret.systems.cmic import CMIC
-from jaxret.systems.cross_modal_center import CrossModalCenter
-from jaxret.systems.hifa import Hifa
-from jaxret.systems.scan_cad import ScanCad
-
 VIEW_KINDS = ('attention', 'mean', 'max')
 KINDS = (*VIEW_KINDS, 'dot', 'cosine', 'euclidean')
 _UNIT = 2.0**-23  # twice the unit roundoff of float32: room for matrix units that split float32 into smaller parts
 _TINY = 2.0**-120  # products below the smallest normal float32 may be flushed to zero
 _ZERO = 1e-12  # largest entry of what counts as a zero vector, as in `losses.scores.l2_normalize`
 _PAIR_ELEMENTS = 4_000_000  # float64 numbers of gathered embeddings at a time
-
-
-def similarity_of(system: System) -> str:
-    """The kind of a system's score.
-
-    Raises:
-      ConfigError: a system that is none of the four.
-    """
-    if isinstance(system, CMIC):
-        return system.pooling
-    for kind, owner in (('dot', CrossModalCenter), ('cosine', Hifa), ('euclidean', ScanCad)):
-        if isinstance(system, owner):
-            return kind
-    raise ConfigError(f'system {type(system).__name__}: search does not know its score; give the similarity by name')
-
-
-def projected_queries(system: System, variables: Variables, queries: np.ndarray) -> np.ndarray | None:
-    """W q [Q, D] of CMIC's attention; None for a system or pooling without it."""
-    if not isinstance(system, CMIC) or system.pooling != 'attention':
-        return None
-    return np.asarray(system.attention.apply({'params': variables['params']['attention']}, jnp.asarray(queries)))
 
 
 def exact_scores(
@@ -131,7 +103,7 @@ def fast_keys(
     """
     rows = rows.astype(jnp.float32)
     if kind == 'attention':
-        # One product with [q; p] reads the views once. Faster on CPU than one einsum each, by 2-4 times.
+        # One product with [q; p] reads the views once.
         both = _product(jnp.concatenate([queries, projected]), rows.reshape(-1, rows.shape[-1]))
         fit, logits = both.reshape(2, len(queries), *rows.shape[:2])
         return jnp.sum(jax.nn.softmax(logits, axis=-1) * fit, axis=-1)

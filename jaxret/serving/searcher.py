@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,20 +13,11 @@ import numpy as np
 from jaxret.errors import DataError, Problem
 from jaxret.index.index import Hit, Index
 from jaxret.inference.model import Model
-from jaxret.preprocessing.points import has_faces, point_arrays
-from jaxret.preprocessing.shapes import shape_arrays
+from jaxret.inference.query_files import SUFFIXES, kind_of
+from jaxret.preprocessing.photos import Box
 from jaxret.search.bounds import prepare
 from jaxret.serving.limits import Limits
-from jaxret.serving.uploads import (
-    SUFFIXES,
-    Arrays,
-    arrays_apart,
-    check_picture,
-    mesh_arrays,
-    parse_box,
-    shown_name,
-    store,
-)
+from jaxret.serving.uploads import Arrays, arrays_apart, check_picture, parse_box, shape_query_arrays, shown_name, store
 
 _PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
 
@@ -58,7 +49,7 @@ class Query:
     kind: str
     path: Path
     mask: Path | str | None
-    box: tuple[float, float, float, float] | None
+    box: Box | None
     names: Mapping[str, str]
 
 
@@ -125,7 +116,9 @@ class Searcher:
           DataError: the file cannot be used; it is named as the client did.
         """
         with _client_names(query):
-            return arrays_apart(self._maker(query.kind), query.path, limits=self._limits)
+            inputs, most = self._model.query_inputs(query.kind), self._limits.mesh_faces
+            make = partial(shape_query_arrays, kind=query.kind, inputs=inputs, max_faces=most)
+            return arrays_apart(make, query.path, limits=self._limits)
 
     def answer(
         self, query: Query, arrays: Arrays | None, *, top: int, categories: Sequence[str] | None = None
@@ -152,24 +145,11 @@ class Searcher:
         return self._index.search(embeddings, top_k=top, categories=categories)[0]
 
     def _kind(self, path: Path, name: str, given: str | None) -> str:
-        if given is not None:
-            found, kinds = f'kind {given[:40]!r}', [given]
-        else:
-            kinds = [kind for kind, suffixes in SUFFIXES.items() if path.suffix in suffixes] or ['photo']
-            if 'points' in kinds and 'mesh' in kinds:  # both are .ply files
-                kinds = ['mesh' if has_faces(path) else 'points']
-            found = f'taken for {kinds[0]}'
-        if kinds[0] not in self.query_kinds:
+        kind = given or kind_of(path) or 'photo'
+        if kind not in self.query_kinds:
+            found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
-        return kinds[0]
-
-    def _maker(self, kind: str) -> Callable[[Path], Arrays]:
-        inputs = self._model.query_inputs(kind)
-        if kind == 'points':
-            return partial(point_arrays, count=inputs.points, up_axis=inputs.up_axis)
-        if kind == 'scan':
-            return partial(shape_arrays, inputs=inputs, up_axis='y')
-        return partial(mesh_arrays, inputs=inputs, up_axis=inputs.up_axis, max_faces=self._limits.mesh_faces)
+        return kind
 
 
 @contextlib.contextmanager

@@ -11,21 +11,14 @@ import numpy as np
 from PIL import Image
 
 from jaxret.errors import DataError, Problem
-from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES
-from jaxret.geometry.mesh import MESH_SUFFIXES, load_mesh
+from jaxret.geometry.mesh import load_mesh
+from jaxret.inference.query_files import SUFFIXES, query_arrays
+from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.preprocessing.photo_files import FORMATS
-from jaxret.preprocessing.points import POINT_SUFFIXES
-from jaxret.preprocessing.shapes import ShapeInputs, shape_arrays
+from jaxret.preprocessing.photos import Box
 from jaxret.serving.limits import Limits
 from jaxret.workers import map_parallel
 
-# Of every kind of query.
-SUFFIXES: Mapping[str, tuple[str, ...]] = {
-    'photo': ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif'),
-    'mesh': MESH_SUFFIXES,
-    'points': POINT_SUFFIXES,
-    'scan': DISTANCE_SUFFIXES,
-}
 _KNOWN = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 Arrays = Mapping[str, np.ndarray]
@@ -53,7 +46,7 @@ def store(content: BinaryIO, name: str, folder: Path) -> Path:
     return path
 
 
-def parse_box(text: str) -> tuple[float, float, float, float]:
+def parse_box(text: str) -> Box:
     """'left,top,right,bottom' in pixels of the photo as displayed.
 
     Raises:
@@ -103,10 +96,11 @@ def arrays_apart(make: Callable[[Path], Arrays], path: Path, *, limits: Limits) 
     return result
 
 
-def mesh_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str, max_faces: int) -> Arrays:
-    """`shape_arrays` of a mesh that has at most `max_faces` triangles. Raises DataError."""
-    load_mesh(path, max_faces=max_faces)
-    return shape_arrays(path, inputs=inputs, up_axis=up_axis)
+def shape_query_arrays(path: Path, *, kind: str, inputs: ShapeInputs, max_faces: int) -> Arrays:
+    """`query_arrays` of a query that is no photo; a mesh may have at most `max_faces` triangles. Raises DataError."""
+    if kind == 'mesh':
+        load_mesh(path, max_faces=max_faces)
+    return query_arrays(path, kind=kind, inputs=inputs)
 
 
 def _within(make: Callable[[Path], Arrays], path: Path, *, memory: int) -> Arrays:

@@ -1,20 +1,98 @@
-"""What training, evaluation and search expect of a system."""
+"""What training, evaluation and search expect of a system.
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+Letters: B a batch, Q queries, G shapes, V views, D embedding.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import jax
+from ml_collections import ConfigDict
+
+from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 
 Batch = Mapping[str, jax.Array]
 Variables = Mapping[str, Any]
+LossAndState = tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]  # loss, (collections, report)
+
+
+class Run(Protocol):
+    """What a system reads of a finished run: its folder, its config, the names of its classes."""
+
+    workdir: Path
+    config: ConfigDict
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Raises CheckpointError where they are not stored."""
+        ...
+
+
+@dataclass(frozen=True)
+class QueryKind:
+    """How one kind of query is embedded: what is made of a file, and the modality passed on to `embed`."""
+
+    inputs: PhotoInputs | ShapeInputs
+    modality: str
+
+
+@dataclass(frozen=True)
+class TrainedSystem:
+    """A system as a tool.
+
+    Attributes:
+      name: of the system, as indexes store it.
+      embed: (variables, arrays [B, ...] by name, modality) -> [B, D] or [B, V, D].
+      shape_inputs: what is made of a model file.
+      gallery: modality of the shapes that are searched.
+      queries: by kind, some of 'photo', 'mesh', 'points', 'scan'; in the order in which they are offered.
+      similarity: how embeddings are compared, one of `jaxret.search.similarity.KINDS`.
+      projection: of variables the map W [D, D] that 'attention' applies to queries; None for other similarities.
+      notes: what a user should know.
+    """
+
+    name: str
+    embed: Callable[[Variables, Batch, str], jax.Array]
+    shape_inputs: ShapeInputs
+    gallery: str
+    queries: Mapping[str, QueryKind]
+    similarity: str
+    projection: Callable[[Variables], jax.Array] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class System(Protocol):
     """Modules and losses of one paper, as pure functions over variables.
 
     Variables are Flax's: {'params': ..., 'batch_stats': ..., ...}; every collection but 'params' is state that the
-    loss returns anew.
+    loss returns anew. A module of `jaxret.systems` that holds such a class is all that makes a system known.
+
+    Attributes:
+      TASK: `config.experiment` of its runs.
+      GALLERIES: what of a shape can be embedded to be searched, the default first (`ShapeInputs.representation`).
+      similarity: how `score` compares embeddings, one of `jaxret.search.similarity.KINDS`.
     """
+
+    TASK: ClassVar[str]
+    GALLERIES: ClassVar[tuple[str, ...]]
+
+    @property
+    def similarity(self) -> str: ...
+
+    @classmethod
+    def trained(cls, run: Run, gallery: str) -> TrainedSystem:
+        """The system of a finished run as a tool.
+
+        Args:
+          run: of this task.
+          gallery: one of `GALLERIES`.
+
+        Raises:
+          CheckpointError: a run that trained nothing, or without its classes.
+        """
+        ...
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables for batches like this one."""
@@ -29,7 +107,7 @@ class System(Protocol):
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """Scalar loss, (collections after the step, report of float32 scalars).
 
         With `axis_name` the batch is one device's share; loss and report are then those of the whole batch.

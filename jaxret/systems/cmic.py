@@ -21,35 +21,31 @@ of its chance to be in a batch. Shapes that many photos show are in nearly every
 it scores learn to discount them; with it they learn log p(shape | photo) as the photos are distributed (Bengio and
 Senecal, IEEE TNN 2008; Yi et al., RecSys 2019).
 
-Large batches: `model.chunk` photos, and as many shapes with all their views, are encoded at once, and again in the
-backward pass (`jaxret.losses.gradient_caching`), so that activations are those of a chunk; the losses are over
-all of the batch. Batch norm normalises each chunk by the chunk's own statistics (ghost batch norm, Hoffer et al.,
-NIPS 2017): those of the whole batch would need every layer's activations of all chunks at once. Loss and gradient are
-exactly those of this function; they are those of the unchunked step too where `chunk` is the batch or statistics are
-frozen. Running statistics move once a step, to the mean of what each chunk alone would make of them. Scores and losses
-of many photos and shapes go through blocks of photos, which changes no number.
+Large batches: `model.chunk` photos, and as many shapes with all their views, are encoded at once (`encoding`); the
+losses are over all of the batch, and go through blocks of photos, which changes no number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxret.augmentation import color
 from jaxret.encoders.heads import ImageEncoder, image_encoder
 from jaxret.encoders.resnet import RESNET_NAMES
 from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder, max_views, mean_views
-from jaxret.errors import ConfigError
-from jaxret.losses import contrastive, margin, scores
-from jaxret.losses.gradient_caching import block_size, map_chunks, map_queries
-from jaxret.losses.mining import TRIPLET_RULES
-from jaxret.systems.base import Batch, Variables
+from jaxret.losses import contrastive, scores
+from jaxret.losses.gradient_caching import block_size, map_queries
+from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, view_ring
+from jaxret.systems import cmic_color, cmic_losses
+from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.checks import check_values
 from jaxret.systems.cmic_center import ShapeCenters
+from jaxret.systems.cmic_color import ColorAugmentation
+from jaxret.systems.cmic_losses import MatchingLoss
+from jaxret.systems.encoding import apply_in_chunks, apply_network, chunk_count
 
 CHOICES = {
     'model.query_encoder': RESNET_NAMES,
@@ -57,12 +53,8 @@ CHOICES = {
     'model.pooling': ('attention', 'mean', 'max', 'unit_mean'),
     'model.mask': ('channel', 'multiply', 'both', 'none'),
     'model.dtype': ('float32', 'bfloat16'),
-    'loss.kind': ('contrastive', 'triplet', 'center'),
-    'loss.mining': TRIPLET_RULES,
-    'loss.reduction': ('mean', 'sum'),
-    'loss.true_shape': ('included', 'not_positive', 'removed'),
-    'color.mode': ('lab', 'ruderman', 'hsv', 'none'),
-    'color.ratio': ('style_over_content', 'content_over_style'),
+    **cmic_losses.CHOICES,
+    **cmic_color.CHOICES,
 }
 
 
@@ -76,21 +68,13 @@ class CMIC:
     embedding_dim: int
     pooling: str
     mask: str
-    loss_kind: str
-    temperature: float
-    category_weight: float
-    reduction: str
-    true_shape: str
-    sampling_correction: bool
-    triplet_margin: float
-    mining: str
-    color_mode: str
-    color_ratio: str
-    color_probability: float
-    hsv_range: tuple[float, float, float]
-    centers: ShapeCenters | None = None  # of loss_kind 'center'
+    matching: MatchingLoss
+    color: ColorAugmentation
+    centers: ShapeCenters | None = None  # of loss.kind 'center'
     chunk: int = 0  # photos, and shapes, encoded at once in training; 0 is all
 
+    TASK: ClassVar[str] = 'photo_to_shape'
+    GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
     # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
     BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         'query': ('query', 'backbone'),
@@ -112,27 +96,8 @@ class CMIC:
         Raises:
           ConfigError: a value that is not one of its choices, or an unknown backbone.
         """
-        for key, choices in CHOICES.items():
-            group, name = key.split('.')
-            if config[group][name] not in choices:
-                raise ConfigError(f'config.{key}: {config[group][name]!r} is not one of {", ".join(choices)}')
-        if len(config.color.hsv_range) != 3:
-            raise ConfigError(
-                f'config.color.hsv_range: {config.color.hsv_range!r} is not three numbers (hue, saturation, value)'
-            )
-        model, loss, dtype = config.model, config.loss, jnp.dtype(config.model.dtype)
-        centers = None
-        if loss.kind == 'center':
-            if model.pooling != 'unit_mean':
-                raise ConfigError(
-                    f"config.model.pooling: {model.pooling!r}, but loss.kind 'center' needs 'unit_mean': "
-                    f'a shape has one place, whatever the query'
-                )
-            centers = (
-                ShapeCenters(shapes, model.embedding_dim, loss.label_weight, loss.center_weight, loss.alignment_weight)
-                if shapes
-                else None
-            )
+        check_values(config, choices=CHOICES)
+        model, dtype = config.model, jnp.dtype(config.model.dtype)
 
         def encoder(name: str) -> ImageEncoder:
             return image_encoder(name, model.embedding_dim, axis_name=axis_name, dtype=dtype)
@@ -144,25 +109,38 @@ class CMIC:
             embedding_dim=model.embedding_dim,
             pooling=model.pooling,
             mask=model.mask,
-            loss_kind=loss.kind,
-            temperature=loss.temperature,
-            category_weight=loss.category_weight,
-            reduction=loss.reduction,
-            true_shape=loss.true_shape,
-            sampling_correction=loss.sampling_correction,
-            triplet_margin=loss.margin,
-            mining=loss.mining,
-            color_mode=config.color.mode,
-            color_ratio=config.color.ratio,
-            color_probability=config.color.probability,
-            hsv_range=tuple(config.color.hsv_range),
-            centers=centers,
+            matching=MatchingLoss.from_config(config.loss),
+            color=ColorAugmentation.from_config(config.color),
+            centers=ShapeCenters.from_config(config, shapes=shapes),
             chunk=chunk,
         )
 
+    @classmethod
+    def trained(cls, run: Run, gallery: str) -> TrainedSystem:
+        """See `System.trained`: a photo finds shapes by their views."""
+        config, size = run.config, run.config.data.image_size
+        # Centers and label head of loss.kind 'center' embed nothing; their number does not matter here.
+        system = cls.from_config(config, shapes=1)
+        ring = view_ring(config.render, size=size)
+        photo = PhotoInputs('masked', size=size, crop=config.data.crop, margin=config.data.margin, fit=config.data.fit)
+        return TrainedSystem(
+            'cmic',
+            system.embed_shape_vectors if system.pooling == 'unit_mean' else system.embed,
+            ShapeInputs(gallery, ring=ring, view_ids=tuple(range(ring.views)), side=size, up_axis=config.data.up_axis),
+            'views',
+            {'photo': QueryKind(photo, 'photo')},
+            system.similarity,
+            system.projection if system.pooling == 'attention' else None,
+        )
+
+    @property
+    def similarity(self) -> str:
+        """The pooling; 'dot' where a shape is one unit vector, whatever the query."""
+        return 'dot' if self.pooling == 'unit_mean' else self.pooling
+
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}, each {'query', 'view'}; params also hold 'attention' where that pools,
-        'centers' and 'classifier' where loss_kind is 'center'."""
+        'centers' and 'classifier' where loss.kind is 'center'."""
         keys = jax.random.split(rng, 3)
         photos = self._photo_input(batch['image'][:1].astype(jnp.float32) / 255, batch['mask'][:1])
         query = self.query_encoder.init(keys[0], photos)
@@ -170,7 +148,7 @@ class CMIC:
         params = {'query': query['params'], 'view': view['params']}
         if self.pooling == 'attention':
             params['attention'] = self.attention.init(keys[2], jnp.zeros((1, self.embedding_dim)))['params']
-        if self.loss_kind == 'center':
+        if self.matching.kind == 'center':
             if self.centers is None:
                 raise ValueError("loss.kind 'center' has a center a shape: from_config(..., shapes=)")
             params |= self.centers.init(keys[2])
@@ -185,32 +163,27 @@ class CMIC:
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """Instance loss + category_weight * category loss (Eq. 4 - 6) of a batch; see `System.loss`.
 
-        Report: instance_loss, category_loss (loss_kind 'center': label_loss, center_loss, alignment_loss), batch_top1
+        Report: instance_loss, category_loss (loss.kind 'center': label_loss, center_loss, alignment_loss), batch_top1
         (share of photos whose own shape scores best in the batch).
         """
         del step
         images = batch['image'].astype(jnp.float32) / 255
         if train:
-            images = self._augment_color(images, rng, axis_name)
-        chunks = self._chunks(len(images), axis_name)
-        queries, query_state = self._encode(
-            self.query_encoder, variables, 'query', (images, batch['mask']), self._photo_input, train, chunks
+            images = self.color(images, rng, axis_name)
+        how = {'train': train, 'chunks': chunk_count(self.chunk, len(images), axis_name)}
+        queries, query_state = apply_in_chunks(
+            self.query_encoder, variables, 'query', (images, batch['mask']), prepare=self._photo_input, **how
         )
-        gallery, view_state = self._encode(
-            self.view_encoder, variables, 'view', (batch['views'],), view_input, train, chunks
+        gallery, view_state = apply_in_chunks(
+            self.view_encoder, variables, 'view', (batch['views'],), prepare=view_input, **how
         )
         labels = ('positive', 'query_category', 'shape_category', 'query_valid', 'shape_valid')
-        batch = {
-            name: batch[name]
-            for name in (
-                *labels,
-                *(['shape_inclusion'] * self.sampling_correction),
-                *(['shape_index'] * (self.loss_kind == 'center')),
-            )
-        }
+        labels += ('shape_inclusion',) * self.matching.sampling_correction
+        labels += ('shape_index',) * (self.matching.kind == 'center')
+        batch = {name: batch[name] for name in labels}
         if axis_name is not None:  # embeddings and labels cross devices, in rank order; images never do
             queries, gallery, batch = jax.lax.all_gather((queries, gallery, batch), axis_name, tiled=True)
         photos = {name: batch[name] for name in ('positive', 'query_category', 'query_valid')}
@@ -219,15 +192,13 @@ class CMIC:
             photos | {'queries': queries},
             block=block_size(len(queries), *gallery.shape[:2]),
         )
-        if self.loss_kind == 'center':
+        if self.matching.kind == 'center':
             own = pool_views(gallery, 'unit_mean')[batch['positive']]
             total, report = self.centers.losses(
                 variables['params'], queries, own, batch['shape_index'][batch['positive']], batch['query_valid']
             )
         else:
-            instance, category = (self._reduced(*terms[name]) for name in ('instance', 'category'))
-            total = instance + self.category_weight * category
-            report = {'instance_loss': instance, 'category_loss': category}
+            total, report = self.matching.total(terms['instance'], terms['category'])
         report['batch_top1'] = contrastive.masked_mean(terms['hit'].astype(jnp.float32), batch['query_valid'])
         return total, ({'batch_stats': {'query': query_state, 'view': view_state}}, report)
 
@@ -245,10 +216,19 @@ class CMIC:
         """
         if modality == 'photo':
             photos = self._photo_input(inputs['image'].astype(jnp.float32) / 255, inputs['mask'])
-            return self._apply(self.query_encoder, variables, 'query', photos, False)[0]
+            return apply_network(self.query_encoder, variables, 'query', photos, train=False)[0]
         if modality == 'views':
-            return self._apply(self.view_encoder, variables, 'view', view_input(inputs['views']), False)[0]
+            return apply_network(self.view_encoder, variables, 'view', view_input(inputs['views']), train=False)[0]
         raise ValueError(f"CMIC embeds 'photo' and 'views', not {modality!r}")
+
+    def embed_shape_vectors(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
+        """As `embed`, shapes as the scaled means [G, D] of their views, which is what pooling 'unit_mean' compares."""
+        embeddings = self.embed(variables, inputs, modality)
+        return pool_views(embeddings, 'unit_mean') if modality == 'views' else embeddings
+
+    def projection(self, variables: Variables) -> jax.Array:
+        """W [D, D] of the attention."""
+        return variables['params']['attention']['projection']['kernel']
 
     def score(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
         """Similarity of queries [Q, D] and shapes [G, V, D], [Q, G]: the dot product with the merged view vector.
@@ -286,81 +266,14 @@ class CMIC:
           batch: the shapes' labels.
 
         Returns:
-          hit [Q] bool; unless loss_kind is 'center' instance and category, each (sums of losses, counts), [Q] float.
+          hit [Q] bool; unless loss.kind is 'center' instance and category, each (sums of losses, counts), [Q] float.
         """
         matrix = self.score(variables, rows['queries'], gallery)
         columns = jnp.where(batch['shape_valid'][None, :], matrix, -jnp.inf)
         hit = jnp.argmax(columns, axis=1) == rows['positive']
-        if self.loss_kind == 'center':
+        if self.matching.kind == 'center':
             return {'hit': hit}
-        instance, category = self._losses(matrix, {**batch, **rows})
-        return {'hit': hit, 'instance': instance, 'category': category}
-
-    def _losses(self, matrix: jax.Array, batch: Batch) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        """Instance and category loss of each photo from scores [Q, G]: (sums, counts) as in `_query_terms`."""
-        queries, shapes = batch['query_valid'], batch['shape_valid']
-        instance = contrastive.instance_positives(batch['positive'], matrix.shape[1])
-        category = contrastive.category_positives(
-            batch['query_category'],
-            batch['shape_category'],
-            batch['positive'],
-            include_true=self.true_shape == 'included',
-        )
-        other = batch['query_category'][:, None] != batch['shape_category'][None, :]
-        if self.loss_kind == 'triplet':
-            # Paper 4.3: every hard and semi-hard shape, which is mining 'all' as the others have no loss; for the
-            # category the farthest of it against the nearest of the others.
-            pairs = queries[:, None] & shapes[None, :]
-            triplet = partial(
-                margin.triplet_per_anchor, scores.distances_from_scores(matrix), margin=self.triplet_margin
-            )
-            return (
-                triplet(instance & pairs, negatives=~instance & pairs, mining=self.mining)[:2],
-                triplet(category & pairs, negatives=other & pairs, mining='batch_hard')[:2],
-            )
-        kept = ~instance if self.true_shape == 'removed' else None
-        logits = matrix
-        if self.sampling_correction:
-            logits = matrix - self.temperature * jnp.log(batch['shape_inclusion'])[None, :]
-        instance_loss = contrastive.info_nce(logits, instance, temperature=self.temperature, valid=shapes)
-        category_loss = contrastive.supervised_contrastive(
-            matrix, category, temperature=self.temperature, valid=shapes, candidates=kept
-        )
-        # A batch of one category has no category loss, as in the public code: it would only level the scores.
-        counted = queries & contrastive.has_positive(category, valid=shapes) & jnp.any(other & shapes[None, :], axis=1)
-        return (
-            (jnp.where(queries, instance_loss, 0.0), queries.astype(jnp.float32)),
-            (jnp.where(counted, category_loss, 0.0), counted.astype(jnp.float32)),
-        )
-
-    def _reduced(self, sums: jax.Array, counts: jax.Array) -> jax.Array:
-        """Mean over what counts (triplets: those with a loss above 0), or sum."""
-        total = jnp.sum(sums)
-        return total / jnp.maximum(jnp.sum(counts), 1.0) if self.reduction == 'mean' else total
-
-    def _augment_color(self, images: jax.Array, rng: jax.Array, axis_name: str | None) -> jax.Array:
-        """Colour transfer from other photos of the (global) batch, or HSV jitter; images [B, S, S, 3] in [0, 1]."""
-        if self.color_mode == 'none':
-            return images
-        local, first, total = images.shape[0], 0, images.shape[0]
-        if axis_name is not None:
-            first = jax.lax.axis_index(axis_name) * local
-            total = jax.lax.axis_size(axis_name) * local
-        order_key, chance_key = jax.random.split(rng)
-        mine = first + jnp.arange(local)
-        if self.color_mode == 'hsv':
-            hue, saturation, value = self.hsv_range
-            shift = color.random_hsv_shift(
-                order_key, total, hue=hue, saturation=saturation, value=value, probability=self.color_probability
-            )
-            return color.shift_hsv(images, jax.tree.map(lambda x: x[mine], shift))
-        content = color.color_statistics(images, space=self.color_mode)
-        every = content if axis_name is None else jax.lax.all_gather(content, axis_name, tiled=True)
-        source = jax.random.permutation(order_key, total)[mine]
-        style = jax.tree.map(lambda x: x[source], every)
-        changed = color.transfer_color(images, content, style, space=self.color_mode, ratio=self.color_ratio)
-        chosen = jax.random.uniform(chance_key, (total,))[mine] < self.color_probability
-        return jnp.where(chosen[:, None, None, None], changed, images)
+        return {'hit': hit, **self.matching.of_photos(matrix, {**batch, **rows})}
 
     def _photo_input(self, images: jax.Array, mask: jax.Array) -> jax.Array:
         """Photos in [-1, 1] with the mask in [0, 1]: as fourth channel, multiplied in, or left out (001, Table 2)."""
@@ -368,48 +281,6 @@ class CMIC:
         if self.mask in ('multiply', 'both'):
             photos = photos * mask
         return jnp.concatenate([photos, mask], axis=-1) if self.mask in ('channel', 'both') else photos
-
-    def _chunks(self, photos: int, axis_name: str | None) -> int:
-        """Into how many chunks this device's photos are split, and its shapes."""
-        devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
-        if self.chunk == 0 or self.chunk >= photos * devices:
-            return 1
-        if photos * devices % self.chunk or self.chunk % devices:
-            raise ConfigError(
-                f'config.model.chunk: {self.chunk} does not divide a batch of {photos * devices} on {devices} devices'
-            )
-        return photos * devices // self.chunk
-
-    def _encode(
-        self,
-        encoder: nn.Module,
-        variables: Variables,
-        name: str,
-        images: tuple[jax.Array, ...],
-        prepare: Callable[..., jax.Array],
-        train: bool,
-        chunks: int,
-    ) -> tuple[jax.Array, Any]:
-        """Embeddings, and the batch statistics after this batch, chunk by chunk: see `model.chunk` in the docstring."""
-        if chunks == 1:
-            return self._apply(encoder, variables, name, prepare(*images), train)
-
-        def encode(chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, Any]:
-            embeddings, state = self._apply(encoder, variables, name, prepare(*chunk), train)
-            return embeddings, jax.lax.stop_gradient(state)
-
-        embeddings, states = map_chunks(encode, images, chunks=chunks)
-        return embeddings, jax.tree.map(lambda x: x.mean(axis=0), states) if train else variables['batch_stats'][name]
-
-    def _apply(
-        self, encoder: nn.Module, variables: Variables, name: str, images: jax.Array, train: bool
-    ) -> tuple[jax.Array, Any]:
-        """Embeddings, and the batch statistics after this batch."""
-        own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
-        if not train:
-            return encoder.apply(own, images, train=False), own['batch_stats']
-        embeddings, state = encoder.apply(own, images, train=True, mutable=['batch_stats'])
-        return embeddings, state['batch_stats']
 
 
 def pool_views(gallery: jax.Array, pooling: str) -> jax.Array:

@@ -15,8 +15,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from jaxret.encoders.heads import MLP
+from jaxret.errors import ConfigError
 from jaxret.losses.center import cross_modal_center_loss
 from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.siamese import pairwise_mse
@@ -37,6 +39,24 @@ class ShapeCenters:
     label_weight: float
     center_weight: float
     alignment_weight: float
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, *, shapes: int) -> 'ShapeCenters | None':
+        """From the groups `model` and `loss`; None where loss.kind is another, or without shapes, to embed only.
+
+        Raises:
+          ConfigError: views are pooled so that a shape has no place of its own.
+        """
+        model, loss = config.model, config.loss
+        if loss.kind != 'center':
+            return None
+        if model.pooling != 'unit_mean':
+            raise ConfigError(
+                f"config.model.pooling: {model.pooling!r}, but loss.kind 'center' needs 'unit_mean': "
+                f'a shape has one place, whatever the query'
+            )
+        weights = (loss.label_weight, loss.center_weight, loss.alignment_weight)
+        return cls(shapes, model.embedding_dim, *weights) if shapes else None
 
     @property
     def classifier(self) -> MLP:

@@ -15,7 +15,8 @@ Differs from the papers in (config values, the other choice in brackets):
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -24,45 +25,40 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from jaxret.augmentation.points import augment_points, jitter_faces
-from jaxret.encoders.dgcnn import DGCNN
 from jaxret.encoders.heads import MLP
-from jaxret.encoders.meshnet import MeshNet
-from jaxret.encoders.pointnet import PointNet
-from jaxret.encoders.pointwise import PointwiseLayer
-from jaxret.encoders.resnet import RESNET_NAMES, resnet
-from jaxret.encoders.view_pooling import ViewEncoder, mean_views
-from jaxret.errors import ConfigError
 from jaxret.losses.center import NOISE_DRAWS, REDUCTIONS, cross_modal_center_loss, noisy_center_loss
 from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.losses.siamese import cross_modal_simsiam, pairwise_mse
-from jaxret.systems.base import Batch, Variables
+from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
+from jaxret.systems import cross_modal_encoders
+from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.checks import check_values
+from jaxret.systems.cross_modal_encoders import MODALITIES, encoder_inputs, make_encoders
+from jaxret.systems.encoding import apply_network, global_rows
 
-MODALITIES = ('image', 'mesh', 'point')
 CHOICES = {
-    'model.image_encoder': RESNET_NAMES,
-    'model.point_encoder': ('dgcnn', 'pointnet'),
-    'model.dtype': ('float32', 'bfloat16'),
+    **cross_modal_encoders.CHOICES,
     'loss.center': ('center', 'noisy_center'),
     'loss.alignment': ('mse', 'simsiam', 'none'),
     'loss.reduction': REDUCTIONS,
     'loss.noise': NOISE_DRAWS,
 }
-
-
-class ImageBranch(nn.Module):
-    """Views [B, V, S, S, C] to features [B, D]: trunk, linear, batch norm and ReLU a view, then their mean."""
-
-    trunk: nn.Module
-    dim: int
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, views: jax.Array, *, train: bool = False) -> jax.Array:
-        features = ViewEncoder(self.trunk)(views, train=train)
-        features = PointwiseLayer(self.dim, axis_name=self.axis_name, name='head')(features, train=train)
-        return mean_views(features)
+RANGES = {
+    'above 0': tuple(
+        f'model.{name}'
+        for name in ('embedding_dim', 'neighbors', 'point_width', 'mesh_width', 'label_hidden', 'projection_hidden')
+    ),
+    '0 or above': tuple(
+        f'loss.{name}'
+        for name in ('label_weight', 'center_weight', 'alignment_weight', 'sigma', 'clean_weight', 'noisy_weight')
+    ),
+}
+_LOSS_FIELDS = (
+    'center', 'alignment', 'reduction', 'label_weight', 'center_weight', 'alignment_weight', 'sigma', 'noise_mean',
+    'noise', 'squared', 'clean_weight', 'noisy_weight',
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +84,9 @@ class CrossModalCenter:
     clean_weight: float
     noisy_weight: float
 
+    TASK: ClassVar[str] = 'cross_modal'
+    GALLERIES: ClassVar[tuple[str, ...]] = ('views', 'faces', 'points')
+    similarity: ClassVar[str] = 'dot'
     # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
     BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {'image': ('image', 'trunk')}
 
@@ -103,63 +102,52 @@ class CrossModalCenter:
         Raises:
           ConfigError: a value that is not one of its choices, or out of range.
         """
-        for key, choices in CHOICES.items():
-            group, name = key.split('.')
-            if config[group][name] not in choices:
-                raise ConfigError(f'config.{key}: {config[group][name]!r} is not one of {", ".join(choices)}')
-        model, loss = config.model, config.loss
-        for group, names, least in (
-            (
-                'model',
-                ('embedding_dim', 'neighbors', 'point_width', 'mesh_width', 'label_hidden', 'projection_hidden'),
-                'above 0',
-            ),
-            (
-                'loss',
-                ('label_weight', 'center_weight', 'alignment_weight', 'sigma', 'clean_weight', 'noisy_weight'),
-                '0 or above',
-            ),
-        ):
-            for name in names:
-                value = config[group][name]
-                if value < 0 or (value == 0 and least == 'above 0'):
-                    raise ConfigError(f'config.{group}.{name}: {value!r} must be {least}')
-        shared = {'dtype': jnp.dtype(model.dtype), 'axis_name': axis_name}
-        if model.point_encoder == 'dgcnn':
-            point = DGCNN(dim=model.embedding_dim, neighbors=model.neighbors, width=model.point_width, **shared)
-        else:
-            point = PointNet(dim=model.embedding_dim, width=model.point_width, **shared)
-        encoders = {
-            'image': ImageBranch(resnet(model.image_encoder, **shared), model.embedding_dim, axis_name),
-            'mesh': MeshNet(dim=model.embedding_dim, width=model.mesh_width, **shared),
-            'point': point,
-        }
+        check_values(config, choices=CHOICES, ranges=RANGES)
+        model = config.model
         return cls(
-            encoders=encoders,
+            encoders=make_encoders(model, axis_name),
             classifier=MLP(model.label_hidden, classes),
             projector=MLP(model.projection_hidden, model.embedding_dim),
             predictor=MLP(model.projection_hidden, model.embedding_dim),
             classes=classes,
             dim=model.embedding_dim,
-            center=loss.center,
-            alignment=loss.alignment,
-            reduction=loss.reduction,
-            label_weight=loss.label_weight,
-            center_weight=loss.center_weight,
-            alignment_weight=loss.alignment_weight,
-            sigma=loss.sigma,
-            noise_mean=loss.noise_mean,
-            noise=loss.noise,
-            squared=loss.squared,
-            clean_weight=loss.clean_weight,
-            noisy_weight=loss.noisy_weight,
+            **{name: config.loss[name] for name in _LOSS_FIELDS},
         )
+
+    @classmethod
+    def trained(cls, run: Run, gallery: str) -> TrainedSystem:
+        """See `System.trained`: photos, meshes and points find shapes by any one of their modalities."""
+        config, data = run.config, run.config.data
+        system = cls.from_config(config, classes=len(run.categories))
+        ring = view_ring(config.render, size=data.image_size)
+        shapes = ShapeInputs(
+            gallery,
+            ring=ring,
+            view_ids=spaced(min(config.evaluation.views, ring.views), ring.views),
+            side=data.image_size,
+            unit_sphere=True,
+            points=data.points,
+            faces=data.faces,
+            up_axis=data.up_axis,
+        )
+        queries = {
+            'photo': QueryKind(PhotoInputs('view', size=data.image_size), 'image'),
+            'mesh': QueryKind(replace(shapes, representation='faces'), 'mesh'),
+            'points': QueryKind(replace(shapes, representation='points'), 'point'),
+        }
+        note = (
+            'It was trained on rendered views: a photo is cut out by its mask and made grey, and finds less than a '
+            'view would.'
+        )
+        modality = dict(zip(cls.GALLERIES, MODALITIES, strict=True))[gallery]
+        embed = partial(_embed_views, system)
+        return TrainedSystem('cross_modal_center', embed, shapes, modality, queries, cls.similarity, notes=(note,))
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}; params also hold 'centers' [C, D], drawn from N(0, 1)."""
         params, statistics = {}, {}
         for key, name in zip(jax.random.split(rng, 3), MODALITIES, strict=True):
-            variables = self.encoders[name].init(key, *_inputs(batch, name, first=1))
+            variables = self.encoders[name].init(key, *encoder_inputs(batch, name, first=1))
             params[name], statistics[name] = variables['params'], variables['batch_stats']
         keys = jax.random.split(jax.random.fold_in(rng, 1), 4)
         feature = jnp.zeros((1, self.dim))
@@ -179,7 +167,7 @@ class CrossModalCenter:
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """label_weight * cross-entropy + center_weight * center loss + alignment_weight * (SimSiam or MSE).
 
         Report: label_loss, center_loss, alignment_loss, and label_accuracy (mean over modalities).
@@ -187,7 +175,7 @@ class CrossModalCenter:
         del step
         point_key, mesh_key, noise_key = jax.random.split(rng, 3)
         if train:
-            objects = _global_objects(batch['label'].shape[0], axis_name)
+            objects = global_rows(batch['label'].shape[0], axis_name)
             batch = {
                 **batch,
                 'points': _each(augment_points, point_key, objects, batch['points']),
@@ -195,7 +183,7 @@ class CrossModalCenter:
             }
         features, statistics = [], {}
         for name in MODALITIES:
-            feature, statistics[name] = self._apply(variables, name, _inputs(batch, name), train)
+            feature, statistics[name] = self._apply(variables, batch, name, train)
             features.append(feature)
         features = jnp.stack(features)  # [M, B, D]
         labels, valid = batch['label'], batch['valid']
@@ -230,7 +218,7 @@ class CrossModalCenter:
         """
         if modality not in MODALITIES:
             raise ValueError(f'embeds {", ".join(MODALITIES)}, not {modality!r}')
-        return l2_normalize(self._apply(variables, modality, _inputs(inputs, modality), False)[0])
+        return l2_normalize(self._apply(variables, inputs, modality, False)[0])
 
     def score(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
         """Cosine [Q, G] of unit embeddings [Q, D] and [G, D]."""
@@ -266,31 +254,14 @@ class CrossModalCenter:
         predicted = self.predictor.apply({'params': params['predictor']}, projected)
         return cross_modal_simsiam(predicted, projected, valid=valid)
 
-    def _apply(
-        self, variables: Variables, name: str, inputs: tuple[jax.Array, ...], train: bool
-    ) -> tuple[jax.Array, Any]:
+    def _apply(self, variables: Variables, batch: Batch, name: str, train: bool) -> tuple[jax.Array, Any]:
         """Features of one modality, and its batch statistics after this batch."""
-        own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
-        if not train:
-            return self.encoders[name].apply(own, *inputs, train=False), own['batch_stats']
-        features, state = self.encoders[name].apply(own, *inputs, train=True, mutable=['batch_stats'])
-        return features, state['batch_stats']
+        return apply_network(self.encoders[name], variables, name, *encoder_inputs(batch, name), train=train)
 
 
-def _inputs(batch: Batch, modality: str, *, first: int | None = None) -> tuple[jax.Array, ...]:
-    """What a modality's encoder takes, of the first objects only where asked; images in [-1, 1]."""
-    if modality == 'image':
-        return (batch['image'][:first].astype(jnp.float32) / 127.5 - 1,)
-    if modality == 'mesh':
-        return batch['faces'][:first], batch['neighbors'][:first]
-    return (batch['points'][:first],)
-
-
-def _global_objects(local: int, axis_name: str | None) -> tuple[jax.Array, int]:
-    """Places of this device's objects in the global batch, and its size."""
-    if axis_name is None:
-        return jnp.arange(local), local
-    return jax.lax.axis_index(axis_name) * local + jnp.arange(local), jax.lax.axis_size(axis_name) * local
+def _embed_views(system: CrossModalCenter, variables: Variables, batch: Batch, modality: str) -> jax.Array:
+    """As `embed`, images under the name that rendered views have."""
+    return system.embed(variables, {'image': batch['views']} if modality == 'image' else batch, modality)
 
 
 def _each(

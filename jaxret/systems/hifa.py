@@ -54,22 +54,20 @@ from jaxret.encoders.discriminators import DomainDiscriminator, PairDiscriminato
 from jaxret.encoders.heads import LinearHead
 from jaxret.encoders.image_backbones import image_backbone
 from jaxret.encoders.shared_views import SharedViews
-from jaxret.losses import alignment, discrepancy
+from jaxret.losses import alignment
 from jaxret.losses import mutual_information as information
 from jaxret.losses.classification import cross_modal_cross_entropy
-from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.scores import l2_normalize, similarity_matrix
-from jaxret.systems.base import Batch, Variables
-from jaxret.systems.hifa_config import Weighting, check_config
+from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
+from jaxret.systems import hifa_losses as losses
+from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.checks import check_values
+from jaxret.systems.encoding import global_rows
+from jaxret.systems.hifa_config import CHOICES, RANGES, Weighting
+from jaxret.systems.hifa_losses import DOMAINS, own
 
-DOMAINS = ('photo', 'shape')
 # Mean and spread of ImageNet's red, green and blue in [0, 1], with which published weights were trained.
 _MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_ESTIMATORS = {
-    'bce': information.binary_cross_entropy,
-    'jsd': information.jensen_shannon,
-    'dv': information.donsker_varadhan,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +83,9 @@ class Hifa:
     steps: int
     weighting: Weighting
 
+    TASK: ClassVar[str] = 'domain_adaptation'
+    GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
+    similarity: ClassVar[str] = 'cosine'
     # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
     BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {'backbone': ('backbone',)}
 
@@ -104,7 +105,7 @@ class Hifa:
         Raises:
           ConfigError: a value that is not one of its choices, or out of range.
         """
-        check_config(config)
+        check_values(config, choices=CHOICES, ranges=RANGES)
         model, loss = config.model, config.loss
         backbone = image_backbone(
             model.backbone, dropout=model.dropout, dtype=jnp.dtype(model.dtype), axis_name=axis_name
@@ -120,6 +121,23 @@ class Hifa:
             steps=steps,
             weighting=Weighting(**{name: loss[name] for name in Weighting.__dataclass_fields__}),
         )
+
+    @classmethod
+    def trained(cls, run: Run, gallery: str) -> TrainedSystem:
+        """See `System.trained`: photos and meshes find shapes by their views."""
+        config, data = run.config, run.config.data
+        system = cls.from_config(config, classes=len(run.categories), steps=1)
+        ring = view_ring(config.render, size=data.stored_size)
+        view_ids = spaced(min(config.evaluation.views, ring.views), ring.views)
+        shapes = ShapeInputs(gallery, ring=ring, view_ids=view_ids, side=data.image_size, up_axis=data.up_axis)
+        photo = PhotoInputs('plain', size=data.image_size, stored_size=data.stored_size, fit=data.fit)
+        queries = {'photo': QueryKind(photo, 'photo'), 'mesh': QueryKind(shapes, 'shape')}
+        note = (
+            f'Its evaluation aligned the embeddings with {config.evaluation.alignment}, which needs the training '
+            f'data; here they are those of the network.'
+        )
+        notes = () if config.evaluation.alignment == 'none' else (note,)
+        return TrainedSystem('hifa', system.embed, shapes, 'shape', queries, cls.similarity, notes=notes)
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables: 'params' of backbone, embedding, classifier and, where used, discriminator and domain.
@@ -157,7 +175,7 @@ class Hifa:
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """The weighted sum of the module's docstring; see `System.loss`.
 
         Report: label_loss, label_accuracy; photo_norm, shape_norm (mean lengths of embeddings); pseudo_classes
@@ -167,46 +185,30 @@ class Hifa:
         """
         weighting = self.weighting
         rows, state = self._rows(variables, batch, rng if train else None, axis_name)
-        photos, shapes, labels = rows['photos'], rows['shapes'], rows['label']
-        photo_valid, shape_valid = rows['valid'], rows['shape_valid']
-        both = {'source_valid': photo_valid, 'target_valid': shape_valid}
         adapting, growth = self._schedule(step)
-        photo_logits, shape_logits = (self.classifier.apply(_own(variables, 'classifier'), x) for x in (photos, shapes))
+        classify = partial(self.classifier.apply, own(variables, 'classifier'))
+        photo_logits, shape_logits = classify(rows['photos']), classify(rows['shapes'])
         pseudo = jnp.argmax(shape_logits, axis=1)
-        label = cross_modal_cross_entropy(photo_logits[None], labels, valid=photo_valid)
+        label = cross_modal_cross_entropy(photo_logits[None], rows['label'], valid=rows['valid'])
         parts = {'label': (weighting.label_weight, label)}
-        report = {
-            'label_accuracy': _share(jnp.argmax(photo_logits, axis=1) == labels, photo_valid),
-            'ramp': growth,
-            'photo_norm': masked_mean(alignment.feature_norms(photos), photo_valid),
-            'shape_norm': masked_mean(alignment.feature_norms(shapes), shape_valid),
-            **_pseudo_label_counts(pseudo, shape_valid, self.classes),
-        }
+        report = {'ramp': growth, **losses.observations(rows, photo_logits, pseudo, self.classes)}
         if weighting.mutual_information != 'none':
-            value, state['mutual_information'] = self._mutual_information(variables, rows)
+            value, state['mutual_information'] = losses.mutual_information_loss(
+                weighting, self.discriminator, variables, rows
+            )
             parts['mutual_information'] = weighting.mutual_information_weight, value
         if weighting.norm != 'none':
-            value = self._norm_loss(photos, photo_valid) + self._norm_loss(shapes, shape_valid)
-            parts['norm'] = weighting.norm_weight, value
+            parts['norm'] = weighting.norm_weight, losses.norm_loss(weighting, rows)
         if weighting.centroid != 'none':
-            batch_centroids = {
-                'photo': alignment.class_centroids(photos, labels, self.classes, valid=photo_valid),
-                'shape': alignment.class_centroids(shapes, pseudo, self.classes, valid=shape_valid),
-            }
-            value, state['centroids'] = self._centroid_loss(batch_centroids, variables)
+            value, state['centroids'] = losses.centroid_loss(weighting, rows, pseudo, self.classes, variables)
             parts['centroid'] = growth * weighting.centroid_weight, value
         if weighting.adversarial != 'none':
-            logits = [
-                self.domain.apply(_own(variables, 'domain'), alignment.reverse_gradient(x, scale=growth), keys=keys)
-                for x, keys in ((photos, rows['photo_keys']), (shapes, rows['shape_keys']))
-            ]
-            parts['adversarial'] = weighting.adversarial_weight, alignment.adversarial_loss(*logits, **both)
-            report['domain_accuracy'] = 0.5 * (_share(logits[0] > 0, photo_valid) + _share(logits[1] <= 0, shape_valid))
+            value, report['domain_accuracy'] = losses.adversarial_loss(self.domain, variables, rows, growth)
+            parts['adversarial'] = weighting.adversarial_weight, value
         if weighting.mmd != 'none':
-            probabilities = [jax.nn.softmax(logits, axis=-1) for logits in (photo_logits, shape_logits)]
-            parts['mmd'] = weighting.mmd_weight, self._mmd(photos, shapes, *probabilities, **both)
+            parts['mmd'] = weighting.mmd_weight, losses.mmd_loss(weighting, rows, photo_logits, shape_logits)
         if weighting.coral_weight > 0:
-            parts['coral'] = weighting.coral_weight, discrepancy.coral(photos, shapes, **both)
+            parts['coral'] = weighting.coral_weight, losses.coral_loss(rows)
         total = sum(weight * value * (1.0 if name == 'label' else adapting) for name, (weight, value) in parts.items())
         report |= {f'{name}_loss': value for name, (_, value) in parts.items()}
         kept = {name: value for name, value in variables.items() if name != 'params'}
@@ -227,7 +229,7 @@ class Hifa:
 
     def predict(self, variables: Variables, embeddings: jax.Array) -> jax.Array:
         """Class probabilities [N, C] of embeddings [N, D] of either domain."""
-        return jax.nn.softmax(self.classifier.apply(_own(variables, 'classifier'), embeddings), axis=-1)
+        return jax.nn.softmax(self.classifier.apply(own(variables, 'classifier'), embeddings), axis=-1)
 
     def score(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
         """Cosine [Q, G] of embeddings [Q, D] and [G, D]."""
@@ -268,81 +270,12 @@ class Hifa:
             rows = jax.lax.all_gather(rows, axis_name, tiled=True)
         return rows | {'photo_keys': draw(2, len(photos))[1], 'shape_keys': draw(3, len(shapes))[1]}, dict(state)
 
-    def _mutual_information(self, variables: Variables, rows: dict[str, Any]) -> tuple[jax.Array, dict[str, Any]]:
-        """Loss of photos plus loss of shapes, and the running averages after the batch, by domain."""
-        shapes, photo = len(rows['shape_valid']), (rows['photo_maps'], rows['photos'], rows['valid'])
-        count = len(rows['views']) // shapes  # rows a shape: its views, or 1 where maps were pooled
-        owners = {'photo': jnp.arange(len(rows['valid'])), 'shape': jnp.repeat(jnp.arange(shapes), count)}
-        inputs = {'photo': photo, 'shape': (rows['view_maps'], rows['views'], jnp.repeat(rows['shape_valid'], count))}
-        total, averages = jnp.zeros(()), {}
-        for name, (maps, embeddings, valid) in inputs.items():
-            scores = self.discriminator.apply(_own(variables, 'discriminator'), maps, embeddings)
-            negatives = information.negative_pairs(owners[name], valid=valid)
-            if self.weighting.mutual_information == 'dv_unbiased':
-                value, averages[name] = information.donsker_varadhan_unbiased(
-                    scores,
-                    negatives,
-                    variables['mutual_information'][name],
-                    decay=self.weighting.mutual_information_decay,
-                    valid=valid,
-                )
-            else:
-                value = _ESTIMATORS[self.weighting.mutual_information](scores, negatives, valid=valid)
-            total += value
-        return total, averages
-
-    def _norm_loss(self, features: jax.Array, valid: jax.Array) -> jax.Array:
-        if self.weighting.norm == 'fixed':
-            return alignment.fixed_norm_loss(features, radius=self.weighting.norm_radius, valid=valid)
-        return alignment.stepwise_norm_loss(features, step=self.weighting.norm_step, valid=valid)
-
-    def _centroid_loss(
-        self, batch: dict[str, tuple[jax.Array, jax.Array]], variables: Variables
-    ) -> tuple[jax.Array, dict[str, Any]]:
-        """Loss of centroids and classes present [C, D], [C], by domain; and the running centroids after the batch."""
-        kind, means, seen, running = self.weighting.centroid, {}, {}, {}
-        for name, (mean, present) in batch.items():
-            means[name], seen[name] = mean, present
-            if kind != 'batch':
-                old = variables['centroids'][name]
-                means[name], met = alignment.running_centroids(
-                    old['mean'],
-                    old['seen'],
-                    mean,
-                    present,
-                    momentum=self.weighting.centroid_momentum,
-                    masked=kind == 'running',
-                )
-                running[name], seen[name] = {'mean': jax.lax.stop_gradient(means[name]), 'seen': met}, met > 0
-        counted = None if kind == 'running_mstn' else seen['photo'] & seen['shape']
-        loss = alignment.centroid_loss(
-            means['photo'], means['shape'], counted=counted, reduction=self.weighting.centroid_reduction
-        )
-        return loss, running
-
-    def _mmd(
-        self,
-        photos: jax.Array,
-        shapes: jax.Array,
-        photo_probabilities: jax.Array,
-        shape_probabilities: jax.Array,
-        **valid: jax.Array,
-    ) -> jax.Array:
-        if self.weighting.mmd == 'jan':
-            return discrepancy.joint_mmd(photos, shapes, photo_probabilities, shape_probabilities, **valid)
-        kind = discrepancy.linear_mmd if self.weighting.mmd == 'linear' else discrepancy.multi_kernel_mmd
-        return kind(photos, shapes, **valid)
-
 
 def pictures(images: jax.Array) -> jax.Array:
     """uint8 [..., 3 or 1] to float32 [..., 3] with ImageNet's mean at 0 and its spread at 1; grey is repeated."""
     images = jnp.broadcast_to(images, (*images.shape[:-1], 3)).astype(jnp.float32) / 255
     mean, spread = (jnp.broadcast_to(jnp.array(x), images.shape) for x in (_MEAN, _SPREAD))
     return (images - mean) / spread
-
-
-def _own(variables: Variables, name: str) -> Variables:
-    return {'params': variables['params'][name]}
 
 
 def _encoder_variables(variables: Variables) -> Variables:
@@ -357,19 +290,6 @@ def _row_keys(
     """A key for each of this device's rows, and for all rows of the batch; None without rng."""
     if rng is None:
         return None, None
-    count = local if axis_name is None else jax.lax.axis_size(axis_name) * local
+    mine, count = global_rows(local, axis_name)
     keys = jax.random.split(jax.random.fold_in(rng, stream), count)
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * local
-    return jax.lax.dynamic_slice_in_dim(keys, first, local), keys
-
-
-def _share(hits: jax.Array, valid: jax.Array) -> jax.Array:
-    return masked_mean(hits.astype(jnp.float32), valid)
-
-
-def _pseudo_label_counts(pseudo: jax.Array, valid: jax.Array, classes: int) -> dict[str, jax.Array]:
-    counts = jnp.sum(jax.nn.one_hot(pseudo, classes) * valid[:, None], axis=0)  # [C]
-    return {
-        'pseudo_classes': jnp.sum(counts > 0).astype(jnp.float32),
-        'pseudo_largest_share': jnp.max(counts) / jnp.maximum(jnp.sum(counts), 1),
-    }
+    return keys[mine], keys

@@ -1,13 +1,9 @@
 """The config values of HIFA's system: their choices and ranges, and the weights of its losses."""
 
 from dataclasses import dataclass
-from typing import Any
-
-from ml_collections import ConfigDict
 
 from jaxret.encoders.image_backbones import BACKBONES
 from jaxret.encoders.shared_views import VIEW_POOLINGS
-from jaxret.errors import ConfigError
 from jaxret.losses.alignment import CENTROID_REDUCTIONS
 
 CHOICES = {
@@ -22,25 +18,31 @@ CHOICES = {
     'loss.adversarial': ('none', 'revgrad'),
     'loss.mmd': ('none', 'linear', 'multi_kernel', 'jan'),
 }
-ABOVE_0 = (
-    'model.embedding_dim',
-    'model.discriminator_hidden',
-    'model.domain_hidden',
-    'loss.norm_radius',
-    'loss.norm_step',
-)
-NOT_NEGATIVE = (
-    'model.classifier_hidden',
-    'loss.label_weight',
-    'loss.mutual_information_weight',
-    'loss.norm_weight',
-    'loss.centroid_weight',
-    'loss.adversarial_weight',
-    'loss.mmd_weight',
-    'loss.coral_weight',
-)
-# At least 0, below 1.
-SHARES = ('model.dropout', 'loss.warmup', 'loss.mutual_information_decay', 'loss.centroid_momentum')
+RANGES = {
+    'above 0': (
+        'model.embedding_dim',
+        'model.discriminator_hidden',
+        'model.domain_hidden',
+        'loss.norm_radius',
+        'loss.norm_step',
+    ),
+    '0 or above': (
+        'model.classifier_hidden',
+        'loss.label_weight',
+        'loss.mutual_information_weight',
+        'loss.norm_weight',
+        'loss.centroid_weight',
+        'loss.adversarial_weight',
+        'loss.mmd_weight',
+        'loss.coral_weight',
+    ),
+    'at least 0 and below 1': (
+        'model.dropout',
+        'loss.warmup',
+        'loss.mutual_information_decay',
+        'loss.centroid_momentum',
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -71,31 +73,3 @@ class Weighting:
         """Whether any loss looks at shapes."""
         kinds = (self.mutual_information, self.norm, self.centroid, self.adversarial, self.mmd)
         return any(kind != 'none' for kind in kinds) or self.coral_weight > 0
-
-
-def check_config(config: ConfigDict) -> None:
-    """Refuses values that are not one of their choices, or out of range.
-
-    Args:
-      config: with the groups `model` and `loss`.
-
-    Raises:
-      ConfigError: naming the first such value.
-    """
-
-    def value_of(key: str) -> Any:
-        group, name = key.split('.')
-        return config[group][name]
-
-    for key, choices in CHOICES.items():
-        if value_of(key) not in choices:
-            raise ConfigError(f'config.{key}: {value_of(key)!r} is not one of {", ".join(choices)}')
-    limits = (
-        (ABOVE_0, lambda value: value > 0, 'above 0'),
-        (NOT_NEGATIVE, lambda value: value >= 0, '0 or above'),
-        (SHARES, lambda value: 0 <= value < 1, 'at least 0 and below 1'),
-    )
-    for keys, fits, words in limits:
-        for key in keys:
-            if not fits(value_of(key)):
-                raise ConfigError(f'config.{key}: {value_of(key)!r} must be {words}')

@@ -10,8 +10,7 @@ Letters: B pairs of scan and CAD model, P CAD models of a pool, D embedding, N =
 Differs from the papers in (config values, the other choice in brackets):
   - the first hourglass takes the occupancy as it is, as the paper says; the public code takes its sigmoid
     ('input_sigmoid'), with which, by its maintainers, older weights must not be evaluated;
-  - decoders get the vector alone ('model.skip': the encoder's cells of every size too, with which the network learns
-    much faster from few scans);
+  - decoders get the vector alone ('model.skip': the encoder's cells of every size too);
   - embeddings are straight from batch norm ('normalize': of length 1), distances Euclidean ('squared'); Kabadayi and
     Dai do not say, but margins of 2.5 and 3 cannot be met on the unit sphere;
   - scans and CAD models pass the last encoder together, so that training normalises them with the same statistics, as
@@ -24,7 +23,7 @@ Differs from the papers in (config values, the other choice in brackets):
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +32,15 @@ from ml_collections import ConfigDict
 
 from jaxret.augmentation.grids import augment_grids
 from jaxret.encoders.batch_norm import join_batches, part_batches
+from jaxret.errors import CheckpointError
 from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.occupancy import occupancy_cross_entropy
 from jaxret.losses.scores import euclidean_distances, l2_normalize
-from jaxret.systems.base import Batch, Variables
-from jaxret.systems.scan_cad_config import MetricLoss, check_config, make_networks
+from jaxret.preprocessing.inputs import ShapeInputs
+from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.encoding import apply_network, global_rows
+from jaxret.systems.scan_cad_config import check_config, make_networks
+from jaxret.systems.scan_cad_losses import MetricLoss
 
 SCAN_GRIDS, POOL_GRIDS = ('scan', 'mask', 'cad'), ('scan', 'mask', 'cad', 'pool')
 
@@ -58,6 +61,10 @@ class ScanCad:
     rotations: int
     flip: float
     jitter: int
+
+    TASK: ClassVar[str] = 'scan_to_cad'
+    GALLERIES: ClassVar[tuple[str, ...]] = ('grid',)
+    similarity: ClassVar[str] = 'euclidean'
 
     @classmethod
     def from_config(cls, config: ConfigDict, *, axis_name: str | None = None) -> 'ScanCad':
@@ -87,6 +94,20 @@ class ScanCad:
             jitter=augmentation.jitter,
         )
 
+    @classmethod
+    def trained(cls, run: Run, gallery: str) -> TrainedSystem:
+        """See `System.trained`: scans and meshes find CAD models, all of them grids."""
+        config = run.config
+        if config.method != 'learned':
+            raise CheckpointError(
+                f"{run.workdir}: method {config.method!r} trains nothing; give a run with config.method='learned'"
+            )
+        # Grids have no axis to choose; meshes that become grids are +y up where nothing else is said.
+        grid = ShapeInputs(gallery, up_axis=config.data.up_axis if 'up_axis' in config.data else 'y')
+        queries = {'scan': QueryKind(grid, 'scan'), 'mesh': QueryKind(grid, 'cad')}
+        embed = partial(_embed_grids, cls.from_config(config))
+        return TrainedSystem('scan_cad', embed, grid, 'cad', queries, cls.similarity)
+
     @property
     def completes(self) -> bool:
         """Whether scans are separated and completed before they are embedded."""
@@ -110,7 +131,7 @@ class ScanCad:
         step: jax.Array,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, jax.Array]]]:
+    ) -> LossAndState:
         """Weighted sum of the foreground, background, completion and metric losses; see `System.loss`.
 
         Fine-tuning compares each scan with its pool instead of the batch's CAD models.
@@ -185,10 +206,8 @@ class ScanCad:
 
     def _augment(self, batch: Batch, key: jax.Array, axis_name: str | None) -> Batch:
         """Turns, mirrors and shifts each object's grids alike; its key is of its place in the global batch."""
-        local, first, total = batch['valid'].shape[0], 0, batch['valid'].shape[0]
-        if axis_name is not None:
-            first, total = jax.lax.axis_index(axis_name) * local, jax.lax.axis_size(axis_name) * local
-        keys = jax.random.split(key, total)[first + jnp.arange(local)]
+        mine, total = global_rows(batch['valid'].shape[0], axis_name)
+        keys = jax.random.split(key, total)[mine]
         names = SCAN_GRIDS if self.metric.finetune == 'none' else POOL_GRIDS
         change = partial(augment_grids, rotations=self.rotations, flip=self.flip, jitter=self.jitter)
         one = jax.tree.map(lambda x: x[:, None], {name: batch[name] for name in names})
@@ -233,13 +252,13 @@ class ScanCad:
         statistics: dict[str, Any],
     ) -> Any:
         """What a network makes of grids; writes its batch statistics after this batch into `statistics`."""
-        own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
-        if not train:
-            statistics[name] = own['batch_stats']
-            return self.networks[name].apply(own, grids, train=False)
-        out, state = self.networks[name].apply(own, grids, train=True, valid=valid, mutable=['batch_stats'])
-        statistics[name] = state['batch_stats']
+        out, statistics[name] = apply_network(self.networks[name], variables, name, grids, train=train, valid=valid)
         return out
+
+
+def _embed_grids(system: ScanCad, variables: Variables, batch: Batch, modality: str) -> jax.Array:
+    """As `embed`, grids under the name that files' grids have."""
+    return system.embed(variables, {modality: batch['grid']}, modality)
 
 
 def _occupancy(grids: jax.Array) -> jax.Array:

@@ -65,9 +65,7 @@ def fit(
       ConfigError: log_every or checkpoint_every is below 1.
       StorageError: a checkpoint or the metrics cannot be written.
     """
-    for name, value in (('log_every', log_every), ('checkpoint_every', checkpoint_every)):
-        if value < 1:
-            raise ConfigError(f'config.{name}: {value} is not a number of steps, 1 or more')
+    _check_steps(log_every=log_every, checkpoint_every=checkpoint_every)
     checkpoint_every = math.ceil(checkpoint_every / log_every) * log_every
     start = checkpoints.latest_step or 0
     if start:
@@ -112,6 +110,12 @@ def fit(
             clock, seen = time.monotonic(), step
         checkpoints.wait()
     return step == steps
+
+
+def _check_steps(**keys: int) -> None:
+    for name, value in keys.items():
+        if value < 1:
+            raise ConfigError(f'config.{name}: {value} is not a number of steps, 1 or more')
 
 
 def _mean_metrics(pending: list[dict[str, jax.Array]], step: int, checkpoints: Checkpoints) -> Metrics:

@@ -110,36 +110,40 @@ def make_parallel(
       ConfigError: unknown mode, more devices than there are, or a batch or chunk that does not divide; several
         processes under `pmap`, or from which not the same number of devices can be taken.
     """
-    if mode not in MODES:
-        raise ConfigError(f'config.parallel.mode: {mode!r} is not one of {", ".join(MODES)}')
-    if chunk < 0 or chunk and batch_size % chunk:
-        raise ConfigError(
-            f'config.model.chunk: {chunk} does not divide config.batch_size, {batch_size}; choose a divisor, or 0'
-        )
     available, processes = list(available or jax.devices()), jax.process_count()
-    if mode == 'pmap' and processes > 1:
-        raise ConfigError(f'config.parallel.mode: pmap is for one process, and this run has {processes}; use jit')
+    _check_mode(mode, processes, batch_size, chunk)
     if devices == 0:  # the most that divide, as many of every process
-        devices = max(
-            (n for n in range(processes, len(available) + 1, processes) if (chunk or batch_size) % n == 0),
-            default=processes,
-        )
+        counts = range(processes, len(available) + 1, processes)
+        devices = max((n for n in counts if (chunk or batch_size) % n == 0), default=processes)
     if not 1 <= devices <= len(available):
         raise ConfigError(f'config.parallel.devices: {devices}, but there are {len(available)} devices here')
-    if batch_size % devices:
-        raise ConfigError(
-            f'config.batch_size: {batch_size} does not divide over {devices} devices; set '
-            f'--config.batch_size to a multiple or --config.parallel.devices to a divisor'
-        )
-    if chunk % devices:
-        raise ConfigError(
-            f'config.model.chunk: {chunk} does not divide over {devices} devices; set '
-            f'--config.model.chunk to a multiple or --config.parallel.devices to a divisor'
-        )
+    for key, value in (('batch_size', batch_size), ('model.chunk', chunk)):
+        if value % devices:
+            raise ConfigError(
+                f'config.{key}: {value} does not divide over {devices} devices; set '
+                f'--config.{key} to a multiple or --config.parallel.devices to a divisor'
+            )
+    return Parallel(mode, _first_of_each(available, devices, processes))
+
+
+def _first_of_each(available: Sequence[jax.Device], devices: int, processes: int) -> tuple[jax.Device, ...]:
+    """As many devices of every process, in rank order. Raises ConfigError where one has not so many."""
     own = [[x for x in available if x.process_index == index] for index in range(processes)]
     if devices % processes or devices > processes * min(map(len, own)):
         raise ConfigError(
             f'config.parallel.devices: {devices}, but as many of each of {processes} processes are '
             f'needed, which have {", ".join(str(len(part)) for part in own)}'
         )
-    return Parallel(mode, tuple(x for part in own for x in part[: devices // processes]))
+    return tuple(x for part in own for x in part[: devices // processes])
+
+
+def _check_mode(mode: str, processes: int, batch_size: int, chunk: int) -> None:
+    """Raises ConfigError for what no number of devices mends."""
+    if mode not in MODES:
+        raise ConfigError(f'config.parallel.mode: {mode!r} is not one of {", ".join(MODES)}')
+    if chunk < 0 or chunk and batch_size % chunk:
+        raise ConfigError(
+            f'config.model.chunk: {chunk} does not divide config.batch_size, {batch_size}; choose a divisor, or 0'
+        )
+    if mode == 'pmap' and processes > 1:
+        raise ConfigError(f'config.parallel.mode: pmap is for one process, and this run has {processes}; use jit')

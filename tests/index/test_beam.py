@@ -12,7 +12,7 @@ from small_index import write_box, write_models
 import jaxret
 from jaxret.errors import CheckpointError, ConfigError, JaxretError
 from jaxret.index import beam as beam_embedding
-from jaxret.index import build as index_build
+from jaxret.index import embed as index_embed
 from jaxret.index.build import update_index
 
 pytest.importorskip('apache_beam', reason="needs the extra 'beam'")
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     """Several groups of few models; workers find what this process finds."""
-    monkeypatch.setattr(index_build, 'SHARD_SHAPES', 4)
+    monkeypatch.setattr(index_embed, 'SHARD_SHAPES', 4)
     monkeypatch.setattr(beam_embedding, 'SHARD_SHAPES', 4)
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join(path or os.getcwd() for path in sys.path))
 

@@ -8,7 +8,7 @@ import pytest
 from small_index import PlainModel, check_index, opened, write_box, write_models
 
 from jaxret.errors import CheckpointError, ConfigError, DataError, StorageError
-from jaxret.index import build as index_build
+from jaxret.index import embed as index_embed
 from jaxret.index import shards as index_shards
 from jaxret.index.files import Source, read_manifest, writing
 from jaxret.preprocessing.shapes import shape_record
@@ -188,7 +188,7 @@ def test_worker_processes_give_the_same_index(update, model, tmp_path):
 
 
 def test_shards_that_are_mostly_unused_are_written_anew(update, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(index_build, 'SHARD_SHAPES', 4)
+    monkeypatch.setattr(index_embed, 'SHARD_SHAPES', 4)
     monkeypatch.setattr(index_shards, 'SHARD_SHAPES', 4)
     names = write_models(tmp_path / 'models', 8)
     update()

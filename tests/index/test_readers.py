@@ -14,6 +14,7 @@ from small_index import PlainModel, write_box, write_models
 import jaxret
 from jaxret.errors import ConfigError, DataError
 from jaxret.index import build as index_build
+from jaxret.index import embed as index_embed
 from jaxret.index import files as index_files
 from jaxret.index.build import update_index
 
@@ -49,7 +50,8 @@ def test_a_reader_sees_the_old_index_or_the_new_one_at_every_step(tmp_path, monk
     write_box(tmp_path / 'models' / 'new.obj', 3, 1, 1)
     (tmp_path / 'models' / names[0]).unlink()
     old, new = tuple(names), tuple(sorted({*names, 'new.obj'} - {names[0]}))
-    real, seen = getattr(index_build, step), []
+    module = index_embed if step == 'write_shard' else index_build
+    real, seen = getattr(module, step), []
 
     def watched(*arguments, **options):
         result = real(*arguments, **options)
@@ -58,7 +60,7 @@ def test_a_reader_sees_the_old_index_or_the_new_one_at_every_step(tmp_path, monk
             assert all(index.thumbnail(name) for name in index.ids)
         return result
 
-    monkeypatch.setattr(index_build, step, watched)
+    monkeypatch.setattr(module, step, watched)
     update(tmp_path)
     assert seen == [new if step in ('write_manifest', 'remove_unused') else old]
 
@@ -130,11 +132,12 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from small_index import PlainModel
-from jaxret.index import build as index_build
+from jaxret.index import build, embed
 from jaxret.index.build import update_index
 
-index_build.SHARD_SHAPES = 2
-real, calls = getattr(index_build, {step!r}), []
+embed.SHARD_SHAPES = 2
+module = embed if {step!r} == 'write_shard' else build
+real, calls = getattr(module, {step!r}), []
 
 def killed(*arguments, **options):
     calls.append(1)
@@ -142,7 +145,7 @@ def killed(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments, **options)
 
-setattr(index_build, {step!r}, killed)
+setattr(module, {step!r}, killed)
 update_index(Path({folder!r}) / 'index', PlainModel(), Path({folder!r}) / 'models', processes=1, progress=False)
 """
 
@@ -178,8 +181,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, step, call, left):
 def test_a_killed_rebuild_leaves_the_old_index_and_what_it_wrote_is_not_taken_over(tmp_path, monkeypatch):
     write_models(tmp_path / 'models', 4)
     update(tmp_path)
-    monkeypatch.setattr(index_build, 'SHARD_SHAPES', 2)
-    real, calls = index_build.write_shard, []
+    monkeypatch.setattr(index_embed, 'SHARD_SHAPES', 2)
+    real, calls = index_embed.write_shard, []
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -187,11 +190,11 @@ def test_a_killed_rebuild_leaves_the_old_index_and_what_it_wrote_is_not_taken_ov
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(index_build, 'write_shard', interrupted)
+    monkeypatch.setattr(index_embed, 'write_shard', interrupted)
     with pytest.raises(KeyboardInterrupt):
         update(tmp_path, model=PlainModel(fingerprint='b' * 64), rebuild=True)
     assert jaxret.Index.open(tmp_path / 'index').fingerprint == 'a' * 64
-    monkeypatch.setattr(index_build, 'write_shard', real)
+    monkeypatch.setattr(index_embed, 'write_shard', real)
     assert update(tmp_path, model=PlainModel(fingerprint='b' * 64), rebuild=True).embedded == 4
     assert jaxret.Index.open(tmp_path / 'index').fingerprint == 'b' * 64
 

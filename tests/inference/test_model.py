@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 import trimesh
 from finished_runs import CLASSES, write_run
 from PIL import Image
+from small_cmic import small_cmic
 from small_index import write_box
 
 import jaxret
@@ -17,17 +19,20 @@ from data_pipelines.cross_modal.dataset import ObjectEntry
 from data_pipelines.cross_modal.objects import object_from_mesh
 from data_pipelines.domain_adaptation.dataset import ShapeFiles
 from data_pipelines.domain_adaptation.pictures import photo_png, shape_pngs
+from jaxret import systems
 from jaxret.errors import CheckpointError, ConfigError, DataError
 from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_many
 from jaxret.inference.export import export_query_encoder, load_query_encoder
+from jaxret.inference.trained_systems import system_classes
 from jaxret.preprocessing.framing import frame_files
 from jaxret.preprocessing.photos import photo_arrays
 from jaxret.preprocessing.points import point_arrays
 from jaxret.preprocessing.shapes import shape_arrays
-from jaxret.systems.cmic import CMIC
+from jaxret.search.similarity import KINDS, VIEW_KINDS
+from jaxret.systems.cmic import CHOICES, CMIC
 from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.hifa import Hifa
 from jaxret.systems.scan_cad import ScanCad
@@ -318,7 +323,7 @@ def test_cmic_without_attention(tmp_path, files, pooling, similarity):
     _, variables = write_run(tmp_path / 'run', 'cmic', **{'model.pooling': pooling})
     model = jaxret.load(tmp_path / 'run')
     assert model.similarity == similarity and model.projection is None
-    system = model._parts.embed.args[0] if pooling == 'unit_mean' else model._parts.embed.__self__
+    system = model._parts.embed.__self__
     shapes = model.embed_shapes(meshes(files), processes=1)
     views = np.stack([shape_arrays(path, inputs=model.shape_inputs, up_axis='y')['views'] for path in meshes(files)])
     wanted = system.score(
@@ -326,3 +331,24 @@ def test_cmic_without_attention(tmp_path, files, pooling, similarity):
     )
     pooled = {'mean': lambda x: x.mean(axis=1), 'max': lambda x: x.max(axis=1), 'unit_mean': lambda x: x}[pooling]
     np.testing.assert_allclose(model.embed_photos([files / 'photo.png']) @ pooled(shapes).T, wanted, atol=1e-5)
+
+
+def test_every_system_names_its_task_and_its_similarity():
+    classes = system_classes()
+    assert classes == {
+        'photo_to_shape': CMIC,
+        'cross_modal': CrossModalCenter,
+        'domain_adaptation': Hifa,
+        'scan_to_cad': ScanCad,
+    }
+    for system in (CrossModalCenter, Hifa, ScanCad):
+        assert system.similarity in KINDS and system.GALLERIES
+    poolings = {small_cmic(pooling=pooling).similarity for pooling in CHOICES['model.pooling']}
+    assert poolings == {*VIEW_KINDS, 'dot'}
+
+
+def test_a_system_is_one_module(monkeypatch, tmp_path):
+    (tmp_path / 'toy.py').write_text("from jaxret.systems.hifa import Hifa\n\n\nclass Toy(Hifa):\n    TASK = 'toys'\n")
+    monkeypatch.setattr(systems, '__path__', [*systems.__path__, str(tmp_path)])
+    assert system_classes.__wrapped__()['toys'].__name__ == 'Toy' and len(system_classes.__wrapped__()) == 5
+    monkeypatch.delitem(sys.modules, 'jaxret.systems.toy')

@@ -8,7 +8,7 @@ import trimesh
 from PIL import Image
 from small_index import write_box
 
-from jaxret.cli.answer_sheet import Answer, draw_answers, query_picture
+from jaxret.cli.answer_sheet import Row, draw_answers, query_picture
 from jaxret.errors import ConfigError, DataError
 from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh
@@ -19,9 +19,10 @@ from jaxret.inference.query_files import QueryFile, find_masks, find_queries, ki
 from jaxret.preprocessing import auto_mask as auto_mask_module
 from jaxret.preprocessing.auto_mask import auto_mask, can_mask
 from jaxret.preprocessing.framing import frame_photo
+from jaxret.preprocessing.inputs import ShapeInputs, spaced
 from jaxret.preprocessing.photos import PhotoInputs, photo_arrays
 from jaxret.preprocessing.points import has_faces, point_arrays, read_points
-from jaxret.preprocessing.shapes import ShapeInputs, file_checksum, shape_arrays, shape_record, spaced
+from jaxret.preprocessing.shapes import file_checksum, shape_arrays, shape_record
 
 MASKED = PhotoInputs('masked', size=16, crop='mask', margin=0.1, fit='pad')
 
@@ -313,7 +314,7 @@ def test_sheet_of_answers(tmp_path, photo):
         shown = query_picture(QueryFile(tmp_path / name, kind), up_axis='y')
         assert shown.dtype == np.uint8 and shown.min() < 220
         hits = [Hit(rank + 1, f'{rank}\n\x07.obj', '', 0.5, None, None if number else 30.0) for rank in range(number)]
-        answers.append(Answer(f'{name}\n', shown, hits, [picture] * number))
+        answers.append(Row(f'{name}\n', shown, hits, [picture] * number))
     sheet = draw_answers(answers, title='four\nkinds')
     assert sheet.width >= 480 and sheet.height > 4 * 92
     cells = np.asarray(sheet.convert('L'))

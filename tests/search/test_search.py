@@ -192,14 +192,9 @@ def test_result_is_the_systems_own_ranking():
 
 def check_system(system, variables, queries, gallery):
     expected = np.asarray(system.score(variables, queries, gallery))
-    projected = similarity.projected_queries(system, variables, queries)
-    found = search(
-        SearchGallery(gallery, similarity.similarity_of(system)),
-        queries,
-        50,
-        projected=projected,
-        devices=jax.devices()[:1],
-    )
+    projected = queries @ system.projection(variables) if system.similarity == 'attention' else None
+    gallery = SearchGallery(gallery, system.similarity)
+    found = search(gallery, queries, 50, projected=projected, devices=jax.devices()[:1])
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found.scores, np.take_along_axis(expected, found.indices, axis=1), atol=2e-6 * scale)
     assert sorted(found.indices[0]) == list(range(50))

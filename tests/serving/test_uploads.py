@@ -13,14 +13,15 @@ import pytest
 import trimesh
 
 from jaxret.errors import DataError
+from jaxret.inference.query_files import SUFFIXES
 from jaxret.preprocessing.points import point_arrays
 from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.serving.limits import Limits
-from jaxret.serving.uploads import SUFFIXES, arrays_apart, mesh_arrays, parse_box, shown_name, store
+from jaxret.serving.uploads import arrays_apart, parse_box, shape_query_arrays, shown_name, store
 
 INPUTS = ShapeInputs('points', points=16)
 BOX = trimesh.creation.box((1, 2, 3))
-read_mesh = partial(mesh_arrays, inputs=INPUTS, up_axis='y', max_faces=100)
+read_mesh = partial(shape_query_arrays, kind='mesh', inputs=INPUTS, max_faces=100)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def assert_losses(system, batch, scores, **options):
     instance, category = expected_losses(scores, batch, **options)
     np.testing.assert_allclose(report['instance_loss'], instance, rtol=2e-5, atol=1e-6)
     np.testing.assert_allclose(report['category_loss'], category, rtol=2e-5, atol=1e-6)
-    np.testing.assert_allclose(total, instance + system.category_weight * category, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(total, instance + system.matching.category_weight * category, rtol=2e-5, atol=1e-6)
     return total
 
 
@@ -82,7 +82,7 @@ def assert_losses(system, batch, scores, **options):
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 @pytest.mark.parametrize('true_shape', ['included', 'not_positive', 'removed'])
 def test_loss_is_the_sum_of_the_oracles(kind, reduction, true_shape):
-    system = small_cmic(loss_kind=kind, reduction=reduction, true_shape=true_shape)
+    system = small_cmic(matching_kind=kind, matching_reduction=reduction, matching_true_shape=true_shape)
     for seed in (0, 1):
         batch = random_batch(BATCH, seed=seed)
         assert_losses(system, batch, expected_scores(batch), kind=kind, reduction=reduction, true_shape=true_shape)
@@ -91,7 +91,8 @@ def test_loss_is_the_sum_of_the_oracles(kind, reduction, true_shape):
 def test_true_shape_matters():
     batch = random_batch(BATCH)
     found = {
-        name: float(loss(small_cmic(true_shape=name), batch)[2]['category_loss']) for name in CHOICES['loss.true_shape']
+        name: float(loss(small_cmic(matching_true_shape=name), batch)[2]['category_loss'])
+        for name in CHOICES['loss.true_shape']
     }
     assert len(set(found.values())) == 3
 
@@ -112,9 +113,9 @@ def test_view_pooling(pooling):
 def test_sampling_correction_changes_the_instance_loss_only(kind):
     batch = random_batch(BATCH)
     batch['shape_inclusion'] = np.array([1.0, 0.5, 0.3, 0.02, 0.9, 0.3], np.float32)
-    system = small_cmic(sampling_correction=True, loss_kind=kind)
+    system = small_cmic(matching_sampling_correction=True, matching_kind=kind)
     total = assert_losses(system, batch, expected_scores(batch), kind=kind, correction=True)
-    same = loss(small_cmic(loss_kind=kind), batch)[0]
+    same = loss(small_cmic(matching_kind=kind), batch)[0]
     assert (abs(total - same) < 1e-6) == (kind == 'triplet')
     # One chance for all is no correction; neither is what a padded column says.
     batch['shape_inclusion'] = np.full(BATCH, 0.3, np.float32)
@@ -161,7 +162,7 @@ def test_padding_has_no_part_in_the_loss(kind, correction):
     batch['query_category'] = batch['shape_category'][batch['positive']]
     batch['query_valid'], batch['shape_valid'] = np.arange(BATCH) < 4, np.arange(BATCH) < 4
     batch['shape_inclusion'] = np.array([0.5, 0.25, 0.5, 0.1, 0.0, 0.0], np.float32)
-    system = small_cmic(loss_kind=kind, sampling_correction=correction)
+    system = small_cmic(matching_kind=kind, matching_sampling_correction=correction)
     other = {name: value.copy() for name, value in batch.items()}
     for name in ('image', 'mask', 'views'):
         other[name][4:] = 255 - other[name][4:]
@@ -197,8 +198,8 @@ def awkward_batches():
     'encoders,changes',
     [
         ('real', {}),
-        ('flat', {'true_shape': 'removed', 'color_mode': 'ruderman'}),
-        ('flat', {'loss_kind': 'triplet', 'color_mode': 'hsv'}),
+        ('flat', {'matching_true_shape': 'removed', 'color_mode': 'ruderman'}),
+        ('flat', {'matching_kind': 'triplet', 'color_mode': 'hsv'}),
     ],
 )
 def test_everything_stays_finite(encoders, changes):
@@ -304,9 +305,7 @@ def test_share_of_photos_whose_colours_change(mode):
     images = jnp.asarray(batch['image'], jnp.float32) / 255
     for probability in (0.0, 0.5, 1.0):
         system = small_cmic(color_mode=mode, color_probability=probability)
-        moved = jax.jit(jax.vmap(lambda key, system=system: system._augment_color(images, key, None)))(
-            jax.random.split(KEY, 40)
-        )
+        moved = jax.jit(jax.vmap(lambda key, system=system: system.color(images, key, None)))(jax.random.split(KEY, 40))
         changed = np.abs(np.asarray(moved) - np.asarray(images)).max(axis=(2, 3, 4)) > 1e-3
         # A permutation keeps one photo of the batch in its place, on average.
         expected = probability * (7 / 8 if mode == 'lab' else 1)
@@ -351,7 +350,7 @@ def test_embeddings_are_of_the_photos_own_colours():
 @pytest.mark.parametrize('mode', ['lab', 'ruderman', 'hsv'])
 def test_no_gradient_through_the_colours(mode):
     images = jnp.asarray(tiny_batch()['image'], jnp.float32) / 255
-    gradient = jax.grad(lambda x: jnp.sum(small_cmic(color_mode=mode)._augment_color(x, KEY, None) ** 2))(images)
+    gradient = jax.grad(lambda x: jnp.sum(small_cmic(color_mode=mode).color(x, KEY, None) ** 2))(images)
     assert not np.any(gradient)
 
 

@@ -75,7 +75,7 @@ def test_gradients_are_numeric_ones():
 
 
 def test_system_draws_each_photo_and_its_own_shape_to_the_center_of_that_shape():
-    system = small_cmic(loss_kind='center', pooling='unit_mean', centers=CENTERS)
+    system = small_cmic(matching_kind='center', pooling='unit_mean', centers=CENTERS)
     batch = random_batch(BATCH) | {'shape_index': np.array([6, 1, 4, 0, 3], np.int32)}
     batch['query_valid'][1] = False
     variables = jax.jit(system.init)(jax.random.key(0), batch)

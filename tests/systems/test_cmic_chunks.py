@@ -9,8 +9,7 @@ import pytest
 from small_cmic import DIM, VIEWS, optimizer_config, random_batch, small_cmic
 
 from jaxret.errors import ConfigError
-from jaxret.systems import cmic
-from jaxret.systems.cmic import CMIC
+from jaxret.systems import cmic, encoding
 from jaxret.training.optimizers import make_optimizer, make_schedule
 from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
@@ -36,7 +35,7 @@ def gradients(system, batch, *, train, chunks=None):
 
     with pytest.MonkeyPatch.context() as patch:
         if chunks:
-            patch.setattr(cmic, 'map_chunks', chunks)
+            patch.setattr(encoding, 'map_chunks', chunks)
         (total, (collections, report)), found = run(VARIABLES['params'], batch)
     return total, found, collections, report
 
@@ -89,12 +88,12 @@ def test_a_chunk_of_the_whole_batch_is_the_direct_step():
 def test_colours_do_not_depend_on_the_chunks(monkeypatch):
     batch, seen = random_batch(BATCH), []
 
-    def recorded(self, encoder, variables, name, images, *options):
+    def recorded(network, variables, name, images, **options):
         seen.append(images[0])
         views = (VIEWS,) if name == 'view' else ()
         return jnp.ones((BATCH, *views, DIM)), variables['batch_stats'][name]
 
-    monkeypatch.setattr(CMIC, '_encode', recorded)
+    monkeypatch.setattr(cmic, 'apply_in_chunks', recorded)
 
     @jax.jit
     def photos(batch):

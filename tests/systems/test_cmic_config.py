@@ -72,7 +72,8 @@ def test_paper_preset_traces_with_the_expected_sizes():
 def test_configs_build_the_system_they_name():
     config, _ = load_config('pix3d.py:smoke')
     system = CMIC.from_config(config)
-    assert (system.temperature, system.category_weight, system.true_shape) == (0.1, 0.2, 'included')
+    matching = system.matching
+    assert (matching.temperature, matching.category_weight, matching.true_shape) == (0.1, 0.2, 'included')
     batch = random_batch(4)
     variables = jax.eval_shape(system.init, jax.random.key(0), batch)
     embedded = jax.eval_shape(lambda v, b: system.embed(v, b, 'photo'), variables, batch)
@@ -98,7 +99,7 @@ def test_every_preset_names_values_that_there_are():
         for preset in presets(name):
             config, short = load_config(f'{name}:{preset}')
             system = CMIC.from_config(config, shapes=9)
-            assert system.loss_kind == config.loss.kind and short.endswith(preset)
+            assert system.matching.kind == config.loss.kind and short.endswith(preset)
             assert config.data.views_per_step <= config.render.views
             ViewRing(size=config.data.image_size, **config.render.to_dict())
 

@@ -8,7 +8,7 @@ from small_hifa import random_batch
 
 from jaxret.errors import ConfigError
 from jaxret.systems.hifa import Hifa
-from jaxret.systems.hifa_config import ABOVE_0, CHOICES, NOT_NEGATIVE, SHARES
+from jaxret.systems.hifa_config import CHOICES, RANGES
 from jaxret.training.state import count_parameters
 
 
@@ -94,10 +94,10 @@ def test_backbones_are_told_the_device_axis_and_the_type():
     'key,value',
     [
         *((key, 'other') for key in CHOICES),
-        *((key, 0) for key in ABOVE_0),
-        *((key, -1) for key in NOT_NEGATIVE),
-        *((key, 1.0) for key in SHARES),
-        *((key, -0.1) for key in SHARES),
+        *((key, 0) for key in RANGES['above 0']),
+        *((key, -1) for key in RANGES['0 or above']),
+        *((key, 1.0) for key in RANGES['at least 0 and below 1']),
+        *((key, -0.1) for key in RANGES['at least 0 and below 1']),
     ],
 )
 def test_bad_values_are_named(key, value):

@@ -14,7 +14,7 @@ from small_scan_cad import flat_system, flat_variables, random_batch, small_conf
 
 from jaxret.errors import ConfigError
 from jaxret.systems.scan_cad import ScanCad
-from jaxret.systems.scan_cad_config import ABOVE_ZERO, CHOICES, ZERO_OR_ABOVE
+from jaxret.systems.scan_cad_config import CHOICES, RANGES
 from jaxret.training.state import count_parameters
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -77,8 +77,8 @@ def test_every_network_is_told_the_device_axis(variant):
     'key,value',
     [(key, 'other') for key in CHOICES]
     + [
-        *((key, 0) for key in ABOVE_ZERO),
-        *((key, -0.5) for key in ZERO_OR_ABOVE),
+        *((key, 0) for key in RANGES['above 0']),
+        *((key, -0.5) for key in RANGES['0 or above']),
         ('augmentation.flip', 1.5),
         ('loss.margin_negative', float('nan')),
     ],

@@ -8,7 +8,7 @@ import pytest
 import references_scan_cad as oracle
 from small_scan_cad import DIM, POOL, small_config
 
-from jaxret.systems.scan_cad_config import MetricLoss
+from jaxret.systems.scan_cad_losses import MetricLoss
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 PAIRS = 9

@@ -10,7 +10,7 @@ from car_folders import box_vertices, write_model
 from data_pipelines.photo_to_shape.prepare import load_gallery, prepare
 from data_pipelines.photo_to_shape.shapenet import read_shapenet
 from jaxret.errors import ConfigError, DataError
-from jaxret.geometry.render import SHADINGS, ViewRing
+from jaxret.geometry.view_ring import SHADINGS, ViewRing
 
 CHAIR, TABLE, UNNAMED = '03001627', '04379243', '01234567'
 V1, V2 = 'model.obj', 'models/model_normalized.obj'

@@ -1,0 +1,81 @@
+"""How the answers to queries are printed: as tables, CSV or JSON."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxret.files import printable
+from jaxret.index.index import Hit
+from jaxret.inference.query_files import QueryFile
+
+FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth')
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for a query.
+
+    Attributes:
+      query: its file.
+      seen: what was taken as the object.
+      hits: best first.
+      complete: whether no shape is missing.
+    """
+
+    query: QueryFile
+    seen: str
+    hits: Sequence[Hit]
+    complete: bool
+
+
+def print_json(answers: Sequence[Answer]) -> None:
+    """One array of all answers."""
+    rows = [
+        {
+            'query': str(answer.query.path),
+            'kind': answer.query.kind,
+            'object': answer.seen,
+            'complete': answer.complete,
+            'hits': [asdict(hit) for hit in answer.hits],
+        }
+        for answer in answers
+    ]
+    print(json.dumps(rows, indent=1))
+
+
+def print_csv(answers: Sequence[Answer]) -> None:
+    """One line a hit."""
+    writer = csv.writer(sys.stdout, lineterminator='\n')
+    writer.writerow(('query', *FIELDS))
+    for answer in answers:
+        for hit in answer.hits:
+            values = (getattr(hit, name) for name in FIELDS)
+            writer.writerow((answer.query.path, *('' if value is None else value for value in values)))
+
+
+def print_tables(answers: Sequence[Answer]) -> None:
+    """One table a query, with views where there are any."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:  # a log file has no width of its own
+        console = Console(width=200, markup=False, emoji=False, highlight=False)
+    with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
+    for answer in answers:
+        console.print(Text(printable(f'{answer.query.path} ({answer.seen})')), soft_wrap=True)
+        table = Table(box=None, pad_edge=False)
+        table.add_column('rank', justify='right', overflow='ellipsis')
+        table.add_column('score', justify='right', overflow='ellipsis')
+        table.add_column('category', overflow='ellipsis')
+        table.add_column('id', overflow='fold')
+        for column in ('view', 'azimuth') if with_views else ():
+            table.add_column(column, justify='right', overflow='ellipsis')
+        for hit in answer.hits:
+            view = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
+            row = (str(hit.rank), f'{hit.score:.4f}', printable(hit.category), printable(hit.id), *view)
+            table.add_row(*map(Text, row))
+        console.print(table)

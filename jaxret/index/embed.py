@@ -1,0 +1,61 @@
+"""Reads and embeds model files, into shards."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from jaxret.errors import DataError
+from jaxret.index.shards import SHARD_SHAPES, Place, Shard, content_key, write_shard
+from jaxret.inference.model import Model
+from jaxret.preprocessing.shapes import ShapeRecord, shape_record_of
+from jaxret.workers import map_parallel
+
+SOFTWARE = ('jaxret', 'jax', 'flax', 'numpy', 'trimesh', 'embreex')
+Result = tuple[str, Place] | DataError  # checksum and place, or why the file cannot be used
+_SERIAL_BELOW = 16
+
+
+def embed_files(
+    folder: Path, model: Model, key: str, items: Sequence[tuple[Path, str]], *, processes: int | None, progress: bool
+) -> Iterator[tuple[int, Result]]:
+    """Reads and embeds files; every 128 of them are a shard, less those that cannot be used.
+
+    Args:
+      folder: of the index.
+      model: that embeds.
+      key: of the model and inputs (`embedding_key`).
+      items: files, each with the axis that points up in it.
+      processes: that read them; None takes one a core.
+      progress: show a progress bar.
+
+    Yields:
+      index into `items`, result.
+    """
+    function = partial(shape_record_of, inputs=model.shape_inputs)
+    results = map_parallel(
+        function,
+        items,
+        processes=processes,
+        serial_below=_SERIAL_BELOW,
+        ordered=True,
+        progress='Indexing' if progress else None,
+    )
+    waiting: list[tuple[int, ShapeRecord]] = []
+    for number, result in results:
+        if isinstance(result, DataError):
+            yield number, result
+        else:
+            waiting.append((number, result))
+        if waiting and ((number + 1) % SHARD_SHAPES == 0 or number + 1 == len(items)):
+            embeddings = model.embed_shape_arrays([record.arrays for _, record in waiting])
+            keys = [content_key(record.checksum, items[place][1]) for place, record in waiting]
+            shard = write_shard(folder, Shard(embeddings, [record.thumbnail for _, record in waiting], keys), key=key)
+            for row, (place, record) in enumerate(waiting):
+                yield place, (record.checksum, (shard, row))
+            waiting.clear()
+
+
+def versions() -> dict[str, str]:
+    """Of the software that decides what an embedding is."""
+    return {package: version(package) for package in SOFTWARE}

@@ -1,0 +1,114 @@
+"""What a system takes of photos and shapes: plain values, without the tools that make arrays of files.
+
+Letters: V views, S size in pixels, N points, M faces, R voxels a side.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxret.geometry.formats import DISTANCE_SUFFIXES, FACE_VALUES, MESH_SUFFIXES
+from jaxret.geometry.view_ring import ViewRing
+
+RESOLUTION = 32
+Arrays = Mapping[str, tuple[tuple[int, ...], type]]  # name -> shape without the batch axis, type
+
+
+@dataclass(frozen=True)
+class PhotoInputs:
+    """How a system sees a photo.
+
+    Attributes:
+      kind: 'masked' (photo and mask, CMIC), 'plain' (photo alone, HIFA), or 'view' (grey, on white, as if it were a
+        rendered view; cross-modal centers).
+      size: S.
+      stored_size: 'plain': the photo is resampled to this side, then its middle S x S pixels are taken.
+      crop, margin, fit: as for `frame_photo`; 'plain': fit as for `square_picture`.
+    """
+
+    kind: str
+    size: int
+    stored_size: int = 0
+    crop: str = 'none'
+    margin: float = 0.0
+    fit: str = 'pad'
+
+    @property
+    def arrays(self) -> Arrays:
+        """What `photo_arrays` makes."""
+        colors = ((self.size, self.size, 3), np.uint8)
+        if self.kind == 'masked':
+            return {'image': colors, 'mask': ((self.size, self.size, 1), np.uint8)}
+        return {'photo': colors} if self.kind == 'plain' else {'views': ((1, self.size, self.size, 1), np.uint8)}
+
+
+@dataclass(frozen=True)
+class ShapeInputs:
+    """What a system takes of a shape. Values that a representation does not use are 0, or the ring's defaults.
+
+    Attributes:
+      representation: 'views', 'faces', 'points' or 'grid'.
+      ring: cameras and light of the views.
+      view_ids: the views that are used.
+      side: S; pixels in the middle of a rendered view.
+      unit_sphere: the mesh is moved to the unit sphere before everything.
+      points: N.
+      faces: M.
+      up_axis: axis that points up in mesh files where nothing else is said.
+    """
+
+    representation: str
+    ring: ViewRing = ViewRing()
+    view_ids: tuple[int, ...] = ()
+    side: int = 0
+    unit_sphere: bool = False
+    points: int = 0
+    faces: int = 0
+    up_axis: str = 'y'
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Kinds of files that it takes."""
+        return (*MESH_SUFFIXES, *DISTANCE_SUFFIXES) if self.representation == 'grid' else MESH_SUFFIXES
+
+    @property
+    def arrays(self) -> Arrays:
+        """What `shape_arrays` makes."""
+        return {
+            'views': {'views': ((len(self.view_ids), self.side, self.side, self.ring.channels), np.uint8)},
+            'faces': {'faces': ((self.faces, FACE_VALUES), np.float32), 'neighbors': ((self.faces, 3), np.int32)},
+            'points': {'points': ((self.points, 3), np.float32)},
+            'grid': {'grid': ((RESOLUTION,) * 3, np.uint8)},
+        }[self.representation]
+
+    @property
+    def textured(self) -> bool:
+        """Whether the materials that a file names show."""
+        return self.representation == 'views' and not self.unit_sphere and self.ring.shading == 'textured'
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `from_json` is the inverse."""
+        return asdict(self) | {'view_ids': list(self.view_ids)}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> 'ShapeInputs':
+        """Raises TypeError, KeyError or ValueError where it is not what `to_json` gave."""
+        return cls(**(stored | {'ring': ViewRing(**stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
+
+    def azimuth(self, view: int) -> float:
+        """Degrees in [0, 360) of one of the views that are used; 0 looks at the front (+z), 90 at the right (+x)."""
+        return (self.ring.first_azimuth + self.view_ids[view] * 360 / self.ring.views) % 360
+
+
+def view_ring(render: ConfigDict, *, size: int) -> ViewRing:
+    """The cameras and light of the config group `render`."""
+    names = {field.name for field in fields(ViewRing)}
+    return ViewRing(size=size, **{name: value for name, value in render.items() if name in names})
+
+
+def spaced(count: int, available: int) -> tuple[int, ...]:
+    """`count` numbers below `available`, evenly spaced from 0; all of them for 0."""
+    return tuple(range(available)) if count == 0 else tuple(i * available // count for i in range(count))

@@ -1,0 +1,68 @@
+"""CMIC's colour augmentation of photos: colour transfer within the batch, or shifts of hue, saturation and value.
+
+Letters: B photos, S image side.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxret.augmentation import color
+from jaxret.errors import ConfigError
+from jaxret.systems.encoding import global_rows
+
+CHOICES = {
+    'color.mode': ('lab', 'ruderman', 'hsv', 'none'),
+    'color.ratio': ('style_over_content', 'content_over_style'),
+}
+
+
+@dataclass(frozen=True)
+class ColorAugmentation:
+    """The config's group `color`.
+
+    Attributes:
+      mode: colour space of the transfer, 'hsv' for shifts, or 'none'.
+      ratio: of the deviations by which colours are scaled.
+      probability: of a photo to be changed.
+      hsv_range: largest shifts of hue, saturation and value.
+    """
+
+    mode: str
+    ratio: str
+    probability: float
+    hsv_range: tuple[float, float, float]
+
+    @classmethod
+    def from_config(cls, group: ConfigDict) -> 'ColorAugmentation':
+        """From the group, whose choices are checked. Raises ConfigError for a range that is not three numbers."""
+        if len(group.hsv_range) != 3:
+            raise ConfigError(
+                f'config.color.hsv_range: {group.hsv_range!r} is not three numbers (hue, saturation, value)'
+            )
+        return cls(group.mode, group.ratio, group.probability, tuple(group.hsv_range))
+
+    def __call__(self, images: jax.Array, rng: jax.Array, axis_name: str | None) -> jax.Array:
+        """Photos [B, S, S, 3] in [0, 1] with other colours: those of other photos of the (global) batch, or shifted.
+
+        Source: Lin et al., ICCV 2021, Eq. 1 and section 4.3.
+        """
+        if self.mode == 'none':
+            return images
+        mine, total = global_rows(len(images), axis_name)
+        order_key, chance_key = jax.random.split(rng)
+        if self.mode == 'hsv':
+            hue, saturation, value = self.hsv_range
+            shift = color.random_hsv_shift(
+                order_key, total, hue=hue, saturation=saturation, value=value, probability=self.probability
+            )
+            return color.shift_hsv(images, jax.tree.map(lambda x: x[mine], shift))
+        content = color.color_statistics(images, space=self.mode)
+        every = content if axis_name is None else jax.lax.all_gather(content, axis_name, tiled=True)
+        source = jax.random.permutation(order_key, total)[mine]
+        style = jax.tree.map(lambda x: x[source], every)
+        changed = color.transfer_color(images, content, style, space=self.mode, ratio=self.ratio)
+        chosen = jax.random.uniform(chance_key, (total,))[mine] < self.probability
+        return jnp.where(chosen[:, None, None, None], changed, images)
