@@ -53,32 +53,49 @@ def replaced_atomically(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, refuse: Callable[[str], Exception] | None = None) -> Iterator[None]:
+def exclusive(path: Path, *, refuse: Callable[[str], Exception] | None = None, leave: bool = True) -> Iterator[None]:
     """Only one process at a time is within the `with` block. The lock ends with its process, however it ends.
 
     Args:
-      path: of the lock file, which stays and holds the number of the process; its folder is made.
+      path: of the lock file, which holds the number of the process; its folder is made.
       refuse: the error where another process is within, from its number ('unknown' where it has none); None waits.
+      leave: whether the file stays; else it is removed at the end.
 
     Raises:
       StorageError: the folder cannot be written.
     """
-    with storage_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open('a+')
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if refuse is None else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.seek(0)
-            raise refuse(file.read().strip() or 'unknown') from None
-        except OSError:  # a file system without locks
-            pass
+    while True:
         with storage_errors(path.parent):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-        yield
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open('a+')
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if refuse is None else fcntl.LOCK_NB))
+            except BlockingIOError:
+                file.seek(0)
+                raise refuse(file.read().strip() or 'unknown') from None
+            except OSError:  # a file system without locks
+                pass
+            if not leave and not same_file(file.fileno(), path):  # removed by the one who held it
+                continue
+            with storage_errors(path.parent):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            try:
+                yield
+            finally:
+                if not leave:
+                    path.unlink(missing_ok=True)
+            return
+
+
+def same_file(descriptor: int, path: Path) -> bool:
+    """Whether a path still leads to the file that is open."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def printable(text: str) -> str:

@@ -16,7 +16,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxret.errors import DataError, Problem, StorageError
-from jaxret.files import exclusive, write_atomically
+from jaxret.files import exclusive, same_file, write_atomically
 from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
 
@@ -147,7 +146,7 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
         with file:
             with contextlib.suppress(OSError):  # a file system without locks: there nothing old is removed
                 fcntl.flock(file, fcntl.LOCK_SH)
-            if not _still_there(file.fileno(), path):
+            if not same_file(file.fileno(), path):
                 continue
             yield manifest, read_table(file.read(), manifest, path)
             return
@@ -181,10 +180,3 @@ def remove_unused(folder: Path, manifest: Manifest) -> None:
     for path in (folder / SHARDS).iterdir():
         if path.name not in used:
             path.unlink(missing_ok=True)
-
-
-def _still_there(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
