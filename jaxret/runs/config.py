@@ -9,6 +9,10 @@ from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError
 
+# Keys that runs of earlier versions did not store, by their experiment, with the value that does what those runs did.
+# A key that is added to experiments/configs is added here too.
+LATER: dict[str, dict[str, Any]] = {'photo_to_shape': {}, 'cross_modal': {}, 'domain_adaptation': {}, 'scan_to_cad': {}}
+
 
 def read_run_config(path: Path) -> ConfigDict:
     """The config that a run stored.
@@ -24,7 +28,12 @@ def read_run_config(path: Path) -> ConfigDict:
         raise CheckpointError(f'{path}: cannot be read ({error}); give the work directory of a training run') from error
     if not isinstance(flat, dict) or 'experiment' not in flat or 'select' not in flat:
         raise CheckpointError(f'{path}: not the config of a run; give the work directory of a training run')
-    return unflatten(flat)
+    return unflatten(with_later_keys(flat))
+
+
+def with_later_keys(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored, flattened config with the keys that came after it (`LATER`)."""
+    return {**LATER.get(str(stored['experiment']), {}), **stored}
 
 
 def unflatten(flat: dict[str, Any]) -> ConfigDict:
