@@ -8,10 +8,13 @@ from pathlib import Path
 from data_pipelines import dataset
 from data_pipelines.dataset import Dataset, Faults, all_problems, fingerprint, of_split, split_of
 from data_pipelines.file_checks import Wrong, signature
+from data_pipelines.folders import open_folder
 from jaxret.errors import DataError, Problem
 
 NO_OBJECT = 'no object pixels, so there is nothing to crop to'
 NO_OBJECT_ACTION = 'mend the mask, use crop=none, or on_bad_file=skip'
+# Masks: files, silhouettes of the true shape in its annotated pose, the whole photo.
+MASKS = FILES, POSE, FRAME = ('files', 'pose', 'frame')
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,13 @@ class PhotoDataset(Dataset):
       photos: the queries, sorted by name.
       shapes: the gallery, sorted by name.
       up_axis: axis that points up in the mesh files.
+      masks: what the masks of the photos in train and val, and of those in test, are; each one of `MASKS`.
     """
 
     photos: tuple[PhotoEntry, ...]
     shapes: tuple[ShapeEntry, ...]
     up_axis: str
+    masks: tuple[str, str] = (FILES, FILES)
 
     def split_table(self) -> dict[str, str]:
         """Split of every photo by its name, to be stored with a run (JSON) and given back to the reader."""
@@ -101,6 +106,7 @@ def photo_dataset(
     *,
     required_splits: Sequence[str] = (),
     up_axis: str = 'y',
+    masks: tuple[str, str] = (FILES, FILES),
 ) -> PhotoDataset:
     """The data set of what is in use. Raises DataError where something refuses it."""
     faults.refuse()
@@ -120,8 +126,22 @@ def photo_dataset(
         skipped=tuple(faults.skipped),
         required_splits=tuple(required_splits),
         up_axis=up_axis,
+        masks=masks,
         fingerprint=fingerprint(str(root), up_axis, rows, files),
     )
+
+
+def open_masks(root: Path, mask_dir: str) -> Path:
+    """A folder of other masks than the data's own, links resolved.
+
+    Args:
+      root: the data's folder.
+      mask_dir: below it, or an absolute path.
+
+    Raises:
+      DataError: it is no folder.
+    """
+    return open_folder(root / mask_dir, layout='which masks are named as below mask/', key='data.mask_dir')
 
 
 def divided(photos: Sequence[PhotoEntry], split: Mapping[str, str]) -> list[PhotoEntry]:
