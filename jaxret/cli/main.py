@@ -202,6 +202,9 @@ def _index(options: argparse.Namespace) -> int:
         from jaxret.index.model_files import read_categories
 
         read_categories(Path(options.categories))  # before anything slow
+    from jaxret.index.files import check_writable
+
+    check_writable(Path(options.out))
     _quiet()
     from jaxret.index.build import update_index
     from jaxret.inference.model import load
