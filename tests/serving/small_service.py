@@ -15,6 +15,7 @@ from PIL import Image
 
 from jaxret.errors import DataError, Problem
 from jaxret.index.index import Hit
+from jaxret.index.model_files import file_mark
 from jaxret.preprocessing.photos import PhotoInputs, photo_arrays
 from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.serving.app import create_app
@@ -51,14 +52,18 @@ class ColorIndex:
     def __init__(self, folder: Path):
         self.ids = tuple(f'{category}/{name}.off' for category, name in zip(self.categories, COLORS, strict=True))
         self.embeddings = np.array(list(COLORS.values()), np.float32)
-        self.folder = folder
+        self.folder, self.marks = folder, {}
         for number, shape in enumerate(self.ids):
             path = self.model_path(shape)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(trimesh.creation.box((1, 1 + number, 2)).export(file_type='off'))
+            self.model_mark(shape)
 
     def model_path(self, shape: str) -> Path:
         return self.folder / shape
+
+    def model_mark(self, shape: str) -> list[int]:
+        return self.marks.setdefault(shape, file_mark(self.model_path(shape), textured=False))
 
     def up_axis(self, shape: str) -> str:
         return 'y'
