@@ -163,6 +163,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     serve.add_argument('--host', default='127.0.0.1', help='address to listen on (default: this machine only)')
     serve.add_argument('--port', type=int, default=8000, help='to listen on (default: 8000)')
+    serve.add_argument(
+        '--allow-host',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='under which a proxy calls the server, as in the Host header; may be repeated',
+    )
 
     export = command('export', 'write the query encoder, or the embeddings of an index', _EXPORT, _export)
     source = export.add_mutually_exclusive_group(required=True)
@@ -261,7 +268,8 @@ def _serve(options: argparse.Namespace) -> int:
     from jaxret.index.index import Index, load_for_index
 
     index = Index.open(options.index)
-    serve(index, load_for_index(index.manifest, options.checkpoint), host=options.host, port=options.port)
+    model = load_for_index(index.manifest, options.checkpoint)
+    serve(index, model, host=options.host, port=options.port, names=options.allow_host)
     return 0
 
 

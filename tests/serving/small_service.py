@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-import uvicorn
 from PIL import Image
 
 from jaxret.errors import DataError, Problem
@@ -21,7 +20,7 @@ from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.serving.app import create_app
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher
-from jaxret.serving.server import settings
+from jaxret.serving.server import Server, settings
 
 COLORS = {
     'red': (255, 0, 0),
@@ -129,9 +128,9 @@ def service(folder: Path, *, limits: Limits = LIMITS, model: ColorModel | None =
 
 
 @contextlib.contextmanager
-def listening(app):
+def listening(app, limits: Limits = LIMITS):
     """Address of a server in a thread of this process."""
-    server = uvicorn.Server(settings(app))
+    server = Server(settings(app, limits))
     with socket.create_server(('127.0.0.1', 0)) as sock:
         thread = threading.Thread(target=server.run, kwargs={'sockets': [sock]})
         thread.start()
@@ -142,6 +141,16 @@ def listening(app):
         finally:
             server.should_exit = True
             thread.join()
+
+
+def answer_on(connection: socket.socket) -> bytes:
+    """What comes on a connection: to the end of one refusal, or until it is closed."""
+    connection.settimeout(20)
+    received = b''
+    with contextlib.suppress(ConnectionResetError):
+        while b'}' not in received and (block := connection.recv(65536)):
+            received += block
+    return received
 
 
 def png(pixels: np.ndarray) -> bytes:
