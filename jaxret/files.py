@@ -2,10 +2,12 @@
 
 import contextlib
 import fcntl
+import io
 import os
 import re
 import secrets
 import stat
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +104,13 @@ def exclusive(path: Path, *, refuse: Callable[[str], Exception] | None = None) -
             file.write(str(os.getpid()))
             file.flush()
         yield
+
+
+def escape_missing_letters() -> None:
+    """Has standard output and error show what their encoding lacks as escapes such as \\xf6, on an ASCII terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
 
 
 def printable(text: str) -> str:
