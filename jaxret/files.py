@@ -2,8 +2,12 @@
 
 import contextlib
 import fcntl
+import io
 import os
+import re
 import secrets
+import stat
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +24,12 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(
             f'{path}: cannot be written ({error.strerror or error}); free some space or name another folder'
         ) from error
+
+
+def check_regular(path: Path) -> None:
+    """Raises OSError for what is no regular file: a pipe would wait for a writer for ever, a device may never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError('not a regular file')
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -52,6 +62,20 @@ def replaced_atomically(path: Path) -> Iterator[Path]:
             raise
 
 
+def remove_temporaries(folder: Path, names: str) -> None:
+    """Removes what killed processes left of files that they wrote with `replaced_atomically`.
+
+    Args:
+      folder: of the files, which no other process writes now. Links stay, and files of other names.
+      names: a regular expression of the files' names.
+    """
+    pattern = re.compile(rf'\.(?:{names})\.[0-9a-f]{{16}}')
+    with storage_errors(folder):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if pattern.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def exclusive(path: Path, *, refuse: Callable[[str], Exception] | None = None, leave: bool = True) -> Iterator[None]:
     """Only one process at a time is within the `with` block. The lock ends with its process, however it ends.
@@ -67,7 +91,8 @@ def exclusive(path: Path, *, refuse: Callable[[str], Exception] | None = None, l
     while True:
         with storage_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open('a+')
+            # Not behind a link, which would have another file emptied below.
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), 'a+')
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if refuse is None else fcntl.LOCK_NB))
@@ -96,6 +121,13 @@ def same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def escape_missing_letters() -> None:
+    """Has standard output and error show what their encoding lacks as escapes such as \\xf6, on an ASCII terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
 
 
 def printable(text: str) -> str:
