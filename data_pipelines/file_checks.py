@@ -16,12 +16,13 @@ from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
 from jaxret.geometry import distance_grids, mesh
 from jaxret.preprocessing import photo_files as photos
+from jaxret.preprocessing.framing import Box, mask_box
 from jaxret.workers import map_parallel
 
 Name = TypeVar('Name', bound=Hashable)
 Wrong = tuple[Problem, ...]
-# What a sound pair tells: (width, height, mask has object pixels).
-PairFacts = tuple[int, int, bool]
+# What a sound pair tells: (width, height, box around the mask's object pixels, if there are any).
+PairFacts = tuple[int, int, Box | None]
 # What a sound picture tells: (width, height, all its pixels are grey).
 PictureFacts = tuple[int, int, bool]
 # Fewer files are done in this process, sooner than others start.
@@ -120,7 +121,7 @@ def source_hash(*files: str) -> str:
 
 def _check_pair(pair: tuple[Path, Path]) -> PairFacts:
     photo, mask = photos.read_pair(*pair)
-    return photo.shape[1], photo.shape[0], bool(mask.any())
+    return photo.shape[1], photo.shape[0], mask_box(mask)
 
 
 def _check_picture(item: tuple[Path]) -> PictureFacts:

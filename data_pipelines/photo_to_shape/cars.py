@@ -53,6 +53,7 @@ def read_cars(
     gallery: str = 'referenced',
     on_bad_file: str = 'error',
     crop: str = 'none',
+    empty_masks: bool = False,
     val_fraction: float = 0.1,
     seed: int = 0,
     split_table: Mapping[str, str] | None = None,
@@ -74,6 +75,7 @@ def read_cars(
       on_bad_file: 'error', or 'skip': photos with a bad file or shape and bad shapes are left out and listed. Faults
         of the annotations themselves are errors in either case.
       crop: what photos will be cropped to, 'none' or 'mask'.
+      empty_masks: whether photos whose mask is empty can be used, as by a network without masks.
       val_fraction: share of the train photos held out as val.
       seed: of the photos held out.
       split_table: split by photo name, from an earlier run; it takes the place of the annotations' and of a new
@@ -119,7 +121,7 @@ def read_cars(
         made, wrong = write_masks(wishes, Path(cache_dir) / 'masks', **options)
         bad |= wrong
         used = [dataclasses.replace(photo, mask=made.get(photo.name)) for photo in used]
-    bad |= _bad_photos(used, bad, FileChecks(root, cache_dir, **options), crop=crop)
+    bad |= _bad_photos(used, bad, FileChecks(root, cache_dir, **options), empty_masks=empty_masks and crop == 'none')
     photos = [
         PhotoEntry(photo.name, photo.image, photo.mask, CATEGORY, photo.model, photo.split, None) for photo in used
     ]
@@ -155,7 +157,7 @@ def _wish(photo: CarPhoto, path_of: Mapping[str, Path] | None) -> MaskWish:
 
 
 def _bad_photos(
-    used: Sequence[CarPhoto], bad: Mapping[str, Wrong], checks: FileChecks, *, crop: str
+    used: Sequence[CarPhoto], bad: Mapping[str, Wrong], checks: FileChecks, *, empty_masks: bool
 ) -> dict[str, Wrong]:
     """What is wrong with the photos that are not known to be bad, by name."""
     left = [photo for photo in used if photo.name not in bad]
@@ -166,7 +168,7 @@ def _bad_photos(
     for photo, facts in zip(whole, checks.pairs([(photo.image, photo.mask) for photo in whole]), strict=True):
         if is_wrong(facts):
             wrong[photo.name] = facts
-        elif crop == 'mask' and not facts[2]:
+        elif facts[2] is None and not empty_masks:
             wrong[photo.name] = (Problem(str(photo.mask), NO_OBJECT, NO_OBJECT_ACTION),)
     return wrong
 

@@ -10,8 +10,8 @@ from data_pipelines.dataset import Dataset, Faults, all_problems, fingerprint, o
 from data_pipelines.file_checks import Wrong, signature
 from jaxret.errors import DataError, Problem
 
-NO_OBJECT = 'no object pixels, so there is nothing to crop to'
-NO_OBJECT_ACTION = 'mend the mask, use crop=none, or on_bad_file=skip'
+NO_OBJECT = 'no object pixels'
+NO_OBJECT_ACTION = 'mend the mask, use on_bad_file=skip, or use no masks: crop=none and model.mask=none'
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ published Pix3D should give the counts in PAPER_COUNTS; `paper_note` compares.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
 from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, wrong_ones
@@ -49,6 +50,7 @@ def read_pix3d(
     gallery: str = 'folder',
     on_bad_file: str = 'error',
     crop: str = 'none',
+    empty_masks: bool = False,
     test_fraction: float = 2470 / 5118,
     val_fraction: float = 0.1,
     seed: int = 0,
@@ -71,6 +73,7 @@ def read_pix3d(
       on_bad_file: 'error', or 'skip': photos with a bad file or shape and bad shapes are left out and listed. Faults
         of pix3d.json itself are errors in either case.
       crop: what photos will be cropped to ('none', 'mask', 'bbox'), so that photos without it are found.
+      empty_masks: whether photos whose mask is empty can be used, as by a network without masks.
       test_fraction: share of test photos, where the entries have no split.
       val_fraction: share of the train photos held out as val, where no entry is marked val.
       seed: of the split.
@@ -109,7 +112,7 @@ def read_pix3d(
     faults.problems += _unknown(root, categories, entries, used, shapes)
 
     checks = FileChecks(root, cache_dir, check_processes, progress)
-    bad = _bad_photos(root, used, checks, crop=crop)
+    bad = _bad_photos(root, used, checks, crop=crop, empty_masks=empty_masks)
     bad |= wrong_ones(
         [shape.model for shape in shapes], checks.meshes([shape.path for shape in shapes], up_axis=up_axis)
     )
@@ -172,24 +175,30 @@ def _escaping(root: Path, used: Sequence[Entry]) -> list[Problem]:
     ]
 
 
-def _bad_photos(root: Path, used: Sequence[Entry], checks: FileChecks, *, crop: str) -> dict[str, Wrong]:
+def _bad_photos(root: Path, used: Sequence[Entry], checks: FileChecks, **wanted: Any) -> dict[str, Wrong]:
     """What is wrong with the photos, by name."""
     bad = {}
     found = checks.pairs([(root / entry.image, root / entry.mask) for entry in used])
     for entry, facts in zip(used, found, strict=True):
-        wrong = facts if is_wrong(facts) else _check_crop(entry, facts, crop=crop, root=root)
+        wrong = facts if is_wrong(facts) else _check_object(entry, facts, root, **wanted)
         if wrong:
             bad[entry.image] = wrong
     return bad
 
 
-def _check_crop(entry: Entry, facts: PairFacts, *, crop: str, root: Path) -> Wrong:
-    width, height, has_object = facts
-    if crop == 'mask' and not has_object:
+def _check_object(entry: Entry, facts: PairFacts, root: Path, *, crop: str, empty_masks: bool) -> Wrong:
+    width, height, inside = facts
+    if inside is None and (crop == 'mask' or not empty_masks):
         return (Problem(str(root / entry.mask), NO_OBJECT, NO_OBJECT_ACTION),)
-    if crop == 'bbox' and (entry.bbox is None or clip_box(entry.bbox, width=width, height=height) is None):
+    if crop != 'bbox':
+        return ()
+    where = f'{JSON_NAME}[{entry.index}].bbox'
+    box = clip_box(entry.bbox, width=width, height=height) if entry.bbox else None
+    if box is None:
         found = f'bbox {entry.bbox} for a photo of {width} x {height} pixels'
-        return (Problem(f'{JSON_NAME}[{entry.index}].bbox', found, 'correct it, or use crop=none or crop=mask'),)
+        return (Problem(where, found, 'correct it, or use crop=none or crop=mask'),)
+    if not empty_masks and (box[0] >= inside[2] or box[2] <= inside[0] or box[1] >= inside[3] or box[3] <= inside[1]):
+        return (Problem(where, f'bbox {entry.bbox} beside the object of the mask, {tuple(inside)}', 'correct it'),)
     return ()
 
 

@@ -162,6 +162,7 @@ def _reader(config: ConfigDict) -> Any:
         'gallery': data.gallery,
         'on_bad_file': config.on_bad_file,
         'crop': data.crop,
+        'empty_masks': config.model.mask == 'none',
         'val_fraction': data.val_fraction,
         'seed': config.seed,
         'cache_dir': cache_folder(config),

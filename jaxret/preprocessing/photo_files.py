@@ -6,8 +6,8 @@ How unusual files are read:
   - an EXIF orientation is applied, so a photo is an array as a viewer displays it;
   - a mask belongs to the photo as displayed. If its size is instead that of the stored (unrotated) pixels, it is
     turned together with the photo;
-  - a mask's pixel is object where the brightest of its channels is at least half (0/1 masks: where it is 1); a
-    transparent pixel is background, and where only the alpha channel varies, alpha is the mask.
+  - a mask's pixel has the value of the brightest of its channels, and `mask_values` tells which values are the object;
+    a transparent pixel is background, and where only the alpha channel varies, alpha is the mask.
 """
 
 import io
@@ -19,6 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from jaxret.errors import DataError, Problem, refused
+from jaxret.preprocessing.mask_values import check_colors, object_pixels
 
 # Formats whose decoders only decode (EPS, for one, would start an interpreter).
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
@@ -63,7 +64,7 @@ def read_mask(path: Path | str) -> np.ndarray:
       uint8 [H, W], 255 on the object and 0 elsewhere.
 
     Raises:
-      DataError: as `read_photo`.
+      DataError: as `read_photo`; or its values have no clear meaning.
     """
     return _decode(Path(path), _mask_pixels)[0]
 
@@ -152,7 +153,9 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
             image.load()
             if image.format == 'PNG':  # checksums of all chunks: pixels can be damaged and still decode
                 Image.open(io.BytesIO(data), formats=('PNG',)).verify()
-            array = pixels(image)
+            array = pixels(image, str(path))
+        except DataError:
+            raise
         except Exception as error:
             raise refused(str(path), f'truncated or damaged image ({_reason(error)})', RESTORE) from error
         orientation = _orientation(image)
@@ -189,7 +192,8 @@ def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info
 
 
-def _photo_pixels(image: Image.Image) -> np.ndarray:
+def _photo_pixels(image: Image.Image, where: str) -> np.ndarray:
+    del where
     wide = _wide_grey(image)
     if wide is not None:
         grey = wide.astype(np.int32)
@@ -202,16 +206,23 @@ def _photo_pixels(image: Image.Image) -> np.ndarray:
     return np.array(image.convert('RGB'))
 
 
-def _mask_pixels(image: Image.Image) -> np.ndarray:
+def _mask_pixels(image: Image.Image, where: str) -> np.ndarray:
     values = _wide_grey(image)
     if values is not None:
-        half = 128 if values.max() <= 255 else 32768
-    else:
-        layer = np.asarray(image.convert('RGBA')) if _has_alpha(image) else np.asarray(image.convert('RGB'))
-        values, half = layer[:, :, :3].max(axis=2).astype(np.uint16), 128
-        if layer.shape[2] == 4:
-            alpha = layer[:, :, 3].astype(np.uint16)  # 255 * 255 fits
-            values = alpha if values.min() == values.max() and alpha.min() < alpha.max() else values * alpha // 255
-    if values.max() == 1:  # 0/1 masks
-        half = 1
-    return np.where(values >= half, np.uint8(255), np.uint8(0))
+        return object_pixels(values, where=where)
+    if not _has_alpha(image):
+        colors = np.asarray(image.convert('RGB'))
+        mask = object_pixels(colors.max(axis=2), where=where)
+        check_colors(colors, mask, where=where)
+        return mask
+    layer = np.asarray(image.convert('RGBA'))
+    values, alpha = layer[:, :, :3].max(axis=2), layer[:, :, 3]
+    opaque = values[alpha > 0]
+    if opaque.size and opaque.min() == opaque.max() and alpha.min() < alpha.max():
+        return object_pixels(alpha, where=where)
+    if alpha.min() < 128 and np.count_nonzero((opaque > 31) & (opaque < 224)) > opaque.size // 20:
+        action = 'save the transparency alone, as black and white'
+        raise refused(where, 'a mask whose colours and transparency both vary', action)
+    mask = object_pixels((values.astype(np.uint16) * alpha // 255).astype(np.uint8), where=where)
+    check_colors(layer[:, :, :3], mask, where=where)
+    return mask

@@ -10,13 +10,13 @@ import numpy as np
 
 from jaxret.errors import DataError, refused
 from jaxret.preprocessing.auto_mask import auto_mask
-from jaxret.preprocessing.framing import clip_box, frame_photo, mask_box, square_picture
+from jaxret.preprocessing.framing import Box, clip_box, frame_photo, mask_box, square_picture
 from jaxret.preprocessing.inputs import PhotoInputs
+from jaxret.preprocessing.mask_values import object_pixels
 from jaxret.preprocessing.photo_files import RESTORE, SAME_SIZE, read_mask, read_pair, read_photo
 
 Photo = str | Path | np.ndarray
 Mask = str | Path | np.ndarray | None
-Box = tuple[float, float, float, float]
 # Space around the object of a photo that stands for a rendered view, where the unit sphere just fits.
 _VIEW_MARGIN = 0.15
 # A query has no on_bad_file.
@@ -31,7 +31,7 @@ def photo_arrays(
     Args:
       photo: file, or uint8 [H, W, 3].
       inputs: how the system sees it.
-      mask: file; uint8 or bool [H, W] (not 0 on the object); 'auto' (`auto_mask`); or None: the box, else the whole
+      mask: file, or array [H, W] (see `mask_values`); 'auto' (`auto_mask`); or None: the box, else the whole
         frame.
       box: (left, top, right, bottom) in pixels of the photo as displayed, around the object; outside of it the mask is
         empty.
@@ -108,7 +108,7 @@ def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray 
     if isinstance(mask, str | Path):
         silhouette = read_mask(mask)
     else:
-        silhouette = np.where(np.asarray(mask) > 0, np.uint8(255), np.uint8(0))
+        silhouette = object_pixels(np.asarray(mask), where=f'mask of {where}')
     if silhouette.shape != pixels.shape[:2]:
         found = f'a mask of shape {list(silhouette.shape)} for a photo of {pixels.shape[1]} x {pixels.shape[0]} pixels'
         raise refused(where, found, 'give a mask of its size')

@@ -236,17 +236,26 @@ def test_skip_leaves_out_and_lists(tmp_path):
     assert any('split test' in problem.found for problem in problems_of(tmp_path, on_bad_file='skip'))
 
 
-def test_empty_masks_and_boxes_matter_only_for_their_crop(tmp_path):
+def test_empty_masks_and_boxes_beside_the_object(tmp_path):
     entries = write_folder(tmp_path)
     Image.fromarray(np.zeros((18, 24), np.uint8)).save(tmp_path / entries[1]['mask'])
+    mask = np.zeros((18, 24), np.uint8)
+    mask[:4, :4] = 255
+    Image.fromarray(mask).save(tmp_path / entries[3]['mask'])
     entries[2]['bbox'] = [100, 100, 120, 120]
+    entries[3]['bbox'] = [5, 5, 20, 15]
     del entries[4]['bbox']
     write_json(tmp_path, entries)
-    read(tmp_path)
-    assert [problem.where for problem in problems_of(tmp_path, crop='mask')] == [str(tmp_path / entries[1]['mask'])]
-    where = [problem.where for problem in problems_of(tmp_path, crop='bbox')]
-    assert where == ['pix3d.json[2].bbox', 'pix3d.json[4].bbox']
-    assert len(read(tmp_path, crop='bbox', on_bad_file='skip').skipped) == 2
+    empty, boxes = str(tmp_path / entries[1]['mask']), [f'pix3d.json[{index}].bbox' for index in (2, 3, 4)]
+    for options, expected in (
+        ({}, [empty]),
+        ({'crop': 'mask', 'empty_masks': True}, [empty]),
+        ({'crop': 'bbox'}, [empty, *boxes]),
+        ({'crop': 'bbox', 'empty_masks': True}, [boxes[0], boxes[2]]),
+    ):
+        assert [problem.where for problem in problems_of(tmp_path, **options)] == expected, options
+    read(tmp_path, empty_masks=True)
+    assert len(read(tmp_path, crop='bbox', on_bad_file='skip').skipped) == 4
 
 
 def test_fingerprint_follows_folder_files_and_options(tmp_path):
