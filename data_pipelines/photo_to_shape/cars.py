@@ -18,15 +18,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
-from data_pipelines.file_checks import FileChecks, Wrong, is_wrong, wrong_ones
+from data_pipelines.file_checks import FileChecks, Wrong, unsure_ones, wrong_ones
 from data_pipelines.folders import escaping, open_folder
 from data_pipelines.photo_to_shape.car_folders import SETS, SYNSET, CarPhoto, read_photos, read_shapes
 from data_pipelines.photo_to_shape.car_masks import MaskWish, write_masks
 from data_pipelines.photo_to_shape.dataset import (
-    NO_OBJECT,
-    NO_OBJECT_ACTION,
     PhotoDataset,
     PhotoEntry,
+    bad_pairs,
     divided,
     empty_splits,
     few_shapes,
@@ -35,7 +34,7 @@ from data_pipelines.photo_to_shape.dataset import (
 )
 from data_pipelines.photo_to_shape.dataset import count_note as counts_beside
 from data_pipelines.splits import hold_out
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError
 
 CATEGORY = 'car'
 PAPER_COUNTS = {
@@ -121,7 +120,9 @@ def read_cars(
         made, wrong = write_masks(wishes, Path(cache_dir) / 'masks', **options)
         bad |= wrong
         used = [dataclasses.replace(photo, mask=made.get(photo.name)) for photo in used]
-    bad |= _bad_photos(used, bad, FileChecks(root, cache_dir, **options), empty_masks=empty_masks and crop == 'none')
+    checks = FileChecks(root, cache_dir, **options)
+    wrong, unsure = _check_photos(used, bad, checks, empty_masks=empty_masks and crop == 'none')
+    bad |= wrong
     photos = [
         PhotoEntry(photo.name, photo.image, photo.mask, CATEGORY, photo.model, photo.split, None) for photo in used
     ]
@@ -130,7 +131,7 @@ def read_cars(
     if not malformed:
         faults.problems += few_shapes(shapes, min_shapes, root, 'add shapes, or use a smaller batch')
         faults.problems += empty_splits(photos, required_splits, root)
-    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits)
+    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, unsure=unsure)
 
 
 def count_note(dataset: PhotoDataset, layout: str) -> str | None:
@@ -156,21 +157,20 @@ def _wish(photo: CarPhoto, path_of: Mapping[str, Path] | None) -> MaskWish:
     return MaskWish(photo.name, photo.image, path_of[photo.model], photo.annotation.pose, photo.where)
 
 
-def _bad_photos(
+def _check_photos(
     used: Sequence[CarPhoto], bad: Mapping[str, Wrong], checks: FileChecks, *, empty_masks: bool
-) -> dict[str, Wrong]:
-    """What is wrong with the photos that are not known to be bad, by name."""
+) -> tuple[dict[str, Wrong], set[str]]:
+    """What is wrong with the photos that are not known to be bad, by name; and those whose mask file is unsure."""
     left = [photo for photo in used if photo.name not in bad]
     bare = [photo for photo in left if photo.mask is None]  # no mask without a shape
     found = checks.pictures([photo.image for photo in bare], kind='photos')
     wrong = wrong_ones([photo.name for photo in bare], found)
     whole = [photo for photo in left if photo.mask is not None]
-    for photo, facts in zip(whole, checks.pairs([(photo.image, photo.mask) for photo in whole]), strict=True):
-        if is_wrong(facts):
-            wrong[photo.name] = facts
-        elif facts[2] is None and not empty_masks:
-            wrong[photo.name] = (Problem(str(photo.mask), NO_OBJECT, NO_OBJECT_ACTION),)
-    return wrong
+    names, masks = [photo.name for photo in whole], [photo.mask for photo in whole]
+    found = checks.pairs([(photo.image, photo.mask) for photo in whole])
+    wrong |= bad_pairs(names, masks, found, empty_masks=empty_masks)
+    filed = {photo.name for photo in whole if photo.mask.is_relative_to(checks.root)}  # others are made as displayed
+    return wrong, filed & unsure_ones(names, found)
 
 
 def _split(

@@ -11,19 +11,18 @@ With the categories of CMIC (Lin et al., ICCV 2021), no occluded or truncated ph
 published Pix3D should give the counts in PAPER_COUNTS; `paper_note` compares.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
-from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, wrong_ones
+from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, unsure_ones, wrong_ones
 from data_pipelines.folders import leaves, link_problem, open_folder
 from data_pipelines.photo_to_shape.dataset import (
-    NO_OBJECT,
-    NO_OBJECT_ACTION,
     PhotoDataset,
     PhotoEntry,
     ShapeEntry,
+    bad_pairs,
     count_note,
     divided,
     empty_splits,
@@ -36,6 +35,7 @@ from data_pipelines.photo_to_shape.pix3d_gallery import list_shapes
 from data_pipelines.splits import hold_out, split_photos
 from jaxret.errors import Problem
 from jaxret.preprocessing.framing import clip_box
+from jaxret.preprocessing.photo_files import Box, turned_box
 
 PAPER_CATEGORIES = ('bed', 'chair', 'sofa', 'table')
 PAPER_COUNTS = {'photos': 5118, 'train': 2648, 'test': 2470, 'shapes': 322}
@@ -112,7 +112,12 @@ def read_pix3d(
     faults.problems += _unknown(root, categories, entries, used, shapes)
 
     checks = FileChecks(root, cache_dir, check_processes, progress)
-    bad = _bad_photos(root, used, checks, crop=crop, empty_masks=empty_masks)
+    names, masks = [entry.image for entry in used], [root / entry.mask for entry in used]
+    facts = checks.pairs([(root / name, mask) for name, mask in zip(names, masks, strict=True)])
+    used = _boxes_as_displayed(used, facts)
+    bad = bad_pairs(names, masks, facts, empty_masks=empty_masks and crop != 'mask')
+    if crop == 'bbox':
+        bad = bad | _wrong_boxes(used, facts) | bad
     bad |= wrong_ones(
         [shape.model for shape in shapes], checks.meshes([shape.path for shape in shapes], up_axis=up_axis)
     )
@@ -128,7 +133,8 @@ def read_pix3d(
         fractions = {'test_fraction': test_fraction, 'val_fraction': val_fraction}
         photos = divided(photos, _split(photos, split_table=split_table, seed=seed, **fractions))
         faults.problems += empty_splits(photos, required_splits, root / JSON_NAME)
-    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis)
+    unsure = unsure_ones(names, facts)
+    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis, unsure=unsure)
 
 
 def paper_note(dataset: PhotoDataset) -> str | None:
@@ -175,31 +181,35 @@ def _escaping(root: Path, used: Sequence[Entry]) -> list[Problem]:
     ]
 
 
-def _bad_photos(root: Path, used: Sequence[Entry], checks: FileChecks, **wanted: Any) -> dict[str, Wrong]:
-    """What is wrong with the photos, by name."""
-    bad = {}
-    found = checks.pairs([(root / entry.image, root / entry.mask) for entry in used])
+def _boxes_as_displayed(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> list[Entry]:
+    """The entries, with the bbox turned where the mask was turned with its photo (EXIF)."""
+    entries = []
     for entry, facts in zip(used, found, strict=True):
-        wrong = facts if is_wrong(facts) else _check_object(entry, facts, root, **wanted)
-        if wrong:
-            bad[entry.image] = wrong
-    return bad
+        if entry.bbox and not is_wrong(facts):
+            width, height, _, turn, _ = facts
+            entry = dataclasses.replace(entry, bbox=turned_box(entry.bbox, turn, width=width, height=height))
+        entries.append(entry)
+    return entries
 
 
-def _check_object(entry: Entry, facts: PairFacts, root: Path, *, crop: str, empty_masks: bool) -> Wrong:
-    width, height, inside = facts
-    if inside is None and (crop == 'mask' or not empty_masks):
-        return (Problem(str(root / entry.mask), NO_OBJECT, NO_OBJECT_ACTION),)
-    if crop != 'bbox':
-        return ()
-    where = f'{JSON_NAME}[{entry.index}].bbox'
-    box = clip_box(entry.bbox, width=width, height=height) if entry.bbox else None
-    if box is None:
-        found = f'bbox {entry.bbox} for a photo of {width} x {height} pixels'
-        return (Problem(where, found, 'correct it, or use crop=none or crop=mask'),)
-    if not empty_masks and (box[0] >= inside[2] or box[2] <= inside[0] or box[1] >= inside[3] or box[3] <= inside[1]):
-        return (Problem(where, f'bbox {entry.bbox} beside the object of the mask, {tuple(inside)}', 'correct it'),)
-    return ()
+def _wrong_boxes(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> dict[str, Wrong]:
+    """What is wrong with the boxes of sound photos, by name."""
+    faults = {
+        entry: _wrong_box(entry.bbox, facts) for entry, facts in zip(used, found, strict=True) if not is_wrong(facts)
+    }
+    return {
+        entry.image: (Problem(f'{JSON_NAME}[{entry.index}].bbox', *fault),) for entry, fault in faults.items() if fault
+    }
+
+
+def _wrong_box(box: Box | None, facts: PairFacts) -> tuple[str, str] | None:
+    """What is wrong with a bbox, and what to do."""
+    width, height, inside, *_ = facts
+    clipped = clip_box(box, width=width, height=height) if box else None
+    if clipped is None:
+        return f'bbox {box} for a photo of {width} x {height} pixels', 'correct it, or use crop=none or crop=mask'
+    apart = inside and any(clipped[low] >= inside[low + 2] or clipped[low + 2] <= inside[low] for low in (0, 1))
+    return (f'bbox {box} is beside the object of the mask, {tuple(inside)}', 'correct it') if apart else None
 
 
 def _split(

@@ -20,6 +20,7 @@ from data_pipelines.photo_to_shape.sample_cars import write_car_sample
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 from jaxret.errors import Problem
 from jaxret.geometry.render import ViewRing
+from jaxret.preprocessing.photo_files import UNSURE
 from jaxret.runs.split import PhotoSplit
 from jaxret.runs.workdir import has_checkpoints
 
@@ -98,6 +99,8 @@ def load_photo_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train:
         'skipped': f'{len(dataset.skipped)} files (listed in the report)' if dataset.skipped else 'nothing',
         'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}',
     }
+    if dataset.unsure:
+        facts['orientation'] = f'{dataset.unsure[0]} (and {len(dataset.unsure) - 1} more photos) {UNSURE}'
     unseen = prepare_unseen(config, unseen_dataset, ring, dataset, queries['test']) if unseen_dataset else None
     note = None if synthetic else _count_note(data.layout, dataset)
     return PhotoData(folder, synthetic, dataset, split, queries, gallery, unseen, note, facts)

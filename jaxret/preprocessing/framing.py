@@ -8,9 +8,8 @@ import numpy as np
 from PIL import Image
 
 from jaxret.errors import DataError, refused
-from jaxret.preprocessing.photo_files import png_file, read_pair
+from jaxret.preprocessing.photo_files import Box, png_file, read_pair
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 FITS = ('cover', 'stretch', 'pad')  # of `square_picture`
 
 
@@ -99,7 +98,7 @@ def frame_files(item: tuple[Path, Path, Box | None], **framing: Any) -> tuple[by
     """PNG files of a framed photo and its mask.
 
     Args:
-      item: files of photo and mask, and the photo's bbox or None.
+      item: files of photo and mask, and the photo's bbox, in pixels as displayed, or None.
       **framing: options of `frame_photo`.
 
     Returns:
@@ -110,7 +109,8 @@ def frame_files(item: tuple[Path, Path, Box | None], **framing: Any) -> tuple[by
     """
     image, mask, bbox = item
     try:
-        framed = frame_photo(*read_pair(image, mask), bbox=bbox, **framing)
+        pair = read_pair(image, mask)
+        framed = frame_photo(pair.photo, pair.mask, bbox=bbox, **framing)
     except DataError as error:  # where the framing fails it knows no file
         raise DataError(
             [

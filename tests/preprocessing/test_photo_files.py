@@ -96,29 +96,72 @@ def test_alpha_is_composited_over_white(tmp_path):
     np.testing.assert_array_equal(photos.read_photo(tmp_path / 'clear.png')[:, :, 0], [[10, 255], [30, 40]])
 
 
+def as_stored(shown: np.ndarray, orientation: int) -> np.ndarray:
+    """How a camera stores what is to be shown."""
+    turned = {3: np.rot90(shown, 2), 6: np.rot90(shown, 1), 8: np.rot90(shown, -1)}
+    flipped = {2: shown[:, ::-1], 4: shown[::-1], 5: shown.swapaxes(0, 1), 7: np.rot90(shown, 2).swapaxes(0, 1)}
+    return np.ascontiguousarray((turned | flipped).get(orientation, shown))
+
+
+def save_stored(path, shown: np.ndarray, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {'quality': 100} if path.suffix == '.jpg' else {}
+    Image.fromarray(as_stored(shown, orientation)).save(path, exif=exif, **options)
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('suffix', ['png', 'jpg', 'tiff'])
 def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
     shown = np.repeat(np.repeat(gradient(3, 5), 8, axis=0), 8, axis=1)  # blocks survive JPEG
-    stored = {  # how a camera stores what is to be shown as `shown`
-        1: shown, 2: shown[:, ::-1], 3: shown[::-1, ::-1], 4: shown[::-1], 5: shown.transpose(1, 0, 2),
-        6: np.rot90(shown, 1), 7: shown[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(shown, -1),
-    }[orientation]  # fmt: skip
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     path = tmp_path / f'photo.{suffix}'
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, **({'quality': 100} if suffix == 'jpg' else {}))
+    save_stored(path, shown, orientation)
     read = photos.read_photo(path)
     assert read.shape == shown.shape
     assert np.abs(read.astype(int) - shown).mean() < 4
-    # a mask of the displayed size is taken as it is; one of the stored size turns with the photo
-    mask = np.zeros(shown.shape[:2], np.uint8)
-    mask[:5, :9] = 255
-    Image.fromarray(mask).save(tmp_path / 'mask.png')
-    np.testing.assert_array_equal(photos.read_pair(path, tmp_path / 'mask.png')[1], mask)
-    if orientation in (6, 8) and suffix != 'tiff':
-        Image.fromarray(np.ascontiguousarray(np.rot90(mask, {6: 1, 8: -1}[orientation]))).save(tmp_path / 'mask.png')
-        np.testing.assert_array_equal(photos.read_pair(path, tmp_path / 'mask.png')[1], mask)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('square', [False, True])
+def test_masks_as_displayed_and_as_stored(tmp_path, orientation, square):
+    shown, mask = gradient(20, 20) if square else gradient(), np.zeros((20, 20) if square else (12, 20), np.uint8)
+    mask[1:5, 2:9] = 255
+    photo = tmp_path / 'photo.jpg'
+    save_stored(photo, shown, orientation)
+    tells = orientation > 4 and not square
+    Image.fromarray(mask).save(tmp_path / 'displayed.png')
+    pair = photos.read_pair(photo, tmp_path / 'displayed.png')
+    np.testing.assert_array_equal(pair.mask, mask)
+    assert (pair.turn, pair.unsure) == (1, orientation > 1 and not tells)
+    save_stored(tmp_path / 'own.png', mask, orientation)
+    pair = photos.read_pair(photo, tmp_path / 'own.png')
+    np.testing.assert_array_equal(pair.mask, mask)
+    assert (pair.turn, pair.unsure) == (1, False)
+    if tells:
+        stored = as_stored(mask, orientation)
+        Image.fromarray(stored).save(tmp_path / 'stored.png')
+        pair = photos.read_pair(photo, tmp_path / 'stored.png')
+        np.testing.assert_array_equal(pair.mask, mask)
+        assert (pair.turn, pair.unsure) == (orientation, False)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(mask).save(tmp_path / 'twice.png', exif=exif)  # turned before, and says to turn it again
+        with pytest.raises(DataError, match='mask of 12 x 20 pixels'):
+            photos.read_pair(photo, tmp_path / 'twice.png')
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_boxes_turn_as_the_pixels_do(orientation):
+    mask = np.zeros((12, 20), np.uint8)
+    mask[1:5, 2:9] = 255
+    box = framing.mask_box(as_stored(mask, orientation))
+    assert photos.turned_box(box, orientation, width=20, height=12) == framing.mask_box(mask)
+
+
+def test_a_mask_that_is_the_same_either_way_is_sure(tmp_path):
+    save_stored(tmp_path / 'photo.png', gradient(), 3)
+    Image.fromarray(np.pad(np.full((4, 6), 255, np.uint8), ((4, 4), (7, 7)))).save(tmp_path / 'mask.png')
+    assert not photos.read_pair(tmp_path / 'photo.png', tmp_path / 'mask.png').unsure
 
 
 def test_masks_of_every_kind_become_the_same(tmp_path):

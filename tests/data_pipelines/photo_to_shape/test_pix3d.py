@@ -251,11 +251,27 @@ def test_empty_masks_and_boxes_beside_the_object(tmp_path):
         ({}, [empty]),
         ({'crop': 'mask', 'empty_masks': True}, [empty]),
         ({'crop': 'bbox'}, [empty, *boxes]),
-        ({'crop': 'bbox', 'empty_masks': True}, [boxes[0], boxes[2]]),
+        ({'crop': 'bbox', 'empty_masks': True}, boxes),
     ):
         assert [problem.where for problem in problems_of(tmp_path, **options)] == expected, options
     read(tmp_path, empty_masks=True)
     assert len(read(tmp_path, crop='bbox', on_bad_file='skip').skipped) == 4
+
+
+def test_orientations_of_photos(tmp_path):
+    entries = write_folder(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise; photo, mask and bbox are all of the stored pixels
+    with Image.open(tmp_path / entries[1]['img']) as photo:
+        photo.save(tmp_path / entries[1]['img'], exif=exif)
+    exif[0x0112] = 3
+    with Image.open(tmp_path / entries[2]['img']) as photo:
+        photo.save(tmp_path / entries[2]['img'], exif=exif)
+    dataset = read(tmp_path, crop='bbox')
+    boxes = {photo.name: photo.bbox for photo in dataset.photos}
+    assert boxes[entries[1]['img']] == (5, 6, 14, 21)  # of 18 x 24 pixels
+    assert boxes[entries[2]['img']] == (6, 4, 21, 13)
+    assert dataset.unsure == (entries[2]['img'],)
 
 
 def test_fingerprint_follows_folder_files_and_options(tmp_path):
