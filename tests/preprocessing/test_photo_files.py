@@ -302,6 +302,32 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
     }
 
 
+def with_wrong_checksum(kind: bytes) -> bytes:
+    """A PNG of `gradient` in which one chunk's checksum is wrong."""
+    chunks = {b'tEXt': b'Comment\0some text', b'pHYs': struct.pack('>IIB', 1, 1, 1), b'zzZz': b'unknown',
+              b'iTXt': b'a\0\0\0\0\0text', b'tRNS': bytes(6), b'eXIf': b'MM\0*\0\0\0\x08\0\0\0\0\0\0'}  # fmt: skip
+    good = png_bytes(gradient())
+    if kind in chunks:
+        text = chunks[kind]
+        chunk = struct.pack('>I', len(text)) + kind + text + struct.pack('>I', zlib.crc32(kind + text) ^ 1)
+        return good[:33] + chunk + good[33:]  # behind the header
+    end = good.index(kind) + 4 + int.from_bytes(good[good.index(kind) - 4 : good.index(kind)], 'big')
+    return good[:end] + bytes([good[end] ^ 1]) + good[end + 1 :]
+
+
+@pytest.mark.parametrize('kind', [b'tEXt', b'iTXt', b'pHYs', b'zzZz'])
+def test_wrong_checksums_beside_the_pixels_do_not_matter(tmp_path, kind):
+    (tmp_path / 'photo.png').write_bytes(with_wrong_checksum(kind))
+    np.testing.assert_array_equal(photos.read_photo(tmp_path / 'photo.png'), gradient())
+
+
+@pytest.mark.parametrize('kind', [b'IHDR', b'IDAT', b'IEND', b'tRNS', b'eXIf'])
+def test_wrong_checksums_of_what_pixels_need_are_named(tmp_path, kind):
+    (tmp_path / 'photo.png').write_bytes(with_wrong_checksum(kind))
+    with pytest.raises(DataError, match=f'wrong checksum in chunk {kind.decode()}'):
+        photos.read_photo(tmp_path / 'photo.png')
+
+
 @pytest.mark.parametrize('kind', bad_files())
 @pytest.mark.parametrize('read', [photos.read_photo, photos.read_mask])
 def test_bad_files_are_named(tmp_path, kind, read):
