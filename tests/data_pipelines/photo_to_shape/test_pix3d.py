@@ -274,6 +274,15 @@ def test_orientations_of_photos(tmp_path):
     assert dataset.unsure == (entries[2]['img'],)
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le'])
+def test_encodings_of_the_list(tmp_path, encoding):
+    write_folder(tmp_path)
+    plain = read(tmp_path)
+    path = tmp_path / 'pix3d.json'
+    path.write_text(path.read_text(), encoding=encoding)
+    assert read(tmp_path).photos == plain.photos
+
+
 def test_fingerprint_follows_folder_files_and_options(tmp_path):
     write_folder(tmp_path / 'a')
     write_folder(tmp_path / 'b')
