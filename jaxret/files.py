@@ -1,5 +1,6 @@
-"""Small files that are never half written, locks between processes, and storage faults as errors for the user."""
+"""Small files: text in any usual encoding, files that are never half written, locks, storage faults as errors."""
 
+import codecs
 import contextlib
 import fcntl
 import io
@@ -12,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jaxret.errors import StorageError
+from jaxret.errors import StorageError, refused
 
 
 @contextlib.contextmanager
@@ -128,6 +129,31 @@ def escape_missing_letters() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
+
+
+def read_text(path: Path) -> str:
+    """Text of a file that people edit: UTF-8, also with a byte order mark, or UTF-16 with one; its lines end with \\n.
+
+    Raises:
+      DataError: missing, not a regular file, unreadable, or in another encoding.
+    """
+    action = 'name a text file in UTF-8'
+    try:
+        if not path.is_file():
+            raise refused(str(path), 'not a regular file' if path.exists() else 'missing', action)
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise refused(str(path), f'cannot be read ({error})', action) from error
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode('utf-16' if wide else 'utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b'\n') + 1
+        found = f'not {"UTF-16" if wide else "UTF-8"} (byte 0x{data[error.start]:02x})'
+        raise refused(f'{path}, line {line}', found, 'save it as UTF-8') from None
+    if '\0' in text:
+        raise refused(str(path), 'zero bytes, so another encoding than UTF-8', 'save it as UTF-8')
+    return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
 def printable(text: str) -> str:

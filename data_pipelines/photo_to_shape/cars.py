@@ -18,18 +18,17 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
-from data_pipelines.file_checks import FileChecks, Wrong, is_wrong, wrong_ones
+from data_pipelines.file_checks import FileChecks, Wrong, unsure_ones, wrong_ones
 from data_pipelines.folders import escaping, open_folder
 from data_pipelines.photo_to_shape.car_folders import SETS, SYNSET, CarPhoto, read_photos, read_shapes
 from data_pipelines.photo_to_shape.car_masks import MaskWish, write_masks
 from data_pipelines.photo_to_shape.dataset import (
     FILES,
     FRAME,
-    NO_OBJECT,
-    NO_OBJECT_ACTION,
     POSE,
     PhotoDataset,
     PhotoEntry,
+    bad_pairs,
     divided,
     empty_splits,
     few_shapes,
@@ -63,6 +62,7 @@ def read_cars(
     gallery: str = 'referenced',
     on_bad_file: str = 'error',
     crop: str = 'none',
+    empty_masks: bool = False,
     val_fraction: float = 0.1,
     seed: int = 0,
     split_table: Mapping[str, str] | None = None,
@@ -86,6 +86,7 @@ def read_cars(
       on_bad_file: 'error', or 'skip': photos with a bad file or shape and bad shapes are left out and listed. Faults
         of the annotations themselves are errors in either case.
       crop: what photos will be cropped to, 'none' or 'mask'.
+      empty_masks: whether photos whose mask is empty can be used, as by a network without masks.
       val_fraction: share of the train photos held out as val.
       seed: of the photos held out.
       split_table: split by photo name, from an earlier run; it takes the place of the annotations' and of a new
@@ -138,7 +139,9 @@ def read_cars(
         made, wrong = write_masks(wishes, Path(cache_dir) / 'masks', **options)
         bad |= wrong
         used = [dataclasses.replace(photo, mask=made.get(photo.name, photo.mask)) for photo in used]
-    bad |= _bad_photos(used, bad, FileChecks(root, cache_dir, **options), crop=crop)
+    checks = FileChecks(root, cache_dir, **options)
+    wrong, unsure = _check_photos(used, bad, checks, empty_masks=empty_masks and crop == 'none')
+    bad |= wrong
     photos = [
         PhotoEntry(photo.name, photo.image, photo.mask, CATEGORY, photo.model, photo.split, None) for photo in used
     ]
@@ -147,7 +150,7 @@ def read_cars(
     if not malformed:
         faults.problems += few_shapes(shapes, min_shapes, root, 'add shapes, or use a smaller batch')
         faults.problems += empty_splits(photos, required_splits, root)
-    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, masks=kinds)
+    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, masks=kinds, unsure=unsure)
 
 
 def mask_kinds(masks: str, *, files: bool) -> tuple[str, str]:
@@ -188,21 +191,20 @@ def _wish(photo: CarPhoto, model: Path | None) -> MaskWish:
     return MaskWish(photo.name, photo.image, model, pose, photo.where)
 
 
-def _bad_photos(
-    used: Sequence[CarPhoto], bad: Mapping[str, Wrong], checks: FileChecks, *, crop: str
-) -> dict[str, Wrong]:
-    """What is wrong with the photos that are not known to be bad, by name."""
+def _check_photos(
+    used: Sequence[CarPhoto], bad: Mapping[str, Wrong], checks: FileChecks, *, empty_masks: bool
+) -> tuple[dict[str, Wrong], set[str]]:
+    """What is wrong with the photos that are not known to be bad, by name; and those whose mask file is unsure."""
     left = [photo for photo in used if photo.name not in bad]
     bare = [photo for photo in left if photo.mask is None]  # no mask without a shape
     found = checks.pictures([photo.image for photo in bare], kind='photos')
     wrong = wrong_ones([photo.name for photo in bare], found)
     whole = [photo for photo in left if photo.mask is not None]
-    for photo, facts in zip(whole, checks.pairs([(photo.image, photo.mask) for photo in whole]), strict=True):
-        if is_wrong(facts):
-            wrong[photo.name] = facts
-        elif crop == 'mask' and not facts[2]:
-            wrong[photo.name] = (Problem(str(photo.mask), NO_OBJECT, NO_OBJECT_ACTION),)
-    return wrong
+    names, masks = [photo.name for photo in whole], [photo.mask for photo in whole]
+    found = checks.pairs([(photo.image, photo.mask) for photo in whole])
+    wrong |= bad_pairs(names, masks, found, empty_masks=empty_masks)
+    filed = {photo.name for photo in whole if photo.mask.is_relative_to(checks.root)}  # others are made as displayed
+    return wrong, filed & unsure_ones(names, found)
 
 
 def _split(

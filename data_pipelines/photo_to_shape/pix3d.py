@@ -12,19 +12,19 @@ With the categories of CMIC (Lin et al., ICCV 2021), no occluded or truncated ph
 published Pix3D should give the counts in PAPER_COUNTS; `paper_note` compares.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
-from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, wrong_ones
+from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, unsure_ones, wrong_ones
 from data_pipelines.folders import leaves, link_problem, open_folder
 from data_pipelines.photo_to_shape.dataset import (
-    NO_OBJECT,
-    NO_OBJECT_ACTION,
     PhotoDataset,
     PhotoEntry,
     ShapeEntry,
+    bad_pairs,
     count_note,
     divided,
     empty_splits,
@@ -39,6 +39,7 @@ from data_pipelines.photo_to_shape.split_file import published_split
 from data_pipelines.splits import hold_out, split_photos
 from jaxret.errors import Problem
 from jaxret.preprocessing.framing import clip_box
+from jaxret.preprocessing.photo_files import Box, turned_box
 
 PAPER_CATEGORIES = ('bed', 'chair', 'sofa', 'table')
 PAPER_COUNTS = {'photos': 5118, 'train': 2648, 'test': 2470, 'shapes': 322}
@@ -54,6 +55,7 @@ def read_pix3d(
     gallery: str = 'folder',
     on_bad_file: str = 'error',
     crop: str = 'none',
+    empty_masks: bool = False,
     test_fraction: float = 2470 / 5118,
     split_file: str = '',
     val_fraction: float = 0.1,
@@ -79,6 +81,7 @@ def read_pix3d(
       on_bad_file: 'error', or 'skip': photos with a bad file or shape and bad shapes are left out and listed. Faults
         of pix3d.json itself are errors in either case.
       crop: what photos will be cropped to ('none', 'mask', 'bbox'), so that photos without it are found.
+      empty_masks: whether photos whose mask is empty can be used, as by a network without masks.
       test_fraction: share of test photos, where the entries have no split.
       split_file: file of photo names (`split_file`), below data_dir or an absolute path, that takes the place of the
         entries' split; '' is none.
@@ -122,7 +125,12 @@ def read_pix3d(
     faults.problems += _unknown(root, categories, entries, used, shapes)
 
     checks = FileChecks(root, cache_dir, check_processes, progress)
-    bad = _bad_photos(root, used, checks, crop=crop)
+    names, masks = [entry.image for entry in used], [root / entry.mask for entry in used]
+    facts = checks.pairs([(root / name, mask) for name, mask in zip(names, masks, strict=True)])
+    used = _boxes_as_displayed(used, facts)
+    bad = bad_pairs(names, masks, facts, empty_masks=empty_masks and crop != 'mask')
+    if crop == 'bbox':
+        bad = bad | _wrong_boxes(used, facts) | bad
     bad |= wrong_ones(
         [shape.model for shape in shapes], checks.meshes([shape.path for shape in shapes], up_axis=up_axis)
     )
@@ -138,7 +146,8 @@ def read_pix3d(
         fractions = {'test_fraction': test_fraction, 'val_fraction': val_fraction}
         photos = divided(photos, _split(photos, split_table=split_table, seed=seed, **fractions))
         faults.problems += empty_splits(photos, required_splits, root / JSON_NAME)
-    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis)
+    unsure = unsure_ones(names, facts)
+    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis, unsure=unsure)
 
 
 def paper_note(dataset: PhotoDataset) -> str | None:
@@ -192,25 +201,35 @@ def _escaping(root: Path, used: Sequence[Entry], masks_in: Path) -> list[Problem
     ]
 
 
-def _bad_photos(root: Path, used: Sequence[Entry], checks: FileChecks, *, crop: str) -> dict[str, Wrong]:
-    """What is wrong with the photos, by name."""
-    bad = {}
-    found = checks.pairs([(root / entry.image, root / entry.mask) for entry in used])
+def _boxes_as_displayed(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> list[Entry]:
+    """The entries, with the bbox turned where the mask was turned with its photo (EXIF)."""
+    entries = []
     for entry, facts in zip(used, found, strict=True):
-        wrong = facts if is_wrong(facts) else _check_crop(entry, facts, crop=crop, root=root)
-        if wrong:
-            bad[entry.image] = wrong
-    return bad
+        if entry.bbox and not is_wrong(facts):
+            width, height, _, turn, _ = facts
+            entry = dataclasses.replace(entry, bbox=turned_box(entry.bbox, turn, width=width, height=height))
+        entries.append(entry)
+    return entries
 
 
-def _check_crop(entry: Entry, facts: PairFacts, *, crop: str, root: Path) -> Wrong:
-    width, height, has_object = facts
-    if crop == 'mask' and not has_object:
-        return (Problem(str(root / entry.mask), NO_OBJECT, NO_OBJECT_ACTION),)
-    if crop == 'bbox' and (entry.bbox is None or clip_box(entry.bbox, width=width, height=height) is None):
-        found = f'bbox {entry.bbox} for a photo of {width} x {height} pixels'
-        return (Problem(f'{JSON_NAME}[{entry.index}].bbox', found, 'correct it, or use crop=none or crop=mask'),)
-    return ()
+def _wrong_boxes(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> dict[str, Wrong]:
+    """What is wrong with the boxes of sound photos, by name."""
+    faults = {
+        entry: _wrong_box(entry.bbox, facts) for entry, facts in zip(used, found, strict=True) if not is_wrong(facts)
+    }
+    return {
+        entry.image: (Problem(f'{JSON_NAME}[{entry.index}].bbox', *fault),) for entry, fault in faults.items() if fault
+    }
+
+
+def _wrong_box(box: Box | None, facts: PairFacts) -> tuple[str, str] | None:
+    """What is wrong with a bbox, and what to do."""
+    width, height, inside, *_ = facts
+    clipped = clip_box(box, width=width, height=height) if box else None
+    if clipped is None:
+        return f'bbox {box} for a photo of {width} x {height} pixels', 'correct it, or use crop=none or crop=mask'
+    apart = inside and any(clipped[low] >= inside[low + 2] or clipped[low + 2] <= inside[low] for low in (0, 1))
+    return (f'bbox {box} is beside the object of the mask, {tuple(inside)}', 'correct it') if apart else None
 
 
 def _split(

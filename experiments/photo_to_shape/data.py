@@ -20,6 +20,7 @@ from data_pipelines.photo_to_shape.sample_cars import write_car_sample
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 from jaxret.errors import Problem
 from jaxret.geometry.render import ViewRing
+from jaxret.preprocessing.photo_files import UNSURE
 from jaxret.runs.config import chosen_on_test, read_run_config
 from jaxret.runs.split import PhotoSplit
 from jaxret.runs.workdir import has_checkpoints
@@ -100,6 +101,8 @@ def load_photo_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train:
         'skipped': f'{len(dataset.skipped)} files (listed in the report)' if dataset.skipped else 'nothing',
         'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}',
     }
+    if dataset.unsure:
+        facts['orientation'] = f'{dataset.unsure[0]} (and {len(dataset.unsure) - 1} more photos) {UNSURE}'
     unseen = None
     if unseen_dataset:
         unseen = prepare_unseen(
@@ -193,6 +196,7 @@ def _reader(config: ConfigDict) -> Any:
         'mask_dir': data.mask_dir,
         'on_bad_file': config.on_bad_file,
         'crop': data.crop,
+        'empty_masks': config.model.mask == 'none',
         'val_fraction': data.val_fraction,
         'seed': config.seed,
         'cache_dir': cache_folder(config),

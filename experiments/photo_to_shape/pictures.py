@@ -137,7 +137,8 @@ def query_planes(
 
 def photo_of(entry: PhotoEntry) -> dict:
     """A card's fields of a photo."""
-    photo, mask = frame_photo(*read_pair(entry.image, entry.mask), size=160, crop='none', margin=0.0, fit='pad')
+    pair = read_pair(entry.image, entry.mask)
+    photo, mask = frame_photo(pair.photo, pair.mask, size=160, crop='none', margin=0.0, fit='pad')
     return {'photo': photo, 'mask': mask[..., 0], 'query_name': entry.name}
 
 

@@ -111,8 +111,9 @@ def test_where_masks_come_from(root, tmp_path):
     Image.fromarray(np.zeros((20, 30), np.uint8)).save(filed.photos[4].mask)
     assert [(problem.where, problem.found) for problem in problems_of(root, masks='auto', crop='mask')] == [
         (str(filed.photos[2].mask), 'missing'),
-        (str(filed.photos[4].mask), 'no object pixels, so there is nothing to crop to'),
+        (str(filed.photos[4].mask), 'no object pixels'),
     ]
+    assert len(problems_of(root, masks='auto')) == 2 and len(problems_of(root, masks='auto', empty_masks=True)) == 1
     assert len(read(root, masks='auto', on_bad_file='skip', crop='mask').photos) == 8
     assert names.keys() == {'train', 'test'}
 
