@@ -12,6 +12,7 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import refused
+from jaxret.files import check_regular
 from jaxret.preprocessing.photo_files import read_bytes
 
 POINT_SUFFIXES = ('.ply', '.xyz', '.npy')
@@ -82,6 +83,7 @@ def read_points(path: Path) -> np.ndarray:
 def has_faces(path: Path) -> bool:
     """Whether a .ply file is a mesh: its header names at least one face."""
     try:
+        check_regular(path)
         with path.open('rb') as stream:
             header = stream.read(64 * 1024).partition(b'end_header')[0]
     except OSError:

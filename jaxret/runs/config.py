@@ -1,6 +1,5 @@
 """The config that a run stored in its work directory. Needs no JAX."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError
+from jaxret.files import read_json
 
 # Keys that runs of earlier versions did not store, by their experiment, with the value that does what those runs did.
 # A key that is added to experiments/configs is added here too.
@@ -26,7 +26,7 @@ def read_run_config(path: Path) -> ConfigDict:
       CheckpointError: missing, damaged, or not the config of a run.
     """
     try:
-        flat = json.loads(path.read_text())
+        flat = read_json(path)
     except FileNotFoundError:
         raise CheckpointError(f'{path}: no such file; give the work directory of a training run') from None
     except (OSError, ValueError) as error:
