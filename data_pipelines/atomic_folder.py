@@ -6,18 +6,17 @@ it; another waits and finds it done. What a killed run leaves behind is removed 
 
 import contextlib
 import errno
-import fcntl
 import glob
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxret.errors import JaxretError, StorageError
-from jaxret.files import write_atomically
+from jaxret.files import exclusive, write_atomically
 from jaxret.workers import map_parallel
 
 MARKER, SAMPLE_MARKER = 'prepared.json', 'complete.json'
@@ -55,8 +54,7 @@ def complete_folder(
     try:
         done = find()
         if done is None:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(folder.parent / f'.{folder.name}.lock'):
+            with exclusive(folder.parent / f'.{folder.name}.lock', leave=False):
                 done = find()
                 if done is None:
                     if wanted is not None:
@@ -137,24 +135,6 @@ def _write_folder(folder: Path, write: Callable[[Path], dict[str, Any]], marker:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock that ends with its process. Its file is removed, so another may hold a lock on one that is gone."""
-    while True:
-        with path.open('w') as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            try:
-                if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    continue
-            except FileNotFoundError:
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
 
 
 def _storage_error(folder: Path, error: Exception) -> Exception:

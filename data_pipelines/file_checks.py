@@ -16,12 +16,14 @@ from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
 from jaxret.geometry import distance_grids, mesh
 from jaxret.preprocessing import photo_files as photos
+from jaxret.preprocessing.framing import mask_box
 from jaxret.workers import map_parallel
 
 Name = TypeVar('Name', bound=Hashable)
 Wrong = tuple[Problem, ...]
-# What a sound pair tells: (width, height, mask has object pixels).
-PairFacts = tuple[int, int, bool]
+# What a sound pair tells: (width, height, box around the mask's object pixels, if there are any, `Pair.turn`,
+# `Pair.unsure`).
+PairFacts = tuple[int, int, photos.Box | None, int, bool]
 # What a sound picture tells: (width, height, all its pixels are grey).
 PictureFacts = tuple[int, int, bool]
 # Fewer files are done in this process, sooner than others start.
@@ -98,6 +100,11 @@ def wrong_ones(names: Iterable[Name], results: Iterable[tuple]) -> dict[Name, Wr
     return {name: result for name, result in zip(names, results, strict=True) if is_wrong(result)}
 
 
+def unsure_ones(names: Iterable[Name], results: Iterable[PairFacts | Wrong]) -> set[Name]:
+    """Names of the sound pairs whose mask could also be meant for the photo's pixels as stored."""
+    return {name for name, result in zip(names, results, strict=True) if not is_wrong(result) and result[4]}
+
+
 def signature(path: Path) -> tuple[int, ...] | None:
     """(bytes, nanoseconds of last change) of a file, then of each buffer of a .gltf file; None if any is missing."""
     try:
@@ -119,8 +126,9 @@ def source_hash(*files: str) -> str:
 
 
 def _check_pair(pair: tuple[Path, Path]) -> PairFacts:
-    photo, mask = photos.read_pair(*pair)
-    return photo.shape[1], photo.shape[0], bool(mask.any())
+    found = photos.read_pair(*pair)
+    height, width = found.mask.shape
+    return width, height, mask_box(found.mask), found.turn, found.unsure
 
 
 def _check_picture(item: tuple[Path]) -> PictureFacts:

@@ -26,7 +26,7 @@ from trained_state import device_text, trained_state
 from data_pipelines.batching import Share
 from jaxret.errors import CheckpointError, ConfigError, Problem
 from jaxret.files import write_atomically
-from jaxret.runs.config import flatten, selection_metric
+from jaxret.runs.config import chosen_on_test, flatten, selection_metric
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 from jaxret.training.embedder import Embedder
@@ -268,8 +268,10 @@ def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: s
     if config.select == 'last':
         return f'Checkpoint of step {step}, the last one.'
     metric = selection_metric(config)
+    if chosen_on_test(config):
+        held_out = 'the TEST split'
     if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
-        return f'Checkpoint of step {step}, best {metric.removeprefix("val_")} on {held_out}.'
+        return f'Checkpoint of step {step}, best {metric.removeprefix("val_").removeprefix("test_")} on {held_out}.'
     return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'
 
 

@@ -46,12 +46,15 @@ from overrides import (
 
 from jaxret.compilation_cache import keep_programs
 from jaxret.errors import ConfigError, JaxretError
+from jaxret.files import escape_missing_letters
+from jaxret.platforms import check_platforms
 from jaxret.runs.config import covers, flatten, unflatten
 from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
+    escape_missing_letters()
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument('--config', default='')
     parser.add_argument('--workdir', default='')
@@ -197,6 +200,7 @@ def _check_changes(before: Mapping[str, Any], config: ConfigDict) -> None:
 
 def _run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     """Runs the experiment, whose imports take seconds: errors of the command come before."""
+    check_platforms()
     from experiment import run
 
     return run(config, workdir, train=train)

@@ -27,11 +27,13 @@ from console import console
 
 from data_pipelines.scan_to_cad.simulation import SOURCES, simulate_layout
 from jaxret.errors import ConfigError, JaxretError, Problem
+from jaxret.files import escape_missing_letters
 from jaxret.geometry.scan import ScanOptions
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
+    escape_missing_letters()
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

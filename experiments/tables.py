@@ -44,7 +44,7 @@ from paper_tables.summary import summarize
 from result_text import one_line_a_row
 
 from jaxret.errors import ConfigError, JaxretError
-from jaxret.files import write_atomically
+from jaxret.files import escape_missing_letters, write_atomically
 from jaxret.runs.config import covers, unflatten
 from jaxret.runs.workdir import locked
 
@@ -53,6 +53,7 @@ KNOWN = 'PAPER, --seeds, --preset, --data_dir, --rows, --config.KEY=VALUE, --out
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
+    escape_missing_letters()
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument('paper', nargs='?', default='')
     for name, default in (('seeds', '3'), ('preset', ''), ('data_dir', ''), ('rows', ''), ('out', '')):

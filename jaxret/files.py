@@ -1,14 +1,19 @@
-"""Small files that are never half written, locks between processes, and storage faults as errors for the user."""
+"""Small files: text in any usual encoding, files that are never half written, locks, storage faults as errors."""
 
+import codecs
 import contextlib
 import fcntl
+import io
 import os
+import re
 import secrets
+import stat
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jaxret.errors import StorageError
+from jaxret.errors import StorageError, refused
 
 
 @contextlib.contextmanager
@@ -20,6 +25,12 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(
             f'{path}: cannot be written ({error.strerror or error}); free some space or name another folder'
         ) from error
+
+
+def check_regular(path: Path) -> None:
+    """Raises OSError for what is no regular file: a pipe would wait for a writer for ever, a device may never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError('not a regular file')
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -52,33 +63,97 @@ def replaced_atomically(path: Path) -> Iterator[Path]:
             raise
 
 
+def remove_temporaries(folder: Path, names: str) -> None:
+    """Removes what killed processes left of files that they wrote with `replaced_atomically`.
+
+    Args:
+      folder: of the files, which no other process writes now. Links stay, and files of other names.
+      names: a regular expression of the files' names.
+    """
+    pattern = re.compile(rf'\.(?:{names})\.[0-9a-f]{{16}}')
+    with storage_errors(folder):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if pattern.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def exclusive(path: Path, *, refuse: Callable[[str], Exception] | None = None) -> Iterator[None]:
+def exclusive(path: Path, *, refuse: Callable[[str], Exception] | None = None, leave: bool = True) -> Iterator[None]:
     """Only one process at a time is within the `with` block. The lock ends with its process, however it ends.
 
     Args:
-      path: of the lock file, which stays and holds the number of the process; its folder is made.
+      path: of the lock file, which holds the number of the process; its folder is made.
       refuse: the error where another process is within, from its number ('unknown' where it has none); None waits.
+      leave: whether the file stays; else it is removed at the end.
 
     Raises:
       StorageError: the folder cannot be written.
     """
-    with storage_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open('a+')
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if refuse is None else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.seek(0)
-            raise refuse(file.read().strip() or 'unknown') from None
-        except OSError:  # a file system without locks
-            pass
+    while True:
         with storage_errors(path.parent):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-        yield
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not behind a link, which would have another file emptied below.
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), 'a+')
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if refuse is None else fcntl.LOCK_NB))
+            except BlockingIOError:
+                file.seek(0)
+                raise refuse(file.read().strip() or 'unknown') from None
+            except OSError:  # a file system without locks
+                pass
+            if not leave and not same_file(file.fileno(), path):  # removed by the one who held it
+                continue
+            with storage_errors(path.parent):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            try:
+                yield
+            finally:
+                if not leave:
+                    path.unlink(missing_ok=True)
+            return
+
+
+def same_file(descriptor: int, path: Path) -> bool:
+    """Whether a path still leads to the file that is open."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def escape_missing_letters() -> None:
+    """Has standard output and error show what their encoding lacks as escapes such as \\xf6, on an ASCII terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+
+
+def read_text(path: Path) -> str:
+    """Text of a file that people edit: UTF-8, also with a byte order mark, or UTF-16 with one; its lines end with \\n.
+
+    Raises:
+      DataError: missing, not a regular file, unreadable, or in another encoding.
+    """
+    action = 'name a text file in UTF-8'
+    try:
+        if not path.is_file():
+            raise refused(str(path), 'not a regular file' if path.exists() else 'missing', action)
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise refused(str(path), f'cannot be read ({error})', action) from error
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode('utf-16' if wide else 'utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b'\n') + 1
+        found = f'not {"UTF-16" if wide else "UTF-8"} (byte 0x{data[error.start]:02x})'
+        raise refused(f'{path}, line {line}', found, 'save it as UTF-8') from None
+    if '\0' in text:
+        raise refused(str(path), 'zero bytes, so another encoding than UTF-8', 'save it as UTF-8')
+    return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
 def printable(text: str) -> str:

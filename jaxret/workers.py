@@ -8,6 +8,7 @@ import contextlib
 import os
 import pickle
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -38,6 +40,19 @@ def default_processes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
+def reading_memory(processes: int | None = None) -> int:
+    """Bytes of address space for each of some processes that read files of users.
+
+    Args:
+      processes: how many; None for `default_processes()`.
+
+    Returns:
+      4 GiB, or its share of the machine's memory where that is more.
+    """
+    installed = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    return max(4 * 2**30, installed // (processes or default_processes()))
+
+
 def map_parallel(
     function: Callable[[Any], Any],
     items: Sequence[Any],
@@ -47,6 +62,7 @@ def map_parallel(
     ordered: bool = False,
     raises: bool = False,
     timeout: float = 300.0,
+    memory: int | None = None,
     progress: str | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Applies a function to every item, in parallel.
@@ -60,6 +76,7 @@ def map_parallel(
       ordered: yield in order of the items, not of completion.
       raises: raise what went wrong with an item, not yield it.
       timeout: seconds after which an item is given up and its process ended.
+      memory: bytes of address space that a process may have; None for no limit. An item that needs more fails.
       progress: title of a progress bar on standard error, None for no bar.
 
     Yields:
@@ -75,7 +92,8 @@ def map_parallel(
     if processes == 1 or len(items) < serial_below:
         results = ((index, _attempt(function, item)) for index, item in enumerate(items))
     else:
-        results = _run(function, items, min(processes, len(items)), timeout)
+        limited = function if memory is None else partial(_within_memory, function, memory)
+        results = _run(limited, items, min(processes, len(items)), timeout)
     waiting: dict[int, Any] = {}
     following = 0
     with contextlib.closing(results), progress_bar(progress, len(items)) as advance:
@@ -154,6 +172,12 @@ def _attempt(function: Callable[[Any], Any], item: Any) -> Any | _Failure:
         return function(item)
     except Exception as error:
         return _Failure(error)
+
+
+def _within_memory(function: Callable[[Any], Any], memory: int, item: Any) -> Any:
+    """The function's result, in a process whose memory is limited from here on."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    return function(item)
 
 
 def _given_up(item: Any, found: str) -> DataError:

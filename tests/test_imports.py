@@ -15,6 +15,7 @@ LAYERS = (
     'files',
     'optional_packages',
     'compilation_cache',
+    'platforms',
     'workers',
     'geometry',
     'preprocessing',

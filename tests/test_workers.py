@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxret.errors import DataError, JaxretError
-from jaxret.workers import default_processes, map_parallel
+from jaxret.workers import default_processes, map_parallel, reading_memory
 
 CRASH = "__import__('os').abort()"
 EXIT = "__import__('os')._exit(3)"
@@ -40,6 +40,15 @@ def test_crash_exit_hang_and_exception_become_errors():
     for index, message in messages.items():
         assert isinstance(results[index], DataError)
         assert message in str(results[index]) and results[index].problems[0].where == items[index]
+
+
+def test_an_item_gets_no_more_memory_than_it_may():
+    items = ['len(bytearray(3 * 2**30))', '1 + 1', 'len(bytearray(10**6))']
+    results = dict(map_parallel(eval, items, processes=2, memory=2 * 2**30))
+    assert results[1] == 2 and results[2] == 10**6
+    assert isinstance(results[0], DataError) and 'MemoryError' in str(results[0])
+    assert results[0].problems[0].where == items[0]
+    assert reading_memory(10**6) == 4 * 2**30 <= reading_memory(1)
 
 
 @pytest.mark.parametrize('ordered', [False, True])

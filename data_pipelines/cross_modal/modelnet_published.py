@@ -31,6 +31,7 @@ from data_pipelines.dataset import Faults, check_options, unknown_names
 from data_pipelines.file_checks import SERIAL_BELOW
 from data_pipelines.folders import open_folder
 from jaxret.errors import DataError, Problem, refused
+from jaxret.files import read_text
 from jaxret.workers import map_parallel
 
 _AGAIN = 'download the folder again'
@@ -197,10 +198,12 @@ def _list_rows(folder: Path, points: int) -> tuple[dict[_Key, _Row], list[Proble
     for split in ('train', 'test'):
         if not any(match[1] == split for match, _ in files):
             problems.append(Problem(str(folder), f'no ply_data_{split}*.h5', _AGAIN))
-    try:
-        names = (folder / 'shape_names.txt').read_text(encoding='utf-8').split()
-    except (OSError, UnicodeDecodeError):
-        names = []
+    names: list[str] = []
+    if (folder / 'shape_names.txt').exists():
+        try:
+            names = read_text(folder / 'shape_names.txt').split()
+        except DataError as error:
+            problems += error.problems
     for match, path in files:
         try:
             listed = _read_ids(folder / f'ply_data_{match[1]}_{match[2]}_id2file.json')
@@ -248,7 +251,7 @@ def _repeated(rows: Mapping[_Key, _Row], folder: Path) -> list[Problem]:
 
 def _read_ids(path: Path) -> list[str]:
     try:
-        listed = json.loads(path.read_text(encoding='utf-8'))
+        listed = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise refused(str(path), 'the id list is missing', _AGAIN) from None
     except (OSError, ValueError, RecursionError) as error:

@@ -38,6 +38,7 @@ from data_pipelines.dataset import (
 )
 from data_pipelines.domain_adaptation.dataset import DomainDataset, PhotoFile, ShapeFiles, empty_parts, matched
 from data_pipelines.domain_adaptation.mi3dor_folders import list_meshes, list_photos, list_views
+from data_pipelines.domain_adaptation.mi3dor_labels import label_faults
 from data_pipelines.domain_adaptation.mi3dor_lists import listed_photos, listed_views, read_class_names
 from data_pipelines.file_checks import FileChecks, Wrong, is_wrong, signature, wrong_ones
 from data_pipelines.folders import open_folder
@@ -120,7 +121,10 @@ def read_mi3dor(
     faults = Faults(on_bad_file == 'skip')
     photos = _list_photos(root, photo_lists, names, faults)
     shapes = _list_shapes(root, shape_root, view_lists, names, faults, views=views)
-    faults.problems += _unknown(root, classes, photos, shapes)
+    lists = {'photo_lists': photo_lists, 'view_lists': view_lists}
+    faults.problems += label_faults(root, photos, shapes, names=names, **lists)
+    present = [item.category for item in (*photos, *shapes)]
+    faults.problems += unknown_names(classes, present, root, 'photo or shape of class')
     train = 'train' in required_splits
     photos = [photo for photo in _wanted(photos, classes) if train or photo.split == 'test']
     shapes = [shape for shape in _wanted(shapes, classes) if train or gallery in ('all', shape.split)]
@@ -210,13 +214,6 @@ def _list_shapes(
         action = 'put shapes into view or model, or name data.shapes_dir or data.view_lists'
         faults.problems.append(Problem(str(shape_root), 'no shapes', action))
     return shapes
-
-
-def _unknown(
-    root: Path, classes: Sequence[str], photos: Sequence[PhotoFile], shapes: Sequence[ShapeFiles]
-) -> list[Problem]:
-    """A problem for each wanted class that neither domain has."""
-    return unknown_names(classes, [item.category for item in (*photos, *shapes)], root, 'photo or shape of class')
 
 
 def _wanted(items: Sequence[Item], classes: Sequence[str]) -> list[Item]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from data_pipelines.domain_adaptation.dataset import PhotoFile, ShapeFiles
 from data_pipelines.domain_adaptation.mi3dor_folders import SPLITS, in_order, is_picture, outside, view_number
 from data_pipelines.folders import names_in
-from jaxret.errors import DataError, Problem, refused
+from jaxret.errors import DataError, Problem
+from jaxret.files import read_text
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def read_class_names(root: Path, file: str) -> tuple[str, ...]:
     """
     if not file:
         return ()
-    names = [line.strip() for line in _text(root / file).splitlines()]
+    names = [line.strip() for line in read_text(root / file).split('\n')]
     while names and not names[-1]:
         names.pop()
     problems = [
@@ -115,12 +116,12 @@ def listed_views(
 def _lines(root: Path, file: str, class_names: Sequence[str], problems: list[Problem]) -> list[_Line]:
     """Sound lines of a list; adds what is wrong with the others."""
     try:
-        text = _text(root / file)
+        text = read_text(root / file)
     except DataError as error:
         problems += error.problems
         return []
     lines = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split('\n'), start=1):
         if not line.strip():
             continue
         where, action = f'{root / file}, line {number}', "write 'path label', with a label from 0"
@@ -189,13 +190,3 @@ def _views(root: Path, lines: Sequence[_Line], *, views: int, problems: list[Pro
 
 def _category(label: int, class_names: Sequence[str]) -> str:
     return class_names[label] if class_names else f'class_{label:02d}'
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding='utf-8')
-    except FileNotFoundError:
-        found = 'missing'
-    except (OSError, ValueError) as error:
-        found = f'cannot be read ({error})'
-    raise refused(str(file), found, 'name a text file below the data folder')

@@ -4,7 +4,7 @@
     <data_dir>/image/<make>/<model>/<year>/*.jpg           CompCars (Yang et al., CVPR 2015)
     <data_dir>/train_anno.pkl, test_anno.pkl               poses and ids of CAD models (`car_annotations`); the split
     <data_dir>/02958343/<id>/...                           CAD models, either version (`shapenet`)
-    <data_dir>/mask/<as the photo>.png                     optional: object masks
+    <data_dir>/mask/<as the photo>.png                     object masks, which the published data lacks
 
 Each part may also lie where the annotations' authors have it (Anno3D/<set>/, Image/<set>/, CAD/, with <set>
 StanfordCars or CompCars), and the models in a folder of their own. To use the authors' refined poses of Stanford Cars
@@ -14,22 +14,25 @@ CMIC (Lin et al., ICCV 2021) gives the counts in PAPER_COUNTS; `count_note` comp
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
-from data_pipelines.file_checks import FileChecks, Wrong, is_wrong, wrong_ones
+from data_pipelines.file_checks import FileChecks, Wrong, unsure_ones, wrong_ones
 from data_pipelines.folders import escaping, open_folder
 from data_pipelines.photo_to_shape.car_folders import SETS, SYNSET, CarPhoto, read_photos, read_shapes
 from data_pipelines.photo_to_shape.car_masks import MaskWish, write_masks
 from data_pipelines.photo_to_shape.dataset import (
-    NO_OBJECT,
-    NO_OBJECT_ACTION,
+    FILES,
+    FRAME,
+    POSE,
     PhotoDataset,
     PhotoEntry,
+    bad_pairs,
     divided,
     empty_splits,
     few_shapes,
+    open_masks,
     photo_dataset,
     without_bad,
 )
@@ -38,6 +41,11 @@ from data_pipelines.splits import hold_out
 from jaxret.errors import DataError, Problem
 
 CATEGORY = 'car'
+MASK_CHOICES = ('auto', 'pose', 'pose_test', 'frame')
+_NO_MASKS = (
+    'put a mask of every photo there (<as the photo>.png), name another folder of them (data.mask_dir), or choose '
+    'data.masks=frame (the whole photo) or pose (trains with silhouettes of the true models: uses the answer)'
+)
 PAPER_COUNTS = {
     'stanford_cars': {'train': 8144, 'test': 8041, 'shapes': 134},
     'comp_cars': {'train': 3798, 'test': 1898, 'shapes': 94},
@@ -50,9 +58,11 @@ def read_cars(
     layout: str,
     shapenet_dir: Path | str = '',
     masks: str = 'auto',
+    mask_dir: str = '',
     gallery: str = 'referenced',
     on_bad_file: str = 'error',
     crop: str = 'none',
+    empty_masks: bool = False,
     val_fraction: float = 0.1,
     seed: int = 0,
     split_table: Mapping[str, str] | None = None,
@@ -68,12 +78,15 @@ def read_cars(
       data_dir: the folder.
       layout: 'stanford_cars' or 'comp_cars'.
       shapenet_dir: folder that holds 02958343/; '' looks for it in data_dir.
-      masks: 'auto': files of data_dir/mask where that folder is, else the silhouette of the CAD model in its annotated
-        pose (`car_masks`); 'pose': the silhouettes in any case; 'frame': the whole photo.
+      masks: 'auto': files of data_dir/mask; 'frame': the whole photo. What uses the answer: 'pose': photos of train and
+        val get the silhouette of their true CAD model in its annotated pose (`car_masks`), those of test the files
+        where that folder is there, else the whole photo; 'pose_test': those of test get silhouettes too.
+      mask_dir: folder that takes the place of data_dir/mask (`open_masks`); '' is none.
       gallery: 'referenced': the annotated models; 'folder': every car in the ShapeNet folder.
       on_bad_file: 'error', or 'skip': photos with a bad file or shape and bad shapes are left out and listed. Faults
         of the annotations themselves are errors in either case.
       crop: what photos will be cropped to, 'none' or 'mask'.
+      empty_masks: whether photos whose mask is empty can be used, as by a network without masks.
       val_fraction: share of the train photos held out as val.
       seed: of the photos held out.
       split_table: split by photo name, from an earlier run; it takes the place of the annotations' and of a new
@@ -94,7 +107,8 @@ def read_cars(
     """
     check_options(
         layout=one_of(layout, *SETS),
-        masks=one_of(masks, 'auto', 'pose', 'frame'),
+        masks=one_of(masks, *MASK_CHOICES),
+        mask_dir=(mask_dir, not mask_dir or masks in ('auto', 'pose'), f'no folder where masks={masks} reads none'),
         gallery=one_of(gallery, 'referenced', 'folder'),
         on_bad_file=bad_file_choice(on_bad_file),
         crop=one_of(crop, 'none', 'mask'),  # the annotations have no boxes
@@ -104,8 +118,13 @@ def read_cars(
     used, problems = read_photos(root, layout)
     malformed = bool(problems)
     faults = Faults(on_bad_file == 'skip', problems)
-    if masks == 'auto' and (root / 'mask').is_dir():
-        used = _with_mask_files(root, used, faults)
+    folder = open_masks(root, mask_dir) if mask_dir else root / 'mask'
+    of_train, of_test = kinds = mask_kinds(masks, files=folder.is_dir())
+    parts = {photo.name: (split_table or {}).get(photo.name, photo.split) for photo in used}
+    kind_of = {name: of_test if part == 'test' else of_train for name, part in parts.items()}
+    if FILES in kinds and not folder.is_dir():
+        raise DataError([*faults.problems, Problem(str(folder), 'missing', _NO_MASKS)])
+    used = _with_mask_files(root, folder, used, [name for name, kind in kind_of.items() if kind == FILES], faults)
 
     options = {'processes': check_processes, 'progress': progress}
     shapes, bad, folder_problems = read_shapes(
@@ -113,13 +132,16 @@ def read_cars(
     )
     if folder_problems:
         raise DataError(faults.problems + folder_problems)
-    if masks == 'frame' or any(photo.mask is None for photo in used):
-        path_of = None if masks == 'frame' else {shape.model: shape.path for shape in shapes}
-        wishes = [_wish(photo, path_of) for photo in used if photo.model not in bad]
+    bare = [photo for photo in used if photo.mask is None and photo.model not in bad]
+    if bare:
+        path_of = {shape.model: shape.path for shape in shapes}
+        wishes = [_wish(photo, path_of[photo.model] if kind_of[photo.name] == POSE else None) for photo in bare]
         made, wrong = write_masks(wishes, Path(cache_dir) / 'masks', **options)
         bad |= wrong
-        used = [dataclasses.replace(photo, mask=made.get(photo.name)) for photo in used]
-    bad |= _bad_photos(used, bad, FileChecks(root, cache_dir, **options), crop=crop)
+        used = [dataclasses.replace(photo, mask=made.get(photo.name, photo.mask)) for photo in used]
+    checks = FileChecks(root, cache_dir, **options)
+    wrong, unsure = _check_photos(used, bad, checks, empty_masks=empty_masks and crop == 'none')
+    bad |= wrong
     photos = [
         PhotoEntry(photo.name, photo.image, photo.mask, CATEGORY, photo.model, photo.split, None) for photo in used
     ]
@@ -128,7 +150,17 @@ def read_cars(
     if not malformed:
         faults.problems += few_shapes(shapes, min_shapes, root, 'add shapes, or use a smaller batch')
         faults.problems += empty_splits(photos, required_splits, root)
-    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits)
+    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, masks=kinds, unsure=unsure)
+
+
+def mask_kinds(masks: str, *, files: bool) -> tuple[str, str]:
+    """What masks photos of train and val have, and photos of test: see `read_cars`; `files`: whether there are any."""
+    return {
+        'auto': (FILES, FILES),
+        'frame': (FRAME, FRAME),
+        'pose': (POSE, FILES if files else FRAME),
+        'pose_test': (POSE, POSE),
+    }[masks]
 
 
 def count_note(dataset: PhotoDataset, layout: str) -> str | None:
@@ -141,34 +173,38 @@ def count_note(dataset: PhotoDataset, layout: str) -> str | None:
     return note
 
 
-def _with_mask_files(root: Path, used: Sequence[CarPhoto], faults: Faults) -> list[CarPhoto]:
-    names = [PurePosixPath('mask', photo.name).with_suffix('.png').as_posix() for photo in used]
-    faults.problems += escaping(root, names)
-    return [dataclasses.replace(photo, mask=root / name) for photo, name in zip(used, names, strict=True)]
+def _with_mask_files(
+    root: Path, folder: Path, used: Sequence[CarPhoto], names: Collection[str], faults: Faults
+) -> list[CarPhoto]:
+    """The photos, those of some names with their files of masks."""
+    files = {name: PurePosixPath(name).with_suffix('.png').as_posix() for name in names}
+    inside = root if folder.is_relative_to(root) else folder
+    faults.problems += escaping(inside, [str(folder / file) for file in files.values()])
+    return [
+        dataclasses.replace(photo, mask=folder / files[photo.name]) if photo.name in files else photo for photo in used
+    ]
 
 
-def _wish(photo: CarPhoto, path_of: Mapping[str, Path] | None) -> MaskWish:
-    """The mask of a photo: of its CAD model's file, or without files of the whole frame."""
-    if path_of is None:
-        return MaskWish(photo.name, photo.image, None, None, photo.where)
-    return MaskWish(photo.name, photo.image, path_of[photo.model], photo.annotation.pose, photo.where)
+def _wish(photo: CarPhoto, model: Path | None) -> MaskWish:
+    """The mask of a photo: the silhouette of a model's file in the annotated pose, or without one the whole frame."""
+    pose = photo.annotation.pose if model is not None else None
+    return MaskWish(photo.name, photo.image, model, pose, photo.where)
 
 
-def _bad_photos(
-    used: Sequence[CarPhoto], bad: Mapping[str, Wrong], checks: FileChecks, *, crop: str
-) -> dict[str, Wrong]:
-    """What is wrong with the photos that are not known to be bad, by name."""
+def _check_photos(
+    used: Sequence[CarPhoto], bad: Mapping[str, Wrong], checks: FileChecks, *, empty_masks: bool
+) -> tuple[dict[str, Wrong], set[str]]:
+    """What is wrong with the photos that are not known to be bad, by name; and those whose mask file is unsure."""
     left = [photo for photo in used if photo.name not in bad]
     bare = [photo for photo in left if photo.mask is None]  # no mask without a shape
     found = checks.pictures([photo.image for photo in bare], kind='photos')
     wrong = wrong_ones([photo.name for photo in bare], found)
     whole = [photo for photo in left if photo.mask is not None]
-    for photo, facts in zip(whole, checks.pairs([(photo.image, photo.mask) for photo in whole]), strict=True):
-        if is_wrong(facts):
-            wrong[photo.name] = facts
-        elif crop == 'mask' and not facts[2]:
-            wrong[photo.name] = (Problem(str(photo.mask), NO_OBJECT, NO_OBJECT_ACTION),)
-    return wrong
+    names, masks = [photo.name for photo in whole], [photo.mask for photo in whole]
+    found = checks.pairs([(photo.image, photo.mask) for photo in whole])
+    wrong |= bad_pairs(names, masks, found, empty_masks=empty_masks)
+    filed = {photo.name for photo in whole if photo.mask.is_relative_to(checks.root)}  # others are made as displayed
+    return wrong, filed & unsure_ones(names, found)
 
 
 def _split(

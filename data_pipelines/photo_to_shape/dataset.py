@@ -7,16 +7,22 @@ from pathlib import Path
 
 from data_pipelines import dataset
 from data_pipelines.dataset import Dataset, Faults, all_problems, fingerprint, of_split, split_of
-from data_pipelines.file_checks import Wrong, signature
+from data_pipelines.file_checks import PairFacts, Wrong, signature, wrong_ones
+from data_pipelines.folders import open_folder
 from jaxret.errors import DataError, Problem
 
-NO_OBJECT = 'no object pixels, so there is nothing to crop to'
-NO_OBJECT_ACTION = 'mend the mask, use crop=none, or on_bad_file=skip'
+# Masks: files, silhouettes of the true shape in its annotated pose, the whole photo.
+MASKS = FILES, POSE, FRAME = ('files', 'pose', 'frame')
+_NO_OBJECT = 'no object pixels'
+_NO_OBJECT_ACTION = 'mend the mask, use on_bad_file=skip, or use no masks: crop=none and model.mask=none'
 
 
 @dataclass(frozen=True)
 class PhotoEntry:
-    """One photo: name (its path in the data set), files, category, model (name of its shape), split, bbox in pixels."""
+    """One photo: name (its path in the data set), files, category, model (name of its shape), split, bbox.
+
+    The bbox is in pixels of the photo as displayed.
+    """
 
     name: str
     image: Path
@@ -44,11 +50,15 @@ class PhotoDataset(Dataset):
       photos: the queries, sorted by name.
       shapes: the gallery, sorted by name.
       up_axis: axis that points up in the mesh files.
+      masks: what the masks of the photos in train and val, and of those in test, are; each one of `MASKS`.
+      unsure: names of the photos whose masks could also be meant for their pixels as stored (EXIF).
     """
 
     photos: tuple[PhotoEntry, ...]
     shapes: tuple[ShapeEntry, ...]
     up_axis: str
+    masks: tuple[str, str] = (FILES, FILES)
+    unsure: tuple[str, ...] = ()
 
     def split_table(self) -> dict[str, str]:
         """Split of every photo by its name, to be stored with a run (JSON) and given back to the reader."""
@@ -93,6 +103,24 @@ def without_bad(
     return photos, shapes
 
 
+def bad_pairs(
+    names: Sequence[str], masks: Sequence[Path], found: Sequence[PairFacts | Wrong], *, empty_masks: bool
+) -> dict[str, Wrong]:
+    """What is wrong with photos and masks, by the photo's name.
+
+    Args:
+      names: of the photos.
+      masks: their files.
+      found: what was found in each pair.
+      empty_masks: whether a mask may be empty.
+    """
+    bad = wrong_ones(names, found)
+    for name, mask, facts in zip(names, masks, found, strict=True):
+        if name not in bad and facts[2] is None and not empty_masks:
+            bad[name] = (Problem(str(mask), _NO_OBJECT, _NO_OBJECT_ACTION),)
+    return bad
+
+
 def photo_dataset(
     root: Path,
     photos: Sequence[PhotoEntry],
@@ -101,8 +129,10 @@ def photo_dataset(
     *,
     required_splits: Sequence[str] = (),
     up_axis: str = 'y',
+    masks: tuple[str, str] = (FILES, FILES),
+    unsure: Collection[str] = (),
 ) -> PhotoDataset:
-    """The data set of what is in use. Raises DataError where something refuses it."""
+    """The data set of what is in use; `unsure` as there, of all. Raises DataError where something refuses it."""
     faults.refuse()
     photos = sorted(photos, key=lambda photo: photo.name)
     shapes = sorted(shapes, key=lambda shape: shape.model)
@@ -120,8 +150,23 @@ def photo_dataset(
         skipped=tuple(faults.skipped),
         required_splits=tuple(required_splits),
         up_axis=up_axis,
+        masks=masks,
+        unsure=tuple(photo.name for photo in photos if photo.name in unsure),
         fingerprint=fingerprint(str(root), up_axis, rows, files),
     )
+
+
+def open_masks(root: Path, mask_dir: str) -> Path:
+    """A folder of other masks than the data's own, links resolved.
+
+    Args:
+      root: the data's folder.
+      mask_dir: below it, or an absolute path.
+
+    Raises:
+      DataError: it is no folder.
+    """
+    return open_folder(root / mask_dir, layout='which masks are named as below mask/', key='data.mask_dir')
 
 
 def divided(photos: Sequence[PhotoEntry], split: Mapping[str, str]) -> list[PhotoEntry]:

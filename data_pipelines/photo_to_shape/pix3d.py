@@ -4,37 +4,42 @@
     <data_dir>/img/..., mask/...           photos and masks, named by the list
     <data_dir>/model/<category>/...        one mesh file a shape, +y up
 
-Sun et al., Pix3D, CVPR 2018. Beyond Pix3D's own keys an entry may have `split` (train, val or test). Where no entry
-has it, photos are divided by `data_pipelines.splits`; store `PhotoDataset.split_table()` with a run to keep its split.
+Sun et al., Pix3D, CVPR 2018. Beyond Pix3D's own keys an entry may have `split` (train, val or test), or a file of photo
+names says it (`split_file`). Where no entry has one, photos are divided by `data_pipelines.splits`; store
+`PhotoDataset.split_table()` with a run to keep its split.
 
 With the categories of CMIC (Lin et al., ICCV 2021), no occluded or truncated photos and gallery='referenced', the
 published Pix3D should give the counts in PAPER_COUNTS; `paper_note` compares.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
-from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, wrong_ones
+from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, unsure_ones, wrong_ones
 from data_pipelines.folders import leaves, link_problem, open_folder
 from data_pipelines.photo_to_shape.dataset import (
-    NO_OBJECT,
-    NO_OBJECT_ACTION,
     PhotoDataset,
     PhotoEntry,
     ShapeEntry,
+    bad_pairs,
     count_note,
     divided,
     empty_splits,
     few_shapes,
+    open_masks,
     photo_dataset,
     without_bad,
 )
 from data_pipelines.photo_to_shape.pix3d_annotations import JSON_NAME, Entry, read_entries
 from data_pipelines.photo_to_shape.pix3d_gallery import list_shapes
+from data_pipelines.photo_to_shape.split_file import published_split
 from data_pipelines.splits import hold_out, split_photos
 from jaxret.errors import Problem
 from jaxret.preprocessing.framing import clip_box
+from jaxret.preprocessing.photo_files import Box, turned_box
 
 PAPER_CATEGORIES = ('bed', 'chair', 'sofa', 'table')
 PAPER_COUNTS = {'photos': 5118, 'train': 2648, 'test': 2470, 'shapes': 322}
@@ -46,10 +51,13 @@ def read_pix3d(
     categories: Sequence[str] = (),
     exclude_occluded: bool = True,
     exclude_truncated: bool = True,
+    mask_dir: str = '',
     gallery: str = 'folder',
     on_bad_file: str = 'error',
     crop: str = 'none',
+    empty_masks: bool = False,
     test_fraction: float = 2470 / 5118,
+    split_file: str = '',
     val_fraction: float = 0.1,
     seed: int = 0,
     split_table: Mapping[str, str] | None = None,
@@ -67,11 +75,16 @@ def read_pix3d(
       categories: those to use; empty for all.
       exclude_occluded: leave out photos marked occluded (slightly occluded ones stay).
       exclude_truncated: leave out photos marked truncated.
+      mask_dir: folder whose masks take the place of the data's own (`open_masks`): a mask that pix3d.json calls
+        mask/<path> is <path> there; '' is none.
       gallery: 'folder': every mesh below model/<category>/; 'referenced': the shapes of the selected photos.
       on_bad_file: 'error', or 'skip': photos with a bad file or shape and bad shapes are left out and listed. Faults
         of pix3d.json itself are errors in either case.
       crop: what photos will be cropped to ('none', 'mask', 'bbox'), so that photos without it are found.
+      empty_masks: whether photos whose mask is empty can be used, as by a network without masks.
       test_fraction: share of test photos, where the entries have no split.
+      split_file: file of photo names (`split_file`), below data_dir or an absolute path, that takes the place of the
+        entries' split; '' is none.
       val_fraction: share of the train photos held out as val, where no entry is marked val.
       seed: of the split.
       split_table: split by photo name, from an earlier run; it takes the place of the entries' and of a new split.
@@ -102,14 +115,22 @@ def read_pix3d(
     malformed = bool(problems)  # entries that could not be read may be the ones missing
     faults = Faults(on_bad_file == 'skip', problems)
     used = _selected(entries, categories, occluded=not exclude_occluded, truncated=not exclude_truncated)
-    faults.problems += _escaping(root, used)
+    if split_file and not malformed:
+        used = published_split(root / split_file, used, faults)
+    masks_in, used = _other_masks(root, mask_dir, used) if mask_dir else (root, used)
+    faults.problems += _escaping(root, used, masks_in)
     raw = {entry.model_raw for entry in entries if entry.model_raw}
     shapes, wrong = list_shapes(root, used, raw=raw, categories=categories, whole_folder=gallery == 'folder')
     faults.problems += wrong
     faults.problems += _unknown(root, categories, entries, used, shapes)
 
     checks = FileChecks(root, cache_dir, check_processes, progress)
-    bad = _bad_photos(root, used, checks, crop=crop)
+    names, masks = [entry.image for entry in used], [root / entry.mask for entry in used]
+    facts = checks.pairs([(root / name, mask) for name, mask in zip(names, masks, strict=True)])
+    used = _boxes_as_displayed(used, facts)
+    bad = bad_pairs(names, masks, facts, empty_masks=empty_masks and crop != 'mask')
+    if crop == 'bbox':
+        bad = bad | _wrong_boxes(used, facts) | bad
     bad |= wrong_ones(
         [shape.model for shape in shapes], checks.meshes([shape.path for shape in shapes], up_axis=up_axis)
     )
@@ -125,7 +146,8 @@ def read_pix3d(
         fractions = {'test_fraction': test_fraction, 'val_fraction': val_fraction}
         photos = divided(photos, _split(photos, split_table=split_table, seed=seed, **fractions))
         faults.problems += empty_splits(photos, required_splits, root / JSON_NAME)
-    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis)
+    unsure = unsure_ones(names, facts)
+    return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis, unsure=unsure)
 
 
 def paper_note(dataset: PhotoDataset) -> str | None:
@@ -162,35 +184,52 @@ def _unknown(
     return [Problem(where, f'no photo or shape of category {name!r}', action) for name in lacking]
 
 
-def _escaping(root: Path, used: Sequence[Entry]) -> list[Problem]:
-    """Links that lead out of the folder."""
+def _other_masks(root: Path, mask_dir: str, used: Sequence[Entry]) -> tuple[Path, list[Entry]]:
+    """Folder that holds all masks, and the entries with those of `mask_dir` (as absolute paths)."""
+    folder = open_masks(root, mask_dir)
+    others = [replace(entry, mask=str(folder.joinpath(*PurePosixPath(entry.mask).parts[1:]))) for entry in used]
+    return root if folder.is_relative_to(root) else folder, others
+
+
+def _escaping(root: Path, used: Sequence[Entry], masks_in: Path) -> list[Problem]:
+    """Links that lead out of the folder, or out of that of the masks."""
     return [
         link_problem(f'{JSON_NAME}[{entry.index}].{key}', f'{name!r} is a link that leaves the folder')
         for entry in used
         for key, name in (('img', entry.image), ('mask', entry.mask), ('model', entry.model))
-        if leaves(root, name)
+        if leaves(masks_in if key == 'mask' else root, name)
     ]
 
 
-def _bad_photos(root: Path, used: Sequence[Entry], checks: FileChecks, *, crop: str) -> dict[str, Wrong]:
-    """What is wrong with the photos, by name."""
-    bad = {}
-    found = checks.pairs([(root / entry.image, root / entry.mask) for entry in used])
+def _boxes_as_displayed(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> list[Entry]:
+    """The entries, with the bbox turned where the mask was turned with its photo (EXIF)."""
+    entries = []
     for entry, facts in zip(used, found, strict=True):
-        wrong = facts if is_wrong(facts) else _check_crop(entry, facts, crop=crop, root=root)
-        if wrong:
-            bad[entry.image] = wrong
-    return bad
+        if entry.bbox and not is_wrong(facts):
+            width, height, _, turn, _ = facts
+            entry = dataclasses.replace(entry, bbox=turned_box(entry.bbox, turn, width=width, height=height))
+        entries.append(entry)
+    return entries
 
 
-def _check_crop(entry: Entry, facts: PairFacts, *, crop: str, root: Path) -> Wrong:
-    width, height, has_object = facts
-    if crop == 'mask' and not has_object:
-        return (Problem(str(root / entry.mask), NO_OBJECT, NO_OBJECT_ACTION),)
-    if crop == 'bbox' and (entry.bbox is None or clip_box(entry.bbox, width=width, height=height) is None):
-        found = f'bbox {entry.bbox} for a photo of {width} x {height} pixels'
-        return (Problem(f'{JSON_NAME}[{entry.index}].bbox', found, 'correct it, or use crop=none or crop=mask'),)
-    return ()
+def _wrong_boxes(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> dict[str, Wrong]:
+    """What is wrong with the boxes of sound photos, by name."""
+    faults = {
+        entry: _wrong_box(entry.bbox, facts) for entry, facts in zip(used, found, strict=True) if not is_wrong(facts)
+    }
+    return {
+        entry.image: (Problem(f'{JSON_NAME}[{entry.index}].bbox', *fault),) for entry, fault in faults.items() if fault
+    }
+
+
+def _wrong_box(box: Box | None, facts: PairFacts) -> tuple[str, str] | None:
+    """What is wrong with a bbox, and what to do."""
+    width, height, inside, *_ = facts
+    clipped = clip_box(box, width=width, height=height) if box else None
+    if clipped is None:
+        return f'bbox {box} for a photo of {width} x {height} pixels', 'correct it, or use crop=none or crop=mask'
+    apart = inside and any(clipped[low] >= inside[low + 2] or clipped[low + 2] <= inside[low] for low in (0, 1))
+    return (f'bbox {box} is beside the object of the mask, {tuple(inside)}', 'correct it') if apart else None
 
 
 def _split(

@@ -78,7 +78,8 @@ def _load(path: Path) -> Any:
             found = 'missing' if not path.exists() else 'not a regular file'
             action = "name a folder in Pix3D's layout (pix3d.json, img, mask, model)"
             raise refused(str(path), found, action)
-        text = path.read_bytes().decode('utf-8-sig')
+        data = path.read_bytes()
+        text = data.decode(json.detect_encoding(data))
     except OSError as error:
         found = f'cannot be read ({error.strerror or error})'
         raise refused(str(path), found, 'check its permissions') from error

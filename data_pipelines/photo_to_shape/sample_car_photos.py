@@ -20,7 +20,7 @@ _PROBES = 24  # rays along each side that look for what stands in front
 _GREYS = {'tyre': 0.02, 'rim': 0.4, 'trim': 0.05, 'glass': 0.03, 'seat': 0.05, 'lamp': 0.7}  # linear
 
 
-def photograph_car(car: Furniture, *, seed: Sequence[int]) -> tuple[np.ndarray, CarPose]:
+def photograph_car(car: Furniture, *, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray, CarPose]:
     """Composes and renders one photo.
 
     Args:
@@ -28,7 +28,7 @@ def photograph_car(car: Furniture, *, seed: Sequence[int]) -> tuple[np.ndarray, 
       seed: integers that decide everything else.
 
     Returns:
-      uint8 [H, W, 3] and the pose; the same arguments give the same.
+      photo uint8 [H, W, 3], mask uint8 [H, W] (255 where the car is seen) and pose; the same arguments give the same.
     """
     rng = np.random.default_rng(list(seed))
     width = int(rng.integers(144, 177))
@@ -47,8 +47,10 @@ def photograph_car(car: Furniture, *, seed: Sequence[int]) -> tuple[np.ndarray, 
     items = [target, shell, *(thing for number, thing in enumerate(things, 1) if number not in in_front)]
     v, u = np.mgrid[:height, :width]
     directions = np.concatenate([camera.rays(u.ravel() + x - shift[0], v.ravel() + y - shift[1]) for x, y in _SAMPLES])
-    light, _ = shade(Stage(items), camera, directions, random_lights(rng, camera), rng)
-    return expose(light.reshape(len(_SAMPLES), height, width, 3).mean(0), rng), pose
+    light, first = shade(Stage(items), camera, directions, random_lights(rng, camera), rng)
+    share = (first == 0).reshape(len(_SAMPLES), height, width).mean(0)
+    mask = np.where(share >= 0.5, np.uint8(255), np.uint8(0))
+    return expose(light.reshape(len(_SAMPLES), height, width, 3).mean(0), rng), mask, pose
 
 
 def pose_camera(pose: CarPose, *, width: int, height: int) -> Camera:

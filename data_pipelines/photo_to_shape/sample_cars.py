@@ -2,12 +2,14 @@
 
     cars_train/NNNNN.jpg, cars_test/NNNNN.jpg         Stanford Cars, or
     image/<make>/<model>/<year>/<name>.jpg            CompCars
+    mask/<as the photo>.png                           the pixels on which the car is seen
     train_anno.pkl, test_anno.pkl                     poses and model ids, pickled dictionaries of protocol 0
     02958343/<id>/model.obj                           Stanford Cars: ShapeNet's version 1, or
     02958343/<id>/models/model_normalized.obj         CompCars: its version 2
     complete.json                                     seed, generator version and counts; written last
 
-There are no masks, as in the published data. Each model has photos in both splits.
+The published data has no masks, and photos without any cannot be framed. These tell what a person would mark in the
+photo; they are of the photo's own rays, not of the annotation. Each model has photos in both splits.
 """
 
 import dataclasses
@@ -25,7 +27,7 @@ from data_pipelines.synthetic.shapes.cars import MAX_CARS, make_car
 from data_pipelines.synthetic.shapes.furniture import Furniture, write_obj
 from jaxret.errors import ConfigError
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 LAYOUTS = ('stanford_cars', 'comp_cars')
 _TEST_SHARE = {'stanford_cars': 8041 / (8144 + 8041), 'comp_cars': 1898 / (3798 + 1898)}  # of a model's photos
 _FEW = 24  # photos that are rendered faster than a process starts
@@ -106,17 +108,19 @@ def _write_car(job: _Job) -> dict[str, dict[str, dict]]:
     for number in range(job.train + job.test):
         split = 'train' if number < job.train else 'test'
         seed = (job.seed, job.car, number)
-        photo, pose = photograph_car(car, seed=seed)
+        photo, mask, pose = photograph_car(car, seed=seed)
         if job.layout == 'stanford_cars':
             position = job.car * job.train + number if split == 'train' else job.car * job.test + number - job.train
             key, top = f'{position + 1:05d}.jpg', f'cars_{split}'
         else:
             name = hashlib.sha256(f'{seed}'.encode()).hexdigest()[:14]
             key, top = f'{job.car % 7 + 1}/{job.car + 1}/{2009 + number % 6}/{name}.jpg', 'image'
-        path = job.folder / top / key
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path, mask_path = job.folder / top / key, (job.folder / 'mask' / top / key).with_suffix('.png')
+        for file in (path, mask_path):
+            file.parent.mkdir(parents=True, exist_ok=True)
         quality = int(np.random.default_rng([*seed, 1]).integers(60, 96))
         Image.fromarray(photo).save(path, quality=quality)
+        Image.fromarray(mask).save(mask_path)
         annotations[split][key] = {**dataclasses.asdict(pose), 'model_id': model_id}
     return annotations
 

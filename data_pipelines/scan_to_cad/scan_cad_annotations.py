@@ -136,7 +136,7 @@ def _plain(name: str) -> bool:
 def _load(path: Path, key: str, kind: type, wanted: str) -> Any:
     action = f'give a JSON object with {key!r}: {wanted}'
     try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise refused(str(path), 'missing', 'restore the file, or name another one') from None
     except (OSError, ValueError, RecursionError) as error:

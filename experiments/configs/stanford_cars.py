@@ -9,9 +9,9 @@
 
 DIR holds cars_train/ and cars_test/ (Stanford Cars), train_anno.pkl and test_anno.pkl (the fine-grained 3D pose
 annotations) and 02958343/ (the cars of ShapeNetCore, either version; or --config.data.shapenet_dir); the folders of the
-annotations' release (Anno3D/, Image/, CAD/) do too. Masks: DIR/mask/<as the photo>.png, or the silhouette of the
-annotated model. The paper has 8,144 train and 8,041 test photos of 134 shapes. There is one category, so the category
-loss is off.
+annotations' release (Anno3D/, Image/, CAD/) do too. Masks: DIR/mask/<as the photo>.png, which the data sets lack (keys
+data.mask_dir, data.masks). The paper has 8,144 train and 8,041 test photos of 134 shapes. There is one category, so the
+category loss is off.
 """
 
 from configs import pix3d
@@ -32,7 +32,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     if preset == 'smoke':
         sample.shapes_per_category, sample.photos_per_shape = 6, 8
     elif preset.startswith('paper'):
-        config.checkpoint_every = 1220  # ten epochs of 7,330 training photos
+        config.checkpoint_every = 1350  # ten epochs of 8,144 training photos
     else:
         config.batch_size = 16
         sample.shapes_per_category, sample.photos_per_shape = 24, 24

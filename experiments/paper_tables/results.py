@@ -32,8 +32,8 @@ def collect(
       of a run are metrics.json's own.
         title, notes, settings, seeds, written
         tables: [{title, axis, metrics: [{key, title, scale, digits, higher_is_better, chance_key}], rows: [{name,
-          state, config, runs: [record], place (on the axis, or None), values: {metric: {paper, mean, sd, n, low, high,
-          chance, seeds: {seed: value}}}}]}]
+          state, uses_answer (sentences), config, runs: [record], place (on the axis, or None), values: {metric: {paper,
+          mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
         claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, conclusion, sentence}]
     """
     records = {
@@ -42,7 +42,7 @@ def collect(
     tables = [_table(table, [row for row in table.rows if row.name in names], records, jobs) for table in paper.tables]
     return {
         'title': paper.title,
-        'notes': list(paper.notes),
+        'notes': [*paper.notes, *_answer_notes(records)],
         'settings': dict(settings),
         'seeds': seeds,
         'written': datetime.now(UTC).isoformat(timespec='seconds'),
@@ -99,7 +99,28 @@ def _row(
 ) -> dict[str, Any]:
     values = {metric['key']: {'paper': row.paper.get(metric['key']), **measured(metric, records)} for metric in metrics}
     runs = [{'seed': seed, **record, 'folder': str(job.workdir(seed))} for seed, record in enumerate(records)]
-    return {'name': row.name, 'state': _state(records), 'config': dict(job.config), 'runs': runs, 'values': values}
+    return {
+        'name': row.name,
+        'state': _state(records),
+        'uses_answer': _answers(records),
+        'config': dict(job.config),
+        'runs': runs,
+        'values': values,
+    }
+
+
+def _answers(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What of a row's runs knows the answer, as metrics.json says."""
+    found = [record['metrics'].get('uses_answer', ()) for record in records if record['state'] == 'finished']
+    return list(dict.fromkeys(line for lines in found for line in lines))
+
+
+def _answer_notes(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    rows: dict[str, list[str]] = {}
+    for name, runs in records.items():
+        for line in _answers(runs):
+            rows.setdefault(line, []).append(name)
+    return [f'USES THE ANSWER: {line} (rows: {", ".join(names)}).' for line, names in rows.items()]
 
 
 def _state(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -14,12 +14,14 @@ from photo_to_shape.unseen_gallery import Unseen, prepare_unseen, read_unseen
 
 from data_pipelines.photo_to_shape import cars, pix3d
 from data_pipelines.photo_to_shape.batches import check_batch_size
-from data_pipelines.photo_to_shape.dataset import PhotoDataset
+from data_pipelines.photo_to_shape.dataset import POSE, PhotoDataset
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable, load_gallery, load_queries, prepare
 from data_pipelines.photo_to_shape.sample_cars import write_car_sample
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 from jaxret.errors import Problem
 from jaxret.geometry.render import ViewRing
+from jaxret.preprocessing.photo_files import UNSURE
+from jaxret.runs.config import chosen_on_test, read_run_config
 from jaxret.runs.split import PhotoSplit
 from jaxret.runs.workdir import has_checkpoints
 
@@ -95,10 +97,17 @@ def load_photo_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train:
         'photos': f'{counts({split: table.names for split, table in queries.items()})}; '
         f'{data.image_size} x {data.image_size} pixels',
         'gallery': f'{len(gallery.names)} shapes, {ring.views} views each; {", ".join(dataset.categories)}',
+        'masks': '{} (train), {} (test)'.format(*dataset.masks),
         'skipped': f'{len(dataset.skipped)} files (listed in the report)' if dataset.skipped else 'nothing',
         'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}',
     }
-    unseen = prepare_unseen(config, unseen_dataset, ring, dataset, queries['test']) if unseen_dataset else None
+    if dataset.unsure:
+        facts['orientation'] = f'{dataset.unsure[0]} (and {len(dataset.unsure) - 1} more photos) {UNSURE}'
+    unseen = None
+    if unseen_dataset:
+        unseen = prepare_unseen(
+            config, unseen_dataset, ring, dataset, queries['test'], trained_on=(*split.gallery, *split.shape.values())
+        )
     note = None if synthetic else _count_note(data.layout, dataset)
     return PhotoData(folder, synthetic, dataset, split, queries, gallery, unseen, note, facts)
 
@@ -113,7 +122,7 @@ def read_photos(config: ConfigDict, folder: Path, workdir: Path, *, train: bool)
     dataset = _reader(config)(
         folder,
         split_table=stored.split if stored else None,
-        required_splits=('train', 'val', 'test') if train else ('test',),
+        required_splits=_required(config) if train else ('test',),
         min_shapes=config.batch_size if train else 1,
     )
     if not train:
@@ -142,6 +151,30 @@ def train_positive(split: PhotoSplit, gallery: Sequence[str]) -> np.ndarray:
     )
 
 
+def uses_answer(config: ConfigDict, dataset: PhotoDataset, workdir: Path) -> list[str]:
+    """What of a run knows the true shapes of its photos, beside what training is told; a sentence each.
+
+    Args:
+      config: of the evaluation.
+      dataset: the photos.
+      workdir: of the run, whose training may have had other masks.
+    """
+    trained = read_run_config(workdir / 'config.json').data
+    silhouettes = 'are silhouettes of the true shapes in their annotated poses'
+    facts = {
+        'the checkpoint is chosen on the test photos': chosen_on_test(config),
+        f'masks of the training photos {silhouettes}': trained.layout != 'pix3d' and trained.masks.startswith(POSE),
+        f'masks of the test photos {silhouettes}': dataset.masks[1] == POSE,
+    }
+    return [sentence for sentence, true in facts.items() if true]
+
+
+def _required(config: ConfigDict) -> tuple[str, ...]:
+    """Splits that a training needs."""
+    held_out = config.select != 'last' and not chosen_on_test(config)
+    return ('train', 'val', 'test') if held_out else ('train', 'test')
+
+
 def _folder(config: ConfigDict) -> tuple[Path, bool]:
     sample, layout = config.sample, config.data.layout
     write: Any = partial(write_pix3d_sample, shapes_per_category=sample.shapes_per_category)
@@ -160,8 +193,10 @@ def _reader(config: ConfigDict) -> Any:
     data = config.data
     options = {
         'gallery': data.gallery,
+        'mask_dir': data.mask_dir,
         'on_bad_file': config.on_bad_file,
         'crop': data.crop,
+        'empty_masks': config.model.mask == 'none',
         'val_fraction': data.val_fraction,
         'seed': config.seed,
         'cache_dir': cache_folder(config),
@@ -175,6 +210,7 @@ def _reader(config: ConfigDict) -> Any:
         exclude_occluded=data.exclude_occluded,
         exclude_truncated=data.exclude_truncated,
         test_fraction=data.test_fraction,
+        split_file=data.split_file,
         up_axis=data.up_axis,
         **options,
     )

@@ -137,7 +137,8 @@ def query_planes(
 
 def photo_of(entry: PhotoEntry) -> dict:
     """A card's fields of a photo."""
-    photo, mask = frame_photo(*read_pair(entry.image, entry.mask), size=160, crop='none', margin=0.0, fit='pad')
+    pair = read_pair(entry.image, entry.mask)
+    photo, mask = frame_photo(pair.photo, pair.mask, size=160, crop='none', margin=0.0, fit='pad')
     return {'photo': photo, 'mask': mask[..., 0], 'query_name': entry.name}
 
 
@@ -188,6 +189,8 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     row('chance', {**metrics, 'queries': ''}, '_chance')
     row('prior', {**metrics, 'queries': ''}, '_prior')
     console.print(table)
+    for line in metrics['uses_answer']:
+        console.print(f'USES THE ANSWER: {line}.', style='bold red', soft_wrap=True)
     if 'unseen_gallery' in metrics:
         _print_unseen(metrics)
 

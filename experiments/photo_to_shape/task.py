@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from experiment import Evaluation, process_share, processes
 from ml_collections import ConfigDict
-from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive
+from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive, uses_answer
 from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
 from photo_to_shape.unseen_gallery import compare_unseen
 from pretrained_start import pretrained_start
@@ -17,6 +17,7 @@ from value_checks import check_at_most, check_values, checked_view_ring
 
 from data_pipelines.batching import Batch
 from data_pipelines.photo_to_shape.batches import gallery_batches, query_batches, training_batches
+from data_pipelines.photo_to_shape.cars import MASK_CHOICES
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import Problem
@@ -27,12 +28,17 @@ from jaxret.metrics.shape_distances import compare_shapes
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.reports.attention_planes import draw_category_planes
 from jaxret.reports.photo_to_shape import UnseenGallery, write_report
+from jaxret.runs.config import chosen_on_test
 from jaxret.systems.base import Variables
 from jaxret.systems.cmic import CMIC
 from jaxret.training.embedder import Embedder
 
-SELECT = ('mean_reciprocal_rank', 'top1', 'top10')
-OF_PIX3D = ('data.categories', 'data.exclude_occluded', 'data.exclude_truncated', 'data.test_fraction', 'data.up_axis')
+HELD_OUT = ('mean_reciprocal_rank', 'top1', 'top10')
+SELECT = (*HELD_OUT, 'last', 'test_top1')
+OF_PIX3D = tuple(
+    f'data.{key}'
+    for key in ('categories', 'exclude_occluded', 'exclude_truncated', 'test_fraction', 'split_file', 'up_axis')
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +84,7 @@ class PhotoToShape:
                 'data.gallery': ('folder', 'referenced'),
                 'data.crop': ('mask', 'bbox', 'none'),
                 'data.fit': ('pad', 'stretch'),
-                'data.masks': ('auto', 'pose', 'frame'),
+                'data.masks': MASK_CHOICES,
                 'evaluation.unseen_categories': ('own', 'all'),
                 'pretrained.first_convolution': FIRST_CONVOLUTIONS,
             },
@@ -145,19 +151,22 @@ class PhotoToShape:
         )
 
     def validate(self, data: PhotoData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
-        """Accuracies on the held-out photos."""
+        """Accuracies on the held-out photos, if there are any, and on those of test where they pick the checkpoint."""
         del step
-        held_out = data.queries['val']
-        photos, shapes = self._photos(embedder, variables, held_out), self._shapes(embedder, variables, data.gallery)
-        scores = embedder.score(variables, photos, shapes)
-        values = retrieval_metrics(
-            scores, held_out.shape, held_out.category, data.gallery.category, category_names=data.dataset.categories
-        )
-        return {f'val_{name}': values[name] for name in (*SELECT, 'category_top1')}
+        shapes, found = self._shapes(embedder, variables, data.gallery), {}
+        for split in ('val', *(['test'] if chosen_on_test(self.config) else [])):
+            photos = data.queries[split]
+            if not photos.names:
+                continue
+            scores = embedder.score(variables, self._photos(embedder, variables, photos), shapes)
+            values = retrieval_metrics(
+                scores, photos.shape, photos.category, data.gallery.category, category_names=data.dataset.categories
+            )
+            found |= {f'{split}_{name}': values[name] for name in (*HELD_OUT, 'category_top1')}
+        return found
 
     def evaluate(self, data: PhotoData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """Accuracies on the test photos, distances of the first answers, and the unseen gallery's."""
-        del workdir
         test, gallery, categories = data.queries['test'], data.gallery, data.dataset.categories
         photos, shapes = self._photos(embedder, variables, test), self._shapes(embedder, variables, gallery)
         scores = embedder.score(variables, photos, shapes)
@@ -184,7 +193,9 @@ class PhotoToShape:
             planes=draw_category_planes(planes, categories),
             unseen=shown,
         )
-        notes = [data.count_note] if data.count_note else []
+        answers = uses_answer(self.config, data.dataset, workdir)
+        metrics |= {'masks': dict(zip(('train', 'test'), data.dataset.masks, strict=True)), 'uses_answer': answers}
+        notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
         return Evaluation(metrics, report, print_metrics, notes, problems)
 
     def _with_distances(

@@ -1,8 +1,10 @@
 """Retrieval from shapes that a run never saw: `evaluation.unseen_dir`, a folder in ShapeNetCore's layout."""
 
+import hashlib
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ class Unseen:
       folder: where it lies.
       own: whether each photo searches the shapes of its own category alone.
       gallery: its shapes with their views.
+      left_out: number of shapes that are the run's own.
       queries: [Q] rows of the test photos that search it.
       query_category: [Q] their categories as ids of the gallery; those that it lacks follow its own.
       names: of all these ids.
@@ -41,6 +44,7 @@ class Unseen:
     folder: str
     own: bool
     gallery: GalleryTable
+    left_out: int
     queries: np.ndarray
     query_category: np.ndarray
     names: tuple[str, ...]
@@ -64,9 +68,15 @@ def read_unseen(config: ConfigDict) -> PhotoDataset | None:
 
 
 def prepare_unseen(
-    config: ConfigDict, layout: PhotoDataset, ring: ViewRing, photos: PhotoDataset, test: QueryTable
+    config: ConfigDict,
+    layout: PhotoDataset,
+    ring: ViewRing,
+    photos: PhotoDataset,
+    test: QueryTable,
+    *,
+    trained_on: Collection[str],
 ) -> Unseen:
-    """Renders the gallery, and chooses the test photos that can search it.
+    """Renders the gallery without the run's own shapes, and chooses the test photos that can search it.
 
     Args:
       config: of the run.
@@ -74,10 +84,11 @@ def prepare_unseen(
       ring: as the run's own gallery.
       photos: names the categories of `test`.
       test: the photos.
+      trained_on: names of the shapes that the run was started on; those, and the shapes of `photos`, are its own.
 
     Raises:
-      DataError: shapes that cannot be rendered; photos of a category that the gallery lacks, where each searches its
-        own (on_bad_file='skip' leaves them out, unless none is left).
+      DataError: nothing but the run's own shapes; shapes that cannot be rendered; photos of a category that the gallery
+        lacks, where each searches its own (on_bad_file='skip' leaves them out, unless none is left).
     """
     prepared = prepare(
         layout,
@@ -88,6 +99,13 @@ def prepare_unseen(
         on_bad_file=config.on_bad_file,
         name='shapenet',
     )
+    known = own_shapes(layout, photos, trained_on)
+    if known:
+        found = f"{len(known)} of {len(layout.shapes)} shapes are the run's own: {', '.join(known[:3])}"
+        problem = Problem(
+            str(layout.root), found + (', ...' if len(known) > 3 else ''), 'left out of the unseen gallery'
+        )
+        prepared = replace(prepared, dataset=prepared.dataset.without(known, [problem]))
     own = config.evaluation.unseen_categories == 'own'
     wanted = [SHAPENET_NAMES.get(name, name) for name in photos.categories]
     present = {shape.category for shape in prepared.dataset.shapes}
@@ -107,8 +125,37 @@ def prepare_unseen(
         raise DataError(problems)
     keep = np.flatnonzero(~lost)
     return Unseen(
-        where, own, load_gallery(prepared), keep, category[keep], names, (*prepared.dataset.skipped, *problems)
+        where,
+        own,
+        load_gallery(prepared),
+        len(known),
+        keep,
+        category[keep],
+        names,
+        (*prepared.dataset.skipped, *problems),
     )
+
+
+def own_shapes(layout: PhotoDataset, photos: PhotoDataset, trained_on: Collection[str]) -> list[str]:
+    """Names of the shapes of an unseen gallery that are a run's own: of one id, or of one file content.
+
+    A name is '<synset>/<id>', or 'model/<category>/...' of Pix3D's layout, where a folder or a file may be an id.
+    """
+    parts = (PurePosixPath(name).parts for name in (*trained_on, *(shape.model for shape in photos.shapes)))
+    ids = {PurePosixPath(part).stem for name in parts for part in name[2 if name[0] == 'model' else 1 :]}
+    sizes = {shape.path.stat().st_size for shape in photos.shapes}
+    contents = {_content(shape.path) for shape in photos.shapes}
+    return [
+        shape.model
+        for shape in layout.shapes
+        if PurePosixPath(shape.model).name in ids
+        or (shape.path.stat().st_size in sizes and _content(shape.path) in contents)
+    ]
+
+
+def _content(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def compare_unseen(
@@ -154,4 +201,4 @@ def compare_unseen(
         gallery_category=unseen.gallery.category,
         category_names=unseen.names,
     )
-    return metrics, order, halves[0], found.problems
+    return metrics | {'unseen_left_out': unseen.left_out}, order, halves[0], found.problems

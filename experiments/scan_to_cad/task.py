@@ -10,8 +10,8 @@ import numpy as np
 from experiment import Evaluation, process_share, processes
 from ml_collections import ConfigDict
 from scan_to_cad.data import SPLITS, ScanData, load_scan_data, scan_batches, simulation_note, training_batches
-from scan_to_cad.measured import all_metrics, flat_metrics, print_rates
 from scan_to_cad.pictures import scan_cards
+from scan_to_cad.scores_table import all_metrics, flat_metrics, print_rates
 from value_checks import check_values
 
 from data_pipelines.batching import Batch

@@ -66,7 +66,7 @@ def print_tables(answers: Sequence[Answer]) -> None:
         console = Console(width=200, markup=False, emoji=False, highlight=False)
     with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
     for answer in answers:
-        console.print(Text(printable(f'{answer.query.path} ({answer.seen})')), soft_wrap=True)
+        console.print(_shown(f'{answer.query.path} ({answer.seen})'), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
         table.add_column('rank', justify='right', overflow='ellipsis')
         table.add_column('score', justify='right', overflow='ellipsis')
@@ -76,6 +76,11 @@ def print_tables(answers: Sequence[Answer]) -> None:
             table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
             view = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
-            row = (str(hit.rank), f'{hit.score:.4f}', printable(hit.category), printable(hit.id), *view)
-            table.add_row(*map(Text, row))
+            table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *view)))
         console.print(table)
+
+
+def _shown(text: str) -> Text:
+    """As `printable`, with escapes for what the terminal lacks, so that columns are as wide as what is in them."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    return Text(printable(text).encode(encoding, errors='backslashreplace').decode(encoding))

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from jaxret.compilation_cache import default_cache, keep_programs
 from jaxret.errors import ConfigError, DataError, JaxretError
-from jaxret.files import printable_lines
+from jaxret.files import escape_missing_letters, printable_lines
+from jaxret.platforms import check_platforms
 
 _FORMAT = argparse.RawDescriptionHelpFormatter
 _INDEX = """Makes an index of the models (OBJ, OFF, PLY, STL, GLB, glTF) below a folder, at any depth.
@@ -65,6 +66,7 @@ http://localhost:19530. Export again after every change of the index.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
+    escape_missing_letters()
     parser = _parser()
     try:
         options = parser.parse_args(arguments)
@@ -163,6 +165,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     serve.add_argument('--host', default='127.0.0.1', help='address to listen on (default: this machine only)')
     serve.add_argument('--port', type=int, default=8000, help='to listen on (default: 8000)')
+    serve.add_argument(
+        '--allow-host',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='under which a proxy calls the server, as in the Host header; may be repeated',
+    )
 
     export = command('export', 'write the query encoder, or the embeddings of an index', _EXPORT, _export)
     source = export.add_mutually_exclusive_group(required=True)
@@ -202,7 +211,10 @@ def _index(options: argparse.Namespace) -> int:
         from jaxret.index.model_files import read_categories
 
         read_categories(Path(options.categories))  # before anything slow
-    _quiet()
+    from jaxret.index.files import check_writable
+
+    check_writable(Path(options.out))
+    _before_jax()
     from jaxret.index.build import update_index
     from jaxret.inference.model import load
 
@@ -244,11 +256,11 @@ def _embedded_before(folder: Path) -> str:
 def _search(options: argparse.Namespace) -> int:
     from jaxret.cli.search import run_search
 
-    return run_search(options, before_jax=_quiet)
+    return run_search(options, before_jax=_before_jax)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    _quiet()
+    _before_jax()
     try:
         from jaxret.serving.server import serve
     except ModuleNotFoundError as error:
@@ -258,7 +270,8 @@ def _serve(options: argparse.Namespace) -> int:
     from jaxret.index.index import Index, load_for_index
 
     index = Index.open(options.index)
-    serve(index, load_for_index(index.manifest, options.checkpoint), host=options.host, port=options.port)
+    model = load_for_index(index.manifest, options.checkpoint)
+    serve(index, model, host=options.host, port=options.port, names=options.allow_host)
     return 0
 
 
@@ -266,7 +279,7 @@ def _export(options: argparse.Namespace) -> int:
     from jaxret.cli.export import check_export, export_embeddings
 
     check_export(options)
-    _quiet()
+    _before_jax()
     if options.index:
         export_embeddings(options)
         return 0
@@ -282,11 +295,12 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _quiet() -> None:
-    """Keeps notes of Orbax, which a user cannot act upon, off the terminal."""
+def _before_jax() -> None:
+    """Checks that the devices are there, and keeps notes of Orbax, on which a user cannot act, off the terminal."""
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
+    check_platforms()
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ The shards are those of a run without Beam, byte by byte, where processors and v
 import contextlib
 import functools
 import json
+import re
 import secrets
 import shutil
 import threading
@@ -24,12 +25,12 @@ from typing import Any
 from jaxret.errors import CheckpointError, ConfigError, DataError, JaxretError, Problem
 from jaxret.files import write_atomically
 from jaxret.index.embed import Result, embed_files, versions
+from jaxret.index.files import BEAM
 from jaxret.index.shards import SHARD_SHAPES
 from jaxret.inference.model import Model, load
 from jaxret.optional_packages import need
 from jaxret.workers import default_processes, progress_bar
 
-FOLDER = 'beam'  # below the index
 _READERS = 2  # processes a worker: a mesh that crashes or hangs must not take the worker with it
 _SECONDS = 1.0  # between looks at what is done
 
@@ -79,8 +80,8 @@ class BeamEmbedding:
           CheckpointError: workers that have other weights or versions.
           JaxretError: the pipeline failed.
         """
-        place = folder / FOLDER
-        shutil.rmtree(place, ignore_errors=True)  # of a run that was killed
+        place = folder / BEAM
+        _remove_jobs(place)  # of a run that was killed
         if not items:
             return
         job = _Job(
@@ -104,7 +105,7 @@ class BeamEmbedding:
                 for place_in_group, result in _results(job, number):
                     yield start + place_in_group, result
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            _remove_jobs(place)
 
     def _run(self, job: _Job, groups: int) -> None:
         import apache_beam as beam
@@ -157,6 +158,15 @@ def embed_group(number: int, *, job: _Job) -> None:
 def _model(workdir: str, gallery: str) -> Model:
     """One a process."""
     return load(workdir, default=gallery)
+
+
+def _remove_jobs(place: Path) -> None:
+    """Removes the folders of runs, and nothing else that may be there."""
+    for job in place.glob('*'):
+        if re.fullmatch('[0-9a-f]{8}', job.name):
+            shutil.rmtree(job, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        place.rmdir()
 
 
 def _input(job: _Job, number: int) -> Path:

@@ -9,11 +9,10 @@ from jaxret.errors import DataError
 from jaxret.index.shards import SHARD_SHAPES, Place, Shard, content_key, write_shard
 from jaxret.inference.model import Model
 from jaxret.preprocessing.shapes import ShapeRecord, shape_record_of
-from jaxret.workers import map_parallel
+from jaxret.workers import map_parallel, reading_memory
 
 SOFTWARE = ('jaxret', 'jax', 'flax', 'numpy', 'trimesh', 'embreex')
 Result = tuple[str, Place] | DataError  # checksum and place, or why the file cannot be used
-_SERIAL_BELOW = 16
 
 
 def embed_files(
@@ -37,8 +36,9 @@ def embed_files(
         function,
         items,
         processes=processes,
-        serial_below=_SERIAL_BELOW,
+        serial_below=1,  # a file that crashes, hangs or asks for all memory costs only itself
         ordered=True,
+        memory=reading_memory(processes),
         progress='Indexing' if progress else None,
     )
     waiting: list[tuple[int, ShapeRecord]] = []

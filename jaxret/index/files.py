@@ -16,7 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,11 +24,15 @@ from pathlib import Path
 from typing import Any
 
 from jaxret.errors import DataError, Problem, StorageError
-from jaxret.files import exclusive, write_atomically
+from jaxret.files import check_regular, exclusive, remove_temporaries, same_file, write_atomically
 from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
 
-MANIFEST, TABLES, FAILED, LOCK = 'index.json', 'tables', 'failed.csv', '.lock'
+MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
+_BESIDE = f'{re.escape(MANIFEST)}|{re.escape(FAILED)}'  # files beside the folders, and files in each of these
+_NAMES = {TABLES: r'[0-9a-f]{16}\.jsonl', SHARDS: r'[0-9a-f]{32}\.safetensors'}
+_TEMPORARY = r'\.(?:{0})\.[0-9a-f]{{16}}'
+_FAMILY = 'jaxret-index-'  # with which FORMAT begins, in every version
 _REBUILD = 'make it again with `jaxret index --rebuild --models DIR ...`'
 
 
@@ -88,7 +92,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        stored = json.loads(path.read_text())
+        check_regular(path)
+        stored = json.loads(path.read_text(encoding='utf-8'))
         if not isinstance(stored, dict):
             raise ValueError(f'a JSON {type(stored).__name__}, not an object')
         if stored.pop('format', None) != FORMAT:
@@ -98,7 +103,7 @@ def read_manifest(folder: Path) -> Manifest:
         return manifest
     except FileNotFoundError:
         raise DataError(Problem(str(path), 'no such file', 'make an index with `jaxret index`')) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise unreadable(path, error, _REBUILD) from error
 
 
@@ -137,6 +142,7 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
         manifest = read_manifest(folder)
         path = folder / TABLES / manifest.table
         try:
+            check_regular(path)
             file = path.open('rb')
         except FileNotFoundError:
             if read_manifest(folder).table != manifest.table:  # replaced and removed meanwhile
@@ -147,29 +153,80 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
         with file:
             with contextlib.suppress(OSError):  # a file system without locks: there nothing old is removed
                 fcntl.flock(file, fcntl.LOCK_SH)
-            if not _still_there(file.fileno(), path):
+            if not same_file(file.fileno(), path):
                 continue
             yield manifest, read_table(file.read(), manifest, path)
             return
 
 
-def writing(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Only one process writes to an index; makes its folder (see `jaxret.files.exclusive`).
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Only one process writes to an index; makes its folder, and removes temporary files of killed processes.
 
     Raises:
-      StorageError: another process writes, or the folder cannot be written.
+      StorageError: another process writes, or the folder cannot be written, or is no index and not empty.
     """
+    check_writable(folder)
     held = StorageError(f'{folder}: another process is writing this index; wait until it ends')
-    return exclusive(folder / LOCK, refuse=lambda _: held)
+    with exclusive(folder / LOCK, refuse=lambda _: held):
+        remove_temporaries(folder, _BESIDE)
+        for part, names in _NAMES.items():
+            remove_temporaries(folder / part, names)
+        yield
+
+
+def check_writable(folder: Path) -> None:
+    """Refuses a folder that may not become, or be, an index: what is there belongs to someone else.
+
+    Raises:
+      StorageError: neither missing, nor empty, nor an index, finished or not; or one whose folders are links.
+    """
+    for part in (*_NAMES, BEAM):
+        place = folder / part
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            found = 'a link' if place.is_symlink() else 'not a folder'
+            raise StorageError(f'{place}: {found}; an index is written only to folders of its own; name another --out')
+    if foreign := _foreign(folder):
+        raise StorageError(f'{folder}: not an index, and not empty ({foreign}); name a new or an empty folder as --out')
+
+
+def _foreign(folder: Path) -> str:
+    """Name of an entry that shows that a folder is no index; '' for one that is, even unfinished or damaged."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return ''
+    except OSError as error:
+        raise StorageError(f'{folder}: cannot be listed ({error.strerror}); name another folder') from error
+    if _of_our_family(folder / MANIFEST):
+        return ''
+    needed = {LOCK, *_NAMES} if MANIFEST in names else {LOCK}
+    if not needed <= set(names):
+        return next((name for name in names if name != LOCK), '')
+    ours = rf'{re.escape(LOCK)}|{BEAM}|{"|".join(_NAMES)}|{_BESIDE}|{_TEMPORARY.format(_BESIDE)}'
+    places = [(Path(name), ours) for name in names]
+    for part, inside in _NAMES.items():
+        inside = f'{inside}|{_TEMPORARY.format(inside)}'
+        places += [(path.relative_to(folder), inside) for path in sorted((folder / part).glob('*'))]
+    return next((str(path) for path, pattern in places if not re.fullmatch(pattern, path.name)), '')
+
+
+def _of_our_family(manifest: Path) -> bool:
+    try:
+        check_regular(manifest)
+        return str(json.loads(manifest.read_bytes())['format']).startswith(_FAMILY)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def remove_unused(folder: Path, manifest: Manifest) -> None:
-    """Removes tables that are neither current nor read, and shards that no remaining table names."""
+    """Removes tables that are neither current nor read, and shards that no remaining table names.
+
+    Files of other names, folders and links are someone else's, and stay.
+    """
     used = {*manifest.shards, manifest.projection}
-    for path in (folder / TABLES).glob('*.jsonl'):
+    for path in _own_files(folder, TABLES):
         if path.name == manifest.table:
-            continue
-        if path.is_dir():  # put there by someone else; names no shards
             continue
         with contextlib.suppress(FileNotFoundError), path.open('rb') as file:
             try:
@@ -178,13 +235,15 @@ def remove_unused(folder: Path, manifest: Manifest) -> None:
             except OSError:  # someone reads it, or the file system has no locks
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody can have it open
                     used |= {json.loads(line)['shard'] for line in file}
-    for path in (folder / SHARDS).iterdir():
+    for path in _own_files(folder, SHARDS):
         if path.name not in used:
             path.unlink(missing_ok=True)
 
 
-def _still_there(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+def _own_files(folder: Path, part: str) -> list[Path]:
+    """Files of an index in one of its folders, by their names."""
+    return [
+        path
+        for path in (folder / part).iterdir()
+        if re.fullmatch(_NAMES[part], path.name) and path.is_file() and not path.is_symlink()
+    ]

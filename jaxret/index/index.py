@@ -164,6 +164,10 @@ class Index:
         row = self._rows[self._row_of[id]]
         return Path(self.manifest.sources[row.source].folder) / row.id
 
+    def model_mark(self, id: str) -> list[int]:
+        """What its files were when it was indexed (`file_mark`). Raises KeyError for an unknown id."""
+        return self._rows[self._row_of[id]].mark
+
     def up_axis(self, id: str) -> str:
         """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
         return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxret.errors import DataError, Problem
+from jaxret.files import check_regular
 from jaxret.geometry.materials import material_files
 from jaxret.geometry.mesh import buffer_files
 
@@ -79,6 +80,7 @@ def read_categories(path: Path) -> dict[str, str]:
     """
     action = f'give a CSV file whose first line is {",".join(COLUMNS)}'
     try:
+        check_regular(path)
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file, strict=True)
             if not set(COLUMNS) <= set(reader.fieldnames or ()):

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jaxret.errors import DataError, Problem
-from jaxret.files import write_atomically
+from jaxret.files import check_regular, write_atomically
 from jaxret.preprocessing.shapes import ShapeInputs
 
 FORMAT = 'jaxret-index-1'
@@ -108,6 +108,7 @@ def read_thumbnail(path: Path, row: int) -> bytes:
 def check_shard(path: Path) -> None:
     """Raises DataError where a shard is missing, cannot be read, or does not hold what its name says."""
     try:
+        check_regular(path)
         with path.open('rb') as file:
             name = _named(hashlib.file_digest(file, 'sha256').hexdigest())
     except OSError as error:
@@ -178,6 +179,7 @@ def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str) -> list[Shape
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
+        check_regular(path)
         with safe_open(path, 'numpy') as file:
             yield file
     except (SafetensorError, OSError, ValueError, KeyError) as error:

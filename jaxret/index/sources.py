@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxret.errors import ConfigError, DataError, Problem
-from jaxret.files import write_atomically
+from jaxret.files import check_regular, write_atomically
 from jaxret.index.files import FAILED, Manifest, Source
 from jaxret.index.model_files import ModelFile, file_mark, find_models, read_categories
 from jaxret.index.shards import ShapeRow
@@ -172,6 +172,7 @@ def write_failed(folder: Path, problems: Sequence[Problem], sources: Sequence[So
 def read_failed(folder: Path) -> list[tuple[str, str]]:
     """Path and reason of the files that could not be used; empty where there is no list."""
     try:
+        check_regular(folder / FAILED)
         with (folder / FAILED).open(newline='', encoding='utf-8') as file:
             return [(row[0], row[1]) for row in list(csv.reader(file))[1:] if len(row) == 2]
     except (OSError, ValueError, csv.Error):

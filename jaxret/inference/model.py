@@ -22,6 +22,7 @@ import numpy as np
 from jaxret.errors import CheckpointError, DataError, Problem
 from jaxret.inference.query_files import query_arrays
 from jaxret.inference.trained_systems import trained_system
+from jaxret.platforms import check_platforms
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo
 from jaxret.preprocessing.shapes import shape_arrays
@@ -235,8 +236,9 @@ def load(workdir: str | Path, *, gallery: str | None = None, default: str = '') 
 
     Raises:
       CheckpointError: no finished run there, or one that this version cannot read.
-      ConfigError: `gallery` is none of the system's.
+      ConfigError: `gallery` is none of the system's, or the environment asks JAX for devices that are not there.
     """
+    check_platforms()
     return model_of(read_run(workdir), gallery=gallery, default=default)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jaxret.errors import DataError, refused
-from jaxret.preprocessing.photo_files import png_file, read_pair
+from jaxret.preprocessing.photo_files import Box, png_file, read_pair
 
 FITS = ('cover', 'stretch', 'pad')  # of `square_picture`
 
@@ -22,7 +22,7 @@ def frame_photo(
     margin: float = 0.0,
     fit: str = 'pad',
     fill: int = 255,
-    bbox: tuple[float, float, float, float] | None = None,
+    bbox: Box | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crop photo and mask to the object and resample both, together, to a square.
 
@@ -94,13 +94,11 @@ def square_picture(picture: np.ndarray, *, size: int, fit: str) -> np.ndarray:
     return frame_photo(picture, everything, size=size, crop='bbox', bbox=box, fit='stretch')[0]
 
 
-def frame_files(
-    item: tuple[Path, Path, tuple[float, float, float, float] | None], **framing: Any
-) -> tuple[bytes, bytes]:
+def frame_files(item: tuple[Path, Path, Box | None], **framing: Any) -> tuple[bytes, bytes]:
     """PNG files of a framed photo and its mask.
 
     Args:
-      item: files of photo and mask, and the photo's bbox or None.
+      item: files of photo and mask, and the photo's bbox, in pixels as displayed, or None.
       **framing: options of `frame_photo`.
 
     Returns:
@@ -111,7 +109,8 @@ def frame_files(
     """
     image, mask, bbox = item
     try:
-        framed = frame_photo(*read_pair(image, mask), bbox=bbox, **framing)
+        pair = read_pair(image, mask)
+        framed = frame_photo(pair.photo, pair.mask, bbox=bbox, **framing)
     except DataError as error:  # where the framing fails it knows no file
         raise DataError(
             [
@@ -122,7 +121,7 @@ def frame_files(
     return png_file(framed[0]), png_file(framed[1][:, :, 0])
 
 
-def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
+def mask_box(mask: np.ndarray) -> Box | None:
     """(left, top, right, bottom) around the pixels of mask [H, W] above one half, or None where there are none."""
     rows, columns = np.flatnonzero((mask > 127).any(axis=1)), np.flatnonzero((mask > 127).any(axis=0))
     if rows.size == 0:
@@ -130,9 +129,7 @@ def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def clip_box(
-    box: tuple[float, float, float, float], *, width: int, height: int, margin: float = 0.0
-) -> tuple[float, float, float, float] | None:
+def clip_box(box: Box, *, width: int, height: int, margin: float = 0.0) -> Box | None:
     """Box widened by `margin` of its longer side and cut at the photo's border; None if under a pixel is left."""
     left, top, right, bottom = box
     extra = margin * max(right - left, bottom - top)

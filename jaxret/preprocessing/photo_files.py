@@ -5,21 +5,26 @@ How unusual files are read:
     1/257, alpha is composited over white, colour profiles are ignored, of an animation the first frame is taken;
   - an EXIF orientation is applied, so a photo is an array as a viewer displays it;
   - a mask belongs to the photo as displayed. If its size is instead that of the stored (unrotated) pixels, it is
-    turned together with the photo;
-  - a mask's pixel is object where the brightest of its channels is at least half (0/1 masks: where it is 1); a
-    transparent pixel is background, and where only the alpha channel varies, alpha is the mask.
+    turned together with the photo. Where both sizes are the same and the mask has no orientation of its own, nothing
+    tells which it is: it is taken as displayed, and `Pair.unsure` says so;
+  - a mask's pixel has the value of the brightest of its channels, and `mask_values` tells which values are the object;
+    a transparent pixel is background, and where only the alpha channel varies, alpha is the mask.
 """
 
 import io
 import stat
 import warnings
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from jaxret.errors import DataError, Problem, refused
+from jaxret.preprocessing.mask_values import check_colors, object_pixels
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 # Formats whose decoders only decode (EPS, for one, would start an interpreter).
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 MAX_PIXELS = 90_000_000
@@ -27,6 +32,12 @@ MAX_BYTES = 1 << 30
 # Advice for what reads many files for training.
 RESTORE = 'restore the file, or leave it out with on_bad_file=skip'
 SAME_SIZE = "give a mask of its photo's size, or use on_bad_file=skip"
+# What is said of an unsure pair.
+UNSURE = (
+    'has an EXIF orientation, and a mask of the same size without one, which is taken to be drawn on the photo as '
+    'displayed; where it was drawn on the stored pixels, give the mask the same orientation'
+)
+_PNG = b'\x89PNG\r\n\x1a\n'
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -63,20 +74,34 @@ def read_mask(path: Path | str) -> np.ndarray:
       uint8 [H, W], 255 on the object and 0 elsewhere.
 
     Raises:
-      DataError: as `read_photo`.
+      DataError: as `read_photo`; or its values have no clear meaning.
     """
     return _decode(Path(path), _mask_pixels)[0]
 
 
-def read_pair(image: Path | str, mask: Path | str) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A photo uint8 [H, W, 3] and its mask uint8 [H, W], as displayed.
+
+    Attributes:
+      photo: RGB.
+      mask: 255 on the object and 0 elsewhere.
+      turn: EXIF orientation of the photo where the mask was stored as the photo's pixels are and was turned; else 1.
+      unsure: the mask would be another one if it were stored so, and its size does not tell.
+    """
+
+    photo: np.ndarray
+    mask: np.ndarray
+    turn: int
+    unsure: bool
+
+
+def read_pair(image: Path | str, mask: Path | str) -> Pair:
     """Photo and its mask, of one size.
 
     Args:
       image: file of the photo.
       mask: file of its mask, of the photo's displayed or stored size.
-
-    Returns:
-      uint8 [H, W, 3] and uint8 [H, W].
 
     Raises:
       DataError: with the problems of both files; also if the two sizes differ.
@@ -90,14 +115,33 @@ def read_pair(image: Path | str, mask: Path | str) -> tuple[np.ndarray, np.ndarr
             problems += error.problems
     if problems:
         raise DataError(problems)
-    (photo, orientation), (silhouette, _) = parts
+    (photo, orientation), (silhouette, of_mask) = parts
     height, width = photo.shape[:2]
-    if silhouette.shape == (width, height) != (height, width) and orientation in (5, 6, 7, 8):
-        silhouette = np.asarray(Image.fromarray(silhouette).transpose(_TURNS[orientation]))
+    turned = _turned(silhouette, orientation) if of_mask in (0, 1) else silhouette
+    if silhouette.shape != (height, width) == turned.shape:
+        return Pair(photo, turned, orientation, False)
     if silhouette.shape != (height, width):
         found = f'mask of {silhouette.shape[1]} x {silhouette.shape[0]} pixels for a photo of {width} x {height}'
         raise refused(str(mask), found, SAME_SIZE)
-    return photo, silhouette
+    unsure = of_mask == 0 and turned.shape == silhouette.shape and not np.array_equal(turned, silhouette)
+    return Pair(photo, silhouette, 1, unsure)
+
+
+def turned_box(box: Box, orientation: int, *, width: int, height: int) -> Box:
+    """A box around pixels as stored, where a photo of an EXIF orientation displays it.
+
+    Args:
+      box: (left, top, right, bottom).
+      orientation: 1 to 8.
+      width: of the photo as displayed, like height.
+      height: pixels.
+    """
+    left, top, right, bottom = box if orientation < 5 else (box[1], box[0], box[3], box[2])
+    if orientation in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    if orientation in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    return left, top, right, bottom
 
 
 def read_bytes(path: Path) -> bytes:
@@ -132,8 +176,8 @@ def png_file(pixels: np.ndarray) -> bytes:
 
 
 def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
-    """(pixels(image), turned as displayed; EXIF orientation). Every failure of the decoder is a DataError."""
-    data = read_bytes(path)
+    """(pixels(image), turned as displayed; EXIF orientation or 0). Every failure of the decoder is a DataError."""
+    data = _checked_png(read_bytes(path), path)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # odd metadata is no concern here; sizes are checked below
         try:
@@ -150,15 +194,44 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
             raise refused(str(path), found, 'store a smaller picture')
         try:
             image.load()
-            if image.format == 'PNG':  # checksums of all chunks: pixels can be damaged and still decode
-                Image.open(io.BytesIO(data), formats=('PNG',)).verify()
-            array = pixels(image)
+            array = pixels(image, str(path))
+        except DataError:
+            raise
         except Exception as error:
             raise refused(str(path), f'truncated or damaged image ({_reason(error)})', RESTORE) from error
         orientation = _orientation(image)
-    if orientation in _TURNS:
-        array = np.asarray(Image.fromarray(array).transpose(_TURNS[orientation]))
-    return array, orientation
+    return _turned(array, orientation), orientation
+
+
+def _checked_png(data: bytes, path: Path) -> bytes:
+    """A PNG file without those chunks that its pixels do not need and whose checksum is wrong; other data as it is.
+
+    Pixels can be damaged and still decode: raises DataError for a wrong checksum in a chunk that they need.
+    """
+    if not data.startswith(_PNG):
+        return data
+    kept, start = [_PNG], len(_PNG)
+    while start + 12 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4], 'big')
+        kind, chunk = data[start + 4 : start + 8], memoryview(data)[start:end]
+        if end > len(data):  # the decoder says what is wrong
+            return data
+        if zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], 'big'):
+            kept.append(chunk)
+        elif not kind[:1].islower() or kind in (b'tRNS', b'eXIf'):  # critical, transparency, orientation
+            found = f'truncated or damaged image (wrong checksum in chunk {ascii(kind.decode("latin-1"))[1:-1]})'
+            raise refused(str(path), found, RESTORE)
+        start = end
+        if kind == b'IEND':
+            break
+    return b''.join(kept)
+
+
+def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels as an EXIF orientation displays them."""
+    if orientation not in _TURNS:
+        return array
+    return np.asarray(Image.fromarray(array).transpose(_TURNS[orientation]))
 
 
 def _reason(error: Exception) -> str:
@@ -167,10 +240,11 @@ def _reason(error: Exception) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 0 where the file has none."""
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return int(image.getexif().get(ExifTags.Base.Orientation, 0))
     except Exception:  # damaged metadata beside good pixels
-        return 1
+        return 0
 
 
 def _wide_grey(image: Image.Image) -> np.ndarray | None:
@@ -189,7 +263,8 @@ def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info
 
 
-def _photo_pixels(image: Image.Image) -> np.ndarray:
+def _photo_pixels(image: Image.Image, where: str) -> np.ndarray:
+    del where
     wide = _wide_grey(image)
     if wide is not None:
         grey = wide.astype(np.int32)
@@ -202,16 +277,23 @@ def _photo_pixels(image: Image.Image) -> np.ndarray:
     return np.array(image.convert('RGB'))
 
 
-def _mask_pixels(image: Image.Image) -> np.ndarray:
+def _mask_pixels(image: Image.Image, where: str) -> np.ndarray:
     values = _wide_grey(image)
     if values is not None:
-        half = 128 if values.max() <= 255 else 32768
-    else:
-        layer = np.asarray(image.convert('RGBA')) if _has_alpha(image) else np.asarray(image.convert('RGB'))
-        values, half = layer[:, :, :3].max(axis=2).astype(np.uint16), 128
-        if layer.shape[2] == 4:
-            alpha = layer[:, :, 3].astype(np.uint16)  # 255 * 255 fits
-            values = alpha if values.min() == values.max() and alpha.min() < alpha.max() else values * alpha // 255
-    if values.max() == 1:  # 0/1 masks
-        half = 1
-    return np.where(values >= half, np.uint8(255), np.uint8(0))
+        return object_pixels(values, where=where)
+    if not _has_alpha(image):
+        colors = np.asarray(image.convert('RGB'))
+        mask = object_pixels(colors.max(axis=2), where=where)
+        check_colors(colors, mask, where=where)
+        return mask
+    layer = np.asarray(image.convert('RGBA'))
+    values, alpha = layer[:, :, :3].max(axis=2), layer[:, :, 3]
+    opaque = values[alpha > 0]
+    if opaque.size and opaque.min() == opaque.max() and alpha.min() < alpha.max():
+        return object_pixels(alpha, where=where)
+    if alpha.min() < 128 and np.count_nonzero((opaque > 31) & (opaque < 224)) > opaque.size // 20:
+        action = 'save the transparency alone, as black and white'
+        raise refused(where, 'a mask whose colours and transparency both vary', action)
+    mask = object_pixels((values.astype(np.uint16) * alpha // 255).astype(np.uint8), where=where)
+    check_colors(layer[:, :, :3], mask, where=where)
+    return mask

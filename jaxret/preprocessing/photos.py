@@ -3,20 +3,22 @@
 Letters: H, W pixels of a photo; S side of the network's input.
 """
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from jaxret.errors import DataError, refused
+from jaxret.files import printable
 from jaxret.preprocessing.auto_mask import auto_mask
 from jaxret.preprocessing.framing import clip_box, frame_photo, mask_box, square_picture
 from jaxret.preprocessing.inputs import PhotoInputs
-from jaxret.preprocessing.photo_files import RESTORE, SAME_SIZE, read_mask, read_pair, read_photo
+from jaxret.preprocessing.mask_values import object_pixels
+from jaxret.preprocessing.photo_files import RESTORE, SAME_SIZE, UNSURE, Box, read_mask, read_pair, read_photo
 
 Photo = str | Path | np.ndarray
 Mask = str | Path | np.ndarray | None
-Box = tuple[float, float, float, float]
 # Space around the object of a photo that stands for a rendered view, where the unit sphere just fits.
 _VIEW_MARGIN = 0.15
 # A query has no on_bad_file.
@@ -31,7 +33,7 @@ def photo_arrays(
     Args:
       photo: file, or uint8 [H, W, 3].
       inputs: how the system sees it.
-      mask: file; uint8 or bool [H, W] (not 0 on the object); 'auto' (`auto_mask`); or None: the box, else the whole
+      mask: file, or array [H, W] (see `mask_values`); 'auto' (`auto_mask`); or None: the box, else the whole
         frame.
       box: (left, top, right, bottom) in pixels of the photo as displayed, around the object; outside of it the mask is
         empty.
@@ -99,7 +101,10 @@ def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray 
     """Photo uint8 [H, W, 3], and mask uint8 [H, W] where one is given."""
     given = mask is not None and not (isinstance(mask, str) and mask == 'auto')
     if isinstance(photo, str | Path) and given and isinstance(mask, str | Path):
-        return read_pair(photo, mask)  # turns a mask of the stored pixels with its photo
+        pair = read_pair(photo, mask)  # turns a mask of the stored pixels with its photo
+        if pair.unsure:
+            warnings.warn(f'{printable(str(photo))}: {UNSURE}', stacklevel=2)
+        return pair.photo, pair.mask
     pixels = read_photo(photo) if isinstance(photo, str | Path) else np.asarray(photo)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise refused(where, f'an array {pixels.dtype} {list(pixels.shape)}', 'give uint8 [height, width, 3]')
@@ -108,7 +113,7 @@ def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray 
     if isinstance(mask, str | Path):
         silhouette = read_mask(mask)
     else:
-        silhouette = np.where(np.asarray(mask) > 0, np.uint8(255), np.uint8(0))
+        silhouette = object_pixels(np.asarray(mask), where=f'mask of {where}')
     if silhouette.shape != pixels.shape[:2]:
         found = f'a mask of shape {list(silhouette.shape)} for a photo of {pixels.shape[1]} x {pixels.shape[0]} pixels'
         raise refused(where, found, 'give a mask of its size')

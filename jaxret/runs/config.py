@@ -9,6 +9,15 @@ from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError
 
+# Keys that runs of earlier versions did not store, by their experiment, with the value that does what those runs did.
+# A key that is added to experiments/configs is added here too.
+LATER: dict[str, dict[str, Any]] = {
+    'photo_to_shape': {'data.mask_dir': '', 'data.split_file': ''},
+    'cross_modal': {},
+    'domain_adaptation': {},
+    'scan_to_cad': {},
+}  # fmt: skip
+
 
 def read_run_config(path: Path) -> ConfigDict:
     """The config that a run stored.
@@ -24,7 +33,12 @@ def read_run_config(path: Path) -> ConfigDict:
         raise CheckpointError(f'{path}: cannot be read ({error}); give the work directory of a training run') from error
     if not isinstance(flat, dict) or 'experiment' not in flat or 'select' not in flat:
         raise CheckpointError(f'{path}: not the config of a run; give the work directory of a training run')
-    return unflatten(flat)
+    return unflatten(with_later_keys(flat))
+
+
+def with_later_keys(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored, flattened config with the keys that came after it (`LATER`)."""
+    return {**LATER.get(str(stored['experiment']), {}), **stored}
 
 
 def unflatten(flat: dict[str, Any]) -> ConfigDict:
@@ -42,8 +56,15 @@ def unflatten(flat: dict[str, Any]) -> ConfigDict:
 
 
 def selection_metric(config: ConfigDict) -> str:
-    """The held-out metric that picks the best checkpoint of a run: 'progress' (the last one) or 'val_<select>'."""
-    return 'progress' if config.select == 'last' else f'val_{config.select}'
+    """The metric that picks the best checkpoint of a run: 'progress' (the last one), 'val_<select>', or 'test_...'."""
+    if config.select == 'last':
+        return 'progress'
+    return config.select if chosen_on_test(config) else f'val_{config.select}'
+
+
+def chosen_on_test(config: ConfigDict) -> bool:
+    """Whether a run picks its checkpoint on the test split, which uses the answer."""
+    return config.select.startswith('test_')
 
 
 def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:

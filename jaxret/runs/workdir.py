@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError, ConfigError, StorageError
 from jaxret.files import exclusive, write_atomically
-from jaxret.runs.config import changed_keys, flatten
+from jaxret.runs.config import changed_keys, flatten, with_later_keys
 
 # Keys, and groups of keys, that change no weight: they may differ between a work directory and a run that resumes it.
 FREE = ('cache_dir', 'processes', 'parallel', 'evaluation')
@@ -68,11 +68,11 @@ def store_config(config: ConfigDict, folder: Path) -> None:
 
 
 def stored_config(path: Path) -> dict:
-    """The flattened config of a work directory."""
+    """The flattened config of a work directory, with the keys that came after it."""
     try:
         stored = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f'{path}: cannot be read ({error}); delete the work directory or name another') from error
     if not isinstance(stored, dict) or 'experiment' not in stored:
         raise ConfigError(f'{path}: not the config of a run; delete the work directory or name another')
-    return stored
+    return with_later_keys(stored)

@@ -1,20 +1,28 @@
-"""Which requests are let in, and when: a queue of bounded length before anything of a request is read."""
+"""Which requests are let in, and when: bodies arrive first, at a least rate, and only then wait for a turn."""
 
 import asyncio
-import time
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from typing import BinaryIO
 
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jaxret.serving.limits import Limits
 
+_IN_MEMORY = 64 * 2**10  # of a body that arrives or waits; the rest is in a temporary file
+_BLOCK = 64 * 2**10
+_BUSY = 'the server is busy; try again in a moment'
+
 
 class Admission:
-    """Lets a bounded number of POST requests in at a time, each of a bounded size and duration of arrival.
+    """Lets a bounded number of POST requests in at a time, once their bodies have arrived.
 
-    A request that waits for its turn costs its connection and what the sockets hold of its body, no more.
+    A client that sends slowly, or not at all, holds its connection and no turn. Where too many bodies are on their way,
+    the one that has been so for longest is given up.
 
     Args:
       app: what answers the requests.
@@ -26,90 +34,111 @@ class Admission:
         self._limits = limits
         self._turns = asyncio.Semaphore(limits.active)
         self._inside = 0  # waiting for a turn, or having one
+        self._held = 0  # bytes of all bodies, whole or not
+        self._arriving: dict[object, asyncio.Timeout] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] != 'http' or scope['method'] != 'POST':
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Headers(scope=scope))
-        if refusal is not None:
-            await refusal(scope, receive, send)
-            return
-        self._inside += 1
         try:
-            async with self._turns:
-                await self._app(scope, self._guarded(receive), send)
-        finally:
-            self._inside -= 1
+            self._check(Headers(scope=scope))
+            async with self._place() as body:
+                if not await self._arrived(receive, body):
+                    return
+                self._check_busy()
+                self._inside += 1
+                try:
+                    async with self._turns:
+                        if not await _has_left(receive):
+                            await self._app(scope, _replayed(body, receive), send)
+                finally:
+                    self._inside -= 1
+        except HTTPException as error:
+            await JSONResponse({'message': error.detail}, error.status_code, error.headers)(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> JSONResponse | None:
-        """The answer to a request that is not worth reading."""
+    def _check(self, headers: Headers) -> None:
+        """Raises HTTPException for a request that is not worth reading."""
         if headers.get('sec-fetch-site') == 'cross-site':  # a page elsewhere has the user's browser work for it
-            return _message(403, 'searches from other web sites are refused')
+            raise HTTPException(403, 'searches from other web sites are refused')
         length = headers.get('content-length', '')
         if length.isdecimal() and int(length) > self._limits.upload_bytes:
-            return _message(413, too_large(self._limits))
-        if self._inside >= self._limits.active + self._limits.waiting:
-            return _message(503, 'the server is busy; try again in a moment', {'Retry-After': '5'})
-        return None
+            raise self._too_large()
+        self._check_busy()
 
-    def _guarded(self, receive: Receive) -> Receive:
-        deadline = time.monotonic() + self._limits.upload_seconds
-        received, complete = 0, False
+    def _check_busy(self) -> None:
+        if self._inside >= self._limits.active + self._limits.waiting or self._held >= self._limits.held_bytes:
+            raise HTTPException(503, _BUSY, {'Retry-After': '5'})
 
-        async def guarded() -> Message:
-            nonlocal received, complete
-            if complete:  # from here on it only waits for the client to leave
-                return await receive()
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f'the upload is larger than {self._limits.upload_bytes / 2**20:g} MiB')
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[BinaryIO]:
+        """An empty file for a body; what it then holds counts as long as it is open."""
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as body:
             try:
-                async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                yield body
+            finally:
+                self._held -= body.seek(0, 2)
+
+    async def _arrived(self, receive: Receive, body: BinaryIO) -> bool:
+        """Writes a body to a file; False where the client leaves.
+
+        Raises:
+          HTTPException: it is too large or too slow, or so many others arrive that it is given up.
+        """
+        limits, key, received, started = self._limits, object(), 0, asyncio.get_running_loop().time()
+        if len(self._arriving) >= limits.waiting:
+            self._arriving.pop(next(iter(self._arriving))).reschedule(started)
+        try:
+            async with asyncio.timeout(None) as clock:
+                self._arriving[key] = clock
+                more = True
+                while more:
+                    allowed = min(limits.upload_seconds, limits.upload_grace + received / limits.upload_rate)
+                    clock.reschedule(started + allowed)
                     message = await receive()
-            except TimeoutError:
-                raise HTTPException(408, f'the upload took over {self._limits.upload_seconds:g} s') from None
-            received += len(message.get('body', b''))
-            if received > self._limits.upload_bytes:
-                raise HTTPException(413, too_large(self._limits))
-            complete = not message.get('more_body', False)
-            return message
-
-        return guarded
-
-
-class SecurityHeaders:
-    """Adds headers to every answer that keep a browser from running or fetching anything from elsewhere.
-
-    Args:
-      app: what answers the requests; a `Content-Security-Policy` that it sets itself stays.
-    """
-
-    HEADERS = {
-        'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-        "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'",
-        'Cache-Control': 'no-cache',
-        'Cross-Origin-Resource-Policy': 'same-origin',
-        'Referrer-Policy': 'no-referrer',
-        'X-Content-Type-Options': 'nosniff',
-    }
-
-    def __init__(self, app: ASGIApp):
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message['type'] == 'http.response.start':
-                headers = MutableHeaders(scope=message)
-                for name, value in self.HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
+                    if message['type'] == 'http.disconnect':
+                        return False
+                    content, more = message.get('body', b''), message.get('more_body', False)
+                    received += len(content)
+                    if received > limits.upload_bytes:
+                        raise self._too_large()
+                    self._check_busy()
+                    body.write(content)
+                    self._held += len(content)
+            return True
+        except TimeoutError:
+            if key not in self._arriving:  # made room for another
+                raise HTTPException(503, _BUSY, {'Retry-After': '5'}) from None
+            slow = f'came at under {limits.upload_rate / 2**10:g} KiB a second'
+            late = f'took over {limits.upload_seconds:g} s'
+            raise HTTPException(408, f'the upload {late if allowed == limits.upload_seconds else slow}') from None
+        finally:
+            self._arriving.pop(key, None)
 
 
-def too_large(limits: Limits) -> str:
-    """What a client is told whose upload is too large."""
-    return f'the upload is larger than {limits.upload_bytes / 2**20:g} MiB'
+async def _has_left(receive: Receive) -> bool:
+    """Whether the client of a request that has arrived is gone already."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            await receive()
+            return True
+    return False
 
 
-def _message(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({'message': text}, status, headers)
+def _replayed(body: BinaryIO, receive: Receive) -> Receive:
+    """Gives a body that has arrived, then what the connection does."""
+    body.seek(0)
+    complete = False
+
+    async def replayed() -> Message:
+        nonlocal complete
+        if complete:  # from here on it only waits for the client to leave
+            return await receive()
+        content = body.read(_BLOCK)
+        complete = len(content) < _BLOCK
+        return {'type': 'http.request', 'body': content, 'more_body': not complete}
+
+    return replayed

@@ -15,6 +15,7 @@ import anyio
 from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -24,7 +25,8 @@ from jaxret.errors import DataError
 from jaxret.index.index import Hit, Index
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.serving import downloads, schemas, viewer
-from jaxret.serving.admission import Admission, SecurityHeaders
+from jaxret.serving.admission import Admission
+from jaxret.serving.answers import Answers
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher, Upload
 
@@ -55,7 +57,7 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
     )
     app.add_middleware(Admission, limits=limits)
     app.add_middleware(_KnownHosts, hosts=hosts)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Answers)
     _answer_errors(app)
     numbers = {shape: number for number, shape in enumerate(index.ids)}
     # One query and one model at a time: each takes all cores, and the memory is then that of one. A mesh that takes
@@ -155,6 +157,10 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
     def page() -> FileResponse:
         return FileResponse(_PAGE / 'index.html')
 
+    app.openapi()  # made now, as it would describe HEAD like a second request of the same name
+    for route in app.routes:
+        if isinstance(route, APIRoute) and 'GET' in route.methods:
+            route.methods.add('HEAD')  # answered as GET is; the server leaves the body out
     app.mount('/page', StaticFiles(directory=_PAGE), name='page')
     return app
 

@@ -9,20 +9,33 @@ class Limits:
 
     Attributes:
       upload_bytes: of one request, all its files together.
-      upload_seconds: in which a request must have arrived, counted from its turn.
+      upload_seconds: in which a request must have arrived.
+      upload_rate: bytes a second that an upload must have on the average, after its first `upload_grace` seconds.
+      upload_grace: see there.
+      header_seconds: in which the header of a request must have arrived.
+      stalled_seconds: after which an answer is given up that the client does not take.
+      connections: at a time; fewer where the system allows the process fewer open files.
+      held_bytes: of all requests that arrive, wait or are answered, most of them in temporary files.
       photo_pixels: of a photo or mask; checked before it is decoded.
       mesh_faces: triangles of an uploaded mesh.
       mesh_seconds: in which an uploaded mesh must be read.
       apart: processes that read uploaded meshes at a time.
       mesh_memory: bytes of address space of the process that reads an uploaded mesh.
-      active: requests that are received and answered at a time; their bodies are in memory or in temporary files.
-      waiting: requests that wait for their turn unread; further ones are told to come back (503).
+      active: requests that are answered at a time.
+      waiting: requests that have arrived and wait for their turn, and as many that arrive; further ones are told to
+        come back (503).
       top: results that one request may ask for.
       view_faces: triangles up to which the 3D view shows a model as it is; larger ones are simplified.
     """
 
     upload_bytes: int = 32 * 2**20
     upload_seconds: float = 60.0
+    upload_rate: float = 4 * 2**10
+    upload_grace: float = 5.0
+    header_seconds: float = 10.0
+    stalled_seconds: float = 60.0
+    connections: int = 2000
+    held_bytes: int = 2**30
     photo_pixels: int = 50_000_000
     mesh_faces: int = 500_000
     mesh_seconds: float = 60.0

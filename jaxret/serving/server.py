@@ -1,8 +1,12 @@
 """Runs the application for an index on this machine."""
 
+import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
+from collections.abc import Sequence
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -11,12 +15,21 @@ from jaxret.errors import ConfigError
 from jaxret.index.index import Index
 from jaxret.inference.model import Model
 from jaxret.serving.app import LOOPBACK, create_app
+from jaxret.serving.connections import BoundedConnection, most_connections
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher
 
+_ANSWER_SECONDS = 2.0
+
 
 def serve(
-    index: Index, model: Model, *, host: str = '127.0.0.1', port: int = 8000, limits: Limits | None = None
+    index: Index,
+    model: Model,
+    *,
+    host: str = '127.0.0.1',
+    port: int = 8000,
+    names: Sequence[str] = (),
+    limits: Limits | None = None,
 ) -> None:
     """Serves the page and `POST /search` until it is interrupted.
 
@@ -25,33 +38,45 @@ def serve(
       model: of the index's checkpoint.
       host: address to listen on. Any but a loopback address opens the index, and all its models, to the network.
       port: to listen on.
+      names: under which a proxy calls the server, beside those of loopback.
       limits: what clients may ask for.
 
     Raises:
-      ConfigError: the address is in use, or is none of this machine's.
+      ConfigError: the address is in use, or is none of this machine's; or a name is none.
     """
     limits = limits or Limits()
+    hosts = allowed_hosts(host, names)
     searcher = Searcher(index, model, limits=limits)
     searcher.warm_up()
-    loopback = is_loopback(host)
-    app = create_app(index, searcher, limits=limits, hosts=(*LOOPBACK, host) if loopback else ('*',))
+    app = create_app(index, searcher, limits=limits, hosts=hosts)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         raise ConfigError(f'{host}:{port}: cannot be listened on ({error}); choose another --host or --port') from error
     address = f'[{host}]' if ':' in host else host
     print(f'{len(index.ids)} shapes at http://{address}:{listening.getsockname()[1]}/ (Ctrl-C ends it)', flush=True)
-    if not loopback:
+    if not is_loopback(host):
         print('Everyone who reaches this address can search the index and download its models.', flush=True)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(settings(app)).run(sockets=[listening])
+        Server(settings(app, limits)).run(sockets=[listening])
 
 
-def settings(app: FastAPI) -> uvicorn.Config:
+class Server(uvicorn.Server):
+    """uvicorn's, which lets requests that it cancels when it shuts down answer before it ends."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; called by it."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_ANSWER_SECONDS)
+
+
+def settings(app: FastAPI, limits: Limits) -> uvicorn.Config:
     """How the application is run."""
     # Idle connections are kept for longer than clients keep them: a request on one that closes that moment is lost.
     return uvicorn.Config(
         app,
+        http=partial(BoundedConnection, limits=limits, most=most_connections(limits)),
         access_log=False,
         log_level='warning',
         server_header=False,
@@ -60,6 +85,22 @@ def settings(app: FastAPI) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )
+
+
+def allowed_hosts(host: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Names under which the server may be called.
+
+    Args:
+      host: address that it listens on.
+      names: further ones; '*.example.org' for all below. Without any, an address that is not loopback has all names.
+
+    Raises:
+      ConfigError: not the name of a host.
+    """
+    for name in names:
+        if not re.fullmatch(r'(\*\.)?[\w-]+(\.[\w-]+)*\.?|\[[0-9a-fA-F:.]+\]', name):
+            raise ConfigError(f'--allow-host={name}: give the name of a host alone, such as cad.example.org')
+    return (*LOOPBACK, host, *names) if names or is_loopback(host) else ('*',)
 
 
 def is_loopback(host: str) -> bool:

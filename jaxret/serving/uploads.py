@@ -89,8 +89,14 @@ def arrays_apart(make: Callable[[Path], Arrays], path: Path, *, limits: Limits) 
     Raises:
       DataError: of a file that cannot be used, or takes more.
     """
-    apart = partial(_within, make, memory=limits.mesh_memory)
-    ((_, result),) = map_parallel(apart, [path], processes=2, serial_below=1, timeout=limits.mesh_seconds)
+    ((_, result),) = map_parallel(
+        partial(_without_writing, make),
+        [path],
+        processes=2,
+        serial_below=1,
+        timeout=limits.mesh_seconds,
+        memory=limits.mesh_memory,
+    )
     if isinstance(result, DataError):
         raise result
     return result
@@ -103,7 +109,6 @@ def shape_query_arrays(path: Path, *, kind: str, inputs: ShapeInputs, max_faces:
     return query_arrays(path, kind=kind, inputs=inputs)
 
 
-def _within(make: Callable[[Path], Arrays], path: Path, *, memory: int) -> Arrays:
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it has nothing to write
+def _without_writing(make: Callable[[Path], Arrays], path: Path) -> Arrays:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     return make(path)

@@ -20,6 +20,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxret.errors import ProcessError
+from jaxret.platforms import check_platforms
 
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost, and all others end
 _turns = count()
@@ -68,6 +69,7 @@ def _joined(coordinator: str, count: int | None, index: int | None, heartbeat: i
             f'the processes of this run did not find each other ({_first_line(error)}); give each the '
             f'same --coordinator=HOST:PORT and --num_processes=N, and its own --process_id=0 .. N - 1'
         ) from error
+    check_platforms()
     try:
         meet(jax.devices())
         multihost_utils.sync_global_devices('jaxret')  # the groups of devices that checkpoints use

@@ -184,7 +184,7 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
     def started():
         raise AssertionError('too late')
 
-    monkeypatch.setattr(cli, '_quiet', started)
+    monkeypatch.setattr(cli, '_before_jax', started)
     assert run('search', '--index', 'index', 'photos/gone.jpg')[0] == 1
     for sheet in ('', 'masks', 'nowhere/a.png'):
         assert run('search', '--index', 'index', 'photos', '--sheet', sheet)[0] == 1

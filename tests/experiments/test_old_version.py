@@ -1,7 +1,8 @@
 """Work directories and an index that an earlier version wrote: read, evaluated, resumed, searched.
 
 `fixtures/old_version` holds a finished run of a tiny scan_cad.py, the same run stopped at step 3 of 7, an index of
-three boxes and its answers. @ROOT@ stands for the folder where they lie.
+three boxes and its answers. @ROOT@ stands for the folder where they lie. `keys.json` holds the config keys that runs of
+that version stored, by experiment.
 """
 
 import json
@@ -11,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import run
+from overrides import check_keys, config_names, load_config
 
 import jaxret
 from jaxret.cli.main import main
+from jaxret.runs.config import LATER, flatten, read_run_config
+from jaxret.runs.workdir import stored_config
 
 STORED = Path(__file__).parents[1] / 'fixtures' / 'old_version'
 UNEQUAL = {'examples_per_second', 'data_dir'}
@@ -69,3 +73,31 @@ def test_old_runs_are_evaluated_and_resumed(root):
     )
     for line, wanted in zip(found, before, strict=True):
         assert_close(line, wanted)
+
+
+@pytest.mark.parametrize('name', config_names())
+def test_every_key_that_was_added_later_has_the_value_of_the_time_before(name, tmp_path):
+    config = flatten(load_config(name)[0])
+    kind = config['experiment']
+    keys = set(json.loads((STORED / 'keys.json').read_text())[kind])
+    assert config.keys() - keys == LATER[kind].keys(), f'add the new keys of {name} to LATER in jaxret/runs/config.py'
+    assert keys <= config.keys()
+    assert all(type(config[key]) is type(value) for key, value in LATER[kind].items())
+    path = tmp_path / 'config.json'
+    path.write_text(json.dumps({key: value for key, value in config.items() if key in keys}))
+    check_keys(stored_config(path), str(path))
+    for key, value in flatten(read_run_config(path)).items():
+        assert value == (LATER[kind][key] if key in LATER[kind] else config[key]), key
+
+
+def test_a_key_that_was_added_later_is_read_and_resumed_with_its_old_value(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(LATER, 'photo_to_shape', {'loss.kind': 'triplet', 'loss.margin': 0.2})
+    config = flatten(load_config('pix3d.py:smoke')[0])
+    (tmp_path / 'checkpoints' / '4').mkdir(parents=True)
+    path = tmp_path / 'config.json'
+    path.write_text(json.dumps({key: value for key, value in config.items() if key not in LATER['photo_to_shape']}))
+    assert read_run_config(path).loss.kind == 'triplet'
+    assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path}']) == 1
+    message = capsys.readouterr().err
+    assert "config.loss.kind: 'triplet' there, 'contrastive' now" in message
+    assert 'loss.margin' not in message

@@ -48,35 +48,6 @@ def test_presets_have_the_same_keys_and_types(preset):
     assert [type(value) for value in config.values()] == [type(value) for value in default.values()]
 
 
-def test_the_paper_preset_is_the_published_setting():
-    config, _ = load_config('pix3d.py:paper')
-    values = flatten(config)
-    expected = {
-        'batch_size': 60,
-        'epochs': 500,
-        'data.image_size': 224,
-        'render.views': 12,
-        'render.elevation': 30.0,
-        'model.query_encoder': 'resnet50',
-        'model.view_encoder': 'resnet34',
-        'model.embedding_dim': 128,
-        'model.mask': 'channel',
-        'model.pooling': 'attention',
-        'loss.temperature': 0.1,
-        'loss.category_weight': 0.2,
-        'optimizer.name': 'adam',
-        'optimizer.learning_rate': 5e-5,
-        'optimizer.b1': 0.5,
-        'optimizer.b2': 0.999,
-        'optimizer.schedule': 'constant',
-        'optimizer.weight_decay': 0.0,
-        'data.categories': ('bed', 'chair', 'sofa', 'table'),
-        'data.exclude_occluded': True,
-        'data.exclude_truncated': True,
-    }
-    assert {key: values[key] for key in expected} == expected
-
-
 def test_a_path_means_an_own_config_file(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(OWN_CONFIG)

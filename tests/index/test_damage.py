@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
+import trimesh
 from small_index import check_index, expected_embedding, opened, write_box, write_models
 
 import jaxret
 from jaxret.errors import ConfigError, DataError
 from jaxret.geometry.mesh import MAX_BYTES
+from jaxret.index import embed as index_embed
 from jaxret.index.files import Source, read_manifest
 from jaxret.preprocessing.shapes import ShapeInputs, file_checksum, shape_record
 
@@ -135,6 +137,16 @@ def test_pipes_and_devices_among_the_models_are_failures_at_every_run(update, tm
     os.mkfifo(tmp_path / 'pipe.df')
     with pytest.raises(DataError, match='not a regular file'):
         shape_record(tmp_path / 'pipe.df', inputs=ShapeInputs('grid'), up_axis='y')
+
+
+def test_a_file_that_asks_for_memory_costs_only_itself(update, tmp_path, monkeypatch):
+    names = write_models(tmp_path / 'models', 2)
+    trimesh.creation.icosphere(subdivisions=8).export(tmp_path / 'models/large.stl')  # 1,310,720 faces
+    monkeypatch.setattr(index_embed, 'reading_memory', lambda processes: 800 * 2**20)
+    done = update(processes=2)
+    assert done.shapes == len(names)
+    assert [Path(problem.where).name for problem in done.failed] == ['large.stl']
+    assert 'MemoryError' in done.failed[0].found
 
 
 def test_a_moved_folder_is_taken_by_a_rebuild_alone(update, model, tmp_path):

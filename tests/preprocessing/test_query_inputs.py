@@ -177,6 +177,17 @@ def test_arrays_that_are_no_photo():
             photo_arrays(array, inputs=MASKED)
 
 
+def test_a_mask_that_may_be_of_the_stored_pixels_is_told(tmp_path, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(photo).save(tmp_path / 'photo.png', exif=exif)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 20:50] = 255
+    path = save(tmp_path / 'mask.png', mask)
+    with pytest.warns(UserWarning, match='photo.png: has an EXIF orientation, and a mask of the same size'):
+        photo_arrays(tmp_path / 'photo.png', inputs=MASKED, mask=path)
+
+
 @pytest.mark.skipif(not can_mask(), reason='needs OpenCV (extra mask)')
 def test_automatic_mask_finds_an_object_that_stands_clear():
     rng = np.random.default_rng(0)

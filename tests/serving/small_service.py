@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-import uvicorn
 from PIL import Image
 
 from jaxret.errors import DataError, Problem
 from jaxret.index.index import Hit
+from jaxret.index.model_files import file_mark
 from jaxret.preprocessing.photos import PhotoInputs, photo_arrays
 from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.serving.app import create_app
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher
-from jaxret.serving.server import settings
+from jaxret.serving.server import Server, settings
 
 COLORS = {
     'red': (255, 0, 0),
@@ -51,14 +51,18 @@ class ColorIndex:
     def __init__(self, folder: Path):
         self.ids = tuple(f'{category}/{name}.off' for category, name in zip(self.categories, COLORS, strict=True))
         self.embeddings = np.array(list(COLORS.values()), np.float32)
-        self.folder = folder
+        self.folder, self.marks = folder, {}
         for number, shape in enumerate(self.ids):
             path = self.model_path(shape)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(trimesh.creation.box((1, 1 + number, 2)).export(file_type='off'))
+            self.model_mark(shape)
 
     def model_path(self, shape: str) -> Path:
         return self.folder / shape
+
+    def model_mark(self, shape: str) -> list[int]:
+        return self.marks.setdefault(shape, file_mark(self.model_path(shape), textured=False))
 
     def up_axis(self, shape: str) -> str:
         return 'y'
@@ -124,9 +128,9 @@ def service(folder: Path, *, limits: Limits = LIMITS, model: ColorModel | None =
 
 
 @contextlib.contextmanager
-def listening(app):
+def listening(app, limits: Limits = LIMITS):
     """Address of a server in a thread of this process."""
-    server = uvicorn.Server(settings(app))
+    server = Server(settings(app, limits))
     with socket.create_server(('127.0.0.1', 0)) as sock:
         thread = threading.Thread(target=server.run, kwargs={'sockets': [sock]})
         thread.start()
@@ -137,6 +141,16 @@ def listening(app):
         finally:
             server.should_exit = True
             thread.join()
+
+
+def answer_on(connection: socket.socket) -> bytes:
+    """What comes on a connection: to the end of one refusal, or until it is closed."""
+    connection.settimeout(20)
+    received = b''
+    with contextlib.suppress(ConnectionResetError):
+        while b'}' not in received and (block := connection.recv(65536)):
+            received += block
+    return received
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -106,7 +106,8 @@ PAPER = Paper(
     ),
     notes=(
         'Printed values are of Pix3D, one run each; the public code takes the checkpoint that is best on the test '
-        'photos. Here it is the one that is best on held-out training photos.',
+        'photos. Here preset small takes the one that is best on held-out training photos, preset paper the last one '
+        'of a training on all training photos; --config.select=test_top1 chooses on the test photos, marked.',
         'Preset small differs from the published setting in more than size: it multiplies the photo with the mask and '
         'gives the mask too, trains on four views of a shape in a step, and corrects scores for how often shapes are '
         'photographed. Each row differs from that in what it names alone.',
@@ -152,6 +153,9 @@ def car_tables(file: str, title: str, *, transfer: float, hsv: float, none: floa
         ),
         notes=(
             'Printed values are one run each, from ImageNet weights; the public code takes the checkpoint that is '
-            'best on the test photos. Here it is the one that is best on held-out training photos.',
+            'best on the test photos. Here preset small takes the one that is best on held-out training photos, preset '
+            'paper the last one; --config.select=test_top1 chooses on the test photos, marked.',
+            'The paper has masks of a segmentation network. They are not published: give a folder of masks '
+            '(data.mask_dir). Silhouettes of annotated poses (data.masks=pose) use the answer.',
         ),
     )

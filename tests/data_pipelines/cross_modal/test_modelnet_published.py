@@ -238,3 +238,16 @@ def test_choices(tmp_path):
             read(tmp_path, **wrong)
     with pytest.raises(DataError, match=r'does not exist; .*data\.images_dir'):
         read(tmp_path, images_dir=tmp_path / 'nowhere')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_lists_with_a_byte_order_mark(tmp_path, encoding):
+    write_published(tmp_path)
+    plain = read(tmp_path)
+    for file in (tmp_path / 'points').iterdir():
+        if file.suffix != '.h5':
+            file.write_text(file.read_text(), encoding=encoding, newline='\r\n')
+    dataset = read(tmp_path)
+    assert dataset.objects == plain.objects and dataset.categories == plain.categories
+    (tmp_path / 'points' / 'shape_names.txt').write_bytes(b'caf\xe9')
+    assert ('shape_names.txt, line 1', 'not UTF-8 (byte 0xe9)') in problems(read, tmp_path)

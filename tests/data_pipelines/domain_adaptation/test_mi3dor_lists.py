@@ -145,7 +145,7 @@ def test_lists_that_are_not_there_or_empty(data):
     (data / VIEWS[0]).write_bytes(b'\xff\xfe\x00')
     found = problems(data)
     assert (PHOTOS[0], 'missing') in found and (VIEWS[1], 'empty list') in found
-    assert any(where == VIEWS[0] and 'cannot be read' in said for where, said in found) and len(found) == 3
+    assert (f'{VIEWS[0]}, line 1', 'not UTF-16 (byte 0x00)') in found and len(found) == 3
 
 
 @pytest.mark.parametrize(('text', 'found'), [('', 'no names'), ('ape\n\nbee\n', 'empty'), ('ape\nbee\nape\n', 'ape')])
@@ -153,3 +153,79 @@ def test_class_names_that_are_no_names(data, text, found):
     (data / 'names.txt').write_text(text)
     assert found in problems(data, class_names='names.txt')[0][1]
     assert problems(data, class_names='gone.txt') == [('gone.txt', 'missing')]
+
+
+def as_windows(text):
+    return text.replace('\n', '\r\n')
+
+
+@pytest.mark.parametrize(
+    'encoded',
+    [
+        lambda text: b'\xef\xbb\xbf' + text.encode(),
+        lambda text: b'\xef\xbb\xbf' + as_windows(text).encode(),
+        lambda text: as_windows(text).replace('\r\n', '  \t\r\n').encode('utf-16'),
+        lambda text: b'\xfe\xff' + text.encode('utf-16-be'),
+        lambda text: text.strip('\n').replace('\n', '\r').encode(),
+    ],
+)
+def test_lists_as_editors_save_them(data, encoded):
+    plain = read(data, class_names='names.txt')
+    for file in (*PHOTOS, *VIEWS, 'names.txt'):
+        (data / file).write_bytes(encoded((data / file).read_text()))
+    dataset = read(data, class_names='names.txt', classes=CLASSES)
+    assert (dataset.photos, dataset.shapes, dataset.categories) == (plain.photos, plain.shapes, plain.categories)
+
+
+def test_other_encodings_are_named(data):
+    text = (data / PHOTOS[0]).read_text()
+    (data / PHOTOS[0]).write_bytes((text + 'image/train/ball/caf\xe9.png 0\n').encode('latin-1'))
+    number = len(text.splitlines()) + 1
+    assert problems(data) == [(f'{PHOTOS[0]}, line {number}', 'not UTF-8 (byte 0xe9)')]
+    (data / PHOTOS[0]).write_bytes(text.encode('utf-16-le'))
+    assert problems(data) == [(PHOTOS[0], 'zero bytes, so another encoding than UTF-8')]
+
+
+def shift(file, step):
+    change(file, lambda lines: [f'{line.split()[0]} {int(line.split()[1]) + step}' for line in lines])
+
+
+def test_labels_that_are_counted_differently(data):
+    shift(data / VIEWS[0], 1)
+    found = "view/train/ball/ball_0000 has the label of {}, but by {} 'ball' is {} (9 of 9 so)"
+    by_list = found.format('class_01', data.resolve() / PHOTOS[0], 'class_00')
+    assert problems(data) == [(VIEWS[0], by_list)]
+    change(data / VIEWS[0], lambda lines: [line for line in lines if not line.endswith('3')])
+    found = "view/train/ball/ball_0000 has the label of box, but by the class names 'ball' is ball (6 of 6 so)"
+    assert problems(data, class_names='names.txt') == [(VIEWS[0], found)]
+
+
+def test_labels_in_another_order(data):
+    order = {'0': '2', '1': '0', '2': '1'}
+    change(data / PHOTOS[1], lambda lines: [f'{line[:-1]}{order[line[-1]]}' for line in lines])
+    assert [where for where, _ in problems(data)] == [PHOTOS[1]]
+    (data / 'names.txt').write_text('box\ncone\nball\n')  # another order than the lists'
+    assert {where for where, _ in problems(data, class_names='names.txt')} == {PHOTOS[0], *VIEWS}
+
+
+def test_labels_of_lists_without_class_folders(tmp_path):
+    write_photos(tmp_path)
+    write_views(tmp_path)
+    write_lists(tmp_path)
+    for file in (*PHOTOS, *VIEWS):
+        change(tmp_path / file, lambda lines: [flat(tmp_path, line) for line in lines])
+    assert len(read(tmp_path).categories) == 3
+    for file in VIEWS:
+        shift(tmp_path / file, 1)
+    assert problems(tmp_path) == [
+        (file, f'labels 1 to 3, where {tmp_path.resolve() / PHOTOS[0]} has 0 to 2') for file in VIEWS
+    ]
+
+
+def flat(root, line):
+    """Moves the picture of a line out of the folder of its class."""
+    path, label = line.split()
+    parts = path.split('/')
+    name = '/'.join([parts[0], parts[1], '-'.join([f'x{label}', *parts[3:]])])
+    (root / path).rename(root / name)
+    return f'{name} {label}'

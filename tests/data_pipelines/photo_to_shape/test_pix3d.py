@@ -236,17 +236,51 @@ def test_skip_leaves_out_and_lists(tmp_path):
     assert any('split test' in problem.found for problem in problems_of(tmp_path, on_bad_file='skip'))
 
 
-def test_empty_masks_and_boxes_matter_only_for_their_crop(tmp_path):
+def test_empty_masks_and_boxes_beside_the_object(tmp_path):
     entries = write_folder(tmp_path)
     Image.fromarray(np.zeros((18, 24), np.uint8)).save(tmp_path / entries[1]['mask'])
+    mask = np.zeros((18, 24), np.uint8)
+    mask[:4, :4] = 255
+    Image.fromarray(mask).save(tmp_path / entries[3]['mask'])
     entries[2]['bbox'] = [100, 100, 120, 120]
+    entries[3]['bbox'] = [5, 5, 20, 15]
     del entries[4]['bbox']
     write_json(tmp_path, entries)
-    read(tmp_path)
-    assert [problem.where for problem in problems_of(tmp_path, crop='mask')] == [str(tmp_path / entries[1]['mask'])]
-    where = [problem.where for problem in problems_of(tmp_path, crop='bbox')]
-    assert where == ['pix3d.json[2].bbox', 'pix3d.json[4].bbox']
-    assert len(read(tmp_path, crop='bbox', on_bad_file='skip').skipped) == 2
+    empty, boxes = str(tmp_path / entries[1]['mask']), [f'pix3d.json[{index}].bbox' for index in (2, 3, 4)]
+    for options, expected in (
+        ({}, [empty]),
+        ({'crop': 'mask', 'empty_masks': True}, [empty]),
+        ({'crop': 'bbox'}, [empty, *boxes]),
+        ({'crop': 'bbox', 'empty_masks': True}, boxes),
+    ):
+        assert [problem.where for problem in problems_of(tmp_path, **options)] == expected, options
+    read(tmp_path, empty_masks=True)
+    assert len(read(tmp_path, crop='bbox', on_bad_file='skip').skipped) == 4
+
+
+def test_orientations_of_photos(tmp_path):
+    entries = write_folder(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise; photo, mask and bbox are all of the stored pixels
+    with Image.open(tmp_path / entries[1]['img']) as photo:
+        photo.save(tmp_path / entries[1]['img'], exif=exif)
+    exif[0x0112] = 3
+    with Image.open(tmp_path / entries[2]['img']) as photo:
+        photo.save(tmp_path / entries[2]['img'], exif=exif)
+    dataset = read(tmp_path, crop='bbox')
+    boxes = {photo.name: photo.bbox for photo in dataset.photos}
+    assert boxes[entries[1]['img']] == (5, 6, 14, 21)  # of 18 x 24 pixels
+    assert boxes[entries[2]['img']] == (6, 4, 21, 13)
+    assert dataset.unsure == (entries[2]['img'],)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le'])
+def test_encodings_of_the_list(tmp_path, encoding):
+    write_folder(tmp_path)
+    plain = read(tmp_path)
+    path = tmp_path / 'pix3d.json'
+    path.write_text(path.read_text(), encoding=encoding)
+    assert read(tmp_path).photos == plain.photos
 
 
 def test_fingerprint_follows_folder_files_and_options(tmp_path):

@@ -125,3 +125,51 @@ def test_a_split_without_photos_is_a_problem(tmp_path):
         read(tmp_path, gallery='folder')
     found = [problem.found for problem in caught.value.problems]
     assert found == ['no photos in split train', 'no photos in split test']
+
+
+def test_a_published_split_is_a_file_of_names(tmp_path):
+    root = tmp_path / 'data'
+    entries = write_folder(root)  # with splits of its own
+    names = [entry['img'] for entry in entries]
+    test = names[1::3]
+    (root / 'test.txt').write_bytes(('\ufeff' + '\r\n'.join(['', *test, ''])).encode())
+    lists = {'train': [name for name in names if name not in test], 'test': test}
+    (root / 'split.json').write_text(json.dumps(lists))
+    wanted = {name: 'test' if name in test else 'train' for name in names}
+    for file in ('test.txt', str(root / 'test.txt'), 'split.json'):
+        dataset = read(root, split_file=file, val_fraction=0)
+        assert dataset.split_table() == wanted and dataset.skipped == ()
+    assert Counter(read(root, split_file='test.txt', val_fraction=0.4).split_table().values())['val'] == 2
+    lists['val'] = [lists['train'].pop()]
+    (root / 'split.json').write_text(json.dumps(lists))
+    assert read(root, split_file='split.json').split_table() == wanted | {lists['val'][0]: 'val'}
+    left = lists['train'].pop()
+    (root / 'split.json').write_text(json.dumps(lists))
+    dataset = read(root, split_file='split.json')
+    assert left not in dataset.split_table() and len(dataset.photos) == len(names) - 1
+    (problem,) = dataset.skipped
+    assert problem.found == f'1 photos have no split: {left}'
+    stored = dataset.split_table() | {test[0]: 'train'}
+    assert read(root, split_file='split.json', split_table=stored).split_table() == stored  # a run keeps its own
+
+
+@pytest.mark.parametrize(('name', 'content', 'found'), [
+    ('none.txt', None, 'missing'), ('folder', None, 'not a regular file'), ('empty.txt', '\n\n', 'no names'),
+    ('broken.json', '{', 'cannot be read'), ('list.json', '["img/bed/0_0.png"]', 'no lists of names under'),
+    ('other.json', '{"training": []}', 'no lists of names under'), ('text.json', '{"test": "a"}', 'no lists of names'),
+    ('twice.json', '{"train": ["img/bed/0_0.png"], "test": ["img/bed/0_0.png"]}', '1 names are there more than once'),
+    ('unknown.txt', 'img/bed/0_0.png\nimg/bed/9_9.png\n', '1 of 2 names are no photos in use: img/bed/9_9.png'),
+    ('latin.txt', 'caf\u00e9.png'.encode('latin-1'), 'cannot be read'),
+    ('occluded.txt', 'img/bed/0_1.png', 'no photos in use'),
+])  # fmt: skip
+def test_split_files_that_are_none(tmp_path, name, content, found):
+    entries = write_folder(tmp_path)
+    entries[1]['occluded'] = True
+    write_json(tmp_path, entries)
+    (tmp_path / 'folder').mkdir()
+    if content is not None:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, split_file=name)
+    problem = next(problem for problem in caught.value.problems if problem.where == str(tmp_path / name))
+    assert found in problem.found and problem.action

@@ -50,7 +50,8 @@ def test_round_trip_is_exact_and_silent(tmp_path, capfd):
         assert table.names == [photo.name for photo in chosen]
         assert table.category.dtype == table.shape.dtype == np.int32
         for row, photo in enumerate(chosen):
-            framed, silhouette = framing.frame_photo(*photos.read_pair(photo.image, photo.mask), size=20, **options)
+            pair = photos.read_pair(photo.image, photo.mask)
+            framed, silhouette = framing.frame_photo(pair.photo, pair.mask, size=20, **options)
             image = Image.open(io.BytesIO(table.images_encoded[row]))
             mask = Image.open(io.BytesIO(table.masks_encoded[row]))
             assert image.format == mask.format == 'PNG' and (image.mode, mask.mode) == ('RGB', 'L')

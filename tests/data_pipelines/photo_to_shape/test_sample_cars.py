@@ -47,6 +47,7 @@ def test_the_reader_finds_photos_models_and_splits(samples, tmp_path, layout):
         crop='mask',
     )
     assert len(dataset.photos) == 6 and len(dataset.shapes) == 2 and dataset.skipped == ()
+    assert dataset.masks == ('files', 'files')
     for shape in dataset.shapes:
         assert {photo.split for photo in dataset.photos if photo.model == shape.model} == {'train', 'test'}
     for photo in dataset.photos:
@@ -108,7 +109,7 @@ def test_the_camera_of_a_photo_is_the_one_of_its_annotation():
     """The photo's own camera against the annotations' projection, of points and of silhouettes."""
     car = make_car(5, seed=3)
     for number in range(3):
-        image, pose = photograph_car(car, seed=(number,))
+        image, drawn, pose = photograph_car(car, seed=(number,))
         height, width = image.shape[:2]
         camera = pose_camera(pose, width=width, height=height)
         shift = np.array([pose.u, pose.v]) * width / WIDTH
@@ -121,11 +122,13 @@ def test_the_camera_of_a_photo_is_the_one_of_its_annotation():
         mask = silhouette(build_scene(car.vertices, car.faces, watertight=False), pose, width=width, height=height) > 0
         seen = seen.reshape(height, width)
         assert (seen & mask).sum() / (seen | mask).sum() > 0.97
+        assert drawn.dtype == np.uint8 and set(np.unique(drawn)) == {0, 255}
+        assert (seen & (drawn > 0)).sum() / (seen | (drawn > 0)).sum() > 0.97
         assert 0.5 < np.ptp(np.flatnonzero(mask.any(axis=0))) / width <= 0.95
 
 
 def test_poses_are_plain_numbers():
-    _, pose = photograph_car(make_car(0, seed=0), seed=(0,))
+    _, _, pose = photograph_car(make_car(0, seed=0), seed=(0,))
     assert isinstance(pose, CarPose) and all(type(value) is float for value in vars(pose).values())
 
 

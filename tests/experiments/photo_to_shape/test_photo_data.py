@@ -10,6 +10,7 @@ from photo_to_shape import task as photo_to_shape
 from jaxret.errors import ConfigError
 from jaxret.runs.config import flatten
 from jaxret.runs.split import PhotoSplit
+from jaxret.runs.workdir import store_config
 
 CARS = ('stanford_cars', 'comp_cars')
 
@@ -78,6 +79,28 @@ def test_a_run_on_the_sample_keeps_its_split(config_of, tmp_path, capsys, name):
     assert expected in photo_data._count_note(name, layout)
     config.data_dir = str(folder)
     assert photo_data._folder(config) == (folder, False)
+
+
+def test_what_uses_the_answer_is_said(config_of, tmp_path):
+    config = config_of('comp_cars', **{'data.masks': 'pose'})
+    folder, _ = photo_data._folder(config)
+    workdir = tmp_path / 'run'
+    workdir.mkdir()
+
+    def said(**overrides):
+        evaluated = config_of('comp_cars', **{key.replace('__', '.'): value for key, value in overrides.items()})
+        dataset, _ = photo_data.read_photos(evaluated, folder, tmp_path / 'none', train=True)
+        return photo_data.uses_answer(evaluated, dataset, workdir)
+
+    (tmp_path / 'none').mkdir()
+    store_config(config, workdir)
+    of_train = 'masks of the training photos are silhouettes of the true shapes in their annotated poses'
+    of_test = of_train.replace('training', 'test')
+    assert said() == [of_train]  # evaluated with files, but trained with silhouettes
+    assert said(data__masks='pose_test') == [of_train, of_test]
+    store_config(config_of('comp_cars'), workdir)
+    assert said() == said(data__masks='frame') == []
+    assert said(select='test_top1') == ['the checkpoint is chosen on the test photos']
 
 
 def test_what_cars_refuse(config_of, tmp_path):

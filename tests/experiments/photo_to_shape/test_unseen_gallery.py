@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 from overrides import load_config
-from photo_to_shape.unseen_gallery import compare_unseen, prepare_unseen, read_unseen
+from photo_to_shape.unseen_gallery import compare_unseen, own_shapes, prepare_unseen, read_unseen
 
 from data_pipelines.photo_to_shape.dataset import PhotoDataset, ShapeEntry
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
@@ -29,7 +29,9 @@ def place(tmp_path):
     """Config of a run, its photos and their gallery; an unseen gallery of boxes, none of which is a sofa."""
     for synset, sides in ((BOOKSHELF, (0.2, 0.9)), (CHAIR, (0.3, 0.5, 0.7)), (TABLE, (0.4,))):
         for number, side in enumerate(sides):
-            write_box(tmp_path / 'shapenet' / synset / f'm{number}' / 'model.obj', side)
+            path = tmp_path / 'shapenet' / synset / f'm{number}' / 'model.obj'
+            write_box(path, side)
+            path.write_text(f'# {synset}\n{path.read_text()}')
     for number, side in enumerate(SIDES):
         write_box(tmp_path / 'own' / f'{number}.obj', side)
     config, _ = load_config('pix3d.py:smoke')
@@ -41,14 +43,21 @@ def place(tmp_path):
     shape = np.array([0, 1, 1, 2, 0], np.int32)
     test = QueryTable([], [], shape, shape, [f'{number}.jpg' for number in range(5)])
     layout = PhotoDataset(
-        tmp_path, (), tuple(ShapeEntry(str(path), path, 'chair') for path in paths), CATEGORIES, (), (), 'y', ''
+        root=tmp_path,
+        photos=(),
+        shapes=tuple(ShapeEntry(str(path), path, 'chair') for path in paths),
+        categories=CATEGORIES,
+        skipped=(),
+        required_splits=(),
+        up_axis='y',
+        fingerprint='',
     )
     return config, layout, test, gallery
 
 
-def prepared(place):
+def prepared(place, trained_on=()):
     config, layout, test, _ = place
-    return prepare_unseen(config, read_unseen(config), RING, layout, test)
+    return prepare_unseen(config, read_unseen(config), RING, layout, test, trained_on=trained_on)
 
 
 def test_photos_whose_category_is_missing_are_named_or_left_out(place):
@@ -65,6 +74,24 @@ def test_photos_whose_category_is_missing_are_named_or_left_out(place):
     unseen = prepared(place)
     assert unseen.queries.tolist() == list(range(5)) and unseen.skipped == () and unseen.names[-1] == 'sofa'
     assert unseen.gallery.views.shape == (6, 2, 12, 12, 1) and (unseen.gallery.views < 255).any(axis=(1, 2, 3, 4)).all()
+
+
+def test_the_runs_own_shapes_are_left_out_and_counted(place, tmp_path):
+    config, layout, test, gallery = place
+    config.on_bad_file = 'skip'
+    write_box(tmp_path / 'shapenet' / CHAIR / 'renamed' / 'model.obj', SIDES[1])  # the file of a shape of the run
+    read = read_unseen(config)
+    assert own_shapes(read, layout, ()) == [f'{CHAIR}/renamed']
+    trained_on = [f'{CHAIR}/m0', 'model/bookcase/m1/model.obj', 'model/bookcase/m9/m0.obj']  # ids as folder and file
+    unseen = prepared(place, trained_on)
+    left = [f'{BOOKSHELF}/m0', f'{BOOKSHELF}/m1', f'{CHAIR}/m0', f'{CHAIR}/m1', f'{CHAIR}/renamed', f'{TABLE}/m0']
+    assert unseen.left_out == len(left) and unseen.gallery.names == [f'{CHAIR}/m2']
+    said = [problem.found for problem in unseen.skipped if "are the run's own" in problem.found]
+    assert said == [f"6 of 7 shapes are the run's own: {', '.join(left[:3])}, ..."]
+    scores = np.zeros((len(unseen.queries), 1))
+    assert compare_unseen(config, unseen, scores, test, gallery, answers=5)[0]['unseen_left_out'] == 6
+    with pytest.raises(DataError, match='7 of 7 shapes'):
+        prepared(place, [*trained_on, f'{CHAIR}/m2'])
 
 
 def test_answers_are_compared_with_the_true_shapes(place):
@@ -106,7 +133,7 @@ def test_one_in_ten_models_is_broken(place, tmp_path):
     config.on_bad_file = 'skip'
     found = read_unseen(config)
     assert len(found.shapes) == 15 and {problem.where for problem in found.skipped} == {str(path) for path in broken}
-    unseen = prepare_unseen(config, found, RING, layout, test)
+    unseen = prepare_unseen(config, found, RING, layout, test, trained_on=())
     assert len(unseen.gallery.names) == 15
     assert {problem.where for problem in unseen.skipped} >= {str(path) for path in broken}
 

@@ -1,4 +1,4 @@
-"""Metrics of scans against CAD models, of every split, and how they are printed."""
+"""Metrics of scans against CAD models, of every split, and the table that a run prints."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -65,23 +65,14 @@ def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
     """Prints every rate by its key, of every split beside its chance level; of test also interval and class mean."""
     test, others = splits['test'], [split for split in splits if split != 'test']
     table = Table(title=f'{test["scans"]} test scans against {test["gallery"]} CADs of all categories')
-    for column in (
-        '',
-        'test',
-        '95 %',
-        'classes',
-        'chance',
-        *(title for split in others for title in (split, 'chance')),
-    ):
+    chances = [title for split in others for title in (split, 'chance')]
+    for column in ('', 'test', '95 %', 'classes', 'chance', *chances):
         table.add_column(column, justify='right' if column else 'left')
-    for key in RATES:
-        if key not in test:
-            continue
-        names = (key, f'{key}_macro', f'{key}_chance')
-        value, macro, chance = ('' if test[name] is None else f'{test[name]:.3f}' for name in names)
+    for key in filter(test.__contains__, RATES):
+        value, macro, chance = (_three_digits(test[key + suffix]) for suffix in ('', '_macro', '_chance'))
         interval = f'{test[f"{key}_low"]:.2f}-{test[f"{key}_high"]:.2f}' if value else ''
         more = (splits[split].get(name) for split in others for name in (key, f'{key}_chance'))
-        table.add_row(key, value, interval, macro, chance, *('' if x is None else f'{x:.3f}' for x in more))
+        table.add_row(key, value, interval, macro, chance, *map(_three_digits, more))
     console.print(table)
     console.print(
         f'domain confusion, {test["domain_confusion_neighbors"]} neighbours: '
@@ -89,3 +80,7 @@ def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
         + ('; all: the annotations of all splits together, those of training scans too' if 'all' in splits else ''),
         soft_wrap=True,
     )
+
+
+def _three_digits(value: float | None) -> str:
+    return '' if value is None else f'{value:.3f}'
