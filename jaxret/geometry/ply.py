@@ -45,18 +45,8 @@ def read_ply(data: bytes) -> trimesh.Scene:
     Raises:
       UnusableMesh: the file is cut off or longer than its header says, or its header says what is not known.
     """
-    encoding, elements, body = _header(data)
-    if encoding == 'ascii':  # the same as a binary file of which every number is a double
-        body = np.array(body.split(), np.float64).tobytes()
-    columns, at = {}, 0
-    for element in elements:
-        columns[element.name], at = _columns(body, at, element, text=encoding == 'ascii')
-    if at < len(body):
-        raise UnusableMesh('there is more in it than the PLY header names')
-    vertex, face = columns.get('vertex', {}), columns.get('face', {})
-    if not {'x', 'y', 'z'} <= vertex.keys():
-        raise UnusableMesh('the PLY header names no vertices with x, y and z')
-    vertices = np.column_stack([vertex[axis] for axis in 'xyz']).astype(np.float64)
+    columns, vertices = _read(data)
+    vertex, face = columns['vertex'], columns.get('face', {})
     polygons, owners = triangulate(_corners(face, 'face'), vertices)
     strips = [part for strip in _corners(columns.get('tristrips', {}), 'tristrips') for part in _without_breaks(strip)]
     if strips:
@@ -70,6 +60,34 @@ def read_ply(data: bytes) -> trimesh.Scene:
         face_colors=None if colors is None or strips else colors[owners],
     )
     return trimesh.Scene(mesh)
+
+
+def ply_points(data: bytes) -> np.ndarray:
+    """The vertices alone, float64 [N, 3].
+
+    Args:
+      data: the file's content.
+
+    Raises:
+      UnusableMesh: as `read_ply`.
+    """
+    return _read(data)[1]
+
+
+def _read(data: bytes) -> tuple[dict[str, dict[str, _Rows]], np.ndarray]:
+    """Properties by element and name, and the vertices [N, 3]."""
+    encoding, elements, body = _header(data)
+    if encoding == 'ascii':  # the same as a binary file of which every number is a double
+        body = np.array(body.split(), np.float64).tobytes()
+    columns, at = {}, 0
+    for element in elements:
+        columns[element.name], at = _columns(body, at, element, text=encoding == 'ascii')
+    if at < len(body):
+        raise UnusableMesh('there is more in it than the PLY header names')
+    vertex = columns.get('vertex', {})
+    if not {'x', 'y', 'z'} <= vertex.keys():
+        raise UnusableMesh('the PLY header names no vertices with x, y and z')
+    return columns, np.column_stack([vertex[axis] for axis in 'xyz']).astype(np.float64)
 
 
 def _header(data: bytes) -> tuple[str, list[_Element], bytes]:

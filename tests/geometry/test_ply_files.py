@@ -7,6 +7,8 @@ import pytest
 from box_files import BOX, SIDES, TRIANGLES, U, check_box, loaded, measures, refusal
 
 from jaxret.geometry.materials import load_surface
+from jaxret.geometry.ply import ply_points
+from jaxret.preprocessing.points import has_faces
 
 ENCODINGS = ('ascii', 'binary_little_endian', 'binary_big_endian')
 CODES = {'uchar': 'B', 'uint8': 'B', 'char': 'b', 'short': 'h', 'ushort': 'H', 'int': 'i', 'int32': 'i', 'uint': 'I',
@@ -85,6 +87,7 @@ def test_triangle_strips(tmp_path, encoding):
     strip = [0, 1, 2, 3, 6, 7, 4, 5, 0, 1, -1, 0, 2, 4, 6, -1, 1, 5, 3, 7, -1, 2, 3]
     data = ply(encoding, ('vertex', XYZ, BOX), ('tristrips', ('list int int vertex_indices',), [(strip,)]))
     check_box(loaded(tmp_path / 'a.ply', data))
+    assert has_faces(tmp_path / 'a.ply')
 
 
 @pytest.mark.parametrize('encoding', ENCODINGS)
@@ -103,6 +106,7 @@ def test_properties_and_elements_around_the_faces(tmp_path, encoding):
     )
     mesh = loaded(tmp_path / 'a.ply', data)
     check_box(mesh)
+    np.testing.assert_array_equal(ply_points(data), BOX)
     color = load_surface(tmp_path / 'a.ply', mesh).color
     np.testing.assert_allclose(color, np.tile([200 / 255, 0, 0], (12, 1)), atol=1e-6)
 
