@@ -16,7 +16,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from data_pipelines.cross_modal.dataset import (
@@ -26,12 +25,12 @@ from data_pipelines.cross_modal.dataset import (
     check_object_options,
     object_dataset,
 )
-from data_pipelines.cross_modal.objects import count_faces
+from data_pipelines.cross_modal.objects import count_faces, open_datasets
 from data_pipelines.dataset import Faults, check_options, unknown_names
 from data_pipelines.file_checks import SERIAL_BELOW
 from data_pipelines.folders import open_folder
 from jaxret.errors import DataError, Problem, refused
-from jaxret.files import read_text
+from jaxret.files import check_regular, read_text
 from jaxret.workers import map_parallel
 
 _AGAIN = 'download the folder again'
@@ -207,9 +206,7 @@ def _list_rows(folder: Path, points: int) -> tuple[dict[_Key, _Row], list[Proble
     for match, path in files:
         try:
             listed = _read_ids(folder / f'ply_data_{match[1]}_{match[2]}_id2file.json')
-            labels = _read_labels(path, points)
-            if len(labels) != len(listed):
-                raise refused(str(path), f'{len(labels)} objects, but its id list has {len(listed)}', _AGAIN)
+            labels = _read_labels(path, points, len(listed))
         except DataError as error:
             problems += error.problems
             continue
@@ -251,6 +248,7 @@ def _repeated(rows: Mapping[_Key, _Row], folder: Path) -> list[Problem]:
 
 def _read_ids(path: Path) -> list[str]:
     try:
+        check_regular(path)
         listed = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise refused(str(path), 'the id list is missing', _AGAIN) from None
@@ -261,15 +259,10 @@ def _read_ids(path: Path) -> list[str]:
     return listed
 
 
-def _read_labels(path: Path, count: int) -> np.ndarray:
-    """Labels of an HDF5 file, int64 [n], its keys and shapes checked; each object must have `count` points."""
+def _read_labels(path: Path, count: int, rows: int) -> np.ndarray:
+    """Labels of an HDF5 file of so many rows, int64 [rows]; its shapes are checked, `count` points a row."""
     try:
-        with h5py.File(path, 'r') as file:
-            missing = [key for key in ('data', 'label') if not isinstance(file.get(key), h5py.Dataset)]
-            if missing:
-                found = f'no key {" and no key ".join(missing)} (it has {", ".join(sorted(file)) or "none"})'
-                raise refused(str(path), found, _AGAIN)
-            points, labels = file['data'], np.asarray(file['label'])
+        with open_datasets(path, ['data', 'label']) as (points, labels):
             numbers = labels.dtype.kind in 'iu' and points.dtype.kind == 'f' and points.ndim == 3
             if not numbers or points.shape[2] != 3 or labels.size != len(points):
                 found = f'data {points.dtype} {list(points.shape)}, label {labels.dtype} {list(labels.shape)}'
@@ -278,8 +271,10 @@ def _read_labels(path: Path, count: int) -> np.ndarray:
             if points.shape[1] < count:
                 found = f'{points.shape[1]} points an object where {count} are needed'
                 raise refused(str(path), found, 'name the folder modelnet40_ply_hdf5_2048')
-            return labels.reshape(-1).astype(np.int64)
-    except (OSError, ValueError, TypeError) as error:
+            if labels.size != rows:
+                raise refused(str(path), f'{labels.size} objects, but its id list has {rows}', _AGAIN)
+            return np.asarray(labels).reshape(-1).astype(np.int64)
+    except (ValueError, TypeError) as error:
         raise refused(str(path), f'not a readable HDF5 file ({error})', _AGAIN) from error
 
 

@@ -3,8 +3,11 @@
 Letters: V views, S size in pixels, N points, M faces after padding.
 """
 
+import contextlib
 import hashlib
 import io
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from PIL import Image
 
 from data_pipelines.cross_modal.dataset import ObjectEntry
 from jaxret.errors import DataError, Problem, refused
+from jaxret.files import check_regular
 from jaxret.geometry.formats import FACE_VALUES
 from jaxret.geometry.mesh import load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import pad_faces
@@ -21,7 +25,8 @@ from jaxret.geometry.render import ViewRing
 from jaxret.preprocessing.photo_files import png_file
 from jaxret.preprocessing.shapes import mesh_arrays
 
-MAX_ARRAY_BYTES = 2**28  # of a .npz file, unpacked: a thousand times the largest published one
+MAX_ARRAY_BYTES = 2**28  # of a .npz file, unpacked, or of what an HDF5 file unpacks at once: far above published ones
+_AGAIN = 'download the file again'
 _NAMES = (('face', 'neighbor_index'), ('faces', 'neighbors'))  # MeshNet's two generators
 
 
@@ -127,16 +132,51 @@ def turn_up(vectors: np.ndarray, up_axis: str) -> np.ndarray:
 def read_row(path: Path, row: int, *, count: int) -> np.ndarray:
     """The first `count` points of one row of `data` in an HDF5 file: float32 [count, 3]."""
     try:
-        with h5py.File(path, 'r') as file:
-            points = np.asarray(file['data'][row, :count], np.float32)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise refused(str(path), f'row {row} cannot be read ({error})', 'download the file again') from error
-    if points.shape != (count, 3):
-        found = f'{len(points)} points a row where {count} are wanted'
-        raise refused(str(path), found, 'use files with as many')
+        with open_datasets(path, ['data']) as (data,):
+            if data.ndim != 3 or data.shape[1] < count or data.shape[2] != 3:
+                found = f'{data.shape[1] if data.ndim > 1 else 0} points a row where {count} are wanted'
+                raise refused(str(path), found, 'use files with as many')
+            points = np.asarray(data[row, :count], np.float32)
+    except (ValueError, TypeError) as error:
+        raise refused(str(path), f'row {row} cannot be read ({error})', _AGAIN) from error
     if not np.isfinite(points).all():
         raise refused(str(path), f'row {row} has points that are not finite', 'download the file again')
     return points
+
+
+@contextlib.contextmanager
+def open_datasets(path: Path, keys: Sequence[str]) -> Iterator[list[h5py.Dataset]]:
+    """Arrays of an HDF5 file, to be read within the `with` block. Nothing but the file itself is opened.
+
+    Args:
+      path: the file.
+      keys: names of the arrays.
+
+    Raises:
+      DataError: the file is missing, damaged or not a regular file, or an array is missing, is a link, has its values
+        in other files, or unpacks more than `MAX_ARRAY_BYTES` at once.
+    """
+    try:
+        check_regular(path)  # a pipe would wait for ever
+        with h5py.File(path, 'r') as file:
+            for key in keys:  # seen without following it
+                if key in list(file) and file.id.links.get_info(key.encode()).type != h5py.h5l.TYPE_HARD:
+                    found = f'{key} is a link, which is not followed'
+                    raise refused(str(path), found, 'store the numbers in the file itself')
+            missing = [key for key in keys if not isinstance(file.get(key), h5py.Dataset)]
+            if missing:
+                found = f'no key {" and no key ".join(missing)} (it has {", ".join(sorted(file)) or "none"})'
+                raise refused(str(path), found, _AGAIN)
+            arrays = [file[key] for key in keys]
+            for key, array in zip(keys, arrays, strict=True):
+                if array.external or array.is_virtual:
+                    found = f'the values of {key} lie in other files, which are not opened'
+                    raise refused(str(path), found, 'store the numbers in the file itself')
+                if math.prod(array.chunks or ()) * array.dtype.itemsize > MAX_ARRAY_BYTES:
+                    raise refused(str(path), f'{key} has chunks {list(array.chunks)}, too large to unpack', _AGAIN)
+            yield arrays
+    except (OSError, KeyError, RuntimeError) as error:
+        raise refused(str(path), f'not a readable HDF5 file ({error})', _AGAIN) from error
 
 
 def count_faces(path: Path) -> int:
@@ -158,6 +198,7 @@ def read_meshnet(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     again = "make the file again with MeshNet's generator"
     try:
+        check_regular(path)
         with path.open('rb') as stream:  # numpy leaves it open where the file is damaged
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
@@ -209,6 +250,7 @@ def _check_faces(path: Path, faces: np.ndarray, neighbors: np.ndarray, names: tu
 
 def _read_view(path: Path, size: int) -> bytes:
     """A view as a grey PNG of size x size; the file's own bytes where it is that."""
+    check_regular(path)
     data = path.read_bytes()
     with Image.open(io.BytesIO(data), formats=['PNG']) as image:
         if image.width != image.height:

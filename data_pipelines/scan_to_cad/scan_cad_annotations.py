@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jaxret.errors import Problem, refused
+from jaxret.files import check_regular
 
 POOL = 6  # CAD models of an annotation, at most
 RANKED = 3  # of them that people ranked, at most
@@ -136,6 +137,7 @@ def _plain(name: str) -> bool:
 def _load(path: Path, key: str, kind: type, wanted: str) -> Any:
     action = f'give a JSON object with {key!r}: {wanted}'
     try:
+        check_regular(path)
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise refused(str(path), 'missing', 'restore the file, or name another one') from None

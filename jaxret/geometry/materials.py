@@ -3,28 +3,23 @@
 Letters: F faces, M pixels, H, W texture size.
 
 A face without a colour is white, which shading turns into the grey of an uncoloured view. Of a material count its
-diffuse colour (Kd) and texture (map_Kd; repeated, nearest texel); transparency and everything else do not. A material
-or texture that is missing or damaged is as if it were not named: data sets are full of them, and the shape is sound.
+diffuse colour (Kd) and texture (map_Kd, scaled and moved; repeated, nearest texel); transparency and everything else do
+not. A material or texture that is missing or damaged is as if it were not named: data sets are full of them, and the
+shape is sound.
 """
 
-import contextlib
-import functools
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import trimesh
-from PIL import Image
 
-from jaxret.geometry.mesh import MAX_BYTES, MESH_SUFFIXES, Mesh, ReadOnlyResolver, quiet
+from jaxret.errors import DataError
+from jaxret.geometry.mesh import Mesh, read_scene
+from jaxret.geometry.mtl import Materials
 
-_FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'GIF', 'TGA', 'WEBP')  # their decoders only decode
 _AT_ONCE = 2**16  # pixels whose place in their face is computed together, in float64
-_BLOCK = 2**16  # bytes of an OBJ file that are read at once
-_SIDE = 1024  # pixels; larger textures are shrunk, views are far smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +94,7 @@ def barycentric(corners: np.ndarray, origin: np.ndarray, directions: np.ndarray)
 def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
     """Colours of a mesh file that `load_mesh` has read.
 
-    Nothing outside the file's folder is opened, but for a file below a folder `models` (ShapeNetCore, version 2), whose
-    textures lie in a folder beside that.
+    Nothing is opened but what `Materials` allows.
 
     Args:
       path: the file.
@@ -115,21 +109,11 @@ def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
         np.full(len(mesh.faces), -1, np.int32),
         np.zeros((len(mesh.faces), 3, 2), np.float32),
     )
-    suffix = path.suffix.lower()
-    data = path.read_bytes()
-    if suffix == '.obj':
-        data = data.decode('utf-8', 'replace').encode()
+    materials = Materials(path) if path.suffix.lower() == '.obj' else None
     try:
-        with quiet():
-            scene = trimesh.load_scene(
-                io.BytesIO(data),
-                file_type=suffix[1:],
-                resolver=_Resolver(path),
-                process=False,
-                skip_materials=suffix != '.obj',
-            )
-            parts = [_part(scene.geometry[scene.graph[node][1]]) for node in scene.graph.nodes_geometry]
-    except Exception:  # of the colours alone: the mesh itself was read
+        scene = read_scene(path, materials=None if materials is None else materials.names())
+        parts = [_part(scene.geometry[scene.graph[node][1]], materials) for node in scene.graph.nodes_geometry]
+    except DataError:  # the file has changed
         return plain
     parts = [part for part in parts if part is not None]
     if sum(len(color) for color, _, _ in parts) != len(mesh.faces):
@@ -155,33 +139,12 @@ def material_files(path: Path) -> list[Path]:
     Args:
       path: mesh file.
     """
-    if path.suffix.lower() != '.obj':
-        return []
-    names = _Names(path)
-    with contextlib.suppress(Exception), quiet():  # of damaged materials, which count as none
-        library = _library(path)
-        if library is not None:
-            trimesh.exchange.obj.parse_mtl(names.get(library), resolver=names)
-    return list(dict.fromkeys(names.files))
+    return Materials(path).files if path.suffix.lower() == '.obj' else []
 
 
-def _library(path: Path) -> str | None:
-    """The materials that an OBJ file names first, wherever, as trimesh takes it; reads it no further than that."""
-    if not path.is_file():
-        return None
-    key, read = b'mtllib', b''
-    with path.open('rb') as file:
-        while key not in read:
-            block = file.read(_BLOCK)
-            if not block:
-                return None
-            read = read[-len(key) :] + block
-        rest = read.partition(key)[2] + file.read(_BLOCK)
-    line = rest.replace(b'\r\n', b'\n').replace(b'\\\n', b'').partition(b'\n')[0]
-    return line.decode('utf-8', 'replace').strip()
-
-
-def _part(geometry: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
+def _part(
+    geometry: trimesh.Trimesh, materials: Materials | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
     """Colour [F, 3], texture coordinates [F, 3, 2] and texture of one geometry; None where it has no faces."""
     if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
         return None
@@ -189,58 +152,10 @@ def _part(geometry: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray, np.ndarray
     color, uv, picture = np.ones((count, 3), np.float32), np.zeros((count, 3, 2), np.float32), None
     if visual.kind in ('vertex', 'face'):
         color = np.asarray(visual.face_colors, np.float32)[:, :3] / 255
-    elif visual.kind == 'texture' and isinstance(visual.material, trimesh.visual.material.SimpleMaterial):
-        material = visual.material
-        if 'kd' in material.kwargs:
-            color = np.broadcast_to(np.clip(np.asarray(material.kwargs['kd'], np.float32), 0, 1)[:3], (count, 3)).copy()
-        named = material.image is not None and 'file_path' in material.image.info  # else trimesh's own grey picture
-        if named and visual.uv is not None and np.isfinite(visual.uv).all():
-            uv = np.asarray(visual.uv, np.float32)[:, :2][geometry.faces]
-            picture = np.asarray(material.image.convert('RGB'), np.uint8)
+    elif materials is not None and visual.kind == 'texture' and visual.material.name in materials.by_name:
+        color[:] = materials.by_name[visual.material.name].color or 1
+        texture, places = materials.texture(visual.material.name), visual.uv
+        if texture is not None and np.shape(places)[1:] == (2,) and np.isfinite(places).all():
+            picture, scale, offset = texture
+            uv = np.asarray(places, np.float32)[geometry.faces] * scale + offset
     return color, uv, picture
-
-
-class _Resolver(ReadOnlyResolver):
-    """Gives an OBJ file its materials, and pictures as PNG whatever they were."""
-
-    def __init__(self, path: Path):
-        folder = path.parent.resolve()
-        self.folder, self.root = folder, folder.parent if folder.name == 'models' else folder
-        self.left = MAX_BYTES
-
-    def place(self, key: str) -> Path:
-        """Where a file is, there or not; FileNotFoundError for one that is never opened."""
-        file = (self.folder / unquote(key.replace('\\', '/'))).resolve()
-        if not file.is_relative_to(self.root) or file.suffix.lower() in MESH_SUFFIXES:
-            raise FileNotFoundError(key)
-        return file
-
-    def get(self, key: str) -> bytes:
-        file = self.place(key)
-        if not file.is_file():
-            raise FileNotFoundError(key)
-        self.left -= file.stat().st_size
-        if self.left < 0:
-            raise FileNotFoundError(f'{key}: with it, the files of this mesh are too large')
-        data = file.read_bytes()
-        if file.suffix.lower() == '.mtl':
-            return data
-        picture, result = Image.open(io.BytesIO(data), formats=_FORMATS), io.BytesIO()
-        picture.thumbnail((_SIDE, _SIDE))
-        picture.convert('RGB').save(result, 'PNG', compress_level=1)
-        return result.getvalue()
-
-
-class _Names(_Resolver):
-    """Notes which files are asked for; opens materials alone."""
-
-    def __init__(self, path: Path):
-        super().__init__(path)
-        self.files: list[Path] = []
-        self.place = functools.cache(self.place)
-
-    def get(self, key: str) -> bytes:
-        self.files.append(self.place(key))
-        if self.files[-1].suffix.lower() != '.mtl':
-            raise FileNotFoundError(key)
-        return super().get(key)

@@ -4,13 +4,11 @@ Letters: N vertices, F faces. Axes are right-handed with +y up after loading.
 """
 
 import contextlib
-import io
-import json
 import logging
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,9 +17,12 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import DataError, Problem
-from jaxret.geometry.formats import MESH_SUFFIXES
-from jaxret.geometry.mesh_damage import mesh_fault
-from jaxret.geometry.off import without_polygons
+from jaxret.geometry.formats import MESH_SUFFIXES, UnusableMesh
+from jaxret.geometry.gltf import buffer_names, read_gltf
+from jaxret.geometry.obj import read_obj
+from jaxret.geometry.off import read_off
+from jaxret.geometry.ply import read_ply
+from jaxret.geometry.stl import read_stl
 
 MAX_BYTES = 512 * 2**20
 MAX_FACES = 5_000_000
@@ -49,8 +50,9 @@ def load_mesh(
 ) -> Mesh:
     """Reads a mesh file and checks it.
 
-    Polygons become triangles, a scene graph is flattened with its transforms, vertices that no face uses are dropped,
-    materials and textures are not read. Nothing outside the file's own folder is opened.
+    Polygons become triangles, also concave ones; the default scene is flattened with its transforms; vertices that no
+    face uses are dropped; materials and textures are not read. Nothing outside the file's own folder is opened. What a
+    file says that is not known (an index 0, a glTF extension that it requires, a free-form surface) is refused.
 
     Args:
       path: file with one of `MESH_SUFFIXES`.
@@ -68,34 +70,7 @@ def load_mesh(
     if up_axis not in ('y', 'z'):
         raise ValueError(f"up_axis must be 'y' or 'z', not {up_axis!r}")
     path = Path(path)
-    data, suffix = _read_bytes(path, max_bytes), path.suffix.lower()
-    fault = mesh_fault(data, suffix)
-    if fault is not None:
-        raise _bad(path, fault)
-    if suffix in ('.obj', '.off') or data[:5] == b'solid':
-        # on a stray byte (a name in Latin-1) trimesh would guess the encoding, which is slow on large files
-        data = data.decode('utf-8', 'replace').encode()
-    if suffix == '.off':
-        data = without_polygons(data)
-    try:
-        with quiet():
-            scene = trimesh.load_scene(
-                io.BytesIO(data),
-                file_type=suffix[1:],
-                resolver=_FolderResolver(path, max_bytes - len(data)),
-                process=False,
-                skip_materials=True,
-            )
-            vertices, faces = _flatten(scene, max_faces)
-    except _Unusable as error:
-        raise _bad(path, str(error)) from None
-    except Exception as error:  # trimesh lets out a dozen unrelated types on damaged files
-        reason = ' '.join(str(error).split())[:200]
-        raise _bad(path, f'not a readable {path.suffix[1:].upper()} file ({type(error).__name__}: {reason})') from error
-    try:
-        mesh = _checked(vertices, faces)
-    except _Unusable as error:
-        raise _bad(path, str(error)) from None
+    mesh = _read(path, lambda scene: _checked(*_flatten(scene, max_faces)), max_bytes=max_bytes)
     if up_axis == 'z':
         x, y, z = mesh.vertices.T
         mesh = Mesh(np.stack([x, z, -y], axis=1), mesh.faces)
@@ -140,14 +115,39 @@ def buffer_files(path: Path) -> list[Path]:
     if path.suffix.lower() != '.gltf':
         return []
     try:
-        uris = [buffer.get('uri', 'data:') for buffer in json.loads(_read_bytes(path, MAX_BYTES)).get('buffers', [])]
-        return [path.parent / unquote(uri) for uri in uris if not uri.startswith('data:')]
+        return [path.parent / unquote(name) for name in buffer_names(_read_bytes(path, MAX_BYTES))]
     except (DataError, ValueError, TypeError, AttributeError, RecursionError):  # load_mesh says what is wrong
         return []
 
 
-class _Unusable(Exception):
-    """What is wrong with a mesh; becomes a DataError that also names the file."""
+def read_scene(path: Path, *, materials: bytes | None = None) -> trimesh.Scene:
+    """The surfaces of a mesh file as they lie in it, in the order in which `load_mesh` joins them.
+
+    Args:
+      path: file with one of `MESH_SUFFIXES`.
+      materials: the content of a material library for an OBJ file, in place of its own.
+
+    Raises:
+      DataError: as `load_mesh`.
+    """
+    return _read(path, lambda scene: scene, materials=materials)
+
+
+def _read(path: Path, then: Callable, *, max_bytes: int = MAX_BYTES, materials: bytes | None = None):
+    """What `then` makes of the scene in a file; whatever is wrong is a DataError."""
+    data, suffix = _read_bytes(path, max_bytes), path.suffix.lower()
+    try:
+        with quiet():
+            if suffix in ('.glb', '.gltf'):
+                return then(read_gltf(data, _Buffers(path, max_bytes - len(data)).get))
+            if suffix == '.obj':
+                return then(read_obj(data, materials))
+            return then({'.off': read_off, '.ply': read_ply, '.stl': read_stl}[suffix](data))
+    except UnusableMesh as error:
+        raise _bad(path, str(error)) from None
+    except Exception as error:  # damaged files let out a dozen unrelated types
+        reason = ' '.join(str(error).split())[:200]
+        raise _bad(path, f'not a readable {suffix[1:].upper()} file ({type(error).__name__}: {reason})') from error
 
 
 def _bad(path: Path, found: str, action: str = _EXPORT_AGAIN) -> DataError:
@@ -172,28 +172,8 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         raise _bad(path, f'the file cannot be read ({error})', 'check its permissions and the disk') from error
 
 
-class ReadOnlyResolver(trimesh.resolvers.Resolver):
-    """Gives a mesh file others that it names; subclasses say which, by `get`."""
-
-    refusal: type[Exception] = PermissionError
-
-    def keys(self):
-        """No name is offered."""
-        return ()
-
-    def namespaced(self, namespace: str):
-        """Refused."""
-        raise self.refusal(f'it names another folder: {namespace!r}')
-
-    def write(self, name: str, data):
-        """Refused."""
-        raise self.refusal(f'it wants to write {name!r}')
-
-
-class _FolderResolver(ReadOnlyResolver):
-    """Gives a glTF file the buffers beside it, and nothing outside its folder."""
-
-    refusal = _Unusable
+class _Buffers:
+    """The files beside a glTF file, and nothing outside its folder."""
 
     def __init__(self, path: Path, max_bytes: int):
         self.folder = path.parent.resolve()
@@ -203,12 +183,12 @@ class _FolderResolver(ReadOnlyResolver):
         """The content of a buffer."""
         file = (self.folder / unquote(key)).resolve()
         if not file.is_relative_to(self.folder):
-            raise _Unusable(f'it names a buffer outside its folder: {key!r}')
+            raise UnusableMesh(f'it names a buffer outside its folder: {key!r}')
         if file.suffix.lower() in MESH_SUFFIXES or not file.is_file():
-            raise _Unusable(f'its buffer {key[:200]!r} is missing')
+            raise UnusableMesh(f'its buffer {key[:200]!r} is missing')
         self.left -= file.stat().st_size
         if self.left < 0:
-            raise _Unusable('its buffers are larger than the size limit')
+            raise UnusableMesh('its buffers are larger than the size limit')
         return file.read_bytes()
 
 
@@ -238,17 +218,17 @@ def _flatten(scene: trimesh.Scene, max_faces: int) -> tuple[np.ndarray, np.ndarr
         own_faces = np.asarray(geometry.faces, np.int64).reshape(-1, 3)
         outside = own_faces[(own_faces < 0) | (own_faces >= len(own_vertices))]
         if outside.size:  # before the offset hides it
-            raise _Unusable(f'a face names vertex {outside[0]} of {len(own_vertices)}, counted from 0')
+            raise UnusableMesh(f'a face names vertex {outside[0]} of {len(own_vertices)}, counted from 0')
         face_count += len(own_faces)
         if face_count > max_faces:
-            raise _Unusable(f'more than {max_faces:,} faces')
+            raise UnusableMesh(f'more than {max_faces:,} faces')
         if np.linalg.det(transform[:3, :3]) < 0:  # a mirror turns the surface inside out
             own_faces = own_faces[:, ::-1]
         vertices.append(own_vertices @ transform[:3, :3].T + transform[:3, 3])
         faces.append(own_faces + vertex_count)
         vertex_count += len(own_vertices)
     if not faces:
-        raise _Unusable('no triangles in it')
+        raise UnusableMesh('no triangles in it')
     return np.concatenate(vertices), np.concatenate(faces)
 
 
@@ -259,16 +239,16 @@ def _checked(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
         vertices, faces = vertices[used], (np.cumsum(used) - 1)[faces]
     finite = np.isfinite(vertices).all(axis=1)
     if not finite.all():
-        raise _Unusable(f'{int((~finite).sum())} of {len(vertices)} vertices are not finite (NaN or infinite)')
+        raise UnusableMesh(f'{int((~finite).sum())} of {len(vertices)} vertices are not finite (NaN or infinite)')
     if np.abs(vertices).max() > _MAX_COORDINATE:
-        raise _Unusable(f'coordinates as large as {np.abs(vertices).max():.3g}')
+        raise UnusableMesh(f'coordinates as large as {np.abs(vertices).max():.3g}')
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     extent = (high - low).max()
     # Below the resolution of float64 at that place, the shape is rounding noise.
     if extent <= 1e-12 * np.abs(vertices).max():
-        raise _Unusable('all vertices lie at one point')
+        raise UnusableMesh('all vertices lie at one point')
     corners = ((vertices - low) / extent)[faces]
     area = np.linalg.norm(face_normals(corners), axis=1).sum() / 2
     if area < _MIN_AREA:
-        raise _Unusable('its triangles have no area')
+        raise UnusableMesh('its triangles have no area')
     return Mesh(vertices, faces)

@@ -1,9 +1,32 @@
 """What the reader of OFF files does not do: report damage, as it drops the lines that it does not understand, and read
-files of triangles, quads and larger polygons together."""
+files of triangles, quads and larger polygons together, or concave ones."""
 
+import io
 import re
 
+import numpy as np
+import trimesh
+
+from jaxret.geometry.formats import UnusableMesh, plain_text
+from jaxret.geometry.polygons import cut_concave
+
 _HEAD = re.compile(rb'([A-Z0-9]*?OFF)\s*(\d*)(?:\s+(\d+))?', re.IGNORECASE)
+
+
+def read_off(data: bytes) -> trimesh.Scene:
+    """Reads an OFF file.
+
+    Args:
+      data: the file's content.
+
+    Raises:
+      UnusableMesh: what `off_fault` finds, or a concave face with too many corners.
+    """
+    data = plain_text(data)
+    fault = off_fault(data)
+    if fault is not None:
+        raise UnusableMesh(fault)
+    return trimesh.load_scene(io.BytesIO(without_polygons(data)), file_type='off', process=False)
 
 
 def off_fault(data: bytes) -> str | None:
@@ -22,6 +45,8 @@ def off_fault(data: bytes) -> str | None:
     head = _HEAD.match(lines[0]) if lines else None
     if head is None:
         return "the first line is not an OFF header ('OFF')"
+    if head[1].startswith(b'4'):
+        return 'its vertices have four coordinates (4OFF)'
     counts = head.groups()[1:] if head[2] else tuple(lines[1].split()[:2]) if len(lines) > 1 else ()
     if len(counts) != 2 or not all(count and count.isdigit() and len(count) < 19 for count in counts):
         return 'the OFF header has no vertex and face counts'
@@ -46,31 +71,43 @@ def _body_fault(body: list[bytes], vertex_count: int, face_count: int) -> str | 
 
 
 def without_polygons(data: bytes) -> bytes:
-    """An OFF file with its polygons of five or more corners as fans of triangles about their first corner.
+    """An OFF file with its concave faces, and its polygons of five or more corners, as triangles.
 
-    trimesh makes such fans too, but only in files where all faces have the same number of corners.
+    Convex polygons become fans about their first corner. trimesh makes such fans too, but of concave faces also, and
+    only in files where all faces have the same number of corners.
 
     Args:
       data: the file's content, in which `off_fault` finds nothing wrong.
 
     Returns:
-      the content of a file with the same surface; `data` itself if it has no such polygons.
+      the content of a file with the same surface; `data` itself if it has no such faces.
+
+    Raises:
+      UnusableMesh: a concave face has too many corners.
     """
-    lines = _lines(data)
-    head = _HEAD.match(lines[0])
-    first = 1 if head[2] else 2
-    vertex_count = int(head[2] or lines[1].split()[0])
-    vertices, faces = lines[first : first + vertex_count], [line.split() for line in lines[first + vertex_count :]]
-    if all(int(face[0]) < 5 for face in faces):
+    head, vertices, lines = _parts(_lines(data))
+    faces = [line[1 : int(line[0]) + 1] for line in lines]
+    if all(len(face) == 3 for face in faces):
+        return data
+    places = np.array([line.split()[:3] for line in vertices], np.float64)
+    sizes = np.array([len(face) for face in faces])
+    cut = cut_concave(np.array([index for face in faces for index in face], np.int64), sizes, places)
+    if not cut and all(len(face) < 5 for face in faces):
         return data
     written = []
-    for face in faces:
-        corners = face[1 : int(face[0]) + 1]
-        if len(corners) < 5:
-            written.append(b' '.join([face[0], *corners]))
-        else:
-            written += [b' '.join([b'3', corners[0], *corners[k : k + 2]]) for k in range(1, len(corners) - 1)]
-    return b'\n'.join([head[1], b'%d %d 0' % (vertex_count, len(written)), *vertices, *written])
+    for number, face in enumerate(faces):
+        fan = [(0, k, k + 1) for k in range(1, len(face) - 1)] if len(face) > 4 else [range(len(face))]
+        written += [[face[k] for k in part] for part in cut.get(number, fan)]
+    faces = [b' '.join([b'%d' % len(face), *face]) for face in written]
+    return b'\n'.join([head, b'%d %d 0' % (len(vertices), len(faces)), *vertices, *faces])
+
+
+def _parts(lines: list[bytes]) -> tuple[bytes, list[bytes], list[list[bytes]]]:
+    """The first word, the lines of vertices, and the words of the lines of faces."""
+    head = _HEAD.match(lines[0])
+    first = 1 if head[2] else 2
+    last = first + int(head[2] or lines[1].split()[0])
+    return head[1], lines[first:last], [line.split() for line in lines[last:]]
 
 
 def _lines(data: bytes) -> list[bytes]:

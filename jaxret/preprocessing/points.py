@@ -9,10 +9,11 @@ import io
 from pathlib import Path
 
 import numpy as np
-import trimesh
 
 from jaxret.errors import refused
 from jaxret.files import check_regular
+from jaxret.geometry.formats import UnusableMesh
+from jaxret.geometry.ply import ply_points
 from jaxret.preprocessing.photo_files import read_bytes
 
 POINT_SUFFIXES = ('.ply', '.xyz', '.npy')
@@ -71,9 +72,10 @@ def read_points(path: Path) -> np.ndarray:
             return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
         if suffix == '.xyz':
             return np.loadtxt(io.StringIO(data.decode()), usecols=(0, 1, 2), ndmin=2)
-        loaded = trimesh.load(io.BytesIO(data), file_type='ply', process=False)
-        return np.asarray(loaded.vertices)
-    except Exception as error:  # trimesh lets out many types on damaged files
+        return ply_points(data)
+    except UnusableMesh as error:
+        raise refused(str(path), str(error), _EXPORT_AGAIN) from None
+    except Exception as error:  # NumPy lets out many types on damaged files
         reason = ' '.join(str(error).split())[:200]
         raise refused(
             str(path), f'not a readable {suffix[1:]} file ({type(error).__name__}: {reason})', _EXPORT_AGAIN
@@ -81,12 +83,13 @@ def read_points(path: Path) -> np.ndarray:
 
 
 def has_faces(path: Path) -> bool:
-    """Whether a .ply file is a mesh: its header names at least one face."""
+    """Whether a .ply file is a mesh: its header names at least one face or triangle strip."""
     try:
         check_regular(path)
         with path.open('rb') as stream:
             header = stream.read(64 * 1024).partition(b'end_header')[0]
     except OSError:
         return False
-    counts = [line.split()[-1] for line in header.splitlines() if line.split()[:2] == [b'element', b'face']]
-    return bool(counts) and counts[0] != b'0'
+    words = [line.split() for line in header.splitlines()]
+    counts = [line[-1] for line in words if line[:2] in ([b'element', b'face'], [b'element', b'tristrips'])]
+    return any(count != b'0' for count in counts)

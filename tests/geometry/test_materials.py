@@ -1,12 +1,13 @@
 """Colours of mesh files: materials, textures, and what is missing or damaged; textured views of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import references_materials as reference
 from PIL import Image
 
 from jaxret.errors import ConfigError
-from jaxret.geometry import materials as of_materials
 from jaxret.geometry.materials import Surface, barycentric, load_surface, material_files
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_file, render_many, render_views
@@ -171,11 +172,11 @@ def test_what_is_missing_or_damaged_is_as_if_it_were_not_named(tmp_path, fault):
     half_and_half(outside)
     texture = {'texture outside': '../secret.png', 'no picture': 'cube.obj'}.get(fault, 'wood.png')
     materials = newmtl('wood', RED, texture)
-    library = {'library outside': '../cube.mtl', 'no library': 'none.mtl'}.get(fault, 'cube.mtl')
+    library = {'library outside': '../out.mtl', 'no library': 'none.mtl'}.get(fault, 'cube.mtl')
     path = write_cube(
         folder / 'cube.obj', materials=materials, uv=True, used=dict.fromkeys(SIDES, 'wood'), library=library
     )
-    (tmp_path / 'cube.mtl').write_text(materials)
+    (tmp_path / 'out.mtl').write_text(materials)
     if fault == 'damaged texture':
         half_and_half(folder / 'wood.png')
         data = (folder / 'wood.png').read_bytes()
@@ -192,16 +193,19 @@ def test_what_is_missing_or_damaged_is_as_if_it_were_not_named(tmp_path, fault):
     ('head', 'count'),
     [
         ('mtllib cube.mtl', 4),
-        ('# by mtllib cube.mtl', 4),
-        ('mtllib cube.mtl\nmtllib other.mtl', 4),
+        ('# by mtllib cube.mtl', 0),
+        ('mtllib cube.mtl\nmtllib other.mtl', 5),
+        ('mtllib cube.mtl other.mtl none.mtl', 6),
+        ('mtllib C:\\Users\\me\\CUBE.MTL', 4),
         ('o cube\r\nmtllib  cube.mtl \r', 4),
-        ('mtllib cu\\\nbe.mtl', 4),
+        ('mtllib \\\n cube.mtl', 4),
         ('mtllib sub\\wood grain.mtl', 4),
         ('mtllib wood%20grain.mtl', 4),
         ('mtllib h\u00f6lz.mtl', 4),
         ('mtllib none.mtl', 1),
-        ('mtllib cube.txt', 1),
-        ('mtllib ../cube.mtl', 0),
+        ('mtllib cube.txt', 4),
+        ('mtllib ../out.mtl', 1),
+        ('mtllib ../../out.obj', 0),
         ('mtllib cube\0.mtl', 0),
         ('o cube', 0),
     ],
@@ -217,7 +221,7 @@ def test_the_files_of_a_mesh_are_those_that_its_colours_are_read_from(tmp_path, 
         'sub/wood grain.mtl',
         'wood grain.mtl',
         'h\u00f6lz.mtl',
-        '../cube.mtl',
+        '../out.mtl',
     ):
         (path.parent / name).parent.mkdir(exist_ok=True)
         (path.parent / name).write_text(
@@ -227,15 +231,15 @@ def test_the_files_of_a_mesh_are_those_that_its_colours_are_read_from(tmp_path, 
     half_and_half(path.parent / 'wood grain.png')
     half_and_half(path.parent / '../out.png')
     found = material_files(path)
-    asked, get = [], of_materials._Resolver.get
+    opened, read_bytes = [], Path.read_bytes
 
-    def noted(self, key):
-        asked.append(self.place(key))
-        return get(self, key)
+    def noted(self):
+        opened.append(self)
+        return read_bytes(self)
 
-    monkeypatch.setattr(of_materials._Resolver, 'get', noted)
+    monkeypatch.setattr(Path, 'read_bytes', noted)
     surface_of(path)
-    assert found == list(dict.fromkeys(asked)) and len(found) == count
+    assert set(opened) - {path, path.resolve()} == {file for file in found if file.is_file()} and len(found) == count
     assert material_files(path.with_suffix('.stl')) == material_files(tmp_path / 'none.obj') == []
 
 

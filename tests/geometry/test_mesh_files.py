@@ -190,8 +190,8 @@ def test_obj_faces_cut_short_are_refused(tmp_path, face):
     start = 'v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n'
     for end in ('', '\nf 3 2 1\n'):
         assert 'under three vertices' in problem(write(tmp_path, '.obj', start + face + end))
-    whole = 'f 1 \\\n 2 3\nf 1//1 2//2 3//3  \r\nfo 1\n# f 1 2\n'
-    assert len(load_mesh(write(tmp_path, '.obj', start + whole)).faces) == 3
+    whole = 'f 1 \\\n 2 3\nf 1//1 2//2 3//3  \r\nfo 1 3 2\n# f 1 2\n'
+    assert len(load_mesh(write(tmp_path, '.obj', start + whole)).faces) == 4
 
 
 @pytest.mark.parametrize('index', [-1, 3, 7])

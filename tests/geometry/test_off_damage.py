@@ -1,5 +1,6 @@
 """OFF files as ModelNet has them, and each way in which they can be damaged."""
 
+import numpy as np
 import pytest
 
 from jaxret.errors import DataError
@@ -107,4 +108,31 @@ def test_polygons_become_triangles_of_the_same_side(tmp_path, head, faces, trian
 def test_a_polygon_with_a_wrong_index(tmp_path):
     (tmp_path / 'a.off').write_text(f'OFF\n5 2 0\n{VERTICES}3 0 1 2\n5 0 1 2 3 7\n')
     with pytest.raises(DataError, match='index outside'):
+        load_mesh(tmp_path / 'a.off')
+
+
+CONCAVE = '0 0 0\n3 0 0\n3 3 0\n2 3 0\n2 1 0\n1 1 0\n1 3 0\n0 3 0\n'  # a U of area 7
+
+
+@pytest.mark.parametrize('form', ['OFF\n8 {} 0\n', 'OFF8 {} 0\n', '\ufeffOFF 8 {} 0\n', 'COFF\n8 {} 0\n'])
+@pytest.mark.parametrize(
+    ('faces', 'area'),
+    [
+        (['8 0 1 2 3 4 5 6 7'], 7),
+        (['8 7 6 5 4 3 2 1 0', '3 0 1 4'], 8.5),
+        (['4 1 5 7 0', '4 1 2 3 4', '3 0 1 4 255 0 0'], 7),
+        (['4 1 5 7 0'], 3),
+    ],
+)
+def test_concave_faces_do_not_spill_out(tmp_path, form, faces, area):
+    (tmp_path / 'a.off').write_text(form.format(len(faces)) + CONCAVE + '\n'.join(faces))
+    mesh = load_mesh(tmp_path / 'a.off')
+    a, b, c = np.moveaxis(mesh.vertices[mesh.faces], 1, 0)
+    assert np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2 == pytest.approx(area)
+
+
+@pytest.mark.parametrize(('data', 'found'), [(WHOLE.encode('utf-16'), 'UTF-16'), (b'4' + WHOLE.encode(), '4OFF')])
+def test_forms_that_are_not_known(tmp_path, data, found):
+    (tmp_path / 'a.off').write_bytes(data)
+    with pytest.raises(DataError, match=found):
         load_mesh(tmp_path / 'a.off')

@@ -1,5 +1,7 @@
 """The reader of scans and CAD models: what it finds, and everything that can be wrong, reported at once."""
 
+import os
+
 import numpy as np
 import pytest
 from scan_cad_folders import SIDE, SYNSETS, ball, read_json, scan_name, write_collection, write_json
@@ -170,6 +172,12 @@ def test_bad_json(tmp_path, name, content, found):
     if content is not None:
         (tmp_path / name).write_text(content)
     assert any(found in text for _, text in problems(tmp_path))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    assert any('not a regular file' in text for _, text in problems(tmp_path))
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_text('[' * 100_000)
+    assert any('cannot be read as JSON' in text for _, text in problems(tmp_path))
 
 
 def test_bad_lines_of_the_pair_list(tmp_path):

@@ -1,0 +1,42 @@
+"""STL files, binary whatever their header says, and text with loops of any number of corners."""
+
+import io
+import re
+
+import numpy as np
+import trimesh
+
+from jaxret.geometry.formats import UnusableMesh, plain_text
+from jaxret.geometry.polygons import triangulate
+
+_LOOP = re.compile(rb'outer\s+loop\b(.*?)\bendloop', re.DOTALL)
+
+
+def read_stl(data: bytes) -> trimesh.Scene:
+    """Reads a binary or text STL file; a loop of more than three corners is a polygon.
+
+    Args:
+      data: the file's content.
+
+    Raises:
+      UnusableMesh: the length is not the one that a binary header names, and it is not a whole text file.
+    """
+    declared = int.from_bytes(data[80:84], 'little') if len(data) >= 84 else -1
+    if len(data) == 84 + 50 * declared:
+        return trimesh.load_scene(io.BytesIO(data), file_type='stl', process=False)
+    text = plain_text(data).lower().lstrip()
+    if not text.startswith(b'solid'):
+        raise UnusableMesh(f'{len(data)} bytes, but the STL header names {max(declared, 0)} triangles')
+    if b'endsolid' not in text[-1024:]:
+        raise UnusableMesh("cut off: a text STL file must end with 'endsolid'")
+    loops = _LOOP.findall(text)
+    facets = len(re.findall(rb'\bendfacet\b', text))
+    if len(loops) != facets:
+        raise UnusableMesh(f'cut off, or damaged: {len(loops)} whole loops in {facets} facets')
+    sizes = [loop.count(b'vertex') for loop in loops]
+    if min(sizes, default=3) < 3:
+        raise UnusableMesh('cut off, or a damaged facet of under three vertices')
+    vertices = np.array(b' '.join(loops).replace(b'vertex', b' ').split(), np.float64).reshape(sum(sizes), 3)
+    corners = np.split(np.arange(len(vertices)), np.cumsum(sizes)[:-1]) if set(sizes) != {3} else None
+    faces = np.arange(len(vertices)).reshape(-1, 3) if corners is None else triangulate(corners, vertices)[0]
+    return trimesh.Scene(trimesh.Trimesh(vertices, faces, process=False))
