@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
 from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, unsure_ones, wrong_ones
-from data_pipelines.folders import leaves, link_problem, open_folder
+from data_pipelines.folders import link_problems, open_folder
 from data_pipelines.photo_to_shape.dataset import (
     PhotoDataset,
     PhotoEntry,
@@ -173,12 +173,12 @@ def _unknown(
 
 def _escaping(root: Path, used: Sequence[Entry]) -> list[Problem]:
     """Links that lead out of the folder."""
-    return [
-        link_problem(f'{JSON_NAME}[{entry.index}].{key}', f'{name!r} is a link that leaves the folder')
+    named = [
+        (f'{JSON_NAME}[{entry.index}].{key}', name)
         for entry in used
         for key, name in (('img', entry.image), ('mask', entry.mask), ('model', entry.model))
-        if leaves(root, name)
     ]
+    return link_problems(root, named, '{} is a link that leaves the folder')
 
 
 def _boxes_as_displayed(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> list[Entry]:

@@ -89,7 +89,7 @@ def _wrapper(value: Mapping[Any, Any], path: Path) -> str | None:
 
 
 def _holding(parts: Mapping[str, dict]) -> list[str]:
-    """Keys of the dictionaries that have tensors; each is looked at once, though a file can name it any number of times."""
+    """Keys of the dictionaries that have tensors; each is looked at once, however often a file names it."""
     each = {id(part): part for part in parts.values()}
     with_tensors = {identity for identity, part in each.items() if _has_tensors(part)}
     return [key for key, part in parts.items() if id(part) in with_tensors]
