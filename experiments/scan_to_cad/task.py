@@ -46,7 +46,7 @@ class ScanToCad:
 
     OF_DATA_DIR = ('simulate.scans_per_model', 'simulate.seed')
     OF_LAYOUT = {}
-    heading, chunk, parameter_groups = 'Scans to CAD models', 0, {}
+    heading, chunk, parameter_groups, watched = 'Scans to CAD models', 0, {}, 0.0
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> 'ScanToCad':

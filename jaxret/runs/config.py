@@ -11,7 +11,16 @@ from jaxret.errors import CheckpointError
 
 # Keys that runs of earlier versions did not store, by their experiment, with the value that does what those runs did.
 # A key that is added to experiments/configs is added here too.
-LATER: dict[str, dict[str, Any]] = {'photo_to_shape': {}, 'cross_modal': {}, 'domain_adaptation': {}, 'scan_to_cad': {}}
+LATER: dict[str, dict[str, Any]] = {
+    'photo_to_shape': {},
+    'cross_modal': {},
+    'domain_adaptation': {
+        'backbone_optimizer.embedding': False,
+        'loss.adversarial_ramp': 0,
+        'loss.pseudo_confidence': 0.0,
+    },
+    'scan_to_cad': {},
+}
 
 
 def read_run_config(path: Path) -> ConfigDict:
