@@ -103,7 +103,8 @@ class ScanCad:
                 f"{run.workdir}: method {config.method!r} trains nothing; give a run with config.method='learned'"
             )
         # Grids have no axis to choose; meshes that become grids are +y up where nothing else is said.
-        grid = ShapeInputs(gallery, up_axis=config.data.up_axis if 'up_axis' in config.data else 'y')
+        up_axis = config.data.up_axis if 'up_axis' in config.data else 'y'
+        grid = ShapeInputs(gallery, up_axis=up_axis, placement=config.data.placement)
         queries = {'scan': QueryKind(grid, 'scan'), 'mesh': QueryKind(grid, 'cad')}
         embed = partial(_embed_grids, cls.from_config(config))
         return TrainedSystem('scan_cad', embed, grid, 'cad', queries, cls.similarity)

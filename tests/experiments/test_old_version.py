@@ -66,6 +66,7 @@ def test_old_runs_are_evaluated_and_resumed(root):
         if key
         in ('model.variant', 'model.width', 'model.embedding_dim', 'model.points', 'parallel.devices', 'processes')
     ]
+    overrides.append('--config.data.placement=centered')  # another default now
     assert run.main(['--config=scan_cad.py:smoke', f'--workdir={root / "stopped"}', cache, *overrides]) == 0
     found, before = (
         [json.loads(line) for line in (root / name / 'metrics.jsonl').read_text().splitlines()]
