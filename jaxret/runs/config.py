@@ -13,7 +13,7 @@ from jaxret.errors import CheckpointError
 # A key that is added to experiments/configs is added here too.
 LATER: dict[str, dict[str, Any]] = {
     'photo_to_shape': {},
-    'cross_modal': {},
+    'cross_modal': {'model.mesh_noise': 'relative'},
     'domain_adaptation': {
         'backbone_optimizer.embedding': False,
         'loss.adversarial_ramp': 0,

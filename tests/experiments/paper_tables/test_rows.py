@@ -128,7 +128,12 @@ def test_rows_of_the_noisy_center_paper_are_what_it_prints(tmp_path):
                 )
         without = jobs['without noisy centers'].config
         differing = {key for key in without if without[key] != jobs['with noisy centers'].config[key]}
-        assert differing == {'loss.center'} and without['loss.center'] == 'center'
+        own = {'loss.center', 'loss.center_weight'} | (
+            {'center_optimizer.learning_rate'} if preset == 'paper' else set()
+        )
+        assert differing == own and without['loss.center'] == 'center'
+        baseline_job = jobs['CLF at batch 48'].config  # whose center loss it is
+        assert all(without[key] == baseline_job[key] for key in own)
 
 
 def configs_of(name, preset, tmp_path):
