@@ -20,9 +20,9 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       title, data (a name), preset, overrides, notes, hardware, versions; tables: [{title, metrics, rows}], by keys and
       names; columns: of what is known of a row in a metric; rows: [{name, state, uses_answer, commits, counts, values:
-      {metric: [a value a column]}}], in all the tables' metrics and in the units of `results`, the last column being the
-      values of the seeds; claims: [{text, better, worse, metric, paper, n, mean, sd, low, high, verdict}]. Counts are the
-      whole numbers of the row's first run; hardware and versions are those of the first run of all. Values of
+      {metric: [a value a column]}}], in all the tables' metrics and in the units of `results`, the last column being
+      the values of the seeds; claims: [{text, better, worse, metric, paper, n, mean, sd, low, high, verdict}]. Counts
+      are the whole numbers of the row's first run; hardware and versions are those of the first run of all. Values of
       `overrides` with a slash are cut to what follows the last one.
     """
     settings, tables = results['settings'], results['tables']
