@@ -183,7 +183,10 @@ def few_shapes(shapes: Sequence[ShapeEntry], least: int, where: Path, action: st
 
 def empty_splits(photos: Sequence[PhotoEntry], required: Sequence[str], where: Path) -> list[Problem]:
     """A problem for each required split that has no photos."""
-    hold_out = 'raise val_fraction, add train photos of shapes that have only one, or mark photos with split val'
+    hold_out = (
+        'raise val_fraction, add train photos of shapes that have only one, mark photos with split val, or use '
+        'select=last, which needs none'
+    )
     return dataset.empty_splits(
         photos,
         required,

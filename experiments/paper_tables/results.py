@@ -110,9 +110,9 @@ def _row(
 
 
 def _answers(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What of a row's runs knows the answer, as metrics.json says."""
-    found = [record['metrics'].get('uses_answer', ()) for record in records if record['state'] == 'finished']
-    return list(dict.fromkeys(line for lines in found for line in lines))
+    """What of a row's runs knows the answer, as metrics.json says; mostly nothing."""
+    found = [record['metrics'].get('uses_answer') for record in records if record['state'] == 'finished']
+    return sorted({text for text in found if text})
 
 
 def _answer_notes(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

@@ -19,10 +19,10 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       title, data (a name), preset, overrides, notes, hardware, versions; tables: [{title, metrics, rows}], by keys and
-      names; columns: of what is known of a row in a metric; rows: [{name, state, commits, counts, values: {metric:
-      [a value a column]}}], in all the tables' metrics and in the units of `results`, the last column being the values
-      of the seeds; claims: [{text, better, worse, metric, paper, n, mean, sd, low, high, verdict}]. Counts are the
-      whole numbers of the row's first run; hardware and versions are those of the first run of all. Values of
+      names; columns: of what is known of a row in a metric; rows: [{name, state, uses_answer, commits, counts, values:
+      {metric: [a value a column]}}], in all the tables' metrics and in the units of `results`, the last column being
+      the values of the seeds; claims: [{text, better, worse, metric, paper, n, mean, sd, low, high, verdict}]. Counts
+      are the whole numbers of the row's first run; hardware and versions are those of the first run of all. Values of
       `overrides` with a slash are cut to what follows the last one.
     """
     settings, tables = results['settings'], results['tables']
@@ -64,6 +64,7 @@ def _row(row: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[s
     return {
         'name': row['name'],
         'state': _state(row['runs']),
+        'uses_answer': row['uses_answer'],
         'commits': sorted({_commit(run) for run in finished}),
         'counts': {key: value for run in finished[:1] for key, value in run['metrics'].items() if type(value) is int},
         'values': {key: [value[name] for name in COLUMNS] for key, value in values.items() if value['seeds']},

@@ -189,8 +189,8 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     row('chance', {**metrics, 'queries': ''}, '_chance')
     row('prior', {**metrics, 'queries': ''}, '_prior')
     console.print(table)
-    for line in metrics['uses_answer']:
-        console.print(f'USES THE ANSWER: {line}.', style='bold red', soft_wrap=True)
+    if metrics['uses_answer']:
+        console.print(f'USES THE ANSWER: {metrics["uses_answer"]}.', style='bold red', soft_wrap=True)
     if 'unseen_gallery' in metrics:
         _print_unseen(metrics)
 

@@ -195,7 +195,8 @@ class PhotoToShape:
             unseen=shown,
         )
         answers = uses_answer(self.config, data.dataset, workdir)
-        metrics |= {'masks': dict(zip(('train', 'test'), data.dataset.masks, strict=True)), 'uses_answer': answers}
+        masks = dict(zip(('train', 'test'), data.dataset.masks, strict=True))
+        metrics |= {'masks': masks, 'uses_answer': '; '.join(answers)}
         notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
         return Evaluation(metrics, report, print_metrics, notes, problems)
 

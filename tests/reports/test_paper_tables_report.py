@@ -25,6 +25,7 @@ def row(name, state='finished', **values):
     return {
         'name': name,
         'state': state,
+        'uses_answer': ['poses'] if name == 'b' else [],
         'runs': runs,
         'config': {},
         'values': {'map': NOTHING, 'anmrr': NOTHING} | values,

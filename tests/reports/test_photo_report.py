@@ -161,6 +161,7 @@ def make_unseen(own=True):
     metrics = {
         'unseen_queries': 6,
         'unseen_gallery': 19,
+        'unseen_left_out': 3,
         'unseen_per_category': {NAMES[1]: row},
         **{f'unseen_{key}': value for key, value in row.items() if key not in ('queries', 'gallery')},
     }
@@ -173,6 +174,7 @@ def test_an_unseen_gallery_has_its_own_section_without_hits_or_misses(tmp_path):
     text = ' '.join(page.text)
     for piece in (
         '19 shapes of /data/<models>',
+        '(3 shapes of the run are left out)',
         '0.0321',
         '0.4567',
         'shapes of its own category',

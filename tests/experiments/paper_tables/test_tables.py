@@ -155,6 +155,23 @@ def test_every_row_and_seed_is_run_once_and_reported(fake, command, tmp_path, ca
         assert text in page
 
 
+def test_rows_that_use_the_answer_are_marked(fake, command, tmp_path):
+    fake.faults = {(8, seed): metrics_of(8, seed) | {'uses_answer': 'chosen on test'} for seed in (0, 1)}
+    fake.faults[4, 0] = metrics_of(4, 0) | {'uses_answer': ''}
+    assert command() == 0
+    assert {name: row['uses_answer'] for name, row in rows_of(tmp_path).items()} == {
+        'a': [],
+        'a again': [],
+        'b': ['chosen on test'],
+    }
+    note = 'USES THE ANSWER: chosen on test (rows: b).'
+    assert results_of(tmp_path)['notes'] == ['A note.', note]
+    page = (tmp_path / 'out' / 'index.html').read_text()
+    assert note in page and page.count('uses the answer') == 2  # b stands in both tables
+    summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    assert [row['uses_answer'] for row in summary['rows'] if row['name'] == 'b'] == [['chosen on test']]
+
+
 def test_the_summary_has_what_the_tables_show_and_no_path_of_this_machine(fake, command, tmp_path):
     fake.faults = {(8, 1): (1, f'error: {tmp_path}/photo.png: damaged\n')}
     assert command(f'--config.data.features_dir={tmp_path}/features', '--config.epochs=2') == 1

@@ -76,7 +76,7 @@ def test_a_checkpoint_chosen_on_the_test_photos_is_marked(trained):
     scores = {line['step']: line['test_top1'] for line in lines if 'test_top1' in line}
     assert len(scores) > 1 and scores[metrics['step']] == max(scores.values()) == metrics['top1']
     assert not any('val_top1' in line for line in lines)
-    assert metrics['uses_answer'] == ['the checkpoint is chosen on the test photos']
+    assert metrics['uses_answer'] == 'the checkpoint is chosen on the test photos'
     assert metrics['masks'] == {'train': 'files', 'test': 'files'}
     page = (workdir / 'report' / 'index.html').read_text()
     assert 'USES THE ANSWER: the checkpoint is chosen on the test photos.' in page and 'best top1 on the TEST' in page
