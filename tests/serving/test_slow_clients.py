@@ -23,6 +23,14 @@ BODY = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\
 HEAD = b'POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n'
 
 
+class SlowModel(ColorModel):
+    seconds = 1.0
+
+    def embed_photos(self, photos, **how):
+        time.sleep(self.seconds)
+        return super().embed_photos(photos, **how)
+
+
 def post(length=None):
     length = len(BODY) if length is None else length
     return HEAD + f'Content-Length: {length}\r\n\r\n'.encode()
@@ -121,12 +129,21 @@ def test_half_headers_lock_nobody_out(tmp_path):
             assert search(address) == 'warm/red.off'
 
 
+def test_slow_bodies_leave_connections_to_others(tmp_path):
+    with serving(tmp_path, connections=20) as address, connections(address, 100, post()):
+        for _ in range(3):
+            assert search(address) == 'warm/red.off'
+
+
 def test_connections_beyond_those_at_work_are_refused(tmp_path):
-    with serving(tmp_path, connections=5) as address, connections(address, 5, post()):
-        time.sleep(0.2)
+    made = service(tmp_path, model=SlowModel())
+    limits = replace(LIMITS, connections=4)
+    with listening(made.app, limits) as address, connections(address, 4, post() + BODY) as at_work:
+        time.sleep(0.3)
         with connections(address, 1, b'GET /index HTTP/1.1\r\nHost: localhost\r\n\r\n') as (further,):
             answer = answer_on(further)
             assert answer.startswith(b'HTTP/1.1 503') and b'{"message":"the server has too many conn' in answer
+        assert all(answer_on(one).startswith(b'HTTP/1.1 200') for one in at_work)
 
 
 @pytest.mark.parametrize('method', [b'GET /index', b'PUT /index', b'POST /index', b'GET /no'])
@@ -162,25 +179,21 @@ def test_an_answer_that_nobody_takes_is_given_up(tmp_path):
 
 def test_fewer_connections_where_fewer_files_may_be_open():
     program = (
-        'import resource; from jaxret.serving.connections import most_connections; '
+        'import resource; from jaxret.serving.connections import within_descriptors; '
         'from jaxret.serving.limits import Limits; '
         'resource.setrlimit(resource.RLIMIT_NOFILE, ({}, {})); '
-        'print(most_connections(Limits(connections=2000)), resource.getrlimit(resource.RLIMIT_NOFILE)[0])'
+        'print(within_descriptors(Limits(connections=2000)).connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])'
     )
     for soft, hard, most, files in ((256, 1024, 298, 1024), (256, 256, 42, 256), (1024, 9000, 2000, 6128)):
         command = [sys.executable, '-c', program.format(soft, hard)]
         assert subprocess.check_output(command, text=True) == f'{most} {files}\n'
 
 
-class SlowModel(ColorModel):
-    def embed_photos(self, photos, **how):
-        time.sleep(3)
-        return super().embed_photos(photos, **how)
-
-
 @pytest.mark.parametrize('content', [post() + BODY[:10], post() + BODY], ids=['upload', 'search'])
 def test_a_request_that_is_cancelled_at_the_end_is_told(tmp_path, capfd, content):
-    configured = settings(service(tmp_path, model=SlowModel()).app, LIMITS)
+    model = SlowModel()
+    model.seconds = 3.0
+    configured = settings(service(tmp_path, model=model).app, LIMITS)
     configured.timeout_graceful_shutdown = 0.5
     server = Server(configured)
     with socket.create_server(('127.0.0.1', 0)) as listener:
