@@ -96,7 +96,10 @@ class BoundedConnection(H11Protocol):
             self.transport.abort()
 
     def _refuse(self, status: int, text: str) -> None:
-        """Answers without the application, as it would, and closes."""
+        """Answers without the application, as it would, unless it has begun to; and closes."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
         answer = JSONResponse({'message': text}, status, {'Connection': 'close'})
         start = h11.Response(status_code=status, headers=answer.raw_headers, reason=STATUS_PHRASES[status])
         for event in (start, h11.Data(data=answer.body), h11.EndOfMessage()):

@@ -78,6 +78,7 @@ def settings(app: FastAPI, limits: Limits) -> uvicorn.Config:
         app,
         http=partial(BoundedConnection, limits=limits),
         access_log=False,
+        log_config=None,  # uvicorn's own would take the place of the program's
         log_level='error',  # a warning for every request that is no HTTP would fill the disk of a log
         server_header=False,
         ws='none',

@@ -158,6 +158,26 @@ def test_bodies_that_nobody_reads_hold_no_connection(tmp_path, method):
                     slow.sendall(b'x')
 
 
+@pytest.mark.parametrize('pause', [0, 0.3])
+@pytest.mark.parametrize('address', [b'/index', b'/shapes/0/viewer', b'/shapes/0/model'])
+def test_what_is_no_http_is_refused_quietly(tmp_path, caplog, address, pause):
+    with serving(tmp_path) as server, connections(server, 3, b'nonsense\r\n\r\n') as made:
+        for one in made:
+            answer = answer_on(one)
+            assert answer.startswith(b'HTTP/1.1 400') and answer.endswith(
+                b'{"message":"Invalid HTTP request received."}'
+            )
+        start = b'GET ' + address + b' HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n'
+        with connections(server, 3, start) as made:
+            time.sleep(pause)
+            for one in made:
+                with contextlib.suppress(ConnectionError):
+                    one.sendall(b'no chunk\r\n')
+            assert all(answer_on(one) for one in made)
+        assert search(server) == 'warm/red.off'
+    assert not caplog.messages
+
+
 def test_an_answer_that_nobody_takes_is_given_up(tmp_path):
     made = service(tmp_path, limits=LIMITS)
     path = made.index.model_path(made.index.ids[0])
@@ -190,7 +210,7 @@ def test_fewer_connections_where_fewer_files_may_be_open():
 
 
 @pytest.mark.parametrize('content', [post() + BODY[:10], post() + BODY], ids=['upload', 'search'])
-def test_a_request_that_is_cancelled_at_the_end_is_told(tmp_path, capfd, content):
+def test_a_request_that_is_cancelled_at_the_end_is_told(tmp_path, caplog, content):
     model = SlowModel()
     model.seconds = 3.0
     configured = settings(service(tmp_path, model=model).app, LIMITS)
@@ -208,5 +228,5 @@ def test_a_request_that_is_cancelled_at_the_end_is_told(tmp_path, capfd, content
         thread.join()
     for answer in answers:
         assert answer.startswith(b'HTTP/1.1 503') and b'{"message":"the server shuts down' in answer
-    err = capfd.readouterr().err
-    assert err.count('\n') == 1 and 'Cancel 3 running task(s)' in err, err
+    assert len(caplog.messages) == 1 and 'Cancel 3 running task(s)' in caplog.messages[0]
+    assert not caplog.records[0].exc_info
