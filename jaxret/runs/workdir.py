@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError, ConfigError, StorageError
-from jaxret.files import exclusive, read_json, write_atomically
+from jaxret.files import exclusive, read_json, remove_temporaries, write_atomically
 from jaxret.runs.config import changed_keys, flatten, with_later_keys
 
 # Keys, and groups of keys, that change no weight: they may differ between a work directory and a run that resumes it.
@@ -16,8 +17,10 @@ FREE = ('cache_dir', 'processes', 'parallel', 'evaluation')
 EVALUATION = ('data_dir', 'on_bad_file', 'data', 'render', 'simulate', 'sample', *FREE)
 
 
-def locked(folder: Path, *, option: str = '--workdir') -> contextlib.AbstractContextManager[None]:
-    """Only one process trains in a work directory; makes the folder (see `jaxret.files.exclusive`).
+@contextlib.contextmanager
+def locked(folder: Path, *, option: str = '--workdir') -> Iterator[None]:
+    """Only one process trains in a work directory; makes the folder (see `jaxret.files.exclusive`), and removes what
+    killed processes left half written.
 
     Args:
       folder: the work directory.
@@ -33,7 +36,9 @@ def locked(folder: Path, *, option: str = '--workdir') -> contextlib.AbstractCon
             f'{folder}: process {process} is training there; wait until it ends, or name another {option}'
         )
 
-    return exclusive(folder / '.lock', refuse=refuse)
+    with exclusive(folder / '.lock', refuse=refuse):
+        remove_temporaries(folder, r'\w+\.jsonl?')
+        yield
 
 
 def has_checkpoints(folder: Path) -> bool:

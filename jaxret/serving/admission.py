@@ -89,7 +89,7 @@ class Admission:
           HTTPException: it is too large or too slow, or so many others arrive that it is given up.
         """
         limits, key, received, started = self._limits, object(), 0, asyncio.get_running_loop().time()
-        if len(self._arriving) >= limits.waiting:
+        if len(self._arriving) >= min(limits.waiting, limits.connections // 2):  # so that connections are left
             self._arriving.pop(next(iter(self._arriving))).reschedule(started)
         try:
             async with asyncio.timeout(None) as clock:

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import time
+from dataclasses import replace
 from typing import Any
 
 import h11
@@ -21,12 +22,11 @@ class BoundedConnection(H11Protocol):
 
     Args:
       limits: the bounds.
-      most: number of connections.
     """
 
-    def __init__(self, *arguments: Any, limits: Limits, most: int, **options: Any):
+    def __init__(self, *arguments: Any, limits: Limits, **options: Any):
         super().__init__(*arguments, **options)
-        self._limits, self._most = limits, most
+        self._limits = limits
         self._idle_since = time.monotonic()
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -40,7 +40,7 @@ class BoundedConnection(H11Protocol):
         """Called by the event loop."""
         super().connection_made(transport)
         open_ones = [other for other in self.connections if not other.transport.is_closing()]
-        if len(open_ones) > self._most:
+        if len(open_ones) > self._limits.connections:
             idle = [other for other in open_ones if other is not self and other._waits]
             if not idle:
                 self._refuse(503, 'the server has too many connections; try again in a moment')
@@ -96,7 +96,10 @@ class BoundedConnection(H11Protocol):
             self.transport.abort()
 
     def _refuse(self, status: int, text: str) -> None:
-        """Answers without the application, as it would, and closes."""
+        """Answers without the application, as it would, unless it has begun to; and closes."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
         answer = JSONResponse({'message': text}, status, {'Connection': 'close'})
         start = h11.Response(status_code=status, headers=answer.raw_headers, reason=STATUS_PHRASES[status])
         for event in (start, h11.Data(data=answer.body), h11.EndOfMessage()):
@@ -109,19 +112,15 @@ class BoundedConnection(H11Protocol):
                 timer.cancel()
 
 
-def most_connections(limits: Limits) -> int:
-    """`limits.connections`, or as many as this process may have files open for; raises its own limit as far as allowed.
+def within_descriptors(limits: Limits) -> Limits:
+    """The limits, with fewer connections where this process may not open files for all; it raises its own limit first.
 
     Args:
       limits: of the server.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _EACH * limits.connections + _OTHER_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    if soft == resource.RLIM_INFINITY:
-        return limits.connections
-    return max(1, min(limits.connections, (soft - _OTHER_FILES) // _EACH))
+    return replace(limits, connections=max(2, (wanted - _OTHER_FILES) // _EACH))

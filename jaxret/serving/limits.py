@@ -22,8 +22,8 @@ class Limits:
       apart: processes that read uploaded meshes at a time.
       mesh_memory: bytes of address space of the process that reads an uploaded mesh.
       active: requests that are answered at a time.
-      waiting: requests that have arrived and wait for their turn, and as many that arrive; further ones are told to
-        come back (503).
+      waiting: requests that have arrived and wait for their turn, and as many that arrive, on half of the connections
+        at most; further ones are told to come back (503).
       top: results that one request may ask for.
       view_faces: triangles up to which the 3D view shows a model as it is; larger ones are simplified.
     """

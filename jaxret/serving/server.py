@@ -15,7 +15,7 @@ from jaxret.errors import ConfigError
 from jaxret.index.index import Index
 from jaxret.inference.model import Model
 from jaxret.serving.app import LOOPBACK, create_app
-from jaxret.serving.connections import BoundedConnection, most_connections
+from jaxret.serving.connections import BoundedConnection, within_descriptors
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher
 
@@ -44,7 +44,7 @@ def serve(
     Raises:
       ConfigError: the address is in use, or is none of this machine's; or a name is none.
     """
-    limits = limits or Limits()
+    limits = within_descriptors(limits or Limits())
     hosts = allowed_hosts(host, names)
     searcher = Searcher(index, model, limits=limits)
     searcher.warm_up()
@@ -76,9 +76,10 @@ def settings(app: FastAPI, limits: Limits) -> uvicorn.Config:
     # Idle connections are kept for longer than clients keep them: a request on one that closes that moment is lost.
     return uvicorn.Config(
         app,
-        http=partial(BoundedConnection, limits=limits, most=most_connections(limits)),
+        http=partial(BoundedConnection, limits=limits),
         access_log=False,
-        log_level='warning',
+        log_config=None,  # uvicorn's own would take the place of the program's
+        log_level='error',  # a warning for every request that is no HTTP would fill the disk of a log
         server_header=False,
         ws='none',
         proxy_headers=False,

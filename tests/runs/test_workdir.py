@@ -122,6 +122,15 @@ def test_one_process_trains_in_a_work_directory(trained, data, capsys):
         pass
 
 
+def test_what_killed_runs_left_half_written_goes_with_the_next_one(tmp_path):
+    left = [f'.{name}.0123456789abcdef' for name in ('config.json', 'metrics.jsonl', 'split.json')]
+    mine = ['config.json', '.config.json.backup', '.notes.txt.0123456789abcdef']
+    for name in (*left, *mine):
+        (tmp_path / name).write_text('half')
+    with locked(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*mine, '.lock'])
+
+
 @pytest.mark.parametrize('name', ['tensorboard', 'checkpoints', 'report'])
 def test_a_file_in_the_place_of_a_folder(tmp_path, data, capsys, name):
     (tmp_path / 'workdir').mkdir()

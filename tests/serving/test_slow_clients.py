@@ -23,6 +23,14 @@ BODY = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\
 HEAD = b'POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n'
 
 
+class SlowModel(ColorModel):
+    seconds = 1.0
+
+    def embed_photos(self, photos, **how):
+        time.sleep(self.seconds)
+        return super().embed_photos(photos, **how)
+
+
 def post(length=None):
     length = len(BODY) if length is None else length
     return HEAD + f'Content-Length: {length}\r\n\r\n'.encode()
@@ -121,12 +129,21 @@ def test_half_headers_lock_nobody_out(tmp_path):
             assert search(address) == 'warm/red.off'
 
 
+def test_slow_bodies_leave_connections_to_others(tmp_path):
+    with serving(tmp_path, connections=20) as address, connections(address, 100, post()):
+        for _ in range(3):
+            assert search(address) == 'warm/red.off'
+
+
 def test_connections_beyond_those_at_work_are_refused(tmp_path):
-    with serving(tmp_path, connections=5) as address, connections(address, 5, post()):
-        time.sleep(0.2)
+    made = service(tmp_path, model=SlowModel())
+    limits = replace(LIMITS, connections=4)
+    with listening(made.app, limits) as address, connections(address, 4, post() + BODY) as at_work:
+        time.sleep(0.3)
         with connections(address, 1, b'GET /index HTTP/1.1\r\nHost: localhost\r\n\r\n') as (further,):
             answer = answer_on(further)
             assert answer.startswith(b'HTTP/1.1 503') and b'{"message":"the server has too many conn' in answer
+        assert all(answer_on(one).startswith(b'HTTP/1.1 200') for one in at_work)
 
 
 @pytest.mark.parametrize('method', [b'GET /index', b'PUT /index', b'POST /index', b'GET /no'])
@@ -139,6 +156,26 @@ def test_bodies_that_nobody_reads_hold_no_connection(tmp_path, method):
                 for _ in range(50):
                     time.sleep(0.1)
                     slow.sendall(b'x')
+
+
+@pytest.mark.parametrize('pause', [0, 0.3])
+@pytest.mark.parametrize('address', [b'/index', b'/shapes/0/viewer', b'/shapes/0/model'])
+def test_what_is_no_http_is_refused_quietly(tmp_path, caplog, address, pause):
+    with serving(tmp_path) as server, connections(server, 3, b'nonsense\r\n\r\n') as made:
+        for one in made:
+            answer = answer_on(one)
+            assert answer.startswith(b'HTTP/1.1 400') and answer.endswith(
+                b'{"message":"Invalid HTTP request received."}'
+            )
+        start = b'GET ' + address + b' HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n'
+        with connections(server, 3, start) as made:
+            time.sleep(pause)
+            for one in made:
+                with contextlib.suppress(ConnectionError):
+                    one.sendall(b'no chunk\r\n')
+            assert all(answer_on(one) for one in made)
+        assert search(server) == 'warm/red.off'
+    assert not caplog.messages
 
 
 def test_an_answer_that_nobody_takes_is_given_up(tmp_path):
@@ -162,25 +199,21 @@ def test_an_answer_that_nobody_takes_is_given_up(tmp_path):
 
 def test_fewer_connections_where_fewer_files_may_be_open():
     program = (
-        'import resource; from jaxret.serving.connections import most_connections; '
+        'import resource; from jaxret.serving.connections import within_descriptors; '
         'from jaxret.serving.limits import Limits; '
         'resource.setrlimit(resource.RLIMIT_NOFILE, ({}, {})); '
-        'print(most_connections(Limits(connections=2000)), resource.getrlimit(resource.RLIMIT_NOFILE)[0])'
+        'print(within_descriptors(Limits(connections=2000)).connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])'
     )
     for soft, hard, most, files in ((256, 1024, 298, 1024), (256, 256, 42, 256), (1024, 9000, 2000, 6128)):
         command = [sys.executable, '-c', program.format(soft, hard)]
         assert subprocess.check_output(command, text=True) == f'{most} {files}\n'
 
 
-class SlowModel(ColorModel):
-    def embed_photos(self, photos, **how):
-        time.sleep(3)
-        return super().embed_photos(photos, **how)
-
-
 @pytest.mark.parametrize('content', [post() + BODY[:10], post() + BODY], ids=['upload', 'search'])
-def test_a_request_that_is_cancelled_at_the_end_is_told(tmp_path, capfd, content):
-    configured = settings(service(tmp_path, model=SlowModel()).app, LIMITS)
+def test_a_request_that_is_cancelled_at_the_end_is_told(tmp_path, caplog, content):
+    model = SlowModel()
+    model.seconds = 3.0
+    configured = settings(service(tmp_path, model=model).app, LIMITS)
     configured.timeout_graceful_shutdown = 0.5
     server = Server(configured)
     with socket.create_server(('127.0.0.1', 0)) as listener:
@@ -195,5 +228,5 @@ def test_a_request_that_is_cancelled_at_the_end_is_told(tmp_path, capfd, content
         thread.join()
     for answer in answers:
         assert answer.startswith(b'HTTP/1.1 503') and b'{"message":"the server shuts down' in answer
-    err = capfd.readouterr().err
-    assert err.count('\n') == 1 and 'Cancel 3 running task(s)' in err, err
+    assert len(caplog.messages) == 1 and 'Cancel 3 running task(s)' in caplog.messages[0]
+    assert not caplog.records[0].exc_info
