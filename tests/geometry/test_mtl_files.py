@@ -1,5 +1,7 @@
 """Material libraries as programs write them: which texture and colour the faces get."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,3 +119,19 @@ def test_nothing_outside_is_opened(tmp_path):
     found = surface(folder, 'newmtl wood\nmap_Kd ../tex.png\nnewmtl b\nmap_Kd link.png\n', picture='../tex.png')
     (folder / 'link.png').symlink_to('../tex.png')
     assert found.textures == () and material_files(folder / 'a.obj') == [folder / 'a.mtl', folder / 'tex.png']
+
+
+@pytest.mark.parametrize(
+    ('head', 'materials'),
+    [
+        ('mtllib ' + 'a ' * 500_000, 'newmtl wood\nKd 0 0 1\n'),
+        ('mtllib ' + 'a' * 5000 + '.mtl a.mtl', 'newmtl wood\nKd 0 0 1\n'),
+        ('mtllib a.mtl\n' * 100_000, 'newmtl wood\nKd 1 1 1\n' * 100),
+        ('mtllib a.mtl', 'newmtl wood\nmap_Kd ' + '-s 1 ' * 500_000 + 'tex.png\n'),
+        ('mtllib a.mtl', 'newmtl wood\nmap_Kd ' + 'x' * 3000 + '\nmap_Kd a/\nmap_Kd /\nmap_Kd "\nmap_Kd -s\n'),
+    ],
+)
+def test_lines_without_end(tmp_path, head, materials):
+    start = time.monotonic()
+    surface(tmp_path, materials, head=head)
+    assert time.monotonic() - start < 20
