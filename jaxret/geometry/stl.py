@@ -25,7 +25,7 @@ def read_stl(data: bytes) -> trimesh.Scene:
     if len(data) == 84 + 50 * declared:
         return trimesh.load_scene(io.BytesIO(data), file_type='stl', process=False)
     text = plain_text(data).lower().lstrip()
-    if not text.startswith(b'solid'):
+    if not text.startswith(b'solid') or b'\0' in data[:512]:
         raise UnusableMesh(f'{len(data)} bytes, but the STL header names {max(declared, 0)} triangles')
     if b'endsolid' not in text[-1024:]:
         raise UnusableMesh("cut off: a text STL file must end with 'endsolid'")

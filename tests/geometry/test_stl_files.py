@@ -58,7 +58,8 @@ def test_a_loop_of_many_corners(tmp_path):
     [
         (binary()[:-1], 'the STL header names 12 triangles'),
         (binary() + b'\0', 'the STL header names 12 triangles'),
-        (binary(b'solid')[:-1], "must end with 'endsolid'"),
+        (binary(b'solid')[:-1], 'the STL header names 12 triangles'),
+        (text(SIDES)[:-20], "must end with 'endsolid'"),
         (text(SIDES).replace('endloop', '', 1), '5 whole loops in 6 facets'),
         (text([*SIDES, (0, 1)]), 'a damaged facet of under three vertices'),
         (text(SIDES).replace('vertex', 'vertx', 1), 'not a readable STL file'),
