@@ -136,7 +136,7 @@ class Materials:
         name = name.strip('"').replace('\\', '/')
         last = name.rpartition('/')[2]
         folders = list(dict.fromkeys((folder, self.folder)))
-        names = dict.fromkeys((name, unquote(name), last))
+        names = dict.fromkeys((name, unquote(name), name.partition(' #')[0].rstrip(), last))
         places = [place for part in names for above in folders if (place := self._allowed(above / part)) is not None]
         for place in places:
             if place.is_file():

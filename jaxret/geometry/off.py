@@ -45,7 +45,7 @@ def off_fault(data: bytes) -> str | None:
     head = _HEAD.match(lines[0]) if lines else None
     if head is None:
         return "the first line is not an OFF header ('OFF')"
-    if head[1].startswith(b'4'):
+    if b'4' in head[1]:
         return 'its vertices have four coordinates (4OFF)'
     counts = head.groups()[1:] if head[2] else tuple(lines[1].split()[:2]) if len(lines) > 1 else ()
     if len(counts) != 2 or not all(count and count.isdigit() and len(count) < 19 for count in counts):
