@@ -141,6 +141,11 @@ class _Document:
             found.append(content)
         return found
 
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all buffers."""
+        return sum(len(buffer or b'') for buffer in self.buffers)
+
     def _item(self, kind: str, index: int) -> dict[str, Any]:
         items = self.header.get(kind, [])
         if not 0 <= operator.index(index) < len(items):
@@ -161,7 +166,7 @@ class _Document:
         if not within or stride < size:
             raise UnusableMesh(f'its JSON names {count} values of {size} bytes where its buffers have fewer')
         self.read += count * size
-        if self.read > 8 * sum(len(buffer or b'') for buffer in self.buffers):
+        if self.read > 8 * self.size:
             raise UnusableMesh('its JSON reads the same bytes many times over')
         return np.ndarray((count, width), kind, content, start + offset, (stride, np.dtype(kind).itemsize))
 
@@ -174,7 +179,7 @@ class _Document:
             rows = self._rows(accessor['bufferView'], accessor.get('byteOffset', 0), count, kind, width)
         elif sparse is None:
             raise UnusableMesh(f'accessors[{index}] of it has no values: it needs a glTF extension that is not known')
-        elif count > 8 * sum(len(buffer or b'') for buffer in self.buffers):
+        elif count > 8 * self.size:
             raise UnusableMesh(f'accessors[{index}] of it claims {count} values, more than its buffers have bytes')
         else:
             rows = np.zeros((count, width), kind)
