@@ -88,6 +88,7 @@ class Task(Protocol):
       heading: of the report.
       divided: number of items that devices divide among them; `chunk` of them at once, 0 for all.
       trains: whether there is anything to train.
+      watched: share of the steps after which `validate` is called once more, without a checkpoint; 0 for none.
       parameter_groups: optimizer configs of top-level parameters that have one of their own.
     """
 
@@ -98,6 +99,7 @@ class Task(Protocol):
     divided: int
     chunk: int
     trains: bool
+    watched: float
     parameter_groups: Mapping[str, ConfigDict]
 
     @classmethod
@@ -165,6 +167,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
             batches=partial(task.batches, data),
             evaluate=lambda state: task.validate(data, embedder, state.evaluation_variables, int(state.step)),
             steps=steps,
+            watched=round(task.watched * steps),
             title=task.title,
             facts=facts,
             parameter_groups=task.parameter_groups,

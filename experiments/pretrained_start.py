@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError, DataError
 from jaxret.files import write_atomically
-from jaxret.pretrained.networks import network_part, network_weights, replace_values
-from jaxret.pretrained.weight_files import read_weights
+from jaxret.pretrained.networks import NetworkPart, find_network, network_part, network_weights, replace_values
+from jaxret.pretrained.weight_files import WeightFile, read_weights
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 
@@ -52,14 +52,11 @@ def pretrained_start(
     values, stored, problems = {}, {}, []
     for name, path in files.items():
         try:
-            file = read_weights(path)
-            values[name] = network_weights(
-                file.arrays,
-                network_part(shapes, system.BACKBONES[name]),
-                where=str(path),
-                first_convolution=first_convolution,
-            )
+            file, network = read_weights(path), network_part(shapes, system.BACKBONES[name])
+            values[name] = network_weights(file.arrays, network, where=str(path), first_convolution=first_convolution)
             stored[name] = {'file': str(path), 'sha256': file.sha256}
+            if note := _seen_through(file, find_network(file.arrays, network, where=str(path))):
+                stored[name]['read_as'] = note
         except DataError as error:
             problems += error.problems
     if problems:
@@ -79,13 +76,28 @@ def pretrained_facts(workdir: Path) -> dict[str, str]:
         return {}
     try:
         return {
-            f'Pretrained {name}': f'{entry["file"]} (SHA-256 {entry["sha256"]})'
+            f'Pretrained {name}': f'{entry["file"]} (SHA-256 {entry["sha256"]}){_after(entry)}'
             for name, entry in json.loads(path.read_text()).items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f'{path}: damaged ({error}); delete it: it only tells the report which weights the run started from'
         ) from error
+
+
+def _seen_through(file: WeightFile, part: NetworkPart) -> str:
+    """Where in its file a network was found, and what else is there; '' for a file of the network alone."""
+    notes = [f'the entry {ascii(file.wrapper)}'] if file.wrapper else []
+    notes += [f'names without {ascii(part.prefix)}'] if part.prefix else []
+    if part.others:
+        listed = ', '.join(ascii(name)[1:-1] for name in part.others[:3])
+        more = ', ...' if len(part.others) > 3 else ''
+        notes.append(f'{len(part.others)} other entries left out ({listed}{more})')
+    return '; '.join(notes)
+
+
+def _after(entry: Mapping[str, str]) -> str:
+    return f'; {entry["read_as"]}' if 'read_as' in entry else ''
 
 
 def _replaced(parts: Mapping[tuple[str, ...], Mapping[tuple[str, ...], np.ndarray]], variables: Variables) -> Variables:

@@ -33,6 +33,7 @@ def trained_state(
     batches: Callable[[int, int], Iterator[Batch]],
     evaluate: Callable[[TrainState], Mapping[str, float]],
     steps: int,
+    watched: int,
     title: str,
     facts: Mapping[str, str],
     parameter_groups: Mapping[str, ConfigDict],
@@ -50,6 +51,7 @@ def trained_state(
       batches: (start, stop) -> the batches of those steps, of each `process_share`.
       evaluate: held-out metrics of a state.
       steps: length of the run.
+      watched: a step after which `evaluate` is called too, without a checkpoint; 0 for none.
       title: of the banner.
       facts: rows of the banner about the data.
       parameter_groups: optimizer config of top-level parameters that have one of their own.
@@ -104,6 +106,7 @@ def trained_state(
                     steps=steps,
                     log_every=config.log_every,
                     checkpoint_every=config.checkpoint_every,
+                    watched=watched,
                     batch_size=config.batch_size,
                     on_log=lambda step, line: writer.write_scalars(step, line),
                 )

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import fcntl
 import io
+import json
 import os
 import re
 import secrets
@@ -12,8 +13,11 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from jaxret.errors import StorageError, refused
+
+_MOST_JSON = 2**30
 
 
 @contextlib.contextmanager
@@ -27,10 +31,35 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def check_regular(path: Path) -> None:
-    """Raises OSError for what is no regular file: a pipe would wait for a writer for ever, a device may never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
+def check_regular(path: Path, *, most: int | None = None) -> None:
+    """Checks a file that is about to be opened: a pipe would wait for a writer for ever, a device may never end.
+
+    Args:
+      path: the file, or a link to one.
+      most: bytes that it may have; None for any number.
+
+    Raises:
+      OSError: it is missing, no regular file, or larger.
+    """
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
         raise OSError('not a regular file')
+    if most is not None and state.st_size > most:
+        raise OSError(f'{state.st_size:,} bytes, the limit is {most:,}')
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of our own holds.
+
+    Raises:
+      OSError: it is missing, no regular file, larger than 1 GiB, or may not be read.
+      ValueError: it holds no JSON, or lists in lists that are too deep.
+    """
+    check_regular(path, most=_MOST_JSON)
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError('nested too deeply') from None
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -123,7 +123,7 @@ def expected_parts(system, variables, batch, histories):
     valid, other = list(batch['valid']), list(batch['shape_valid'])
     rows = oracles.rows_of(photos, valid), oracles.rows_of(shapes, other)
     logits = [classify(variables, x) for x in (photos, shapes)]
-    parts = {'label': cross_entropy(logits[0][None], batch['label'], reduction='sum', valid=valid)}
+    parts = {'label': cross_entropy(logits[0][None], batch['label'], valid=valid)}
     if weighting.mutual_information != 'none':
         oracle = {'bce': oracles.binary_cross_entropy, 'jsd': oracles.jensen_shannon}.get(
             weighting.mutual_information, oracles.donsker_varadhan

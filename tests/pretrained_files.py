@@ -34,12 +34,13 @@ class Call:
 
 @dataclass
 class Storage:
-    """Values in a member of their own; `count` and `kind` are what the pickle says of them."""
+    """Values in a member of their own; `count`, `kind` and `window` are what the pickle says of them."""
 
     key: str
     values: np.ndarray
     count: int
     kind: Any
+    window: tuple = ()
 
 
 def storage(key, values, **changes):
@@ -67,11 +68,11 @@ def tensors(arrays):
     return {name: tensor(str(index), np.array(array, order='C')) for index, (name, array) in enumerate(arrays.items())}
 
 
-def pickled(value, storages):
-    """Opcodes that put the value on the stack; collects the storages in it."""
+def pickled(value, storages, *more):
+    """Opcodes that put the value on the stack; collects the storages in it. A storage's id ends with `more`."""
 
     def parts(values):
-        return b''.join(pickled(entry, storages) for entry in values)
+        return b''.join(pickled(entry, storages, *more) for entry in values)
 
     match value:
         case None:
@@ -96,7 +97,7 @@ def pickled(value, storages):
             return parts((value.function, value.arguments)) + b'R'
         case Storage():
             storages[value.key] = value.values
-            return parts([('storage', value.kind, value.key, 'cpu', value.count)]) + b'Q'
+            return parts([('storage', value.kind, value.key, 'cpu', value.count, *(value.window or more))]) + b'Q'
     raise TypeError(value)
 
 
@@ -111,4 +112,19 @@ def write_pth(path, value, *, order=None, compression=zipfile.ZIP_STORED, folder
         for name, content in members.items():
             if name not in leave_out:
                 archive.writestr(folder + name, content)
+    return path
+
+
+def write_legacy(path, value, *, mark=0x1950A86A20F9469CFC6C, version=1001, counts=None, keys=None, cut=0):
+    """Writes what `torch.save` did before PyTorch 1.6; the rest is said instead of what is right."""
+    storages = {}
+    pickles = [pickled(value, storages, None)]
+    facts = {'protocol_version': version, 'little_endian': True, 'type_sizes': {'short': 2, 'int': 4, 'long': 8}}
+    pickles = [pickled(mark, {}), pickled(version, {}), pickled(facts, {}), *pickles]
+    pickles.append(pickled(list(storages) if keys is None else keys, {}))
+    data = b''.join(b'\x80\x02' + opcodes + b'.' for opcodes in pickles)
+    for key, values in storages.items():
+        data += struct.pack('<q', (counts or {}).get(key, values.size))
+        data += values.astype(values.dtype.newbyteorder('<')).tobytes()
+    path.write_bytes(data[: len(data) - cut])
     return path

@@ -6,10 +6,11 @@ import struct
 import numpy as np
 
 
-def grid_bytes(dims, voxel_size, matrix, values, code):
-    """A grid file as the public code packs it: header, matrix column by column, x fastest; code 'f' or 'B'."""
+def grid_bytes(dims, voxel_size, matrix, values, code, *, by_column=False):
+    """A grid file as the public code packs it: header, matrix row by row or not, x fastest; code 'f' or 'B'."""
     data = struct.pack('<3I', *dims) + struct.pack('<f', voxel_size)
-    data += struct.pack('<16f', *[matrix[row][column] for column in range(4) for row in range(4)])
+    order = [(a, b) for a in range(4) for b in range(4)]
+    data += struct.pack('<16f', *[matrix[b][a] if by_column else matrix[a][b] for a, b in order])
     for z in range(dims[2]):
         for y in range(dims[1]):
             for x in range(dims[0]):

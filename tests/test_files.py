@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jaxret.errors import ConfigError, StorageError
-from jaxret.files import exclusive, storage_errors, write_atomically
+from jaxret.files import check_regular, exclusive, read_json, storage_errors, write_atomically
 
 
 def test_writes_with_folders_and_usual_permissions(tmp_path):
@@ -42,6 +42,27 @@ def test_writers_of_one_file_do_not_collide(tmp_path):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda text: write_atomically(path, text), texts))
     assert path.read_text() in texts and list(tmp_path.iterdir()) == [path]
+
+
+def test_only_regular_files_of_a_size_are_opened(tmp_path):
+    (tmp_path / 'a.json').write_text('{"ä": 1}', encoding='utf-8')
+    (tmp_path / 'link.json').symlink_to(tmp_path / 'a.json')
+    assert read_json(tmp_path / 'a.json') == read_json(tmp_path / 'link.json') == {'ä': 1}
+    os.mkfifo(tmp_path / 'pipe.json')
+    (tmp_path / 'zero.json').symlink_to('/dev/zero')
+    for name in ('pipe.json', 'zero.json', '.'):
+        with pytest.raises(OSError, match='not a regular file'):
+            read_json(tmp_path / name)
+    (tmp_path / 'deep.json').write_text('[' * 200_000)
+    with pytest.raises(ValueError, match='nested too deeply'):
+        read_json(tmp_path / 'deep.json')
+    with (tmp_path / 'large.json').open('wb') as file:
+        file.truncate(2**30 + 1)
+    with pytest.raises(OSError, match='1,073,741,825 bytes, the limit is'):
+        read_json(tmp_path / 'large.json')
+    check_regular(tmp_path / 'large.json')
+    with pytest.raises(FileNotFoundError):
+        check_regular(tmp_path / 'gone')
 
 
 def test_only_storage_faults_change_their_kind(tmp_path):

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
 from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, unsure_ones, wrong_ones
-from data_pipelines.folders import leaves, link_problem, open_folder
+from data_pipelines.folders import link_problems, open_folder
 from data_pipelines.photo_to_shape.dataset import (
     PhotoDataset,
     PhotoEntry,
@@ -193,12 +193,17 @@ def _other_masks(root: Path, mask_dir: str, used: Sequence[Entry]) -> tuple[Path
 
 def _escaping(root: Path, used: Sequence[Entry], masks_in: Path) -> list[Problem]:
     """Links that lead out of the folder, or out of that of the masks."""
-    return [
-        link_problem(f'{JSON_NAME}[{entry.index}].{key}', f'{name!r} is a link that leaves the folder')
-        for entry in used
-        for key, name in (('img', entry.image), ('mask', entry.mask), ('model', entry.model))
-        if leaves(masks_in if key == 'mask' else root, name)
-    ]
+
+    def named(*keys: str) -> list[tuple[str, str]]:
+        return [
+            (f'{JSON_NAME}[{entry.index}].{key}', name)
+            for entry in used
+            for key, name in (('img', entry.image), ('mask', entry.mask), ('model', entry.model))
+            if key in keys
+        ]
+
+    found = '{} is a link that leaves the folder'
+    return link_problems(root, named('img', 'model'), found) + link_problems(masks_in, named('mask'), found)
 
 
 def _boxes_as_displayed(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> list[Entry]:

@@ -18,7 +18,7 @@ from data_pipelines.synthetic.shapes.furniture import MAX_SHAPES, make_furniture
 from data_pipelines.synthetic.shapes.parts import Assembly
 from jaxret.geometry.scan import ScanOptions
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 CATEGORIES = {
     'bed': '02818832', 'bookshelf': '02871439', 'cabinet': '02933112', 'chair': '03001627', 'sofa': '04256520',
     'table': '04379243',
@@ -32,6 +32,7 @@ def write_scan_cad_sample(
     seed: int = 0,
     models_per_class: int = 12,
     scans_per_model: int = 4,
+    placement: str = 'published',
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -42,6 +43,7 @@ def write_scan_cad_sample(
       seed: decides everything, whatever the number of processes.
       models_per_class: models of each of the six categories, 1 .. 24; from 7 on there are annotations.
       scans_per_model: at least 2; from 4 on one of them is val.
+      placement: of the models in their grids (`grid_meshes.PLACEMENTS`).
       processes: worker processes; None takes one a core.
       progress: show a progress bar.
 
@@ -64,13 +66,14 @@ def write_scan_cad_sample(
         'seed': seed,
         'models_per_class': models_per_class,
         'scans_per_model': scans_per_model,
+        'placement': placement,
     }
 
     def write(folder: Path) -> dict[str, Any]:
         for category in CATEGORIES:
             _write_models(folder / 'model' / CATEGORIES[category], category, models_per_class, seed)
         files, _ = find_models(folder / 'model', 'meshes')
-        simulation = Simulation(scans_per_model, seed, ScanOptions())
+        simulation = Simulation(scans_per_model, seed, ScanOptions(), placement=placement)
         return write_scans(folder, files, simulation, Faults(skip=False), processes=processes, progress=progress)
 
     return complete_sample(root, wanted, write)

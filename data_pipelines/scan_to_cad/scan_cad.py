@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data_pipelines.dataset import Faults, all_problems, bad_file_choice, check_options, fingerprint, split_of
 from data_pipelines.file_checks import FileChecks, signature, wrong_ones
-from data_pipelines.folders import leaves, link_problem, open_folder
+from data_pipelines.folders import escaping, leaves, open_folder
 from data_pipelines.scan_to_cad.dataset import Annotation, CadEntry, ScanCadDataset, ScanEntry, empty_splits
 from data_pipelines.scan_to_cad.scan_cad_annotations import Pair, Sample, model_key, read_pairs, read_similarity
 from jaxret.errors import Problem
@@ -103,16 +103,15 @@ def read_scan_cad(
 
 
 def _scans(root: Path, pairs: Sequence[Pair], scan_dir: str, cad_dir: str) -> tuple[list[ScanEntry], list[Problem]]:
-    scans, problems = [], []
+    scans, outside = [], []
     for pair in pairs:
         names = f'{scan_dir}/{pair.name}.sdf', f'{scan_dir}/{pair.name}.mask', f'{cad_dir}/{pair.name}.df'
-        outside = [name for name in names if leaves(root, name)]
-        if outside:
-            problems.append(link_problem(root / outside[0]))
-            continue
-        files = (root / name for name in names)
-        scans.append(ScanEntry(pair.name, pair.split, pair.synset, f'{pair.synset}_{pair.model}', *files))
-    return scans, problems
+        lost = [name for name in names if leaves(root, name)]
+        outside += lost[:1]
+        if not lost:
+            files = (root / name for name in names)
+            scans.append(ScanEntry(pair.name, pair.split, pair.synset, f'{pair.synset}_{pair.model}', *files))
+    return scans, escaping(root, outside)
 
 
 def _pool_files(
@@ -122,7 +121,7 @@ def _pool_files(
     names = sorted({name for sample in samples for name in sample.pool})
     files = {name: root / cad_dir / f'{name}{POOL_SUFFIX}' for name in names}
     lost = [name for name in names if leaves(root, str(files[name]))]
-    faults.of_files(link_problem(files.pop(name)) for name in lost)
+    faults.of_files(escaping(root, [files.pop(name).relative_to(root).as_posix() for name in lost]))
     return files, lost
 
 

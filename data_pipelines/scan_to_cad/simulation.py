@@ -46,19 +46,22 @@ from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, load_mesh
 from jaxret.geometry.scan import ScanOptions, simulate_scan
 from jaxret.workers import default_processes, map_parallel
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 _NEIGHBOURS = 2  # other models that may stand beside the scanned one
 _SIDE = 32
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """How scans are made: S scans of each model, the seed, the options of a scan, the axis that points up in meshes."""
+    """How scans are made: S scans of each model, the seed, the options of a scan; of meshes the axis that points up,
+    and their place in a grid (`grid_meshes.PLACEMENTS`).
+    """
 
     scans_per_model: int
     seed: int
     options: ScanOptions
     up_axis: str = 'y'
+    placement: str = 'published'
 
 
 @dataclass(frozen=True)
@@ -226,12 +229,12 @@ def _write_benchmark(folder: Path, scans: list[str], keys: Sequence[str], simula
 
 def _scan_model(job: _Job, *, simulation: Simulation) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Writes one model with its scans; returns their facts by name, and which of them showed too little."""
-    seed, options, up_axis = simulation.seed, simulation.options, simulation.up_axis
-    mesh, grid = _load(job.file.path, up_axis)
+    seed, options = simulation.seed, simulation.options
+    mesh, grid = _load(job.file.path, simulation)
     surfaces: dict[Path, Mesh] = {}
     for path in {path for paths in job.neighbours for path in paths}:
         with contextlib.suppress(DataError):  # reported with its own scans
-            surfaces[path] = _surface(path, up_axis)
+            surfaces[path] = _surface(path, simulation)
     model = job.folder / 'cad' / f'{job.file.key}{POOL_SUFFIX}'
     write_distances(model, grid)
     first = generator(seed, 'sector', job.file.key).uniform(0, 360)
@@ -256,19 +259,19 @@ def _scan_model(job: _Job, *, simulation: Simulation) -> tuple[dict[str, dict[st
     return facts, hidden
 
 
-def _load(path: Path, up_axis: str) -> tuple[Mesh, DistanceGrid]:
+def _load(path: Path, simulation: Simulation) -> tuple[Mesh, DistanceGrid]:
     """Surface in voxel indices, and distances."""
     if path.suffix.lower() in MESH_SUFFIXES:
-        mesh = load_mesh(path, up_axis=up_axis)
-        return place_in_grid(mesh), grid_from_mesh(mesh)
+        mesh, placement = load_mesh(path, up_axis=simulation.up_axis), simulation.placement
+        return place_in_grid(mesh, placement=placement), grid_from_mesh(mesh, placement=placement)
     grid = read_distances(path)
     return _from_grid(grid, path), grid
 
 
-def _surface(path: Path, up_axis: str) -> Mesh:
+def _surface(path: Path, simulation: Simulation) -> Mesh:
     """Surface in voxel indices."""
     if path.suffix.lower() in MESH_SUFFIXES:
-        return place_in_grid(load_mesh(path, up_axis=up_axis))
+        return place_in_grid(load_mesh(path, up_axis=simulation.up_axis), placement=simulation.placement)
     return _from_grid(read_distances(path), path)
 
 

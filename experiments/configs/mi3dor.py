@@ -93,8 +93,12 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.centroid_weight = 0.1  # paper: 1; times 2 / (1 + exp(-10 p)) - 1, p the share of the steps
     loss.centroid_reduction = 'sum'  # over classes and features, Eq. 6; 'mean' as in MSTN's code
     loss.centroid_momentum = 0.7  # of running centroids
+    loss.pseudo_confidence = (
+        0.0  # least probability of a pseudo-label that counts in centroids; 0: all count, as printed
+    )
     loss.adversarial = 'none'  # 'revgrad': domain discriminator behind a gradient reversal
-    loss.adversarial_weight = 0.1  # paper: 1; times the same ramp, as the scale of the reversal
+    loss.adversarial_weight = 0.1  # of the mean over both domains; paper: 2, their sum
+    loss.adversarial_ramp = 0  # steps in which p of the reversal's scale, the same ramp, goes to 1; 0: the run
     loss.mmd = 'none'  # maximum mean discrepancy: 'jan', of embedding and classes; or 'linear', 'multi_kernel'
     loss.mmd_weight = 1.0  # of the discrepancy
     loss.coral_weight = 0.0  # correlation alignment; 0 is none
@@ -103,6 +107,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     optimizer.learning_rate = 1e-3  # highest; with 3e-3 HIFA was not better
     optimizer.b2 = 0.98  # forgets the large gradients of the norm loss where it begins
     config.backbone_optimizer = backbone = ConfigDict(optimizer.to_dict())  # of the shared CNN
+    backbone.embedding = False  # and of the linear layer after it, D wide
     optimizer.average_decay = 0.98  # moving average of all weights, used in evaluation; 0 is none
 
     config.parallel = groups.parallel()
@@ -125,22 +130,24 @@ def get_config(preset: str = 'small') -> ConfigDict:
         config.update_from_flattened_dict(METHODS[preset])
     if preset == 'paper':
         # HIFA prints R, lambda and beta. The rest is the lab's RevGrad code (tianbao-li/MI3DOR): 72 views of 6 shapes
-        # and 6 photos a step, 20,000 steps, SGD with Nesterov's momentum, new layers 0.01, pretrained ones 0.001, crops
-        # of 224 from 256.
-        config.batch_size, config.shapes_per_step, config.epochs, config.checkpoint_every = 6, 6, 11.43, 2000
+        # and 6 photos a step, 20,000 steps, SGD with Nesterov's momentum, new layers 0.01, pretrained ones and the one
+        # of 256 after them 0.001, crops of 224 from 256 (its crops also move along the longer side of a picture, these
+        # stay in the middle square), reversal over 10,000 steps. Ours: gradients clipped to length 1 (backbone, layer
+        # of 256, the rest); without, beta 1 and R 25 end in NaN within three steps.
+        config.batch_size, config.shapes_per_step, config.checkpoint_every = 6, 6, 2000
+        config.epochs = 20_000 / (10_500 // 6)  # 20,000 steps of 6 of the 10,500 training photos
         config.log_every, data.val_fraction = 50, 0.0
         data.stored_size, data.image_size, data.views_per_step, config.render.supersample = 256, 224, 0, 1
-        data.fit = 'stretch'
         for group in (photo, view):
             group.area, group.aspect = (0.765625, 0.765625), (1.0, 1.0)
         model.backbone, model.embedding_dim, model.classifier_hidden, model.dropout = 'alexnet', 256, 256, 0.5
         model.discriminator_hidden, model.domain_hidden = 512, 1024
         loss.warmup, loss.norm_weight, loss.norm_radius = 0.0, 1.0, 25.0
-        loss.centroid_weight, loss.adversarial_weight = 1.0, 1.0
+        loss.centroid_weight, loss.adversarial_weight, loss.adversarial_ramp = 1.0, 2.0, 10_000
         for group, rate in ((optimizer, 0.01), (backbone, 0.001)):
             group.name, group.learning_rate, group.schedule, group.warmup = 'sgd', rate, 'inverse', 0.0
-            group.momentum, group.nesterov, group.weight_decay = 0.9, True, 5e-4
-        optimizer.average_decay = 0.0
+            group.momentum, group.nesterov, group.weight_decay, group.clip_norm = 0.9, True, 5e-4, 1.0
+        optimizer.average_decay, backbone.embedding = 0.0, True
     if preset == 'smoke':
         config.batch_size, config.shapes_per_step, config.epochs = 10, 10, 6.0
         config.log_every, config.checkpoint_every = 2, 4

@@ -58,6 +58,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     data.similarity = 'similarity.json'  # annotations; '' is none
     data.scan_dir = 'scan'  # folder of scans and masks
     data.cad_dir = 'cad'  # folder of CAD grids
+    data.placement = 'published'  # of meshes in grids: middle of their box at voxel 16; 'centered': at 15.5
     data.classes_per_batch = 0  # categories in a batch, in equal shares and of different models; 0: pairs at random
 
     config.simulate = simulate = ConfigDict()  # scans, where data_dir has CAD grids alone

@@ -56,7 +56,7 @@ class CrossModal:
     OF_DATA_DIR = ('data.classes', 'data.layout', 'data.up_axis', *OF_PUBLISHED)
     OF_LAYOUT = {'meshes': OF_PUBLISHED, 'published': ()}
     title, heading = 'cross-modal centers: images, meshes, point clouds', 'Images, meshes and point clouds'
-    trains, chunk = True, 0
+    trains, chunk, watched = True, 0, 0.0
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> 'CrossModal':

@@ -52,7 +52,7 @@ class DomainAdaptation:
     crops: tuple[Augmentation, Augmentation]  # of photos, of views
     published: Callable[[Variables], Variables] | None = None  # what this run started from
     predict: Callable[..., jax.Array] | None = None  # classes of embeddings, compiled
-    warned: bool = False  # of one class for all shapes
+    warned: bool = False  # of few classes among the pseudo-labels
 
     OF_DATA_DIR = (
         'data.classes',
@@ -122,8 +122,14 @@ class DomainAdaptation:
 
     @property
     def parameter_groups(self) -> Mapping[str, ConfigDict]:
-        """The backbone has an optimizer of its own."""
-        return {'backbone': self.config.backbone_optimizer}
+        """The backbone has an optimizer of its own, where the config says so with the layer after it."""
+        own = self.config.backbone_optimizer
+        return dict.fromkeys(('backbone', 'embedding') if own.embedding else ('backbone',), own)
+
+    @property
+    def watched(self) -> float:
+        """End of the warm-up: from there on pseudo-labels teach."""
+        return self.config.loss.warmup
 
     def start(self, workdir: Path, *, train: bool) -> Callable[[Variables], Variables] | None:
         """Published weights of the backbone."""
@@ -180,26 +186,35 @@ class DomainAdaptation:
     def validate(self, data: DomainData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
         """Free of target labels: accuracy on held-out photos, and how the classifier spreads over the shapes."""
         self.predict = self.predict or jax.jit(self.system(data, steps=1).predict)
-        held_out, values = data.photos['val'], {}
-        if len(held_out):
+        values = {}
+        if len(held_out := data.photos['val']):
             classes = np.argmax(self.predict(variables, self._embed(embedder, variables, held_out)), axis=1)
             values['val_source_accuracy'] = float(np.mean(classes == held_out.label))
-        pseudo = np.argmax(self.predict(variables, self._embed(embedder, variables, data.shapes['train'])), axis=1)
-        count = np.bincount(pseudo)
+        probabilities = np.asarray(self.predict(variables, self._embed(embedder, variables, data.shapes['train'])))
+        count = np.bincount(np.argmax(probabilities, axis=1))
         values |= {
             'val_pseudo_classes': int(np.count_nonzero(count)),
-            'val_pseudo_largest_share': float(count.max() / len(pseudo)),
+            'val_pseudo_largest_share': float(count.max() / len(probabilities)),
+            'val_pseudo_confidence': float(np.mean(np.max(probabilities, axis=1))),
         }
-        if count.max() == len(pseudo) and len(data.dataset.categories) > 1 and not self.warned:
-            self.warned = True
-            console.print(
-                f'warning: at step {step} the pseudo-labels of all {len(pseudo)} training shapes '
-                f'are one class, {data.classes[int(pseudo[0])]!r}; lower the learning rate or '
-                f'--config.loss.centroid_weight',
-                style='bold yellow',
-                soft_wrap=True,
-            )
+        self._warn(values, step, len(probabilities), len(data.classes), data.classes[int(np.argmax(count))])
         return values
+
+    def _warn(self, values: Mapping[str, float], step: int, shapes: int, classes: int, frequent: str) -> None:
+        """Says once that pseudo-labels are of one class; where centroids use them, of half of the classes or fewer."""
+        used, possible, drawn = values['val_pseudo_classes'], min(classes, shapes), self.config.loss.centroid != 'none'
+        if self.warned or used == possible or (used > 1 and not (drawn and 2 * used <= possible)):
+            return
+        self.warned = True
+        console.print(
+            f'warning: at step {step} the pseudo-labels of {shapes} training shapes are of {used} of {classes} '
+            f'classes, {values["val_pseudo_largest_share"]:.2f} of them {frequent!r}, with a mean probability of '
+            f'{values["val_pseudo_confidence"]:.2f}; centroids draw shapes to what they are taken for: start from '
+            f'published weights, lengthen --config.loss.warmup, lower the learning rate or --config.loss.'
+            f'centroid_weight, or let --config.loss.pseudo_confidence leave out doubtful ones',
+            style='bold yellow',
+            soft_wrap=True,
+        )
 
     def evaluate(self, data: DomainData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """Scores of both modes on the test photos, with aligned features where the config says so."""

@@ -16,7 +16,8 @@ from paper_tables.rows.paper import Paper, Row
 
 from jaxret.errors import ConfigError
 from jaxret.files import write_atomically
-from jaxret.runs.config import LATER, covers, flatten
+from jaxret.runs.config import covers, flatten
+from jaxret.systems.by_task import system_classes
 
 FOLDER = Path(__file__).parent / 'rows'
 PASSING = ('cache_dir', 'processes', 'parallel')  # keys and groups that a table's runs may differ in
@@ -150,7 +151,7 @@ def _job(row: Row, start: Job | None, *, preset: str, overrides: Mapping[str, st
         raise ConfigError(f'--config.{key}: row {row.name!r} sets it itself; leave the row out with --rows')
     apply_overrides(config, {**own, **overrides, 'data_dir': data_dir, **({row.start_key: ''} if start else {})})
     flat = flatten(config)
-    later = LATER[config.experiment].items()  # folders of earlier versions keep their names
+    later = system_classes()[config.experiment].LATER.items()  # folders of earlier versions keep their names
     counted = {k: v for k, v in flat.items() if k not in OWN and not covers(PASSING, k) and (k, v) not in later}
     text = json.dumps([counted, start.key if start else ''], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:10]

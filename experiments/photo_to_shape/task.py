@@ -52,6 +52,7 @@ class PhotoToShape:
     OF_DATA_DIR = ()  # its samples are folders like any other
     OF_LAYOUT = {'pix3d': ('data.shapenet_dir', 'data.masks'), 'stanford_cars': OF_PIX3D, 'comp_cars': OF_PIX3D}
     title, heading, trains, parameter_groups = 'CMIC, photo to CAD model', 'Photo to CAD model', True, {}
+    watched = 0.0
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> 'PhotoToShape':

@@ -101,7 +101,10 @@ def _folder(config: ConfigDict) -> tuple[Path, bool]:
         f'scan-cad-{sample.models_per_class}x{sample.scans_per_model}',
         f'with {config.data.pairs}, scan/ and cad/, or with CAD grids <synset>/<id>.vox of which scans are simulated',
         partial(
-            write_scan_cad_sample, models_per_class=sample.models_per_class, scans_per_model=sample.scans_per_model
+            write_scan_cad_sample,
+            models_per_class=sample.models_per_class,
+            scans_per_model=sample.scans_per_model,
+            placement=config.data.placement,
         ),
     )
     if synthetic or (folder / config.data.pairs).exists() or not any(folder.glob('*/*.vox')):

@@ -18,6 +18,7 @@ from data_pipelines.batching import Batch
 from data_pipelines.scan_to_cad.batches import cad_batches
 from jaxret.baselines.descriptors import fpfh_descriptors, open3d, overlap_descriptors
 from jaxret.errors import CheckpointError, ConfigError
+from jaxret.geometry.grid_meshes import PLACEMENTS
 from jaxret.preprocessing.shapes import RESOLUTION
 from jaxret.reports.scan_to_cad import write_scan_report
 from jaxret.runs.config import read_run_config, selection_metric
@@ -46,7 +47,7 @@ class ScanToCad:
 
     OF_DATA_DIR = ('simulate.scans_per_model', 'simulate.seed')
     OF_LAYOUT = {}
-    heading, chunk, parameter_groups = 'Scans to CAD models', 0, {}
+    heading, chunk, parameter_groups, watched = 'Scans to CAD models', 0, {}, 0.0
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> 'ScanToCad':
@@ -59,7 +60,7 @@ class ScanToCad:
                 'simulate.scans_per_model',
             ),
             not_negative=('data.classes_per_batch', 'simulate.seed'),
-            choices={'select': SELECT, 'method': ('learned', *UNTRAINED)},
+            choices={'select': SELECT, 'method': ('learned', *UNTRAINED), 'data.placement': tuple(PLACEMENTS)},
         )
         ScanCad.from_config(config)  # refuses wrong values
         if config.data.classes_per_batch and config.batch_size % config.data.classes_per_batch:

@@ -64,7 +64,9 @@ def jitter_points(key: chex.PRNGKey, points: chex.Array, *, sigma: float = 0.01,
     return points + jnp.clip(noise, -clip, clip)
 
 
-def jitter_faces(key: chex.PRNGKey, faces: chex.Array, *, sigma: float = 0.01, clip: float = 0.05) -> chex.Array:
+def jitter_faces(
+    key: chex.PRNGKey, faces: chex.Array, *, sigma: float = 0.01, clip: float = 0.05, absolute: bool = False
+) -> chex.Array:
     """Jitters centre and corners of every face, each value by itself; the normal stays.
 
     Args:
@@ -72,12 +74,16 @@ def jitter_faces(key: chex.PRNGKey, faces: chex.Array, *, sigma: float = 0.01, c
       faces: [B, F, 15]: centre 3, corners 9, normal 3.
       sigma: as `jitter_points`.
       clip: as `jitter_points`.
+      absolute: jitters corners as they are in space, before they become relative to the centre (Jing et al.'s public
+        code): they change by their own noise less that of the centre.
 
     Returns:
       [B, F, 15].
     """
     chex.assert_shape(faces, (None, None, 15))
     moved = jitter_points(key, faces[..., :12], sigma=sigma, clip=clip)
+    if absolute:
+        moved = moved.at[..., 3:].add(-jnp.tile(moved[..., :3] - faces[..., :3], 3))
     return jnp.concatenate([moved, faces[..., 12:]], axis=-1)
 
 

@@ -1,8 +1,11 @@
 """Distance grids and object masks in the files of the scan-CAD data sets.
 
-    .sdf, .df   uint32 dims x, y, z; float32 voxel size; 16 float32 matrix (column by column); float32 values, x fastest
+    .sdf, .df   uint32 dims x, y, z; float32 voxel size; 16 float32 matrix (row by row); float32 values, x fastest
     .mask       the same header, one byte a voxel, not 0 where the voxel belongs to the object
-    .vox        as .df; what the CAD grids of Realtime-Scan2CAD have (its int32 dims read the same)
+    .vox        as .df, but the matrix column by column; what the CAD grids of Realtime-Scan2CAD have (its int32 dims
+                read the same)
+
+A matrix whose last column, and not its last row, is 0 0 0 1 was written the other way, and is read so.
 
 All numbers little-endian. Layout: Dahnert et al., ICCV 2019, from its public code. Letters: X, Y, Z voxels a side.
 """
@@ -64,7 +67,9 @@ def read_distances(path: str | os.PathLike) -> DistanceGrid:
     if not np.isfinite(values).any():
         raise _bad(path, 'no distance is finite: nothing was observed')
     dims = tuple(int(side) for side in header['dims'])
-    matrix = header['matrix'].reshape(4, 4, order='F').astype(np.float32)
+    matrix = header['matrix'].reshape(4, 4, order=_matrix_order(path)).astype(np.float32)
+    if _is_affine(matrix.T) and not _is_affine(matrix):
+        matrix = matrix.T
     return DistanceGrid(values.reshape(dims, order='F'), float(header['voxel_size']), matrix)
 
 
@@ -116,6 +121,15 @@ def write_mask(path: str | os.PathLike, mask: np.ndarray, grid: DistanceGrid) ->
     _write(Path(path), grid, mask.astype(np.uint8).tobytes(order='F'))
 
 
+def _matrix_order(path: Path) -> str:
+    """How numpy names the order of the matrix in a file."""
+    return 'F' if path.suffix == '.vox' else 'C'
+
+
+def _is_affine(matrix: np.ndarray) -> bool:
+    return np.array_equal(matrix[3], (0, 0, 0, 1))
+
+
 def _bad(path: Path, found: str, action: str = _AGAIN) -> DataError:
     return DataError(Problem(str(path), found, action))
 
@@ -162,6 +176,6 @@ def _write(path: Path, grid: DistanceGrid, body: bytes) -> None:
     header = np.zeros((), _HEADER)
     header['dims'] = grid.values.shape
     header['voxel_size'] = grid.voxel_size
-    header['matrix'] = np.asarray(grid.grid_to_world, np.float32).flatten(order='F')
+    header['matrix'] = np.asarray(grid.grid_to_world, np.float32).flatten(order=_matrix_order(path))
     with storage_errors(path):
         path.write_bytes(header.tobytes() + body)

@@ -14,13 +14,20 @@ _SURFACE_POINTS = 20_000
 _SHELL = 0.9
 
 
-def place_in_grid(mesh: Mesh, *, resolution: int = 32, extent: float = EXTENT) -> Mesh:
-    """The mesh in voxel indices: longest side `extent` voxels, bounding box in the middle of the grid."""
+# Where the middle of a model's box is in a grid of R: at index R / 2, as in the public CAD grids, or between the two
+# middle voxels; as its distance from R / 2.
+PLACEMENTS = {'published': 0.0, 'centered': -0.5}
+
+
+def place_in_grid(mesh: Mesh, *, resolution: int = 32, extent: float = EXTENT, placement: str = 'published') -> Mesh:
+    """The mesh in voxel indices: longest side `extent` voxels, its box in the middle of the grid (`PLACEMENTS`)."""
     unit = normalize_mesh(mesh, mode='cube')
-    return Mesh(unit.vertices * extent + (resolution - 1) / 2, unit.faces)
+    return Mesh(unit.vertices * extent + resolution / 2 + PLACEMENTS[placement], unit.faces)
 
 
-def grid_from_mesh(mesh: Mesh, *, resolution: int = 32, extent: float = EXTENT) -> DistanceGrid:
+def grid_from_mesh(
+    mesh: Mesh, *, resolution: int = 32, extent: float = EXTENT, placement: str = 'published'
+) -> DistanceGrid:
     """Unsigned distances of a mesh, scaled as `place_in_grid` does.
 
     They are distances to the triangle on which the nearest of 20,000 random points of the surface lies, always the same
@@ -30,11 +37,12 @@ def grid_from_mesh(mesh: Mesh, *, resolution: int = 32, extent: float = EXTENT) 
       mesh: in any units, y up.
       resolution: R.
       extent: voxels along the longest side.
+      placement: one of `PLACEMENTS`.
 
     Returns:
       Distances with the longest side of the mesh as 2 units, as in the public CAD grids.
     """
-    placed = place_in_grid(mesh, resolution=resolution, extent=extent)
+    placed = place_in_grid(mesh, resolution=resolution, extent=extent, placement=placement)
     corners = placed.vertices[placed.faces]
     surface = trimesh.Trimesh(placed.vertices, placed.faces, process=False)
     points, face = trimesh.sample.sample_surface(surface, _SURFACE_POINTS, seed=0)
@@ -45,7 +53,7 @@ def grid_from_mesh(mesh: Mesh, *, resolution: int = 32, extent: float = EXTENT) 
     distance = np.fmin(distance, np.linalg.norm(on_face - centres, axis=1)).reshape((resolution,) * 3)
     voxel_size = np.float32(2 / extent)
     matrix = np.diag(np.array([voxel_size, voxel_size, voxel_size, 1], np.float32))
-    matrix[:3, 3] = -voxel_size * (resolution - 1) / 2
+    matrix[:3, 3] = -voxel_size * (resolution / 2 + PLACEMENTS[placement])
     return DistanceGrid((distance * voxel_size).astype(np.float32), float(voxel_size), matrix)
 
 

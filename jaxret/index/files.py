@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxret.errors import DataError, Problem, StorageError
-from jaxret.files import check_regular, exclusive, remove_temporaries, same_file, write_atomically
+from jaxret.files import check_regular, exclusive, read_json, remove_temporaries, same_file, write_atomically
 from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
 
@@ -92,8 +92,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        check_regular(path)
-        stored = json.loads(path.read_text(encoding='utf-8'))
+        stored = read_json(path)
         if not isinstance(stored, dict):
             raise ValueError(f'a JSON {type(stored).__name__}, not an object')
         if stored.pop('format', None) != FORMAT:
@@ -103,7 +102,7 @@ def read_manifest(folder: Path) -> Manifest:
         return manifest
     except FileNotFoundError:
         raise DataError(Problem(str(path), 'no such file', 'make an index with `jaxret index`')) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise unreadable(path, error, _REBUILD) from error
 
 
@@ -213,9 +212,8 @@ def _foreign(folder: Path) -> str:
 
 def _of_our_family(manifest: Path) -> bool:
     try:
-        check_regular(manifest)
-        return str(json.loads(manifest.read_bytes())['format']).startswith(_FAMILY)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return str(read_json(manifest)['format']).startswith(_FAMILY)
+    except (OSError, ValueError, TypeError, KeyError):
         return False
 
 

@@ -12,6 +12,7 @@ from jaxret.geometry.materials import material_files
 from jaxret.geometry.mesh import buffer_files
 
 COLUMNS = ('path', 'category')
+_MOST_CATEGORIES = 2**30  # bytes
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def read_categories(path: Path) -> dict[str, str]:
     """
     action = f'give a CSV file whose first line is {",".join(COLUMNS)}'
     try:
-        check_regular(path)
+        check_regular(path, most=_MOST_CATEGORIES)
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file, strict=True)
             if not set(COLUMNS) <= set(reader.fieldnames or ()):

@@ -57,7 +57,7 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
             files = [
                 path
                 for path in sorted(argument.rglob('*'))
-                if path.is_file() and not any(part.startswith('.') for part in path.relative_to(argument).parts)
+                if not path.is_dir() and not any(part.startswith('.') for part in path.relative_to(argument).parts)
             ]
             queries = [QueryFile(path, kind) for path in files if (kind := kind_of(path)) in kinds]
             found += queries

@@ -58,6 +58,7 @@ class ShapeInputs:
       points: N.
       faces: M.
       up_axis: axis that points up in mesh files where nothing else is said.
+      placement: of meshes in grids (`grid_meshes.PLACEMENTS`).
     """
 
     representation: str
@@ -68,6 +69,7 @@ class ShapeInputs:
     points: int = 0
     faces: int = 0
     up_axis: str = 'y'
+    placement: str = 'centered'  # of indexes that do not say
 
     @property
     def suffixes(self) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ def read_bytes(path: Path) -> bytes:
             raise refused(str(path), f'too large ({status.st_size >> 20} MiB)', 'store a smaller picture')
         return path.read_bytes()
     except FileNotFoundError:
-        raise refused(str(path), 'missing', RESTORE) from None
+        raise refused(str(path), 'a link to nothing' if path.is_symlink() else 'missing', RESTORE) from None
     except OSError as error:
         found = f'cannot be read ({error.strerror or error})'
         raise refused(str(path), found, 'check the path and its permissions') from error

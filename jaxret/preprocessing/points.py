@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import refused
+from jaxret.files import check_regular
 from jaxret.geometry.formats import UnusableMesh
 from jaxret.geometry.ply import ply_points
 from jaxret.preprocessing.photo_files import read_bytes
@@ -84,6 +85,7 @@ def read_points(path: Path) -> np.ndarray:
 def has_faces(path: Path) -> bool:
     """Whether a .ply file is a mesh: its header names at least one face or triangle strip."""
     try:
+        check_regular(path)
         with path.open('rb') as stream:
             header = stream.read(64 * 1024).partition(b'end_header')[0]
     except OSError:

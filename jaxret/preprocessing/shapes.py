@@ -86,6 +86,8 @@ def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, 
     if inputs.unit_sphere:
         mesh = normalize_mesh(mesh, mode='sphere')
     seed = int(file_checksum(path)[:8], 16) if kind == 'points' else 0
+    if kind == 'grid':
+        return {'grid': _mesh_occupancy(mesh, path, inputs.placement)}
     arrays = mesh_arrays(mesh, (kind,), path=path, ring=inputs.ring, faces=inputs.faces, seed=seed)
     if kind == 'views':
         return {'views': _chosen(arrays['views'], inputs)}
@@ -99,7 +101,7 @@ def mesh_arrays(
 
     Args:
       mesh: the mesh, in the frame that the arrays shall have.
-      kinds: representations: 'views', 'faces', 'points' or 'grid'.
+      kinds: representations: 'views', 'faces' or 'points'.
       path: names the mesh in messages.
       ring: cameras and light of the views.
       faces: M; larger meshes are simplified.
@@ -107,8 +109,7 @@ def mesh_arrays(
       points: N, drawn uniformly by area.
 
     Returns:
-      'views' uint8 [V, S, S]; 'faces' float32 [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; 'grid'
-      uint8 [R, R, R].
+      'views' uint8 [V, S, S]; 'faces' float32 [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3].
 
     Raises:
       DataError: the mesh cannot be used.
@@ -122,8 +123,6 @@ def mesh_arrays(
             arrays['faces'], arrays['neighbors'] = features
         if 'points' in kinds:
             arrays['points'] = sample_surface(mesh, points, seed=seed)
-        if 'grid' in kinds:
-            arrays['grid'] = grid_from_mesh(mesh).occupancy().astype(np.uint8)
     except ValueError as error:
         raise _bad(path, str(error)) from error
     return arrays
@@ -185,6 +184,14 @@ def _seen(views: np.ndarray, path: Path) -> np.ndarray:
     if (views == views[0, 0, 0]).all():
         raise _bad(path, 'no view shows anything of the mesh', 'remove stray vertices or faces')
     return views
+
+
+def _mesh_occupancy(mesh: Mesh, path: Path, placement: str) -> np.ndarray:
+    """uint8 [R, R, R] of a mesh."""
+    try:
+        return grid_from_mesh(mesh, placement=placement).occupancy().astype(np.uint8)
+    except ValueError as error:
+        raise _bad(path, str(error)) from error
 
 
 def _occupancy(path: Path) -> np.ndarray:

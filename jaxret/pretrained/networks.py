@@ -8,7 +8,9 @@ is used as it is.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, refused
 
 FIRST_CONVOLUTIONS = ('random', 'mean', 'sum')
 TreePath = tuple[str, ...]
@@ -32,7 +34,10 @@ _ALEXNET = {
     'fc8': 'classifier.6',
 }
 _LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
-_PREFIXES = ('module.', 'backbone.')  # of data-parallel training, and of models that hold the network as a part
+_WRAPPERS = ('module', '_orig_mod')  # of data-parallel training and of compilation: parts of names that say nothing
+# Of several networks in a file, the one that its training was for (others are moving averages or targets).
+_TRAINED = ('encoder_q', 'model', 'student', 'online_network', 'online_encoder')
+_SHOWN = 3  # entries named in a message
 _RGB = 3
 
 
@@ -41,11 +46,11 @@ def network_weights(
 ) -> dict[TreePath, np.ndarray]:
     """The values of a network's variables that a file gives.
 
-    Names lose the prefixes 'module.' and 'backbone.'. Counters of batches, and the classifier where the network has
-    none, are left out. A first convolution of as many input channels as the file's is taken as it is. That of RGB
-    weights in a network of one channel (grey) is left as initialised ('random'), or the mean or the sum of the three;
-    the sum gives what grey repeated to three channels gives. In a network of four channels (RGB and a mask) it is left
-    as initialised ('random'), else the fourth channel starts with zeros ('mean', 'sum').
+    Names lose the prefix under which the file has the network (`find_network`). Counters of batches, and the classifier
+    where the network has none, are left out. A first convolution of as many input channels as the file's is taken as it
+    is. That of RGB weights in a network of one channel (grey) is left as initialised ('random'), or the mean or the sum
+    of the three; the sum gives what grey repeated to three channels gives. In a network of four channels (RGB and a
+    mask) it is left as initialised ('random'), else the fourth channel starts with zeros ('mean', 'sum').
 
     Args:
       weights: by name.
@@ -57,12 +62,14 @@ def network_weights(
       float32 arrays by path ('params', module, ..., leaf), of the network's shapes; without what stays as initialised.
 
     Raises:
-      DataError: names that are missing or unknown, other shapes, values that are no floats or not finite: all of them.
+      DataError: names that are missing or unknown, other shapes, values that are no floats or not finite: their number
+        and the first ones.
     """
-    found, lines = _plain_names(weights)
+    part = find_network(weights, network, where=where)
+    found, lines = dict(part.arrays), [*part.twice]
     needed = {path: tuple(leaf.shape) for path, leaf in flatten_dict(dict(network)).items()}
     alexnet = ('params', 'fc6', 'kernel') in needed
-    names = {path: _torch_name(path, alexnet=alexnet) for path in needed}
+    names = _torch_names(needed)
     values = {}
     for path, name in names.items():
         if name not in found:
@@ -92,15 +99,76 @@ def network_weights(
         if not _left_out(name, names.values())
     ]
     if lines:
-        raise DataError(
-            Problem(
-                where,
-                f'not the weights of this network; {len(lines)} entries do not fit:\n  ' + '\n  '.join(lines),
-                'use weights of the network that config.model names'
-                + (', and images of the size that they were trained on' if alexnet else ''),
-            )
-        )
+        raise _misfit(lines, where, alexnet=alexnet)
     return values
+
+
+@dataclass(frozen=True)
+class NetworkPart:
+    """The entries of a file that are a network's.
+
+    Attributes:
+      arrays: by PyTorch's names in the network itself.
+      prefix: what stands before these names in the file, as far as it says something ('encoder_q.'), or ''.
+      others: names of the file's other entries.
+      twice: what is said of names that mean the same as another one there.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    prefix: str
+    others: tuple[str, ...]
+    twice: tuple[str, ...]
+
+
+def find_network(weights: Mapping[str, np.ndarray], network: Mapping[str, Any], *, where: str) -> NetworkPart:
+    """The network in a file, which may have it under any prefix, beside other entries.
+
+    The parts 'module' and '_orig_mod' of names are left out wherever they stand. The prefix is the one under which most
+    of the network's names are; counters of batches are left out.
+
+    Args:
+      weights: by name.
+      network: its variables, or their shapes.
+      where: the file, for messages.
+
+    Raises:
+      DataError: several prefixes have as many of its names, and none is known as that of the trained network.
+    """
+    needed = set(_torch_names(flatten_dict(dict(network))).values())
+    plain = {full: [part for part in full.split('.') if part not in _WRAPPERS] for full in weights}
+    prefix = _prefix(plain.values(), needed, where)
+    before = f'{prefix}.' if prefix else ''
+    arrays, others, twice = {}, [], []
+    for full, parts in plain.items():
+        name = '.'.join(parts)
+        if not name.startswith(before):
+            others.append(full)
+        elif not name.endswith('num_batches_tracked'):
+            name = name.removeprefix(before)
+            twice += [f'{ascii(full)[1:-1]}: a second {ascii(name)[1:-1]}'] if name in arrays else []
+            arrays[name] = weights[full]
+    return NetworkPart(arrays, before, tuple(others), tuple(twice))
+
+
+def _prefix(names: Iterable[Sequence[str]], needed: Collection[str], where: str) -> str:
+    """The parts of names, with '.' between, under which the network is; names are given as lists of parts."""
+    longest = max(name.count('.') for name in needed) + 1
+    counts = Counter(
+        '.'.join(parts[:start])
+        for parts in names
+        for start in range(max(0, len(parts) - longest), len(parts))
+        if '.'.join(parts[start:]) in needed
+    )
+    most = max(counts.values(), default=0)
+    prefixes = [prefix for prefix, count in counts.items() if count == most] or ['']
+    if len(prefixes) == 1:
+        return prefixes[0]
+    for name in ('', *_TRAINED):
+        for prefix in prefixes:
+            if prefix.rpartition('.')[2] == name:
+                return prefix
+    listed = ', '.join(ascii(prefix)[1:-1] for prefix in prefixes[:_SHOWN])
+    raise refused(where, f'{len(prefixes)} such networks: {listed}', 'store the weights of one of them alone')
 
 
 def replace_values(
@@ -138,19 +206,19 @@ def network_part(variables: Mapping[str, Any], scope: TreePath) -> dict[str, Any
     return part
 
 
-def _plain_names(weights: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Weights without prefixes and counters, and a line for each name that is then there a second time."""
-    found, lines = {}, []
-    for full, array in weights.items():
-        name = full
-        while prefix := next((prefix for prefix in _PREFIXES if name.startswith(prefix)), ''):
-            name = name.removeprefix(prefix)
-        if name.endswith('num_batches_tracked'):
-            continue
-        if name in found:
-            lines.append(f'{ascii(full)[1:-1]}: a second {ascii(name)[1:-1]}')
-        found[name] = array
-    return found, lines
+def _misfit(lines: Sequence[str], where: str, *, alexnet: bool) -> DataError:
+    """The number of the entries that do not fit, and the first of them."""
+    entries = f'{len(lines)} entries do not fit' + (', such as ' if len(lines) > _SHOWN else ': ')
+    images = ', and images of the size that they were trained on' if alexnet else ''
+    action = f'use weights of the network that config.model names{images}'
+    return refused(where, f'not the weights of this network; {entries}{"; ".join(lines[:_SHOWN])}', action)
+
+
+def _torch_names(paths: Iterable[TreePath]) -> dict[TreePath, str]:
+    """PyTorch's name of every variable."""
+    paths = list(paths)
+    alexnet = ('params', 'fc6', 'kernel') in paths
+    return {path: _torch_name(path, alexnet=alexnet) for path in paths}
 
 
 def _torch_name(path: TreePath, *, alexnet: bool) -> str:
@@ -200,10 +268,8 @@ def _adapted(kernel: np.ndarray, channels: int, how: str) -> np.ndarray:
 
 
 def _left_out(name: str, names: Collection[str]) -> bool:
-    """Whether a name is the classifier's, and the network has none."""
-    return any(
-        name in (f'{head}.weight', f'{head}.bias') and f'{head}.weight' not in names for head in ('fc', 'classifier.6')
-    )
+    """Whether a name is of the classifier, and the network has none."""
+    return any(name.startswith(f'{head}.') and f'{head}.weight' not in names for head in ('fc', 'classifier.6'))
 
 
 def _text(shape: tuple[int, ...]) -> str:

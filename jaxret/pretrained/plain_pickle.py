@@ -12,12 +12,15 @@ from pickletools import genops
 from struct import error as StructError
 from typing import Any, BinaryIO, ClassVar, NoReturn
 
+import numpy as np
+
 from jaxret.errors import DataError, Problem
 
 _LARGEST_BYTES = 64 << 20
 _MOST_OPERATIONS = 16_000_000  # one byte can make an empty dictionary: bounds the memory, as the number of bytes does
 _MOST_BITS = 1024  # of a whole number
 _LONGEST_KEY = 16  # of a tuple that is a dictionary key
+_MOST_NUMBERS = 10_000  # dictionary keys whose hashes a file can choose: many equal ones take quadratic time
 _MARK = object()
 
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
@@ -53,19 +56,21 @@ def load_plain(
     path: str,
     allowed: Mapping[tuple[str, str], Any] = {},
     persistent: Callable[[Any], Any] | None = None,
+    more: bool = False,
 ) -> Any:
     """The value of a pickle, protocols 0 to 5.
 
-    Keys of dictionaries are texts, bytes, numbers, None and short flat tuples of these: others can take exponential
-    time or all of the stack. Attributes of dictionaries (PyTorch stores some) are left out. Lists and dictionaries can
-    hold themselves; a caller that walks through them must check the types on its way.
+    Keys of dictionaries are texts, bytes, and not too many numbers, None and short flat tuples of these: others can
+    take exponential time or all of the stack. Attributes of dictionaries and arrays (PyTorch stores some) are left out.
+    Lists and dictionaries can hold themselves; a caller that walks through them must check the types on its way.
 
     Args:
-      stream: read from its position to its end, at most 64 MiB.
+      stream: read from its position, at most 64 MiB.
       path: names the file in messages.
       allowed: what stands in for a global, by (module, name): a function, called where the pickle calls the global,
         or a value.
       persistent: makes the value of a persistent id; None refuses them.
+      more: whether something else may follow; the stream then stands behind the pickle.
 
     Returns:
       The value.
@@ -73,8 +78,9 @@ def load_plain(
     Raises:
       DataError: a global that is not allowed, something else than plain data, or a damaged or too large file.
     """
+    start = stream.tell() if more else 0
     data = stream.read(_LARGEST_BYTES + 1)
-    if len(data) > _LARGEST_BYTES:
+    if len(data) > _LARGEST_BYTES and not more:
         raise DataError(
             Problem(
                 path,
@@ -86,7 +92,11 @@ def load_plain(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # unknown escapes in texts: the decoder keeps them
-            return machine.run(data)
+            pickle = BytesIO(data)
+            value = machine.run(pickle)
+            if more:
+                stream.seek(start + pickle.tell())
+            return value
     except (
         ValueError,
         TypeError,
@@ -110,9 +120,10 @@ class _Machine:
         self._path, self._allowed, self._persistent = path, allowed, persistent
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._numbers = 0  # dictionary keys that are neither texts nor bytes
 
-    def run(self, data: bytes) -> Any:
-        for count, (opcode, argument, _) in enumerate(genops(BytesIO(data))):
+    def run(self, pickle: BinaryIO) -> Any:
+        for count, (opcode, argument, _) in enumerate(genops(pickle)):
             if count == _MOST_OPERATIONS:
                 self._refuse(f'more than {_MOST_OPERATIONS:,} operations')
             name = opcode.name
@@ -125,6 +136,8 @@ class _Machine:
             elif name in _CONSTANTS:
                 self._stack.append(_CONSTANTS[name])
             elif name in ('PUT', 'BINPUT', 'LONG_BINPUT'):
+                if not 0 <= argument < 1 << 32:
+                    raise ValueError('a number of the memo out of range')
                 self._memo[argument] = self._top()
             elif name == 'MEMOIZE':
                 self._memo[len(self._memo)] = self._top()
@@ -146,14 +159,14 @@ class _Machine:
         elif name == 'INST':
             function = self._global(*argument.split(' ', 1))
             self._stack.append(function(*self._pop_to_mark()))
-        elif name == 'REDUCE':
+        elif name == 'REDUCE' or (name == 'NEWOBJ' and self._allowed):
             arguments, function = self._pop(), self._pop()
             if not any(function is known for known in self._allowed.values()) or not isinstance(arguments, tuple):
                 raise ValueError('a call of something that cannot be called')
             self._stack.append(function(*arguments))
         elif name == 'BUILD':
             self._pop()
-            self._target(dict)
+            self._target((dict, np.ndarray))
         elif name in ('PERSID', 'BINPERSID') and self._persistent is not None:
             self._stack.append(self._persistent(argument if name == 'PERSID' else self._pop()))
         else:
@@ -196,9 +209,9 @@ class _Machine:
             values.append(value)
         return values[::-1]
 
-    def _target(self, kind: type) -> Any:
+    def _target(self, kind: type | tuple[type, ...]) -> Any:
         if not isinstance(self._top(), kind):
-            raise ValueError(f'a {type(self._top()).__name__} where a {kind.__name__} was expected')
+            raise ValueError(f'a {type(self._top()).__name__} where a container was expected')
         return self._top()
 
     def _set_items(self, items: list[Any]) -> None:
@@ -209,6 +222,9 @@ class _Machine:
             parts = key if isinstance(key, tuple) else (key,)
             if len(parts) > _LONGEST_KEY or not all(isinstance(part, _KEYS) for part in parts):
                 raise ValueError(f'a {type(key).__name__} as dictionary key')
+            self._numbers += not isinstance(key, str | bytes)
+            if self._numbers > _MOST_NUMBERS:
+                raise ValueError(f'more than {_MOST_NUMBERS:,} dictionary keys that are no texts')
             target[key] = value
 
     def _new_dict(self) -> None:

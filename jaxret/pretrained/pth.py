@@ -1,53 +1,41 @@
-"""PyTorch's `.pth` files without PyTorch: a zip archive of one pickle, `data.pkl`, and the raw bytes of each storage.
+"""PyTorch's `.pth` files without PyTorch. Since PyTorch 1.6: a zip archive of one pickle, `data.pkl`, and the raw bytes
+of each storage. Before: five pickles one after the other (a number that marks the format, its version, facts of the
+machine, the value, the keys of the storages), then each storage as the number of its values and their bytes.
 
-A storage is a flat array; a tensor is a window on it by offset, sizes and strides, in elements.
+Sizes are checked against those of the file before anything is read or made.
 """
 
-import math
+import os
 import zipfile
 import zlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import jax.numpy as jnp
 import numpy as np
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import refused
 from jaxret.pretrained.plain_pickle import load_plain
+from jaxret.pretrained.torch_pickle import allowed_globals, storage_fields
 
-_STORAGES = {
-    'DoubleStorage': np.float64,
-    'FloatStorage': np.float32,
-    'HalfStorage': np.float16,
-    'BFloat16Storage': jnp.bfloat16,
-    'LongStorage': np.int64,
-    'IntStorage': np.int32,
-    'ShortStorage': np.int16,
-    'CharStorage': np.int8,
-    'ByteStorage': np.uint8,
-    'BoolStorage': np.bool_,
-}
-_MOST_DIMENSIONS = 8
-_WRAPPERS = ('state_dict', 'model')  # keys of training checkpoints that hold the weights
 _ANEW = 'get the file anew from its authors'
+_LEGACY_MARK, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
+_LEGACY_PICKLES = 64 << 20  # bytes
 
 
-def read_pth(path: Path) -> dict[str, np.ndarray]:
-    """Tensors by name; see `read_weights`.
+def read_zipped(path: Path) -> Any:
+    """The value in a file of PyTorch 1.6 or newer, its tensors as read-only arrays in their own types.
 
     Args:
       path: a zip archive.
-
-    Returns:
-      Read-only arrays, in their own types and this machine's order of bytes.
 
     Raises:
       DataError: damaged, or with something else than plain tensors and containers.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _named_tensors(_read_archive(archive, path), path)
+            return _read_archive(archive, path)
     except (
         zipfile.BadZipFile,
         NotImplementedError,
@@ -57,7 +45,67 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
         OverflowError,
         zlib.error,
     ) as error:
-        raise DataError(Problem(str(path), f'damaged or unusual zip archive ({error})', _ANEW)) from error
+        raise refused(str(path), f'damaged or unusual zip archive ({error})', _ANEW) from error
+
+
+def read_legacy(path: Path) -> Any:
+    """The value in a file from before PyTorch 1.6; as `read_zipped`.
+
+    Args:
+      path: begins with a pickle.
+
+    Raises:
+      DataError: as `read_zipped`.
+    """
+    where = str(path)
+    with path.open('rb') as file:
+        head = BytesIO(file.read(_LEGACY_PICKLES))
+        mark = load_plain(head, path=where, more=True)
+        if mark != _LEGACY_MARK or load_plain(head, path=where, more=True) != _LEGACY_VERSION:
+            raise refused(where, 'a pickle that is not one of torch.save', 'name a file of weights')
+        load_plain(head, path=where, more=True)  # the values are little-endian whatever the machine was
+        storages = _LegacyStorages(os.fstat(file.fileno()).st_size)
+        value = load_plain(head, path=where, allowed=allowed_globals('<'), persistent=storages.storage, more=True)
+        keys = load_plain(head, path=where, more=True)
+        file.seek(head.tell())
+        try:
+            storages.fill(keys, file)
+        except ValueError as error:
+            raise refused(where, f'damaged ({error})', _ANEW) from error
+        return value
+
+
+class _LegacyStorages:
+    """Storages, which are named first and filled afterwards."""
+
+    def __init__(self, file_size: int):
+        self._left = file_size
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def storage(self, identity: Any) -> np.ndarray:
+        dtype, key, count, window = storage_fields(identity)
+        if key not in self._arrays:
+            self._left -= count * dtype.itemsize
+            if self._left < 0:
+                raise ValueError(f'storage {ascii(key[:50])} has {count} values, more than the file can hold')
+            self._arrays[key] = np.zeros(count, dtype)
+        values = self._arrays[key]
+        if values.dtype != dtype or values.size != count:
+            raise ValueError(f'storage {ascii(key[:50])} is there with two types or sizes')
+        return values if window is None else values[window[0] : sum(window)]
+
+    def fill(self, keys: Any, file: BinaryIO) -> None:
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise ValueError('no list of storages')
+        if sorted(keys) != sorted(self._arrays):
+            raise ValueError(f'a list of {len(keys)} storages, where tensors have {len(self._arrays)}')
+        for key in keys:
+            values = self._arrays[key]
+            count = int.from_bytes(file.read(8), 'little')
+            if count != values.size:
+                raise ValueError(f'storage {ascii(key[:50])} has {count} values instead of {values.size}')
+            if file.readinto(values.view(np.uint8)) != values.nbytes:
+                raise ValueError(f'storage {ascii(key[:50])} is cut off')
 
 
 def _read_archive(archive: zipfile.ZipFile, path: Path) -> Any:
@@ -65,115 +113,58 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> Any:
     names = set(archive.namelist())
     folders = [name.removesuffix('data.pkl') for name in names if name.count('/') == 1 and name.endswith('/data.pkl')]
     if len(folders) != 1:
-        raise DataError(
-            Problem(str(path), 'a zip archive without a data.pkl, so not one of torch.save', 'name a file of weights')
-        )
+        found = 'a zip archive without a data.pkl, so not one of torch.save'
+        raise refused(str(path), found, 'name a file of weights')
     folder = folders[0]
     if f'{folder}constants.pkl' in names:
-        raise DataError(
-            Problem(
-                str(path),
-                'a TorchScript program',
-                'use the weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW)',
-            )
-        )
-    order = archive.read(f'{folder}byteorder') if f'{folder}byteorder' in names else b'little'
+        action = 'use the weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW)'
+        raise refused(str(path), 'a TorchScript program', action)
+    order = b'little'
+    if f'{folder}byteorder' in names:
+        with archive.open(f'{folder}byteorder') as stream:
+            order = stream.read(20)
     if order not in (b'little', b'big'):
-        raise DataError(Problem(str(path), f'byte order {ascii(order[:20])}', _ANEW))
-    allowed = {
-        ('torch', name): np.dtype(kind).newbyteorder('<' if order == b'little' else '>')
-        for name, kind in _STORAGES.items()
-    }
-    allowed |= {
-        ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
-        ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
-        ('collections', 'OrderedDict'): _new_dict,
-    }
+        raise refused(str(path), f'byte order {ascii(order)}', _ANEW)
     with archive.open(f'{folder}data.pkl') as stream:
-        return load_plain(stream, path=str(path), allowed=allowed, persistent=_storage_reader(archive, folder))
+        return load_plain(
+            stream,
+            path=str(path),
+            allowed=allowed_globals('<' if order == b'little' else '>'),
+            persistent=_storage_reader(archive, folder, path.stat().st_size),
+        )
 
 
-def _storage_reader(archive: zipfile.ZipFile, folder: str) -> Callable[[Any], np.ndarray]:
+def _storage_reader(archive: zipfile.ZipFile, folder: str, file_size: int) -> Callable[[Any], np.ndarray]:
     """Makes the function from a persistent id to the flat array of a storage; each is read once."""
-    data: dict[str, bytes] = {}
+    arrays: dict[tuple[str, np.dtype], np.ndarray] = {}
+    left = file_size
 
     def read(identity: Any) -> np.ndarray:
-        match identity:
-            case ('storage', np.dtype() as dtype, str() as key, str(), int() as count):
-                pass
-            case _:
-                raise ValueError('a persistent id that is no storage')
-        if key not in data:
+        nonlocal left
+        dtype, key, count, window = storage_fields(identity)
+        if window is not None:
+            raise ValueError('a storage that is a window on another one')
+        if (key, dtype) not in arrays:
             try:
                 member = archive.getinfo(f'{folder}data/{key}')
             except KeyError:
                 raise ValueError(f'storage {ascii(key[:50])} is missing') from None
             if member.compress_type != zipfile.ZIP_STORED:  # PyTorch never does; such a file could grow without bound
                 raise ValueError(f'storage {ascii(key[:50])} is compressed')
-            data[key] = archive.read(member)
-        if len(data[key]) != count * dtype.itemsize:
-            raise ValueError(
-                f'storage {ascii(key[:50])} has {len(data[key])} bytes instead of {count} x {dtype.itemsize}'
-            )
-        values = np.frombuffer(data[key], dtype)
-        return values.astype(dtype.newbyteorder('='), copy=False)
+            _check_count(key, member.file_size, count, dtype)
+            left -= member.file_size
+            if left < 0:
+                raise ValueError('storages that share their bytes')
+            data = archive.read(member)
+            _check_count(key, len(data), count, dtype)
+            arrays[key, dtype] = np.frombuffer(data, dtype).astype(dtype.newbyteorder('='), copy=False)
+        values = arrays[key, dtype]
+        _check_count(key, values.nbytes, count, dtype)
+        return values
 
     return read
 
 
-def _rebuild_tensor(
-    storage: Any,
-    offset: Any,
-    size: Any,
-    stride: Any,
-    requires_grad: Any = None,
-    hooks: Any = None,
-    metadata: Any = None,
-) -> np.ndarray:
-    del requires_grad, hooks
-    numbers = (offset, *size, *stride)
-    if (
-        not isinstance(storage, np.ndarray)
-        or len(size) != len(stride)
-        or len(size) > _MOST_DIMENSIONS
-        or metadata
-        or not all(type(number) is int and number >= 0 for number in numbers)
-    ):
-        raise ValueError('a tensor of an unknown form')
-    count = math.prod(size)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if count else 0
-    if count > storage.size or last >= max(1, storage.size):
-        raise ValueError(f'a tensor of size {ascii(size)[:100]} in a storage of {storage.size} values')
-    if not count:
-        return np.zeros(size, storage.dtype)
-    return np.lib.stride_tricks.as_strided(
-        storage[offset:], size, [step * storage.itemsize for step in stride], writeable=False
-    )
-
-
-def _rebuild_parameter(tensor: Any, requires_grad: Any, hooks: Any) -> Any:
-    del requires_grad, hooks
-    return tensor
-
-
-def _new_dict() -> dict:
-    """Stands in for OrderedDict; entries are set one by one, with the checks of `load_plain`."""
-    return {}
-
-
-def _named_tensors(value: Any, path: Path) -> dict[str, np.ndarray]:
-    for key in _WRAPPERS:
-        if isinstance(value, dict) and isinstance(value.get(key), dict):
-            value = value[key]
-            break
-    action = 'store the weights alone: torch.save(model.state_dict(), FILE)'
-    if not isinstance(value, dict):
-        raise DataError(Problem(str(path), f'a {type(value).__name__} instead of a dictionary of tensors', action))
-    others = [
-        Problem(f'{path}: {ascii(name)[:200]}', f'a {type(entry).__name__} instead of a named tensor', action)
-        for name, entry in value.items()
-        if not isinstance(name, str) or not isinstance(entry, np.ndarray)
-    ]
-    if others:
-        raise DataError(others)
-    return value
+def _check_count(key: str, size: int, count: int, dtype: np.dtype) -> None:
+    if size != count * dtype.itemsize:
+        raise ValueError(f'storage {ascii(key[:50])} has {size} bytes instead of {count} x {dtype.itemsize}')

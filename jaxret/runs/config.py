@@ -1,6 +1,5 @@
-"""The config that a run stored in its work directory. Needs no JAX."""
+"""The config that a run stored in its work directory."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError
-
-# Keys that runs of earlier versions did not store, by their experiment, with the value that does what those runs did.
-# A key that is added to experiments/configs is added here too.
-LATER: dict[str, dict[str, Any]] = {
-    'photo_to_shape': {'data.mask_dir': '', 'data.split_file': ''},
-    'cross_modal': {},
-    'domain_adaptation': {},
-    'scan_to_cad': {},
-}  # fmt: skip
+from jaxret.files import read_json
 
 
 def read_run_config(path: Path) -> ConfigDict:
@@ -26,7 +17,7 @@ def read_run_config(path: Path) -> ConfigDict:
       CheckpointError: missing, damaged, or not the config of a run.
     """
     try:
-        flat = json.loads(path.read_text())
+        flat = read_json(path)
     except FileNotFoundError:
         raise CheckpointError(f'{path}: no such file; give the work directory of a training run') from None
     except (OSError, ValueError) as error:
@@ -37,8 +28,11 @@ def read_run_config(path: Path) -> ConfigDict:
 
 
 def with_later_keys(stored: dict[str, Any]) -> dict[str, Any]:
-    """A stored, flattened config with the keys that came after it (`LATER`)."""
-    return {**LATER.get(str(stored['experiment']), {}), **stored}
+    """A stored, flattened config with the keys that came after it, as its system says (`System.LATER`)."""
+    from jaxret.systems.by_task import system_classes  # JAX and Flax: only where a stored config is read
+
+    system = system_classes().get(str(stored['experiment']))
+    return {**(system.LATER if system else {}), **stored}
 
 
 def unflatten(flat: dict[str, Any]) -> ConfigDict:

@@ -1,6 +1,5 @@
 """The work directory of a finished run, read without its data: config, classes, the weights of the best checkpoint."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError
+from jaxret.files import read_json
 from jaxret.runs.config import read_run_config, selection_metric
 from jaxret.systems.base import Variables
 from jaxret.training.checkpoints import Checkpoints
@@ -38,7 +38,7 @@ class FinishedRun:
         """
         path = self.workdir / 'split.json'
         try:
-            names = json.loads(path.read_text())['categories']
+            names = read_json(path)['categories']
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
                 raise ValueError('no list of names under "categories"')
             return tuple(names)

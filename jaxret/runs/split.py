@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from jaxret.errors import CheckpointError
-from jaxret.files import write_atomically
+from jaxret.files import read_json, write_atomically
 
 FILE = 'split.json'
 SPLITS = {'train', 'val', 'test'}
@@ -27,7 +27,7 @@ class RunSplit:
         """
         path = folder / FILE
         try:
-            stored = cls(**json.loads(path.read_text()))
+            stored = cls(**read_json(path))
             stored.check()
             return stored
         except (OSError, ValueError, TypeError, AttributeError) as error:

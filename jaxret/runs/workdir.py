@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError, ConfigError, StorageError
-from jaxret.files import exclusive, write_atomically
+from jaxret.files import exclusive, read_json, write_atomically
 from jaxret.runs.config import changed_keys, flatten, with_later_keys
 
 # Keys, and groups of keys, that change no weight: they may differ between a work directory and a run that resumes it.
@@ -70,7 +70,7 @@ def store_config(config: ConfigDict, folder: Path) -> None:
 def stored_config(path: Path) -> dict:
     """The flattened config of a work directory, with the keys that came after it."""
     try:
-        stored = json.loads(path.read_text())
+        stored = read_json(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f'{path}: cannot be read ({error}); delete the work directory or name another') from error
     if not isinstance(stored, dict) or 'experiment' not in stored:

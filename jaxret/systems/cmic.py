@@ -87,6 +87,7 @@ class CMIC:
     chunk: int = 0  # photos, and shapes, encoded at once in training; 0 is all
 
     TASK: ClassVar[str] = 'photo_to_shape'
+    LATER: ClassVar[Mapping[str, Any]] = {'data.mask_dir': '', 'data.split_file': ''}
     GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
     # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
     BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {

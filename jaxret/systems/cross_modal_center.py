@@ -11,7 +11,10 @@ Differs from the papers in (config values, the other choice in brackets):
   - center losses are means over the 3B features, without the printed 1/2 and sum ('half_sum'): `loss.reduction`;
   - the loss weights, the noise and the widths of the MLPs are not printed by Choo et al.: they are config values;
   - SimSiam's sum has the minus sign and j > i that its printed equation lacks;
-  - retrieval uses the features before the projection, as the baseline does; the paper does not say.
+  - retrieval uses the features before the projection, as the baseline does; the paper does not say;
+  - weight decay leaves biases and batch norm alone, the baseline's public code does not; it crops 224 of a view's
+    picture, in evaluation the middle, and shows that at 112, where here a random part and in evaluation all is shown;
+  - noise on meshes is on corners relative to their centre ('absolute': before): `model.mesh_noise`.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,6 +47,7 @@ CHOICES = {
     'loss.alignment': ('mse', 'simsiam', 'none'),
     'loss.reduction': REDUCTIONS,
     'loss.noise': NOISE_DRAWS,
+    'model.mesh_noise': ('relative', 'absolute'),
 }
 RANGES = {
     'above 0': tuple(
@@ -83,8 +87,10 @@ class CrossModalCenter:
     squared: bool
     clean_weight: float
     noisy_weight: float
+    absolute_noise: bool = False
 
     TASK: ClassVar[str] = 'cross_modal'
+    LATER: ClassVar[Mapping[str, Any]] = {'model.mesh_noise': 'relative'}
     GALLERIES: ClassVar[tuple[str, ...]] = ('views', 'faces', 'points')
     similarity: ClassVar[str] = 'dot'
     # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
@@ -111,6 +117,7 @@ class CrossModalCenter:
             predictor=MLP(model.projection_hidden, model.embedding_dim),
             classes=classes,
             dim=model.embedding_dim,
+            absolute_noise=model.mesh_noise == 'absolute',
             **{name: config.loss[name] for name in _LOSS_FIELDS},
         )
 
@@ -179,7 +186,7 @@ class CrossModalCenter:
             batch = {
                 **batch,
                 'points': _each(augment_points, point_key, objects, batch['points']),
-                'faces': _each(jitter_faces, mesh_key, objects, batch['faces']),
+                'faces': _each(partial(jitter_faces, absolute=self.absolute_noise), mesh_key, objects, batch['faces']),
             }
         features, statistics = [], {}
         for name in MODALITIES:

@@ -7,13 +7,13 @@ views' embeddings. Photos are the source domain, shapes the target; no label of 
   + mutual_information_weight L_MI     conv map and embedding of an image or view, one discriminator for both domains
   + norm_weight L_G                    mean embedding norm of each domain
   + ramp centroid_weight L_L           centroids of the photos' labels and the shapes' pseudo-labels
-  + adversarial_weight L_D             domain classifier behind a gradient reversal of scale `ramp`
+  + adversarial_weight L_D             domain classifier behind a gradient reversal of scale `ramp`, mean of the domains
   + mmd_weight L_M + coral_weight L_R  discrepancy of the two domains' embeddings
 
-with ramp = 2 / (1 + exp(-10 p)) - 1, p from 0 to 1 over the run. With loss.warmup w > 0 the first share w of the steps
-has L_C alone, for networks that start from random weights, and p counts from there. By the paper lambda is
-mutual_information_weight (0.05), beta norm_weight (1) and gamma the ramp. Config values (group `loss`) that give the
-rows of its tables, all others off:
+with ramp = 2 / (1 + exp(-10 p)) - 1, p from 0 to 1 over the run, that of the reversal over loss.adversarial_ramp steps
+if not 0. With loss.warmup w > 0 the first share w of the steps has L_C alone, for networks that start from random
+weights, and p counts from there. By the paper lambda is mutual_information_weight (0.05), beta norm_weight (1) and
+gamma the ramp. Config values (group `loss`) that give the rows of its tables, all others off:
 
   AlexNet (source only)   mutual_information, norm, centroid, adversarial, mmd 'none', coral_weight 0
   RevGrad                 adversarial='revgrad'
@@ -34,7 +34,10 @@ Differs from the paper in, or decides where it is silent (config values and thei
     shape are no negatives; every other pair of the batch is a fake, not one fake for each real pair;
   - the classifier is two linear layers without activation between them, as in that baseline (one:
     `model.classifier_hidden` 0);
-  - centroids are of the batch (running with masked update, running as MSTN): `loss.centroid`;
+  - centroids are of the batch (running with masked update, running as MSTN): `loss.centroid`; all pseudo-labels count
+    (those of a probability of `loss.pseudo_confidence` or more);
+  - it prints no learning rates. With lambda, beta and R as printed the loss is NaN within three steps at those of the
+    public baseline, so the paper preset also clips gradients: `optimizer.clip_norm`;
   - the domain classifier reads the embedding, the public baseline's the layer after it;
   - images have the mean and spread of ImageNet's, grey views are repeated to three channels;
   - batch norm of residual networks sees photos and views as one batch, padded rows too, also in the warm-up; without
@@ -84,6 +87,11 @@ class Hifa:
     weighting: Weighting
 
     TASK: ClassVar[str] = 'domain_adaptation'
+    LATER: ClassVar[Mapping[str, Any]] = {
+        'backbone_optimizer.embedding': False,
+        'loss.adversarial_ramp': 0,
+        'loss.pseudo_confidence': 0.0,
+    }
     GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
     similarity: ClassVar[str] = 'cosine'
     # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
@@ -180,15 +188,15 @@ class Hifa:
 
         Report: label_loss, label_accuracy; photo_norm, shape_norm (mean lengths of embeddings); pseudo_classes
         (distinct pseudo-labels), pseudo_largest_share (of the shapes, with the most frequent one: near 1 they have
-        collapsed); ramp; and unweighted, where used: mutual_information_loss, norm_loss, centroid_loss,
-        adversarial_loss and domain_accuracy, mmd_loss, coral_loss.
+        collapsed), pseudo_confidence (mean probability of a pseudo-label); ramp; and unweighted, where used:
+        mutual_information_loss, norm_loss, centroid_loss, adversarial_loss and domain_accuracy, mmd_loss, coral_loss.
         """
         weighting = self.weighting
         rows, state = self._rows(variables, batch, rng if train else None, axis_name)
-        adapting, growth = self._schedule(step)
+        adapting, growth, reversal = self._schedule(step)
         classify = partial(self.classifier.apply, own(variables, 'classifier'))
         photo_logits, shape_logits = classify(rows['photos']), classify(rows['shapes'])
-        pseudo = jnp.argmax(shape_logits, axis=1)
+        pseudo = losses.pseudo_labels(shape_logits)
         label = cross_modal_cross_entropy(photo_logits[None], rows['label'], valid=rows['valid'])
         parts = {'label': (weighting.label_weight, label)}
         report = {'ramp': growth, **losses.observations(rows, photo_logits, pseudo, self.classes)}
@@ -203,7 +211,7 @@ class Hifa:
             value, state['centroids'] = losses.centroid_loss(weighting, rows, pseudo, self.classes, variables)
             parts['centroid'] = growth * weighting.centroid_weight, value
         if weighting.adversarial != 'none':
-            value, report['domain_accuracy'] = losses.adversarial_loss(self.domain, variables, rows, growth)
+            value, report['domain_accuracy'] = losses.adversarial_loss(self.domain, variables, rows, reversal)
             parts['adversarial'] = weighting.adversarial_weight, value
         if weighting.mmd != 'none':
             parts['mmd'] = weighting.mmd_weight, losses.mmd_loss(weighting, rows, photo_logits, shape_logits)
@@ -236,12 +244,14 @@ class Hifa:
         del variables
         return similarity_matrix(l2_normalize(queries), l2_normalize(gallery))
 
-    def _schedule(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Factor of all losses but the labels' (0 in the warm-up, then 1), and the ramp."""
+    def _schedule(self, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Factor of all losses but the labels' (0 in the warm-up, then 1), the ramp, and the scale of the reversal."""
         progress, warmup = jnp.minimum(step / self.steps, 1.0), self.weighting.warmup
-        return (progress >= warmup).astype(jnp.float32), alignment.ramp(
-            jnp.maximum(progress - warmup, 0.0) / (1.0 - warmup)
-        )
+        growth = alignment.ramp(jnp.maximum(progress - warmup, 0.0) / (1.0 - warmup))
+        reversal, steps = growth, self.weighting.adversarial_ramp
+        if steps:
+            reversal = alignment.ramp(jnp.clip((step - warmup * self.steps) / steps, 0.0, 1.0))
+        return (progress >= warmup).astype(jnp.float32), growth, reversal
 
     def _rows(
         self, variables: Variables, batch: Batch, rng: jax.Array | None, axis_name: str | None

@@ -33,6 +33,7 @@ RANGES = {
         'loss.norm_weight',
         'loss.centroid_weight',
         'loss.adversarial_weight',
+        'loss.adversarial_ramp',
         'loss.mmd_weight',
         'loss.coral_weight',
     ),
@@ -41,6 +42,7 @@ RANGES = {
         'loss.warmup',
         'loss.mutual_information_decay',
         'loss.centroid_momentum',
+        'loss.pseudo_confidence',
     ),
 }
 
@@ -62,8 +64,10 @@ class Weighting:
     centroid_weight: float
     centroid_reduction: str
     centroid_momentum: float
+    pseudo_confidence: float
     adversarial: str
     adversarial_weight: float
+    adversarial_ramp: int
     mmd: str
     mmd_weight: float
     coral_weight: float

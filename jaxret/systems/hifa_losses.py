@@ -7,7 +7,7 @@ views.
 Letters: B photos, G shapes, D embedding, C classes.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,23 @@ _ESTIMATORS = {
     'jsd': information.jensen_shannon,
     'dv': information.donsker_varadhan,
 }
+
+
+class PseudoLabels(NamedTuple):
+    """What the classifier takes shapes for.
+
+    Attributes:
+      label: int [G].
+      confidence: [G], probability of that class.
+    """
+
+    label: jax.Array
+    confidence: jax.Array
+
+
+def pseudo_labels(logits: jax.Array) -> PseudoLabels:
+    """Pseudo-labels of shapes by their logits [G, C]."""
+    return PseudoLabels(jnp.argmax(logits, axis=1), jnp.max(jax.nn.softmax(logits, axis=1), axis=1))
 
 
 def own(variables: Variables, name: str) -> Variables:
@@ -71,12 +88,16 @@ def norm_loss(weighting: Weighting, rows: Rows) -> jax.Array:
 
 
 def centroid_loss(
-    weighting: Weighting, rows: Rows, pseudo: jax.Array, classes: int, variables: Variables
+    weighting: Weighting, rows: Rows, pseudo: PseudoLabels, classes: int, variables: Variables
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """Loss of the centroids of labels and pseudo-labels [G], and the running centroids after the batch, by domain."""
+    """Loss of the centroids of labels and pseudo-labels, and the running centroids after the batch, by domain.
+
+    Shapes whose pseudo-label is less probable than `pseudo_confidence` have no part in them.
+    """
+    counted = rows['shape_valid'] & (pseudo.confidence >= weighting.pseudo_confidence)
     batch = {
         'photo': alignment.class_centroids(rows['photos'], rows['label'], classes, valid=rows['valid']),
-        'shape': alignment.class_centroids(rows['shapes'], pseudo, classes, valid=rows['shape_valid']),
+        'shape': alignment.class_centroids(rows['shapes'], pseudo.label, classes, valid=counted),
     }
     kind, means, seen, running = weighting.centroid, {}, {}, {}
     for name, (mean, present) in batch.items():
@@ -121,16 +142,17 @@ def coral_loss(rows: Rows) -> jax.Array:
     return discrepancy.coral(rows['photos'], rows['shapes'], **_valid(rows))
 
 
-def observations(rows: Rows, photo_logits: jax.Array, pseudo: jax.Array, classes: int) -> dict[str, jax.Array]:
-    """Accuracy of the photos' labels, mean lengths of embeddings, and of pseudo-labels [G] how many classes have any
-    and which share has the most frequent one."""
-    counts = jnp.sum(jax.nn.one_hot(pseudo, classes) * rows['shape_valid'][:, None], axis=0)  # [C]
+def observations(rows: Rows, photo_logits: jax.Array, pseudo: PseudoLabels, classes: int) -> dict[str, jax.Array]:
+    """Accuracy of the photos' labels, mean lengths of embeddings, and of pseudo-labels how many classes have any, which
+    share has the most frequent one, and their mean confidence."""
+    counts = jnp.sum(jax.nn.one_hot(pseudo.label, classes) * rows['shape_valid'][:, None], axis=0)  # [C]
     return {
         'label_accuracy': _share(jnp.argmax(photo_logits, axis=1) == rows['label'], rows['valid']),
         'photo_norm': masked_mean(alignment.feature_norms(rows['photos']), rows['valid']),
         'shape_norm': masked_mean(alignment.feature_norms(rows['shapes']), rows['shape_valid']),
         'pseudo_classes': jnp.sum(counts > 0).astype(jnp.float32),
         'pseudo_largest_share': jnp.max(counts) / jnp.maximum(jnp.sum(counts), 1),
+        'pseudo_confidence': masked_mean(pseudo.confidence, rows['shape_valid']),
     }
 
 

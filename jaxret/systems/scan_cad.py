@@ -21,6 +21,7 @@ Differs from the papers in (config values, the other choice in brackets):
   - the quadruplet loss has max(0, .) around both terms, which its printed equation lacks.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -63,6 +64,7 @@ class ScanCad:
     jitter: int
 
     TASK: ClassVar[str] = 'scan_to_cad'
+    LATER: ClassVar[Mapping[str, Any]] = {'data.placement': 'centered'}
     GALLERIES: ClassVar[tuple[str, ...]] = ('grid',)
     similarity: ClassVar[str] = 'euclidean'
 
@@ -103,7 +105,8 @@ class ScanCad:
                 f"{run.workdir}: method {config.method!r} trains nothing; give a run with config.method='learned'"
             )
         # Grids have no axis to choose; meshes that become grids are +y up where nothing else is said.
-        grid = ShapeInputs(gallery, up_axis=config.data.up_axis if 'up_axis' in config.data else 'y')
+        up_axis = config.data.up_axis if 'up_axis' in config.data else 'y'
+        grid = ShapeInputs(gallery, up_axis=up_axis, placement=config.data.placement)
         queries = {'scan': QueryKind(grid, 'scan'), 'mesh': QueryKind(grid, 'cad')}
         embed = partial(_embed_grids, cls.from_config(config))
         return TrainedSystem('scan_cad', embed, grid, 'cad', queries, cls.similarity)

@@ -35,6 +35,7 @@ def fit(
     log_every: int,
     checkpoint_every: int,
     batch_size: int,
+    watched: int = 0,
     on_log: Callable[[int, Metrics], None] = lambda step, metrics: None,
 ) -> bool:
     """Trains up to `steps`, from the newest checkpoint where there is one.
@@ -55,6 +56,7 @@ def fit(
       log_every: steps averaged in one line of metrics.jsonl.
       checkpoint_every: steps between evaluations and checkpoints, rounded up to a multiple of log_every.
       batch_size: only for the rate shown.
+      watched: a step that is evaluated too, without a checkpoint, at the last log step up to it; 0 for none.
       on_log: called with every line.
 
     Returns:
@@ -67,6 +69,7 @@ def fit(
     """
     _check_steps(log_every=log_every, checkpoint_every=checkpoint_every)
     checkpoint_every = math.ceil(checkpoint_every / log_every) * log_every
+    watched = max(watched // log_every, 1) * log_every if watched else 0
     start = checkpoints.latest_step or 0
     if start:
         state = checkpoints.restore(state, step=start)
@@ -92,7 +95,7 @@ def fit(
             line = {**means, 'examples_per_second': rate}
             progress.update(bar, completed=step, loss=means['loss'], rate=rate)
             due, stop = step == steps or step % checkpoint_every == 0, any(exchange(bool(stopped)))
-            if due:
+            if due or step == watched:
                 evaluation = from_first(lambda state=state: evaluate(parallel.local(state)))
                 line |= evaluation
                 numbers = ', '.join(f'{name} {value:.3f}' for name, value in evaluation.items())

@@ -64,6 +64,17 @@ def test_jitter_of_faces_leaves_the_normals():
     assert abs(np.corrcoef(noise.reshape(-1, 12).T) - np.eye(12)).max() < 0.12
 
 
+def test_jitter_before_corners_become_relative_is_that_of_corners_in_space():
+    faces = jnp.asarray(np.random.default_rng(1).normal(size=(50, 20, 15)), jnp.float32)
+    plain, moved = (np.asarray(jitter_faces(KEY, faces, absolute=absolute)) for absolute in (False, True))
+    np.testing.assert_array_equal(moved[..., :3], plain[..., :3])
+    in_space = np.asarray(faces[..., :3])[..., None, :] + np.asarray(faces[..., 3:12]).reshape(50, 20, 3, 3)
+    after = moved[..., None, :3] + moved[..., 3:12].reshape(50, 20, 3, 3)
+    noise = (plain - faces)[..., 3:12].reshape(50, 20, 3, 3)
+    np.testing.assert_allclose(after - in_space, noise, atol=1e-5)  # each corner moves by its own noise
+    np.testing.assert_array_equal(moved[..., 12:], faces[..., 12:])
+
+
 def test_everything_together_in_a_compiled_step():
     function = jax.jit(augment_points)
     first, again = function(KEY, POINTS), function(KEY, POINTS)

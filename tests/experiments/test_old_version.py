@@ -16,8 +16,10 @@ from overrides import check_keys, config_names, load_config
 
 import jaxret
 from jaxret.cli.main import main
-from jaxret.runs.config import LATER, flatten, read_run_config
+from jaxret.runs.config import flatten, read_run_config
 from jaxret.runs.workdir import stored_config
+from jaxret.systems.by_task import system_classes
+from jaxret.systems.cmic import CMIC
 
 STORED = Path(__file__).parents[1] / 'fixtures' / 'old_version'
 UNEQUAL = {'examples_per_second', 'data_dir'}
@@ -66,6 +68,7 @@ def test_old_runs_are_evaluated_and_resumed(root):
         if key
         in ('model.variant', 'model.width', 'model.embedding_dim', 'model.points', 'parallel.devices', 'processes')
     ]
+    overrides.append('--config.data.placement=centered')  # another default now
     assert run.main(['--config=scan_cad.py:smoke', f'--workdir={root / "stopped"}', cache, *overrides]) == 0
     found, before = (
         [json.loads(line) for line in (root / name / 'metrics.jsonl').read_text().splitlines()]
@@ -79,23 +82,25 @@ def test_old_runs_are_evaluated_and_resumed(root):
 def test_every_key_that_was_added_later_has_the_value_of_the_time_before(name, tmp_path):
     config = flatten(load_config(name)[0])
     kind = config['experiment']
+    later = system_classes()[kind].LATER
     keys = set(json.loads((STORED / 'keys.json').read_text())[kind])
-    assert config.keys() - keys == LATER[kind].keys(), f'add the new keys of {name} to LATER in jaxret/runs/config.py'
+    assert config.keys() - keys == later.keys(), f'add the new keys of {name} to LATER of its system'
     assert keys <= config.keys()
-    assert all(type(config[key]) is type(value) for key, value in LATER[kind].items())
+    assert all(type(config[key]) is type(value) for key, value in later.items())
     path = tmp_path / 'config.json'
     path.write_text(json.dumps({key: value for key, value in config.items() if key in keys}))
     check_keys(stored_config(path), str(path))
     for key, value in flatten(read_run_config(path)).items():
-        assert value == (LATER[kind][key] if key in LATER[kind] else config[key]), key
+        assert value == (later[key] if key in later else config[key]), key
 
 
 def test_a_key_that_was_added_later_is_read_and_resumed_with_its_old_value(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(LATER, 'photo_to_shape', {'loss.kind': 'triplet', 'loss.margin': 0.2})
+    later = {'loss.kind': 'triplet', 'loss.margin': 0.2}
+    monkeypatch.setattr(CMIC, 'LATER', later)
     config = flatten(load_config('pix3d.py:smoke')[0])
     (tmp_path / 'checkpoints' / '4').mkdir(parents=True)
     path = tmp_path / 'config.json'
-    path.write_text(json.dumps({key: value for key, value in config.items() if key not in LATER['photo_to_shape']}))
+    path.write_text(json.dumps({key: value for key, value in config.items() if key not in later}))
     assert read_run_config(path).loss.kind == 'triplet'
     assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path}']) == 1
     message = capsys.readouterr().err

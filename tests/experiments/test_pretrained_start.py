@@ -201,6 +201,20 @@ def test_fingerprints_are_kept_and_a_resumed_run_needs_no_file(tmp_path, files, 
     assert command(workdir, 'pix3d.py:smoke', query=files['coarse.pth']) == 1  # of another start
 
 
+def test_what_was_seen_through_is_kept_and_told(tmp_path, starts):
+    path, workdir = tmp_path / 'a.pth', tmp_path / 'run'
+    weights = {f'module.encoder_q.{name}': array for name, array in torch_weights('resnet_small').items()}
+    others = {f'module.{name}': np.zeros(2, np.float32) for name in ('queue', 'encoder_k.fc.bias', 'a.b', 'c')}
+    write_pth(path, {'epoch': 3, 'state_dict': tensors(weights | others)})
+    reached(workdir, 'pix3d.py:smoke', query=path)
+    note = (
+        "the entry 'state_dict'; names without 'encoder_q.'; 4 other entries left out "
+        '(module.queue, module.encoder_k.fc.bias, module.a.b, ...)'
+    )
+    assert json.loads((workdir / 'pretrained.json').read_text())['query']['read_as'] == note
+    assert pretrained_facts(workdir)['Pretrained query'].endswith(f'; {note}')
+
+
 def test_all_that_is_wrong_is_told_before_the_data_is_touched(tmp_path, files, starts, capsys):
     workdir = tmp_path / 'run'
     assert command(workdir, 'pix3d.py:smoke', query=files['coarse.pth'], gallery=tmp_path / 'none.pth') == 1

@@ -22,7 +22,10 @@ def make_grid(seed=0, dims=DIMS, voxel_size=0.0625):
 def test_bytes_are_those_of_the_public_code_and_come_back(tmp_path, suffix):
     grid, path = make_grid(), tmp_path / f'a{suffix}'
     write_distances(path, grid)
-    assert path.read_bytes() == grid_bytes(DIMS, grid.voxel_size, grid.grid_to_world, grid.values, 'f')
+    by_column = suffix == '.vox'
+    assert path.read_bytes() == grid_bytes(
+        DIMS, grid.voxel_size, grid.grid_to_world, grid.values, 'f', by_column=by_column
+    )
     again = read_distances(path)
     np.testing.assert_array_equal(again.values, grid.values)
     np.testing.assert_array_equal(again.grid_to_world, grid.grid_to_world)
@@ -30,6 +33,16 @@ def test_bytes_are_those_of_the_public_code_and_come_back(tmp_path, suffix):
     second = tmp_path / f'b{suffix}'
     write_distances(second, again)
     assert second.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize('suffix', ['.sdf', '.df', '.vox'])
+@pytest.mark.parametrize('by_column', [True, False])
+def test_the_translation_is_in_the_last_column(tmp_path, suffix, by_column):
+    """Also where a file has its matrix the other way, as earlier versions wrote .sdf and .df."""
+    matrix = np.array([[0, -0.5, 0, 3], [0.5, 0, 0, 4], [0, 0, 0.5, 5], [0, 0, 0, 1]], np.float32)
+    path = tmp_path / f'a{suffix}'
+    path.write_bytes(grid_bytes(DIMS, 0.5, matrix, make_grid().values, 'f', by_column=by_column))
+    np.testing.assert_array_equal(read_distances(path).grid_to_world, matrix)
 
 
 def test_a_voxel_size_that_float32_rounds(tmp_path):

@@ -16,6 +16,7 @@ from jaxret.errors import ConfigError, DataError
 from jaxret.geometry.mesh import MAX_BYTES
 from jaxret.index import embed as index_embed
 from jaxret.index.files import Source, read_manifest
+from jaxret.index.model_files import read_categories
 from jaxret.preprocessing.shapes import ShapeInputs, file_checksum, shape_record
 
 
@@ -137,6 +138,26 @@ def test_pipes_and_devices_among_the_models_are_failures_at_every_run(update, tm
     os.mkfifo(tmp_path / 'pipe.df')
     with pytest.raises(DataError, match='not a regular file'):
         shape_record(tmp_path / 'pipe.df', inputs=ShapeInputs('grid'), up_axis='y')
+
+
+@pytest.mark.parametrize('kind', ['index.json', 'table', 'shard'])
+@pytest.mark.parametrize('target', ['pipe', '/dev/zero'])
+def test_pipes_and_devices_in_an_index_are_never_waited_for(update, tmp_path, kind, target):
+    write_models(tmp_path / 'models', 2)
+    update()
+    index, manifest = tmp_path / 'index', read_manifest(tmp_path / 'index')
+    path = {'table': index / 'tables' / manifest.table, 'shard': index / 'shards' / manifest.shards[0]}
+    path = path.get(kind, index / kind)
+    path.unlink()
+    if target == 'pipe':
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+    with pytest.raises(DataError, match=rf'{path}: .*not a regular file'):
+        opened(tmp_path)
+    (tmp_path / 'categories.csv').symlink_to(path)
+    with pytest.raises(DataError, match=r'categories.csv: cannot be read \(not a regular file\)'):
+        read_categories(tmp_path / 'categories.csv')
 
 
 def test_a_file_that_asks_for_memory_costs_only_itself(update, tmp_path, monkeypatch):

@@ -26,12 +26,12 @@ from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_many
 from jaxret.inference.export import export_query_encoder, load_query_encoder
-from jaxret.inference.trained_systems import system_classes
 from jaxret.preprocessing.framing import frame_files
 from jaxret.preprocessing.photos import photo_arrays
 from jaxret.preprocessing.points import point_arrays
 from jaxret.preprocessing.shapes import shape_arrays
 from jaxret.search.similarity import KINDS, VIEW_KINDS
+from jaxret.systems.by_task import system_classes
 from jaxret.systems.cmic import CHOICES, CMIC
 from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.hifa import Hifa

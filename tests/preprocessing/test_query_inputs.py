@@ -302,7 +302,7 @@ def test_grids_as_shapes(tmp_path):
     mesh = load_mesh(tmp_path / 'a.obj')
     write_distances(tmp_path / 'a.vox', grid_from_mesh(mesh))
     write_distances(tmp_path / 'small.df', grid_from_mesh(mesh, resolution=16, extent=12))
-    inputs = ShapeInputs('grid')
+    inputs = ShapeInputs('grid', placement='published')
     assert '.vox' in inputs.suffixes and '.vox' not in ShapeInputs('points').suffixes
     one, other = (shape_record(tmp_path / name, inputs=inputs, up_axis='y') for name in ('a.obj', 'a.vox'))
     np.testing.assert_array_equal(one.arrays['grid'], other.arrays['grid'])

@@ -6,6 +6,7 @@ import pickle
 import random
 import string
 import struct
+import time
 
 import pytest
 
@@ -247,3 +248,35 @@ def test_damage_anywhere_gives_a_value_or_one_error():
             assert str(error).startswith('folder/file.pkl: ')
             assert len(str(error)) < 1000
     assert refused > 200
+
+
+@pytest.mark.parametrize(
+    'keys',
+    [
+        [number * (2**61 - 1) for number in range(20_000)],
+        [number * float(2**61) for number in range(20_000)],
+        [(number * (2**61 - 1), 1) for number in range(20_000)],
+    ],
+)
+def test_keys_of_equal_hashes_take_no_quadratic_time(keys):
+    data = b'}' + b''.join(pickle.dumps(key, 2)[2:-1].removesuffix(b'q\x00') + b'Ns' for key in keys) + b'.'
+    start = time.process_time()
+    assert 'dictionary keys that are no texts' in refusal(data)
+    assert time.process_time() - start < 20
+    assert 'out of range' in refusal(b'N' + b''.join(b'p%d\n' % (n * (2**61 - 1)) for n in range(2)) + b'.')
+
+
+@pytest.mark.parametrize('nest', [b'(l', b'\x85', b')', b'}', b'(d'])
+def test_deep_nesting_ends_in_a_value_or_our_error(nest):
+    deep = {b'(l': b']' * 300_000 + b'a' * 299_999, b'\x85': b')' + b'\x85' * 300_000}.get(nest, nest * 300_000)
+    try:
+        load(deep + b'.')
+    except DataError as error:
+        assert 'folder/file.pkl' in str(error)
+
+
+def test_several_pickles_in_one_file():
+    stream = io.BytesIO(pickle.dumps([1], 2) + pickle.dumps('two', 4) + b'rest')
+    assert load_plain(stream, path='a', more=True) == [1]
+    assert load_plain(stream, path='a', more=True) == 'two'
+    assert stream.read() == b'rest'

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import os
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pretrained_files import Call, Global, storage, tensor, tensors, write_pth
+from pretrained_files import Call, Global, pickled, storage, tensor, tensors, write_legacy, write_pth
 
 from jaxret.errors import DataError
 from jaxret.pretrained.weight_files import read_weights
@@ -65,6 +67,7 @@ def refusal(path):
         ('tensors.safetensors', KINDS),
         ('layers.pth', LAYERS),
         ('checkpoint.pth', LAYERS),
+        ('before_1_6.pth', LAYERS),
     ],
 )
 def test_files_of_pytorch(name, expected):
@@ -76,23 +79,145 @@ def test_files_of_pytorch(name, expected):
 
 
 @pytest.mark.parametrize(
-    ('name', 'message'),
-    [
-        ('before_1_6.pth', 'from before version 1.6'),
-        ('module.pth', 'torch.nn.modules.container.Sequential'),
-        ('script.pth', 'TorchScript'),
-    ],
+    ('name', 'message'), [('module.pth', 'torch.nn.modules.container.Sequential'), ('script.pth', 'TorchScript')]
 )
 def test_other_files_of_pytorch_are_refused(name, message):
     assert message in refusal(FILES / name)
 
 
+PLAIN = {name: KINDS[name] for name in ('float32', 'float64', 'float16', 'bfloat16', 'int64')}
+
+
 @pytest.mark.parametrize('order', [None, 'little', 'big'])
-@pytest.mark.parametrize('wrapper', [None, 'model'])
-def test_orders_of_bytes_and_wrappers(tmp_path, order, wrapper):
-    arrays = {name: KINDS[name] for name in ('float32', 'float64', 'float16', 'bfloat16', 'int64')}
-    value = tensors(arrays) if wrapper is None else {wrapper: tensors(arrays), 'epoch': 2, 'rates': [0.1, None]}
-    assert_same(read_weights(write_pth(tmp_path / 'a.pth', value, order=order)).arrays, arrays)
+def test_orders_of_bytes(tmp_path, order):
+    assert_same(read_weights(write_pth(tmp_path / 'a.pth', tensors(PLAIN), order=order)).arrays, PLAIN)
+
+
+@pytest.mark.parametrize('write', [write_pth, write_legacy])
+@pytest.mark.parametrize(
+    'keys', ['', 'state_dict', 'model_state_dict', 'net', 'model', 'model_ema', 'generator', 'model/state_dict', 'a/b']
+)
+def test_wrappers_are_seen_through_and_said(tmp_path, write, keys):
+    value = tensors(PLAIN)
+    for key in reversed(keys.split('/') if keys else []):
+        value = {
+            'epoch': 2,
+            'rates': [0.1, None],
+            'optimizer': {'state': {0: {'step': 3}}, 'param_groups': []},
+            key: value,
+        }
+    if keys == 'a/b':
+        assert 'entries are no named tensors' in refusal(write(tmp_path / 'a.pth', value))
+        return
+    file = read_weights(write(tmp_path / 'a.pth', value))
+    assert_same(file.arrays, PLAIN)
+    assert file.wrapper == keys
+
+
+def test_several_wrappers(tmp_path):
+    second = {'x': tensor('9', NUMBERS)}
+    value = {'model_ema': second, 'model': tensors(PLAIN), 'queue': tensor('8', NUMBERS)}
+    assert read_weights(write_pth(tmp_path / 'a.pth', value)).wrapper == 'model'
+    found = refusal(write_pth(tmp_path / 'b.pth', {'left': second, 'right': tensors(PLAIN)}))
+    assert "2 dictionaries of tensors ('left', 'right')" in found
+
+
+def test_legacy_files(tmp_path):
+    path = tmp_path / 'a.pth'
+    whole = np.arange(12, dtype=np.float32)
+    window = storage('0', whole, window=(('1', 4, 6),))
+    value = {
+        'parts': tensor('0', whole.reshape(3, 4)[:, 1:], storage=storage('0', whole), offset=1),
+        'window': tensor('0', whole[:6].reshape(2, 3), storage=window),
+        'old': Call(Global('torch._utils', '_rebuild_tensor'), (storage('0', whole), 2, (2,), (5,))),
+    }
+    expected = {'parts': whole.reshape(3, 4)[:, 1:], 'window': whole[4:10].reshape(2, 3), 'old': whole[[2, 7]]}
+    assert_same(read_weights(write_legacy(path, value)).arrays, expected)
+    assert not any(array.flags.writeable for array in read_weights(path).arrays.values())
+    plain = pickled(tensor('0', whole), {}, None)
+    parameter = b'ctorch.nn.parameter\nParameter\n%s\x85\x81\x88\x89N\x87b'  # a class, its argument, its state
+    data = write_legacy(path, {'a': tensor('0', whole)}).read_bytes()
+    path.write_bytes(data.replace(plain, parameter % plain))
+    assert_same(read_weights(path).arrays, {'a': whole})
+
+
+@pytest.mark.parametrize(
+    ('changes', 'found'),
+    [
+        ({'mark': 5}, 'a pickle that is not one of torch.save'),
+        ({'version': 1002}, 'a pickle that is not one of torch.save'),
+        ({'counts': {'0': 23}}, "storage '0' has 23 values instead of 24"),
+        ({'counts': {'0': 2**62}}, 'values instead of 24'),
+        ({'counts': {'0': -1}}, 'values instead of 24'),
+        ({'keys': []}, 'a list of 0 storages, where tensors have 1'),
+        ({'keys': ['0', '0']}, 'a list of 2 storages'),
+        ({'keys': ['1']}, 'a list of 1 storages'),
+        ({'keys': 'text'}, 'no list of storages'),
+        ({'keys': [0]}, 'no list of storages'),
+        ({'cut': 1}, "storage '0' is cut off"),
+        ({'cut': 96}, "storage '0' is cut off"),
+        ({'cut': 120}, 'damaged'),
+    ],
+)
+def test_damaged_legacy_files(tmp_path, changes, found):
+    assert found in refusal(write_legacy(tmp_path / 'a.pth', {'a': tensor('0', NUMBERS)}, **changes))
+
+
+def test_legacy_files_run_nothing_and_hold_what_they_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    value = {'a': Call(Global('os', 'system'), ('touch ran',))}
+    assert 'os.system' in refusal(write_legacy(tmp_path / 'a.pth', value))
+    assert not (tmp_path / 'ran').exists()
+    for changes, found in (
+        ({'count': 2**40}, 'more than the file can hold'),
+        ({'count': -1}, 'impossible size'),
+        ({'window': (('1', 20, 5),)}, 'impossible size'),
+    ):
+        bad = tensor('0', NUMBERS, storage=storage('0', NUMBERS.ravel(), **changes))
+        assert found in refusal(write_legacy(tmp_path / 'a.pth', {'a': bad}))
+    both = {'a': tensor('0', NUMBERS), 'b': tensor('0', NUMBERS.view(np.int32).astype(np.int64))}
+    assert 'two types or sizes' in refusal(write_legacy(tmp_path / 'a.pth', both))
+
+
+def test_sizes_are_checked_before_anything_is_read(tmp_path):
+    path = write_pth(tmp_path / 'a.pth', tensors({'a': NUMBERS}), extra=[('byteorder', bytes(200 << 20))],
+                     compression=zipfile.ZIP_DEFLATED)  # fmt: skip
+    tracemalloc.start()
+    try:
+        assert 'byte order' in refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    shared = np.zeros(1 << 18, np.float32)
+    path = write_pth(tmp_path / 'b.pth', tensors({name: shared if name == 'a' else NUMBERS for name in 'abcd'}))
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:  # four members on the bytes of one
+        members = archive.infolist()
+        first = next(member for member in members if member.filename.endswith('data/0'))
+        directory = archive.start_dir
+    for member in members:
+        if '/data/' in member.filename and member is not first:
+            at = data.index(member.filename.encode(), directory) - 46
+            sizes = struct.pack('<III', first.CRC, first.file_size, first.file_size)
+            data = (
+                data[: at + 16]
+                + sizes
+                + data[at + 28 : at + 42]
+                + struct.pack('<I', first.header_offset)
+                + data[at + 46 :]
+            )
+    path.write_bytes(data)
+    refusal(path)
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'zeros'])
+def test_what_never_ends_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / 'a.pth'
+    if kind == 'pipe':
+        os.mkfifo(path)
+    else:
+        path.symlink_to('/dev/zero')
+    assert 'not a regular file' in refusal(path)
 
 
 def test_names_of_the_file_do_not_matter(tmp_path):
@@ -128,7 +253,10 @@ def test_everything_else_is_refused_by_name(tmp_path, monkeypatch, value, name):
         ('text', 'a str'),
         ({}, 'no tensor'),
         ({'state_dict': {}}, 'no tensor'),
-        ({'a': tensor('0', NUMBERS), 'b': [1.0], 'c': None}, "'b': a list"),
+        (
+            {'a': tensor('0', NUMBERS), 'b': [1.0], 'c': None},
+            "2 of 3 entries are no named tensors, such as 'b': a list, 'c'",
+        ),
         ({3: tensor('0', NUMBERS)}, '3: a ndarray'),
         (Call(Global('collections', 'OrderedDict'), ([['a', 1]],)), 'damaged'),
     ],
@@ -179,8 +307,9 @@ def test_archives_that_are_no_weights(tmp_path):
     )
 
 
-def test_damaged_archives(tmp_path):
-    good, path = (FILES / 'tensors.pth').read_bytes(), tmp_path / 'a.pth'
+@pytest.mark.parametrize(('name', 'least'), [('tensors.pth', 100), ('before_1_6.pth', 100)])
+def test_damaged_archives(tmp_path, name, least):
+    good, path = (FILES / name).read_bytes(), tmp_path / 'a.pth'
     rng = np.random.default_rng(0)
     refused = 0
     for cut in (0, 1, 4, 100, len(good) // 2, len(good) - 1):
@@ -195,7 +324,7 @@ def test_damaged_archives(tmp_path):
         except DataError as error:
             refused += 1
             assert str(path) in str(error)
-    assert refused > 100
+    assert refused > least
 
 
 def safetensors(path, header, data=b'', *, length=None):

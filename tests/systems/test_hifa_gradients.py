@@ -54,6 +54,32 @@ def test_warm_up_has_labels_alone_and_the_ramp_counts_from_its_end():
     assert total > report['label_loss'] and norms(gradients)['discriminator'] > 0
 
 
+def test_the_reversal_has_a_ramp_of_its_own_length():
+    batch, step = random_batch(PHOTOS, SHAPES), STEPS // 2 + 1
+    system = only(adversarial='revgrad', warmup=0.5)
+    variables, found = variables_of(system), []
+    for scheduled in (system, only(adversarial='revgrad', warmup=0.5, adversarial_ramp=2)):
+        ((total, (_, report)), gradients) = run(scheduled, variables, batch, step=step)
+        found.append(
+            (
+                total,
+                report['ramp'],
+                norms(gradients)['domain'],
+                norms(run(scheduled, variables, batch, step=STEPS)[1])['backbone'],
+            )
+        )
+    assert found[0] == found[1]  # of the losses' weights nothing changes, and both ramps end at 1
+    label = run(only(), {'params': {k: v for k, v in variables['params'].items() if k != 'domain'}}, batch)[1]
+    reversed_parts = [
+        jax.tree.map(np.subtract, run(scheduled, variables, batch, step=step)[1]['embedding'], label['embedding'])
+        for scheduled in (system, only(adversarial='revgrad', warmup=0.5, adversarial_ramp=2))
+    ]
+    whole, own = np.tanh(5 * 1 / 5), np.tanh(5 * 1 / 2)
+    chex.assert_trees_all_close(
+        reversed_parts[1], jax.tree.map(lambda x: x * own / whole, reversed_parts[0]), rtol=1e-3, atol=1e-6
+    )
+
+
 def test_gradient_is_reversed_for_the_encoder_and_not_for_the_domain_classifier():
     system, batch = only(adversarial='revgrad', adversarial_weight=0.6), random_batch(PHOTOS, SHAPES)
     variables = variables_of(system)

@@ -19,6 +19,7 @@ from hifa_runs import (
     expected_parts,
     norm,
     run,
+    softmax,
     system_of,
     variables_of,
 )
@@ -70,6 +71,7 @@ def test_report():
         'shape_norm': np.linalg.norm(shapes, axis=1).mean(),
         'pseudo_classes': (counts > 0).sum(),
         'pseudo_largest_share': counts.max() / counts.sum(),
+        'pseudo_confidence': softmax(classify(variables, shapes)).max(axis=1).mean(),
         'domain_accuracy': ((logits[0] > 0).mean() + (logits[1] <= 0).mean()) / 2,
     }
     chex.assert_trees_all_close({key: report[key] for key in expected}, jax.tree.map(np.float32, expected), rtol=1e-4)
@@ -116,6 +118,25 @@ def test_awkward_batches_stay_finite():
         (total, (collections, _)), gradients = run(system, variables, nothing, train=True)
         assert total == 0 and norm(gradients) == 0
         chex.assert_trees_all_close(collections, {key: variables[key] for key in collections})
+
+
+@pytest.mark.parametrize('centroid', ['batch', 'running', 'running_mstn'])
+def test_doubtful_pseudo_labels_do_not_count_in_centroids(centroid):
+    """As if those shapes were not there; other losses see them."""
+    batch, plain = random_batch(PHOTOS, SHAPES), system_of(centroid=centroid)
+    variables = variables_of(plain)
+    confidence = np.sort(softmax(classify(variables, encoded(plain, variables, batch)['shapes'])).max(axis=1))
+    least = float(confidence[1:3].mean())
+    (total, (collections, report)), gradients = run(
+        system_of(centroid=centroid, pseudo_confidence=least), variables, batch
+    )
+    kept = softmax(classify(variables, encoded(plain, variables, batch)['shapes'])).max(axis=1) >= least
+    assert kept.sum() == SHAPES - 2
+    (_, (without, fewer)), _ = run(plain, variables, batch | {'shape_valid': kept})
+    np.testing.assert_allclose(report['centroid_loss'], fewer['centroid_loss'], rtol=1e-5)
+    chex.assert_trees_all_close(collections.get('centroids'), without.get('centroids'), rtol=1e-5, atol=1e-6)
+    assert report['norm_loss'] != fewer['norm_loss'] and np.isfinite(total)
+    chex.assert_tree_all_finite(gradients)
 
 
 def test_collapsed_pseudo_labels_are_reported():

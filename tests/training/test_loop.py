@@ -77,12 +77,13 @@ def lines(workdir):
 
 def test_learns_and_logs(tmp_path):
     run = Run(tmp_path)
-    assert run.fit(batches=lambda start, stop: (random_batch(BATCH) for _ in range(start, stop)))
+    assert run.fit(batches=lambda start, stop: (random_batch(BATCH) for _ in range(start, stop)), watched=7)
     history = lines(tmp_path)
     assert [line['step'] for line in history] == [2, 4, 6, 8, 10, 12]
     assert history[-1]['loss'] < 0.8 * history[0]['loss']
     assert all({'gradient_norm', 'learning_rate', 'instance_loss', 'category_loss'} <= line.keys() for line in history)
-    assert [line['step'] for line in history if 'top1' in line] == [4, 8, 12]
+    assert [line['step'] for line in history if 'top1' in line] == [4, 6, 8, 12]
+    assert not (tmp_path / 'checkpoints' / '6').exists()  # the best one, were it saved
     rates = [line['learning_rate'] for line in history]  # means of two steps; three of warm-up, then a cosine
     assert rates[0] < rates[1] and rates[1:] == sorted(rates[1:], reverse=True)
 

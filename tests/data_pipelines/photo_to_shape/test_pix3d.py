@@ -160,6 +160,43 @@ def test_links_out_of_the_folder(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_folder_that_is_a_link_as_a_whole_is_one_line(tmp_path):
+    root = tmp_path / 'data'
+    entries = write_folder(root)
+    (root / 'img').rename(tmp_path / 'disk')
+    (root / 'img').symlink_to(tmp_path / 'disk')
+    (problem,) = problems_of(root)
+    assert problem.where == str(root / 'img')
+    assert problem.found == (
+        f'as a whole a link that leaves the data folder, to {tmp_path / "disk"} ({len(entries)} files of it are used)'
+    )
+    for target in (tmp_path / 'none', 'none', 'img'):
+        (root / 'img').unlink()
+        (root / 'img').symlink_to(target)
+        first, *others = problems_of(root)
+        assert first.where == str(root / 'img') and 'as a whole a link' in first.found
+    assert 'to nothing' in first.found and len(others) == len(entries)
+
+
+def test_links_of_single_files(tmp_path):
+    root = tmp_path / 'data'
+    entries = write_folder(root)
+    (tmp_path / 'disk').mkdir()
+    for number, entry in enumerate(entries):  # as git-annex has them
+        (root / entry['mask']).rename(tmp_path / 'disk' / str(number))
+        (root / entry['mask']).symlink_to(tmp_path / 'disk' / str(number))
+    found = {problem.where: problem.found for problem in problems_of(root)}
+    many = found.pop(str(root / 'mask/bed'))
+    assert many.startswith('7 files are links that leave the data folder, such as mask/bed/0_0.png')
+    names = {f'pix3d.json[{index}].mask': entries[index]['mask'] for index in (3, 4)}
+    assert found == {where: f"'{name}' is a link that leaves the folder" for where, name in names.items()}
+    for number, entry in enumerate(entries):
+        (root / entry['mask']).unlink()
+        (root / entry['mask']).symlink_to('none.png' if number else '0_0.png')
+    found = [problem.found for problem in problems_of(root)]
+    assert 'Too many levels of symbolic links' in found[0] and found[1:] == ['a link to nothing'] * (len(entries) - 1)
+
+
 def test_links_to_folders_are_followed_and_loops_end(tmp_path):
     root = tmp_path / 'data'
     write_folder(root, spare=2)

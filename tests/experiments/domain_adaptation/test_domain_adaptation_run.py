@@ -109,6 +109,9 @@ def test_metrics_in_both_modes_and_a_report(trained, capsys):
         assert metrics[f'{name}_low'] <= metrics[name] <= metrics[f'{name}_high']
         assert 0 < metrics[f'{name}_chance'] < 1
     assert metrics['nn_chance'] == pytest.approx(0.125)
+    assert (
+        'val_pseudo_confidence' in logged(trained)[0]
+    )  # the warm-up ends with step 2 of 6; the checkpoint is step 4's
     logs = {*logged(trained)[-1]}
     assert {'val_source_accuracy', 'val_pseudo_classes', 'val_pseudo_largest_share', 'label_loss', 'norm_loss'} <= logs
     assert not {*SCORES} & logs
@@ -208,7 +211,7 @@ def test_collapsed_pseudo_labels_are_told_once(place, data, without_report, monk
     monkeypatch.setattr(domain_adaptation.Hifa, 'predict', collapsed)
     assert command(place, data, 'collapsed') == 0
     out = capsys.readouterr().out
-    assert out.count('warning:') == 1 and 'all 16 training shapes are one class' in out
+    assert out.count('warning:') == 1 and '16 training shapes are of 1 of 8 classes, 1.00 of them' in out
     assert {line.get('val_pseudo_classes', 1) for line in logged(place / 'collapsed')} == {1}
 
 
@@ -220,8 +223,8 @@ def test_each_method_is_hifa_with_the_difference_that_its_name_says():
         assert changed and all(key.startswith('loss.') or key == 'evaluation.alignment' for key in changed)
     paper, second = (flatten(load_config(f'{name}:paper')[0]) for name in ('mi3dor.py', 'mi3dor2.py'))
     assert {key for key in paper if paper[key] != second[key]} == {'epochs'}
-    assert round(paper['epochs'] * (10_500 // 6)) == pytest.approx(20_000, rel=1e-3)
-    assert round(second['epochs'] * (19_294 // 6)) == pytest.approx(20_000, rel=1e-3)
+    assert round(paper['epochs'] * (10_500 // 6)) == round(second['epochs'] * (19_294 // 6)) == 20_000
+    assert paper['data.fit'] == 'cover' and paper['loss.adversarial_weight'] == 2  # the sum of both domains
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from overrides import apply_overrides, load_config
 from paper_tables.plan import load_paper, paper_names, plan, select_rows
 from paper_tables.rows.paper import Claim, Metric, Paper, Row, Table
 
+from jaxret.runs.config import flatten
+
 MAP = Metric('mean_map', 'Mean mAP')
 CONFIGS = {'small': 'modelnet40.py'}
 
@@ -126,7 +128,12 @@ def test_rows_of_the_noisy_center_paper_are_what_it_prints(tmp_path):
                 )
         without = jobs['without noisy centers'].config
         differing = {key for key in without if without[key] != jobs['with noisy centers'].config[key]}
-        assert differing == {'loss.center'} and without['loss.center'] == 'center'
+        own = {'loss.center', 'loss.center_weight'} | (
+            {'center_optimizer.learning_rate'} if preset == 'paper' else set()
+        )
+        assert differing == own and without['loss.center'] == 'center'
+        baseline_job = jobs['CLF at batch 48'].config  # whose center loss it is
+        assert all(without[key] == baseline_job[key] for key in own)
 
 
 def configs_of(name, preset, tmp_path):
@@ -182,6 +189,19 @@ def test_rows_of_cmic_differ_from_its_default_in_what_they_name(preset, tmp_path
     curve = found.tables[-1]
     assert [curve.places[row.name] for row in curve.rows] == [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert all(configs[name]['loss.category_weight'] == place for name, place in curve.places.items())
+
+
+def test_rows_of_hifa_on_both_data_sets(tmp_path):
+    for name, file, gain in (('hifa', 'mi3dor', 62.03), ('hifa_mi3dor2', 'mi3dor2', 26.45)):
+        found, configs = configs_of(name, 'paper', tmp_path)
+        assert [table.title[:7] for table in found.tables[:2]] == [f'Table {1 if file == "mi3dor" else 2}', 'Table 3']
+        first, second = (found.rows[row].paper for row in ('AlexNet (source only)', 'HIFA-G'))
+        assert 100 * (second['nn'] / first['nn'] - 1) == pytest.approx(gain, abs=0.01)  # the text's percentage
+        default, expected = configs['HIFA-GL (with MI)'], flatten(load_config(f'{file}.py:paper')[0])
+        assert {key: default[key] for key in expected} == expected
+        assert differing(configs['HIFA-G'], default) == {'loss.mutual_information': 'none', 'loss.centroid': 'none'}
+    second = load_paper('hifa_mi3dor2').rows
+    assert all(row.paper['f'] == row.paper['ft'] for row in second.values() if row.paper)  # 20 shapes a class
 
 
 def test_printed_values_of_cmic():
