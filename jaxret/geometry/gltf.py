@@ -27,7 +27,7 @@ _KNOWN = ('KHR_mesh_quantization', 'KHR_materials_', 'KHR_texture_', 'EXT_textur
 _INSTANCES = 'EXT_mesh_gpu_instancing'
 
 
-def read_gltf(data: bytes, get: Callable[[str], bytes]) -> trimesh.Scene:
+def read_gltf(data: bytes, get: Callable[[str], bytes], *, max_faces: int) -> trimesh.Scene:
     """Reads a file of either form.
 
     Sparse accessors, normalized integers, strides, strips and fans are read; morph targets and skins are applied as the
@@ -36,23 +36,17 @@ def read_gltf(data: bytes, get: Callable[[str], bytes]) -> trimesh.Scene:
     Args:
       data: the file's content.
       get: gives a buffer outside it, by its name.
+      max_faces: scenes with more triangles are refused before they are made.
 
     Raises:
       UnusableMesh: the file is cut off, reads past its buffers, needs an extension that is not known, or its nodes are
         not a tree.
     """
-    return _Document(*_header(data), get).scene()
+    return _Document(*_header(data), get, max_faces).scene()
 
 
 def buffer_names(data: bytes) -> list[str]:
-    """Names of the buffers outside a .gltf file.
-
-    Args:
-      data: the file's content.
-
-    Raises:
-      ValueError, TypeError, AttributeError, RecursionError: the file is damaged.
-    """
+    """Names of the buffers outside a .gltf file; ValueError and others where it is damaged."""
     uris = [buffer.get('uri', 'data:') for buffer in json.loads(data).get('buffers', [])]
     return [uri for uri in uris if not uri.startswith('data:')]
 
@@ -92,9 +86,11 @@ def _header(data: bytes) -> tuple[dict[str, Any], bytes | None]:
 class _Document:
     """A file whose parts refer to one another by number."""
 
-    def __init__(self, header: dict[str, Any], binary: bytes | None, get: Callable[[str], bytes]):
+    def __init__(self, header: dict[str, Any], binary: bytes | None, get: Callable[[str], bytes], max_faces: int):
         self.header, self.binary, self.get = header, binary, get
         self.array = lru_cache(maxsize=None)(self._array)
+        self.joints = lru_cache(maxsize=None)(self._joints)
+        self.max_faces = self.faces_left = max_faces
         self.read = 0  # bytes
 
     def scene(self) -> trimesh.Scene:
@@ -104,8 +100,8 @@ class _Document:
             if 'mesh' not in node:
                 continue
             if _INSTANCES in node.get('extensions', {}):
-                raise UnusableMesh(f'a node of it is repeated by the glTF extension {_INSTANCES}, which is not known')
-            joints = self._joints(node['skin']) if 'skin' in node else None
+                raise UnusableMesh(f'a node is repeated by the glTF extension {_INSTANCES}, which is not known')
+            joints = self.joints(node['skin']) if 'skin' in node else None
             for part in self._parts(node, joints):
                 result.add_geometry(part, transform=None if joints is not None else matrix)
         return result
@@ -145,6 +141,11 @@ class _Document:
             found.append(content)
         return found
 
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all buffers."""
+        return sum(len(buffer or b'') for buffer in self.buffers)
+
     def _item(self, kind: str, index: int) -> dict[str, Any]:
         items = self.header.get(kind, [])
         if not 0 <= operator.index(index) < len(items):
@@ -165,7 +166,7 @@ class _Document:
         if not within or stride < size:
             raise UnusableMesh(f'its JSON names {count} values of {size} bytes where its buffers have fewer')
         self.read += count * size
-        if self.read > 8 * sum(len(buffer or b'') for buffer in self.buffers):
+        if self.read > 8 * self.size:
             raise UnusableMesh('its JSON reads the same bytes many times over')
         return np.ndarray((count, width), kind, content, start + offset, (stride, np.dtype(kind).itemsize))
 
@@ -178,16 +179,15 @@ class _Document:
             rows = self._rows(accessor['bufferView'], accessor.get('byteOffset', 0), count, kind, width)
         elif sparse is None:
             raise UnusableMesh(f'accessors[{index}] of it has no values: it needs a glTF extension that is not known')
-        elif count > 8 * sum(len(buffer or b'') for buffer in self.buffers):
+        elif count > 8 * self.size:
             raise UnusableMesh(f'accessors[{index}] of it claims {count} values, more than its buffers have bytes')
         else:
             rows = np.zeros((count, width), kind)
         if sparse is not None:
             rows, changed = rows.copy(), operator.index(sparse['count'])
             places, values = sparse['indices'], sparse['values']
-            where = self._rows(
-                places['bufferView'], places.get('byteOffset', 0), changed, _KINDS[places['componentType']], 1
-            )
+            kind_of_place = _KINDS[places['componentType']]
+            where = self._rows(places['bufferView'], places.get('byteOffset', 0), changed, kind_of_place, 1)
             if where.max() >= count:
                 raise UnusableMesh(f'accessors[{index}] of it replaces value {where.max()} of {count}')
             rows[where[:, 0]] = self._rows(values['bufferView'], values.get('byteOffset', 0), changed, kind, width)
@@ -210,40 +210,49 @@ class _Document:
             attributes, mode = primitive['attributes'], primitive.get('mode', _TRIANGLES)
             if mode in _WITHOUT_SURFACE:
                 continue
-            vertices, indices = self._values(primitive, node.get('weights', mesh.get('weights', [])))
+            positions, indices = self._values(primitive)
+            faces, rows = _triangles(indices, mode), slice(None)
+            self.faces_left -= len(faces)
+            if self.faces_left < 0:
+                raise UnusableMesh(f'more than {self.max_faces:,} faces')
+            if faces.max() >= len(positions):
+                raise UnusableMesh(f'a face names vertex {faces.max()} of {len(positions)}, counted from 0')
+            if len(positions) > faces.size:  # parts often share their vertices
+                rows, faces = np.unique(faces, return_inverse=True)
+            vertices = positions[rows]
+            weights = node.get('weights', mesh.get('weights', []))
+            for weight, target in zip(weights, primitive.get('targets', []), strict=False):
+                if weight and 'POSITION' in target:
+                    vertices = vertices + weight * self.array(target['POSITION'])[rows]
             if joints is not None:
-                vertices = self._bent(vertices, attributes, joints)
-            faces, colors = _triangles(indices, mode), self._colors(attributes, len(vertices))
-            if len(vertices) > faces.size and faces.size and faces.max() < len(vertices):  # parts often share vertices
-                used, faces = np.unique(faces, return_inverse=True)
-                vertices, faces = vertices[used], faces.reshape(-1, 3)
-                colors = None if colors is None else colors[used]
-            yield trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)
+                vertices = self._bent(vertices, attributes, rows, joints)
+            colors = self._colors(attributes, len(positions))
+            colors = None if colors is None else colors[rows]
+            yield trimesh.Trimesh(vertices, faces.reshape(-1, 3), vertex_colors=colors, process=False)
 
-    def _values(self, primitive: dict[str, Any], weights: list[float]) -> tuple[np.ndarray, np.ndarray]:
-        """Positions [N, 3] of a part, its morph targets applied, and its indices."""
+    def _values(self, primitive: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Positions [N, 3] of a part, and its indices."""
         try:
-            vertices = self.array(primitive['attributes']['POSITION'])
-            indices = self.array(primitive['indices'])[:, 0] if 'indices' in primitive else np.arange(len(vertices))
+            positions = self.array(primitive['attributes']['POSITION'])
+            given = 'indices' in primitive
+            indices = self.array(primitive['indices']) if given else np.arange(len(positions), dtype='u4')[:, None]
         except (KeyError, UnusableMesh) as error:
             extensions = ', '.join(primitive.get('extensions', {})) or 'none'
             found = 'a part of it has no positions' if isinstance(error, KeyError) else error
             raise UnusableMesh(f'{found} (glTF extensions of the part: {extensions})') from None
-        for weight, target in zip(weights, primitive.get('targets', []), strict=False):
-            if weight and 'POSITION' in target:
-                vertices = vertices + weight * self.array(target['POSITION'])
-        return vertices, indices
+        if positions.shape[1] != 3 or indices.shape[1] != 1 or indices.dtype.kind != 'u':
+            raise UnusableMesh('a part of it has positions or indices of a wrong type')
+        return positions, indices[:, 0]
 
-    def _bent(self, vertices: np.ndarray, attributes: dict[str, int], joints: np.ndarray) -> np.ndarray:
-        """Vertices [N, 3] in the world, each moved by the joints that hold it."""
-        result, total = np.zeros((len(vertices), 3)), np.zeros((len(vertices), 1))
-        number = 0
+    def _bent(self, vertices: np.ndarray, attributes: dict[str, int], rows, joints: np.ndarray) -> np.ndarray:
+        """Vertices [N, 3], which are `rows` of the part's, in the world: each moved by the joints that hold it."""
+        result, total, number = np.zeros((len(vertices), 3)), np.zeros((len(vertices), 1)), 0
         while f'JOINTS_{number}' in attributes:
-            held, weights = self.array(attributes[f'JOINTS_{number}']), self.array(attributes[f'WEIGHTS_{number}'])
-            for joint, weight in zip(held.T, weights.T, strict=True):
+            held, weights = (self.array(attributes[f'{name}_{number}'])[rows] for name in ('JOINTS', 'WEIGHTS'))
+            for joint, weight in zip(held.T, weights.T[:, :, None], strict=True):
                 turned = np.einsum('nij,nj->ni', joints[joint][:, :3, :3], vertices)
-                result += weight[:, None] * (turned + joints[joint][:, :3, 3])
-                total += weight[:, None]
+                result += weight * (turned + joints[joint][:, :3, 3])
+                total += weight
             number += 1
         if not (total > 0).all():
             raise UnusableMesh('a part of it with a skin has vertices that no joint holds')
@@ -255,7 +264,7 @@ class _Document:
             return None
         colors = self.array(attributes['COLOR_0'])
         colors = colors if colors.dtype.kind == 'f' else colors / np.iinfo(colors.dtype).max
-        return colors if len(colors) == count else None
+        return colors if len(colors) == count and colors.shape[1] in (3, 4) else None
 
 
 def _matrix(node: dict[str, Any]) -> np.ndarray:

@@ -70,7 +70,7 @@ def load_mesh(
     if up_axis not in ('y', 'z'):
         raise ValueError(f"up_axis must be 'y' or 'z', not {up_axis!r}")
     path = Path(path)
-    mesh = _read(path, lambda scene: _checked(*_flatten(scene, max_faces)), max_bytes=max_bytes)
+    mesh = _read(path, lambda scene: _checked(*_flatten(scene, max_faces)), max_bytes, max_faces)
     if up_axis == 'z':
         x, y, z = mesh.vertices.T
         mesh = Mesh(np.stack([x, z, -y], axis=1), mesh.faces)
@@ -133,13 +133,15 @@ def read_scene(path: Path, *, materials: bytes | None = None) -> trimesh.Scene:
     return _read(path, lambda scene: scene, materials=materials)
 
 
-def _read(path: Path, then: Callable, *, max_bytes: int = MAX_BYTES, materials: bytes | None = None):
+def _read(
+    path: Path, then: Callable, max_bytes: int = MAX_BYTES, max_faces: int = MAX_FACES, materials: bytes | None = None
+):
     """What `then` makes of the scene in a file; whatever is wrong is a DataError."""
     data, suffix = _read_bytes(path, max_bytes), path.suffix.lower()
     try:
         with quiet():
             if suffix in ('.glb', '.gltf'):
-                return then(read_gltf(data, _Buffers(path, max_bytes - len(data)).get))
+                return then(read_gltf(data, _Buffers(path, max_bytes - len(data)).get, max_faces=max_faces))
             if suffix == '.obj':
                 return then(read_obj(data, materials))
             return then({'.off': read_off, '.ply': read_ply, '.stl': read_stl}[suffix](data))

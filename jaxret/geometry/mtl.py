@@ -3,6 +3,7 @@
 Source: Wavefront, MTL Material Format; of it count `newmtl`, `Kd` and `map_Kd` with its options -s and -o.
 """
 
+import functools
 import io
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from jaxret.geometry.obj import plain_lines
 
 MAX_BYTES = 512 * 2**20
 _FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'GIF', 'TGA', 'WEBP')  # their decoders only decode
+_LONGEST = 4096  # characters of a line that names files
 _SIDE = 1024  # pixels; larger textures are shrunk, views are far smaller
 _LIBRARY = re.compile(rb'^mtllib +([^\n]*)', re.MULTILINE)
 # Options of a texture, with the most values that follow them.
@@ -61,8 +63,10 @@ class Materials:
         self.root = self.folder.parent if self.folder.name == 'models' else self.folder
         self.left = MAX_BYTES
         self.files: list[Path] = []
+        self._find = functools.cache(self._find_file)
+        self._in_small_letters = functools.cache(self._small_letters)
         self.by_name: dict[str, Material] = {}
-        for library in self._libraries(path):
+        for library in dict.fromkeys(self._libraries(path)):
             self.files.append(library)
             for name, material in self._parsed(library):
                 self.by_name.setdefault(name, material)
@@ -98,7 +102,7 @@ class Materials:
         for match in _LIBRARY.finditer(plain_lines(data)):
             text = match[1].decode().strip()
             file = self._find(text, self.folder)
-            several = re.findall(r'\S.*?\.mtl(?=\s|$)', text, re.IGNORECASE)
+            several = re.findall(r'\S.*?\.mtl(?=\s|$)', text[:_LONGEST], re.IGNORECASE)
             if several and not (file and file.is_file()):
                 yield from (found for name in several if (found := self._find(name, self.folder)) is not None)
             elif file is not None:
@@ -112,6 +116,8 @@ class Materials:
         except UnusableMesh:
             return
         for line in lines:
+            if len(line) > _LONGEST:
+                continue
             key, _, rest = line.strip().replace('\t', ' ').partition(' ')
             key, rest = key.lower(), rest.strip()
             if key == 'newmtl':
@@ -125,29 +131,34 @@ class Materials:
             elif material is not None and key == 'map_kd' and rest:
                 material.textures.append(_texture(rest))
 
-    def _find(self, name: str, folder: Path) -> Path | None:
+    def _find_file(self, name: str, folder: Path) -> Path | None:
         """Where a file is, or would be if it were there; None for one that is never opened."""
         name = name.strip('"').replace('\\', '/')
         last = name.rpartition('/')[2]
         folders = list(dict.fromkeys((folder, self.folder)))
-        names = dict.fromkeys((name, unquote(name), last))
+        names = dict.fromkeys((name, unquote(name), name.partition(' #')[0].rstrip(), last))
         places = [place for part in names for above in folders if (place := self._allowed(above / part)) is not None]
         for place in places:
             if place.is_file():
                 return place
         if not places:
             return None
-        beside = [self._allowed(file) for above in folders if above.is_dir() for file in above.iterdir()]
-        same = [file for file in beside if file is not None and file.name.lower() == last.lower() and file.is_file()]
-        return [*same, *places][0]
+        same = [self._in_small_letters(above).get(last.lower()) for above in folders]
+        return next((file for file in same if file is not None), places[0])
+
+    def _small_letters(self, folder: Path) -> dict[str, Path]:
+        """The files of a folder that may be opened, by their names in small letters."""
+        files = [self._allowed(file) for file in folder.iterdir()] if folder.is_dir() else []
+        return {file.name.lower(): file for file in files if file is not None and file.is_file()}
 
     def _allowed(self, file: Path) -> Path | None:
         try:
             file = file.resolve()
+            file.is_file()  # names that are too long
         except (OSError, ValueError, RuntimeError):  # a null byte, links in a circle
             return None
         inside = file.is_relative_to(self.root) and file.suffix.lower() not in MESH_SUFFIXES
-        return file if inside and len(file.name) < 256 else None
+        return file if inside else None
 
     def _read(self, file: Path) -> bytes | None:
         """The content of a file; None where it is not there, or the files of this mesh are too large together."""

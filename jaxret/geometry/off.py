@@ -45,7 +45,7 @@ def off_fault(data: bytes) -> str | None:
     head = _HEAD.match(lines[0]) if lines else None
     if head is None:
         return "the first line is not an OFF header ('OFF')"
-    if head[1].startswith(b'4'):
+    if b'4' in head[1]:
         return 'its vertices have four coordinates (4OFF)'
     counts = head.groups()[1:] if head[2] else tuple(lines[1].split()[:2]) if len(lines) > 1 else ()
     if len(counts) != 2 or not all(count and count.isdigit() and len(count) < 19 for count in counts):
@@ -87,19 +87,20 @@ def without_polygons(data: bytes) -> bytes:
     """
     head, vertices, lines = _parts(_lines(data))
     faces = [line[1 : int(line[0]) + 1] for line in lines]
-    if all(len(face) == 3 for face in faces):
+    sizes = np.array([len(face) for face in faces])
+    if (sizes == 3).all():
         return data
     places = np.array([line.split()[:3] for line in vertices], np.float64)
-    sizes = np.array([len(face) for face in faces])
     cut = cut_concave(np.array([index for face in faces for index in face], np.int64), sizes, places)
-    if not cut and all(len(face) < 5 for face in faces):
+    if not cut and sizes.max() < 5:
         return data
+    for number in np.flatnonzero(sizes > 4).tolist():
+        cut.setdefault(number, [(0, k, k + 1) for k in range(1, len(faces[number]) - 1)])
     written = []
     for number, face in enumerate(faces):
-        fan = [(0, k, k + 1) for k in range(1, len(face) - 1)] if len(face) > 4 else [range(len(face))]
-        written += [[face[k] for k in part] for part in cut.get(number, fan)]
-    faces = [b' '.join([b'%d' % len(face), *face]) for face in written]
-    return b'\n'.join([head, b'%d %d 0' % (len(vertices), len(faces)), *vertices, *faces])
+        written += [[face[k] for k in part] for part in cut.get(number, [range(len(face))])]
+    lines = [b' '.join([b'%d' % len(part), *part]) for part in written]
+    return b'\n'.join([head, b'%d %d 0' % (len(vertices), len(lines)), *vertices, *lines])
 
 
 def _parts(lines: list[bytes]) -> tuple[bytes, list[bytes], list[list[bytes]]]:

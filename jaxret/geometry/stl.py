@@ -9,7 +9,7 @@ import trimesh
 from jaxret.geometry.formats import UnusableMesh, plain_text
 from jaxret.geometry.polygons import triangulate
 
-_LOOP = re.compile(rb'outer\s+loop\b(.*?)\bendloop', re.DOTALL)
+_LOOP = re.compile(rb'\bouter\s++loop\b')
 
 
 def read_stl(data: bytes) -> trimesh.Scene:
@@ -25,13 +25,13 @@ def read_stl(data: bytes) -> trimesh.Scene:
     if len(data) == 84 + 50 * declared:
         return trimesh.load_scene(io.BytesIO(data), file_type='stl', process=False)
     text = plain_text(data).lower().lstrip()
-    if not text.startswith(b'solid'):
+    if not text.startswith(b'solid') or b'\0' in data[:512]:
         raise UnusableMesh(f'{len(data)} bytes, but the STL header names {max(declared, 0)} triangles')
     if b'endsolid' not in text[-1024:]:
         raise UnusableMesh("cut off: a text STL file must end with 'endsolid'")
-    loops = _LOOP.findall(text)
-    facets = len(re.findall(rb'\bendfacet\b', text))
-    if len(loops) != facets:
+    loops = [part.rpartition(b'loop')[2] for part in text.split(b'endloop')[:-1]]
+    facets = text.count(b'endfacet')
+    if not len(loops) == facets == len(_LOOP.findall(text)):
         raise UnusableMesh(f'cut off, or damaged: {len(loops)} whole loops in {facets} facets')
     sizes = [loop.count(b'vertex') for loop in loops]
     if min(sizes, default=3) < 3:

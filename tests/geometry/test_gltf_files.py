@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from box_files import BOX, TRIANGLES, check_box, loaded, measures, refusal
 
+from jaxret.errors import DataError
 from jaxret.geometry.materials import load_surface
+from jaxret.geometry.mesh import load_mesh
 
 FACES = np.array(TRIANGLES)
 CODES = {'i1': 5120, 'u1': 5121, 'i2': 5122, 'u2': 5123, 'u4': 5125, 'f4': 5126}
@@ -367,3 +369,20 @@ def test_deep_json(tmp_path, name):
     text = b'{"asset":' + b'[' * 100_000 + b']' * 100_000 + b'}'
     head = b'glTF' + b''.join(n.to_bytes(4, 'little') for n in (2, 20 + len(text), len(text))) + b'JSON'
     assert 'not valid JSON' in refusal(tmp_path / name, head + text if name == 'a.glb' else text)
+
+
+def test_scenes_of_too_many_faces_are_not_made(tmp_path):
+    builder = built()
+    nodes = [{'children': list(range(1, 1001))}, *({'mesh': 0} for _ in range(1000))]
+    (tmp_path / 'a.glb').write_bytes(builder.glb(nodes))
+    assert len(load_mesh(tmp_path / 'a.glb', max_faces=12_000).faces) == 12_000
+    with pytest.raises(DataError, match='more than 11,999 faces'):
+        load_mesh(tmp_path / 'a.glb', max_faces=11_999)
+
+
+@pytest.mark.parametrize('name', ['POSITION', 'indices'])
+def test_values_of_a_wrong_type(tmp_path, name):
+    builder = built()
+    builder.accessors[0 if name == 'POSITION' else 1]['type'] = 'SCALAR' if name == 'POSITION' else 'VEC3'
+    builder.accessors[0 if name == 'POSITION' else 1]['count'] //= 3
+    assert 'of a wrong type' in refusal(tmp_path / 'a.glb', builder.glb())

@@ -1,5 +1,7 @@
 """Material libraries as programs write them: which texture and colour the faces get."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,6 +44,7 @@ def check_texture(found, scale=(1, 1), offset=(0, 0)):
         ('map_Kd -bm 0.5 -blendu off -mm 0 1 -t 0 0 0 -texres 64 -imfchan m -type sphere tex.png', (1, 1), (0, 0)),
         ('\tMAP_KD   tex.png  ', (1, 1), (0, 0)),
         ('map_kd\ttex.png', (1, 1), (0, 0)),
+        ('map_Kd tex.png # the wood', (1, 1), (0, 0)),
         ('map_Kd "tex.png"', (1, 1), (0, 0)),
         ('map_Kd ./tex.png', (1, 1), (0, 0)),
         ('map_Kd .\\tex.png', (1, 1), (0, 0)),
@@ -80,6 +83,7 @@ def test_faces_without_texture_coordinates_beside_others(tmp_path):
         ('mtllib b.mtl\nmtllib a.mtl', {'b.mtl': 'newmtl oak\nKd 0 1 0\n', 'a.mtl': 'newmtl wood\nKd 1 0 0\n'}),
         ('mtllib my b.mtl', {'my b.mtl': 'newmtl wood\nKd 1 0 0\n'}),
         ('\tmtllib\ta.mtl # all', {'a.mtl # all': 'newmtl wood\nKd 1 0 0\n'}),
+        ('mtllib a.mtl # all', {'a.mtl': 'newmtl wood\nKd 1 0 0\n'}),
         ('# mtllib b.mtl\nmtllib a.mtl', {'a.mtl': 'newmtl wood\nKd 1 0 0\n', 'b.mtl': 'newmtl wood\nKd 0 0 1\n'}),
         ('mtllib A.MTL', {'a.mtl': '\ufeffnewmtl wood\n\tKd 1 0 0\n'}),
         ('mtllib a.mtl', {'a.mtl': '# by\r\nNEWMTL wood\r\n  KD 1.0 0 0 # red\r\n'}),
@@ -117,3 +121,19 @@ def test_nothing_outside_is_opened(tmp_path):
     found = surface(folder, 'newmtl wood\nmap_Kd ../tex.png\nnewmtl b\nmap_Kd link.png\n', picture='../tex.png')
     (folder / 'link.png').symlink_to('../tex.png')
     assert found.textures == () and material_files(folder / 'a.obj') == [folder / 'a.mtl', folder / 'tex.png']
+
+
+@pytest.mark.parametrize(
+    ('head', 'materials'),
+    [
+        ('mtllib ' + 'a ' * 500_000, 'newmtl wood\nKd 0 0 1\n'),
+        ('mtllib ' + 'a' * 5000 + '.mtl a.mtl', 'newmtl wood\nKd 0 0 1\n'),
+        ('mtllib a.mtl\n' * 100_000, 'newmtl wood\nKd 1 1 1\n' * 100),
+        ('mtllib a.mtl', 'newmtl wood\nmap_Kd ' + '-s 1 ' * 500_000 + 'tex.png\n'),
+        ('mtllib a.mtl', 'newmtl wood\nmap_Kd ' + 'x' * 3000 + '\nmap_Kd a/\nmap_Kd /\nmap_Kd "\nmap_Kd -s\n'),
+    ],
+)
+def test_lines_without_end(tmp_path, head, materials):
+    start = time.monotonic()
+    surface(tmp_path, materials, head=head)
+    assert time.monotonic() - start < 20

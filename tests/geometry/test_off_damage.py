@@ -131,7 +131,10 @@ def test_concave_faces_do_not_spill_out(tmp_path, form, faces, area):
     assert np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2 == pytest.approx(area)
 
 
-@pytest.mark.parametrize(('data', 'found'), [(WHOLE.encode('utf-16'), 'UTF-16'), (b'4' + WHOLE.encode(), '4OFF')])
+@pytest.mark.parametrize(
+    ('data', 'found'),
+    [(WHOLE.encode('utf-16'), 'UTF-16'), (b'4' + WHOLE.encode(), '4OFF'), (b'ST4' + WHOLE.encode(), '4OFF')],
+)
 def test_forms_that_are_not_known(tmp_path, data, found):
     (tmp_path / 'a.off').write_bytes(data)
     with pytest.raises(DataError, match=found):

@@ -40,7 +40,7 @@ def test_binary_files_whatever_their_header(tmp_path, header, attribute):
         lambda faces: text(faces).replace(' ', '\t'),
         lambda faces: '\ufeff\n' + text(faces),
         lambda faces: text(faces[:2], 'a') + text(faces[2:], ''),
-        lambda faces: text(faces[:2], 'vertex 1 2 3') + '\n' + text(faces[2:], 'a solid endsolid normal'),
+        lambda faces: text(faces[:2], 'outer vertex 1 2 3 loop') + '\n' + text(faces[2:], 'a solid endsolid normal'),
     ],
 )
 def test_text_files_in_every_layout(tmp_path, faces, form):
@@ -58,7 +58,8 @@ def test_a_loop_of_many_corners(tmp_path):
     [
         (binary()[:-1], 'the STL header names 12 triangles'),
         (binary() + b'\0', 'the STL header names 12 triangles'),
-        (binary(b'solid')[:-1], "must end with 'endsolid'"),
+        (binary(b'solid')[:-1], 'the STL header names 12 triangles'),
+        (text(SIDES)[:-20], "must end with 'endsolid'"),
         (text(SIDES).replace('endloop', '', 1), '5 whole loops in 6 facets'),
         (text([*SIDES, (0, 1)]), 'a damaged facet of under three vertices'),
         (text(SIDES).replace('vertex', 'vertx', 1), 'not a readable STL file'),
@@ -68,3 +69,8 @@ def test_a_loop_of_many_corners(tmp_path):
 )
 def test_what_is_not_whole_is_refused(tmp_path, data, found):
     assert found in refusal(tmp_path / 'a.stl', data)
+
+
+def test_loops_that_never_end(tmp_path):
+    data = 'solid\n' + 'outer loop ' * 300_000 + '\nendsolid\n'
+    assert '0 whole loops in 0 facets' in refusal(tmp_path / 'a.stl', data)
