@@ -251,6 +251,8 @@ def _repeated(rows: Mapping[_Key, _Row], folder: Path) -> list[Problem]:
 
 def _read_ids(path: Path) -> list[str]:
     try:
+        if path.exists() and not path.is_file():  # a pipe may never end
+            raise refused(str(path), 'not a regular file', _AGAIN)
         listed = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise refused(str(path), 'the id list is missing', _AGAIN) from None

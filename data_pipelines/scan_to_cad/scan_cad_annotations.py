@@ -136,6 +136,8 @@ def _plain(name: str) -> bool:
 def _load(path: Path, key: str, kind: type, wanted: str) -> Any:
     action = f'give a JSON object with {key!r}: {wanted}'
     try:
+        if path.exists() and not path.is_file():  # a pipe may never end
+            raise refused(str(path), 'not a regular file', action)
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise refused(str(path), 'missing', 'restore the file, or name another one') from None

@@ -14,6 +14,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -283,10 +284,11 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _quiet() -> None:
-    """Keeps notes of Orbax, which a user cannot act upon, off the terminal."""
+    """Keeps notes of Orbax, which a user cannot act upon, off the terminal; makes warnings one line each."""
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
+    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
 
 
 if __name__ == '__main__':
