@@ -122,7 +122,7 @@ def read_mi3dor(
     photos = _list_photos(root, photo_lists, names, faults)
     shapes = _list_shapes(root, shape_root, view_lists, names, faults, views=views)
     lists = {'photo_lists': photo_lists, 'view_lists': view_lists}
-    faults.problems += label_faults(root, photos, shapes, names=names, **lists)
+    faults.problems[:0] = label_faults(root, photos, shapes, names=names, **lists)  # may explain the others
     present = [item.category for item in (*photos, *shapes)]
     faults.problems += unknown_names(classes, present, root, 'photo or shape of class')
     train = 'train' in required_splits

@@ -102,7 +102,8 @@ def load_photo_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train:
         'encoders': f'{config.model.query_encoder}, {config.model.view_encoder}',
     }
     if dataset.unsure:
-        facts['orientation'] = f'{dataset.unsure[0]} (and {len(dataset.unsure) - 1} more photos) {UNSURE}'
+        first, *others = dataset.unsure
+        facts['orientation'] = f'{first} {f"(as {len(others)} more photos) " if others else ""}{UNSURE}'
     unseen = None
     if unseen_dataset:
         unseen = prepare_unseen(

@@ -14,6 +14,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -296,10 +297,13 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _before_jax() -> None:
-    """Checks that the devices are there, and keeps notes of Orbax, on which a user cannot act, off the terminal."""
+    """Checks that the devices are there, and keeps notes of Orbax, on which a user cannot act, off the terminal; makes
+    warnings one line each.
+    """
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
+    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
     check_platforms()
 
 

@@ -14,7 +14,6 @@ How unusual files are read:
 import io
 import stat
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from PIL import ExifTags, Image
 
 from jaxret.errors import DataError, Problem, refused
 from jaxret.preprocessing.mask_values import check_colors, object_pixels
+from jaxret.preprocessing.png_chunks import sound_chunks
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 # Formats whose decoders only decode (EPS, for one, would start an interpreter).
@@ -37,7 +37,6 @@ UNSURE = (
     'has an EXIF orientation, and a mask of the same size without one, which is taken to be drawn on the photo as '
     'displayed; where it was drawn on the stored pixels, give the mask the same orientation'
 )
-_PNG = b'\x89PNG\r\n\x1a\n'
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -177,7 +176,7 @@ def png_file(pixels: np.ndarray) -> bytes:
 
 def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
     """(pixels(image), turned as displayed; EXIF orientation or 0). Every failure of the decoder is a DataError."""
-    data = _checked_png(read_bytes(path), path)
+    data = sound_chunks(read_bytes(path), where=str(path), action=RESTORE)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # odd metadata is no concern here; sizes are checked below
         try:
@@ -192,6 +191,7 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
         if image.width * image.height > MAX_PIXELS:
             found = f'{image.width} x {image.height}, over {MAX_PIXELS:,} pixels'
             raise refused(str(path), found, 'store a smaller picture')
+        before = _orientation(image)  # of a TIFF file it is applied, and forgotten, as the pixels are decoded
         try:
             image.load()
             array = pixels(image, str(path))
@@ -199,32 +199,8 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
             raise
         except Exception as error:
             raise refused(str(path), f'truncated or damaged image ({_reason(error)})', RESTORE) from error
-        orientation = _orientation(image)
-    return _turned(array, orientation), orientation
-
-
-def _checked_png(data: bytes, path: Path) -> bytes:
-    """A PNG file without those chunks that its pixels do not need and whose checksum is wrong; other data as it is.
-
-    Pixels can be damaged and still decode: raises DataError for a wrong checksum in a chunk that they need.
-    """
-    if not data.startswith(_PNG):
-        return data
-    kept, start = [_PNG], len(_PNG)
-    while start + 12 <= len(data):
-        end = start + 12 + int.from_bytes(data[start : start + 4], 'big')
-        kind, chunk = data[start + 4 : start + 8], memoryview(data)[start:end]
-        if end > len(data):  # the decoder says what is wrong
-            return data
-        if zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], 'big'):
-            kept.append(chunk)
-        elif not kind[:1].islower() or kind in (b'tRNS', b'eXIf'):  # critical, transparency, orientation
-            found = f'truncated or damaged image (wrong checksum in chunk {ascii(kind.decode("latin-1"))[1:-1]})'
-            raise refused(str(path), found, RESTORE)
-        start = end
-        if kind == b'IEND':
-            break
-    return b''.join(kept)
+        after = _orientation(image)
+    return _turned(array, after), after or before
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a client sends: into files that the server names, and checked. A name from the client opens nothing."""
 
+import io
 import resource
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from jaxret.inference.query_files import SUFFIXES, query_arrays
 from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.preprocessing.photo_files import FORMATS
 from jaxret.preprocessing.photos import Box
+from jaxret.preprocessing.png_chunks import sound_chunks
 from jaxret.serving.limits import Limits
 from jaxret.workers import map_parallel
 
@@ -68,7 +70,8 @@ def check_picture(path: Path, *, limits: Limits) -> None:
       DataError: it has more than `limits.photo_pixels`.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        data = sound_chunks(path.read_bytes(), where=str(path), action='')  # as its reader sees it
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
     except Exception:  # its reader says what is wrong with it
         return

@@ -123,10 +123,11 @@ def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
 
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('square', [False, True])
-def test_masks_as_displayed_and_as_stored(tmp_path, orientation, square):
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tiff', 'webp'])
+def test_masks_as_displayed_and_as_stored(tmp_path, orientation, square, suffix):
     shown, mask = gradient(20, 20) if square else gradient(), np.zeros((20, 20) if square else (12, 20), np.uint8)
     mask[1:5, 2:9] = 255
-    photo = tmp_path / 'photo.jpg'
+    photo = tmp_path / f'photo.{suffix}'
     save_stored(photo, shown, orientation)
     tells = orientation > 4 and not square
     Image.fromarray(mask).save(tmp_path / 'displayed.png')
