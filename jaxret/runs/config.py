@@ -19,7 +19,7 @@ LATER: dict[str, dict[str, Any]] = {
         'loss.adversarial_ramp': 0,
         'loss.pseudo_confidence': 0.0,
     },
-    'scan_to_cad': {'data.placement': 'centered'},
+    'scan_to_cad': {'data.placement': 'centered', 'data.finetune_on': 'train'},
 }
 
 
