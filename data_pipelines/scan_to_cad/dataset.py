@@ -16,6 +16,8 @@ CATEGORY_NAMES = {
     '04379243': 'table',
 }  # fmt: skip
 
+PUBLISHED_COLUMNS = tuple(name for name in CATEGORY_NAMES.values() if name != 'lamp')
+
 
 @dataclass(frozen=True)
 class ScanEntry:

@@ -5,7 +5,7 @@ index order [x, y, z], +y up, one bit a voxel.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,22 @@ class PoolTable:
 
     def __len__(self) -> int:
         return len(self.scan)
+
+
+def joined(scans: Sequence[ScanTable], pools: Sequence[PoolTable]) -> tuple[ScanTable, PoolTable]:
+    """The scans of some splits, one after the other, and their annotations."""
+    columns = ('scan_bits', 'mask_bits', 'cad_bits', 'category', 'instance')
+    arrays = {name: np.concatenate([getattr(table, name) for table in scans]) for name in columns}
+    starts = np.cumsum([0, *map(len, scans[:-1])])
+    rows = [pool.scan + start for pool, start in zip(pools, starts, strict=True)]
+    others = ('pool', 'pool_valid', 'rank', 'category')
+    return (
+        replace(scans[0], **arrays, names=[name for table in scans for name in table.names]),
+        PoolTable(
+            np.concatenate(rows).astype(np.int32),
+            **{name: np.concatenate([getattr(pool, name) for pool in pools]) for name in others},
+        ),
+    )
 
 
 def pack(grids: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from overrides import cache_folder
 
 from data_pipelines.batching import Batch
 from data_pipelines.scan_to_cad import batches
-from data_pipelines.scan_to_cad.grids import CadTable, PoolTable, ScanTable
+from data_pipelines.scan_to_cad.grids import CadTable, PoolTable, ScanTable, joined
 from data_pipelines.scan_to_cad.prepare import load_cads, load_pools, load_scans, prepare_scan_cad
 from data_pipelines.scan_to_cad.sample import write_scan_cad_sample
 from data_pipelines.scan_to_cad.scan_cad import ScanCadDataset, read_scan_cad
@@ -24,6 +24,7 @@ from jaxret.runs.split import ObjectSplit, check_unseen
 from jaxret.runs.workdir import has_checkpoints
 
 SPLITS = ('test', 'val', 'train')
+FINETUNE_ON = {'train': ('train',), 'train_val': ('train', 'val')}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class ScanData:
       dataset: the folder as read.
       scans, pools: of each split; pools are annotations with their CADs as rows of `cads`.
       cads: the gallery.
-      finetunes: whether a step takes annotated scans with their pools.
+      finetuned: in fine-tuning, the scans and annotations that teach, of which a step takes some; else None.
     """
 
     folder: Path
@@ -43,7 +44,7 @@ class ScanData:
     scans: Mapping[str, ScanTable]
     pools: Mapping[str, PoolTable]
     cads: CadTable
-    finetunes: bool
+    finetuned: tuple[ScanTable, PoolTable] | None
     facts: Mapping[str, str]
 
     @property
@@ -59,7 +60,7 @@ class ScanData:
     @property
     def units(self) -> int:
         """Training scans; in fine-tuning annotated ones: those that rank nothing say nothing."""
-        return int((self.pools['train'].rank > 0).any(axis=1).sum()) if self.finetunes else len(self.scans['train'])
+        return int((self.finetuned[1].rank > 0).any(axis=1).sum()) if self.finetuned else len(self.scans['train'])
 
     @property
     def held_out(self) -> str:
@@ -86,8 +87,11 @@ def load_scan_data(config: ConfigDict, workdir: Path, *, train: bool) -> ScanDat
         'skipped': f'{len(dataset.skipped)} (listed in the report)' if dataset.skipped else 'nothing',
         **({'starts from': config.start_from} if config.start_from else {}),
     }
-    finetunes = config.loss.finetune != 'none'
-    return ScanData(folder, synthetic, dataset, scans, pools, cads, finetunes, facts)
+    finetuned = None
+    if config.loss.finetune != 'none':
+        taught = taught_splits(config)
+        finetuned = joined([scans[split] for split in taught], [pools[split] for split in taught])
+    return ScanData(folder, synthetic, dataset, scans, pools, cads, finetuned, facts)
 
 
 def _folder(config: ConfigDict) -> tuple[Path, bool]:
@@ -149,7 +153,7 @@ def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool
     now = ObjectSplit(categories=list(dataset.categories), split=dataset.split_table())
     if not train:
         if stored:
-            check_unseen(workdir, stored.split, now.split, ('test',), kind='scans')
+            check_unseen(workdir, stored.split, now.split, ('test',), kind='scans', seen=taught_splits(config))
         return dataset
     if stored:
         stored.check_same(now, workdir)
@@ -159,6 +163,11 @@ def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool
         check_unseen(start, ObjectSplit.read(start).split, now.split, ('val', 'test'), kind='scans')
     now.write(workdir)
     return dataset
+
+
+def taught_splits(config: ConfigDict) -> tuple[str, ...]:
+    """Splits whose scans a run is trained on."""
+    return FINETUNE_ON['train' if config.loss.finetune == 'none' else config.data.finetune_on]
 
 
 def simulation_note(data_dir: Path) -> list[str]:
@@ -177,10 +186,10 @@ def simulation_note(data_dir: Path) -> list[str]:
 def training_batches(config: ConfigDict, data: ScanData, start: int, stop: int, **share: object) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1: pairs, or in fine-tuning annotated scans with their pools."""
     options = {'batch_size': config.batch_size, 'seed': config.seed, 'start': start, 'stop': stop, **share}
-    scans = data.scans['train']
-    if data.finetunes:
-        return batches.finetuning_batches(scans, data.cads, data.pools['train'], **options)
-    return batches.training_batches(scans, classes_per_batch=config.data.classes_per_batch, **options)
+    if data.finetuned:
+        scans, pools = data.finetuned
+        return batches.finetuning_batches(scans, data.cads, pools, **options)
+    return batches.training_batches(data.scans['train'], classes_per_batch=config.data.classes_per_batch, **options)
 
 
 def scan_batches(config: ConfigDict, scans: ScanTable) -> Iterator[Batch]:

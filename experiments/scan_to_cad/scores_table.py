@@ -8,6 +8,7 @@ from console import console
 from rich.table import Table
 from scan_to_cad.data import ScanData
 
+from data_pipelines.scan_to_cad.dataset import PUBLISHED_COLUMNS
 from jaxret.metrics.scan_to_cad import Annotations, pool_metrics, scan_cad_metrics
 from jaxret.reports.scan_to_cad import RATES
 
@@ -40,15 +41,18 @@ def all_metrics(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarra
             scan_category=table.category,
             cad_category=data.cads.category,
             category_names=data.dataset.category_names,
+            columns=PUBLISHED_COLUMNS,
             true_cad=table.instance,
             annotations=annotations,
         )
     if len(together) > 1:
-        columns = (
+        parts = (
             np.concatenate(column)
             for column in zip(*((a.distances, a.rank, a.category, a.valid) for a in together), strict=True)
         )
-        splits['all'] = pool_metrics(Annotations(*columns), category_names=data.dataset.category_names)
+        splits['all'] = pool_metrics(
+            Annotations(*parts), category_names=data.dataset.category_names, columns=PUBLISHED_COLUMNS
+        )
     return splits
 
 

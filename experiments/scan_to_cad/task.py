@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from experiment import Evaluation, process_share, processes
 from ml_collections import ConfigDict
-from scan_to_cad.data import SPLITS, ScanData, load_scan_data, scan_batches, simulation_note, training_batches
+from scan_to_cad.data import (
+    FINETUNE_ON,
+    SPLITS,
+    ScanData,
+    load_scan_data,
+    scan_batches,
+    simulation_note,
+    taught_splits,
+    training_batches,
+)
 from scan_to_cad.pictures import scan_cards
 from scan_to_cad.scores_table import all_metrics, flat_metrics, print_rates
 from value_checks import check_values
@@ -60,8 +69,18 @@ class ScanToCad:
                 'simulate.scans_per_model',
             ),
             not_negative=('data.classes_per_batch', 'simulate.seed'),
-            choices={'select': SELECT, 'method': ('learned', *UNTRAINED), 'data.placement': tuple(PLACEMENTS)},
+            choices={
+                'select': SELECT,
+                'method': ('learned', *UNTRAINED),
+                'data.placement': tuple(PLACEMENTS),
+                'data.finetune_on': tuple(FINETUNE_ON),
+            },
         )
+        if config.select != 'last' and 'val' in taught_splits(config):
+            raise ConfigError(
+                f'config.select: {config.select} is measured on validation scans, which teach here '
+                f'(data.finetune_on={config.data.finetune_on}); use last'
+            )
         ScanCad.from_config(config)  # refuses wrong values
         if config.data.classes_per_batch and config.batch_size % config.data.classes_per_batch:
             raise ConfigError(
@@ -190,6 +209,7 @@ class ScanToCad:
             *([] if self.trains else [f'{UNTRAINED[self.config.method]}: nothing was trained.']),
             f'Category and own model: Euclidean distance to one grid of every CAD model of the data, {len(data.cads)} '
             f'in all, those of training pairs too. Equal distances count against the system.',
+            *(['Annotations of validation scans were trained on too.'] if 'val' in taught_splits(self.config) else []),
             *simulation_note(data.folder),
             *([] if data.annotated else ['The data has no annotations: nothing is said about pools.']),
         ]
@@ -208,7 +228,7 @@ def check_data(config: ConfigDict, data: ScanData) -> None:
             f'{data.dataset.root} has none; use last or exact_top1'
         )
     if data.units < config.batch_size:
-        what = 'annotated training scans' if data.finetunes else 'training scans'
+        what = 'annotated training scans' if data.finetuned else 'training scans'
         raise ConfigError(
             f'config.batch_size: {config.batch_size}, but there are {data.units} {what}; set '
             f'--config.batch_size to at most {data.units}'

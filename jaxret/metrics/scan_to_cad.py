@@ -11,7 +11,7 @@ Learning on Joint Embedding of 3D Scan and CAD Objects", section 6.1.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -50,6 +50,7 @@ def scan_cad_metrics(
     category_names: Sequence[str],
     true_cad: np.ndarray | None = None,
     annotations: Annotations | None = None,
+    columns: Sequence[str] = (),
     neighbors: int = 10,
     confidence: float = 0.95,
 ) -> dict:
@@ -62,6 +63,7 @@ def scan_cad_metrics(
       category_names: name of every id.
       true_cad: [Q] gallery index of the scan's own model, -1 where it is not there; None leaves exact_top1 out.
       annotations: of the similarity benchmark; None leaves its rates out.
+      columns: names of the categories that published tables show; the rest is their 'other'.
       neighbors: k of the domain confusion.
       confidence: level of the intervals.
 
@@ -77,6 +79,8 @@ def scan_cad_metrics(
         ranking_overlap    share of the n nearest of the pool that are ranked, mean over annotations, as in the papers'
                            words (chance equals that of instance_top1)
         <the last three>_filtered   on the annotations with 3 ranked CADs only
+      With columns, of instance_top1 and ranking_quality also R_of_<column> (blanks as _) and R_of_other with their
+      _chance, and R_eleven_macro, the mean over those that have items, with its interval and chance.
       scans, gallery, annotations, annotations_filtered, annotations_without_ranked (have no answer and are left out),
       domain_confusion and its parts (see `domain_confusion`), and per_category: {name: {scans, annotations, and
       R, R_low, R_high, R_chance}}.
@@ -103,6 +107,7 @@ def scan_cad_metrics(
     metrics: dict = dict(counts)
     for name, rate in rates.items():
         metrics |= rate_metrics(name, rate, confidence) | macro_metrics(name, rate, confidence)
+    metrics |= _published_columns(rates, category_names, columns, confidence)
     metrics |= domain_confusion(scans, cads, neighbors=neighbors)
     metrics['per_category'] = {
         category_names[c]: _category_row(rates, c, np.count_nonzero(scan_category == c), confidence)
@@ -111,11 +116,31 @@ def scan_cad_metrics(
     return metrics
 
 
-def pool_metrics(annotations: Annotations, *, category_names: Sequence[str], confidence: float = 0.95) -> dict:
+def pool_metrics(
+    annotations: Annotations, *, category_names: Sequence[str], columns: Sequence[str] = (), confidence: float = 0.95
+) -> dict:
     """The rates of the similarity benchmark alone, with the keys of `scan_cad_metrics`."""
     rates, metrics = _benchmark_rates(annotations, len(category_names))
     for name, rate in rates.items():
         metrics |= rate_metrics(name, rate, confidence) | macro_metrics(name, rate, confidence)
+    return metrics | _published_columns(rates, category_names, columns, confidence)
+
+
+def _published_columns(
+    rates: dict[str, Rate], category_names: Sequence[str], columns: Sequence[str], confidence: float
+) -> dict:
+    """Rates of the columns of published tables, and the mean over them."""
+    metrics, shown = {}, [*columns, 'other']
+    column_of = np.array([shown.index(name if name in columns else 'other') for name in category_names])
+    for name in ('instance_top1', 'ranking_quality') if columns else ():
+        if name not in rates:
+            continue
+        rate = replace(rates[name], category=column_of[rates[name].category])
+        metrics |= macro_metrics(f'{name}_eleven', rate, confidence)
+        for number, column in enumerate(shown):
+            key = f'{name}_of_{column.replace(" ", "_")}'
+            found = rate_metrics(key, rate.of(rate.category == number), confidence)
+            metrics |= {key: found[key], f'{key}_chance': found[f'{key}_chance']}
     return metrics
 
 

@@ -64,7 +64,7 @@ class ScanCad:
     jitter: int
 
     TASK: ClassVar[str] = 'scan_to_cad'
-    LATER: ClassVar[Mapping[str, Any]] = {'data.placement': 'centered'}
+    LATER: ClassVar[Mapping[str, Any]] = {'data.placement': 'centered', 'data.finetune_on': 'train'}
     GALLERIES: ClassVar[tuple[str, ...]] = ('grid',)
     similarity: ClassVar[str] = 'euclidean'
 

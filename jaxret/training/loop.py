@@ -69,7 +69,6 @@ def fit(
     """
     _check_steps(log_every=log_every, checkpoint_every=checkpoint_every)
     checkpoint_every = math.ceil(checkpoint_every / log_every) * log_every
-    watched = max(watched // log_every, 1) * log_every if watched else 0
     start = checkpoints.latest_step or 0
     if start:
         state = checkpoints.restore(state, step=start)
@@ -95,7 +94,7 @@ def fit(
             line = {**means, 'examples_per_second': rate}
             progress.update(bar, completed=step, loss=means['loss'], rate=rate)
             due, stop = step == steps or step % checkpoint_every == 0, any(exchange(bool(stopped)))
-            if due or step == watched:
+            if due or _is_watched(step, watched, log_every):
                 evaluation = from_first(lambda state=state: evaluate(parallel.local(state)))
                 line |= evaluation
                 numbers = ', '.join(f'{name} {value:.3f}' for name, value in evaluation.items())
@@ -113,6 +112,11 @@ def fit(
             clock, seen = time.monotonic(), step
         checkpoints.wait()
     return step == steps
+
+
+def _is_watched(step: int, watched: int, log_every: int) -> bool:
+    """Whether a step is the last log step up to the watched one, or the first where none is."""
+    return watched > 0 and step == max(watched // log_every, 1) * log_every
 
 
 def _check_steps(**keys: int) -> None:

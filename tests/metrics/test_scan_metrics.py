@@ -82,6 +82,22 @@ def test_class_average_is_the_mean_over_classes():
         assert mean != pytest.approx(metrics[name])
 
 
+def test_categories_without_a_column_are_one_together():
+    annotations = make_annotations(5)
+    plain = pool_metrics(annotations, category_names=NAMES)
+    metrics = pool_metrics(annotations, category_names=NAMES, columns=(NAMES[1], 'file cabinet'))
+    assert plain.items() <= metrics.items() and not any('_of_' in key for key in plain)
+    for name in ('instance_top1', 'ranking_quality'):
+        expected = []
+        for mine in (annotations.category == 1, annotations.category != 1):
+            rows = (annotations.distances[mine], annotations.rank[mine], annotations.valid[mine])
+            expected.append(oracle.benchmark(*(row.tolist() for row in rows))[name])
+        keys = [f'{name}_of_{NAMES[1]}', f'{name}_of_other']
+        assert [(metrics[key], metrics[f'{key}_chance']) for key in keys] == [pytest.approx(pair) for pair in expected]
+        assert metrics[f'{name}_eleven_macro'] == pytest.approx(np.mean(expected, axis=0)[0])
+        assert metrics[f'{name}_of_file_cabinet'] is None
+
+
 def test_chance_of_the_published_benchmark():
     # 5102 annotations with 13110 ranked CADs in pools of 6: 3 x 4004, 2 x 0, 1 x 1098 gives both numbers.
     ranked = np.r_[np.full(4004, 3), np.full(1098, 1)]

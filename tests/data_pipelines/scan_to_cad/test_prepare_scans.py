@@ -7,7 +7,7 @@ from scan_cad_folders import SIDE, SYNSETS, read_json, write_collection, write_j
 from data_pipelines import records
 from data_pipelines.batching import Share
 from data_pipelines.scan_to_cad.batches import cad_batches, finetuning_batches, scan_batches, training_batches
-from data_pipelines.scan_to_cad.grids import pack, unpack
+from data_pipelines.scan_to_cad.grids import joined, pack, unpack
 from data_pipelines.scan_to_cad.prepare import load_cads, load_pools, load_scans, prepare_scan_cad
 from data_pipelines.scan_to_cad.scan_cad import read_scan_cad
 from jaxret.errors import ConfigError, DataError, StorageError
@@ -205,16 +205,27 @@ def test_finetuning_batches_bring_the_pools(tables):
     assert incomplete
 
 
+def test_annotations_of_several_splits_keep_their_scans(tables):
+    scans, _, pools = tables
+    both, annotated = joined([scans, scans], [pools, pools])
+    assert both.names == scans.names * 2 and len(annotated) == 2 * len(pools)
+    np.testing.assert_array_equal(both.scans(annotated.scan), np.concatenate([scans.scans(pools.scan)] * 2))
+    np.testing.assert_array_equal(annotated.scan[len(pools) :], pools.scan + len(scans))
+    for name in ('pool', 'pool_valid', 'rank', 'category'):
+        np.testing.assert_array_equal(getattr(annotated, name)[len(pools) :], getattr(pools, name))
+    np.testing.assert_array_equal(both.category[annotated.scan], annotated.category)
+
+
 def test_evaluation_is_in_order_and_padded(tables):
     scans, cads, _ = tables
     made = list(scan_batches(scans, batch_size=5))
     assert len(made) == 6 and made[-1]['valid'].tolist() == [True] * 3 + [False] * 2
     for key, whole in (('scan', scans.scans), ('mask', scans.masks), ('cad', scans.cads)):
-        joined = np.concatenate([batch[key][batch['valid']] for batch in made])
-        np.testing.assert_array_equal(joined, whole(np.arange(28)))
+        found = np.concatenate([batch[key][batch['valid']] for batch in made])
+        np.testing.assert_array_equal(found, whole(np.arange(28)))
         assert made[-1][key].shape == (5, SIDE, SIDE, SIDE) and not made[-1][key][3:].any()
-    joined = np.concatenate([batch['cad'][batch['valid']] for batch in cad_batches(cads, batch_size=4)])
-    np.testing.assert_array_equal(joined, cads.cads(np.arange(14)))
+    found = np.concatenate([batch['cad'][batch['valid']] for batch in cad_batches(cads, batch_size=4)])
+    np.testing.assert_array_equal(found, cads.cads(np.arange(14)))
 
 
 def test_refused(tables):

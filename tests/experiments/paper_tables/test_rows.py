@@ -191,6 +191,16 @@ def test_rows_of_cmic_differ_from_its_default_in_what_they_name(preset, tmp_path
     assert all(configs[name]['loss.category_weight'] == place for name, place in curve.places.items())
 
 
+def test_class_averages_of_scan_cad_are_those_of_its_eleven_columns():
+    rows = load_paper('scan_cad').rows
+    for name, row in rows.items():
+        for key in [key for key in row.paper if key.endswith('_eleven_macro')]:
+            base = key.removesuffix('_eleven_macro')
+            values = [value for column, value in row.paper.items() if column.startswith(f'{base}_of_')]
+            assert len(values) == 11, name
+            assert sum(values) / 11 == pytest.approx(row.paper[key], abs=0.015), (name, key)
+
+
 def test_rows_of_hifa_on_both_data_sets(tmp_path):
     for name, file, gain in (('hifa', 'mi3dor', 62.03), ('hifa_mi3dor2', 'mi3dor2', 26.45)):
         found, configs = configs_of(name, 'paper', tmp_path)

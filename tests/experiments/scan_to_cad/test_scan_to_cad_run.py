@@ -178,6 +178,12 @@ def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatc
     [
         ('select=best', 'is not one of last, category_top1'),
         ('method=shot', 'learned, fpfh, overlap'),
+        ('data.placement=half', 'published, centered'),
+        (
+            'select=exact_top1 --config.loss.metric=contrastive --config.loss.finetune=push '
+            '--config.data.finetune_on=train_val',
+            'config.select: exact_top1 is measured on validation scans, which teach here',
+        ),
         ('data.classes_per_batch=4', 'does not divide'),
         ('model.variant=dgcnn', 'config.model.variant'),
         ('loss.margin_negative=-1', 'config.loss.margin_negative'),
@@ -214,7 +220,7 @@ def test_annotations_that_rank_nothing_are_no_part_of_an_epoch():
     pools = SimpleNamespace(rank=np.array([[0, 1, 0], [0, 0, 0], [2, 1, 0]]))
     parts = {'pools': {'train': pools}, 'scans': {'train': range(5)}, 'cads': (), 'facts': {}}
     data = partial(scan_data.ScanData, Path(), False, SimpleNamespace(skipped=()), **parts)
-    assert data(finetunes=True).units == 2 and data(finetunes=False).units == 5
+    assert data(finetuned=(range(5), pools)).units == 2 and data(finetuned=None).units == 5
 
 
 @pytest.mark.parametrize('preset', presets('scan_cad.py'))
@@ -224,6 +230,10 @@ def test_every_preset_is_a_system(preset):
     assert config.model.stem == ('fine' if preset.startswith('paper') else 'coarse')
     if 'finetune' in preset:
         assert (config.batch_size, config.loss.finetune) == (64, 'push_pull')
+    if preset.startswith('paper'):
+        assert dict(config.augmentation) == {'rotations': 12, 'flip': 0.0, 'jitter': 0}
+        splits = ('train', 'val') if preset == 'paper_finetune' else ('train',)
+        assert scan_data.taught_splits(config) == splits
 
 
 def test_cards_show_both_stages_and_the_nearest_cads(place):
