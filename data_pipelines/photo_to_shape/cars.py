@@ -119,11 +119,10 @@ def read_cars(
     malformed = bool(problems)
     faults = Faults(on_bad_file == 'skip', problems)
     folder = open_masks(root, mask_dir) if mask_dir else root / 'mask'
-    of_train, of_test = kinds = mask_kinds(masks, files=folder.is_dir())
-    parts = {photo.name: (split_table or {}).get(photo.name, photo.split) for photo in used}
-    kind_of = {name: of_test if part == 'test' else of_train for name, part in parts.items()}
+    kinds = mask_kinds(masks, files=folder.is_dir())
     if FILES in kinds and not folder.is_dir():
         raise DataError([*faults.problems, Problem(str(folder), 'missing', _NO_MASKS)])
+    kind_of = _kind_of_masks(used, kinds, split_table or {})
     used = _with_mask_files(root, folder, used, [name for name, kind in kind_of.items() if kind == FILES], faults)
 
     options = {'processes': check_processes, 'progress': progress}
@@ -132,13 +131,15 @@ def read_cars(
     )
     if folder_problems:
         raise DataError(faults.problems + folder_problems)
-    bare = [photo for photo in used if photo.mask is None and photo.model not in bad]
-    if bare:
-        path_of = {shape.model: shape.path for shape in shapes}
-        wishes = [_wish(photo, path_of[photo.model] if kind_of[photo.name] == POSE else None) for photo in bare]
-        made, wrong = write_masks(wishes, Path(cache_dir) / 'masks', **options)
-        bad |= wrong
-        used = [dataclasses.replace(photo, mask=made.get(photo.name, photo.mask)) for photo in used]
+    path_of = {shape.model: shape.path for shape in shapes}
+    wishes = [
+        _wish(photo, path_of[photo.model] if kind_of[photo.name] == POSE else None)
+        for photo in used
+        if photo.mask is None and photo.model not in bad
+    ]
+    made, wrong = write_masks(wishes, Path(cache_dir) / 'masks', **options) if wishes else ({}, {})
+    bad |= wrong
+    used = [dataclasses.replace(photo, mask=made.get(photo.name, photo.mask)) for photo in used]
     checks = FileChecks(root, cache_dir, **options)
     wrong, unsure = _check_photos(used, bad, checks, empty_masks=empty_masks and crop == 'none')
     bad |= wrong
@@ -161,6 +162,13 @@ def mask_kinds(masks: str, *, files: bool) -> tuple[str, str]:
         'pose': (POSE, FILES if files else FRAME),
         'pose_test': (POSE, POSE),
     }[masks]
+
+
+def _kind_of_masks(used: Sequence[CarPhoto], kinds: tuple[str, str], split_table: Mapping[str, str]) -> dict[str, str]:
+    """What the mask of each photo is to be, by its name: that of test photos, or of the others."""
+    of_train, of_test = kinds
+    parts = {photo.name: split_table.get(photo.name, photo.split) for photo in used}
+    return {name: of_test if part == 'test' else of_train for name, part in parts.items()}
 
 
 def count_note(dataset: PhotoDataset, layout: str) -> str | None:

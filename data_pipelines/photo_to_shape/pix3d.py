@@ -125,12 +125,7 @@ def read_pix3d(
     faults.problems += _unknown(root, categories, entries, used, shapes)
 
     checks = FileChecks(root, cache_dir, check_processes, progress)
-    names, masks = [entry.image for entry in used], [root / entry.mask for entry in used]
-    facts = checks.pairs([(root / name, mask) for name, mask in zip(names, masks, strict=True)])
-    used = _boxes_as_displayed(used, facts)
-    bad = bad_pairs(names, masks, facts, empty_masks=empty_masks and crop != 'mask')
-    if crop == 'bbox':
-        bad = bad | _wrong_boxes(used, facts) | bad
+    used, bad, unsure = _check_photos(root, used, checks, crop=crop, empty_masks=empty_masks)
     bad |= wrong_ones(
         [shape.model for shape in shapes], checks.meshes([shape.path for shape in shapes], up_axis=up_axis)
     )
@@ -146,7 +141,6 @@ def read_pix3d(
         fractions = {'test_fraction': test_fraction, 'val_fraction': val_fraction}
         photos = divided(photos, _split(photos, split_table=split_table, seed=seed, **fractions))
         faults.problems += empty_splits(photos, required_splits, root / JSON_NAME)
-    unsure = unsure_ones(names, facts)
     return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis, unsure=unsure)
 
 
@@ -204,6 +198,19 @@ def _escaping(root: Path, used: Sequence[Entry], masks_in: Path) -> list[Problem
 
     found = '{} is a link that leaves the folder'
     return link_problems(root, named('img', 'model'), found) + link_problems(masks_in, named('mask'), found)
+
+
+def _check_photos(
+    root: Path, used: Sequence[Entry], checks: FileChecks, *, crop: str, empty_masks: bool
+) -> tuple[list[Entry], dict[str, Wrong], set[str]]:
+    """The entries with boxes as displayed, what is wrong with photos by name, and those whose masks are unsure."""
+    names, masks = [entry.image for entry in used], [root / entry.mask for entry in used]
+    facts = checks.pairs([(root / name, mask) for name, mask in zip(names, masks, strict=True)])
+    used = _boxes_as_displayed(used, facts)
+    bad = bad_pairs(names, masks, facts, empty_masks=empty_masks and crop != 'mask')
+    if crop == 'bbox':
+        bad = bad | _wrong_boxes(used, facts) | bad
+    return used, bad, unsure_ones(names, facts)
 
 
 def _boxes_as_displayed(used: Sequence[Entry], found: Sequence[PairFacts | Wrong]) -> list[Entry]:
