@@ -125,9 +125,10 @@ def read_mi3dor(
     faults.problems[:0] = label_faults(root, photos, shapes, names=names, **lists)  # may explain the others
     present = [item.category for item in (*photos, *shapes)]
     faults.problems += unknown_names(classes, present, root, 'photo or shape of class')
-    train = 'train' in required_splits
-    photos = [photo for photo in _wanted(photos, classes) if train or photo.split == 'test']
-    shapes = [shape for shape in _wanted(shapes, classes) if train or gallery in ('all', shape.split)]
+    photos, shapes = _wanted(photos, classes), _wanted(shapes, classes)
+    if 'train' not in required_splits:
+        photos = [photo for photo in photos if photo.split == 'test']
+        shapes = [shape for shape in shapes if gallery in ('all', shape.split)]
     readable = not faults.problems
     matching = {'required': required_splits, 'gallery': gallery, 'where': root}
     photos, shapes, unmatched = matched(photos, shapes, **matching)

@@ -14,7 +14,7 @@ CMIC (Lin et al., ICCV 2021) gives the counts in PAPER_COUNTS; `count_note` comp
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
@@ -120,10 +120,8 @@ def read_cars(
     faults = Faults(on_bad_file == 'skip', problems)
     folder = open_masks(root, mask_dir) if mask_dir else root / 'mask'
     kinds = mask_kinds(masks, files=folder.is_dir())
-    if FILES in kinds and not folder.is_dir():
-        raise DataError([*faults.problems, Problem(str(folder), 'missing', _NO_MASKS)])
     kind_of = _kind_of_masks(used, kinds, split_table or {})
-    used = _with_mask_files(root, folder, used, [name for name, kind in kind_of.items() if kind == FILES], faults)
+    used = _with_mask_files(root, folder, used, kind_of, faults)
 
     options = {'processes': check_processes, 'progress': progress}
     shapes, bad, folder_problems = read_shapes(
@@ -182,9 +180,12 @@ def count_note(dataset: PhotoDataset, layout: str) -> str | None:
 
 
 def _with_mask_files(
-    root: Path, folder: Path, used: Sequence[CarPhoto], names: Collection[str], faults: Faults
+    root: Path, folder: Path, used: Sequence[CarPhoto], kind_of: Mapping[str, str], faults: Faults
 ) -> list[CarPhoto]:
-    """The photos, those of some names with their files of masks."""
+    """The photos, those whose masks are files with theirs. Raises DataError where their folder is missing."""
+    names = [name for name, kind in kind_of.items() if kind == FILES]
+    if names and not folder.is_dir():
+        raise DataError([*faults.problems, Problem(str(folder), 'missing', _NO_MASKS)])
     files = {name: PurePosixPath(name).with_suffix('.png').as_posix() for name in names}
     inside = root if folder.is_relative_to(root) else folder
     faults.problems += escaping(inside, [str(folder / file) for file in files.values()])

@@ -17,6 +17,7 @@ from data_pipelines.photo_to_shape.pix3d_annotations import Entry
 from jaxret.errors import Problem, refused
 
 _NAMED = 3  # names that a message gives
+_MEND = 'give {"train": [names], "test": [names]} (.json), or text with the name of a test photo a line'
 
 
 def published_split(path: Path, entries: Collection[Entry], faults: Faults) -> list[Entry]:
@@ -46,22 +47,27 @@ def published_split(path: Path, entries: Collection[Entry], faults: Faults) -> l
 
 def _read(path: Path) -> dict[str, str]:
     """Split of each photo that the file names."""
-    mend = 'give {"train": [names], "test": [names]} (.json), or text with the name of a test photo a line'
+    lists = _lists(path)
+    rows = [(str(PurePosixPath(name.strip())), split) for split in lists for name in lists[split] if name.strip()]
+    if twice := [name for name, count in Counter(name for name, _ in rows).items() if count > 1]:
+        raise refused(str(path), f'{len(twice)} names are there more than once: {_some(twice)}', 'name each photo once')
+    if not rows:
+        raise refused(str(path), 'no names', _MEND)
+    return dict(rows)
+
+
+def _lists(path: Path) -> dict[str, list[str]]:
+    """The names that the file lists under each split."""
     try:
         if not path.is_file():
             raise refused(str(path), 'not a regular file' if path.exists() else 'missing', 'correct data.split_file')
         text = path.read_bytes().decode('utf-8-sig')
         lists = json.loads(text) if path.suffix == '.json' else {'test': text.splitlines()}
     except (OSError, ValueError, RecursionError) as error:
-        raise refused(str(path), f'cannot be read ({error})', mend) from error
+        raise refused(str(path), f'cannot be read ({error})', _MEND) from error
     if not isinstance(lists, dict) or not {*lists} <= {*SPLITS} or not all(map(_names, lists.values())):
-        raise refused(str(path), 'no lists of names under train, val and test', mend)
-    rows = [(str(PurePosixPath(name.strip())), split) for split in lists for name in lists[split] if name.strip()]
-    if twice := [name for name, count in Counter(name for name, _ in rows).items() if count > 1]:
-        raise refused(str(path), f'{len(twice)} names are there more than once: {_some(twice)}', 'name each photo once')
-    if not rows:
-        raise refused(str(path), 'no names', mend)
-    return dict(rows)
+        raise refused(str(path), 'no lists of names under train, val and test', _MEND)
+    return lists
 
 
 def _names(value: object) -> bool:

@@ -97,8 +97,7 @@ def fit(
             if due or _is_watched(step, watched, log_every):
                 evaluation = from_first(lambda state=state: evaluate(parallel.local(state)))
                 line |= evaluation
-                numbers = ', '.join(f'{name} {value:.3f}' for name, value in evaluation.items())
-                progress.console.print(f'step {step}: loss {means["loss"]:.4f}, {numbers}', soft_wrap=True)
+                progress.console.print(_told(step, means['loss'], evaluation), soft_wrap=True)
             # The line first: a resumed run drops lines later than its checkpoint, but could not add a missing one.
             if metrics_file:
                 metrics_file.write(step, line)
@@ -112,6 +111,10 @@ def fit(
             clock, seen = time.monotonic(), step
         checkpoints.wait()
     return step == steps
+
+
+def _told(step: int, loss: float, evaluation: Metrics) -> str:
+    return f'step {step}: loss {loss:.4f}, ' + ', '.join(f'{name} {value:.3f}' for name, value in evaluation.items())
 
 
 def _is_watched(step: int, watched: int, log_every: int) -> bool:
