@@ -79,12 +79,14 @@ def check_keys(flat: dict[str, Any], where: str) -> None:
     """Compares the keys of a flattened config with those of this repository's config of the same experiment.
 
     Raises:
-      ConfigError: keys that are missing or unknown, named.
+      ConfigError: keys that are missing or unknown, named; an unknown experiment.
     """
     if 'experiment' not in flat:
         raise ConfigError(f'{where}: missing key experiment')
+    known = set()
     for name in config_names():
         reference = flatten(load_config(name)[0])
+        known.add(reference['experiment'])
         if reference['experiment'] == flat['experiment']:
             wrong = [
                 f'{kind} keys {", ".join(sorted(keys))}'
@@ -97,6 +99,7 @@ def check_keys(flat: dict[str, Any], where: str) -> None:
             if wrong:
                 raise ConfigError(f'{where}: {"; ".join(wrong)}; {name} has every key of this version with its default')
             return
+    raise ConfigError(f'{where}: config.experiment: {flat["experiment"]!r} is not one of {", ".join(sorted(known))}')
 
 
 def cache_folder(config: ConfigDict) -> Path:

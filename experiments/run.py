@@ -146,9 +146,9 @@ def _train(
     apply_overrides(config, overrides)
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
+    keep_programs(cache_folder(config).absolute())
     if not has_checkpoints(folder):  # what a run was begun with stays
         _check_changes(preset, config)
-    keep_programs(cache_folder(config).absolute())
     with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
         if first:
             store_config(config, folder)
@@ -181,9 +181,9 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
     config = unflatten(stored)
     before = flatten(config)
     apply_overrides(config, overrides)
+    keep_programs(cache_folder(config).absolute())
     _check_changes(before, config)
     check_folders(path.parent)
-    keep_programs(cache_folder(config).absolute())
     return _run(config, path.parent, train=False)
 
 

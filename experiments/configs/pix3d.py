@@ -49,22 +49,22 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.epochs = 60  # passes over the training photos
     config.log_every = 10  # steps a line of metrics.jsonl
     config.checkpoint_every = 200  # steps between evaluations on the held-out part, each with a checkpoint
-    # Held-out metric that picks the checkpoint: this, 'top1' or 'top10'; 'last': the last one; 'test_top1': best on the
-    # test photos, as CMIC's public code chooses: uses the answer.
-    config.select = 'mean_reciprocal_rank'
+    # 'last' is the last checkpoint; 'test_top1' the best on the test photos, as CMIC's public code has it: it uses the
+    # answer, and is marked.
+    config.select = 'mean_reciprocal_rank'  # held-out metric that picks the checkpoint: this, 'top1', 'top10'; or those
 
     config.data = data = ConfigDict()
     data.layout = 'pix3d'  # of data_dir, or 'stanford_cars', 'comp_cars': those have configs of their own
     data.shapenet_dir = ''  # cars: the folder that holds 02958343/; '' looks for it in data_dir
     # Cars: 'auto': files of mask/; 'frame': the whole photo. Using the answer: 'pose': train photos get the silhouette
     # of the true shape in its annotated pose, test photos files or else the whole photo; 'pose_test': test photos too.
-    data.masks = 'auto'
+    data.masks = 'auto'  # of the cars
     data.mask_dir = ''  # other masks, named as below mask/: folder in data_dir, or an absolute path; '' is none
     data.categories = ()  # () is every category found
     data.exclude_occluded = True  # leave out photos marked `occluded` (`slightly_occluded` ones stay)
     data.exclude_truncated = True  # leave out photos marked `truncated`
     data.gallery = 'folder'  # 'folder': every model of the categories; 'referenced': only those that photos show
-    # Both decide the split at the start of a run; resume and --mode=eval keep it for the photos that it names.
+    # These three decide the split at the start of a run; resume and --mode=eval keep it for the photos that it names.
     data.test_fraction = 0.483  # of the photos, where pix3d.json has no key `split`
     data.split_file = ''  # published split: file of photo names in data_dir, or an absolute path; see docs/cmic.md
     data.val_fraction = 0.1  # of the training photos, held out to select the checkpoint; 0 is none

@@ -87,7 +87,7 @@ def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monk
 
 
 @pytest.mark.parametrize(('override', 'message'), [
-    ('--config.experiment=os', "'os' is not one of photo_to_shape"),
+    ('--config.experiment=os', "'os' is not one of cross_modal"),
     ('--config.select=loss', "'loss' is not one of mean_reciprocal_rank, top1, top10"),
     ('--config.parallel.mode=tpu', "'tpu' is not one of jit, pmap"),
     ('--config.parallel.devices=99', 'config.parallel.devices: 99'),
@@ -235,4 +235,4 @@ def test_only_what_is_evaluated_can_change_in_evaluation(tmp_path, capsys):
 def test_a_stored_config_cannot_name_other_code(tmp_path, capsys):
     (tmp_path / 'config.json').write_text(json.dumps({'experiment': 'antigravity'}))
     assert run.main(['--mode=eval', f'--workdir={tmp_path}']) == 1
-    assert "config.experiment: 'antigravity' is not one of photo_to_shape" in capsys.readouterr().err
+    assert "config.experiment: 'antigravity' is not one of cross_modal" in capsys.readouterr().err
