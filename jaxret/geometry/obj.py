@@ -89,6 +89,8 @@ def plain_lines(data: bytes) -> bytes:
         data = re.sub(rb'\\ *\n', b' ', data)
     if data.startswith(b' ') or b'\n ' in data:
         data = re.sub(rb'^ ++', b'', data, flags=re.MULTILINE)
+    if any(data.startswith(word) or b'\n' + word in data for word in (b'V ', b'F ')):
+        data = re.sub(rb'^(?:V[TN]?|F|MTLLIB|USEMTL)(?= )', lambda match: match[0].lower(), data, flags=re.MULTILINE)
     if b'#' in data:
         data = _COMMENT.sub(rb'\1', data)
     if b'usemtl ' in data:

@@ -23,6 +23,8 @@ SOUND = {
     'windows': text(faces(), end='\r\n'),
     'old mac': text(faces(), end='\r'),
     'tabs': text(faces()).replace(' ', '\t'),
+    'capitals': text(NORMALS, faces()).upper(),
+    'a face in capitals': text(faces()[:5], [faces()[5].upper()]),
     'indented': '\n'.join('  \t' + line for line in text(faces()).split('\n')),
     'continued': text(faces()).replace(' ', ' \\\n'),
     'continued after a number': text(faces()).replace(' ', '\\\r\n '),
