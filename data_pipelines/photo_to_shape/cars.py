@@ -14,7 +14,7 @@ CMIC (Lin et al., ICCV 2021) gives the counts in PAPER_COUNTS; `count_note` comp
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
@@ -117,13 +117,7 @@ def read_cars(
     used, problems = read_photos(root, layout)
     malformed = bool(problems)
     faults = Faults(on_bad_file == 'skip', problems)
-    folder = open_masks(root, mask_dir) if mask_dir else root / 'mask'
-    of_train, of_test = kinds = mask_kinds(masks, files=folder.is_dir())
-    parts = {photo.name: (split_table or {}).get(photo.name, photo.split) for photo in used}
-    kind_of = {name: of_test if part == 'test' else of_train for name, part in parts.items()}
-    if FILES in kinds and not folder.is_dir():
-        raise DataError([*faults.problems, Problem(str(folder), 'missing', _NO_MASKS)])
-    used = _with_mask_files(root, folder, used, [name for name, kind in kind_of.items() if kind == FILES], faults)
+    used, kinds, posed = _choose_masks(root, used, masks, mask_dir, split_table or {}, faults)
 
     options = {'processes': check_processes, 'progress': progress}
     shapes, bad, folder_problems = read_shapes(
@@ -134,7 +128,7 @@ def read_cars(
     bare = [photo for photo in used if photo.mask is None and photo.model not in bad]
     if bare:
         path_of = {shape.model: shape.path for shape in shapes}
-        wishes = [_wish(photo, path_of[photo.model] if kind_of[photo.name] == POSE else None) for photo in bare]
+        wishes = [_wish(photo, path_of[photo.model] if photo.name in posed else None) for photo in bare]
         made, wrong = write_masks(wishes, Path(cache_dir) / 'masks', **options)
         bad |= wrong
         used = [dataclasses.replace(photo, mask=made.get(photo.name, photo.mask)) for photo in used]
@@ -170,16 +164,24 @@ def count_note(dataset: PhotoDataset, layout: str) -> str | None:
     return note
 
 
-def _with_mask_files(
-    root: Path, folder: Path, used: Sequence[CarPhoto], names: Collection[str], faults: Faults
-) -> list[CarPhoto]:
-    """The photos, those of some names with their files of masks."""
-    files = {name: PurePosixPath(name).with_suffix('.png').as_posix() for name in names}
+def _choose_masks(
+    root: Path, used: Sequence[CarPhoto], masks: str, mask_dir: str, split_table: Mapping[str, str], faults: Faults
+) -> tuple[list[CarPhoto], tuple[str, str], set[str]]:
+    """The photos, those that have files of masks with them; `PhotoDataset.masks`; photos that get a silhouette.
+
+    Raises:
+      DataError: files are wanted, and there is no folder of them.
+    """
+    folder = open_masks(root, mask_dir) if mask_dir else root / 'mask'
+    kinds = mask_kinds(masks, files=folder.is_dir())
+    if FILES in kinds and not folder.is_dir():
+        raise DataError([*faults.problems, Problem(str(folder), 'missing', _NO_MASKS)])
+    kind_of = {photo.name: kinds[split_table.get(photo.name, photo.split) == 'test'] for photo in used}
+    files = {name: folder / PurePosixPath(name).with_suffix('.png') for name, kind in kind_of.items() if kind == FILES}
     inside = root if folder.is_relative_to(root) else folder
-    faults.problems += escaping(inside, [str(folder / file) for file in files.values()])
-    return [
-        dataclasses.replace(photo, mask=folder / files[photo.name]) if photo.name in files else photo for photo in used
-    ]
+    faults.problems += escaping(inside, map(str, files.values()))
+    posed = {name for name, kind in kind_of.items() if kind == POSE}
+    return [dataclasses.replace(photo, mask=files.get(photo.name)) for photo in used], kinds, posed
 
 
 def _wish(photo: CarPhoto, model: Path | None) -> MaskWish:

@@ -54,18 +54,23 @@ def _read(path: Path) -> dict[str, str]:
         lists = json.loads(text) if path.suffix == '.json' else {'test': text.splitlines()}
     except (OSError, ValueError, RecursionError) as error:
         raise refused(str(path), f'cannot be read ({error})', mend) from error
-    if not isinstance(lists, dict) or not {*lists} <= {*SPLITS} or not all(map(_names, lists.values())):
+    if not _lists_of_names(lists):
         raise refused(str(path), 'no lists of names under train, val and test', mend)
     rows = [(str(PurePosixPath(name.strip())), split) for split in lists for name in lists[split] if name.strip()]
-    if twice := [name for name, count in Counter(name for name, _ in rows).items() if count > 1]:
-        raise refused(str(path), f'{len(twice)} names are there more than once: {_some(twice)}', 'name each photo once')
     if not rows:
         raise refused(str(path), 'no names', mend)
+    if len(dict(rows)) < len(rows):
+        twice = [name for name, count in Counter(name for name, _ in rows).items() if count > 1]
+        raise refused(str(path), f'{len(twice)} names are there more than once: {_some(twice)}', 'name each photo once')
     return dict(rows)
 
 
-def _names(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+def _lists_of_names(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and {*value} <= {*SPLITS}
+        and all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in value.values())
+    )
 
 
 def _some(names: Iterable[str]) -> str:
