@@ -15,8 +15,8 @@ Differs from the paper in (the public code is followed; every choice is a config
   - the mask enters in [0, 1] in training and testing (the public code tests with [-1, 1]).
   - guesses: crop and fit of the 224 pixels (`data.crop`, `data.fit`); margin, distance and mining of triplets
     (`loss.margin` on 1 - score, `loss.mining`); camera and light (`render`); whose test masks (`data.mask_dir`).
-The `paper` preset has the text's ResNet-34 for views, batch 60, 500 epochs (code: ResNet-18, 30, 400). Only the code has
-ImageNet weights (`pretrained`) and the checkpoint that is best on the test photos (`select`, 'test_top1').
+The `paper` preset has the text's ResNet-34 for views, batch 60, 500 epochs (code: ResNet-18, 30, 400); only the code
+has ImageNet weights (`pretrained`) and takes the checkpoint that is best on the test photos (`select` 'test_top1').
 
 `loss.kind` 'center' trains the same encoders with another method, see `cmic_center`.
 
