@@ -13,19 +13,10 @@ Differs from the paper in (the public code is followed; every choice is a config
     l-alpha-beta): `color.ratio`, `color.mode`;
   - the "one MLP layer" of the attention is one linear map without bias;
   - the mask enters in [0, 1] in training and testing (the public code tests with [-1, 1]).
-
-Where paper and public code disagree, the `paper` preset follows the text in: ResNet-34 for views (code: ResNet-18;
-`model.view_encoder`), batch 60 and 500 epochs (code: 30 and 400; `batch_size`, `epochs`). The code takes the checkpoint
-that is best on the test photos, the text does not say; here it is the last one of a training on all training photos,
-and `select` 'test_top1' does as the code does, marked as using the answer. ImageNet weights are in the code (all but
-the first convolution and the head), not in the text: random here, unless `pretrained` names files.
-
-Guesses, which neither paper nor code settles (every one is a config value):
-  - what the 224 pixels show of a photo and how its sides are fitted: the code resizes nothing in testing, so its photos
-    are that large already. The `paper` preset stretches the whole photo (`data.crop` 'none', `data.fit` 'stretch');
-  - margin, distance and mining of the triplet loss: 0.2 on 1 - score, over all triplets (`loss.margin`, `loss.mining`);
-  - camera, light and background of the views (`render`);
-  - which masks the test photos have: the data's own, or predicted ones (`data.mask_dir`).
+  - guesses: crop and fit of the 224 pixels (`data.crop`, `data.fit`); margin, distance and mining of triplets
+    (`loss.margin` on 1 - score, `loss.mining`); camera and light (`render`); whose test masks (`data.mask_dir`).
+The `paper` preset has the text's ResNet-34 for views, batch 60, 500 epochs (code: ResNet-18, 30, 400); only the code
+has ImageNet weights (`pretrained`) and takes the checkpoint that is best on the test photos (`select` 'test_top1').
 
 `loss.kind` 'center' trains the same encoders with another method, see `cmic_center`.
 
