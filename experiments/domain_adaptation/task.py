@@ -288,8 +288,7 @@ class DomainAdaptation:
                 f'Embeddings went through {method}, fitted on {min(photos, most)} of {photos} training photos with '
                 f'labels and {min(shapes, most)} of {shapes} training shapes without.'
             )
-        counted = paper_note(dataset)
-        return [*notes, *([counted] if counted else [])]
+        return [*notes, *filter(None, [paper_note(dataset)])]
 
 
 def _shown_view(table: ShapeTable, row: int) -> np.ndarray:

@@ -11,21 +11,18 @@ views' embeddings. Photos are the source domain, shapes the target; no label of 
   + mmd_weight L_M + coral_weight L_R  discrepancy of the two domains' embeddings
 
 with ramp = 2 / (1 + exp(-10 p)) - 1, p from 0 to 1 over the run, that of the reversal over loss.adversarial_ramp steps
-if not 0. With loss.warmup w > 0 the first share w of the steps has L_C alone, for networks that start from random
-weights, and p counts from there. By the paper lambda is mutual_information_weight (0.05), beta norm_weight (1) and
-gamma the ramp. Config values (group `loss`) that give the rows of its tables, all others off:
+if not 0. With loss.warmup w > 0 the first share w of the steps has L_C alone, and p counts from there. By the paper
+lambda is mutual_information_weight (0.05), beta norm_weight (1) and gamma the ramp. Config values (group `loss`) that
+give the rows of its tables, all others off:
 
   AlexNet (source only)   mutual_information, norm, centroid, adversarial, mmd 'none', coral_weight 0
-  RevGrad                 adversarial='revgrad'
-  JAN                     mmd='jan'
+  RevGrad, JAN            adversarial='revgrad'; mmd='jan'
   DLEA                    adversarial='revgrad', centroid='batch' or a running form
-  HIFA-G                  norm='fixed'
-  HIFA-GL                 norm='fixed', centroid='batch' or a running form
+  HIFA-G, HIFA-GL         norm='fixed'; with centroid='batch' or a running form
   HIFA-GL (with MI)       the same, mutual_information='bce'
   suspected swap          HIFA with mutual_information_weight=1, norm_weight=0.05: AFN's own weight is 0.05
 
-Letters: B photos, G shapes, V views, S image side, h, w sides of the conv map, D embedding, C classes, N rows of
-either domain.
+Letters: B photos, G shapes, V views, S image side, h, w sides of the conv map, D embedding, C classes, N rows.
 
 Differs from the paper in, or decides where it is silent (config values and their other choices in brackets):
   - D is a linear layer after fc7, as in the same lab's public baseline; fc7 itself is 4096 wide;
@@ -38,8 +35,8 @@ Differs from the paper in, or decides where it is silent (config values and thei
     (those of a probability of `loss.pseudo_confidence` or more);
   - it prints no learning rates. With lambda, beta and R as printed the loss is NaN within three steps at those of the
     public baseline, so the paper preset also clips gradients: `optimizer.clip_norm`;
-  - the domain classifier reads the embedding, the public baseline's the layer after it;
-  - images have the mean and spread of ImageNet's, grey views are repeated to three channels;
+  - the domain classifier reads the embedding (public baseline: the layer after it);
+  - images have ImageNet's mean and spread; grey views are repeated to three channels;
   - batch norm of residual networks sees photos and views as one batch, padded rows too, also in the warm-up; without
     any adapting loss it sees photos alone, so that source-only is that. AlexNet has none.
 """
