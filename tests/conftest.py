@@ -16,19 +16,22 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 # The files that take longest, the longest first.
 SLOW = (
     'test_run',
+    'test_paper_presets',
     'test_several_processes',
+    'test_cross_modal_run',
     'test_parallel',
     'test_model',
-    'test_benchmarks',
-    'test_cross_modal_run',
+    'test_old_version',
     'test_loop',
+    'test_benchmarks',
+    'test_blind_photos',
+    'test_runs',
     'test_cmic',
-    'test_table_runs',
+    'test_processes',
     'test_cross_modal_center',
     'test_cmic_chunks',
     'test_domain_adaptation_run',
-    'test_processes',
-    'test_search',
+    'test_blind_queries',
     'test_scan_to_cad_run',
 )
 

@@ -10,8 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxret.inference.model import Model, fingerprint
-from jaxret.inference.trained_systems import trained_system
+from jaxret.inference.model import Model, model_of
 from jaxret.runs.finished import FinishedRun
 from jaxret.systems.cmic import CMIC
 
@@ -22,21 +21,7 @@ def random_model(config: ConfigDict) -> Model:
     """What `jaxret.load` would return, with random weights."""
     batch = photos_and_views(config, CATEGORIES)
     variables = random_variables(jax.eval_shape(CMIC.from_config(config, shapes=1).init, jax.random.key(0), batch))
-    run = FinishedRun(Path('random'), config, variables, step=0)
-    parts = trained_system(run, None)
-    return Model(
-        system=parts.name,
-        workdir=run.workdir,
-        step=0,
-        fingerprint=fingerprint(variables),
-        similarity=parts.similarity,
-        shape_inputs=parts.shape_inputs,
-        projection=variables['params']['attention']['projection']['kernel'],
-        notes=(),
-        _parts=parts,
-        _variables=jax.device_put(variables),
-        _compiled=jax.jit(parts.embed, static_argnums=2),
-    )
+    return model_of(FinishedRun(Path('random'), config, variables, step=0))
 
 
 def write_photo(folder: Path) -> Path:

@@ -93,9 +93,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     loss.centroid_weight = 0.1  # paper: 1; times 2 / (1 + exp(-10 p)) - 1, p the share of the steps
     loss.centroid_reduction = 'sum'  # over classes and features, Eq. 6; 'mean' as in MSTN's code
     loss.centroid_momentum = 0.7  # of running centroids
-    loss.pseudo_confidence = (
-        0.0  # least probability of a pseudo-label that counts in centroids; 0: all count, as printed
-    )
+    loss.pseudo_confidence = 0.0  # least probability of a pseudo-label that counts in centroids; printed: 0, all
     loss.adversarial = 'none'  # 'revgrad': domain discriminator behind a gradient reversal
     loss.adversarial_weight = 0.1  # of the mean over both domains; paper: 2, their sum
     loss.adversarial_ramp = 0  # steps in which p of the reversal's scale, the same ramp, goes to 1; 0: the run

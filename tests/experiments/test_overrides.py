@@ -208,8 +208,8 @@ def _described_keys(path: Path, functions: dict[str, set[str]]) -> tuple[dict[st
             group = f'{match[1]}.' if match[1] else ''
             group_of[match[2]] = group
             here |= {group + key for key in functions[match[3]]}
-        elif match := re.match(r'    config\.(\w+) = \w+ = ConfigDict\((\w+)\.to_dict\(\)\)', line):  # a group copied
-            copied = group_of[match[2]]
+        elif match := re.match(r'    config\.(\w+) = (\w+) = ConfigDict\((\w+)\.to_dict\(\)\)', line):  # a group copied
+            copied, group_of[match[2]] = group_of[match[3]], f'{match[1]}.'
             here |= {f'{match[1]}.{key.removeprefix(copied)}' for key in here if key.startswith(copied)}
         elif (match := re.match(r'    (\w+)\.(\w+) = ', line)) and match[1] in group_of:
             here.add(group_of[match[1]] + match[2])

@@ -178,7 +178,7 @@ def test_bad_configs(error, tmp_path, name):
         'from ml_collections import ConfigDict\nPRESETS = ("only",)\n\n\n'
         'def get_config(preset):\n    return ConfigDict({"experiment": "other", "batch_size": 1})\n'
     )
-    assert 'its experiment is other; this benchmark is for ' in error(name, f'{option}={own}')
+    assert "config.experiment: 'other' is not one of cross_modal, " in error(name, f'{option}={own}')
 
 
 @pytest.mark.parametrize('name', ['first_step', 'train_step'])

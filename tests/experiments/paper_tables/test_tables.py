@@ -483,7 +483,7 @@ def test_overrides_that_make_rows_equal_are_refused(fake, command, tmp_path, mon
     rows = (Row('noisy', {'small': 'modelnet40.py:paper'}), Row('plain', {'small': 'modelnet40.py:paper_clf'}))
     monkeypatch.setattr(tables, 'load_paper', lambda name: Paper('P', (Table('T', (MAP,), rows),)))
     same = ('--config.loss.center=center', '--config.loss.alignment=mse', '--config.loss.alignment_weight=1')
-    assert command(*same, '--config.loss.center_weight=1') == 1
+    assert command(*same, '--config.loss.center_weight=1', '--config.center_optimizer.learning_rate=0.001') == 1
     assert "makes the rows 'plain' and 'noisy' the same" in capsys.readouterr().err.replace(
         "'noisy' and 'plain'", "'plain' and 'noisy'"
     )
