@@ -36,9 +36,8 @@ Differs from the paper in, or decides where it is silent (config values and thei
   - it prints no learning rates. With lambda, beta and R as printed the loss is NaN within three steps at those of the
     public baseline, so the paper preset also clips gradients: `optimizer.clip_norm`;
   - the domain classifier reads the embedding (public baseline: the layer after it);
-  - images have ImageNet's mean and spread; grey views are repeated to three channels;
-  - batch norm of residual networks sees photos and views as one batch, padded rows too, also in the warm-up; without
-    any adapting loss it sees photos alone, so that source-only is that. AlexNet has none.
+  - images have ImageNet's mean and spread, grey views three equal channels;
+  - batch norm (of residual networks) sees photos and views as one batch, padded rows too; in source-only photos alone.
 """
 
 from collections.abc import Mapping
@@ -160,9 +159,8 @@ class Hifa:
             scores, own = self.discriminator.init_with_output(keys[2], encoding.photo_maps, row)
             params['discriminator'] = own['params']
             if weighting.mutual_information == 'dv_unbiased':
-                collections['mutual_information'] = {
-                    name: information.start_average(scores.shape[0]) for name in DOMAINS
-                }
+                averages = {name: information.start_average(scores.shape[0]) for name in DOMAINS}
+                collections['mutual_information'] = averages
         if weighting.adversarial != 'none':
             params['domain'] = self.domain.init(keys[3], row)['params']
         if weighting.centroid.startswith('running'):
