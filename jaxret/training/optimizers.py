@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules by name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,14 +95,16 @@ def check_optimizer(config: ConfigDict, *, group: str) -> None:
 
 
 def make_grouped_optimizer(
-    config: ConfigDict, steps: int, groups: Mapping[str, ConfigDict]
+    config: ConfigDict, steps: int, groups: Mapping[str, ConfigDict], *, scopes: Collection[tuple[str, ...]] = ()
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a run, where some top-level parameters may have one of their own (the centers of center losses).
 
     Args:
-      config: of the optimizer of all other parameters.
+      config: of the optimizer of all other parameters, with pretrained_factor.
       steps: length of the run.
       groups: optimizer config by top-level name in the parameters.
+      scopes: modules that lead to networks which start from published weights; their updates are scaled by
+        pretrained_factor.
 
     Returns:
       The optimizer, and the schedule of the main one.
@@ -110,12 +113,29 @@ def make_grouped_optimizer(
       ConfigError: as `make_schedule` and `make_optimizer`.
     """
     schedule = make_schedule(config, steps)
-    main = make_optimizer(config, schedule)
-    if not groups:
-        return main, schedule
-    own = {name: make_optimizer(group, make_schedule(group, steps)) for name, group in groups.items()}
+    optimizer = make_optimizer(config, schedule)
+    if groups:
+        own = {name: make_optimizer(group, make_schedule(group, steps)) for name, group in groups.items()}
 
-    def labels(params: optax.Params) -> dict[str, str]:
-        return {name: name if name in own else '' for name in params}
+        def labels(params: optax.Params) -> dict[str, str]:
+            return {name: name if name in own else '' for name in params}
 
-    return optax.multi_transform({'': main, **own}, labels), schedule
+        optimizer = optax.multi_transform({'': optimizer, **own}, labels)
+    if config.pretrained_factor != 1 and scopes:
+        optimizer = optax.chain(optimizer, _scaled(scopes, config.pretrained_factor))
+    return optimizer, schedule
+
+
+def _scaled(scopes: Collection[tuple[str, ...]], factor: float) -> optax.GradientTransformation:
+    """Updates below some modules, times a factor."""
+
+    def scale(updates: optax.Updates, params: optax.Params | None = None) -> optax.Updates:
+        del params
+
+        def one(path: tuple[Any, ...], update: jax.Array) -> jax.Array:
+            names = tuple(entry.key for entry in path)
+            return update * factor if any(names[: len(scope)] == scope for scope in scopes) else update
+
+        return jax.tree_util.tree_map_with_path(one, updates)
+
+    return optax.stateless(scale)
