@@ -1,4 +1,4 @@
-"""Weights under torchvision's (and timm's) names for the ResNets and AlexNet of `jaxret.encoders`.
+"""Weights under PyTorch's names (`jaxret.pretrained.torch_names`) for the image networks of `jaxret.encoders`.
 
 Letters: H, W height and width of a kernel, h, w of AlexNet's last map, I and O input and output channels.
 
@@ -19,21 +19,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxret.errors import DataError, refused
+from jaxret.pretrained.torch_names import FIRST_KERNELS, TreePath, of_missing_classifier, torch_names
 
 FIRST_CONVOLUTIONS = ('random', 'mean', 'sum')
-TreePath = tuple[str, ...]
-
-_ALEXNET = {
-    'conv1': 'features.0',
-    'conv2': 'features.3',
-    'conv3': 'features.6',
-    'conv4': 'features.8',
-    'conv5': 'features.10',
-    'fc6': 'classifier.1',
-    'fc7': 'classifier.4',
-    'fc8': 'classifier.6',
-}
-_LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 _WRAPPERS = ('module', '_orig_mod')  # of data-parallel training and of compilation: parts of names that say nothing
 # Of several networks in a file, the one that its training was for (others are moving averages or targets).
 _TRAINED = ('encoder_q', 'model', 'student', 'online_network', 'online_encoder')
@@ -42,7 +30,12 @@ _RGB = 3
 
 
 def network_weights(
-    weights: Mapping[str, np.ndarray], network: Mapping[str, Any], *, where: str, first_convolution: str = 'random'
+    weights: Mapping[str, np.ndarray],
+    network: Mapping[str, Any],
+    *,
+    where: str,
+    first_convolution: str = 'random',
+    whole: Mapping[str, Any] | None = None,
 ) -> dict[TreePath, np.ndarray]:
     """The values of a network's variables that a file gives.
 
@@ -57,6 +50,8 @@ def network_weights(
       network: its variables {'params': ..., 'batch_stats': ...}, or their shapes.
       where: the file, for messages.
       first_convolution: 'random', 'mean' or 'sum'.
+      whole: where the network is some segments of one that was cut, the variables of the one, or their shapes. The file
+        has to fit it; what the segments lack is left out.
 
     Returns:
       float32 arrays by path ('params', module, ..., leaf), of the network's shapes; without what stays as initialised.
@@ -65,11 +60,14 @@ def network_weights(
       DataError: names that are missing or unknown, other shapes, values that are no floats or not finite: their number
         and the first ones.
     """
+    if whole is not None:
+        values = network_weights(weights, whole, where=where, first_convolution=first_convolution)
+        return {path: values[path] for path in flatten_dict(dict(network)) if path in values}
     part = find_network(weights, network, where=where)
     found, lines = dict(part.arrays), [*part.twice]
     needed = {path: tuple(leaf.shape) for path, leaf in flatten_dict(dict(network)).items()}
     alexnet = ('params', 'fc6', 'kernel') in needed
-    names = _torch_names(needed)
+    names = torch_names(needed)
     values = {}
     for path, name in names.items():
         if name not in found:
@@ -80,7 +78,7 @@ def network_weights(
             lines.append(f'{name}: values of type {array.dtype}, no floats')
             continue
         array = _transposed(array, path, needed)
-        if path == ('params', 'conv1', 'kernel') and _only_channels_differ(array.shape, needed[path]):
+        if path in FIRST_KERNELS and _only_channels_differ(array.shape, needed[path]):
             if first_convolution == 'random':
                 continue
             array = _adapted(array, needed[path][2], first_convolution)
@@ -96,7 +94,7 @@ def network_weights(
     lines += [
         f'{ascii(name)[1:-1]}: {_text(array.shape)} there, absent here'
         for name, array in found.items()
-        if not _left_out(name, names.values())
+        if not of_missing_classifier(name, names.values())
     ]
     if lines:
         raise _misfit(lines, where, alexnet=alexnet)
@@ -134,7 +132,7 @@ def find_network(weights: Mapping[str, np.ndarray], network: Mapping[str, Any], 
     Raises:
       DataError: several prefixes have as many of its names, and none is known as that of the trained network.
     """
-    needed = set(_torch_names(flatten_dict(dict(network))).values())
+    needed = set(torch_names(flatten_dict(dict(network))).values())
     plain = {full: [part for part in full.split('.') if part not in _WRAPPERS] for full in weights}
     prefix = _prefix(plain.values(), needed, where)
     before = f'{prefix}.' if prefix else ''
@@ -215,26 +213,6 @@ def _misfit(lines: Sequence[str], where: str, *, alexnet: bool) -> DataError:
     return refused(where, f'not the weights of this network; {entries}{"; ".join(lines[:_SHOWN])}', action)
 
 
-def _torch_names(paths: Iterable[TreePath]) -> dict[TreePath, str]:
-    """PyTorch's name of every variable."""
-    paths = list(paths)
-    alexnet = ('params', 'fc6', 'kernel') in paths
-    return {path: _torch_name(path, alexnet=alexnet) for path in paths}
-
-
-def _torch_name(path: TreePath, *, alexnet: bool) -> str:
-    """('params', 'layer1_0', 'downsample_bn', 'scale') -> 'layer1.0.downsample.1.weight'."""
-    *modules, leaf = path[1:]
-    if alexnet:
-        modules = [_ALEXNET[module] for module in modules]
-    else:
-        modules = [
-            {'downsample_conv': 'downsample.0', 'downsample_bn': 'downsample.1'}.get(module, module.replace('_', '.'))
-            for module in modules
-        ]
-    return '.'.join((*modules, _LEAVES[leaf]))
-
-
 def _transposed(array: np.ndarray, path: TreePath, needed: Mapping[TreePath, tuple[int, ...]]) -> np.ndarray:
     """A kernel in the order of Flax; one of another rank, which then fits nowhere, as it is."""
     if path[-1] != 'kernel' or array.ndim != len(needed[path]):
@@ -266,11 +244,6 @@ def _adapted(kernel: np.ndarray, channels: int, how: str) -> np.ndarray:
     if channels == 1:
         return (kernel.mean if how == 'mean' else kernel.sum)(axis=2, keepdims=True)
     return np.concatenate([kernel, np.zeros_like(kernel[:, :, :1])], axis=2)
-
-
-def _left_out(name: str, names: Collection[str]) -> bool:
-    """Whether a name is of the classifier, and the network has none."""
-    return any(name.startswith(f'{head}.') and f'{head}.weight' not in names for head in ('fc', 'classifier.6'))
 
 
 def _text(shape: tuple[int, ...]) -> str:
