@@ -42,8 +42,9 @@ class FrozenFeatures:
         model = flatten(config.model)
         facts = {key: model[key] for key in (*networks, *_KEYS) if key in model}
         self._folder, self._seed = cache_folder(config) / 'features', config.seed
-        self._embedder, self._variables = embedder, variables
-        self._network = _digest(json.dumps(facts).encode(), *_bytes(variables['frozen']))
+        self._embedder = embedder
+        self._variables = {'frozen': jax.device_get(variables['frozen'])}  # the step donates its own
+        self._network = _digest(json.dumps(facts).encode(), *_bytes(self._variables))
         self._found: dict[tuple[str, str], np.ndarray] = {}
 
     def features(

@@ -82,13 +82,14 @@ class System(Protocol):
       GALLERIES: what of a shape can be embedded to be searched, the default first (`ShapeInputs.representation`).
       LATER: keys of its configs that runs of earlier versions did not store, with the value that does what those runs
         did. A key that is added to its config files is added here too.
-      BACKBONES: its image networks by their key in `config.pretrained`; absent where it has none.
+      BACKBONES: its image networks by their key in `config.pretrained`.
       similarity: how `score` compares embeddings, one of `jaxret.search.similarity.KINDS`.
     """
 
     TASK: ClassVar[str]
     GALLERIES: ClassVar[tuple[str, ...]]
     LATER: ClassVar[Mapping[str, Any]]
+    BACKBONES: ClassVar[Mapping[str, Backbone]]
 
     @property
     def similarity(self) -> str: ...

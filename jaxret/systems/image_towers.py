@@ -28,6 +28,8 @@ LATER: Mapping[str, Any] = {
     'model.last_blocks': 4,
     'model.taps': (),
     'model.normalization': 'symmetric',
+    'frozen.photo_copies': 0,
+    'frozen.view_copies': 0,
     'optimizer.pretrained_factor': 1.0,
 }
 _SYMMETRIC = ((0.5,) * 3, (0.5,) * 3)

@@ -35,9 +35,7 @@ class Embedder:
           valid: name of the boolean array [B] that tells real items from padding.
         """
         variables = self._parallel.place_replicated(variables)
-        results = [
-            (self._embed(variables, self._placed(batch, valid), modality), batch[valid]) for batch in batches
-        ]
+        results = [(self._embed(variables, self._placed(batch, valid), modality), batch[valid]) for batch in batches]
         return np.concatenate([np.asarray(embedding)[mask] for embedding, mask in results])
 
     def features(

@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules by name."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxret.errors import ConfigError
 
 OPTIMIZERS = ('adam', 'sgd')
+Scope = tuple[str, ...]  # modules from the top of the parameters
 SCHEDULES = ('constant', 'cosine', 'steps', 'inverse')
 
 
@@ -95,16 +96,19 @@ def check_optimizer(config: ConfigDict, *, group: str) -> None:
 
 
 def make_grouped_optimizer(
-    config: ConfigDict, steps: int, groups: Mapping[str, ConfigDict], *, scopes: Collection[tuple[str, ...]] = ()
+    config: ConfigDict,
+    steps: int,
+    groups: Mapping[str, ConfigDict],
+    *,
+    slower: Mapping[tuple[str, ...], float] | None = None,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a run, where some top-level parameters may have one of their own (the centers of center losses).
 
     Args:
-      config: of the optimizer of all other parameters, with pretrained_factor.
+      config: of the optimizer of all other parameters.
       steps: length of the run.
       groups: optimizer config by top-level name in the parameters.
-      scopes: modules that lead to networks which start from published weights; their updates are scaled by
-        pretrained_factor.
+      slower: factors of the updates below some modules (of networks that start from published weights).
 
     Returns:
       The optimizer, and the schedule of the main one.
@@ -121,20 +125,24 @@ def make_grouped_optimizer(
             return {name: name if name in own else '' for name in params}
 
         optimizer = optax.multi_transform({'': optimizer, **own}, labels)
-    if config.pretrained_factor != 1 and scopes:
-        optimizer = optax.chain(optimizer, _scaled(scopes, config.pretrained_factor))
+    factors = {scope: factor for scope, factor in (slower or {}).items() if factor != 1}
+    if factors:
+        optimizer = optax.chain(optimizer, _scaled(factors))
     return optimizer, schedule
 
 
-def _scaled(scopes: Collection[tuple[str, ...]], factor: float) -> optax.GradientTransformation:
-    """Updates below some modules, times a factor."""
+def _scaled(factors: Mapping[Scope, float]) -> optax.GradientTransformation:
+    """Updates below some modules, times the factors of these."""
 
     def scale(updates: optax.Updates, params: optax.Params | None = None) -> optax.Updates:
         del params
 
         def one(path: tuple[Any, ...], update: jax.Array) -> jax.Array:
             names = tuple(entry.key for entry in path)
-            return update * factor if any(names[: len(scope)] == scope for scope in scopes) else update
+            for scope, factor in factors.items():
+                if names[: len(scope)] == scope:
+                    return update * factor
+            return update
 
         return jax.tree_util.tree_map_with_path(one, updates)
 
