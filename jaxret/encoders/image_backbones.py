@@ -15,6 +15,7 @@ from jaxret.encoders.alexnet import ALEXNET_NAMES, alexnet
 from jaxret.encoders.efficientnet_lite import EFFICIENTNET_LITE_NAMES
 from jaxret.encoders.resnet import RESNET_NAMES, resnet
 from jaxret.encoders.segments import CutNetwork, cut_network, spatial_mean
+from jaxret.encoders.vit import VIT_NAMES, statistics, vision_transformer
 from jaxret.errors import ConfigError
 
 Triple = tuple[float, float, float]
@@ -33,11 +34,18 @@ class _Family(NamedTuple):
     normalization: tuple[Triple, Triple]
 
 
+def _transformer(name: str, *, axis_name: str | None = None, **attributes: Any) -> nn.Module:
+    """Vision transformers have no batch norm."""
+    del axis_name
+    return vision_transformer(name, **attributes)
+
+
 _FAMILIES = {
     RESNET_NAMES: _Family(resnet, IMAGENET),
     EFFICIENTNET_LITE_NAMES: _Family(
         efficientnet_lite.efficientnet_lite, (efficientnet_lite.MEAN, efficientnet_lite.STD)
     ),
+    **{(name,): _Family(_transformer, statistics(name)) for name in VIT_NAMES},
 }
 NETWORKS = tuple(name for names in _FAMILIES for name in names)
 BACKBONES = (*ALEXNET_NAMES, *NETWORKS)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.encoders.layers import batch_norm, convolution, linear
-from jaxret.encoders.segments import spatial_mean
+from jaxret.encoders.segments import segments_to_run, spatial_mean
 from jaxret.errors import ConfigError
 
 
@@ -171,27 +171,31 @@ class ResNet(nn.Module):
         """
         chex.assert_rank(images, 4)
         chex.assert_type(images, float)
-        block, blocks = _lookup(_BLOCKS, self.block, 'ResNet block'), self._blocks()
-        stop = self.depth if self.last is None else self.last
-        x, tapped = images, []
-        for segment in range(self.first, min(stop, self.depth - 1)):
-            if segment == 0:
-                x = self._stem(x, train)
-            else:
-                stage, index = blocks[segment - 1]
-                x = block(
-                    self.width * 2**stage,
-                    stride=2 if stage > 0 and index == 0 else 1,
-                    dtype=self.dtype,
-                    axis_name=self.axis_name,
-                    name=f'layer{stage + 1}_{index}',
-                )(x, train=train)
-            if segment in self.taps:
-                tapped.append(spatial_mean(x))
-        if stop < self.depth or not self.pooled:
+        segments, taps = segments_to_run(self)
+        x, means = images, {}
+        for segment in segments:
+            x = self._segment(segment, x, train)
+            if segment in taps:
+                means[segment] = spatial_mean(x)
+        if not taps:
             return x
-        x = jnp.concatenate([spatial_mean(x), *tapped], axis=-1)
+        x = jnp.concatenate([means[tap] for tap in taps], axis=-1)
         return x if self.num_classes is None else linear(self.num_classes, x.shape[-1], name='fc')(x)
+
+    def _segment(self, segment: int, x: jax.Array, train: bool) -> jax.Array:
+        if segment == 0:
+            return self._stem(x, train)
+        if segment == self.depth - 1:
+            return x
+        stage, index = self._blocks()[segment - 1]
+        block = _lookup(_BLOCKS, self.block, 'ResNet block')
+        return block(
+            self.width * 2**stage,
+            stride=2 if stage > 0 and index == 0 else 1,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name=f'layer{stage + 1}_{index}',
+        )(x, train=train)
 
     def _blocks(self) -> list[tuple[int, int]]:
         """Stage and number within it of every block."""

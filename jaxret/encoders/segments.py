@@ -6,8 +6,9 @@ image). A network has these attributes beside its own:
   first, last  run the segments first .. last - 1 alone (None: to the end); from images where first is 0, else from what
                segment first - 1 gives. The names of variables do not depend on them: the two parts of a network
                together have its variables.
-  taps         segments whose outputs' means over the image follow the features, [B, F + C_tap + ...]; the middle of a
-               network tells instances apart better than its end, which tells classes apart.
+  taps         segments whose outputs' means over the image are the features, [B, C_tap + ...] in their order; () for
+               the end alone. The middle of a network tells instances apart better than its end, which tells classes
+               apart. Nothing behind the last of them is run.
   pooled       False ends with the map [B, h, w, F] before the mean over the image.
   depth        number of segments.
 
@@ -72,12 +73,32 @@ def cut_network(network: nn.Module, *, train: str, last_blocks: int, key: str) -
 
 
 def check_taps(network: nn.Module, key: str) -> None:
-    """Raises ConfigError for taps that are no segments, or the last one."""
-    if wrong := [tap for tap in network.taps if not 0 <= tap < network.depth - 1]:
+    """Raises ConfigError for taps that are no segments."""
+    if wrong := [tap for tap in network.taps if not 0 <= tap < network.depth]:
         raise ConfigError(
-            f'config.model.taps: {wrong[0]}, but the network of config.{key} has segments 0 .. {network.depth - 2} '
-            f'before its end'
+            f'config.model.taps: {wrong[0]}, but the network of config.{key} has segments 0 .. {network.depth - 1}'
         )
+
+
+def segments_to_run(network: nn.Module) -> tuple[range, tuple[int, ...]]:
+    """The segments that a network with these attributes runs, and those whose means are its features.
+
+    The second is empty where the network gives a map.
+
+    Raises:
+      ConfigError: no such segments, or taps that are not among those which run.
+    """
+    end = network.depth if network.last is None else network.last
+    if not 0 <= network.first < end <= network.depth:
+        raise ConfigError(f'segments {network.first} to {end} of a network of {network.depth}')
+    if end < network.depth or not network.pooled:
+        if network.taps:
+            raise ConfigError(f'taps {tuple(network.taps)} of a network that gives a map')
+        return range(network.first, end), ()
+    taps = tuple(network.taps) or (network.depth - 1,)
+    if outside := [tap for tap in taps if not network.first <= tap < end]:
+        raise ConfigError(f'taps {outside} of a network that has segments {network.first} to {end - 1}')
+    return range(network.first, max(taps) + 1), taps
 
 
 def spatial_mean(maps: jax.Array) -> jax.Array:
