@@ -122,6 +122,11 @@ def feature_reader(features: np.ndarray) -> Callable[[tf.Tensor, tf.Tensor, Shar
     return read
 
 
+def copies_by_view(features: np.ndarray) -> np.ndarray:
+    """[N, copies, V, ...] -> [N V, copies, ...], for each view to have a copy of its own."""
+    return np.swapaxes(features, 1, 2).reshape(-1, features.shape[1], *features.shape[3:])
+
+
 def feature_batches(name: str, features: np.ndarray, batch_size: int) -> Iterator[Batch]:
     """Features [N, ...] in order, under a name, and `valid` bool [B]; the last batch is padded with zeros."""
     for rows, valid in rows_in_order(len(features), batch_size):

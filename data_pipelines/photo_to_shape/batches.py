@@ -11,7 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipelines import batching
-from data_pipelines.batching import WHOLE, Batch, Change, Share, epoch_rows, feature_reader, random_subsets, stream_seed
+from data_pipelines.batching import (
+    WHOLE,
+    Batch,
+    Change,
+    Share,
+    copies_by_view,
+    epoch_rows,
+    feature_reader,
+    random_subsets,
+    stream_seed,
+)
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation, augment_photos, augment_views
 from jaxret.errors import ConfigError
@@ -185,7 +195,7 @@ def _view_part(
     available = gallery.views.shape[1]
     if 'views_features' in features:
         # A view is a row of its own, so that each has a copy of its own.
-        read = feature_reader(_by_view(features['views_features']))
+        read = feature_reader(copies_by_view(features['views_features']))
 
         def stored(step: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
             views = tf.broadcast_to(tf.range(available)[None], [rows.shape[0], available])
@@ -204,11 +214,6 @@ def _view_part(
         return {'views': augment_views(views, augmentation, stream_seed(seed, VIEW, step), share=share)}
 
     return pictures
-
-
-def _by_view(features: np.ndarray) -> np.ndarray:
-    """[G, copies, V, ...] -> [G V, copies, ...]."""
-    return np.swapaxes(features, 1, 2).reshape(-1, features.shape[1], *features.shape[3:])
 
 
 def query_batches(
