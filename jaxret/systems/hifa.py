@@ -216,7 +216,7 @@ class Hifa:
             parts['coral'] = weighting.coral_weight, losses.coral_loss(rows)
         total = sum(weight * value * (1.0 if name == 'label' else adapting) for name, (weight, value) in parts.items())
         report |= {f'{name}_loss': value for name, (_, value) in parts.items()}
-        kept = {name: value for name, value in variables.items() if name != 'params'}
+        kept = {name: value for name, value in variables.items() if name not in ('params', 'frozen')}
         return total, ({name: state[name] for name in kept} if train else kept, report)
 
     def embed(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
