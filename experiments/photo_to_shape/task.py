@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from experiment import Evaluation, process_share, processes
+from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
 from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive, uses_answer
 from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
@@ -15,7 +16,7 @@ from photo_to_shape.unseen_gallery import compare_unseen
 from pretrained_start import pretrained_start
 from value_checks import check_at_most, check_values, checked_view_ring
 
-from data_pipelines.batching import Batch
+from data_pipelines.batching import Batch, Change, feature_batches
 from data_pipelines.photo_to_shape.batches import gallery_batches, query_batches, training_batches
 from data_pipelines.photo_to_shape.cars import MASK_CHOICES
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
@@ -28,7 +29,7 @@ from jaxret.metrics.shape_distances import compare_shapes
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.reports.attention_planes import draw_category_planes
 from jaxret.reports.photo_to_shape import UnseenGallery, write_report
-from jaxret.runs.config import chosen_on_test
+from jaxret.runs.config import chosen_on_test, flatten
 from jaxret.systems.base import Variables
 from jaxret.systems.cmic import CMIC
 from jaxret.training.embedder import Embedder
@@ -41,13 +42,14 @@ OF_PIX3D = tuple(
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PhotoToShape:
     """See `experiment.Task`."""
 
     config: ConfigDict
     ring: ViewRing
     crops: tuple[Augmentation, Augmentation]  # of photos, of views
+    frozen: FrozenFeatures | None = None
 
     OF_DATA_DIR = ()  # its samples are folders like any other
     OF_LAYOUT = {'pix3d': ('data.shapenet_dir', 'data.masks'), 'stanford_cars': OF_PIX3D, 'comp_cars': OF_PIX3D}
@@ -134,9 +136,17 @@ class PhotoToShape:
             'views': np.zeros((1, 1, size, size, channels), np.uint8),
         }
 
+    def freeze(self, embedder: Embedder, variables: Variables) -> None:
+        """Features of photos and views take the place of these."""
+        self.frozen = FrozenFeatures(self.config, ('query_encoder', 'view_encoder'), embedder, variables)
+
     def batches(self, data: PhotoData, start: int, stop: int) -> Iterator[Batch]:
         """Photos with their shapes, and shapes that they do not show."""
-        config = self.config
+        config, features = self.config, {}
+        if self.frozen and config.frozen.photo_copies:
+            photos = self._photo_features('train', data.queries['train'], copies=config.frozen.photo_copies)
+            views = self._view_features('gallery', data.gallery, copies=max(1, config.frozen.view_copies))
+            features = {'photo_features': photos, 'views_features': views}
         return training_batches(
             data.queries['train'],
             data.gallery,
@@ -148,6 +158,7 @@ class PhotoToShape:
             photo_augmentation=self.crops[0],
             view_augmentation=self.crops[1],
             views_per_step=config.data.views_per_step,
+            features=features,
             share=process_share(),
         )
 
@@ -159,7 +170,7 @@ class PhotoToShape:
             photos = data.queries[split]
             if not photos.names:
                 continue
-            scores = embedder.score(variables, self._photos(embedder, variables, photos), shapes)
+            scores = embedder.score(variables, self._photos(embedder, variables, photos, split), shapes)
             values = retrieval_metrics(
                 scores, photos.shape, photos.category, data.gallery.category, category_names=data.dataset.categories
             )
@@ -169,7 +180,7 @@ class PhotoToShape:
     def evaluate(self, data: PhotoData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """Accuracies on the test photos, distances of the first answers, and the unseen gallery's."""
         test, gallery, categories = data.queries['test'], data.gallery, data.dataset.categories
-        photos, shapes = self._photos(embedder, variables, test), self._shapes(embedder, variables, gallery)
+        photos, shapes = self._photos(embedder, variables, test, 'test'), self._shapes(embedder, variables, gallery)
         scores = embedder.score(variables, photos, shapes)
         metrics = retrieval_metrics(
             scores,
@@ -229,7 +240,7 @@ class PhotoToShape:
     ) -> tuple[tuple[Problem, ...], UnseenGallery]:
         """What could not be compared, and metrics and cards; `photos` [Q, D] are all test photos."""
         unseen, test = data.unseen, data.queries['test']
-        shapes = self._shapes(embedder, variables, unseen.gallery)
+        shapes = self._shapes(embedder, variables, unseen.gallery, table='unseen')
         scores = embedder.score(variables, photos[unseen.queries], shapes)
         metrics, order, distances, problems = compare_unseen(
             self.config, unseen, scores, test, data.gallery, answers=ANSWERS
@@ -246,16 +257,57 @@ class PhotoToShape:
         )
         return problems, UnseenGallery(unseen.folder, unseen.own, metrics, cards)
 
-    def _shapes(self, embedder: Embedder, variables: Variables, gallery: GalleryTable) -> np.ndarray:
-        """[G, V, D]; each shape is encoded once."""
-        batches = gallery_batches(gallery, batch_size=self.config.evaluation.batch_size)
-        return embedder.embed(variables, batches, 'views', valid='shape_valid')
+    def _shapes(
+        self, embedder: Embedder, variables: Variables, gallery: GalleryTable, *, table: str = 'gallery'
+    ) -> np.ndarray:
+        """[G, V, D]; each shape is encoded once. `table`: its name among those of the run."""
+        size = self.config.evaluation.batch_size
+        if self.frozen:
+            batches = feature_batches('views_features', self._view_features(table, gallery)[:, 0], size)
+        else:
+            batches = gallery_batches(gallery, batch_size=size)
+        return embedder.embed(variables, batches, 'views', valid='valid')
 
-    def _photos(self, embedder: Embedder, variables: Variables, queries: QueryTable) -> np.ndarray:
+    def _photos(self, embedder: Embedder, variables: Variables, queries: QueryTable, split: str) -> np.ndarray:
         """[Q, D]."""
-        size, batch_size = self.config.data.image_size, self.config.evaluation.batch_size
-        batches = query_batches(queries, size=size, batch_size=batch_size)
-        return embedder.embed(variables, batches, 'photo', valid='query_valid')
+        size = self.config.evaluation.batch_size
+        if self.frozen:
+            batches = feature_batches('photo_features', self._photo_features(split, queries)[:, 0], size)
+        else:
+            batches = query_batches(queries, size=self.config.data.image_size, batch_size=size)
+        return embedder.embed(variables, batches, 'photo', valid='valid')
+
+    def _photo_features(self, split: str, queries: QueryTable, *, copies: int = 1) -> np.ndarray:
+        """[Q, copies, ...]."""
+        config = self.config
+
+        def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
+            change = Change(config.seed, copy) if copy else None
+            return query_batches(
+                queries,
+                size=config.data.image_size,
+                batch_size=config.evaluation.batch_size,
+                rows=rows,
+                change=change,
+                augmentation=self.crops[0],
+            )
+
+        sources = [image + mask for image, mask in zip(queries.images_encoded, queries.masks_encoded, strict=True)]
+        how = f'{self.crops[0]} {flatten(config.color)}'
+        return self.frozen.features('photo', split, sources, pictures, valid='valid', copies=copies, how=how)
+
+    def _view_features(self, table: str, gallery: GalleryTable, *, copies: int = 1) -> np.ndarray:
+        """[G, copies, V, ...]."""
+        config = self.config
+
+        def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
+            change, size = Change(config.seed, copy) if copy else None, max(1, config.evaluation.batch_size // 4)
+            return gallery_batches(gallery, batch_size=size, rows=rows, change=change, augmentation=self.crops[1])
+
+        sources = [views.tobytes() for views in gallery.views]
+        return self.frozen.features(
+            'views', table, sources, pictures, valid='valid', copies=copies, how=str(self.crops[1])
+        )
 
 
 TASK = PhotoToShape

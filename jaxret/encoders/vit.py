@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from jaxret.encoders.layers import linear
 from jaxret.encoders.positions import resample_grid
+from jaxret.encoders.segments import segments_to_run
 from jaxret.encoders.transformer import LINEAR_INIT, AttentionPooling, Block
 from jaxret.errors import ConfigError
 
@@ -62,10 +63,7 @@ class VisionTransformer(nn.Module):
       norm_last: whether the norm is after the pooling ('mean'), not before.
       projection: features of a last linear layer without bias; None for none.
       num_classes: classes of the linear layer `head`; None for the features before it.
-      first, last: the segments first, ..., last - 1 alone are run; last None is to the end. The names of variables do
-        not depend on them.
-      taps: segments of which the means of the patches are appended to the features.
-      pooled: False ends with the map of normed patches, before the pooling.
+      first, last, taps, pooled: see `jaxret.encoders.segments`; a tap gives the mean of the patches.
       dtype: of the computation; parameters and features are float32 always.
     """
 
@@ -106,37 +104,29 @@ class VisionTransformer(nn.Module):
           train: changes nothing, there is neither dropout nor batch norm.
 
         Returns:
-          float32 features [B, F], or logits [B, num_classes], and after them the means of the taps, in their order;
-          tokens [B, T, D] of type `dtype` where the network ends before its last segment; the map [B, h, w, D] where
-          it is not pooled.
+          float32 features [B, F], or logits [B, num_classes]; tokens [B, T, D] of type `dtype` where the network ends
+          before its last segment; the map [B, h, w, D] where it is not pooled.
 
         Raises:
-          ConfigError: for segments that there are not, taps where the network ends with tokens or a map, images that
-            are smaller than a patch, and a map of tokens that are no square.
+          ConfigError: as `segments_to_run`, images that are smaller than a patch, and a map of tokens that are no
+            square.
         """
         del train
         chex.assert_rank(x, 3 if self.first else 4)
         chex.assert_type(x, float)
-        end = self.depth if self.last is None else self.last
-        without_features = end < self.depth or not self.pooled
-        if not 0 <= self.first < end <= self.depth:
-            raise ConfigError(f'segments {self.first} to {end} of a network of {self.depth}')
-        if outside := [tap for tap in self.taps if without_features or not self.first <= tap < end]:
-            ending = 'no features' if without_features else f'segments {self.first} to {end}'
-            raise ConfigError(f'taps {outside} of a network that gives {ending}')
+        segments, taps = segments_to_run(self)
         shape = None if self.first else (x.shape[1] // self.patch, x.shape[2] // self.patch)
-        means = {}
-        for segment in range(self.first, min(end, self.depth - 1)):
-            x = self._segment(segment, x)
-            if segment in self.taps:
-                means[segment] = self._patches(x)
-        if end < self.depth:
-            return x
-        normed = x if self.norm_last and self.pooled else self._norm('norm')(x)
-        if not self.pooled:
-            return self._map(normed, shape)
-        means[self.depth - 1] = self._patches(normed)
-        return jnp.concatenate([self._features(normed), *(means[tap] for tap in self.taps)], axis=1)
+        means, end = {}, self.depth - 1
+        for segment in segments:
+            if segment == end:
+                x = x if self.norm_last and self.pooled else self._norm('norm')(x)
+            else:
+                x = self._segment(segment, x)
+            if segment in taps:
+                means[segment] = self._features(x) if segment == end else self._patches(x)
+        if taps:
+            return jnp.concatenate([means[tap] for tap in taps], axis=1)
+        return x if segments.stop < self.depth else self._map(x, shape)
 
     @property
     def _before(self) -> int:
