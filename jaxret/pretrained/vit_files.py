@@ -30,7 +30,6 @@ _WEIGHTS = (
     'open_clip_pytorch_model.bin',
 )
 _SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.npz')
-_SIXTEEN_HEADS = (1152, 1280, 1408, 1664)  # widths, where no config says it; others have a head for every 64 channels
 # Entries that are not read: text parts, whose tables are large, and the state of the training.
 _LEFT_OUT = re.compile(r'(^|[./])(text|text_model|txt|token_embedding)[./]|^opt/(?!target/)')
 _CONFIGS = ('config.json', 'open_clip_config.json', 'preprocessor_config.json', 'processor_config.json')
@@ -167,12 +166,12 @@ def _options(tower: Tower, described: Description, where: str, *, classifier: bo
     size = {path: 0 if (array := tower.array(path)) is None else array.size for path in _SIZED}
     if not size['positions']:
         raise refused(where, 'no positions (DINOv3 and EVA have rotary ones, which are not read)', _ACTION)
-    hidden, giant_siglip = size['blocks/mlp/fc2/kernel'] // width, width == 1536 and not size['class_token']
+    hidden = size['blocks/mlp/fc2/kernel'] // width
     options = {
         'patch': patch,
         'width': width,
         'blocks': tower.blocks,
-        'heads': 16 if width in _SIXTEEN_HEADS or giant_siglip else max(1, width // 64),
+        'heads': _heads(width, class_token=bool(size['class_token'])),
         'mlp_width': hidden,
         'class_token': bool(size['class_token']),
         'registers': size['registers'] // width,
@@ -192,6 +191,11 @@ def _options(tower: Tower, described: Description, where: str, *, classifier: bo
     cells = tuple(side // patch for side in described.side or ())
     before = options['class_token'] + options['registers']
     return options | {'grid': _grid(size['positions'] // width, before, cells, where)}
+
+
+def _heads(width: int, *, class_token: bool) -> int:
+    """Those of published networks: of 64 channels each, but 16 above a width of 1024; the giant of DINOv2 has 24."""
+    return 16 if width > 1024 and (width, class_token) != (1536, True) else max(1, width // 64)
 
 
 def _patches(tower: Tower, where: str) -> tuple[int, int]:
