@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN = Path(__file__).parents[1] / 'experiments' / 'run.py'
-PATIENCE = 240  # seconds
+PATIENCE = 900  # seconds, on a busy machine
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+import run
 from run_command import Place, checkpoint_steps, finish
 
 # Batches of four and batch norm: with Adam's first steps rounding would soon be seen. The coarse network compiles fast.
@@ -13,6 +14,7 @@ GENTLE = (
     '--config.optimizer.learning_rate=1e-5',
     '--config.model.query_encoder=resnet_coarse',
 )
+ONE = '--config.parallel.devices=1'
 
 
 @pytest.fixture(scope='module')
@@ -22,10 +24,10 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def alone(place):
-    """The work directory of one process."""
+    """The work directory of this process alone."""
     workdir = place.root / 'alone'
-    status, _, err = finish(place.start(workdir, *GENTLE))
-    assert status == 0, err
+    command = ['--config=pix3d.py:smoke', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE, *GENTLE]
+    assert run.main(command) == 0
     return workdir
 
 
@@ -74,6 +76,5 @@ def test_process_0_alone_writes_and_speaks(alone, together):
 def test_one_process_evaluates_what_two_trained(place, together):
     workdir = together[0]
     before = json.loads((workdir / 'metrics.json').read_text())
-    status, _, err = finish(place.start(workdir, '--mode=eval'))
-    assert status == 0, err
+    assert run.main(['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE]) == 0
     assert json.loads((workdir / 'metrics.json').read_text()) == before

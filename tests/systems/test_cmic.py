@@ -105,7 +105,7 @@ def test_view_pooling(pooling):
     found = system.score(VARIABLES, jnp.asarray(queries, jnp.float32), jnp.asarray(views, jnp.float32))
     np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-6)
     assert_losses(system, batch, scores)
-    made = system.init(jax.random.key(0), batch)
+    made = jax.eval_shape(system.init, jax.random.key(0), batch)
     assert ('attention' in made['params']) == (pooling == 'attention')
 
 
@@ -278,7 +278,7 @@ def test_mask_and_ranges_of_the_inputs(mode):
     }[mode]
     np.testing.assert_allclose(photos, expected, atol=1e-6)
     np.testing.assert_allclose(views.reshape(batch['views'].shape), batch['views'] / 127.5 - 1, atol=1e-6)
-    made = small_cmic(mask=mode).init(jax.random.key(0), random_batch(2))['params']
+    made = jax.eval_shape(small_cmic(mask=mode).init, jax.random.key(0), random_batch(2))['params']
     assert made['query']['backbone']['conv1']['kernel'].shape[2] == (4 if mode in ('channel', 'both') else 3)
     assert made['view']['encoder']['backbone']['conv1']['kernel'].shape[2] == 1
 

@@ -21,7 +21,7 @@ from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, quick_compilation, kept_programs):
+def place(tmp_path_factory, kept_programs):
     return tmp_path_factory.mktemp('blind')
 
 

@@ -28,7 +28,7 @@ SMALL = (
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, quick_compilation, kept_programs):
+def place(tmp_path_factory, kept_programs):
     """A folder for data, cache and work directories."""
     root = tmp_path_factory.mktemp('scan_to_cad')
     write_collection(root / 'data', side=32)
