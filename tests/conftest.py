@@ -44,17 +44,6 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope='module')
-def optimized():
-    """XLA with all optimisations: for tests of what they bring, as memory."""
-    before = jax.config.jax_disable_most_optimizations
-    jax.config.update('jax_disable_most_optimizations', False)
-    jax.clear_caches()
-    yield
-    jax.config.update('jax_disable_most_optimizations', before)
-    jax.clear_caches()
-
-
-@pytest.fixture(scope='module')
 def quick_compilation():
     pass
 

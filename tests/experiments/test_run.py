@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import run
-from run_command import Place, checkpoint_steps, finish, wait_for_checkpoint
+from run_command import ONE, Place, checkpoint_steps, finish, logged, wait_for_checkpoint
 
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
@@ -23,7 +23,6 @@ LONG = (
     '--config.model.query_encoder=resnet_coarse',
 )
 STEPS = 120
-ONE = '--config.parallel.devices=1'
 FLAT_KEYS = {
     'top1', 'top10', 'category_top1', 'hausdorff', 'iou', 'top1_macro', 'top10_macro', 'top1_chance', 'top1_prior',
     'top10_prior', 'top1_low', 'top1_high', 'queries', 'gallery', 'step',
@@ -71,11 +70,6 @@ def stopped(place, killed):
     return workdir, finish(process)
 
 
-def history(workdir):
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != 'examples_per_second'} for line in lines]
-
-
 def final_arrays(workdir):
     folder = workdir / 'checkpoints' / str(checkpoint_steps(workdir)[-1]) / 'default'
     with ocp.PyTreeCheckpointer() as checkpointer:
@@ -107,7 +101,7 @@ def test_a_run_leaves_metrics_checkpoints_and_a_report(place, uninterrupted):
     assert metrics['top1_low'] <= metrics['top1'] <= metrics['top1_high']
     assert metrics['step'] in checkpoint_steps(workdir)
     assert checkpoint_steps(workdir)[-1] == STEPS
-    lines = history(workdir)
+    lines = logged(workdir)
     assert [line['step'] for line in lines] == list(range(10, STEPS + 1, 10))
     assert [line['step'] for line in lines if 'val_top1' in line] == list(range(20, STEPS + 1, 20))
     assert all({'loss', 'gradient_norm', 'learning_rate'} <= line.keys() for line in lines)
@@ -143,7 +137,7 @@ def test_a_killed_and_stopped_run_resumes_bit_exactly(place, uninterrupted, stop
     shutil.copytree(stopped[0], workdir)
     status, _, err = finish(place.start(workdir, *LONG))
     assert status == 0, err
-    assert history(workdir) == history(reference)
+    assert logged(workdir) == logged(reference)
     found, expected = final_arrays(workdir), final_arrays(reference)
     assert found.keys() == expected.keys()
     assert len(expected) > 50
@@ -177,7 +171,7 @@ def test_sigterm_saves_and_ends(stopped, killed):
     last = checkpoint_steps(workdir)[-1]
     assert checkpoint_steps(killed)[-1] < last < STEPS
     assert f'stopped at step {last}; the same command goes on from there' in out
-    assert history(workdir)[-1]['step'] == last
+    assert logged(workdir)[-1]['step'] == last
     assert not (workdir / 'metrics.json').exists()
 
 
@@ -193,7 +187,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(place, stopped):
     assert len(messages) == 1
     assert 'checkpoint could not be written' in messages[0]
     assert f'the last good checkpoint is {workdir / "checkpoints" / str(last)}' in messages[0]
-    assert history(workdir)[-1]['step'] > last
+    assert logged(workdir)[-1]['step'] > last
     assert checkpoint_steps(workdir)[-1] == last
     for name, value in final_arrays(workdir).items():
         np.testing.assert_array_equal(before[name], value, err_msg=name)

@@ -6,7 +6,7 @@ import socket
 import numpy as np
 import pytest
 import run
-from run_command import Place, checkpoint_steps, finish
+from run_command import ONE, Place, checkpoint_steps, finish, logged
 
 # Batches of four and batch norm: with Adam's first steps rounding would soon be seen. The coarse network compiles fast.
 GENTLE = (
@@ -14,7 +14,6 @@ GENTLE = (
     '--config.optimizer.learning_rate=1e-5',
     '--config.model.query_encoder=resnet_coarse',
 )
-ONE = '--config.parallel.devices=1'
 
 
 @pytest.fixture(scope='module')
@@ -47,14 +46,9 @@ def together(place, alone):
     return workdir, [out for _, out, _ in ended]
 
 
-def history(workdir):
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != 'examples_per_second'} for line in lines]
-
-
 def test_the_numbers_are_those_of_one_process(alone, together):
     workdir, _ = together
-    found, expected = history(workdir), history(alone)
+    found, expected = logged(workdir), logged(alone)
     assert [line.keys() for line in found] == [line.keys() for line in expected]
     for name in ('loss', 'gradient_norm', 'instance_loss', 'category_loss'):
         np.testing.assert_allclose([line[name] for line in found], [line[name] for line in expected], rtol=1e-3)

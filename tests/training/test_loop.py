@@ -8,6 +8,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from run_command import logged
 from small_cmic import optimizer_config, random_batch, small_cmic
 from training_process import Matching, global_batch
 
@@ -66,18 +67,10 @@ class Run:
             return jax.device_get(checkpoints.restore(self.state, step=step))
 
 
-def lines(workdir):
-    """Logged metrics without the one that tells the time."""
-    return [
-        {k: v for k, v in line.items() if k != 'examples_per_second'}
-        for line in read_history(workdir / 'metrics.jsonl')
-    ]
-
-
 def test_learns_and_logs(tmp_path):
     run = Run(tmp_path, cmic=True)
     assert run.fit(batches=lambda start, stop: (random_batch(BATCH) for _ in range(start, stop)), watched=7)
-    history = lines(tmp_path)
+    history = logged(tmp_path)
     assert [line['step'] for line in history] == [2, 4, 6, 8, 10, 12]
     assert history[-1]['loss'] < 0.8 * history[0]['loss']
     assert all({'gradient_norm', 'learning_rate', 'instance_loss', 'category_loss'} <= line.keys() for line in history)
@@ -107,7 +100,7 @@ def test_resumed_run_equals_uninterrupted_one(tmp_path, mode, devices):
     assert second.fit()
     assert second.seen == list(range(4, STEPS))
     chex.assert_trees_all_equal(whole.saved(STEPS), second.saved(STEPS))
-    assert lines(tmp_path / 'whole') == lines(tmp_path / 'parts')
+    assert logged(tmp_path / 'whole') == logged(tmp_path / 'parts')
 
 
 def test_no_checkpoint_is_without_its_line(tmp_path, monkeypatch):
