@@ -23,7 +23,6 @@ SLOW = (
     'test_parallel',
     'test_model',
     'test_old_version',
-    'test_loop',
     'test_benchmarks',
     'test_blind_photos',
     'test_runs',

@@ -23,6 +23,7 @@ LONG = (
     '--config.model.query_encoder=resnet_coarse',
 )
 STEPS = 120
+pytestmark = pytest.mark.usefixtures('kept_programs')
 FLAT_KEYS = {
     'top1', 'top10', 'category_top1', 'hausdorff', 'iou', 'top1_macro', 'top10_macro', 'top1_chance', 'top1_prior',
     'top10_prior', 'top1_low', 'top1_high', 'queries', 'gallery', 'step',

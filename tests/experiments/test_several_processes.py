@@ -14,6 +14,7 @@ GENTLE = (
     '--config.optimizer.learning_rate=1e-5',
     '--config.model.query_encoder=resnet_coarse',
 )
+pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')

@@ -368,7 +368,7 @@ def test_batch_statistics_move_in_training_only():
 
 def test_bfloat16_keeps_float32_variables_and_near_embeddings():
     def encoder():
-        return image_encoder('resnet_small', DIM, width=4, stage_sizes=(1, 1), dtype=jnp.bfloat16)
+        return image_encoder('resnet_small', DIM, width=4, stage_sizes=(1,), dtype=jnp.bfloat16)
 
     batch = random_batch(BATCH)
     system = small_cmic(query_encoder=encoder(), view_encoder=ViewEncoder(encoder()))
