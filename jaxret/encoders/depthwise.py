@@ -2,8 +2,8 @@
 
 There XLA's grouped convolution of as many groups as channels is slow, forward and backward. Here the forward pass and
 the gradient of the input are sums of k^2 products of shifted maps; with strides s that gradient consists of s^2 such
-maps, one for each remainder of rows and columns. The gradient of the kernel is summed row by row over the map, and
-within a row over slabs of columns: with the sum over whole maps XLA leaves its fast path.
+maps, one for each remainder of rows and columns. The gradient of the kernel is summed over a few rows of the map at a
+time, and within them over slabs of columns: XLA computes the sum over whole maps number by number.
 
 Letters: B batch, H height, W width, h, w height and width of the result, C channels, k kernel.
 """
@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 
 Pairs = tuple[tuple[int, int], ...]
-_SLABS = 14  # at most, of the columns of a row
+# A step of a loop reads its rows fast where XLA copies them first, as it does for more than 15 terms of a sum; many more
+# take long to compile.
+_FEWEST_TERMS, _MOST_SLABS = 16, 32
 
 
 def depthwise_convolve2d(
@@ -109,24 +111,31 @@ def _of_kernel(
 ) -> jax.Array:
     """Gradient of the kernel [k, k, 1, C], at least in float32."""
     height, width = gradient.shape[1:3]
-    slab = -(-width // _SLABS)
-    missing = -width % slab
-    gradient = jnp.pad(gradient, ((0, 0), (0, 0), (0, missing), (0, 0)))
-    (left, right), stride = padding[1], strides[1]
-    x = jnp.pad(x, ((0, 0), padding[0], (left, right + stride * missing), (0, 0)))
+    slab = -(-width // _MOST_SLABS)
+    starts = range(0, width, slab)
+    together = min(-(-_FEWEST_TERMS // len(starts)), height)  # rows
+    missing = (-height % together, -width % slab)
+    gradient = jnp.pad(gradient, ((0, 0), *((0, count) for count in missing), (0, 0)))
+    around = [
+        (low, high + stride * count) for (low, high), stride, count in zip(padding, strides, missing, strict=True)
+    ]
+    x = jnp.pad(x, ((0, 0), *around, (0, 0)))
     dtype = jnp.promote_types(x.dtype, jnp.float32)
 
-    def add_row(row: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
-        factors = lax.dynamic_slice_in_dim(gradient, row, 1, axis=1).astype(dtype)  # [B, 1, w, C]
-        seen = lax.dynamic_slice_in_dim(x, strides[0] * row, sizes[0], axis=1).astype(dtype)  # [B, k, W, C]
+    def add_rows(step: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
+        first = together * step
+        factors = lax.dynamic_slice_in_dim(gradient, first, together, axis=1).astype(dtype)
+        seen = lax.dynamic_slice_in_dim(x, strides[0] * first, strides[0] * (together - 1) + sizes[0], axis=1)
 
-        def products(column: int, start: int) -> jax.Array:
-            first = column + stride * start
-            return seen[:, :, first : first + stride * (slab - 1) + 1 : stride] * factors[:, :, start : start + slab]
+        def products(row: int, column: int, start: int) -> jax.Array:
+            """[B, k, slab, C] for all rows of the kernel and one column of it."""
+            top, left = strides[0] * row, column + strides[1] * start
+            part = seen[:, top : top + sizes[0], left : left + strides[1] * (slab - 1) + 1 : strides[1]]
+            return part.astype(dtype) * factors[:, row : row + 1, start : start + slab]
 
-        starts = range(0, width, slab)
-        return [total + sum(products(j, start) for start in starts) for j, total in enumerate(sums)]
+        cells = [(row, start) for row in range(together) for start in starts]
+        return [total + sum(products(row, j, start) for row, start in cells) for j, total in enumerate(sums)]
 
     zeros = jnp.zeros((len(x), sizes[0], slab, x.shape[3]), dtype)
-    sums = lax.fori_loop(0, height, add_row, [zeros] * sizes[1])
+    sums = lax.fori_loop(0, gradient.shape[1] // together, add_rows, [zeros] * sizes[1])
     return jnp.stack([total.sum(axis=(0, 2)) for total in sums], axis=1)[:, :, None]
