@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxret.encoders.vit import VisionTransformer
+from jaxret.encoders.vit import STATISTICS, VisionTransformer
 from jaxret.errors import refused
 from jaxret.files import read_json
-from jaxret.pretrained.vit_configs import Description, ImageInput, Reader, describe
+from jaxret.pretrained.network_configs import Description, ImageInput, Reader
+from jaxret.pretrained.vit_configs import check_kind, describe
 from jaxret.pretrained.vit_weights import Tower, find_tower, tower_values
 from jaxret.pretrained.weight_files import read_weights
 
@@ -82,14 +83,18 @@ def read_vision_transformer(path: Path, *, classifier: bool = False) -> Pretrain
     file = _weights_file(path)
     where = str(file)
     configs = {name: config for name in _CONFIGS if (config := _config(file.parent / name))}
+    if 'config.json' in configs:
+        check_kind(configs['config.json'])
     arrays, sha256 = _arrays(file)
     tower = find_tower(arrays, where=where)
     described = describe(tower, configs, where=where)
     module = VisionTransformer(**_options(tower, described, where, classifier=classifier))
-    image = jax.ShapeDtypeStruct((1, *(side * module.patch for side in module.grid), 3), jnp.float32)
+    size = tuple(side * module.patch for side in module.grid)
+    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     shapes = flatten_dict(jax.eval_shape(module.init, jax.random.key(0), image)['params'])
     values = tower_values(tower, {path: leaf.shape for path, leaf in shapes.items()}, where=where)
-    return PretrainedNetwork(module, {'params': unflatten_dict(values)}, described.input, sha256)
+    images = described.input or ImageInput(size, size, 'bilinear', *STATISTICS['half'])  # big_vision
+    return PretrainedNetwork(module, {'params': unflatten_dict(values)}, images, sha256)
 
 
 def _weights_file(path: Path) -> Path:

@@ -49,8 +49,13 @@ def tiny(**options):
     return VisionTransformer(**fixed | options)
 
 
+def quick(function):
+    """Compiled in a short time."""
+    return jax.jit(function, compiler_options={'xla_backend_optimization_level': 0})
+
+
 def apply(module, variables, x):
-    return jax.jit(module.apply)(variables, x)
+    return quick(module.apply)(variables, x)
 
 
 def images(height=12, width=12, count=2, channels=3):
@@ -126,7 +131,7 @@ def test_bfloat16_and_gradients():
     found = apply(half, variables, x)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, apply(module, variables, x), atol=0.1)
-    gradients = jax.jit(jax.grad(lambda v: (module.apply(v, x, train=True) ** 2).sum()))(variables)
+    gradients = quick(jax.grad(lambda v: (module.apply(v, x, train=True) ** 2).sum()))(variables)
     assert all(np.all(np.isfinite(leaf)) and np.any(leaf != 0) for leaf in jax.tree.leaves(gradients))
 
 
