@@ -44,9 +44,15 @@ def convolution(features: int, kernel: int, *, stride: int = 1, dtype: Any = jnp
 
 
 def batch_norm(
-    name: str, *, train: bool, dtype: Any = jnp.float32, axis_name: str | None = None, fast_variance: bool = True
+    name: str,
+    *,
+    train: bool,
+    dtype: Any = jnp.float32,
+    axis_name: str | None = None,
+    fast_variance: bool = True,
+    epsilon: float = 1e-5,
 ) -> nn.BatchNorm:
-    """Batch norm with epsilon 1e-5 whose running statistics keep 0.9 of their old value.
+    """Batch norm whose running statistics keep 0.9 of their old value.
 
     Parameters and statistics are float32 whatever `dtype` is. Differs from PyTorch in: the running variance averages
     the variance that normalises the batch, not the unbiased one, which is larger by n / (n - 1) over n values.
@@ -58,6 +64,7 @@ def batch_norm(
       axis_name: mapped axis (of `pmap` or `vmap`) that the batch is spread over; statistics are averaged over it.
       fast_variance: E[x^2] - E[x]^2, one pass over x, instead of E[(x - E[x])^2], which stays exact for features whose
         spread is small beside their mean.
+      epsilon: added to the variance; the default is PyTorch's.
 
     Returns:
       The module, from [..., F] to [..., F].
@@ -65,7 +72,7 @@ def batch_norm(
     return nn.BatchNorm(
         use_running_average=not train,
         momentum=0.9,
-        epsilon=1e-5,
+        epsilon=epsilon,
         dtype=dtype,
         axis_name=axis_name,
         use_fast_variance=fast_variance,

@@ -1,4 +1,4 @@
-"""Weights under torchvision's (and timm's) names for the ResNets and AlexNet of `jaxret.encoders`.
+"""Weights under PyTorch's names (`jaxret.pretrained.torch_names`) for the image networks of `jaxret.encoders`.
 
 Letters: H, W height and width of a kernel, h, w of AlexNet's last map, I and O input and output channels.
 
@@ -19,21 +19,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxret.errors import DataError, refused
+from jaxret.pretrained.torch_names import FIRST_KERNELS, TreePath, of_missing_classifier, torch_names
 
 FIRST_CONVOLUTIONS = ('random', 'mean', 'sum')
-TreePath = tuple[str, ...]
-
-_ALEXNET = {
-    'conv1': 'features.0',
-    'conv2': 'features.3',
-    'conv3': 'features.6',
-    'conv4': 'features.8',
-    'conv5': 'features.10',
-    'fc6': 'classifier.1',
-    'fc7': 'classifier.4',
-    'fc8': 'classifier.6',
-}
-_LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 _WRAPPERS = ('module', '_orig_mod')  # of data-parallel training and of compilation: parts of names that say nothing
 # Of several networks in a file, the one that its training was for (others are moving averages or targets).
 _TRAINED = ('encoder_q', 'model', 'student', 'online_network', 'online_encoder')
@@ -42,7 +30,12 @@ _RGB = 3
 
 
 def network_weights(
-    weights: Mapping[str, np.ndarray], network: Mapping[str, Any], *, where: str, first_convolution: str = 'random'
+    weights: Mapping[str, np.ndarray],
+    network: Mapping[str, Any],
+    *,
+    where: str,
+    first_convolution: str = 'random',
+    whole: Mapping[str, Any] | None = None,
 ) -> dict[TreePath, np.ndarray]:
     """The values of a network's variables that a file gives.
 
@@ -57,6 +50,8 @@ def network_weights(
       network: its variables {'params': ..., 'batch_stats': ...}, or their shapes.
       where: the file, for messages.
       first_convolution: 'random', 'mean' or 'sum'.
+      whole: where the network is some segments of one that was cut, the variables of the one, or their shapes. The file
+        has to fit it; what the segments lack is left out.
 
     Returns:
       float32 arrays by path ('params', module, ..., leaf), of the network's shapes; without what stays as initialised.
@@ -65,11 +60,14 @@ def network_weights(
       DataError: names that are missing or unknown, other shapes, values that are no floats or not finite: their number
         and the first ones.
     """
+    if whole is not None:
+        values = network_weights(weights, whole, where=where, first_convolution=first_convolution)
+        return {path: values[path] for path in flatten_dict(dict(network)) if path in values}
     part = find_network(weights, network, where=where)
     found, lines = dict(part.arrays), [*part.twice]
     needed = {path: tuple(leaf.shape) for path, leaf in flatten_dict(dict(network)).items()}
     alexnet = ('params', 'fc6', 'kernel') in needed
-    names = _torch_names(needed)
+    names = torch_names(needed)
     values = {}
     for path, name in names.items():
         if name not in found:
@@ -80,7 +78,7 @@ def network_weights(
             lines.append(f'{name}: values of type {array.dtype}, no floats')
             continue
         array = _transposed(array, path, needed)
-        if path == ('params', 'conv1', 'kernel') and _only_channels_differ(array.shape, needed[path]):
+        if path in FIRST_KERNELS and _only_channels_differ(array.shape, needed[path]):
             if first_convolution == 'random':
                 continue
             array = _adapted(array, needed[path][2], first_convolution)
@@ -96,7 +94,7 @@ def network_weights(
     lines += [
         f'{ascii(name)[1:-1]}: {_text(array.shape)} there, absent here'
         for name, array in found.items()
-        if not _left_out(name, names.values())
+        if not of_missing_classifier(name, names.values())
     ]
     if lines:
         raise _misfit(lines, where, alexnet=alexnet)
@@ -134,7 +132,7 @@ def find_network(weights: Mapping[str, np.ndarray], network: Mapping[str, Any], 
     Raises:
       DataError: several prefixes have as many of its names, and none is known as that of the trained network.
     """
-    needed = set(_torch_names(flatten_dict(dict(network))).values())
+    needed = set(torch_names(flatten_dict(dict(network))).values())
     plain = {full: [part for part in full.split('.') if part not in _WRAPPERS] for full in weights}
     prefix = _prefix(plain.values(), needed, where)
     before = f'{prefix}.' if prefix else ''
@@ -174,10 +172,10 @@ def _prefix(names: Iterable[Sequence[str]], needed: Collection[str], where: str)
 def replace_values(
     variables: Mapping[str, Any], scope: TreePath, values: Mapping[TreePath, np.ndarray]
 ) -> dict[str, Any]:
-    """Variables with some leaves replaced.
+    """Variables with some leaves replaced, whether they are trained or frozen.
 
     Args:
-      variables: {'params': tree, 'batch_stats': tree, ...} of a system.
+      variables: {'params': tree, 'batch_stats': tree, ..., 'frozen': {'params': ..., ...}} of a system.
       scope: modules from the top of each tree to the network.
       values: of `network_weights`.
 
@@ -188,7 +186,8 @@ def replace_values(
     keys, structure = jax.tree_util.tree_flatten_with_path(variables)
     leaves = []
     for key, leaf in keys:
-        value = wanted.pop(tuple(entry.key for entry in key), None)
+        path = tuple(entry.key for entry in key)
+        value = wanted.pop(path[1:] if path[0] == 'frozen' else path, None)
         leaves.append(leaf if value is None else jnp.asarray(value, leaf.dtype))
     if wanted:
         raise KeyError(f'no variables {", ".join("/".join(path) for path in wanted)}')
@@ -196,13 +195,13 @@ def replace_values(
 
 
 def network_part(variables: Mapping[str, Any], scope: TreePath) -> dict[str, Any]:
-    """Variables {'params': ..., 'batch_stats': ...} of the network at a scope (see `replace_values`)."""
+    """Variables {'params': ..., 'batch_stats': ...} of the network at a scope, trained and frozen ones together."""
     part = {}
     for collection in ('params', 'batch_stats'):
-        tree = variables.get(collection, {})
+        trees = variables.get(collection, {}), variables.get('frozen', {}).get(collection, {})
         for name in scope:
-            tree = tree.get(name, {})
-        part[collection] = tree
+            trees = tuple(tree.get(name, {}) for tree in trees)
+        part[collection] = {**trees[0], **trees[1]}
     return part
 
 
@@ -212,26 +211,6 @@ def _misfit(lines: Sequence[str], where: str, *, alexnet: bool) -> DataError:
     images = ', and images of the size that they were trained on' if alexnet else ''
     action = f'use weights of the network that config.model names{images}'
     return refused(where, f'not the weights of this network; {entries}{"; ".join(lines[:_SHOWN])}', action)
-
-
-def _torch_names(paths: Iterable[TreePath]) -> dict[TreePath, str]:
-    """PyTorch's name of every variable."""
-    paths = list(paths)
-    alexnet = ('params', 'fc6', 'kernel') in paths
-    return {path: _torch_name(path, alexnet=alexnet) for path in paths}
-
-
-def _torch_name(path: TreePath, *, alexnet: bool) -> str:
-    """('params', 'layer1_0', 'downsample_bn', 'scale') -> 'layer1.0.downsample.1.weight'."""
-    *modules, leaf = path[1:]
-    if alexnet:
-        modules = [_ALEXNET[module] for module in modules]
-    else:
-        modules = [
-            {'downsample_conv': 'downsample.0', 'downsample_bn': 'downsample.1'}.get(module, module.replace('_', '.'))
-            for module in modules
-        ]
-    return '.'.join((*modules, _LEAVES[leaf]))
 
 
 def _transposed(array: np.ndarray, path: TreePath, needed: Mapping[TreePath, tuple[int, ...]]) -> np.ndarray:
@@ -265,11 +244,6 @@ def _adapted(kernel: np.ndarray, channels: int, how: str) -> np.ndarray:
     if channels == 1:
         return (kernel.mean if how == 'mean' else kernel.sum)(axis=2, keepdims=True)
     return np.concatenate([kernel, np.zeros_like(kernel[:, :, :1])], axis=2)
-
-
-def _left_out(name: str, names: Collection[str]) -> bool:
-    """Whether a name is of the classifier, and the network has none."""
-    return any(name.startswith(f'{head}.') and f'{head}.weight' not in names for head in ('fc', 'classifier.6'))
 
 
 def _text(shape: tuple[int, ...]) -> str:
