@@ -92,6 +92,47 @@ def epoch_rows(count: int, batch_size: int, seed: int, stream: int, step: tf.Ten
     return tf.ensure_shape(order[first : first + batch_size], [batch_size])
 
 
+@dataclass(frozen=True)
+class Change:
+    """A changed copy of pictures, for features that are computed once: the run's seed, and the copy's number."""
+
+    seed: int
+    copy: int
+
+    def batch_seed(self, stream: int, batch: tf.Tensor | int) -> tf.Tensor:
+        """Seed [2] of one stream of randomness at one batch."""
+        seed = stream_seed(self.seed, stream, self.copy)
+        return tf.random.experimental.stateless_fold_in(seed, tf.cast(batch, tf.int32))
+
+
+def feature_reader(features: np.ndarray) -> Callable[[tf.Tensor, tf.Tensor, Share], tf.Tensor]:
+    """Features [N, copies, ...] to a function that takes rows [B, ...] of a share, a seed and the share to features.
+
+    Of each row one copy at random; drawn for the whole batch.
+    """
+    with tf.device('CPU'):
+        table = tf.constant(features.reshape(-1, *features.shape[2:]))
+    copies = features.shape[1]
+
+    def read(rows: tf.Tensor, seed: tf.Tensor, share: Share) -> tf.Tensor:
+        whole = tf.concat([[tf.shape(rows)[0] * share.count], tf.shape(rows)[1:]], 0)
+        chosen = tf.random.stateless_uniform(whole, seed, 0, copies, tf.int32)
+        return tf.gather(table, rows * copies + share.of(chosen))
+
+    return read
+
+
+def copies_by_view(features: np.ndarray) -> np.ndarray:
+    """[N, copies, V, ...] -> [N V, copies, ...], for each view to have a copy of its own."""
+    return np.swapaxes(features, 1, 2).reshape(-1, features.shape[1], *features.shape[3:])
+
+
+def feature_batches(name: str, features: np.ndarray, batch_size: int) -> Iterator[Batch]:
+    """Features [N, ...] in order, under a name, and `valid` bool [B]; the last batch is padded with zeros."""
+    for rows, valid in rows_in_order(len(features), batch_size):
+        yield {name: padded(features[rows], batch_size), 'valid': valid}
+
+
 def random_subsets(count: int, available: int, wanted: int, seed: tf.Tensor) -> tf.Tensor:
     """`count` random subsets of 0 .. available - 1 in random order: int32 [count, wanted]."""
     return tf.argsort(tf.random.stateless_uniform([count, available], seed), axis=1)[:, :wanted]
@@ -107,16 +148,40 @@ def step_batches(
 
 
 def batches_in_order(
-    make: Callable[[tf.Tensor], dict[str, tf.Tensor]], count: int, batch_size: int, *, prefetch: int = 2
+    make: Callable[..., dict[str, tf.Tensor]],
+    count: int,
+    batch_size: int,
+    *,
+    rows: np.ndarray | None = None,
+    change: Change | None = None,
+    stream: int = 0,
+    prefetch: int = 2,
 ) -> Iterator[Batch]:
-    """make(rows) of all rows in order, for an evaluation; the last batch repeats its last row, with `valid` false."""
+    """Batches of all rows in order, for an evaluation, or of some rows.
+
+    The last batch is filled with the first rows again, with `valid` false.
+
+    Args:
+      make: (rows of a batch) -> the batch; with a `change` (rows, seed) -> the batch, its pictures changed.
+      count: number of all rows.
+      batch_size: rows a batch.
+      rows: those to take, in this order; None for all.
+      change: None for pictures as they are.
+      stream: of randomness, for the change.
+      prefetch: batches made ahead.
+    """
     check_evaluation_size(batch_size)
+    rows = np.arange(count) if rows is None else np.asarray(rows)
+    batches = -(-len(rows) // batch_size)
+    filled = tf.constant(np.resize(rows, batches * batch_size).astype(np.int32))
 
     def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
         position = tf.cast(step, tf.int32) * batch_size + tf.range(batch_size)
-        return make(tf.minimum(position, count - 1)) | {'valid': position < count}
+        own = tf.ensure_shape(tf.gather(filled, position), [batch_size])
+        made = make(own) if change is None else make(own, change.batch_seed(stream, step))
+        return made | {'valid': position < len(rows)}
 
-    return step_batches(batch, 0, -(-count // batch_size), prefetch=prefetch)
+    return step_batches(batch, 0, batches, prefetch=prefetch)
 
 
 def rows_in_order(count: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -126,6 +126,13 @@ class Task(Protocol):
         """A batch of one item, of zeros, with the shapes and types of training batches."""
         ...
 
+    def freeze(self, embedder: Embedder, variables: Variables) -> None:
+        """Called before batches are read, where a part of the system is frozen, with the weights of that.
+
+        From then on features of pictures, computed once, may take the place of these (`frozen_features`).
+        """
+        ...
+
     def batches(self, data: Data, start: int, stop: int) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1, of each this process's share."""
         ...
@@ -172,6 +179,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
             facts=facts,
             parameter_groups=task.parameter_groups,
             start=start,
+            freeze=partial(task.freeze, embedder),
         )
         if state is None:
             return 0

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxret.pretrained.packaged import packaged_weights
 from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError, DataError
 from jaxret.files import write_atomically
 from jaxret.pretrained.networks import NetworkPart, find_network, network_part, network_weights, replace_values
 from jaxret.pretrained.weight_files import WeightFile, read_weights
+from jaxret.runs.config import flatten
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 
-FILE = 'pretrained.json'
+FILE, IMAGENET = 'pretrained.json', 'imagenet'
 
 
 def pretrained_start(
@@ -29,7 +31,8 @@ def pretrained_start(
     new run are kept in its work directory.
 
     Args:
-      config: with a key of the group `pretrained` for each network of `system.BACKBONES`: a file, or ''.
+      config: with a key of the group `pretrained` for each network of `system.BACKBONES`: a file, 'imagenet' for the
+        installed package of weights, or ''.
       workdir: of the run.
       system: says where its networks are.
       example: a batch of the shapes to come; one item of each is enough.
@@ -43,7 +46,7 @@ def pretrained_start(
     """
     if has_checkpoints(workdir):
         return None
-    files = {name: Path(config.pretrained[name]) for name in system.BACKBONES if config.pretrained[name]}
+    files = weight_files(config, system)
     if not files:
         with contextlib.suppress(OSError):  # of an earlier start that saved nothing
             (workdir / FILE).unlink()
@@ -52,7 +55,7 @@ def pretrained_start(
     values, stored, problems = {}, {}, []
     for name, path in files.items():
         try:
-            file, network = read_weights(path), network_part(shapes, system.BACKBONES[name])
+            file, network = read_weights(path), network_part(shapes, system.BACKBONES[name].scope)
             values[name] = network_weights(file.arrays, network, where=str(path), first_convolution=first_convolution)
             stored[name] = {'file': str(path), 'sha256': file.sha256}
             if note := _seen_through(file, find_network(file.arrays, network, where=str(path))):
@@ -62,7 +65,21 @@ def pretrained_start(
     if problems:
         raise DataError(problems)
     write_atomically(workdir / FILE, json.dumps(stored, indent=2) + '\n')
-    return partial(_replaced, {system.BACKBONES[name]: part for name, part in values.items()})
+    return partial(_replaced, {system.BACKBONES[name].scope: part for name, part in values.items()})
+
+
+def weight_files(config: ConfigDict, system: System) -> dict[str, Path]:
+    """The file of every network that does not start at random, by key of the group `pretrained`.
+
+    Raises:
+      DataError: 'imagenet' for a network whose package of weights is not installed, or that has none.
+    """
+    networks = {name: flatten(config)[backbone.key] for name, backbone in system.BACKBONES.items()}
+    return {
+        name: packaged_weights(network) if config.pretrained[name] == IMAGENET else Path(config.pretrained[name])
+        for name, network in networks.items()
+        if config.pretrained[name]
+    }
 
 
 def pretrained_facts(workdir: Path) -> dict[str, str]:

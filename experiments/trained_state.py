@@ -38,6 +38,7 @@ def trained_state(
     facts: Mapping[str, str],
     parameter_groups: Mapping[str, ConfigDict],
     start: Callable[[Variables], Variables] | None,
+    freeze: Callable[[Variables], None],
 ) -> TrainState | None:
     """Prints the banner, trains (or resumes) and restores the best checkpoint.
 
@@ -56,6 +57,7 @@ def trained_state(
       facts: rows of the banner about the data.
       parameter_groups: optimizer config of top-level parameters that have one of their own.
       start: from the initial variables to those that a new run starts with; None for the same.
+      freeze: called with variables, of which a part is frozen, before batches are read and anything is embedded.
 
     Returns:
       The state of the best checkpoint; None where a signal stopped the training, and in all processes but the first:
@@ -64,8 +66,14 @@ def trained_state(
     Raises:
       CheckpointError: nothing to restore.
     """
-    optimizer, schedule = make_grouped_optimizer(config.optimizer, max(1, steps), parameter_groups)
-    variables = jax.jit(make_system(axis_name=None).init)(jax.random.key(config.seed), example)
+    system = make_system(axis_name=None)
+    slower = {
+        backbone.scope: config.optimizer.pretrained_factor
+        for name, backbone in system.BACKBONES.items()
+        if config.pretrained[name]
+    }
+    optimizer, schedule = make_grouped_optimizer(config.optimizer, max(1, steps), parameter_groups, slower=slower)
+    variables = jax.jit(system.init)(jax.random.key(config.seed), example)
     if start is not None and train and not has_checkpoints(workdir):
         variables = start(variables)
     decay = config.optimizer.average_decay
@@ -86,6 +94,9 @@ def trained_state(
 
     metric = selection_metric(config)
     with Checkpoints(workdir / 'checkpoints', metric=metric, read_only=not train) as checkpoints:
+        if 'frozen' in variables:
+            newest = checkpoints.latest_step
+            freeze((checkpoints.restore(state, step=newest) if newest else state).variables)
         if train:
             step = make_train_step(
                 make_system(axis_name=parallel.axis_name),

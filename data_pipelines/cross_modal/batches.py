@@ -5,15 +5,26 @@ Letters: n objects, B a batch, V views an object, K views a batch, S size in pix
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from data_pipelines import batching
-from data_pipelines.batching import WHOLE, Batch, Share, epoch_rows, random_subsets, stream_seed
+from data_pipelines.batching import (
+    WHOLE,
+    Batch,
+    Change,
+    Share,
+    copies_by_view,
+    epoch_rows,
+    feature_reader,
+    random_subsets,
+    stream_seed,
+)
 from data_pipelines.cross_modal.prepare import ObjectTable
 from data_pipelines.random_crops import Augmentation, augment_views, crop_and_resize
 from jaxret.errors import ConfigError
 
-ORDER, VIEWS, CROPS, POINTS = range(4)  # streams of randomness
+ORDER, VIEWS, CROPS, POINTS, COPY = range(5)  # streams of randomness
 
 
 def training_batches(
@@ -27,6 +38,7 @@ def training_batches(
     points: int = 1024,
     augmentation: Augmentation | None = None,
     size: int = 0,
+    features: np.ndarray | None = None,
     share: Share = WHOLE,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
@@ -46,6 +58,7 @@ def training_batches(
       points: N, at most the table's; the table's number gives another order only.
       augmentation: of the views, each by itself; None for none.
       size: S of the batch; 0 is the table's.
+      features: [n, copies, V, ...] of the views, of each a random copy; then batches hold image_features, no image.
       share: rows of the batch that this process reads.
       prefetch: batches made ahead.
 
@@ -62,18 +75,23 @@ def training_batches(
     available, stored = table.views_encoded.shape[1], table.points.shape[1]
     batching.check_views(views_per_step, available, owner='an object')
     still, arrays = augmentation or Augmentation(), _tensors(table)
-    read = batching.picture_reader(table.views_encoded, 1, table.size, share=share)
+    if features is None:
+        read = batching.picture_reader(table.views_encoded, 1, table.size, share=share)
+    else:
+        read_features = feature_reader(copies_by_view(features))
 
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = share.of(epoch_rows(len(table), batch_size, seed, ORDER, step))
         wanted = views_per_step or available
         view_ids = share.of(random_subsets(batch_size, available, wanted, stream_seed(seed, VIEWS, step)))
         chosen = share.of(random_subsets(batch_size, stored, points, stream_seed(seed, POINTS, step)))
-        views = read(rows[:, None] * available + view_ids)
-        batch = _rows(arrays, rows)
+        batch, view_ids = _rows(arrays, rows), rows[:, None] * available + view_ids
         batch['points'] = tf.gather(batch['points'], chosen, batch_dims=1)
         crops = stream_seed(seed, CROPS, step)
-        batch['image'] = augment_views(views, still, crops, size=size or table.size, share=share)
+        if features is None:
+            batch['image'] = augment_views(read(view_ids), still, crops, size=size or table.size, share=share)
+        else:
+            batch['image_features'] = read_features(view_ids, crops, share)
         return batch | {'valid': tf.ones_like(rows, tf.bool)}
 
     return batching.step_batches(make, start, stop, prefetch=prefetch)
@@ -86,16 +104,21 @@ def evaluation_batches(
     views: Sequence[int] = (),
     points: int = 1024,
     size: int = 0,
+    rows: np.ndarray | None = None,
+    change: Change | None = None,
+    augmentation: Augmentation | None = None,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
-    """All objects in the table's order, unaugmented: fixed views, and the first points (they are in random order).
+    """Objects in the table's order: fixed views, and the first points (they are in random order).
 
     Args:
       table: objects of a split.
-      batch_size: B; the last batch repeats its last object, with `valid` false.
+      batch_size: B.
       views: ids of the views, the same for every object; empty for all.
       points: N, at most the table's.
       size: S of the batch; 0 is the table's.
+      rows, change: as for `batching.batches_in_order`.
+      augmentation: of a change, of the views.
       prefetch: batches made ahead.
 
     Returns:
@@ -110,9 +133,11 @@ def evaluation_batches(
     arrays, side = _tensors(table), size or table.size
     read = batching.picture_reader(table.views_encoded, 1, table.size, limit=0)
 
-    def make(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    def make(rows: tf.Tensor, *seed: tf.Tensor) -> dict[str, tf.Tensor]:
         pictures = read(rows[:, None] * available + view_ids)
-        if side != table.size:
+        if seed:
+            pictures = augment_views(pictures, augmentation, *seed, size=side)
+        elif side != table.size:
             flat = tf.reshape(pictures, [-1, table.size, table.size, 1])
             whole = tf.repeat(tf.constant([[0.0, 0.0, 1.0, 1.0]]), tf.shape(flat)[0], axis=0)
             resized = crop_and_resize(flat, whole, size=side, fill=0)
@@ -120,7 +145,9 @@ def evaluation_batches(
         batch = _rows(arrays, rows)
         return batch | {'image': pictures, 'points': batch['points'][:, :points]}
 
-    return batching.batches_in_order(make, len(table), batch_size, prefetch=prefetch)
+    return batching.batches_in_order(
+        make, len(table), batch_size, rows=rows, change=change, stream=COPY, prefetch=prefetch
+    )
 
 
 def _check(table: ObjectTable, *, points: int, size: int) -> None:

@@ -6,18 +6,28 @@ The size of a batch's pictures is that of the network's input; the tables' pictu
 crops. `Augmentation.area` is a share of the table's picture: crops of 224 pixels of 256 are area (0.765625, 0.765625).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from data_pipelines import batching
-from data_pipelines.batching import WHOLE, Batch, Share, epoch_rows, random_subsets, stream_seed
+from data_pipelines.batching import (
+    WHOLE,
+    Batch,
+    Change,
+    Share,
+    copies_by_view,
+    epoch_rows,
+    feature_reader,
+    random_subsets,
+    stream_seed,
+)
 from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable
 from data_pipelines.random_crops import Augmentation, augment_views, crop_and_resize, share_boxes
 from jaxret.errors import ConfigError
 
-PHOTOS, CLASSES, CROPS, SHAPES, VIEWS, VIEW_CROPS = range(6)  # streams of randomness
+PHOTOS, CLASSES, CROPS, SHAPES, VIEWS, VIEW_CROPS, PHOTO_COPY, VIEW_COPY = range(8)  # streams of randomness
 
 
 def training_batches(
@@ -34,6 +44,7 @@ def training_batches(
     sampling: str = 'balanced',
     photo_augmentation: Augmentation | None = None,
     view_augmentation: Augmentation | None = None,
+    features: Mapping[str, np.ndarray] | None = None,
     share: Share = WHOLE,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
@@ -60,6 +71,8 @@ def training_batches(
       sampling: 'balanced' or 'uniform'.
       photo_augmentation: of every photo by itself; None takes the middle.
       view_augmentation: of every view by itself; None takes the middle.
+      features: to take the place of pictures, by name in the batch: 'photo_features' [n, copies, ...], 'views_features'
+        [shapes, copies, V, ...]; of each picture a random copy.
       share: rows of the batch that this process reads.
       prefetch: batches made ahead.
 
@@ -80,8 +93,12 @@ def training_batches(
     batching.check_views(views_per_step, available, owner='a shape')
     if sampling not in ('balanced', 'uniform'):
         raise ConfigError(f'config.data.sampling: {sampling!r}; use balanced or uniform')
-    images = batching.picture_reader(photos.images_encoded, 3, photos.size, share=share)
-    views = batching.picture_reader(shapes.views_encoded, shapes.channels, shapes.size, share=share)
+    if features:
+        images = feature_reader(features['photo_features'])
+        views = feature_reader(copies_by_view(features['views_features']))
+    else:
+        images = batching.picture_reader(photos.images_encoded, 3, photos.size, share=share)
+        views = batching.picture_reader(shapes.views_encoded, shapes.channels, shapes.size, share=share)
     label, shown = tf.constant(photos.label), views_per_step or available
 
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -93,12 +110,20 @@ def training_batches(
         shape = epoch_rows(len(shapes), shapes_per_step, seed, SHAPES, step)
         chosen = random_subsets(shapes_per_step, available, shown, stream_seed(seed, VIEWS, step))
         photo, shape, chosen = share.of(photo), share.of(shape), share.of(chosen)
-        pictures = views(shape[:, None] * available + chosen)
-        return {
-            'photo': _augmented(images(photo), photo_augmentation, crops, side, share),
+        chosen = shape[:, None] * available + chosen
+        if features:
+            pictures = {
+                'photo_features': images(photo, crops, share),
+                'views_features': views(chosen, view_crops, share),
+            }
+        else:
+            pictures = {
+                'photo': _augmented(images(photo), photo_augmentation, crops, side, share),
+                'views': _augmented(views(chosen), view_augmentation, view_crops, side, share),
+            }
+        return pictures | {
             'label': tf.gather(label, photo),
             'valid': tf.ones_like(photo, tf.bool),
-            'views': _augmented(pictures, view_augmentation, view_crops, side, share),
             'shape_valid': tf.ones_like(shape, tf.bool),
         }
 
@@ -131,27 +156,53 @@ def balanced_rows(label: np.ndarray, batch_size: int, seed: int, step: tf.Tensor
     return tf.gather(by_class, tf.gather(first, drawn) + place % tf.gather(tf.constant(counts, tf.int32), drawn))
 
 
-def photo_batches(photos: PhotoTable, *, batch_size: int, size: int = 0) -> Iterator[Batch]:
-    """All photos in the table's order, the middle of each: {'photo': uint8 [B, S, S, 3], 'valid': bool [B]}.
+def photo_batches(
+    photos: PhotoTable,
+    *,
+    batch_size: int,
+    size: int = 0,
+    rows: np.ndarray | None = None,
+    change: Change | None = None,
+    augmentation: Augmentation | None = None,
+) -> Iterator[Batch]:
+    """Photos in the table's order: {'photo': uint8 [B, S, S, 3], 'valid': bool [B]}; see `batching.batches_in_order`.
 
-    The last batch repeats its last photo, with `valid` false.
+    Args:
+      photos: of a split.
+      batch_size: B.
+      size: S, the middle of each; 0 is the table's.
+      rows, change: as there.
+      augmentation: of a change.
 
     Raises:
-      ConfigError: `size` is more than the table's (0 is the table's).
+      ConfigError: `size` is more than the table's.
     """
     side = _side(photos, size)
     images = batching.picture_reader(photos.images_encoded, 3, photos.size, limit=0)
-    return batching.batches_in_order(lambda rows: {'photo': _middle(images(rows), side)}, len(photos), batch_size)
+
+    def make(rows: tf.Tensor, *seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'photo': _augmented(images(rows), augmentation if seed else None, *(seed or (None,)), side, WHOLE)}
+
+    return batching.batches_in_order(make, len(photos), batch_size, rows=rows, change=change, stream=PHOTO_COPY)
 
 
-def shape_batches(shapes: ShapeTable, *, batch_size: int, views: Sequence[int] = (), size: int = 0) -> Iterator[Batch]:
-    """All shapes in the table's order, the middle of some views: {'views': uint8 [G, K, S, S, C], 'valid': bool [G]}.
+def shape_batches(
+    shapes: ShapeTable,
+    *,
+    batch_size: int,
+    views: Sequence[int] = (),
+    size: int = 0,
+    rows: np.ndarray | None = None,
+    change: Change | None = None,
+    augmentation: Augmentation | None = None,
+) -> Iterator[Batch]:
+    """Shapes in the table's order: {'views': uint8 [G, K, S, S, C], 'valid': bool [G]}.
 
     Args:
       shapes: of a part.
-      batch_size: G; the last batch repeats its last shape, with `valid` false.
+      batch_size: G.
       views: ids of the views, the same for every shape; empty for all.
-      size: S of the batch; 0 is the table's.
+      size, rows, change, augmentation: as for `photo_batches`.
 
     Raises:
       ConfigError: a view that there is not, or `size` is more than the table's.
@@ -160,10 +211,11 @@ def shape_batches(shapes: ShapeTable, *, batch_size: int, views: Sequence[int] =
     ids, side = batching.chosen_views(views, available, owner='a shape'), _side(shapes, size)
     read = batching.picture_reader(shapes.views_encoded, shapes.channels, shapes.size, limit=0)
 
-    def make(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {'views': _middle(read(rows[:, None] * available + ids), side)}
+    def make(rows: tf.Tensor, *seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        pictures = read(rows[:, None] * available + ids)
+        return {'views': _augmented(pictures, augmentation if seed else None, *(seed or (None,)), side, WHOLE)}
 
-    return batching.batches_in_order(make, len(shapes), batch_size)
+    return batching.batches_in_order(make, len(shapes), batch_size, rows=rows, change=change, stream=VIEW_COPY)
 
 
 def _side(table: PhotoTable | ShapeTable, size: int) -> int:
@@ -173,7 +225,7 @@ def _side(table: PhotoTable | ShapeTable, size: int) -> int:
 
 
 def _augmented(
-    pictures: tf.Tensor, augmentation: Augmentation | None, seed: tf.Tensor, size: int, share: Share
+    pictures: tf.Tensor, augmentation: Augmentation | None, seed: tf.Tensor | None, size: int, share: Share
 ) -> tf.Tensor:
     """Photos [B, S', S', 3] or views [G, K, S', S', C], each cropped by itself to S."""
     if augmentation is None:

@@ -5,18 +5,29 @@ starting at step 0 costs. A training batch has B photos and exactly B distinct s
 de-duplicated, topped up with other gallery shapes (CMIC, public code: the batch sampler of its training loop).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from data_pipelines import batching
-from data_pipelines.batching import WHOLE, Batch, Share, epoch_rows, random_subsets, stream_seed
+from data_pipelines.batching import (
+    WHOLE,
+    Batch,
+    Change,
+    Share,
+    copies_by_view,
+    epoch_rows,
+    feature_reader,
+    random_subsets,
+    stream_seed,
+)
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation, augment_photos, augment_views
 from jaxret.errors import ConfigError
 
-ORDER, TOP_UP, PHOTO, VIEW, SUBSET = range(5)  # streams of randomness
+ORDER, TOP_UP, PHOTO, VIEW, SUBSET, PHOTO_COPY, VIEW_COPY = range(7)  # streams of randomness
+Part = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 
 
 def check_batch_size(batch_size: int, queries: int, shapes: int) -> None:
@@ -93,6 +104,7 @@ def training_batches(
     photo_augmentation: Augmentation,
     view_augmentation: Augmentation,
     views_per_step: int = 0,
+    features: Mapping[str, np.ndarray] | None = None,
     share: Share = WHOLE,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
@@ -109,6 +121,8 @@ def training_batches(
       photo_augmentation: shared by photo and mask.
       view_augmentation: drawn for every view by itself.
       views_per_step: views of each shape in a batch, a random subset drawn anew for every shape and step; 0 is all.
+      features: to take the place of pictures, by name in the batch: 'photo_features' [n, copies, ...] for image and
+        mask, 'views_features' [G, copies, V, ...] for views; of each picture a random copy.
       share: rows of the batch that this process reads; `positive` counts the shapes of the whole batch.
       prefetch: batches made ahead.
 
@@ -126,11 +140,13 @@ def training_batches(
     available = gallery.views.shape[1]
     batching.check_views(views_per_step, available, owner='a shape')
     inclusion = tf.constant(inclusion_probability(queries.shape, len(gallery.names), batch_size))
-    images = batching.picture_reader(queries.images_encoded, 3, size, share=share)
-    masks = batching.picture_reader(queries.masks_encoded, 1, size, share=share)
+    features = features or {}
+    photos, shapes = (
+        _photo_part(queries, size, photo_augmentation, seed, share, features),
+        _view_part(gallery, view_augmentation, seed, share, features, shown=views_per_step or available),
+    )
     shape_of_query, query_category = tf.constant(queries.shape), tf.constant(queries.category)
-    with tf.device('CPU'):
-        views, shape_category = tf.constant(gallery.views), tf.constant(gallery.category)
+    shape_category = tf.constant(gallery.category)
 
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
         query, shape, column = (
@@ -139,16 +155,9 @@ def training_batches(
                 step, shape_of_query=shape_of_query, shapes=len(gallery.names), batch_size=batch_size, seed=seed
             )
         )
-        image, mask = augment_photos(
-            images(query), masks(query), photo_augmentation, stream_seed(seed, PHOTO, step), share=share
-        )
-        chosen = tf.gather(views, shape)
-        if 0 < views_per_step < available:
-            chosen = choose_views(chosen, views_per_step, stream_seed(seed, SUBSET, step), share=share)
         return {
-            'image': image,
-            'mask': mask,
-            'views': augment_views(chosen, view_augmentation, stream_seed(seed, VIEW, step), share=share),
+            **photos(step, query),
+            **shapes(step, shape),
             'positive': column,
             'query_category': tf.gather(query_category, query),
             'shape_category': tf.gather(shape_category, shape),
@@ -162,27 +171,100 @@ def training_batches(
     return batching.step_batches(make, start, stop, prefetch=prefetch)
 
 
-def query_batches(queries: QueryTable, *, size: int, batch_size: int) -> Iterator[Batch]:
-    """Photos in file order, unaugmented; the last batch is padded with zeros and `query_valid` tells which are real.
+def _photo_part(
+    queries: QueryTable, size: int, augmentation: Augmentation, seed: int, share: Share, features: Mapping
+) -> Part:
+    """What a batch holds of photos, as a function of step and rows."""
+    if 'photo_features' in features:
+        read = feature_reader(features['photo_features'])
+        return lambda step, rows: {'photo_features': read(rows, stream_seed(seed, PHOTO, step), share)}
+    images = batching.picture_reader(queries.images_encoded, 3, size, share=share)
+    masks = batching.picture_reader(queries.masks_encoded, 1, size, share=share)
+
+    def pictures(step: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        changed = augment_photos(images(rows), masks(rows), augmentation, stream_seed(seed, PHOTO, step), share=share)
+        return dict(zip(('image', 'mask'), changed, strict=True))
+
+    return pictures
+
+
+def _view_part(
+    gallery: GalleryTable, augmentation: Augmentation, seed: int, share: Share, features: Mapping, *, shown: int
+) -> Part:
+    """What a batch holds of shapes' views, as a function of step and rows."""
+    available = gallery.views.shape[1]
+    if 'views_features' in features:
+        # A view is a row of its own, so that each has a copy of its own.
+        read = feature_reader(copies_by_view(features['views_features']))
+
+        def stored(step: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+            views = tf.broadcast_to(tf.range(available)[None], [rows.shape[0], available])
+            if shown < available:
+                views = choose_views(views, shown, stream_seed(seed, SUBSET, step), share=share)
+            return {'views_features': read(rows[:, None] * available + views, stream_seed(seed, VIEW, step), share)}
+
+        return stored
+    with tf.device('CPU'):
+        table = tf.constant(gallery.views)
+
+    def pictures(step: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        views = tf.gather(table, rows)
+        if shown < available:
+            views = choose_views(views, shown, stream_seed(seed, SUBSET, step), share=share)
+        return {'views': augment_views(views, augmentation, stream_seed(seed, VIEW, step), share=share)}
+
+    return pictures
+
+
+def query_batches(
+    queries: QueryTable,
+    *,
+    size: int,
+    batch_size: int,
+    rows: np.ndarray | None = None,
+    change: Change | None = None,
+    augmentation: Augmentation | None = None,
+) -> Iterator[Batch]:
+    """Photos in order, or some of them; see `batching.batches_in_order`.
+
+    Args:
+      queries: the photos.
+      size: side S.
+      batch_size: B.
+      rows, change: as there.
+      augmentation: of a change.
 
     Yields:
-      image [B, S, S, 3], mask [B, S, S, 1] (uint8), query_valid [B] (bool).
+      image [B, S, S, 3], mask [B, S, S, 1] (uint8), valid [B] (bool).
     """
     images = batching.picture_reader(queries.images_encoded, 3, size, limit=0)
     masks = batching.picture_reader(queries.masks_encoded, 1, size, limit=0)
+
+    def make(rows: tf.Tensor, *seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        pictures = images(rows), masks(rows)
+        if seed:
+            pictures = augment_photos(*pictures, augmentation, *seed)
+        return dict(zip(('image', 'mask'), pictures, strict=True))
+
     count = len(queries.names)
-
-    def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
-        start = tf.cast(step, tf.int32) * batch_size
-        rows = tf.range(start, tf.minimum(start + batch_size, count))
-        padding = [[0, batch_size - tf.size(rows)], [0, 0], [0, 0], [0, 0]]
-        valid = tf.range(batch_size) < tf.size(rows)
-        return {'image': tf.pad(images(rows), padding), 'mask': tf.pad(masks(rows), padding), 'query_valid': valid}
-
-    return batching.step_batches(make, 0, -(-count // batch_size))
+    return batching.batches_in_order(make, count, batch_size, rows=rows, change=change, stream=PHOTO_COPY)
 
 
-def gallery_batches(gallery: GalleryTable, *, batch_size: int) -> Iterator[Batch]:
-    """Gallery shapes in order: views [G, V, S, S, C] (uint8), zero-padded last batch, shape_valid [G] (bool)."""
-    for rows, valid in batching.rows_in_order(len(gallery.names), batch_size):
-        yield {'views': batching.padded(gallery.views[rows], batch_size), 'shape_valid': valid}
+def gallery_batches(
+    gallery: GalleryTable,
+    *,
+    batch_size: int,
+    rows: np.ndarray | None = None,
+    change: Change | None = None,
+    augmentation: Augmentation | None = None,
+) -> Iterator[Batch]:
+    """Shapes in order, or some of them: views [G, V, S, S, C] (uint8), valid [G]; as `query_batches`."""
+    with tf.device('CPU'):
+        views = tf.constant(gallery.views)
+
+    def make(rows: tf.Tensor, *seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        chosen = tf.gather(views, rows)
+        return {'views': augment_views(chosen, augmentation, *seed) if seed else chosen}
+
+    count = len(gallery.names)
+    return batching.batches_in_order(make, count, batch_size, rows=rows, change=change, stream=VIEW_COPY)

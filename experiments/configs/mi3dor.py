@@ -74,6 +74,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.discriminator_hidden = 64  # width of the network that scores pairs of conv map and embedding
     model.domain_hidden = 64  # width of the domain discriminator
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
+    groups.image_network(model)
+    config.frozen = groups.frozen()
 
     config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
     pretrained.backbone = ''  # file for model.backbone: 'alexnet' (data.image_size 224), 'resnet18', 'resnet50'
@@ -107,6 +109,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.backbone_optimizer = backbone = ConfigDict(optimizer.to_dict())  # of the shared CNN
     backbone.embedding = False  # and of the linear layer after it, D wide
     optimizer.average_decay = 0.98  # moving average of all weights, used in evaluation; 0 is none
+    optimizer.pretrained_factor = 1.0  # on the learning rate of a network that starts from published weights
 
     config.parallel = groups.parallel()
 

@@ -58,6 +58,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.label_hidden = 64  # width inside the label head
     model.projection_hidden = 64  # width inside SimSiam's projection and prediction
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
+    groups.image_network(model, normalization='symmetric')
+    config.frozen = groups.frozen()
 
     config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
     pretrained.image = ''  # file for model.image_encoder, a resnet18, resnet34 or resnet50; '' starts at random
@@ -81,6 +83,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.center_optimizer = centers = ConfigDict(optimizer.to_dict())  # of the centers
     centers.weight_decay = 0.0  # centers are not drawn to the origin
     optimizer.average_decay = 0.98  # moving average of all weights, used in evaluation; 0 is none
+    optimizer.pretrained_factor = 1.0  # on the learning rate of a network that starts from published weights
 
     config.parallel = groups.parallel()
 

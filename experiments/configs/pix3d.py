@@ -88,18 +88,22 @@ def get_config(preset: str = 'small') -> ConfigDict:
     color.hsv_range = (0.1, 0.3, 0.3)  # largest shift of hue (turns), saturation and value
 
     config.model = model = ConfigDict()
-    model.query_encoder = 'resnet_small'  # or resnet_coarse, resnet18, resnet34, resnet50
+    model.query_encoder = 'resnet_small'  # or resnet_coarse, resnet18, resnet34, resnet50, efficientnet_lite0, ...
     model.view_encoder = 'resnet_coarse'  # the same choices
     model.embedding_dim = 128  # D, of photos and of views
     model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max', 'unit_mean' (scaled to length 1)
-    model.mask = 'both'  # 'channel' (fourth), 'multiply' (photo x mask), 'both', 'none'
+    model.mask = 'both'  # 'channel' (fourth), 'multiply' (photo x mask), 'both', 'white' (white outside), 'none'
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
     # Photos, and shapes with all views, encoded at once in training, for batches whose activations do not fit; divides
     # batch_size. Batch norm then sees a chunk at a time, losses still the batch. 0 is the whole batch.
     model.chunk = 0  # examples; 0 is all at once
+    groups.image_network(model, normalization='symmetric')
+    config.frozen = groups.frozen()
 
-    config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
-    pretrained.query = ''  # file for model.query_encoder, a resnet18, resnet34 or resnet50; '' starts at random
+    # Published weights to start from: 'imagenet', those of the installed package; or torchvision's or timm's: a
+    # .safetensors or .pth file
+    config.pretrained = pretrained = ConfigDict()
+    pretrained.query = ''  # for model.query_encoder; '' starts at random
     pretrained.gallery = ''  # the same for model.view_encoder
     # First convolution where inputs are not RGB: 'random' starts it anew, as CMIC's code does; 'mean', 'sum' keep RGB
     # and start a mask channel at 0, and for grey views take the mean or the sum of RGB.
@@ -120,11 +124,15 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.optimizer = optimizer = groups.optimizer(weight_decay=1e-2)
     optimizer.average_decay = 0.99  # moving average of the weights, used in evaluation; 0 is none
+    optimizer.pretrained_factor = 1.0  # on the learning rate of networks that start from published weights
     config.parallel = groups.parallel()
 
     config.evaluation = evaluation = ConfigDict()
     evaluation.batch_size = 32  # photos, or shapes, encoded at once
     evaluation.shape_metrics = True  # Hausdorff distance and voxel IoU of the Top-1 shapes
+    # Training photos as further evidence for their shapes: the weight of soft nearest neighbours beside the views.
+    evaluation.references = 0.0  # 0 is none, 1 is references alone
+    evaluation.reference_temperature = 0.05  # of their cosines
     evaluation.points = 10_000  # sampled a shape for the Hausdorff distance
     evaluation.voxels = 128  # grid side of the IoU
     # A gallery that the run never saw: folder in ShapeNetCore's layout, or 'sample'; '' is none. Its Top-1 shapes are

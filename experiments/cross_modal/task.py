@@ -18,18 +18,20 @@ from cross_modal.data import (
     modality_batches,
 )
 from experiment import Evaluation, process_share
+from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
 from pretrained_start import pretrained_start
 from rich.table import Table
 from value_checks import check_at_most, check_values, checked_view_ring
 
-from data_pipelines.batching import Batch
-from data_pipelines.cross_modal.batches import training_batches
+from data_pipelines.batching import Batch, Change, feature_batches
+from data_pipelines.cross_modal.batches import evaluation_batches, training_batches
 from data_pipelines.cross_modal.prepare import ObjectTable
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import ConfigError
 from jaxret.geometry.render import ViewRing
 from jaxret.metrics.cross_modal import cross_modal_metrics
+from jaxret.preprocessing.inputs import spaced
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.reports.cross_modal import write_cross_modal_report
 from jaxret.systems.base import Variables
@@ -45,13 +47,14 @@ OF_PUBLISHED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class CrossModal:
     """See `experiment.Task`."""
 
     config: ConfigDict
     ring: ViewRing
     crops: Augmentation  # of views
+    frozen: FrozenFeatures | None = None
 
     OF_DATA_DIR = ('data.classes', 'data.layout', 'data.up_axis', *OF_PUBLISHED)
     OF_LAYOUT = {'meshes': OF_PUBLISHED, 'published': ()}
@@ -137,9 +140,15 @@ class CrossModal:
             'neighbors': np.zeros((1, of.faces, 3), np.int32),
         }
 
+    def freeze(self, embedder: Embedder, variables: Variables) -> None:
+        """Features of views take the place of these."""
+        self.frozen = FrozenFeatures(self.config, ('image_encoder',), embedder, variables)
+
     def batches(self, data: ObjectData, start: int, stop: int) -> Iterator[Batch]:
         """Objects in every modality."""
-        config = self.config
+        config, features = self.config, None
+        if self.frozen and config.frozen.view_copies:
+            features = self._features(data.tables['train'], 'train', copies=config.frozen.view_copies)
         return training_batches(
             data.tables['train'],
             batch_size=config.batch_size,
@@ -149,6 +158,7 @@ class CrossModal:
             views_per_step=config.data.views_per_step,
             points=config.data.points,
             augmentation=self.crops,
+            features=features,
             share=process_share(),
         )
 
@@ -158,14 +168,14 @@ class CrossModal:
         table = data.tables['val']
         if not len(table):
             return {}
-        metrics = cross_modal_metrics(self._embed(embedder, variables, table), table.label, table.categories)
+        metrics = cross_modal_metrics(self._embed(embedder, variables, table, 'val'), table.label, table.categories)
         return {f'val_{name}': metrics[name] for name in ('mean_map', 'mean_map_excluding_self')}
 
     def evaluate(self, data: ObjectData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """mAP of the nine directions on the test objects."""
         del workdir
         test = data.tables['test']
-        embeddings = self._embed(embedder, variables, test)
+        embeddings = self._embed(embedder, variables, test, 'test')
         report = partial(
             write_cross_modal_report,
             embeddings=embeddings,
@@ -177,12 +187,32 @@ class CrossModal:
         metrics = cross_modal_metrics(embeddings, test.label, test.categories)
         return Evaluation(metrics, report, print_directions, self._notes(test.views_encoded.shape[1]))
 
-    def _embed(self, embedder: Embedder, variables: Variables, table: ObjectTable) -> dict[str, np.ndarray]:
+    def _embed(self, embedder: Embedder, variables: Variables, table: ObjectTable, split: str) -> dict[str, np.ndarray]:
         """Embeddings [N, D] of all objects in every modality."""
-        return {
-            modality: embedder.embed(variables, modality_batches(self.config, table, modality), modality, valid='valid')
-            for modality in INPUTS
-        }
+        embedded = {}
+        for modality in INPUTS:
+            batches = modality_batches(self.config, table, modality)
+            if modality == 'image' and self.frozen:
+                views = spaced(self.config.evaluation.views, table.views_encoded.shape[1])
+                features = self._features(table, split)[:, 0][:, np.array(views)]
+                batches = feature_batches('image_features', features, self.config.evaluation.batch_size)
+            embedded[modality] = embedder.embed(variables, batches, modality, valid='valid')
+        return embedded
+
+    def _features(self, table: ObjectTable, split: str, *, copies: int = 1) -> np.ndarray:
+        """[N, copies, V, ...] of all views."""
+
+        def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
+            change = Change(self.config.seed, copy) if copy else None
+            options = {'rows': rows, 'change': change, 'augmentation': self.crops}
+            size = max(1, self.config.evaluation.batch_size // 4)
+            for batch in evaluation_batches(table, batch_size=size, points=self.config.data.points, **options):
+                yield {name: batch[name] for name in ('image', 'valid')}
+
+        sources = [b''.join(views) for views in table.views_encoded]
+        return self.frozen.features(
+            'image', split, sources, pictures, valid='valid', copies=copies, how=str(self.crops)
+        )
 
     def _notes(self, views: int) -> list[str]:
         """What a reader of the numbers must know."""

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from experiment import counts, data_folder, processes
 from ml_collections import ConfigDict
 from overrides import cache_folder
 
-from data_pipelines.batching import Batch
+from data_pipelines.batching import Batch, Change
 from data_pipelines.domain_adaptation.batches import photo_batches, shape_batches
 from data_pipelines.domain_adaptation.dataset import DomainDataset
 from data_pipelines.domain_adaptation.mi3dor import read_mi3dor
@@ -22,6 +23,7 @@ from data_pipelines.domain_adaptation.prepare import (
     prepare_mi3dor,
 )
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
+from data_pipelines.random_crops import Augmentation
 from jaxret.errors import ConfigError, Problem
 from jaxret.geometry.render import ViewRing
 from jaxret.preprocessing.inputs import spaced
@@ -153,12 +155,34 @@ def read_domains(
     return dataset, now
 
 
-def all_batches(config: ConfigDict, table: PhotoTable | ShapeTable) -> Iterator[Batch]:
-    """All photos of a split or shapes of a part, in order, and `valid`."""
-    options = {'batch_size': config.evaluation.batch_size, 'size': config.data.image_size}
+def all_batches(
+    config: ConfigDict,
+    table: PhotoTable | ShapeTable,
+    *,
+    chosen: bool = True,
+    rows: np.ndarray | None = None,
+    change: Change | None = None,
+    augmentation: Augmentation | None = None,
+) -> Iterator[Batch]:
+    """All photos of a split or shapes of a part, in order, or some of them, and `valid`.
+
+    Args:
+      config: of the run.
+      table: photos or shapes.
+      chosen: only the views that an evaluation shows, else all.
+      rows, change, augmentation: as for `photo_batches`.
+    """
+    options = {
+        'batch_size': config.evaluation.batch_size,
+        'size': config.data.image_size,
+        'rows': rows,
+        'change': change,
+        'augmentation': augmentation,
+    }
     if isinstance(table, PhotoTable):
         return photo_batches(table, **options)
-    return shape_batches(table, views=spaced(config.evaluation.views, table.views_encoded.shape[1]), **options)
+    views = spaced(config.evaluation.views, table.views_encoded.shape[1]) if chosen else ()
+    return shape_batches(table, views=views, **options)
 
 
 def _check_sizes(config: ConfigDict, dataset: DomainDataset) -> None:

@@ -17,11 +17,12 @@ from domain_adaptation.data import DomainData, all_batches, load_domain_data
 from domain_adaptation.scores_table import print_scores
 from domain_adaptation.stages import Stage, before_stage, check_before, store_embeddings
 from experiment import Evaluation, process_share
+from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
 from pretrained_start import pretrained_start
 from value_checks import check_at_most, check_values, checked_view_ring
 
-from data_pipelines.batching import Batch
+from data_pipelines.batching import Batch, Change, feature_batches
 from data_pipelines.domain_adaptation.batches import training_batches
 from data_pipelines.domain_adaptation.mi3dor import paper_note
 from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable, shape_labels
@@ -52,6 +53,7 @@ class DomainAdaptation:
     crops: tuple[Augmentation, Augmentation]  # of photos, of views
     published: Callable[[Variables], Variables] | None = None  # what this run started from
     predict: Callable[..., jax.Array] | None = None  # classes of embeddings, compiled
+    frozen: FrozenFeatures | None = None
     warned: bool = False  # of few classes among the pseudo-labels
 
     OF_DATA_DIR = (
@@ -164,9 +166,19 @@ class DomainAdaptation:
             'shape_valid': np.ones(1, bool),
         }
 
+    def freeze(self, embedder: Embedder, variables: Variables) -> None:
+        """Features of photos and views take the place of these."""
+        self.frozen = FrozenFeatures(self.config, ('backbone',), embedder, variables)
+
     def batches(self, data: DomainData, start: int, stop: int) -> Iterator[Batch]:
         """Photos with labels, and shapes without."""
-        config = self.config
+        config, features = self.config, {}
+        if self.frozen and config.frozen.photo_copies:
+            photos = self._features('train', data.photos['train'], copies=config.frozen.photo_copies)
+            views = self._features(
+                'train', data.shapes['train'], copies=max(1, config.frozen.view_copies), chosen=False
+            )
+            features = {'photo_features': photos, 'views_features': views}
         return training_batches(
             data.photos['train'],
             data.shapes['train'],
@@ -180,6 +192,7 @@ class DomainAdaptation:
             sampling=config.data.sampling,
             photo_augmentation=self.crops[0],
             view_augmentation=self.crops[1],
+            features=features,
             share=process_share(),
         )
 
@@ -188,9 +201,11 @@ class DomainAdaptation:
         self.predict = self.predict or jax.jit(self.system(data, steps=1).predict)
         values = {}
         if len(held_out := data.photos['val']):
-            classes = np.argmax(self.predict(variables, self._embed(embedder, variables, held_out)), axis=1)
+            classes = np.argmax(self.predict(variables, self._embed(embedder, variables, held_out, 'val')), axis=1)
             values['val_source_accuracy'] = float(np.mean(classes == held_out.label))
-        probabilities = np.asarray(self.predict(variables, self._embed(embedder, variables, data.shapes['train'])))
+        probabilities = np.asarray(
+            self.predict(variables, self._embed(embedder, variables, data.shapes['train'], 'train'))
+        )
         count = np.bincount(np.argmax(probabilities, axis=1))
         values |= {
             'val_pseudo_classes': int(np.count_nonzero(count)),
@@ -219,12 +234,13 @@ class DomainAdaptation:
     def evaluate(self, data: DomainData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """Scores of both modes on the test photos, with aligned features where the config says so."""
         test, gallery, alignment = data.photos['test'], data.shapes['gallery'], self.config.evaluation.alignment
-        queries, found = self._embed(embedder, variables, test), self._embed(embedder, variables, gallery)
+        queries = self._embed(embedder, variables, test, 'test')
+        found = self._embed(embedder, variables, gallery, 'gallery')
         if alignment != 'none':
             fitted = ALIGNMENTS[alignment][0](
-                self._embed(embedder, variables, data.photos['train']),
+                self._embed(embedder, variables, data.photos['train'], 'train'),
                 data.photos['train'].label,
-                self._embed(embedder, variables, data.shapes['train']),
+                self._embed(embedder, variables, data.shapes['train'], 'train'),
                 seed=self.config.seed,
             )
             queries, found = fitted.source(queries), fitted.target(found)
@@ -255,10 +271,32 @@ class DomainAdaptation:
 
         return Evaluation(metrics, report, print_scores, self._notes(data))
 
-    def _embed(self, embedder: Embedder, variables: Variables, table: PhotoTable | ShapeTable) -> np.ndarray:
-        """[N, D]."""
-        modality = 'photo' if isinstance(table, PhotoTable) else 'shape'
-        return embedder.embed(variables, all_batches(self.config, table), modality, valid='valid')
+    def _embed(self, embedder: Embedder, variables: Variables, table: PhotoTable | ShapeTable, name: str) -> np.ndarray:
+        """[N, D]; `name` of the split or part."""
+        photos = isinstance(table, PhotoTable)
+        batches = all_batches(self.config, table)
+        if self.frozen:
+            features = self._features(name, table)[:, 0]
+            name = 'photo_features' if photos else 'views_features'
+            batches = feature_batches(name, features, self.config.evaluation.batch_size)
+        return embedder.embed(variables, batches, 'photo' if photos else 'shape', valid='valid')
+
+    def _features(
+        self, name: str, table: PhotoTable | ShapeTable, *, copies: int = 1, chosen: bool = True
+    ) -> np.ndarray:
+        """[N, copies, ...] of photos, [N, copies, V, ...] of shapes: of the views of an evaluation, or of all."""
+        photos = isinstance(table, PhotoTable)
+        crop = self.crops[0 if photos else 1]
+        encoded = table.images_encoded if photos else map(b''.join, table.views_encoded)
+
+        def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
+            change = Change(self.config.seed, copy) if copy else None
+            return all_batches(self.config, table, chosen=chosen, rows=rows, change=change, augmentation=crop)
+
+        how = f'{crop} {self.config.evaluation.views if chosen else "all"}'
+        name = f'{name} {"" if chosen else "all views"}'
+        modality = 'photo' if photos else 'shape'
+        return self.frozen.features(modality, name, list(encoded), pictures, valid='valid', copies=copies, how=how)
 
     def _initial(self, data: DomainData, embedder: Embedder) -> Stage:
         """Embeddings of the weights before training; random ones where the published file is read no more."""
@@ -267,9 +305,9 @@ class DomainAdaptation:
         if self.published is not None:
             variables = self.published(variables)
         random = self.config.pretrained.backbone and self.published is None
-        tables = data.photos['test'], data.shapes['gallery']
+        tables = (data.photos['test'], 'test'), (data.shapes['gallery'], 'gallery')
         return 'random weights' if random else 'initial weights', *(
-            self._embed(embedder, variables, table) for table in tables
+            self._embed(embedder, variables, *table) for table in tables
         )
 
     def _notes(self, data: DomainData) -> list[str]:

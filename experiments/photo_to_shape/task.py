@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 from experiment import Evaluation, process_share, processes
+from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
+from photo_to_shape.comparators import known_photos, untrained_metrics, with_references
 from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive, uses_answer
+from photo_to_shape.embedding import Pictures
 from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
 from photo_to_shape.unseen_gallery import compare_unseen
 from pretrained_start import pretrained_start
 from value_checks import check_at_most, check_values, checked_view_ring
 
 from data_pipelines.batching import Batch
-from data_pipelines.photo_to_shape.batches import gallery_batches, query_batches, training_batches
+from data_pipelines.photo_to_shape.batches import training_batches
 from data_pipelines.photo_to_shape.cars import MASK_CHOICES
-from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import Problem
 from jaxret.geometry.render import ViewRing
@@ -41,13 +43,14 @@ OF_PIX3D = tuple(
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PhotoToShape:
     """See `experiment.Task`."""
 
     config: ConfigDict
     ring: ViewRing
     crops: tuple[Augmentation, Augmentation]  # of photos, of views
+    pictures: Pictures
 
     OF_DATA_DIR = ()  # its samples are folders like any other
     OF_LAYOUT = {'pix3d': ('data.shapenet_dir', 'data.masks'), 'stanford_cars': OF_PIX3D, 'comp_cars': OF_PIX3D}
@@ -63,6 +66,8 @@ class PhotoToShape:
                 'data.image_size',
                 'model.embedding_dim',
                 'loss.temperature',
+                'optimizer.pretrained_factor',
+                'evaluation.reference_temperature',
                 'evaluation.batch_size',
                 'evaluation.points',
                 'evaluation.voxels',
@@ -70,6 +75,8 @@ class PhotoToShape:
             not_negative=(
                 'data.margin',
                 'data.views_per_step',
+                'frozen.photo_copies',
+                'frozen.view_copies',
                 'loss.category_weight',
                 'loss.margin',
                 'loss.label_weight',
@@ -78,7 +85,7 @@ class PhotoToShape:
                 'color.hsv_range',
             ),
             fractions=('data.test_fraction', 'data.val_fraction'),
-            probabilities=('color.probability',),
+            probabilities=('color.probability', 'evaluation.references'),
             choices={
                 'select': SELECT,
                 'data.layout': tuple(LAYOUTS),
@@ -96,7 +103,7 @@ class PhotoToShape:
         crops = tuple(
             Augmentation.from_config(group) for group in (config.photo_augmentation, config.view_augmentation)
         )
-        return cls(config, checked_view_ring(config, 'data.image_size'), crops)
+        return cls(config, checked_view_ring(config, 'data.image_size'), crops, Pictures(config, crops))
 
     @property
     def divided(self) -> int:
@@ -134,6 +141,11 @@ class PhotoToShape:
             'views': np.zeros((1, 1, size, size, channels), np.uint8),
         }
 
+    def freeze(self, embedder: Embedder, variables: Variables) -> None:
+        """Features of photos and views take the place of these."""
+        networks = ('query_encoder', 'view_encoder')
+        self.pictures.frozen = FrozenFeatures(self.config, networks, embedder, variables)
+
     def batches(self, data: PhotoData, start: int, stop: int) -> Iterator[Batch]:
         """Photos with their shapes, and shapes that they do not show."""
         config = self.config
@@ -148,18 +160,19 @@ class PhotoToShape:
             photo_augmentation=self.crops[0],
             view_augmentation=self.crops[1],
             views_per_step=config.data.views_per_step,
+            features=self.pictures.training_features(data.queries['train'], data.gallery),
             share=process_share(),
         )
 
     def validate(self, data: PhotoData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
         """Accuracies on the held-out photos, if there are any, and on those of test where they pick the checkpoint."""
         del step
-        shapes, found = self._shapes(embedder, variables, data.gallery), {}
+        shapes, found = self.pictures.shapes(embedder, variables, data.gallery), {}
         for split in ('val', *(['test'] if chosen_on_test(self.config) else [])):
             photos = data.queries[split]
             if not photos.names:
                 continue
-            scores = embedder.score(variables, self._photos(embedder, variables, photos), shapes)
+            scores, _ = self._scores(data, embedder, variables, shapes, split, known=('train',))
             values = retrieval_metrics(
                 scores, photos.shape, photos.category, data.gallery.category, category_names=data.dataset.categories
             )
@@ -169,8 +182,8 @@ class PhotoToShape:
     def evaluate(self, data: PhotoData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """Accuracies on the test photos, distances of the first answers, and the unseen gallery's."""
         test, gallery, categories = data.queries['test'], data.gallery, data.dataset.categories
-        photos, shapes = self._photos(embedder, variables, test), self._shapes(embedder, variables, gallery)
-        scores = embedder.score(variables, photos, shapes)
+        shapes = self.pictures.shapes(embedder, variables, gallery)
+        scores, photos = self._scores(data, embedder, variables, shapes, 'test', known=('train', 'val'))
         metrics = retrieval_metrics(
             scores,
             test.shape,
@@ -180,6 +193,8 @@ class PhotoToShape:
             train_positive=train_positive(data.split, gallery.names),
         )
         problems: tuple[Problem, ...] = ()
+        if self.pictures.frozen:
+            metrics['comparators'] = untrained_metrics(data, self.pictures)
         if self.config.evaluation.shape_metrics:
             metrics, problems = self._with_distances(metrics, data, top_k_indices(scores, 1, test.shape)[:, 0])
         shown = None
@@ -199,6 +214,36 @@ class PhotoToShape:
         metrics |= {'masks': masks, 'uses_answer': '; '.join(answers)}
         notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
         return Evaluation(metrics, report, print_metrics, notes, problems)
+
+    def _scores(
+        self,
+        data: PhotoData,
+        embedder: Embedder,
+        variables: Variables,
+        shapes: np.ndarray,
+        split: str,
+        *,
+        known: tuple[str, ...],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores [Q, G] and embeddings [Q, D] of a split's photos; those of `known` splits may be references."""
+
+        def embedded(split: str) -> np.ndarray:
+            return self.pictures.photos(embedder, variables, data.queries[split], split)
+
+        photos, options = embedded(split), self.config.evaluation
+        scores = embedder.score(variables, photos, shapes)
+        if options.references:
+            join, owner = known_photos(data, known)
+            scores = with_references(
+                scores,
+                photos,
+                join(embedded),
+                owner,
+                weight=options.references,
+                temperature=options.reference_temperature,
+                view_temperature=self.config.loss.temperature,
+            )
+        return scores, photos
 
     def _with_distances(
         self, metrics: Mapping[str, Any], data: PhotoData, best: np.ndarray
@@ -229,7 +274,7 @@ class PhotoToShape:
     ) -> tuple[tuple[Problem, ...], UnseenGallery]:
         """What could not be compared, and metrics and cards; `photos` [Q, D] are all test photos."""
         unseen, test = data.unseen, data.queries['test']
-        shapes = self._shapes(embedder, variables, unseen.gallery)
+        shapes = self.pictures.shapes(embedder, variables, unseen.gallery, 'unseen')
         scores = embedder.score(variables, photos[unseen.queries], shapes)
         metrics, order, distances, problems = compare_unseen(
             self.config, unseen, scores, test, data.gallery, answers=ANSWERS
@@ -245,17 +290,6 @@ class PhotoToShape:
             distances=distances,
         )
         return problems, UnseenGallery(unseen.folder, unseen.own, metrics, cards)
-
-    def _shapes(self, embedder: Embedder, variables: Variables, gallery: GalleryTable) -> np.ndarray:
-        """[G, V, D]; each shape is encoded once."""
-        batches = gallery_batches(gallery, batch_size=self.config.evaluation.batch_size)
-        return embedder.embed(variables, batches, 'views', valid='shape_valid')
-
-    def _photos(self, embedder: Embedder, variables: Variables, queries: QueryTable) -> np.ndarray:
-        """[Q, D]."""
-        size, batch_size = self.config.data.image_size, self.config.evaluation.batch_size
-        batches = query_batches(queries, size=size, batch_size=batch_size)
-        return embedder.embed(variables, batches, 'photo', valid='query_valid')
 
 
 TASK = PhotoToShape

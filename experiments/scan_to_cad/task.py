@@ -144,6 +144,9 @@ class ScanToCad:
             'valid': np.ones(1, bool),
         }
 
+    def freeze(self, embedder: Embedder, variables: Variables) -> None:
+        """Nothing is frozen."""
+
     def batches(self, data: ScanData, start: int, stop: int) -> Iterator[Batch]:
         """Pairs, or in fine-tuning annotated scans with their pools."""
         return training_batches(self.config, data, start, stop, share=process_share())

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxret.encoders.convolution2d import convolve2d
 from jaxret.encoders.depthwise import depthwise_convolve2d
 from jaxret.encoders.layers import CONV_KERNEL_INIT, batch_norm, linear
+from jaxret.encoders.segments import segments_to_run, spatial_mean
 from jaxret.errors import ConfigError
 
 MEAN = (127 / 255,) * 3
@@ -115,10 +116,7 @@ class EfficientNetLite(nn.Module):
       width_factor: on the channels of the stages, rounded to multiples of 8.
       depth_factor: on the number of blocks of all stages but the first and last, rounded up.
       num_classes: classes of the linear layer `fc`; None for the features before it.
-      first, last: the segments first, ..., last - 1 alone are run; last None is to the end. The names of variables do
-        not depend on them.
-      taps: segments whose outputs' means over the image are appended to the features.
-      pooled: False ends with the map before the mean.
+      first, last, taps, pooled: see `jaxret.encoders.segments`.
       dtype: of the computation up to the features; parameters and batch statistics are float32 always.
       axis_name: mapped axis (of `pmap` or `vmap`) over which batch statistics are averaged in training; not needed
         under `jit` with a batch that is sharded over a mesh.
@@ -163,32 +161,26 @@ class EfficientNetLite(nn.Module):
           train: whether batch norm uses, and updates, the statistics of this batch.
 
         Returns:
-          float32 features [B, 1280], or logits [B, num_classes], and after them the means of the taps, in their order;
-          where the network ends before its mean, a map [B, h, w, F] of type `dtype`.
+          float32 features [B, F], F = 1280 without taps, or logits [B, num_classes]; where the network ends before its
+          mean, a map [B, h, w, F] of type `dtype`.
 
         Raises:
-          ConfigError: for segments that there are not, and for taps where the network ends with a map.
+          ConfigError: as `segments_to_run`.
         """
         chex.assert_rank(x, 4)
         chex.assert_type(x, float)
-        end = self.depth if self.last is None else self.last
-        ends_with_map = end < self.depth or not self.pooled
-        if not 0 <= self.first < end <= self.depth:
-            raise ConfigError(f'segments {self.first} to {end} of a network of {self.depth}')
-        if outside := [tap for tap in self.taps if ends_with_map or not self.first <= tap < end]:
-            ending = 'a map' if ends_with_map else f'segments {self.first} to {end}'
-            raise ConfigError(f'taps {outside} of a network that gives {ending}')
+        segments, taps = segments_to_run(self)
         means = {}
-        for segment in range(self.first, end):
+        for segment in segments:
             x = self._segment(segment, x, train)
-            if segment in self.taps or segment == self.depth - 1 and self.pooled:
-                means[segment] = x.astype(jnp.float32).mean(axis=(1, 2))  # [B, h, w, F] -> [B, F]
-        if ends_with_map:
+            if segment in taps:
+                means[segment] = spatial_mean(x)
+        if not taps:
             return x
-        features = means[self.depth - 1]
-        if self.num_classes is not None:
-            features = linear(self.num_classes, _HEAD, name='fc')(features)
-        return jnp.concatenate([features, *(means[tap] for tap in self.taps)], axis=1)
+        features = jnp.concatenate([means[tap] for tap in taps], axis=1)
+        if self.num_classes is None:
+            return features
+        return linear(self.num_classes, features.shape[1], name='fc')(features)
 
     def _segment(self, segment: int, x: jax.Array, train: bool) -> jax.Array:
         norm = {'train': train, 'dtype': self.dtype, 'axis_name': self.axis_name}

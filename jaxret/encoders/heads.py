@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxret.encoders.image_backbones import image_network
 from jaxret.encoders.layers import batch_norm, linear
-from jaxret.encoders.resnet import resnet
 from jaxret.losses.scores import l2_normalize
 
 
@@ -56,11 +56,11 @@ class ImageEncoder(nn.Module):
     """A backbone and a head: images to embeddings.
 
     Attributes:
-      backbone: module from images [B, H, W, C] to features [B, F], called with `train`.
+      backbone: module from images [B, H, W, C] to features [B, F], called with `train`; None where features come in.
       head: module from features [B, F] to embeddings [B, D], called with `train`.
     """
 
-    backbone: nn.Module
+    backbone: nn.Module | None
     head: nn.Module
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
@@ -73,17 +73,18 @@ class ImageEncoder(nn.Module):
         Returns:
           float32 [B, D].
         """
-        return self.head(self.backbone(images, train=train), train=train)
+        features = images if self.backbone is None else self.backbone(images, train=train)
+        return self.head(features, train=train)
 
 
-def image_encoder(name: str, dim: int, *, axis_name: str | None = None, **overrides: Any) -> ImageEncoder:
-    """A named residual network with an `EmbeddingHead`.
+def image_encoder(name: str, dim: int, *, axis_name: str | None = None, **attributes: Any) -> ImageEncoder:
+    """A named image network with an `EmbeddingHead`.
 
     Args:
-      name: of the network, as in `resnet`.
+      name: of the network, as in `image_network`.
       dim: D.
       axis_name: mapped axis over which the batch statistics of both parts are averaged.
-      **overrides: attributes of `ResNet` to set (dtype, width, stem, ...).
+      **attributes: of the network (dtype, width, stem, taps, ...).
 
     Returns:
       The module, from float [B, H, W, C] to unit float32 [B, D].
@@ -92,7 +93,7 @@ def image_encoder(name: str, dim: int, *, axis_name: str | None = None, **overri
       ConfigError: for an unknown name.
     """
     return ImageEncoder(
-        backbone=resnet(name, axis_name=axis_name, **overrides), head=EmbeddingHead(dim, axis_name=axis_name)
+        backbone=image_network(name, axis_name=axis_name, **attributes), head=EmbeddingHead(dim, axis_name=axis_name)
     )
 
 

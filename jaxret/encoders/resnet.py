@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.encoders.layers import batch_norm, convolution, linear
+from jaxret.encoders.segments import segments_to_run, spatial_mean
 from jaxret.errors import ConfigError
 
 
@@ -134,7 +135,7 @@ class ResNet(nn.Module):
       dtype: of the computation up to the features; parameters and batch statistics are float32 always.
       axis_name: mapped axis (of `pmap` or `vmap`) over which batch statistics are averaged in training; not needed
         under `jit` with a batch that is sharded over a mesh.
-      pooled: False ends with the map before the mean over the image, [B, h, w, F] of type `dtype`.
+      first, last, taps, pooled: see `jaxret.encoders.segments`; segments are the stem, each block, and the mean.
     """
 
     stage_sizes: Sequence[int]
@@ -144,14 +145,22 @@ class ResNet(nn.Module):
     num_classes: int | None = None
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    first: int = 0
+    last: int | None = None
+    taps: tuple[int, ...] = ()
     pooled: bool = True
+
+    @property
+    def depth(self) -> int:
+        """Number of segments."""
+        return sum(self.stage_sizes) + 2
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Features or logits of images.
 
         Args:
-          images: float [B, H, W, C].
+          images: float [B, H, W, C], or the map that the segment before `first` gives.
           train: whether batch norm uses, and updates, the statistics of this batch.
 
         Returns:
@@ -162,27 +171,41 @@ class ResNet(nn.Module):
         """
         chex.assert_rank(images, 4)
         chex.assert_type(images, float)
+        segments, taps = segments_to_run(self)
+        x, means = images, {}
+        for segment in segments:
+            x = self._segment(segment, x, train)
+            if segment in taps:
+                means[segment] = spatial_mean(x)
+        if not taps:
+            return x
+        x = jnp.concatenate([means[tap] for tap in taps], axis=-1)
+        return x if self.num_classes is None else linear(self.num_classes, x.shape[-1], name='fc')(x)
+
+    def _segment(self, segment: int, x: jax.Array, train: bool) -> jax.Array:
+        if segment == 0:
+            return self._stem(x, train)
+        if segment == self.depth - 1:
+            return x
+        stage, index = self._blocks()[segment - 1]
         block = _lookup(_BLOCKS, self.block, 'ResNet block')
+        return block(
+            self.width * 2**stage,
+            stride=2 if stage > 0 and index == 0 else 1,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name=f'layer{stage + 1}_{index}',
+        )(x, train=train)
+
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Stage and number within it of every block."""
+        return [(stage, index) for stage, size in enumerate(self.stage_sizes) for index in range(size)]
+
+    def _stem(self, images: jax.Array, train: bool) -> jax.Array:
         stem = _lookup(_STEMS, self.stem, 'ResNet stem')
         x = convolution(self.width, stem.kernel, stride=stem.stride, dtype=self.dtype, name='conv1')(images)
         x = nn.relu(batch_norm('bn1', train=train, dtype=self.dtype, axis_name=self.axis_name)(x))
-        if stem.max_pool:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        for stage, size in enumerate(self.stage_sizes):
-            for index in range(size):
-                x = block(
-                    self.width * 2**stage,
-                    stride=2 if stage > 0 and index == 0 else 1,
-                    dtype=self.dtype,
-                    axis_name=self.axis_name,
-                    name=f'layer{stage + 1}_{index}',
-                )(x, train=train)
-        if not self.pooled:
-            return x
-        x = x.astype(jnp.float32).mean(axis=(1, 2))  # [B, h, w, F] -> [B, F]
-        if self.num_classes is None:
-            return x
-        return linear(self.num_classes, x.shape[-1], name='fc')(x)
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))) if stem.max_pool else x
 
 
 def resnet(name: str, **overrides: Any) -> ResNet:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 
 from jaxret.encoders.layers import linear
-from jaxret.losses.scores import largest
+from jaxret.losses.scores import l2_normalize, largest
 
 
 def merge_views(views: jax.Array) -> jax.Array:
@@ -36,13 +36,13 @@ class ViewEncoder(nn.Module):
         """Embeddings of views.
 
         Args:
-          views: float [G, V, H, W, C].
+          views: float [G, V, H, W, C], or [G, V, F] where the encoder takes features.
           train: passed to the encoder.
 
         Returns:
           [G, V, D].
         """
-        chex.assert_rank(views, 5)
+        chex.assert_rank(views, {3, 5})
         return split_views(self.encoder(merge_views(views), train=train), views.shape[1])
 
 
@@ -88,3 +88,10 @@ def max_views(embeddings: jax.Array) -> jax.Array:
     chex.assert_rank(embeddings, 3)
     chex.assert_type(embeddings, float)
     return largest(embeddings, axis=1)
+
+
+def pool_views(gallery: jax.Array, pooling: str) -> jax.Array:
+    """Shapes [G, V, D] without a query, [G, D]: 'mean', 'unit_mean' or 'max' of their views."""
+    if pooling == 'max':
+        return max_views(gallery)
+    return l2_normalize(mean_views(gallery)) if pooling == 'unit_mean' else mean_views(gallery)

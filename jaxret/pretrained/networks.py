@@ -172,10 +172,10 @@ def _prefix(names: Iterable[Sequence[str]], needed: Collection[str], where: str)
 def replace_values(
     variables: Mapping[str, Any], scope: TreePath, values: Mapping[TreePath, np.ndarray]
 ) -> dict[str, Any]:
-    """Variables with some leaves replaced.
+    """Variables with some leaves replaced, whether they are trained or frozen.
 
     Args:
-      variables: {'params': tree, 'batch_stats': tree, ...} of a system.
+      variables: {'params': tree, 'batch_stats': tree, ..., 'frozen': {'params': ..., ...}} of a system.
       scope: modules from the top of each tree to the network.
       values: of `network_weights`.
 
@@ -186,7 +186,8 @@ def replace_values(
     keys, structure = jax.tree_util.tree_flatten_with_path(variables)
     leaves = []
     for key, leaf in keys:
-        value = wanted.pop(tuple(entry.key for entry in key), None)
+        path = tuple(entry.key for entry in key)
+        value = wanted.pop(path[1:] if path[0] == 'frozen' else path, None)
         leaves.append(leaf if value is None else jnp.asarray(value, leaf.dtype))
     if wanted:
         raise KeyError(f'no variables {", ".join("/".join(path) for path in wanted)}')
@@ -194,13 +195,13 @@ def replace_values(
 
 
 def network_part(variables: Mapping[str, Any], scope: TreePath) -> dict[str, Any]:
-    """Variables {'params': ..., 'batch_stats': ...} of the network at a scope (see `replace_values`)."""
+    """Variables {'params': ..., 'batch_stats': ...} of the network at a scope, trained and frozen ones together."""
     part = {}
     for collection in ('params', 'batch_stats'):
-        tree = variables.get(collection, {})
+        trees = variables.get(collection, {}), variables.get('frozen', {}).get(collection, {})
         for name in scope:
-            tree = tree.get(name, {})
-        part[collection] = tree
+            trees = tuple(tree.get(name, {}) for tree in trees)
+        part[collection] = {**trees[0], **trees[1]}
     return part
 
 

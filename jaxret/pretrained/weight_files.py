@@ -1,32 +1,26 @@
-"""Files of network weights, `.safetensors` and PyTorch's `.pth`, as numpy arrays by name; nothing in them is run."""
+"""Files of network weights, `.safetensors`, PyTorch's `.pth` and `.npz`, as numpy arrays by name; nothing in them is
+run.
+"""
 
 import hashlib
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, deserialize
+from safetensors import SafetensorError, safe_open
 
 from jaxret.errors import DataError, Problem, refused
+from jaxret.pretrained.npz import read_npz
 from jaxret.pretrained.pth import read_legacy, read_zipped
 from jaxret.pretrained.torch_pickle import named_tensors
 
-_LARGEST = 2 << 30  # bytes; AlexNet in float64 has half a GB
+# Bytes. All of a pickle is read, of the others the arrays that are wanted: a network may have a large text part, too.
+_LARGEST = {'.safetensors': 16 << 30, '.npz': 16 << 30}
+_LARGEST_PICKLE = 2 << 30
 _ZIP, _PICKLE = b'PK\x03\x04', b'\x80'
-_DTYPES = {
-    'F64': np.float64,
-    'F32': np.float32,
-    'F16': np.float16,
-    'BF16': jnp.bfloat16,
-    'I64': np.int64,
-    'I32': np.int32,
-    'I16': np.int16,
-    'I8': np.int8,
-    'U8': np.uint8,
-    'BOOL': np.bool_,
-}
+_DTYPES = ('F64', 'F32', 'F16', 'BF16', 'I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
 _ANEW = 'get the file anew from its authors'
 
 
@@ -47,12 +41,13 @@ class WeightFile:
     wrapper: str = ''
 
 
-def read_weights(path: Path) -> WeightFile:
+def read_weights(path: Path, *, left_out: re.Pattern | None = None) -> WeightFile:
     """Reads a file of weights.
 
     Args:
       path: a `.safetensors` file, or one that `torch.save` of any PyTorch since 0.1.10 wrote: a dictionary of tensors,
-        or one with it under a key, such as 'state_dict' or 'model'.
+        or one with it under a key, such as 'state_dict' or 'model'; or an `.npz` file.
+      left_out: names in which it is found are not read, where the file allows it.
 
     Raises:
       DataError: no such file, another kind of file, damaged, or one that holds something else than plain tensors.
@@ -62,18 +57,20 @@ def read_weights(path: Path) -> WeightFile:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a pipe or device may never end
             raise refused(where, 'not a regular file', 'name a file of weights')
-        if status.st_size > _LARGEST:
-            action = f'weights of these networks have less than {_LARGEST:,}; name another file'
+        if status.st_size > (largest := _LARGEST.get(path.suffix, _LARGEST_PICKLE)):
+            action = f'weights of these networks have less than {largest:,}; name another file'
             raise refused(where, f'{status.st_size:,} bytes', action)
         with path.open('rb') as file:
             start = file.read(len(_ZIP))
             file.seek(0)
             sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
         wrapper = ''
-        if start == _ZIP:
+        if start == _ZIP and path.suffix == '.npz':
+            arrays = read_npz(path, left_out=left_out)
+        elif start == _ZIP:
             arrays, wrapper = named_tensors(read_zipped(path), path)
         elif path.suffix == '.safetensors':
-            arrays = _read_safetensors(path)
+            arrays = _read_safetensors(path, left_out)
         elif start.startswith(_PICKLE):
             arrays, wrapper = named_tensors(read_legacy(path), path)
         else:
@@ -86,21 +83,21 @@ def read_weights(path: Path) -> WeightFile:
     return WeightFile(path, sha256, arrays, wrapper)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path, left_out: re.Pattern | None) -> dict[str, np.ndarray]:
     try:
-        tensors = deserialize(path.read_bytes())
+        with safe_open(path, 'numpy') as file:
+            names = [name for name in file.keys() if not left_out or not left_out.search(name)]  # noqa: SIM118
+            types = {name: file.get_slice(name).get_dtype() for name in names}
+            unknown = [
+                Problem(f'{path}: {name}', f'values of type {dtype}', f'use {", ".join(_DTYPES)}')
+                for name, dtype in types.items()
+                if dtype not in _DTYPES
+            ]
+            if unknown:
+                raise DataError(unknown)
+            arrays = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise DataError(Problem(str(path), f'damaged .safetensors file ({error})', _ANEW)) from error
-    unknown = [
-        Problem(f'{path}: {name}', f'values of type {tensor["dtype"]}', f'use {", ".join(_DTYPES)}')
-        for name, tensor in tensors
-        if tensor['dtype'] not in _DTYPES
-    ]
-    if unknown:
-        raise DataError(unknown)
-    arrays = {}
-    for name, tensor in tensors:  # little-endian by its definition
-        array = np.frombuffer(tensor['data'], np.dtype(_DTYPES[tensor['dtype']]).newbyteorder('<'))
+    for array in arrays.values():
         array.flags.writeable = False
-        arrays[name] = array.reshape(tensor['shape'])
     return arrays

@@ -6,7 +6,7 @@ Letters: B a batch, Q queries, G shapes, V views, D embedding.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 from ml_collections import ConfigDict
@@ -28,6 +28,13 @@ class Run(Protocol):
     def categories(self) -> Sequence[str]:
         """Raises CheckpointError where they are not stored."""
         ...
+
+
+class Backbone(NamedTuple):
+    """An image network that published weights fit: the config key that names it, and the modules that lead to it."""
+
+    key: str
+    scope: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,20 +73,23 @@ class TrainedSystem:
 class System(Protocol):
     """Modules and losses of one paper, as pure functions over variables.
 
-    Variables are Flax's: {'params': ..., 'batch_stats': ..., ...}; every collection but 'params' is state that the
-    loss returns anew. A module of `jaxret.systems` that holds such a class is all that makes a system known.
+    Variables are Flax's: {'params': ..., 'batch_stats': ..., ...}; every collection but 'params' and 'frozen' (weights
+    that stay as they are) is state that the loss returns anew. A module of `jaxret.systems` that holds such a class is
+    all that makes a system known.
 
     Attributes:
       TASK: `config.experiment` of its runs.
       GALLERIES: what of a shape can be embedded to be searched, the default first (`ShapeInputs.representation`).
       LATER: keys of its configs that runs of earlier versions did not store, with the value that does what those runs
         did. A key that is added to its config files is added here too.
+      BACKBONES: its image networks by their key in `config.pretrained`.
       similarity: how `score` compares embeddings, one of `jaxret.search.similarity.KINDS`.
     """
 
     TASK: ClassVar[str]
     GALLERIES: ClassVar[tuple[str, ...]]
     LATER: ClassVar[Mapping[str, Any]]
+    BACKBONES: ClassVar[Mapping[str, Backbone]]
 
     @property
     def similarity(self) -> str: ...
@@ -119,6 +129,15 @@ class System(Protocol):
 
     def embed(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
         """Embeddings of one modality's inputs, in evaluation mode."""
+        ...
+
+    def features(
+        self, variables: Variables, inputs: Batch, modality: str, *, rng: jax.Array | None = None
+    ) -> jax.Array:
+        """What the trained part of an image network takes of one modality's inputs; see `systems.image_towers`.
+
+        Only of systems with `BACKBONES`. With `rng` inputs are changed as in training.
+        """
         ...
 
     def score(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:

@@ -29,34 +29,32 @@ Large batches: `model.chunk` photos, and as many shapes with all their views, ar
 losses are over all of the batch, and go through blocks of photos, which changes no number.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxret.encoders.heads import ImageEncoder, image_encoder
-from jaxret.encoders.resnet import RESNET_NAMES
-from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder, max_views, mean_views
+from jaxret.encoders.heads import ImageEncoder
+from jaxret.encoders.view_pooling import ViewAttention, ViewEncoder, pool_views
 from jaxret.losses import contrastive, scores
 from jaxret.losses.gradient_caching import block_size, map_queries
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, view_ring
-from jaxret.systems import cmic_color, cmic_losses
-from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems import cmic_color, cmic_encoders, cmic_losses, image_towers
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.checks import check_values
 from jaxret.systems.cmic_center import ShapeCenters
 from jaxret.systems.cmic_color import ColorAugmentation
+from jaxret.systems.cmic_encoders import BACKBONES, PHOTOS, VIEWS, make_encoder, photo_input
 from jaxret.systems.cmic_losses import MatchingLoss
 from jaxret.systems.encoding import apply_in_chunks, apply_network, chunk_count
+from jaxret.systems.image_towers import ImageTower, frozen_collection
 
 CHOICES = {
-    'model.query_encoder': RESNET_NAMES,
-    'model.view_encoder': RESNET_NAMES,
     'model.pooling': ('attention', 'mean', 'max', 'unit_mean'),
-    'model.mask': ('channel', 'multiply', 'both', 'none'),
-    'model.dtype': ('float32', 'bfloat16'),
+    **cmic_encoders.CHOICES,
     **cmic_losses.CHOICES,
     **cmic_color.CHOICES,
 }
@@ -76,15 +74,18 @@ class CMIC:
     color: ColorAugmentation
     centers: ShapeCenters | None = None  # of loss.kind 'center'
     chunk: int = 0  # photos, and shapes, encoded at once in training; 0 is all
+    towers: Mapping[str, ImageTower] = field(default_factory=lambda: {'photo': PHOTOS, 'views': VIEWS})
 
     TASK: ClassVar[str] = 'photo_to_shape'
-    LATER: ClassVar[Mapping[str, Any]] = {'data.mask_dir': '', 'data.split_file': ''}
-    GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
-    # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
-    BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        'query': ('query', 'backbone'),
-        'gallery': ('view', 'encoder', 'backbone'),
+    LATER: ClassVar[Mapping[str, Any]] = {
+        'data.mask_dir': '',
+        'data.split_file': '',
+        'evaluation.references': 0.0,
+        'evaluation.reference_temperature': 0.05,
+        **image_towers.LATER,
     }
+    GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
+    BACKBONES: ClassVar[Mapping[str, Backbone]] = BACKBONES
 
     @classmethod
     def from_config(
@@ -102,14 +103,12 @@ class CMIC:
           ConfigError: a value that is not one of its choices, or an unknown backbone.
         """
         check_values(config, choices=CHOICES)
-        model, dtype = config.model, jnp.dtype(config.model.dtype)
-
-        def encoder(name: str) -> ImageEncoder:
-            return image_encoder(name, model.embedding_dim, axis_name=axis_name, dtype=dtype)
-
+        model = config.model
+        photo, query_encoder = make_encoder(config, PHOTOS, 'query_encoder', axis_name=axis_name)
+        views, view_encoder = make_encoder(config, VIEWS, 'view_encoder', axis_name=axis_name)
         return cls(
-            query_encoder=encoder(model.query_encoder),
-            view_encoder=ViewEncoder(encoder(model.view_encoder)),
+            query_encoder=query_encoder,
+            view_encoder=ViewEncoder(view_encoder),
             attention=ViewAttention(),
             embedding_dim=model.embedding_dim,
             pooling=model.pooling,
@@ -118,6 +117,7 @@ class CMIC:
             color=ColorAugmentation.from_config(config.color),
             centers=ShapeCenters.from_config(config, shapes=shapes),
             chunk=chunk,
+            towers={'photo': photo, 'views': views},
         )
 
     @classmethod
@@ -146,10 +146,10 @@ class CMIC:
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}, each {'query', 'view'}; params also hold 'attention' where that pools,
         'centers' and 'classifier' where loss.kind is 'center'."""
-        keys = jax.random.split(rng, 3)
-        photos = self._photo_input(batch['image'][:1].astype(jnp.float32) / 255, batch['mask'][:1])
-        query = self.query_encoder.init(keys[0], photos)
-        view = self.view_encoder.init(keys[1], view_input(batch['views'][:1, :1]))
+        keys, frozen_keys = jax.random.split(rng, 3), jax.random.split(jax.random.fold_in(rng, 1))
+        photos = self.towers['photo'].init(frozen_keys[0], self._pixels('photo', batch['image'][:1], batch['mask'][:1]))
+        views = self.towers['views'].init(frozen_keys[1], self._pixels('views', batch['views'][:1, :1]))
+        query, view = self.query_encoder.init(keys[0], photos[1]), self.view_encoder.init(keys[1], views[1])
         params = {'query': query['params'], 'view': view['params']}
         if self.pooling == 'attention':
             params['attention'] = self.attention.init(keys[2], jnp.zeros((1, self.embedding_dim)))['params']
@@ -157,7 +157,8 @@ class CMIC:
             if self.centers is None:
                 raise ValueError("loss.kind 'center' has a center a shape: from_config(..., shapes=)")
             params |= self.centers.init(keys[2])
-        return {'params': params, 'batch_stats': {'query': query['batch_stats'], 'view': view['batch_stats']}}
+        statistics = {'query': query['batch_stats'], 'view': view['batch_stats']}
+        return {'params': params, 'batch_stats': statistics, **frozen_collection(photos[0], views[0])}
 
     def loss(
         self,
@@ -175,16 +176,13 @@ class CMIC:
         (share of photos whose own shape scores best in the batch).
         """
         del step
-        images = batch['image'].astype(jnp.float32) / 255
         if train:
-            images = self.color(images, rng, axis_name)
-        how = {'train': train, 'chunks': chunk_count(self.chunk, len(images), axis_name)}
-        queries, query_state = apply_in_chunks(
-            self.query_encoder, variables, 'query', (images, batch['mask']), prepare=self._photo_input, **how
-        )
-        gallery, view_state = apply_in_chunks(
-            self.view_encoder, variables, 'view', (batch['views'],), prepare=view_input, **how
-        )
+            batch = self._recolored(batch, rng, axis_name)
+        how = {'train': train, 'chunks': chunk_count(self.chunk, len(batch['positive']), axis_name)}
+        photos, of_photos = self._source(variables, batch, 'photo')
+        views, of_views = self._source(variables, batch, 'views')
+        queries, query_state = apply_in_chunks(self.query_encoder, variables, 'query', photos, prepare=of_photos, **how)
+        gallery, view_state = apply_in_chunks(self.view_encoder, variables, 'view', views, prepare=of_views, **how)
         labels = ('positive', 'query_category', 'shape_category', 'query_valid', 'shape_valid')
         labels += ('shape_inclusion',) * self.matching.sampling_correction
         labels += ('shape_index',) * (self.matching.kind == 'center')
@@ -219,12 +217,26 @@ class CMIC:
         Returns:
           [Q, D], or [G, V, D] for 'views'.
         """
+        inputs = self.features(variables, inputs, modality)
         if modality == 'photo':
-            photos = self._photo_input(inputs['image'].astype(jnp.float32) / 255, inputs['mask'])
-            return apply_network(self.query_encoder, variables, 'query', photos, train=False)[0]
-        if modality == 'views':
-            return apply_network(self.view_encoder, variables, 'view', view_input(inputs['views']), train=False)[0]
-        raise ValueError(f"CMIC embeds 'photo' and 'views', not {modality!r}")
+            return apply_network(self.query_encoder, variables, 'query', inputs, train=False)[0]
+        return apply_network(self.view_encoder, variables, 'view', inputs, train=False)[0]
+
+    def features(
+        self, variables: Variables, inputs: Batch, modality: str, *, rng: jax.Array | None = None
+    ) -> jax.Array:
+        """What the trained part of an encoder takes, which batches may hold in place of images (`ImageTower`).
+
+        Args:
+          variables, inputs, modality: as for `embed`.
+          rng: for the colour augmentation of photos as in training; None without.
+        """
+        if modality not in self.towers:
+            raise ValueError(f"CMIC embeds 'photo' and 'views', not {modality!r}")
+        if rng is not None and modality == 'photo':
+            inputs = self._recolored(inputs, rng, None)
+        arrays, prepare = self._source(variables, inputs, modality)
+        return prepare(*arrays)
 
     def embed_shape_vectors(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
         """As `embed`, shapes as the scaled means [G, D] of their views, which is what pooling 'unit_mean' compares."""
@@ -280,21 +292,25 @@ class CMIC:
             return {'hit': hit}
         return {'hit': hit, **self.matching.of_photos(matrix, {**batch, **rows})}
 
-    def _photo_input(self, images: jax.Array, mask: jax.Array) -> jax.Array:
-        """Photos in [-1, 1] with the mask in [0, 1]: as fourth channel, multiplied in, or left out (001, Table 2)."""
-        photos, mask = images * 2 - 1, mask.astype(jnp.float32) / 255
-        if self.mask in ('multiply', 'both'):
-            photos = photos * mask
-        return jnp.concatenate([photos, mask], axis=-1) if self.mask in ('channel', 'both') else photos
+    def _recolored(self, batch: Batch, rng: jax.Array, axis_name: str | None) -> Batch:
+        """The batch with other colours, where it holds photos."""
+        if 'image' not in batch:
+            return batch
+        return {**batch, 'image': self.color(batch['image'].astype(jnp.float32) / 255, rng, axis_name)}
 
+    def _source(
+        self, variables: Variables, batch: Batch, modality: str
+    ) -> tuple[tuple[jax.Array, ...], Callable[..., jax.Array]]:
+        """Arrays of a batch, and the function that makes the encoder's input of them, or of a chunk of them."""
+        tower = self.towers[modality]
+        if tower.features_name in batch:
+            return (batch[tower.features_name],), lambda features: features
+        names = ('image', 'mask') if modality == 'photo' else ('views',)
+        return tuple(batch[name] for name in names), lambda *arrays: tower.apply(
+            variables, self._pixels(modality, *arrays)
+        )
 
-def pool_views(gallery: jax.Array, pooling: str) -> jax.Array:
-    """Shapes [G, V, D] without a query, [G, D]: 'mean', 'unit_mean' or 'max' of their views."""
-    if pooling == 'max':
-        return max_views(gallery)
-    return scores.l2_normalize(mean_views(gallery)) if pooling == 'unit_mean' else mean_views(gallery)
-
-
-def view_input(views: jax.Array) -> jax.Array:
-    """Views uint8 to [-1, 1]."""
-    return views.astype(jnp.float32) / 127.5 - 1
+    def _pixels(self, modality: str, images: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Normalised images, photos with their mask."""
+        tower = self.towers[modality]
+        return tower.normalized(images) if mask is None else photo_input(tower, images, mask, how=self.mask)

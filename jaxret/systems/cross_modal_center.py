@@ -35,11 +35,12 @@ from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.losses.siamese import cross_modal_simsiam, pairwise_mse
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
-from jaxret.systems import cross_modal_encoders
-from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems import cross_modal_encoders, image_towers
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.checks import check_values
-from jaxret.systems.cross_modal_encoders import MODALITIES, encoder_inputs, make_encoders
+from jaxret.systems.cross_modal_encoders import BACKBONES, IMAGES, MODALITIES, encoder_inputs, make_encoders
 from jaxret.systems.encoding import apply_network, global_rows
+from jaxret.systems.image_towers import ImageTower, frozen_collection
 
 CHOICES = {
     **cross_modal_encoders.CHOICES,
@@ -88,13 +89,13 @@ class CrossModalCenter:
     clean_weight: float
     noisy_weight: float
     absolute_noise: bool = False
+    tower: ImageTower = IMAGES
 
     TASK: ClassVar[str] = 'cross_modal'
-    LATER: ClassVar[Mapping[str, Any]] = {'model.mesh_noise': 'relative'}
+    LATER: ClassVar[Mapping[str, Any]] = {'model.mesh_noise': 'relative', **image_towers.LATER}
     GALLERIES: ClassVar[tuple[str, ...]] = ('views', 'faces', 'points')
     similarity: ClassVar[str] = 'dot'
-    # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
-    BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {'image': ('image', 'trunk')}
+    BACKBONES: ClassVar[Mapping[str, Backbone]] = BACKBONES
 
     @classmethod
     def from_config(cls, config: ConfigDict, *, classes: int, axis_name: str | None = None) -> 'CrossModalCenter':
@@ -109,9 +110,10 @@ class CrossModalCenter:
           ConfigError: a value that is not one of its choices, or out of range.
         """
         check_values(config, choices=CHOICES, ranges=RANGES)
-        model = config.model
+        model, (tower, encoders) = config.model, make_encoders(config, axis_name)
         return cls(
-            encoders=make_encoders(model, axis_name),
+            encoders=encoders,
+            tower=tower,
             classifier=MLP(model.label_hidden, classes),
             projector=MLP(model.projection_hidden, model.embedding_dim),
             predictor=MLP(model.projection_hidden, model.embedding_dim),
@@ -153,8 +155,11 @@ class CrossModalCenter:
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Variables {'params', 'batch_stats'}; params also hold 'centers' [C, D], drawn from N(0, 1)."""
         params, statistics = {}, {}
+        batch = {name: value[:1] for name, value in batch.items()}
+        frozen, images = self.tower.init(jax.random.fold_in(rng, 2), self.tower.normalized(batch['image']))
+        batch[self.tower.features_name] = images
         for key, name in zip(jax.random.split(rng, 3), MODALITIES, strict=True):
-            variables = self.encoders[name].init(key, *encoder_inputs(batch, name, first=1))
+            variables = self.encoders[name].init(key, *encoder_inputs(self.tower, {}, batch, name))
             params[name], statistics[name] = variables['params'], variables['batch_stats']
         keys = jax.random.split(jax.random.fold_in(rng, 1), 4)
         feature = jnp.zeros((1, self.dim))
@@ -163,7 +168,7 @@ class CrossModalCenter:
         if self.alignment == 'simsiam':
             params['projector'] = self.projector.init(keys[2], feature)['params']
             params['predictor'] = self.predictor.init(keys[3], feature)['params']
-        return {'params': params, 'batch_stats': statistics}
+        return {'params': params, 'batch_stats': statistics, **frozen_collection(frozen)}
 
     def loss(
         self,
@@ -227,6 +232,13 @@ class CrossModalCenter:
             raise ValueError(f'embeds {", ".join(MODALITIES)}, not {modality!r}')
         return l2_normalize(self._apply(variables, inputs, modality, False)[0])
 
+    def features(
+        self, variables: Variables, inputs: Batch, modality: str, *, rng: jax.Array | None = None
+    ) -> jax.Array:
+        """What the trained part of the image network takes, which batches may hold in place of images."""
+        del rng
+        return encoder_inputs(self.tower, variables, inputs, modality)[0]
+
     def score(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
         """Cosine [Q, G] of unit embeddings [Q, D] and [G, D]."""
         del variables
@@ -263,7 +275,8 @@ class CrossModalCenter:
 
     def _apply(self, variables: Variables, batch: Batch, name: str, train: bool) -> tuple[jax.Array, Any]:
         """Features of one modality, and its batch statistics after this batch."""
-        return apply_network(self.encoders[name], variables, name, *encoder_inputs(batch, name), train=train)
+        inputs = encoder_inputs(self.tower, variables, batch, name)
+        return apply_network(self.encoders[name], variables, name, *inputs, train=train)
 
 
 def _embed_views(system: CrossModalCenter, variables: Variables, batch: Batch, modality: str) -> jax.Array:

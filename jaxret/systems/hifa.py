@@ -41,7 +41,7 @@ Differs from the paper in, or decides where it is silent (config values and thei
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -51,7 +51,6 @@ from ml_collections import ConfigDict
 
 from jaxret.encoders.discriminators import DomainDiscriminator, PairDiscriminator
 from jaxret.encoders.heads import LinearHead
-from jaxret.encoders.image_backbones import image_backbone
 from jaxret.encoders.shared_views import SharedViews
 from jaxret.losses import alignment
 from jaxret.losses import mutual_information as information
@@ -59,14 +58,14 @@ from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
 from jaxret.systems import hifa_losses as losses
-from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems import image_towers
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.checks import check_values
 from jaxret.systems.encoding import global_rows
 from jaxret.systems.hifa_config import CHOICES, RANGES, Weighting
+from jaxret.systems.hifa_inputs import BACKBONES, INPUTS, make_backbone, make_towers, pictures
 from jaxret.systems.hifa_losses import DOMAINS, own
-
-# Mean and spread of ImageNet's red, green and blue in [0, 1], with which published weights were trained.
-_MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from jaxret.systems.image_towers import ImageTower, frozen_collection
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +80,18 @@ class Hifa:
     dim: int
     steps: int
     weighting: Weighting
+    towers: Mapping[str, ImageTower] = field(default_factory=make_towers)
 
     TASK: ClassVar[str] = 'domain_adaptation'
     LATER: ClassVar[Mapping[str, Any]] = {
         'backbone_optimizer.embedding': False,
         'loss.adversarial_ramp': 0,
         'loss.pseudo_confidence': 0.0,
+        **{key: value for key, value in image_towers.LATER.items() if key not in ('model.taps', 'model.normalization')},
     }
     GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
     similarity: ClassVar[str] = 'cosine'
-    # Image networks that published weights fit: key of config.pretrained -> modules that lead to it.
-    BACKBONES: ClassVar[Mapping[str, tuple[str, ...]]] = {'backbone': ('backbone',)}
+    BACKBONES: ClassVar[Mapping[str, Backbone]] = BACKBONES
 
     @classmethod
     def from_config(cls, config: ConfigDict, *, classes: int, steps: int, axis_name: str | None = None) -> 'Hifa':
@@ -111,9 +111,7 @@ class Hifa:
         """
         check_values(config, choices=CHOICES, ranges=RANGES)
         model, loss = config.model, config.loss
-        backbone = image_backbone(
-            model.backbone, dropout=model.dropout, dtype=jnp.dtype(model.dtype), axis_name=axis_name
-        )
+        towers, backbone = make_backbone(config, axis_name)
         hidden = (model.classifier_hidden,) if model.classifier_hidden else ()
         return cls(
             encoder=SharedViews(backbone, LinearHead((model.embedding_dim,)), model.view_pooling),
@@ -124,6 +122,7 @@ class Hifa:
             dim=model.embedding_dim,
             steps=steps,
             weighting=Weighting(**{name: loss[name] for name in Weighting.__dataclass_fields__}),
+            towers=towers,
         )
 
     @classmethod
@@ -150,11 +149,14 @@ class Hifa:
         'dv_unbiased', by domain), 'centroids' (running centroids [C, D] and classes seen [C], by domain).
         """
         keys, weighting, row = jax.random.split(rng, 4), self.weighting, jnp.zeros((1, self.dim))
+        photo, views = (pictures(batch[name][:1], self.towers[name]) for name in INPUTS.values())
+        frozen, photo = self.towers['photo'].init(jax.random.fold_in(rng, 1), photo)
         encoding, variables = self.encoder.init_with_output(
-            keys[0], pictures(batch['photo'][:1]), pictures(batch['views'][:1])
+            keys[0], photo, self.towers['views'].apply({'frozen': frozen}, views)
         )
         params = {**variables['params'], 'classifier': self.classifier.init(keys[1], row)['params']}
         collections = {name: value for name, value in variables.items() if name != 'params'}
+        collections |= frozen_collection(frozen)
         if weighting.mutual_information != 'none':
             scores, own = self.discriminator.init_with_output(keys[2], encoding.photo_maps, row)
             params['discriminator'] = own['params']
@@ -214,7 +216,7 @@ class Hifa:
             parts['coral'] = weighting.coral_weight, losses.coral_loss(rows)
         total = sum(weight * value * (1.0 if name == 'label' else adapting) for name, (weight, value) in parts.items())
         report |= {f'{name}_loss': value for name, (_, value) in parts.items()}
-        kept = {name: value for name, value in variables.items() if name != 'params'}
+        kept = {name: value for name, value in variables.items() if name not in ('params', 'frozen')}
         return total, ({name: state[name] for name in kept} if train else kept, report)
 
     def embed(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
@@ -227,8 +229,18 @@ class Hifa:
         """
         if modality not in DOMAINS:
             raise ValueError(f'embeds {", ".join(DOMAINS)}, not {modality!r}')
-        images = pictures(inputs['photo' if modality == 'photo' else 'views'])
+        images = self.features(variables, inputs, modality)
         return self.encoder.apply(_encoder_variables(variables), images, method=modality)
+
+    def features(
+        self, variables: Variables, inputs: Batch, modality: str, *, rng: jax.Array | None = None
+    ) -> jax.Array:
+        """What the trained part of the backbone takes, which batches may hold in place of images (`ImageTower`)."""
+        del rng
+        tower = self.towers[INPUTS[modality]]
+        if tower.features_name in inputs:
+            return inputs[tower.features_name]
+        return tower.apply(variables, pictures(inputs[tower.name], tower))
 
     def predict(self, variables: Variables, embeddings: jax.Array) -> jax.Array:
         """Class probabilities [N, C] of embeddings [N, D] of either domain."""
@@ -256,18 +268,16 @@ class Hifa:
         rng is None in evaluation mode.
         """
         draw = partial(_row_keys, rng, axis_name=axis_name)
-        photos, shapes = batch['photo'], batch['views']
+        photos, shapes = (self.features(variables, batch, name) for name in DOMAINS)
         encode = partial(self.encoder.apply, _encoder_variables(variables))
         train = {'train': rng is not None, 'mutable': [] if rng is None else ['batch_stats']}
         photo_keys = draw(0, len(photos))[0]
         if self.weighting.adapts:
-            encoding, state = encode(
-                pictures(photos), pictures(shapes), photo_keys=photo_keys, shape_keys=draw(1, len(shapes))[0], **train
-            )
+            encoding, state = encode(photos, shapes, photo_keys=photo_keys, shape_keys=draw(1, len(shapes))[0], **train)
             rows = encoding._asdict()
         else:  # shapes leave no trace in the weights, nor in the statistics
-            embedded, state = encode(pictures(photos), keys=photo_keys, method='photo', **train)
-            rows = {'photos': embedded, 'shapes': encode(pictures(shapes), method='shape')}
+            embedded, state = encode(photos, keys=photo_keys, method='photo', **train)
+            rows = {'photos': embedded, 'shapes': encode(shapes, method='shape')}
         rows |= {name: batch[name] for name in ('label', 'valid', 'shape_valid')}
         if self.weighting.mutual_information == 'none':  # maps are large, and nothing else needs them
             rows = {name: value for name, value in rows.items() if name not in ('photo_maps', 'view_maps', 'views')}
@@ -276,16 +286,9 @@ class Hifa:
         return rows | {'photo_keys': draw(2, len(photos))[1], 'shape_keys': draw(3, len(shapes))[1]}, dict(state)
 
 
-def pictures(images: jax.Array) -> jax.Array:
-    """uint8 [..., 3 or 1] to float32 [..., 3] with ImageNet's mean at 0 and its spread at 1; grey is repeated."""
-    images = jnp.broadcast_to(images, (*images.shape[:-1], 3)).astype(jnp.float32) / 255
-    mean, spread = (jnp.broadcast_to(jnp.array(x), images.shape) for x in (_MEAN, _SPREAD))
-    return (images - mean) / spread
-
-
 def _encoder_variables(variables: Variables) -> Variables:
     """Parameters of backbone and embedding, and batch statistics where there are any."""
-    params = {name: variables['params'][name] for name in ('backbone', 'embedding')}
+    params = {name: variables['params'][name] for name in ('backbone', 'embedding') if name in variables['params']}
     return {'params': params, **{name: variables[name] for name in ('batch_stats',) if name in variables}}
 
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from jaxret.encoders.image_backbones import BACKBONES
+from jaxret.encoders.segments import TRAIN
 from jaxret.encoders.shared_views import VIEW_POOLINGS
 from jaxret.losses.alignment import CENTROID_REDUCTIONS
 
 CHOICES = {
     'model.backbone': BACKBONES,
+    'model.train': TRAIN,
     'model.view_pooling': VIEW_POOLINGS,
     'model.dtype': ('float32', 'bfloat16'),
     'loss.mutual_information': ('none', 'bce', 'jsd', 'dv', 'dv_unbiased'),

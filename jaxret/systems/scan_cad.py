@@ -38,7 +38,7 @@ from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.occupancy import occupancy_cross_entropy
 from jaxret.losses.scores import euclidean_distances, l2_normalize
 from jaxret.preprocessing.inputs import ShapeInputs
-from jaxret.systems.base import Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.encoding import apply_network, global_rows
 from jaxret.systems.scan_cad_config import check_config, make_networks
 from jaxret.systems.scan_cad_losses import MetricLoss
@@ -66,6 +66,7 @@ class ScanCad:
     TASK: ClassVar[str] = 'scan_to_cad'
     LATER: ClassVar[Mapping[str, Any]] = {'data.placement': 'centered', 'data.finetune_on': 'train'}
     GALLERIES: ClassVar[tuple[str, ...]] = ('grid',)
+    BACKBONES: ClassVar[Mapping[str, Backbone]] = {}
     similarity: ClassVar[str] = 'euclidean'
 
     @classmethod

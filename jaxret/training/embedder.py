@@ -21,6 +21,7 @@ class Embedder:
         self._parallel = parallel.own
         self._embed = jax.jit(system.embed, static_argnums=2)
         self._score = jax.jit(system.score)
+        self._features = jax.jit(system.features, static_argnums=2) if hasattr(system, 'features') else None
 
     def embed(
         self, variables: Variables, batches: Iterable[Mapping[str, np.ndarray]], modality: str, *, valid: str
@@ -34,13 +35,36 @@ class Embedder:
           valid: name of the boolean array [B] that tells real items from padding.
         """
         variables = self._parallel.place_replicated(variables)
-        results = []
-        for batch in batches:
-            inputs = {name: value for name, value in batch.items() if name != valid}
-            divides = len(batch[valid]) % len(self._parallel.devices) == 0
-            place = self._parallel.place_sharded if divides else self._parallel.place_replicated
-            results.append((self._embed(variables, place(inputs), modality), batch[valid]))
+        results = [(self._embed(variables, self._placed(batch, valid), modality), batch[valid]) for batch in batches]
         return np.concatenate([np.asarray(embedding)[mask] for embedding, mask in results])
+
+    def features(
+        self,
+        variables: Variables,
+        batches: Iterable[Mapping[str, np.ndarray]],
+        modality: str,
+        *,
+        valid: str,
+        seed: int | None = None,
+    ) -> np.ndarray:
+        """What frozen parts make of every valid item, in order, float32 [N, ...]; see `System.features`.
+
+        Args:
+          variables, batches, modality, valid: as for `embed`.
+          seed: for changes of the pictures within the system; None for none.
+        """
+        variables = self._parallel.place_replicated(variables)
+        results = []
+        for number, batch in enumerate(batches):
+            rng = None if seed is None else jax.random.fold_in(jax.random.key(seed), number)
+            values = self._features(variables, self._placed(batch, valid), modality, rng=rng)
+            results.append(np.asarray(values)[batch[valid]])  # fetched one by one: maps are large
+        return np.concatenate(results)
+
+    def _placed(self, batch: Mapping[str, np.ndarray], valid: str) -> Mapping[str, jax.Array]:
+        inputs = {name: value for name, value in batch.items() if name != valid}
+        divides = len(batch[valid]) % len(self._parallel.devices) == 0
+        return (self._parallel.place_sharded if divides else self._parallel.place_replicated)(inputs)
 
     def score(self, variables: Variables, queries: np.ndarray, gallery: np.ndarray, *, block: int = 256) -> np.ndarray:
         """Similarity [Q, G] of all pairs, computed for `block` queries at a time."""

@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules by name."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxret.errors import ConfigError
 
 OPTIMIZERS = ('adam', 'sgd')
+Scope = tuple[str, ...]  # modules from the top of the parameters
 SCHEDULES = ('constant', 'cosine', 'steps', 'inverse')
 
 
@@ -94,7 +96,11 @@ def check_optimizer(config: ConfigDict, *, group: str) -> None:
 
 
 def make_grouped_optimizer(
-    config: ConfigDict, steps: int, groups: Mapping[str, ConfigDict]
+    config: ConfigDict,
+    steps: int,
+    groups: Mapping[str, ConfigDict],
+    *,
+    slower: Mapping[tuple[str, ...], float] | None = None,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a run, where some top-level parameters may have one of their own (the centers of center losses).
 
@@ -102,6 +108,7 @@ def make_grouped_optimizer(
       config: of the optimizer of all other parameters.
       steps: length of the run.
       groups: optimizer config by top-level name in the parameters.
+      slower: factors of the updates below some modules (of networks that start from published weights).
 
     Returns:
       The optimizer, and the schedule of the main one.
@@ -110,12 +117,33 @@ def make_grouped_optimizer(
       ConfigError: as `make_schedule` and `make_optimizer`.
     """
     schedule = make_schedule(config, steps)
-    main = make_optimizer(config, schedule)
-    if not groups:
-        return main, schedule
-    own = {name: make_optimizer(group, make_schedule(group, steps)) for name, group in groups.items()}
+    optimizer = make_optimizer(config, schedule)
+    if groups:
+        own = {name: make_optimizer(group, make_schedule(group, steps)) for name, group in groups.items()}
 
-    def labels(params: optax.Params) -> dict[str, str]:
-        return {name: name if name in own else '' for name in params}
+        def labels(params: optax.Params) -> dict[str, str]:
+            return {name: name if name in own else '' for name in params}
 
-    return optax.multi_transform({'': main, **own}, labels), schedule
+        optimizer = optax.multi_transform({'': optimizer, **own}, labels)
+    factors = {scope: factor for scope, factor in (slower or {}).items() if factor != 1}
+    if factors:
+        optimizer = optax.chain(optimizer, _scaled(factors))
+    return optimizer, schedule
+
+
+def _scaled(factors: Mapping[Scope, float]) -> optax.GradientTransformation:
+    """Updates below some modules, times the factors of these."""
+
+    def scale(updates: optax.Updates, params: optax.Params | None = None) -> optax.Updates:
+        del params
+
+        def one(path: tuple[Any, ...], update: jax.Array) -> jax.Array:
+            names = tuple(entry.key for entry in path)
+            for scope, factor in factors.items():
+                if names[: len(scope)] == scope:
+                    return update * factor
+            return update
+
+        return jax.tree_util.tree_map_with_path(one, updates)
+
+    return optax.stateless(scale)

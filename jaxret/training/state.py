@@ -19,7 +19,7 @@ class TrainState:
       params: trainable parameters.
       collections: other variables of the system (batch statistics, running centroids), by collection name.
       opt_state: the optimizer's state.
-      average: exponential moving average of (params, collections), or None where it is off.
+      average: exponential moving average of (params, collections that move), or None where it is off.
     """
 
     step: jax.Array
@@ -40,7 +40,12 @@ class TrainState:
         if self.average is None:
             return self.variables
         params, collections = self.average
-        return {'params': params, **collections}
+        return {'params': params, **self.collections, **collections}
+
+
+def moving(collections: dict[str, PyTree]) -> dict[str, PyTree]:
+    """The collections that training may change: all but 'frozen'."""
+    return {name: value for name, value in collections.items() if name != 'frozen'}
 
 
 def create_state(
@@ -56,7 +61,8 @@ def create_state(
     """
     collections = {name: value for name, value in variables.items() if name != 'params'}
     params = variables['params']
-    copy = jax.tree.map(lambda x: x.copy(), (params, collections)) if average else None  # donated with the state
+    moved = (params, moving(collections))
+    copy = jax.tree.map(lambda x: x.copy(), moved) if average else None  # donated with the state
     return TrainState(
         step=jax.numpy.zeros((), jax.numpy.int32),
         seed=jax.numpy.asarray(seed, jax.numpy.int32),

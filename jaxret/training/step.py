@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxret.systems.base import Batch, System
-from jaxret.training.state import TrainState
+from jaxret.training.state import TrainState, moving
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -46,6 +46,7 @@ def make_train_step(
             return system.loss(variables, batch, rng=key, step=state.step, train=True, axis_name=axis_name)
 
         (loss, (collections, report)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        collections = {**state.collections, **collections}
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -53,7 +54,7 @@ def make_train_step(
         average = state.average
         if average is not None:
             decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
-            average = optax.incremental_update((params, collections), average, 1.0 - decay)
+            average = optax.incremental_update((params, moving(collections)), average, 1.0 - decay)
         metrics = {
             'loss': loss,
             'gradient_norm': optax.tree.norm(gradients),

@@ -104,21 +104,25 @@ def own_modules(half):
 
 def test_taps_are_means_of_the_maps(lite0):
     network, variables, x = lite0
-    taps = (9, 3, 17)
+    taps = (17, 9, 3)
     found = jax.jit(network.clone(taps=taps).apply)(variables, x)
     plain = jax.jit(network.apply)(variables, x)
     assert found.dtype == jnp.float32
-    parts = np.split(np.asarray(found), np.cumsum([1280, 112, 24]), axis=1)
+    parts = np.split(np.asarray(found), np.cumsum([1280, 112]), axis=1)
     np.testing.assert_allclose(parts[0], plain, rtol=1e-5)
-    for tap, part in zip(taps, parts[1:], strict=True):
+    for tap, part in zip(taps[1:], parts[1:], strict=True):
         maps = jax.jit(network.clone(last=tap + 1, pooled=False).apply)(variables, x)
         np.testing.assert_allclose(part, maps.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(parts[3], plain, rtol=1e-5)
-    second = network.clone(first=3, taps=(3,))
+    second = network.clone(first=3, taps=(17, 3))
     maps = jax.jit(network.clone(last=3).apply)(variables, x)
     np.testing.assert_allclose(
         jax.jit(second.apply)(variables, maps), np.concatenate([parts[0], parts[2]], axis=1), rtol=1e-4, atol=1e-5
     )
+
+
+def test_nothing_behind_the_last_tap_has_weights():
+    shapes = shapes_of(efficientnet_lite('efficientnet_lite0', taps=(2,)))
+    assert set(shapes['params']) == {'conv_stem', 'bn0', 'blocks_0', 'blocks_1'}
 
 
 def test_the_classifier_is_linear_in_the_features(lite0):
@@ -135,9 +139,9 @@ def test_the_classifier_is_linear_in_the_features(lite0):
         ({'first': 3, 'last': 3}, 'segments 3 to 3 of a network of 18'),
         ({'last': 19}, 'segments 0 to 19 of a network of 18'),
         ({'first': -1}, 'segments -1 to 18'),
-        ({'taps': (18,)}, r'taps \[18\] of a network that gives segments 0 to 18'),
-        ({'taps': (2,), 'last': 5}, r'taps \[2\] of a network that gives a map'),
-        ({'taps': (2,), 'pooled': False}, r'taps \[2\] of a network that gives a map'),
+        ({'taps': (18,)}, r'taps \[18\] of a network that has segments 0 to 17'),
+        ({'taps': (2,), 'last': 5}, r'taps \(2,\) of a network that gives a map'),
+        ({'taps': (2,), 'pooled': False}, r'taps \(2,\) of a network that gives a map'),
     ],
 )
 def test_segments_that_there_are_not(options, message):

@@ -1,0 +1,133 @@
+"""What the frozen parts of image networks make of pictures: computed once, kept on disk, and used in training and
+evaluation in place of the pictures."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from console import console
+from ml_collections import ConfigDict
+from overrides import cache_folder
+from rich.progress import track
+
+from jaxret.files import replaced_atomically
+from jaxret.runs.config import flatten
+from jaxret.systems.base import Batch, Variables
+from jaxret.training.embedder import Embedder
+from jaxret.training.processes import first_before_others, is_first
+
+# Config keys that say what a frozen part makes of a picture; `config.model.<tower>` are there too.
+_KEYS = ('train', 'last_blocks', 'taps', 'mask', 'normalization', 'dtype')
+Pictures = Callable[[np.ndarray, int], Iterable[Batch]]
+
+
+class FrozenFeatures:
+    """Features of a run's pictures by the frozen parts of its system.
+
+    Files lie in <cache_dir>/features, one for each network with its weights, preprocessing and copy; they hold features
+    by the SHA-256 of what the picture is made of, so new pictures alone are encoded.
+
+    Args:
+      config: of the run.
+      networks: keys of `config.model` that name the image networks.
+      embedder: of the system.
+      variables: with the weights.
+    """
+
+    def __init__(self, config: ConfigDict, networks: Sequence[str], embedder: Embedder, variables: Variables):
+        model = flatten(config.model)
+        facts = {key: model[key] for key in (*networks, *_KEYS) if key in model}
+        self._folder, self._seed = cache_folder(config) / 'features', config.seed
+        self._embedder = embedder
+        self._variables = {'frozen': jax.device_get(variables['frozen'])}  # the step donates its own
+        self._network = _digest(json.dumps(facts).encode(), *_bytes(self._variables))
+        self._found: dict[tuple[str, str], np.ndarray] = {}
+
+    def features(
+        self,
+        modality: str,
+        table: str,
+        sources: Sequence[bytes],
+        pictures: Pictures,
+        *,
+        valid: str,
+        copies: int = 1,
+        how: str = '',
+    ) -> np.ndarray:
+        """Features [N, copies, ...] of N items; the first copy is of the pictures as they are.
+
+        Args:
+          modality: of the items, for `System.features`.
+          table: name of the items among those of this run.
+          sources: what each item's pictures are made of.
+          pictures: (rows, copy) -> batches of those rows; copy 0 unchanged, others changed at random. Of the others a
+            whole number of batches is asked, rows in a random order, some twice.
+          valid: name of the boolean array of a batch that tells items from padding.
+          copies: at least 1.
+          how: pictures are changed, in words.
+        """
+        key = (modality, table)
+        found = self._found.get(key)
+        if found is None or found.shape[1] < copies:
+            rows = [hashlib.sha256(source).hexdigest() for source in sources]
+            with first_before_others():
+                parts = [self._copy(modality, rows, pictures, valid, copy, how) for copy in range(copies)]
+            self._found[key] = found = np.stack(parts, axis=1)
+        return found[:, :copies]
+
+    def _copy(
+        self, modality: str, rows: Sequence[str], pictures: Pictures, valid: str, copy: int, how: str
+    ) -> np.ndarray:
+        """Features [N, ...] of one copy, by row."""
+        # A changed copy depends on its neighbours in a batch, too: they lend it their colours.
+        changed = (self._seed, copy, how, *rows) if copy else ()
+        path = self._folder / f'{_digest(json.dumps([self._network, modality, *changed]).encode())}.npz'
+        known = _read(path)
+        missing = [number for number, row in enumerate(rows) if row not in known]
+        if missing:
+            order = np.array(missing)
+            if copy:
+                order = np.random.default_rng((self._seed & 0xFFFFFFFF, copy)).permutation(order)
+            batches = pictures(order, copy)
+            label = f'{modality}: frozen features' + (f', changed copy {copy}' if copy else '')
+            shown = track(batches, label, console=console, transient=True, disable=not is_first())
+            seed = (self._seed & 0xFFFF) << 16 | copy if copy else None
+            values = self._embedder.features(self._variables, shown, modality, valid=valid, seed=seed)
+            known |= {rows[number]: value for number, value in zip(order, values, strict=False)}
+            if is_first():
+                _write(path, known)
+        return np.stack([known[row] for row in rows])
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Features by row; {} where there are none yet, or the file is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(zip(stored['rows'].tolist(), stored['features'], strict=True))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        console.print(f'{path}: damaged; its features are computed anew', style='yellow', soft_wrap=True)
+        return {}
+
+
+def _write(path: Path, known: dict[str, np.ndarray]) -> None:
+    with replaced_atomically(path) as temporary, temporary.open('wb') as file:
+        np.savez(file, rows=np.array(list(known)), features=np.stack(list(known.values())))
+
+
+def _bytes(tree: Variables) -> list[bytes]:
+    """Names and values of all leaves."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [part for path, leaf in leaves for part in (str(path).encode(), np.asarray(leaf).tobytes())]
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

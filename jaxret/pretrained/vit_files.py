@@ -1,0 +1,213 @@
+"""Vision transformers from local files: the network, its variables, and how images are prepared for it."""
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxret.encoders.vit import STATISTICS, VisionTransformer
+from jaxret.errors import refused
+from jaxret.files import read_json
+from jaxret.pretrained.network_configs import Description, ImageInput, Reader
+from jaxret.pretrained.vit_configs import check_kind, describe
+from jaxret.pretrained.vit_weights import Tower, find_tower, tower_values
+from jaxret.pretrained.weight_files import read_weights
+
+_WEIGHTS = (
+    'model.safetensors',
+    'model.safetensors.index.json',
+    'open_clip_model.safetensors',
+    'pytorch_model.bin',
+    'pytorch_model.bin.index.json',
+    'open_clip_pytorch_model.bin',
+)
+_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.npz')
+# Width -> heads, where no config says it; others have a head for every 64 channels.
+_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+# Entries that are not read: text parts, whose tables are large, and the state of the training.
+_LEFT_OUT = re.compile(r'(^|[./])(text|text_model|txt|token_embedding)[./]|^opt/(?!target/)')
+_CONFIGS = ('config.json', 'open_clip_config.json', 'preprocessor_config.json', 'processor_config.json')
+_ACTION = 'use weights of DINOv2, CLIP, SigLIP or a plain ViT'
+_SIZED = (
+    'positions',
+    'class_token',
+    'registers',
+    'pre_norm/scale',
+    'blocks/scale1',
+    'blocks/mlp/fc1/bias',
+    'blocks/mlp/fc2/kernel',
+    'pooling/probe',
+    'projection/kernel',
+    'head/bias',
+)
+
+
+@dataclass(frozen=True)
+class PretrainedNetwork:
+    """A network with published weights.
+
+    Attributes:
+      module: the network; `module.clone(pooling='mean')` takes other features of the same variables.
+      variables: {'params': ...}, float32.
+      input: of its images.
+      sha256: of the files of weights, hexadecimal.
+    """
+
+    module: VisionTransformer
+    variables: dict[str, Any]
+    input: ImageInput
+    sha256: str
+
+
+def read_vision_transformer(path: Path, *, classifier: bool = False) -> PretrainedNetwork:
+    """Reads a vision transformer: DINOv2 (also with registers), CLIP, OpenCLIP, SigLIP, SigLIP 2, a plain ViT.
+
+    Of networks of images and text the image part alone is read. Nothing in the files is run.
+
+    Args:
+      path: a folder as Hugging Face, timm or OpenCLIP store it, or a file of weights (.safetensors, .pth, .pt, .bin;
+        big_vision's .npz), beside which its JSON files lie. Sharded weights are read by their index.
+      classifier: whether the linear layer of classes is read, too.
+
+    Raises:
+      DataError: no such file, not such weights, or JSON files that are missing or do not fit them.
+    """
+    file = _weights_file(path)
+    where = str(file)
+    configs = {name: config for name in _CONFIGS if (config := _config(file.parent / name))}
+    if 'config.json' in configs:
+        check_kind(configs['config.json'])
+    arrays, sha256 = _arrays(file)
+    tower = find_tower(arrays, where=where)
+    described = describe(tower, configs, where=where)
+    module = VisionTransformer(**_options(tower, described, where, classifier=classifier))
+    size = tuple(side * module.patch for side in module.grid)
+    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    shapes = flatten_dict(jax.eval_shape(module.init, jax.random.key(0), image)['params'])
+    values = tower_values(tower, {path: leaf.shape for path, leaf in shapes.items()}, where=where)
+    images = described.input or ImageInput(size, size, 'bilinear', *STATISTICS['half'])  # big_vision
+    return PretrainedNetwork(module, {'params': unflatten_dict(values)}, images, sha256)
+
+
+def _weights_file(path: Path) -> Path:
+    """The file, or the one of a folder."""
+    if not path.is_dir():
+        return path
+    known = [path / name for name in _WEIGHTS if (path / name).exists()]
+    if known:
+        return known[0]
+    others = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    if len(others) != 1:
+        found = f'{len(others)} files of weights' if others else 'no file of weights'
+        raise refused(str(path), found, f'name the file itself ({", ".join(_SUFFIXES)})')
+    return others[0]
+
+
+def _config(path: Path) -> Reader | None:
+    try:
+        values = read_json(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise refused(str(path), f'cannot be read ({error})', 'get the file anew') from error
+    if not isinstance(values, dict):
+        raise refused(str(path), f'a {type(values).__name__}, not an object', 'get the file anew')
+    return Reader(values, str(path))
+
+
+def _arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays of the image part by name, and the SHA-256 of their file (of several: of those of all)."""
+    if path.suffix != '.json':
+        file = read_weights(path, left_out=_LEFT_OUT)
+        return _by_block({name.replace('/', '.'): array for name, array in file.arrays.items()}), file.sha256
+    index = _config(path)
+    if index is None:
+        raise refused(str(path), 'cannot be read (No such file or directory)', 'name a file of weights')
+    shards = index.part('weight_map').values
+    names = sorted({str(name) for name in shards.values()})
+    if not names:
+        raise index.refuse('weight_map', 'no files')
+    arrays, digests = {}, ''
+    for name in names:
+        if Path(name).name != name or not name.endswith(('.safetensors', '.bin')):
+            raise index.refuse('weight_map', f'{name!r:.100}, not a file of weights in this folder')
+        if not (path.parent / name).exists():
+            raise refused(str(path), f'{name} of its {len(names)} files is missing', 'get it and put it there')
+        file = read_weights(path.parent / name, left_out=_LEFT_OUT)
+        arrays, digests = arrays | file.arrays, digests + file.sha256
+    absent = [name for name in shards if name not in arrays and not _LEFT_OUT.search(name)]
+    if absent:
+        found = f'{ascii(absent[0])[1:-1]} is not in {shards[absent[0]]}'
+        raise refused(str(path), found, 'get the files anew from their authors')
+    return arrays, hashlib.sha256(digests.encode()).hexdigest()
+
+
+def _by_block(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of blocks that are stacked on each other, as big_vision can store them, one by one."""
+    result = {}
+    for name, array in arrays.items():
+        before, stacked, after = name.partition('.encoderblock.')
+        parts = (
+            {f'{before}.encoderblock_{i}.{after}': part for i, part in enumerate(array)} if stacked else {name: array}
+        )
+        result |= parts
+    return result
+
+
+def _options(tower: Tower, described: Description, where: str, *, classifier: bool) -> dict[str, Any]:
+    """Attributes of `VisionTransformer`."""
+    size = {path: 0 if (array := tower.array(path)) is None else array.size for path in _SIZED}
+    kernel = tower.array('patches/kernel').shape
+    sides, width = (kernel[:2], kernel[-1]) if tower.layout.flax else (kernel[2:], kernel[0])
+    if len(kernel) != 4 or sides[0] != sides[1]:
+        raise refused(where, f'patches with weights {list(kernel)} (NaFlex, for images of any shape?)', _ACTION)
+    if not size['positions']:
+        raise refused(where, 'no positions (DINOv3 and EVA have rotary ones, which are not read)', _ACTION)
+    hidden, registers = size['blocks/mlp/fc2/kernel'] // width, size['registers'] // width
+    options = {
+        'patch': sides[0],
+        'width': width,
+        'blocks': tower.blocks,
+        'heads': _HEADS.get(width, max(1, width // 64)),
+        'mlp_width': hidden,
+        'class_token': bool(size['class_token']),
+        'registers': registers,
+        'pre_norm': bool(size['pre_norm/scale']),
+        'layer_scale': bool(size['blocks/scale1']),
+        'pooling': 'attention' if size['pooling/probe'] else 'class' if size['class_token'] else 'mean',
+        'projection': size['projection/kernel'] // width or None,
+        **described.options,
+    }
+    if hidden and size['blocks/mlp/fc1/bias'] == 2 * hidden:
+        options['activation'] = 'swiglu'
+    if classifier:
+        options['num_classes'] = size['head/bias']
+        if not size['head/bias']:
+            raise refused(where, 'no classifier', 'read it without one')
+    for name, value in (described.expected or {}).items():
+        if value != options[name]:
+            raise refused(where, f'{name} {options[name]}, but its config says {value}', 'use the files of one network')
+    if width % options['heads']:
+        raise refused(where, f'a width of {width}, which {options["heads"]} heads cannot share', 'check its config')
+    before = options['class_token'] + registers
+    cells = tuple(side // sides[0] for side in described.side or ())
+    return options | {'grid': _grid(size['positions'] // width, before, cells, where)}
+
+
+def _grid(count: int, before: int, cells: tuple[int, ...], where: str) -> tuple[int, int]:
+    """Rows and columns of positions, of which up to `before` are of other tokens: those of the config, or a square."""
+    for extra in range(before + 1):
+        if cells and math.prod(cells) + extra == count:
+            return cells
+    for extra in range(before + 1):
+        if (side := math.isqrt(count - extra)) ** 2 == count - extra:
+            return side, side
+    raise refused(where, f'{count} positions, which are no square', _ACTION)

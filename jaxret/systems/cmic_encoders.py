@@ -1,0 +1,80 @@
+"""CMIC's image encoders, and what they take of a batch.
+
+Letters: B photos, G shapes, V views, S image side.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxret.encoders.heads import EmbeddingHead, ImageEncoder
+from jaxret.encoders.image_backbones import NETWORKS, image_network
+from jaxret.encoders.segments import TRAIN, cut_network, parse_taps
+from jaxret.errors import ConfigError
+from jaxret.systems.base import Backbone
+from jaxret.systems.image_towers import NORMALIZATIONS, ImageTower, check_frozen_start, make_normalization, unit
+
+MASKS = ('channel', 'multiply', 'both', 'white', 'none')
+CHOICES = {
+    'model.query_encoder': NETWORKS,
+    'model.view_encoder': NETWORKS,
+    'model.train': TRAIN,
+    'model.normalization': NORMALIZATIONS,
+    'model.mask': MASKS,
+    'model.dtype': ('float32', 'bfloat16'),
+}
+BACKBONES: Mapping[str, Backbone] = {
+    'query': Backbone('model.query_encoder', ('query', 'backbone')),
+    'gallery': Backbone('model.view_encoder', ('view', 'encoder', 'backbone')),
+}
+PHOTOS, VIEWS = ImageTower('photo', BACKBONES['query'].scope), ImageTower('views', BACKBONES['gallery'].scope)
+
+
+def make_encoder(
+    config: ConfigDict, tower: ImageTower, key: str, *, axis_name: str | None
+) -> tuple[ImageTower, ImageEncoder]:
+    """A tower with the frozen part of its network, and the encoder that is trained.
+
+    Args:
+      config: with the group `model`, checked.
+      tower: `PHOTOS` or `VIEWS`.
+      key: of the network in `model`.
+      axis_name: device axis over which batch norm is synchronised.
+
+    Raises:
+      ConfigError: a network that cannot be cut so, or a mask that the frozen part cannot take.
+    """
+    model = config.model
+    network = image_network(
+        model[key], axis_name=axis_name, dtype=jnp.dtype(model.dtype), taps=parse_taps(model.taps), pooled=True
+    )
+    cut = cut_network(network, train=model.train, last_blocks=model.last_blocks, key=f'model.{key}')
+    if cut.frozen is not None:
+        check_frozen_start(config, tuple(BACKBONES))
+        if model.mask in ('channel', 'both'):
+            raise ConfigError(
+                f'config.model.mask: {model.mask!r} is a fourth channel, which the frozen weights of '
+                f"config.model.{key} do not have; use 'white', 'multiply' or 'none', or config.model.train='all'"
+            )
+    tower = ImageTower(tower.name, tower.scope, cut.frozen, make_normalization(config, model[key]))
+    return tower, ImageEncoder(cut.trained, EmbeddingHead(model.embedding_dim, axis_name=axis_name))
+
+
+def photo_input(tower: ImageTower, images: jax.Array, mask: jax.Array, *, how: str) -> jax.Array:
+    """Normalised photos with the mask in [0, 1]: as fourth channel, multiplied in, or left out (paper 001, Table 2).
+
+    Args:
+      tower: of the photos.
+      images: [B, S, S, 3], uint8 or float in [0, 1].
+      mask: uint8 [B, S, S, 1].
+      how: one of `MASKS`; 'white' is white outside, as the views' background.
+    """
+    images, mask = (unit(values) for values in (images, mask))
+    if how == 'white':
+        images = images * mask + (1 - mask)
+    photos = tower.normalized(images)
+    if how in ('multiply', 'both'):
+        photos = photos * mask
+    return jnp.concatenate([photos, mask], axis=-1) if how in ('channel', 'both') else photos
