@@ -8,12 +8,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxret.pretrained.packaged import packaged_weights
 from ml_collections import ConfigDict
 
 from jaxret.errors import CheckpointError, DataError
 from jaxret.files import write_atomically
 from jaxret.pretrained.networks import NetworkPart, find_network, network_part, network_weights, replace_values
+from jaxret.pretrained.packaged import packaged_weights
 from jaxret.pretrained.weight_files import WeightFile, read_weights
 from jaxret.runs.config import flatten
 from jaxret.runs.workdir import has_checkpoints
