@@ -1,13 +1,14 @@
 """Photos and shapes of a run as embeddings, by way of the features of frozen networks where there are any."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
 
-from data_pipelines.batching import Batch, Change, feature_batches
+from data_pipelines.batching import Batch, feature_batches
 from data_pipelines.photo_to_shape.batches import gallery_batches, query_batches
 from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation
@@ -50,13 +51,17 @@ class Pictures:
             batches = gallery_batches(gallery, batch_size=size)
         return embedder.embed(variables, batches, 'views', valid='valid')
 
-    def training_features(self, queries: QueryTable, gallery: GalleryTable) -> dict[str, np.ndarray]:
-        """What takes the place of pictures in training batches; {} where every step encodes them anew."""
+    def training_features(self, queries: Mapping[str, QueryTable], gallery: GalleryTable) -> dict[str, np.ndarray]:
+        """What takes the place of pictures in training batches; {} where every step encodes them anew.
+
+        Copies are made of the held-out photos, too: the same for every choice of these.
+        """
         copies = self.config.frozen
         if not self.frozen or not copies.photo_copies:
             return {}
+        known, rows = joined(queries['train'], queries['val'])
         return {
-            'photo_features': self.photo_features(queries, 'train', copies=copies.photo_copies),
+            'photo_features': self.photo_features(known, 'train, val', copies=copies.photo_copies)[rows],
             'views_features': self.view_features(gallery, 'gallery', copies=max(1, copies.view_copies)),
         }
 
@@ -65,7 +70,7 @@ class Pictures:
         data, size = self.config.data, self.config.evaluation.batch_size
 
         def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
-            options = {'rows': rows, 'change': self._change(copy), 'augmentation': self.crops[0]}
+            options = {'rows': rows, 'copy': copy, 'augmentation': self.crops[0]}
             return query_batches(queries, size=data.image_size, batch_size=size, **options)
 
         sources = [image + mask for image, mask in zip(queries.images_encoded, queries.masks_encoded, strict=True)]
@@ -77,11 +82,22 @@ class Pictures:
         size = max(1, self.config.evaluation.batch_size // 4)  # of shapes, with all their views
 
         def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
-            options = {'rows': rows, 'change': self._change(copy), 'augmentation': self.crops[1]}
+            options = {'rows': rows, 'copy': copy, 'augmentation': self.crops[1]}
             return gallery_batches(gallery, batch_size=size, **options)
 
         sources, how = [views.tobytes() for views in gallery.views], str(self.crops[1])
         return self.frozen.features('views', name, sources, pictures, valid='valid', copies=copies, how=how)
 
-    def _change(self, copy: int) -> Change | None:
-        return Change(self.config.seed, copy) if copy else None
+
+def joined(table: QueryTable, other: QueryTable) -> tuple[QueryTable, np.ndarray]:
+    """Photos of two tables in the order of their names, and the rows of the first table's."""
+    names = [*table.names, *other.names]
+    order = np.argsort(names, kind='stable')
+    both = {
+        field.name: [*getattr(table, field.name), *getattr(other, field.name)] for field in dataclasses.fields(table)
+    }
+    sorted_ = {
+        name: np.array(values)[order] if name in ('category', 'shape') else [values[row] for row in order]
+        for name, values in both.items()
+    }
+    return QueryTable(**sorted_), np.argsort(order)[: len(table.names)]

@@ -160,7 +160,7 @@ class PhotoToShape:
             photo_augmentation=self.crops[0],
             view_augmentation=self.crops[1],
             views_per_step=config.data.views_per_step,
-            features=self.pictures.training_features(data.queries['train'], data.gallery),
+            features=self.pictures.training_features(data.queries, data.gallery),
             share=process_share(),
         )
 

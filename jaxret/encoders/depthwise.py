@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 Pairs = tuple[tuple[int, int], ...]
-# A step of a loop reads its rows fast where XLA copies them first, as for more than 15 terms of a sum; many more terms
-# take long to compile.
+# A step of a loop reads its rows fast where XLA copies them first, as it does for more than 15 terms of a sum; many
+# more take long to compile.
 _FEWEST_TERMS, _MOST_SLABS = 16, 32
 
 
