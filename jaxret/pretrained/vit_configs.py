@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jaxret.encoders.vit import STATISTICS
 from jaxret.errors import refused
@@ -64,8 +63,8 @@ _TIMM_ACTIVATIONS = {
     'quickgelu': 'quick_gelu',
     r'patch32_siglip|giantopt|so400m_patch16_siglip|large_patch16_siglip(_gap)?_512': 'gelu_tanh',
 }
-_TIMM_HEADS = {'giantopt': 16, 'vit_base_patch16_gap': 16}
-_TIMM_POOLINGS = {'token': 'class', 'avg': 'mean', 'map': 'attention'}
+_TIMM_SIXTEEN_HEADS = r'giantopt|vit_base_patch16_gap'
+_TIMM_POOLINGS = {'token': 'class', 'avg': 'mean', 'map': 'attention', '': ''}
 _EXPECTED = {'width': 'hidden_size', 'blocks': 'num_hidden_layers', 'patch': 'patch_size'}
 
 
@@ -90,7 +89,7 @@ def _hugging_face(tower: Tower, configs: Mapping[str, Reader], family: str) -> D
             **heads,
         },
         side=side,
-        expected={name: vision.values[key] for name, key in _EXPECTED.items() if key in vision.values},
+        expected={name: value for name, key in _EXPECTED.items() if isinstance(value := vision.values.get(key), int)},
         input=_preprocessing(default, default.size or side or (224, 224), preprocessing),
     )
 
@@ -145,45 +144,45 @@ def _edges(values: Reader, key: str) -> int | tuple[int, int]:
 
 def _timm(tower: Tower, config: Reader) -> Description:
     """Of timm's config.json; the activation goes by the name of the architecture."""
-    name = config.get('architecture', str, '')
-    arguments, given = (
-        config.part('model_args'),
-        config.part('pretrained_cfg') if 'pretrained_cfg' in config.values else config,
-    )
-    if re.search('rpn', name) or arguments.get('pool_include_prefix', bool, False):
+    name, arguments = config.get('architecture', str, ''), config.part('model_args')
+    if 'rpn' in name or arguments.get('pool_include_prefix', bool, False):
         raise config.refuse('architecture', f'{name!r:.100}, which is not read')
-    heads = next((count for part, count in _TIMM_HEADS.items() if part in name), None)
+    norm_last = 'fc_norm.' in tower.files.get('norm.weight', '')
+    pooling = config.choice('global_pool', _TIMM_POOLINGS, '') or arguments.choice('global_pool', _TIMM_POOLINGS, '')
+    said, heads = {}, 16 if re.search(_TIMM_SIXTEEN_HEADS, name) else 0
+    if heads or 'num_heads' in arguments.values:
+        said['heads'] = arguments.count('num_heads', heads)
+    if pooling or norm_last:
+        said['pooling'] = pooling or 'mean'
+    images = _timm_input(config.part('pretrained_cfg') if 'pretrained_cfg' in config.values else config)
+    return Description(
+        options={
+            'activation': next((kind for part, kind in _TIMM_ACTIVATIONS.items() if re.search(part, name)), 'gelu'),
+            'resampling': 'bicubic_antialias',
+            'epsilon': 1e-6 if tower.array('pre_norm/scale') is None else 1e-5,
+            'norm_last': norm_last,
+            **said,
+        },
+        side=arguments.sides('img_size') or images.size,
+        input=images,
+    )
+
+
+def _timm_input(given: Reader) -> ImageInput:
     shape = given.get('input_size', list, [3, 224, 224])
-    side = Reader({'input_size': shape[1:]}, given.where).sides('input_size')
+    side = Reader({'input_size': shape[1:]}, given.where).sides('input_size') or (224, 224)
     cut, mode = given.get('crop_pct', (int, float), 0.875), given.get('crop_mode', str, 'center')
     if not 0.1 < cut <= 1 or mode not in ('center', 'squash') or (mode == 'center' and side[0] != side[1]):
         raise given.refuse('crop_mode', f'{mode!r:.100} with crop_pct {cut} of images {list(side)}, which is not read')
     resize = tuple(math.floor(length / cut) for length in side)
     mean, std = STATISTICS['imagenet']
-    return Description(
-        options={
-            'activation': next((kind for part, kind in _TIMM_ACTIVATIONS.items() if re.search(part, name)), 'gelu'),
-            **_timm_options(tower, config.get('global_pool', str, ''), config),
-            **({'heads': arguments.count('num_heads', heads)} if heads or 'num_heads' in arguments.values else {}),
-        },
-        side=arguments.sides('img_size') or side,
-        input=ImageInput(
-            side,
-            resize if mode == 'squash' else resize[0],
-            given.choice('interpolation', {name: name for name in _INTERPOLATIONS}, 'bicubic'),
-            given.channels('mean', mean),
-            given.channels('std', std),
-        ),
+    return ImageInput(
+        side,
+        resize if mode == 'squash' else resize[0],
+        given.choice('interpolation', {name: name for name in _INTERPOLATIONS}, 'bicubic'),
+        given.channels('mean', mean),
+        given.channels('std', std),
     )
-
-
-def _timm_options(tower: Tower, pooling: str, config: Reader) -> dict[str, Any]:
-    options = {'resampling': 'bicubic_antialias', 'epsilon': 1e-6 if tower.array('pre_norm/scale') is None else 1e-5}
-    if pooling and pooling not in _TIMM_POOLINGS:
-        raise config.refuse('global_pool', f'{pooling!r:.100}, not one of {", ".join(_TIMM_POOLINGS)}')
-    if 'fc_norm.' in tower.files.get('norm.weight', ''):
-        options |= {'pooling': 'mean', 'norm_last': True}
-    return options | ({'pooling': _TIMM_POOLINGS[pooling]} if pooling else {})
 
 
 def _open_clip(tower: Tower, config: Reader) -> Description:
@@ -230,6 +229,24 @@ def _open_clip(tower: Tower, config: Reader) -> Description:
     )
 
 
+def _meta(tower: Tower) -> Description:
+    """DINOv2 of Meta has no JSON files."""
+    default, registers = _FAMILIES['dinov2'], tower.array('registers') is not None
+    options = {
+        'activation': default.activation,
+        'epsilon': default.epsilon,
+        'resampling': 'bicubic_antialias' if registers else 'bicubic_offset',
+    }
+    return Description(options, input=_preprocessing(default, default.size, Reader({}, '')))
+
+
+def _big_vision(tower: Tower) -> Description:
+    """big_vision has no JSON files, either; the attention's arrays show the heads."""
+    options = {'activation': 'gelu_tanh', 'epsilon': 1e-6, 'resampling': 'bilinear_corners'}
+    kernel = tower.array('blocks/attention/qkv/kernel')
+    return Description(options if kernel is None or kernel.ndim != 3 else options | {'heads': kernel.shape[1]})
+
+
 def describe(tower: Tower, configs: Mapping[str, Reader], *, where: str) -> Description:
     """What the JSON files say of a network.
 
@@ -248,14 +265,9 @@ def describe(tower: Tower, configs: Mapping[str, Reader], *, where: str) -> Desc
         if keys.get('model_type') or family in ('dinov2', 'siglip'):
             return _hugging_face(tower, configs, family)
     elif kind == 'big_vision':
-        heads = tower.array('blocks/attention/qkv/kernel')
-        options = {'activation': 'gelu_tanh', 'epsilon': 1e-6, 'resampling': 'bilinear_corners'}
-        return Description(options if heads is None else options | {'heads': heads.shape[-2]})
-    elif kind == 'timm' and 'mask_token' in tower.arrays:  # DINOv2 of Meta
-        resampling = 'bicubic_offset' if tower.array('registers') is None else 'bicubic_antialias'
-        default = _FAMILIES['dinov2']
-        images = _preprocessing(default, default.size, Reader({}, ''))
-        return Description({'activation': 'gelu', 'epsilon': 1e-6, 'resampling': resampling}, input=images)
+        return _big_vision(tower)
+    elif kind == 'timm' and 'mask_token' in tower.arrays:
+        return _meta(tower)
     elif kind == 'timm' and keys.get('architecture'):
         return _timm(tower, config)
     elif open_clip is not None:

@@ -30,8 +30,6 @@ _WEIGHTS = (
     'open_clip_pytorch_model.bin',
 )
 _SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.npz')
-# Width -> heads, where no config says it; others have a head for every 64 channels.
-_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 # Entries that are not read: text parts, whose tables are large, and the state of the training.
 _LEFT_OUT = re.compile(r'(^|[./])(text|text_model|txt|token_embedding)[./]|^opt/(?!target/)')
 _CONFIGS = ('config.json', 'open_clip_config.json', 'preprocessor_config.json', 'processor_config.json')
@@ -163,23 +161,20 @@ def _by_block(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _options(tower: Tower, described: Description, where: str, *, classifier: bool) -> dict[str, Any]:
-    """Attributes of `VisionTransformer`."""
+    """Attributes of `VisionTransformer`: what the arrays show, then what the config says."""
+    patch, width = _patches(tower, where)
     size = {path: 0 if (array := tower.array(path)) is None else array.size for path in _SIZED}
-    kernel = tower.array('patches/kernel').shape
-    sides, width = (kernel[:2], kernel[-1]) if tower.layout.flax else (kernel[2:], kernel[0])
-    if len(kernel) != 4 or sides[0] != sides[1]:
-        raise refused(where, f'patches with weights {list(kernel)} (NaFlex, for images of any shape?)', _ACTION)
     if not size['positions']:
         raise refused(where, 'no positions (DINOv3 and EVA have rotary ones, which are not read)', _ACTION)
-    hidden, registers = size['blocks/mlp/fc2/kernel'] // width, size['registers'] // width
+    hidden = size['blocks/mlp/fc2/kernel'] // width
     options = {
-        'patch': sides[0],
+        'patch': patch,
         'width': width,
         'blocks': tower.blocks,
-        'heads': _HEADS.get(width, max(1, width // 64)),
+        'heads': _heads(width, class_token=bool(size['class_token'])),
         'mlp_width': hidden,
         'class_token': bool(size['class_token']),
-        'registers': registers,
+        'registers': size['registers'] // width,
         'pre_norm': bool(size['pre_norm/scale']),
         'layer_scale': bool(size['blocks/scale1']),
         'pooling': 'attention' if size['pooling/probe'] else 'class' if size['class_token'] else 'mean',
@@ -192,14 +187,33 @@ def _options(tower: Tower, described: Description, where: str, *, classifier: bo
         options['num_classes'] = size['head/bias']
         if not size['head/bias']:
             raise refused(where, 'no classifier', 'read it without one')
+    _check(options, described, where)
+    cells = tuple(side // patch for side in described.side or ())
+    before = options['class_token'] + options['registers']
+    return options | {'grid': _grid(size['positions'] // width, before, cells, where)}
+
+
+def _heads(width: int, *, class_token: bool) -> int:
+    """Those of published networks: of 64 channels each, but 16 above a width of 1024; the giant of DINOv2 has 24."""
+    return 16 if width > 1024 and (width, class_token) != (1536, True) else max(1, width // 64)
+
+
+def _patches(tower: Tower, where: str) -> tuple[int, int]:
+    """Side of the patches, and the width."""
+    shape = tower.array('patches/kernel').shape
+    sides, width = (shape[:2], shape[-1]) if tower.layout.flax else (shape[2:], shape[0])
+    if len(shape) != 4 or sides[0] != sides[1] or not all(shape):
+        raise refused(where, f'patches with weights {list(shape)} (NaFlex, for images of any shape?)', _ACTION)
+    return sides[0], width
+
+
+def _check(options: Mapping[str, Any], described: Description, where: str) -> None:
     for name, value in (described.expected or {}).items():
         if value != options[name]:
             raise refused(where, f'{name} {options[name]}, but its config says {value}', 'use the files of one network')
-    if width % options['heads']:
-        raise refused(where, f'a width of {width}, which {options["heads"]} heads cannot share', 'check its config')
-    before = options['class_token'] + registers
-    cells = tuple(side // sides[0] for side in described.side or ())
-    return options | {'grid': _grid(size['positions'] // width, before, cells, where)}
+    width, heads = options['width'], options['heads']
+    if width % heads:
+        raise refused(where, f'a width of {width}, which {heads} heads cannot share', 'check its config')
 
 
 def _grid(count: int, before: int, cells: tuple[int, ...], where: str) -> tuple[int, int]:

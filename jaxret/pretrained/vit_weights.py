@@ -66,12 +66,7 @@ def find_tower(arrays: Arrays, *, where: str) -> Tower:
     Raises:
       DataError: none, several, or one that is known not to be read.
     """
-    found = []
-    for layout in LAYOUTS:
-        first, second = (layout_names(layout, path)[0] for path in ('patches/kernel', 'blocks/norm1/scale'))
-        files = {_plain(name, layout): name for name in arrays}
-        prefixes = {name.removesuffix(first) for name in files if re.search(rf'(^|\.){re.escape(first)}$', name)}
-        found += [(layout, prefix, files) for prefix in sorted(prefixes) if prefix + second in files]
+    found = [candidate for layout in LAYOUTS for candidate in _candidates(arrays, layout)]
     if not found:
         raise refused(where, f'no vision transformer of a known layout ({_content(arrays)})', _ACTION)
     if len(found) > 1:
@@ -84,6 +79,14 @@ def find_tower(arrays: Arrays, *, where: str) -> Tower:
         if (beside := parent + name.removeprefix(BESIDE)) in files:
             own.setdefault(name, files[beside])
     return Tower(layout, {name: arrays[file] for name, file in own.items()}, own)
+
+
+def _candidates(arrays: Arrays, layout: Layout) -> list[tuple[Layout, str, dict[str, str]]]:
+    """Networks of a layout: it, what stands before their names, and the file's names by the layout's."""
+    first, second = (layout_names(layout, path)[0] for path in ('patches/kernel', 'blocks/norm1/scale'))
+    files = {_plain(name, layout): name for name in arrays}
+    prefixes = {name.removesuffix(first) for name in files if re.search(rf'(^|\.){re.escape(first)}$', name)}
+    return [(layout, prefix, files) for prefix in sorted(prefixes) if prefix + second in files]
 
 
 def _plain(name: str, layout: Layout) -> str:
@@ -120,28 +123,30 @@ def tower_values(
     arrays = {**tower.arrays, **_tokens(tower, shapes)}
     lines, values, used = [], {}, set()
     for path, shape in shapes.items():
-        block = re.match(r'blocks_(\d+)/', '/'.join(path))
-        generic = '/'.join(('blocks', *path[1:]) if block else path)
-        names = layout_names(tower.layout, generic, int(block[1]) if block else 0)
+        names, order = _located(tower.layout, '/'.join(path))
         used.update(names)
-        absent = [name for name in names if name not in arrays]
-        if absent or not names:
-            lines += [f'{name}: absent there, {list(shape)} here' for name in absent or [generic]]
+        absent = [name for name in names or ('/'.join(path),) if name not in arrays]
+        if absent:
+            lines += [f'{name}: absent there, {list(shape)} here' for name in absent]
             continue
-        order = '' if generic in tower.layout.names else 'Flax' if tower.layout.flax else 'PyTorch'
         values[path] = _array([arrays[name] for name in names], path[-1], shape, order)
         if problem := _problem(values[path], shape):
             lines.append(f'{ascii(tower.files[names[0]])[1:-1]}: {problem}')
-    lines += [
-        f'{ascii(tower.files[name])[1:-1]}: {list(array.shape)} there, absent here'
-        for name, array in arrays.items()
-        if name not in used and not _IGNORED.fullmatch(name)
-    ]
+    unused = [name for name in arrays if name not in used and not _IGNORED.fullmatch(name)]
+    lines += [f'{ascii(tower.files[name])[1:-1]}: {list(arrays[name].shape)} there, absent here' for name in unused]
     if lines:
         entries = f'{len(lines)} entries do not fit' + (', such as ' if len(lines) > _SHOWN else ': ')
         found = f'not the weights of a vision transformer that is known; {entries}{"; ".join(lines[:_SHOWN])}'
         raise refused(where, found, _ACTION)
     return values
+
+
+def _located(layout: Layout, path: str) -> tuple[tuple[str, ...], str]:
+    """Names of the parts of a parameter, and the order of their axes: 'Flax', 'PyTorch', or '' for ours."""
+    block = re.match(r'blocks_(\d+)/', path)
+    path = path if block is None else f'blocks/{path[block.end() :]}'
+    order = '' if path in layout.names else 'Flax' if layout.flax else 'PyTorch'
+    return layout_names(layout, path, 0 if block is None else int(block[1])), order
 
 
 def _tokens(tower: Tower, shapes: Mapping[tuple[str, ...], Sequence[int]]) -> dict[str, np.ndarray]:
@@ -168,23 +173,27 @@ def _tokens(tower: Tower, shapes: Mapping[tuple[str, ...], Sequence[int]]) -> di
 def _array(parts: Sequence[np.ndarray], leaf: str, shape: Sequence[int], order: str) -> np.ndarray:
     """Parts of a kernel, bias or parameter as one float32 array in the order that it has here.
 
-    One that then has not the shape, or parts that are no floats, are given as they are.
+    One that then has not the shape, or parts that are no floats or do not fit each other, are given as they are.
     """
-    if any(_problem(part) for part in parts):
-        return next(part for part in parts if _problem(part))
-    arrays = [part.astype(np.float32) for part in parts]
-    if order == 'PyTorch' and leaf == 'kernel':
-        joined = np.concatenate(arrays) if len({array.shape[1:] for array in arrays}) == 1 else arrays[0]
-        array = joined.transpose(2, 3, 1, 0) if joined.ndim == 4 else joined.T
-    elif order == 'Flax' and leaf == 'kernel' and len(shape) == 2:
-        flat = [array.reshape(shape[0], -1) if array.size % shape[0] == 0 else array for array in arrays]
-        array = np.concatenate(flat, axis=-1) if len({array.ndim for array in flat}) == 1 else arrays[0]
-    elif leaf == 'bias':
-        array = np.concatenate([array.ravel() for array in arrays])
-    else:
-        array = arrays[0]
-    fits = array.size == math.prod(shape) and (order == '' or leaf != 'kernel')
-    return np.ascontiguousarray(array.reshape(shape) if fits else array)
+    for part in parts:
+        if _problem(part):
+            return part
+    arrays = [_in_order(part.astype(np.float32), leaf, shape, order) for part in parts]
+    if len({array.shape[:-1] for array in arrays}) > 1:
+        return arrays[0]
+    return np.ascontiguousarray(np.concatenate(arrays, axis=-1))
+
+
+def _in_order(array: np.ndarray, leaf: str, shape: Sequence[int], order: str) -> np.ndarray:
+    """A part; the parts are concatenated along the last axis."""
+    if leaf == 'bias':
+        return array.ravel()
+    if leaf == 'kernel' and order == 'PyTorch':
+        return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+    if leaf == 'kernel':
+        flat = order == 'Flax' and len(shape) == 2 and array.size % shape[0] == 0
+        return array.reshape(shape[0], -1) if flat else array
+    return array.reshape(shape) if array.size == math.prod(shape) else array
 
 
 def _problem(array: np.ndarray, shape: Sequence[int] | None = None) -> str:

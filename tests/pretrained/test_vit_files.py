@@ -184,3 +184,42 @@ def test_a_folder_without_configs_where_nothing_is_missing(tmp_path):
             file.unlink()
         # Heads go by the width, 64 channels each: one here, where the case has three.
         assert read_vision_transformer(folder).module == expected.module.clone(heads=1)
+
+
+def test_what_says_nothing_is_left_out(tmp_path):
+    def change(weights):
+        more = {'vision_model.embeddings.position_ids': np.arange(26)[None], 'text_model.embeddings.position_ids': 7}
+        return weights | {name: np.asarray(value) for name, value in more.items()}
+
+    expected = read(tmp_path, 'hf_clip')
+    assert_same(read(tmp_path, 'hf_clip', change), expected)
+    assert_same(
+        read(tmp_path, 'hf_clip', **{'config.json': {'text_config': None, 'vision_config_dict': None}}), expected
+    )
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({'size': 24, 'crop_size': 16}, ((16, 16), 24)),  # as older versions store it
+        ({'size': 24, 'do_center_crop': False}, ((24, 24), (24, 24))),
+        ({'size': {'height': 30, 'width': 40}, 'do_center_crop': False}, ((30, 40), (30, 40))),
+        ({'size': {'height': 30, 'width': 40}, 'crop_size': {'shortest_edge': 12}}, ((12, 12), (30, 40))),
+        ({'size': {'shortest_edge': 18}, 'do_center_crop': None}, ((20, 20), 18)),
+        ({'crop_size': [10, 12]}, ((10, 10), 30)),
+    ],
+)
+def test_sizes_of_images(tmp_path, changes, expected):
+    found = read(tmp_path, 'hf_dinov2', **{'preprocessor_config.json': changes}).input
+    assert (found.size, found.resize) == expected
+
+
+def test_images_that_are_not_normalised_and_a_processor_of_images_and_text(tmp_path):
+    case, _ = CASES['hf_dinov2']
+    changes = {'do_normalize': False, 'resample': 1}
+    found = read(tmp_path, 'hf_dinov2', **{'preprocessor_config.json': changes}).input
+    assert (found.mean, found.std, found.interpolation) == ((0, 0, 0), (1, 1, 1), 'lanczos')
+    (tmp_path / 'network' / 'preprocessor_config.json').unlink()
+    nested = {'image_processor': case['configs']['preprocessor_config.json'] | changes}
+    (tmp_path / 'network' / 'processor_config.json').write_text(json.dumps(nested))
+    assert read_vision_transformer(tmp_path / 'network').input == found

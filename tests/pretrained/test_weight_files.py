@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -378,3 +379,15 @@ def test_no_file_another_file_and_a_large_one(tmp_path):
         file.truncate(3 << 30)  # takes no space
     assert '3,221,225,472 bytes' in refusal(tmp_path / 'large.pth')
     assert 'no tensor' in refusal(safetensors(tmp_path / 'a.safetensors', {'__metadata__': {'a': 'b'}}))
+
+
+def test_arrays_that_are_left_out(tmp_path):
+    """They are not even looked at: their type may be one that is not read."""
+    entries = {'text.a': {'dtype': 'F8_E4M3', 'shape': [8], 'data_offsets': [0, 8]}}
+    entries['image.a'] = {'dtype': 'F32', 'shape': [2], 'data_offsets': [8, 16]}
+    path = safetensors(tmp_path / 'a.safetensors', entries, bytes(16))
+    assert list(read_weights(path, left_out=re.compile(r'^text\.')).arrays) == ['image.a']
+    np.savez(tmp_path / 'a.npz', **{'text/a': np.array([{}]), 'image/a': NUMBERS, 'image/b': np.ones(3, jnp.bfloat16)})
+    file = read_weights(tmp_path / 'a.npz', left_out=re.compile(r'^text/'))
+    assert_same(file.arrays, {'image/a': NUMBERS, 'image/b': np.ones(3, jnp.bfloat16)})
+    assert 'Python objects' in refusal(tmp_path / 'a.npz')
