@@ -92,19 +92,6 @@ def epoch_rows(count: int, batch_size: int, seed: int, stream: int, step: tf.Ten
     return tf.ensure_shape(order[first : first + batch_size], [batch_size])
 
 
-@dataclass(frozen=True)
-class Change:
-    """A changed copy of pictures, for features that are computed once: the run's seed, and the copy's number."""
-
-    seed: int
-    copy: int
-
-    def batch_seed(self, stream: int, batch: tf.Tensor | int) -> tf.Tensor:
-        """Seed [2] of one stream of randomness at one batch."""
-        seed = stream_seed(self.seed, stream, self.copy)
-        return tf.random.experimental.stateless_fold_in(seed, tf.cast(batch, tf.int32))
-
-
 def feature_reader(features: np.ndarray) -> Callable[[tf.Tensor, tf.Tensor, Share], tf.Tensor]:
     """Features [N, copies, ...] to a function that takes rows [B, ...] of a share, a seed and the share to features.
 
@@ -153,7 +140,7 @@ def batches_in_order(
     batch_size: int,
     *,
     rows: np.ndarray | None = None,
-    change: Change | None = None,
+    copy: int = 0,
     stream: int = 0,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
@@ -162,11 +149,11 @@ def batches_in_order(
     The last batch is filled with the first rows again, with `valid` false.
 
     Args:
-      make: (rows of a batch) -> the batch; with a `change` (rows, seed) -> the batch, its pictures changed.
+      make: (rows of a batch) -> the batch; of a changed copy (rows, seed) -> the batch, its pictures changed.
       count: number of all rows.
       batch_size: rows a batch.
       rows: those to take, in this order; None for all.
-      change: None for pictures as they are.
+      copy: 0 for pictures as they are, else the number of a changed copy, which decides how they are changed.
       stream: of randomness, for the change.
       prefetch: batches made ahead.
     """
@@ -178,7 +165,7 @@ def batches_in_order(
     def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
         position = tf.cast(step, tf.int32) * batch_size + tf.range(batch_size)
         own = tf.ensure_shape(tf.gather(filled, position), [batch_size])
-        made = make(own) if change is None else make(own, change.batch_seed(stream, step))
+        made = make(own, stream_seed(copy, stream, step)) if copy else make(own)
         return made | {'valid': position < len(rows)}
 
     return step_batches(batch, 0, batches, prefetch=prefetch)

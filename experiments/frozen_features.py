@@ -28,6 +28,7 @@ Pictures = Callable[[np.ndarray, int], Iterable[Batch]]
 class FrozenFeatures:
     """Features of a run's pictures by the frozen parts of its system.
 
+    Changed copies are the same for every seed of a run, so that runs share them; its seed decides which copy it sees.
     Files lie in <cache_dir>/features, one for each network with its weights, preprocessing and copy; they hold features
     by the SHA-256 of what the picture is made of, so new pictures alone are encoded.
 
@@ -41,7 +42,7 @@ class FrozenFeatures:
     def __init__(self, config: ConfigDict, networks: Sequence[str], embedder: Embedder, variables: Variables):
         model = flatten(config.model)
         facts = {key: model[key] for key in (*networks, *_KEYS) if key in model}
-        self._folder, self._seed = cache_folder(config) / 'features', config.seed
+        self._folder = cache_folder(config) / 'features'
         self._embedder = embedder
         self._variables = {'frozen': jax.device_get(variables['frozen'])}  # the step donates its own
         self._network = _digest(json.dumps(facts).encode(), *_bytes(self._variables))
@@ -84,19 +85,18 @@ class FrozenFeatures:
     ) -> np.ndarray:
         """Features [N, ...] of one copy, by row."""
         # A changed copy depends on its neighbours in a batch, too: they lend it their colours.
-        changed = (self._seed, copy, how, *rows) if copy else ()
+        changed = (copy, how, *rows) if copy else ()
         path = self._folder / f'{_digest(json.dumps([self._network, modality, *changed]).encode())}.npz'
         known = _read(path)
         missing = [number for number, row in enumerate(rows) if row not in known]
         if missing:
             order = np.array(missing)
             if copy:
-                order = np.random.default_rng((self._seed & 0xFFFFFFFF, copy)).permutation(order)
+                order = np.random.default_rng(copy).permutation(order)
             batches = pictures(order, copy)
             label = f'{modality}: frozen features' + (f', changed copy {copy}' if copy else '')
             shown = track(batches, label, console=console, transient=True, disable=not is_first())
-            seed = (self._seed & 0xFFFF) << 16 | copy if copy else None
-            values = self._embedder.features(self._variables, shown, modality, valid=valid, seed=seed)
+            values = self._embedder.features(self._variables, shown, modality, valid=valid, seed=copy or None)
             known |= {rows[number]: value for number, value in zip(order, values, strict=False)}
             if is_first():
                 _write(path, known)

@@ -1,6 +1,7 @@
 """A run that starts from published weights: files of the config group `pretrained`, checked before any long work."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,12 +9,17 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxret.pretrained.packaged import packaged_weights
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from jaxret.errors import CheckpointError, DataError
+from jaxret.encoders.image_backbones import NETWORKS, image_network
+from jaxret.encoders.vit import VIT_NAMES, vision_transformer
+from jaxret.errors import CheckpointError, DataError, refused
 from jaxret.files import write_atomically
 from jaxret.pretrained.networks import NetworkPart, find_network, network_part, network_weights, replace_values
+from jaxret.pretrained.packaged import packaged_weights
+from jaxret.pretrained.torch_names import FIRST_KERNELS, TreePath
+from jaxret.pretrained.vit_files import read_vision_transformer
 from jaxret.pretrained.weight_files import WeightFile, read_weights
 from jaxret.runs.config import flatten
 from jaxret.runs.workdir import has_checkpoints
@@ -46,39 +52,78 @@ def pretrained_start(
     """
     if has_checkpoints(workdir):
         return None
-    files = weight_files(config, system)
+    networks = {key: flatten(config)[backbone.key] for key, backbone in system.BACKBONES.items()}
+    files = weight_files(config, networks)
     if not files:
         with contextlib.suppress(OSError):  # of an earlier start that saved nothing
             (workdir / FILE).unlink()
         return None
     shapes = jax.eval_shape(system.init, jax.random.key(0), example)
     values, stored, problems = {}, {}, []
-    for name, path in files.items():
+    for key, path in files.items():
+        name, scope = networks[key], system.BACKBONES[key].scope
+        read = _read_transformer if name in VIT_NAMES else partial(_read_network, first_convolution=first_convolution)
         try:
-            file, network = read_weights(path), network_part(shapes, system.BACKBONES[name].scope)
-            values[name] = network_weights(file.arrays, network, where=str(path), first_convolution=first_convolution)
-            stored[name] = {'file': str(path), 'sha256': file.sha256}
-            if note := _seen_through(file, find_network(file.arrays, network, where=str(path))):
-                stored[name]['read_as'] = note
+            values[scope], facts = read(name, path, network_part(shapes, scope))
+            stored[key] = {'file': str(path), **facts}
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError(problems)
     write_atomically(workdir / FILE, json.dumps(stored, indent=2) + '\n')
-    return partial(_replaced, {system.BACKBONES[name].scope: part for name, part in values.items()})
+    return partial(_replaced, values)
 
 
-def weight_files(config: ConfigDict, system: System) -> dict[str, Path]:
+def _read_network(
+    name: str, path: Path, part: Variables, *, first_convolution: str
+) -> tuple[Mapping[TreePath, np.ndarray], dict[str, str]]:
+    """Values of the network's variables that are in `part`, and what the report says of the file."""
+    file, where = read_weights(path), str(path)
+    whole = None
+    if name in NETWORKS:  # of which some segments may be missing
+        channels = next(leaf.shape[2] for key, leaf in flatten_dict(part).items() if key in FIRST_KERNELS)
+        image = jax.ShapeDtypeStruct((1, 64, 64, channels), np.float32)
+        whole = jax.eval_shape(image_network(name).init, jax.random.key(0), image)
+    values = network_weights(file.arrays, part, where=where, first_convolution=first_convolution, whole=whole)
+    facts = {'sha256': file.sha256}
+    if note := _seen_through(file, find_network(file.arrays, whole or part, where=where)):
+        facts['read_as'] = note
+    return values, facts
+
+
+def _read_transformer(name: str, path: Path, part: Variables) -> tuple[Mapping[TreePath, np.ndarray], dict[str, str]]:
+    """The same of a vision transformer, which has to be the one that is named."""
+    read, named = read_vision_transformer(path), vision_transformer(name)
+    other = [
+        f'{field.name} {getattr(read.module, field.name)!r} there, {getattr(named, field.name)!r} here'
+        for field in dataclasses.fields(named)
+        if field.name not in ('parent', 'name', 'num_classes', 'dtype')
+        and getattr(read.module, field.name) != getattr(named, field.name)
+    ]
+    if other:
+        raise refused(str(path), f'not a {name}: {"; ".join(other[:3])}', 'name that network in config.model')
+    values = flatten_dict(read.variables)
+    needed = {key: leaf.shape for key, leaf in flatten_dict(part).items()}
+    if wrong := [key for key, shape in needed.items() if values[key].shape != shape]:
+        there = f'{"/".join(wrong[0])} of {values[wrong[0]].shape}, {needed[wrong[0]]} here'
+        raise refused(str(path), there, 'give images of three channels (config.model.mask, config.model.train)')
+    return {key: values[key] for key in needed}, {'sha256': read.sha256}
+
+
+def weight_files(config: ConfigDict, networks: Mapping[str, str]) -> dict[str, Path]:
     """The file of every network that does not start at random, by key of the group `pretrained`.
 
+    Args:
+      config: with that group.
+      networks: name of the network by key.
+
     Raises:
-      DataError: 'imagenet' for a network whose package of weights is not installed, or that has none.
+      ConfigError: 'imagenet' for a network whose package of weights is not installed, or that has none.
     """
-    networks = {name: flatten(config)[backbone.key] for name, backbone in system.BACKBONES.items()}
     return {
-        name: packaged_weights(network) if config.pretrained[name] == IMAGENET else Path(config.pretrained[name])
-        for name, network in networks.items()
-        if config.pretrained[name]
+        key: packaged_weights(network) if config.pretrained[key] == IMAGENET else Path(config.pretrained[key])
+        for key, network in networks.items()
+        if config.pretrained[key]
     }
 
 

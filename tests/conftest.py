@@ -1,9 +1,10 @@
-"""JAX's strict switches, eight simulated devices, and warnings as errors, for every test."""
+"""JAX's strict switches, eight simulated devices, quick compilation, and warnings as errors, for every test."""
 
 import os
 
 os.environ.setdefault('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')  # programs that run once: compiled in half the time
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('NO_GCE_CHECK', 'true')
 
@@ -22,7 +23,6 @@ SLOW = (
     'test_parallel',
     'test_model',
     'test_old_version',
-    'test_loop',
     'test_benchmarks',
     'test_blind_photos',
     'test_runs',
@@ -44,19 +44,16 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope='module')
 def quick_compilation():
-    """XLA without most optimisations, in half the time: for tests that are not about single numbers of one function."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
+    pass
 
 
 @pytest.fixture(scope='module')
 def kept_programs(tmp_path_factory):
-    """A program that several tests of a file make anew is compiled once: JAX keeps it in a folder of the file."""
-    options = {
-        'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
-        'jax_persistent_cache_min_compile_time_secs': 0.0,
-    }
+    """A program that several tests make anew is compiled once: JAX keeps it in a folder of all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent
+    options = {'jax_compilation_cache_dir': str(folder / 'compiled'), 'jax_persistent_cache_min_compile_time_secs': 0.0}
     before = {name: getattr(jax.config, name) for name in options}
     for name, value in options.items():
         jax.config.update(name, value)

@@ -29,7 +29,7 @@ def check_gradients(model, *inputs, step=2e-4):
         return jnp.mean(jnp.sum(jnp.sin(out), axis=1))
 
     value_and_gradients = jax.jit(jax.value_and_grad(loss))
-    gradients = value_and_gradients(variables['params'])[1]
+    gradients = jax.device_get(value_and_gradients(variables['params'])[1])
     length = np.sqrt(sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in jax.tree.leaves(gradients)))
 
     def moved(distance):

@@ -1,5 +1,6 @@
-"""Starts `experiments/run.py` as a user does, in a clean environment, for the tests beside this file."""
+"""Starts `experiments/run.py` as a user does, in a clean environment, and reads what a run writes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN = Path(__file__).parents[1] / 'experiments' / 'run.py'
-PATIENCE = 240  # seconds
+ONE = '--config.parallel.devices=1'
+PATIENCE = 900  # seconds, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -82,3 +84,14 @@ def wait_for_checkpoint(process: subprocess.Popen, workdir: Path, *, after: int 
         assert time.monotonic() < deadline, 'no checkpoint'
         time.sleep(0.01)
     assert process.poll() is None, process.communicate()
+
+
+def metrics_of(workdir: Path) -> dict:
+    """`metrics.json`."""
+    return json.loads((workdir / 'metrics.json').read_text())
+
+
+def logged(workdir: Path) -> list[dict]:
+    """Lines of `metrics.jsonl` without what tells the time."""
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != 'examples_per_second'} for line in lines]

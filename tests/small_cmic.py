@@ -15,10 +15,10 @@ SIZE, VIEWS, DIM = 16, 3, 8
 
 
 def small_cmic(*, axis_name: str | None = None, **changes) -> CMIC:
-    """CMIC with two-stage encoders of width 4 on 16 x 16 images; `changes` replace fields, such as `color_mode`."""
+    """CMIC with encoders of one block of width 4 on 16 x 16 images; `changes` replace fields, such as `color_mode`."""
 
     def encoder():
-        return image_encoder('resnet_small', DIM, axis_name=axis_name, width=4, stage_sizes=(1, 1))
+        return image_encoder('resnet_small', DIM, axis_name=axis_name, width=4, stage_sizes=(1,))
 
     fields = {
         'query_encoder': encoder(),

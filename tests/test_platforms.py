@@ -6,8 +6,9 @@ import sys
 
 import jax
 import pytest
-from run_command import RUN
+import run
 
+from jaxret.cli import main as cli
 from jaxret.errors import ConfigError
 from jaxret.platforms import check_platforms
 
@@ -40,18 +41,33 @@ def test_a_device_that_is_there(monkeypatch):
 @pytest.mark.parametrize(
     'command',
     [
-        ['-m', 'jaxret.cli.main', 'index', '--checkpoint=gone', '--models=.', '--out=index'],
-        ['-m', 'jaxret.cli.main', 'serve', '--index=gone'],
-        ['-m', 'jaxret.cli.main', 'export', '--checkpoint=gone', '--out=file'],
-        [str(RUN), '--config=pix3d.py:smoke', '--config.data_dir=gone', '--workdir=run'],
+        ['index', '--checkpoint=gone', '--models=.', '--out=index'],
+        ['serve', '--index=gone'],
+        ['export', '--checkpoint=gone', '--out=file'],
+        ['--config=pix3d.py:smoke', '--config.data_dir=gone', '--workdir=run'],
     ],
     ids=['index', 'serve', 'export', 'run'],
 )
-def test_commands_say_so_before_they_read_anything(tmp_path, command):
-    env = os.environ | {'JAX_PLATFORMS': 'nonsense', 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+def test_commands_say_so_before_they_read_anything(tmp_path, monkeypatch, capsys, command):
+    def missing():
+        raise RuntimeError('No visible devices.')
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('JAX_PLATFORMS', 'nonsense')
+    monkeypatch.setattr(jax, 'devices', missing)
+    main = run.main if command[0].startswith('--') else cli.main
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert out == ''
+    assert err == (
+        'error: JAX_PLATFORMS=nonsense: no such device here (No visible devices.); unset it or install jaxret[cuda12]\n'
     )
+
+
+def test_jax_itself_finds_no_such_device(tmp_path):
+    env = os.environ | {'JAX_PLATFORMS': 'nonsense', 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+    command = [sys.executable, '-m', 'jaxret.cli.main', 'index', '--checkpoint=gone', '--models=.', '--out=index']
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and done.stdout == ''
     assert done.stderr.startswith('error: JAX_PLATFORMS=nonsense: no such device here (') and 'gone' not in done.stderr
     assert done.stderr.endswith('; unset it or install jaxret[cuda12]\n') and done.stderr.count('\n') == 1

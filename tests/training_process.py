@@ -41,7 +41,10 @@ class Matching:
         queries, shapes = (batch[name] @ variables['params'][name] for name in ('query', 'shape'))
         noise = 0.01 * jax.random.normal(rng, queries.shape)
         loss = -jnp.mean(jnp.diagonal(jax.nn.log_softmax((queries + noise) @ shapes.T)))
-        mean = 0.9 * variables['batch_stats']['mean'] + 0.1 * queries.mean(axis=0)
+        mean = queries.mean(axis=0)
+        if axis_name:
+            mean = jax.lax.pmean(mean, axis_name)
+        mean = 0.9 * variables['batch_stats']['mean'] + 0.1 * mean
         return loss, ({'batch_stats': {'mean': mean}}, {})
 
     @staticmethod

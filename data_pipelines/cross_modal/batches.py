@@ -12,7 +12,6 @@ from data_pipelines import batching
 from data_pipelines.batching import (
     WHOLE,
     Batch,
-    Change,
     Share,
     copies_by_view,
     epoch_rows,
@@ -105,7 +104,7 @@ def evaluation_batches(
     points: int = 1024,
     size: int = 0,
     rows: np.ndarray | None = None,
-    change: Change | None = None,
+    copy: int = 0,
     augmentation: Augmentation | None = None,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
@@ -117,8 +116,8 @@ def evaluation_batches(
       views: ids of the views, the same for every object; empty for all.
       points: N, at most the table's.
       size: S of the batch; 0 is the table's.
-      rows, change: as for `batching.batches_in_order`.
-      augmentation: of a change, of the views.
+      rows, copy: as for `batching.batches_in_order`.
+      augmentation: of a changed copy, of the views.
       prefetch: batches made ahead.
 
     Returns:
@@ -145,9 +144,7 @@ def evaluation_batches(
         batch = _rows(arrays, rows)
         return batch | {'image': pictures, 'points': batch['points'][:, :points]}
 
-    return batching.batches_in_order(
-        make, len(table), batch_size, rows=rows, change=change, stream=COPY, prefetch=prefetch
-    )
+    return batching.batches_in_order(make, len(table), batch_size, rows=rows, copy=copy, stream=COPY, prefetch=prefetch)
 
 
 def _check(table: ObjectTable, *, points: int, size: int) -> None:

@@ -15,7 +15,6 @@ from data_pipelines import batching
 from data_pipelines.batching import (
     WHOLE,
     Batch,
-    Change,
     Share,
     copies_by_view,
     epoch_rows,
@@ -162,7 +161,7 @@ def photo_batches(
     batch_size: int,
     size: int = 0,
     rows: np.ndarray | None = None,
-    change: Change | None = None,
+    copy: int = 0,
     augmentation: Augmentation | None = None,
 ) -> Iterator[Batch]:
     """Photos in the table's order: {'photo': uint8 [B, S, S, 3], 'valid': bool [B]}; see `batching.batches_in_order`.
@@ -171,8 +170,8 @@ def photo_batches(
       photos: of a split.
       batch_size: B.
       size: S, the middle of each; 0 is the table's.
-      rows, change: as there.
-      augmentation: of a change.
+      rows, copy: as there.
+      augmentation: of a changed copy.
 
     Raises:
       ConfigError: `size` is more than the table's.
@@ -183,7 +182,7 @@ def photo_batches(
     def make(rows: tf.Tensor, *seed: tf.Tensor) -> dict[str, tf.Tensor]:
         return {'photo': _augmented(images(rows), augmentation if seed else None, *(seed or (None,)), side, WHOLE)}
 
-    return batching.batches_in_order(make, len(photos), batch_size, rows=rows, change=change, stream=PHOTO_COPY)
+    return batching.batches_in_order(make, len(photos), batch_size, rows=rows, copy=copy, stream=PHOTO_COPY)
 
 
 def shape_batches(
@@ -193,7 +192,7 @@ def shape_batches(
     views: Sequence[int] = (),
     size: int = 0,
     rows: np.ndarray | None = None,
-    change: Change | None = None,
+    copy: int = 0,
     augmentation: Augmentation | None = None,
 ) -> Iterator[Batch]:
     """Shapes in the table's order: {'views': uint8 [G, K, S, S, C], 'valid': bool [G]}.
@@ -202,7 +201,7 @@ def shape_batches(
       shapes: of a part.
       batch_size: G.
       views: ids of the views, the same for every shape; empty for all.
-      size, rows, change, augmentation: as for `photo_batches`.
+      size, rows, copy, augmentation: as for `photo_batches`.
 
     Raises:
       ConfigError: a view that there is not, or `size` is more than the table's.
@@ -215,7 +214,7 @@ def shape_batches(
         pictures = read(rows[:, None] * available + ids)
         return {'views': _augmented(pictures, augmentation if seed else None, *(seed or (None,)), side, WHOLE)}
 
-    return batching.batches_in_order(make, len(shapes), batch_size, rows=rows, change=change, stream=VIEW_COPY)
+    return batching.batches_in_order(make, len(shapes), batch_size, rows=rows, copy=copy, stream=VIEW_COPY)
 
 
 def _side(table: PhotoTable | ShapeTable, size: int) -> int:

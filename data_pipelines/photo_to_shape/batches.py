@@ -14,7 +14,6 @@ from data_pipelines import batching
 from data_pipelines.batching import (
     WHOLE,
     Batch,
-    Change,
     Share,
     copies_by_view,
     epoch_rows,
@@ -222,7 +221,7 @@ def query_batches(
     size: int,
     batch_size: int,
     rows: np.ndarray | None = None,
-    change: Change | None = None,
+    copy: int = 0,
     augmentation: Augmentation | None = None,
 ) -> Iterator[Batch]:
     """Photos in order, or some of them; see `batching.batches_in_order`.
@@ -231,8 +230,8 @@ def query_batches(
       queries: the photos.
       size: side S.
       batch_size: B.
-      rows, change: as there.
-      augmentation: of a change.
+      rows, copy: as there.
+      augmentation: of a changed copy.
 
     Yields:
       image [B, S, S, 3], mask [B, S, S, 1] (uint8), valid [B] (bool).
@@ -247,7 +246,7 @@ def query_batches(
         return dict(zip(('image', 'mask'), pictures, strict=True))
 
     count = len(queries.names)
-    return batching.batches_in_order(make, count, batch_size, rows=rows, change=change, stream=PHOTO_COPY)
+    return batching.batches_in_order(make, count, batch_size, rows=rows, copy=copy, stream=PHOTO_COPY)
 
 
 def gallery_batches(
@@ -255,7 +254,7 @@ def gallery_batches(
     *,
     batch_size: int,
     rows: np.ndarray | None = None,
-    change: Change | None = None,
+    copy: int = 0,
     augmentation: Augmentation | None = None,
 ) -> Iterator[Batch]:
     """Shapes in order, or some of them: views [G, V, S, S, C] (uint8), valid [G]; as `query_batches`."""
@@ -267,4 +266,4 @@ def gallery_batches(
         return {'views': augment_views(chosen, augmentation, *seed) if seed else chosen}
 
     count = len(gallery.names)
-    return batching.batches_in_order(make, count, batch_size, rows=rows, change=change, stream=VIEW_COPY)
+    return batching.batches_in_order(make, count, batch_size, rows=rows, copy=copy, stream=VIEW_COPY)

@@ -1,9 +1,11 @@
-"""How many images, grids, clouds and meshes a second every encoder embeds, beside torchvision's where it has the same.
+"""How many images, grids, clouds and meshes a second every encoder embeds, beside torchvision's or timm's of the same.
 
     python experiments/benchmarks/encoders.py                                     # sizes for CPUs, or for the GPU here
     python experiments/benchmarks/encoders.py --encoders resnet18 resnet50 --image_size=224 --batch=16 --threads=1
+    python experiments/benchmarks/encoders.py --encoders efficientnet_lite0 --image_size=224 --train
 
-Evaluation mode, as in indexing: running statistics, no gradients, random float32 inputs on the device. On a CPU images
+Evaluation mode, as in indexing: running statistics, no gradients, random float32 inputs on the device. With --train a
+step's work instead: batch statistics, forward, and the gradients of all parameters. On a CPU images
 default to 64 x 64 and point, mesh and grid networks to a quarter of their width; on a GPU to 224 x 224 and full width,
 and PyTorch runs compiled; both channels last. `ratio` is the peer's time over jaxret's, medians of runs that took
 turns: above 1 jaxret is faster. Grid encoders are compared with `torch_peers.scan_cad`; an encoder without a peer says
@@ -27,11 +29,13 @@ from random_steps import random_variables
 
 from jaxret.encoders.alexnet import ALEXNET_NAMES, alexnet
 from jaxret.encoders.dgcnn import DGCNN
+from jaxret.encoders.efficientnet_lite import EFFICIENTNET_LITE_NAMES
 from jaxret.encoders.hourglass import VoxelEncoder
+from jaxret.encoders.image_backbones import image_network
 from jaxret.encoders.meshnet import MeshNet
 from jaxret.encoders.pointnet import PointNet
 from jaxret.encoders.pointwise import scaled
-from jaxret.encoders.resnet import RESNET_NAMES, resnet
+from jaxret.encoders.resnet import RESNET_NAMES
 from jaxret.encoders.voxel_baselines import OccupancyPointNet, VoxelCNN
 from jaxret.training.state import count_parameters
 
@@ -48,7 +52,8 @@ COLUMNS = (
     ('gflop', '.2f'),
     ('temporary_mib', '.0f'),
 )
-IMAGES = (*RESNET_NAMES, *ALEXNET_NAMES)
+TRAINED = (*RESNET_NAMES, *EFFICIENTNET_LITE_NAMES)
+IMAGES = (*TRAINED, *ALEXNET_NAMES)
 GRIDS = ('voxel_fine', 'voxel_coarse', 'cnn3d', 'occupancy_pointnet')
 ENCODERS = (*IMAGES, *GRIDS, 'dgcnn', 'pointnet', 'meshnet')
 DIM = 256
@@ -68,7 +73,7 @@ def make(name: str, sizes: argparse.Namespace) -> tuple[nn.Module, tuple[np.ndar
     rng, batch, width = np.random.default_rng(0), sizes.batch, sizes.width
     if name in IMAGES:
         images = rng.standard_normal((batch, sizes.image_size, sizes.image_size, 3), np.float32)
-        return (alexnet if name in ALEXNET_NAMES else resnet)(name), (images,), 'image'
+        return (alexnet if name in ALEXNET_NAMES else image_network)(name), (images,), 'image'
     if name in GRIDS:
         grids = (rng.random((batch, 32, 32, 32, 1)) < 0.1).astype(np.float32)
         levels = tuple(scaled(channels, width) for channels in (8, 16, 32, 64))
@@ -87,7 +92,7 @@ def make(name: str, sizes: argparse.Namespace) -> tuple[nn.Module, tuple[np.ndar
 
 
 def make_peer(
-    name: str, module: nn.Module, inputs: tuple[np.ndarray, ...], parameters: int
+    name: str, module: nn.Module, inputs: tuple[np.ndarray, ...], parameters: int, train: bool
 ) -> tuple[Callable[[], Any] | None, str]:
     """The same network in PyTorch as a call, and its name, or None and what to say instead.
 
@@ -112,6 +117,11 @@ def make_peer(
             peer.classifier[-1] = torch.nn.Identity()
         else:
             peer.fc = torch.nn.Identity()
+    elif name in EFFICIENTNET_LITE_NAMES:
+        timm, missing = find_peer('timm')
+        if timm is None:
+            return None, f'timm: {missing}'
+        peer, title = timm.create_model(f'tf_{name}', num_classes=0), 'timm'
     else:
         return None, 'PyTorch: no peer of this encoder'
     count = sum(x.numel() for x in peer.parameters())
@@ -120,14 +130,18 @@ def make_peer(
     cuda = torch.cuda.is_available()
     x = torch.from_numpy(inputs[0]).movedim(-1, 1)  # channels last in memory
     layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-    peer = peer.eval().to(memory_format=layout)
+    peer = peer.train(train).to(memory_format=layout)
     if cuda:
         torch.backends.cudnn.benchmark = True
         x, peer = x.cuda(), torch.compile(peer.cuda())
 
     def call() -> None:
-        with torch.inference_mode():
-            peer(x)
+        if train:
+            peer.zero_grad()
+            peer(x).square().mean().backward()
+        else:
+            with torch.inference_mode():
+                peer(x)
         if cuda:
             torch.cuda.synchronize()
 
@@ -145,10 +159,18 @@ def measure(name: str, sizes: argparse.Namespace) -> list[dict[str, Any]]:
         out = module.apply(variables, *inputs)
         return out[1] if name in ALEXNET_NAMES else out  # not the map
 
-    compiled = jax.jit(embed).lower(variables, *device_inputs).compile()
+    def step(variables: Any, *inputs: jax.Array) -> Any:
+        def loss(params: Any) -> tuple[jax.Array, Any]:
+            out, state = module.apply({**variables, 'params': params}, *inputs, train=True, mutable=['batch_stats'])
+            return jnp.mean(jnp.square(out)), state
+
+        return jax.value_and_grad(loss, has_aux=True)(variables['params'])
+
+    run = step if sizes.train else embed
+    compiled = jax.jit(run).lower(variables, *device_inputs).compile()
     parameters = count_parameters(shapes['params'])
     calls = {'jaxret': lambda: jax.block_until_ready(compiled(variables, *device_inputs))}
-    peer, title = make_peer(name, module, inputs, parameters)
+    peer, title = make_peer(name, module, inputs, parameters, sizes.train)
     if peer is not None:
         calls[title] = peer
     times = interleave(calls, repeats=sizes.repeats)
@@ -168,7 +190,7 @@ def measure(name: str, sizes: argparse.Namespace) -> list[dict[str, Any]]:
     ]
     rows[0] |= {
         'parameters': parameters,
-        'gflop': gigaflops(embed, variables, *device_inputs),
+        'gflop': gigaflops(run, variables, *device_inputs),
         **compiled_memory(compiled),
     }
     if peer is None:
@@ -188,14 +210,18 @@ def main(arguments: list[str] | None = None) -> int:
         metavar='ENCODER',
         help=f'some of {", ".join(ENCODERS)}',
     )
+    parser.add_argument('--train', action='store_true', help='forward and backward, of networks of images')
     known, _, cores = parse(parser, arguments, sizes=SIZES)
     if known.image_size < SMALLEST and not set(known.encoders).isdisjoint(ALEXNET_NAMES):
         parser.error(f'--image_size={known.image_size}: an AlexNet needs at least {SMALLEST}')
+    if known.train and (others := [name for name in known.encoders if name not in TRAINED]):
+        parser.error(f'--train: of {", ".join(TRAINED)} only, not {", ".join(others)}')
     rows = []
     for name in known.encoders:
         rows += measure(name, known)
         print(f'{name}: measured', flush=True)
-    show(f'encoders, evaluation mode, float32, {cores} cores', COLUMNS, rows)
+    mode = 'training' if known.train else 'evaluation'
+    show(f'encoders, {mode} mode, float32, {cores} cores', COLUMNS, rows)
     write_json(known.json, title='Encoders', arguments=known, rows=rows)
     return 0
 

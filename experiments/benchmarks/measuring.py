@@ -38,7 +38,7 @@ from rich.table import Table
 from jaxret.errors import JaxretError
 
 MIB = 2**20
-PEER_PACKAGES = ('torch', 'torchvision', 'pytorch-metric-learning', 'faiss-cpu')
+PEER_PACKAGES = ('torch', 'torchvision', 'timm', 'pytorch-metric-learning', 'faiss-cpu')
 _SAMPLE_SECONDS = 0.02  # calls are repeated until a sample takes so long, where clocks are exact enough
 
 

@@ -47,7 +47,8 @@ def image_network(model: ConfigDict, *, normalization: str = '') -> None:
     model.train = 'all'  # or 'last_blocks', 'heads': only what follows the image network
     model.last_blocks = 4  # segments of the network that 'last_blocks' trains, its end among them
     if normalization:
-        model.taps = ()  # segments (blocks, from 1 on; 0 is the stem) whose means follow the network's features
+        # Segments of the network (0 is the stem, then one a block) whose means are its features; '' is its end
+        model.taps = ''  # such as '8,11,15'
         # Of pictures: 'published', that of the network's published weights; 'symmetric', to [-1, 1]
         model.normalization = normalization
 

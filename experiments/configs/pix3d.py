@@ -130,6 +130,9 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.evaluation = evaluation = ConfigDict()
     evaluation.batch_size = 32  # photos, or shapes, encoded at once
     evaluation.shape_metrics = True  # Hausdorff distance and voxel IoU of the Top-1 shapes
+    # Training photos as further evidence for their shapes: the weight of soft nearest neighbours beside the views.
+    evaluation.references = 0.0  # 0 is none, 1 is references alone
+    evaluation.reference_temperature = 0.05  # of their cosines
     evaluation.points = 10_000  # sampled a shape for the Hausdorff distance
     evaluation.voxels = 128  # grid side of the IoU
     # A gallery that the run never saw: folder in ShapeNetCore's layout, or 'sample'; '' is none. Its Top-1 shapes are

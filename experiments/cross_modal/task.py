@@ -24,7 +24,7 @@ from pretrained_start import pretrained_start
 from rich.table import Table
 from value_checks import check_at_most, check_values, checked_view_ring
 
-from data_pipelines.batching import Batch, Change, feature_batches
+from data_pipelines.batching import Batch, feature_batches
 from data_pipelines.cross_modal.batches import evaluation_batches, training_batches
 from data_pipelines.cross_modal.prepare import ObjectTable
 from data_pipelines.random_crops import Augmentation
@@ -203,8 +203,7 @@ class CrossModal:
         """[N, copies, V, ...] of all views."""
 
         def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
-            change = Change(self.config.seed, copy) if copy else None
-            options = {'rows': rows, 'change': change, 'augmentation': self.crops}
+            options = {'rows': rows, 'copy': copy, 'augmentation': self.crops}
             size = max(1, self.config.evaluation.batch_size // 4)
             for batch in evaluation_batches(table, batch_size=size, points=self.config.data.points, **options):
                 yield {name: batch[name] for name in ('image', 'valid')}

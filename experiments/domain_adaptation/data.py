@@ -10,7 +10,7 @@ from experiment import counts, data_folder, processes
 from ml_collections import ConfigDict
 from overrides import cache_folder
 
-from data_pipelines.batching import Batch, Change
+from data_pipelines.batching import Batch
 from data_pipelines.domain_adaptation.batches import photo_batches, shape_batches
 from data_pipelines.domain_adaptation.dataset import DomainDataset
 from data_pipelines.domain_adaptation.mi3dor import read_mi3dor
@@ -161,7 +161,7 @@ def all_batches(
     *,
     chosen: bool = True,
     rows: np.ndarray | None = None,
-    change: Change | None = None,
+    copy: int = 0,
     augmentation: Augmentation | None = None,
 ) -> Iterator[Batch]:
     """All photos of a split or shapes of a part, in order, or some of them, and `valid`.
@@ -170,13 +170,13 @@ def all_batches(
       config: of the run.
       table: photos or shapes.
       chosen: only the views that an evaluation shows, else all.
-      rows, change, augmentation: as for `photo_batches`.
+      rows, copy, augmentation: as for `photo_batches`.
     """
     options = {
         'batch_size': config.evaluation.batch_size,
         'size': config.data.image_size,
         'rows': rows,
-        'change': change,
+        'copy': copy,
         'augmentation': augmentation,
     }
     if isinstance(table, PhotoTable):

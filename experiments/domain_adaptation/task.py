@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from pretrained_start import pretrained_start
 from value_checks import check_at_most, check_values, checked_view_ring
 
-from data_pipelines.batching import Batch, Change, feature_batches
+from data_pipelines.batching import Batch, feature_batches
 from data_pipelines.domain_adaptation.batches import training_batches
 from data_pipelines.domain_adaptation.mi3dor import paper_note
 from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable, shape_labels
@@ -290,8 +290,7 @@ class DomainAdaptation:
         encoded = table.images_encoded if photos else map(b''.join, table.views_encoded)
 
         def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
-            change = Change(self.config.seed, copy) if copy else None
-            return all_batches(self.config, table, chosen=chosen, rows=rows, change=change, augmentation=crop)
+            return all_batches(self.config, table, chosen=chosen, rows=rows, copy=copy, augmentation=crop)
 
         how = f'{crop} {self.config.evaluation.views if chosen else "all"}'
         name = f'{name} {"" if chosen else "all views"}'

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from console import console
+from photo_to_shape.comparators import NAMES as COMPARATORS
 from rich.table import Table
 
 from data_pipelines.photo_to_shape.dataset import PhotoDataset, PhotoEntry
@@ -188,6 +189,8 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     row('category mean', {**metrics, 'queries': ''}, '_macro')
     row('chance', {**metrics, 'queries': ''}, '_chance')
     row('prior', {**metrics, 'queries': ''}, '_prior')
+    for name, values in metrics.get('comparators', {}).items():
+        row(COMPARATORS[name], values)
     console.print(table)
     if metrics['uses_answer']:
         console.print(f'USES THE ANSWER: {metrics["uses_answer"]}.', style='bold red', soft_wrap=True)

@@ -10,16 +10,17 @@ import numpy as np
 from experiment import Evaluation, process_share, processes
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
+from photo_to_shape.comparators import known_photos, untrained_metrics, with_references
 from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive, uses_answer
+from photo_to_shape.embedding import Pictures
 from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
 from photo_to_shape.unseen_gallery import compare_unseen
 from pretrained_start import pretrained_start
 from value_checks import check_at_most, check_values, checked_view_ring
 
-from data_pipelines.batching import Batch, Change, feature_batches
-from data_pipelines.photo_to_shape.batches import gallery_batches, query_batches, training_batches
+from data_pipelines.batching import Batch
+from data_pipelines.photo_to_shape.batches import training_batches
 from data_pipelines.photo_to_shape.cars import MASK_CHOICES
-from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import Problem
 from jaxret.geometry.render import ViewRing
@@ -29,7 +30,7 @@ from jaxret.metrics.shape_distances import compare_shapes
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.reports.attention_planes import draw_category_planes
 from jaxret.reports.photo_to_shape import UnseenGallery, write_report
-from jaxret.runs.config import chosen_on_test, flatten
+from jaxret.runs.config import chosen_on_test
 from jaxret.systems.base import Variables
 from jaxret.systems.cmic import CMIC
 from jaxret.training.embedder import Embedder
@@ -49,7 +50,7 @@ class PhotoToShape:
     config: ConfigDict
     ring: ViewRing
     crops: tuple[Augmentation, Augmentation]  # of photos, of views
-    frozen: FrozenFeatures | None = None
+    pictures: Pictures
 
     OF_DATA_DIR = ()  # its samples are folders like any other
     OF_LAYOUT = {'pix3d': ('data.shapenet_dir', 'data.masks'), 'stanford_cars': OF_PIX3D, 'comp_cars': OF_PIX3D}
@@ -65,6 +66,8 @@ class PhotoToShape:
                 'data.image_size',
                 'model.embedding_dim',
                 'loss.temperature',
+                'optimizer.pretrained_factor',
+                'evaluation.reference_temperature',
                 'evaluation.batch_size',
                 'evaluation.points',
                 'evaluation.voxels',
@@ -72,6 +75,8 @@ class PhotoToShape:
             not_negative=(
                 'data.margin',
                 'data.views_per_step',
+                'frozen.photo_copies',
+                'frozen.view_copies',
                 'loss.category_weight',
                 'loss.margin',
                 'loss.label_weight',
@@ -80,7 +85,7 @@ class PhotoToShape:
                 'color.hsv_range',
             ),
             fractions=('data.test_fraction', 'data.val_fraction'),
-            probabilities=('color.probability',),
+            probabilities=('color.probability', 'evaluation.references'),
             choices={
                 'select': SELECT,
                 'data.layout': tuple(LAYOUTS),
@@ -98,7 +103,7 @@ class PhotoToShape:
         crops = tuple(
             Augmentation.from_config(group) for group in (config.photo_augmentation, config.view_augmentation)
         )
-        return cls(config, checked_view_ring(config, 'data.image_size'), crops)
+        return cls(config, checked_view_ring(config, 'data.image_size'), crops, Pictures(config, crops))
 
     @property
     def divided(self) -> int:
@@ -138,15 +143,12 @@ class PhotoToShape:
 
     def freeze(self, embedder: Embedder, variables: Variables) -> None:
         """Features of photos and views take the place of these."""
-        self.frozen = FrozenFeatures(self.config, ('query_encoder', 'view_encoder'), embedder, variables)
+        networks = ('query_encoder', 'view_encoder')
+        self.pictures.frozen = FrozenFeatures(self.config, networks, embedder, variables)
 
     def batches(self, data: PhotoData, start: int, stop: int) -> Iterator[Batch]:
         """Photos with their shapes, and shapes that they do not show."""
-        config, features = self.config, {}
-        if self.frozen and config.frozen.photo_copies:
-            photos = self._photo_features('train', data.queries['train'], copies=config.frozen.photo_copies)
-            views = self._view_features('gallery', data.gallery, copies=max(1, config.frozen.view_copies))
-            features = {'photo_features': photos, 'views_features': views}
+        config = self.config
         return training_batches(
             data.queries['train'],
             data.gallery,
@@ -158,19 +160,19 @@ class PhotoToShape:
             photo_augmentation=self.crops[0],
             view_augmentation=self.crops[1],
             views_per_step=config.data.views_per_step,
-            features=features,
+            features=self.pictures.training_features(data.queries, data.gallery),
             share=process_share(),
         )
 
     def validate(self, data: PhotoData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
         """Accuracies on the held-out photos, if there are any, and on those of test where they pick the checkpoint."""
         del step
-        shapes, found = self._shapes(embedder, variables, data.gallery), {}
+        shapes, found = self.pictures.shapes(embedder, variables, data.gallery), {}
         for split in ('val', *(['test'] if chosen_on_test(self.config) else [])):
             photos = data.queries[split]
             if not photos.names:
                 continue
-            scores = embedder.score(variables, self._photos(embedder, variables, photos, split), shapes)
+            scores, _ = self._scores(data, embedder, variables, shapes, split, known=('train',))
             values = retrieval_metrics(
                 scores, photos.shape, photos.category, data.gallery.category, category_names=data.dataset.categories
             )
@@ -180,8 +182,8 @@ class PhotoToShape:
     def evaluate(self, data: PhotoData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """Accuracies on the test photos, distances of the first answers, and the unseen gallery's."""
         test, gallery, categories = data.queries['test'], data.gallery, data.dataset.categories
-        photos, shapes = self._photos(embedder, variables, test, 'test'), self._shapes(embedder, variables, gallery)
-        scores = embedder.score(variables, photos, shapes)
+        shapes = self.pictures.shapes(embedder, variables, gallery)
+        scores, photos = self._scores(data, embedder, variables, shapes, 'test', known=('train', 'val'))
         metrics = retrieval_metrics(
             scores,
             test.shape,
@@ -191,6 +193,8 @@ class PhotoToShape:
             train_positive=train_positive(data.split, gallery.names),
         )
         problems: tuple[Problem, ...] = ()
+        if self.pictures.frozen:
+            metrics['comparators'] = untrained_metrics(data, self.pictures)
         if self.config.evaluation.shape_metrics:
             metrics, problems = self._with_distances(metrics, data, top_k_indices(scores, 1, test.shape)[:, 0])
         shown = None
@@ -210,6 +214,36 @@ class PhotoToShape:
         metrics |= {'masks': masks, 'uses_answer': '; '.join(answers)}
         notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
         return Evaluation(metrics, report, print_metrics, notes, problems)
+
+    def _scores(
+        self,
+        data: PhotoData,
+        embedder: Embedder,
+        variables: Variables,
+        shapes: np.ndarray,
+        split: str,
+        *,
+        known: tuple[str, ...],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores [Q, G] and embeddings [Q, D] of a split's photos; those of `known` splits may be references."""
+
+        def embedded(split: str) -> np.ndarray:
+            return self.pictures.photos(embedder, variables, data.queries[split], split)
+
+        photos, options = embedded(split), self.config.evaluation
+        scores = embedder.score(variables, photos, shapes)
+        if options.references:
+            join, owner = known_photos(data, known)
+            scores = with_references(
+                scores,
+                photos,
+                join(embedded),
+                owner,
+                weight=options.references,
+                temperature=options.reference_temperature,
+                view_temperature=self.config.loss.temperature,
+            )
+        return scores, photos
 
     def _with_distances(
         self, metrics: Mapping[str, Any], data: PhotoData, best: np.ndarray
@@ -240,7 +274,7 @@ class PhotoToShape:
     ) -> tuple[tuple[Problem, ...], UnseenGallery]:
         """What could not be compared, and metrics and cards; `photos` [Q, D] are all test photos."""
         unseen, test = data.unseen, data.queries['test']
-        shapes = self._shapes(embedder, variables, unseen.gallery, table='unseen')
+        shapes = self.pictures.shapes(embedder, variables, unseen.gallery, 'unseen')
         scores = embedder.score(variables, photos[unseen.queries], shapes)
         metrics, order, distances, problems = compare_unseen(
             self.config, unseen, scores, test, data.gallery, answers=ANSWERS
@@ -256,58 +290,6 @@ class PhotoToShape:
             distances=distances,
         )
         return problems, UnseenGallery(unseen.folder, unseen.own, metrics, cards)
-
-    def _shapes(
-        self, embedder: Embedder, variables: Variables, gallery: GalleryTable, *, table: str = 'gallery'
-    ) -> np.ndarray:
-        """[G, V, D]; each shape is encoded once. `table`: its name among those of the run."""
-        size = self.config.evaluation.batch_size
-        if self.frozen:
-            batches = feature_batches('views_features', self._view_features(table, gallery)[:, 0], size)
-        else:
-            batches = gallery_batches(gallery, batch_size=size)
-        return embedder.embed(variables, batches, 'views', valid='valid')
-
-    def _photos(self, embedder: Embedder, variables: Variables, queries: QueryTable, split: str) -> np.ndarray:
-        """[Q, D]."""
-        size = self.config.evaluation.batch_size
-        if self.frozen:
-            batches = feature_batches('photo_features', self._photo_features(split, queries)[:, 0], size)
-        else:
-            batches = query_batches(queries, size=self.config.data.image_size, batch_size=size)
-        return embedder.embed(variables, batches, 'photo', valid='valid')
-
-    def _photo_features(self, split: str, queries: QueryTable, *, copies: int = 1) -> np.ndarray:
-        """[Q, copies, ...]."""
-        config = self.config
-
-        def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
-            change = Change(config.seed, copy) if copy else None
-            return query_batches(
-                queries,
-                size=config.data.image_size,
-                batch_size=config.evaluation.batch_size,
-                rows=rows,
-                change=change,
-                augmentation=self.crops[0],
-            )
-
-        sources = [image + mask for image, mask in zip(queries.images_encoded, queries.masks_encoded, strict=True)]
-        how = f'{self.crops[0]} {flatten(config.color)}'
-        return self.frozen.features('photo', split, sources, pictures, valid='valid', copies=copies, how=how)
-
-    def _view_features(self, table: str, gallery: GalleryTable, *, copies: int = 1) -> np.ndarray:
-        """[G, copies, V, ...]."""
-        config = self.config
-
-        def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
-            change, size = Change(config.seed, copy) if copy else None, max(1, config.evaluation.batch_size // 4)
-            return gallery_batches(gallery, batch_size=size, rows=rows, change=change, augmentation=self.crops[1])
-
-        sources = [views.tobytes() for views in gallery.views]
-        return self.frozen.features(
-            'views', table, sources, pictures, valid='valid', copies=copies, how=str(self.crops[1])
-        )
 
 
 TASK = PhotoToShape

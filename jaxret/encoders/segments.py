@@ -72,6 +72,18 @@ def cut_network(network: nn.Module, *, train: str, last_blocks: int, key: str) -
     return CutNetwork(network.clone(last=at, taps=()), network.clone(first=at))
 
 
+def parse_taps(text: str) -> tuple[int, ...]:
+    """Taps of a config: '8,11' is (8, 11), '' is ().
+
+    Raises:
+      ConfigError: something else than numbers.
+    """
+    parts = [part.strip() for part in text.split(',')] if text else []
+    if wrong := [part for part in parts if not part.isdecimal()]:
+        raise ConfigError(f"config.model.taps: {wrong[0]!r} is no number of a segment; give such as '8,11', or ''")
+    return tuple(map(int, parts))
+
+
 def check_taps(network: nn.Module, key: str) -> None:
     """Raises ConfigError for taps that are no segments."""
     if wrong := [tap for tap in network.taps if not 0 <= tap < network.depth]:

@@ -77,7 +77,13 @@ class CMIC:
     towers: Mapping[str, ImageTower] = field(default_factory=lambda: {'photo': PHOTOS, 'views': VIEWS})
 
     TASK: ClassVar[str] = 'photo_to_shape'
-    LATER: ClassVar[Mapping[str, Any]] = {'data.mask_dir': '', 'data.split_file': '', **image_towers.LATER}
+    LATER: ClassVar[Mapping[str, Any]] = {
+        'data.mask_dir': '',
+        'data.split_file': '',
+        'evaluation.references': 0.0,
+        'evaluation.reference_temperature': 0.05,
+        **image_towers.LATER,
+    }
     GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
     BACKBONES: ClassVar[Mapping[str, Backbone]] = BACKBONES
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxret.encoders.heads import EmbeddingHead, ImageEncoder
 from jaxret.encoders.image_backbones import NETWORKS, image_network
-from jaxret.encoders.segments import TRAIN, cut_network
+from jaxret.encoders.segments import TRAIN, cut_network, parse_taps
 from jaxret.errors import ConfigError
 from jaxret.systems.base import Backbone
 from jaxret.systems.image_towers import NORMALIZATIONS, ImageTower, check_frozen_start, make_normalization, unit
@@ -48,7 +48,7 @@ def make_encoder(
     """
     model = config.model
     network = image_network(
-        model[key], axis_name=axis_name, dtype=jnp.dtype(model.dtype), taps=tuple(model.taps), pooled=True
+        model[key], axis_name=axis_name, dtype=jnp.dtype(model.dtype), taps=parse_taps(model.taps), pooled=True
     )
     cut = cut_network(network, train=model.train, last_blocks=model.last_blocks, key=f'model.{key}')
     if cut.frozen is not None:

@@ -15,7 +15,7 @@ from jaxret.encoders.image_backbones import NETWORKS, image_network
 from jaxret.encoders.meshnet import MeshNet
 from jaxret.encoders.pointnet import PointNet
 from jaxret.encoders.pointwise import PointwiseLayer
-from jaxret.encoders.segments import TRAIN, cut_network
+from jaxret.encoders.segments import TRAIN, cut_network, parse_taps
 from jaxret.encoders.view_pooling import ViewEncoder, mean_views
 from jaxret.systems.base import Backbone, Batch, Variables
 from jaxret.systems.image_towers import NORMALIZATIONS, ImageTower, check_frozen_start, make_normalization
@@ -65,7 +65,7 @@ def make_encoders(config: ConfigDict, axis_name: str | None) -> tuple[ImageTower
         point = DGCNN(dim=model.embedding_dim, neighbors=model.neighbors, width=model.point_width, **shared)
     else:
         point = PointNet(dim=model.embedding_dim, width=model.point_width, **shared)
-    network = image_network(model.image_encoder, taps=tuple(model.taps), **shared)
+    network = image_network(model.image_encoder, taps=parse_taps(model.taps), **shared)
     cut = cut_network(network, train=model.train, last_blocks=model.last_blocks, key='model.image_encoder')
     if cut.frozen is not None:
         check_frozen_start(config, tuple(BACKBONES))

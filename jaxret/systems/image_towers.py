@@ -26,7 +26,7 @@ FROZEN = 'frozen'  # collection
 LATER: Mapping[str, Any] = {
     'model.train': 'all',
     'model.last_blocks': 4,
-    'model.taps': (),
+    'model.taps': '',
     'model.normalization': 'symmetric',
     'frozen.photo_copies': 0,
     'frozen.view_copies': 0,

@@ -17,7 +17,7 @@ with contextlib.suppress(ImportError):
     import pymilvus  # noqa: F401
 
 pytestmark = [
-    pytest.mark.usefixtures('quick_compilation'),
+    pytest.mark.usefixtures('kept_programs'),
     pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning', 'ignore::ResourceWarning'),
 ]  # of Beam and pymilvus
 

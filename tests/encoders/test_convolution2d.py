@@ -20,7 +20,7 @@ def value_and_gradients(function, x, kernel, weights, stride, padding):
     def total(x, kernel):
         return jnp.sum(weights * function(x, kernel, (stride, stride), [(padding, padding)] * 2, **AXES))
 
-    return jax.value_and_grad(total, argnums=(0, 1))(x, kernel)
+    return jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(x, kernel)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,8 @@ def test_rows_and_columns_have_their_own_stride_and_padding():
             expected = lax.conv_general_dilated(x, weights, *options, **AXES)
             np.testing.assert_allclose(convolve2d(x, weights, *options, **AXES), expected, rtol=1e-11, atol=1e-11)
             found, expected = (
-                jax.grad(partial(total, f), argnums=(0, 1))(x, weights) for f in (convolve2d, lax.conv_general_dilated)
+                jax.jit(jax.grad(partial(total, f), argnums=(0, 1)))(x, weights)
+                for f in (convolve2d, lax.conv_general_dilated)
             )
             for one, other in zip(found, expected, strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)

@@ -28,6 +28,8 @@ AXES = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
         ((2, 1), 3, 2, [(0, 1), (1, 1)]),
         ((8, 8), 3, 1, [(0, 0), (0, 0)]),
         ((9, 7), 4, 3, [(2, 1), (0, 2)]),
+        ((3, 19), 3, 1, [(1, 1), (1, 1)]),
+        ((3, 31), 5, 2, [(2, 2), (2, 2)]),
     ],
 )
 def test_values_and_gradients_are_those_of_lax(size, kernel, stride, padding, channels):

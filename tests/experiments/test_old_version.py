@@ -23,6 +23,7 @@ from jaxret.systems.cmic import CMIC
 
 STORED = Path(__file__).parents[1] / 'fixtures' / 'old_version'
 UNEQUAL = {'examples_per_second', 'data_dir'}
+pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import run
-from run_command import Place, checkpoint_steps, finish, wait_for_checkpoint
+from run_command import ONE, Place, checkpoint_steps, finish, logged, wait_for_checkpoint
 
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
@@ -23,6 +23,7 @@ LONG = (
     '--config.model.query_encoder=resnet_coarse',
 )
 STEPS = 120
+pytestmark = pytest.mark.usefixtures('kept_programs')
 FLAT_KEYS = {
     'top1', 'top10', 'category_top1', 'hausdorff', 'iou', 'top1_macro', 'top10_macro', 'top1_chance', 'top1_prior',
     'top10_prior', 'top1_low', 'top1_high', 'queries', 'gallery', 'step',
@@ -39,6 +40,11 @@ def uninterrupted(place):
     """A run from start to end: its work directory and what it printed."""
     workdir = place.root / 'uninterrupted'
     return workdir, finish(place.start(workdir, *LONG))
+
+
+def evaluate(place, workdir, *arguments):
+    """Exit status of the evaluation in this process, on one device."""
+    return run.main(['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE, *arguments])
 
 
 @pytest.fixture(scope='module')
@@ -63,11 +69,6 @@ def stopped(place, killed):
     wait_for_checkpoint(process, workdir, after=before)
     process.send_signal(signal.SIGTERM)
     return workdir, finish(process)
-
-
-def history(workdir):
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != 'examples_per_second'} for line in lines]
 
 
 def final_arrays(workdir):
@@ -101,7 +102,7 @@ def test_a_run_leaves_metrics_checkpoints_and_a_report(place, uninterrupted):
     assert metrics['top1_low'] <= metrics['top1'] <= metrics['top1_high']
     assert metrics['step'] in checkpoint_steps(workdir)
     assert checkpoint_steps(workdir)[-1] == STEPS
-    lines = history(workdir)
+    lines = logged(workdir)
     assert [line['step'] for line in lines] == list(range(10, STEPS + 1, 10))
     assert [line['step'] for line in lines if 'val_top1' in line] == list(range(20, STEPS + 1, 20))
     assert all({'loss', 'gradient_norm', 'learning_rate'} <= line.keys() for line in lines)
@@ -131,13 +132,13 @@ def test_nothing_is_written_outside_workdir_and_cache(place, stopped):
         assert list(place.folder(name).rglob('*')) == [], name
 
 
-def test_a_killed_run_resumes_bit_exactly(place, uninterrupted, killed):
+def test_a_killed_and_stopped_run_resumes_bit_exactly(place, uninterrupted, stopped):
     reference, _ = uninterrupted
     workdir = place.root / 'resumed'
-    shutil.copytree(killed, workdir)
+    shutil.copytree(stopped[0], workdir)
     status, _, err = finish(place.start(workdir, *LONG))
     assert status == 0, err
-    assert history(workdir) == history(reference)
+    assert logged(workdir) == logged(reference)
     found, expected = final_arrays(workdir), final_arrays(reference)
     assert found.keys() == expected.keys()
     assert len(expected) > 50
@@ -149,15 +150,15 @@ def test_a_killed_run_resumes_bit_exactly(place, uninterrupted, killed):
     assert not list((workdir / 'checkpoints').glob('*tmp*'))
 
 
-def test_the_same_command_after_the_end_only_evaluates(place, uninterrupted):
+def test_the_same_command_after_the_end_only_evaluates(place, uninterrupted, capsys):
     reference, _ = uninterrupted
     workdir = place.root / 'again'
     shutil.copytree(reference, workdir)
     (workdir / 'metrics.json').unlink()
     shutil.rmtree(workdir / 'report')
-    status, out, err = finish(place.start(workdir, *LONG))
-    assert status == 0, err
-    assert 'step 20:' not in out
+    command = ['--config=pix3d.py:smoke', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE, *LONG]
+    assert run.main(command) == 0
+    assert 'step 20:' not in capsys.readouterr().out
     for name in ('metrics.json', 'metrics.jsonl', 'config.json', 'split.json'):
         assert (workdir / name).read_text() == (reference / name).read_text(), name
     assert checkpoint_steps(workdir) == checkpoint_steps(reference)
@@ -171,7 +172,7 @@ def test_sigterm_saves_and_ends(stopped, killed):
     last = checkpoint_steps(workdir)[-1]
     assert checkpoint_steps(killed)[-1] < last < STEPS
     assert f'stopped at step {last}; the same command goes on from there' in out
-    assert history(workdir)[-1]['step'] == last
+    assert logged(workdir)[-1]['step'] == last
     assert not (workdir / 'metrics.json').exists()
 
 
@@ -187,7 +188,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(place, stopped):
     assert len(messages) == 1
     assert 'checkpoint could not be written' in messages[0]
     assert f'the last good checkpoint is {workdir / "checkpoints" / str(last)}' in messages[0]
-    assert history(workdir)[-1]['step'] > last
+    assert logged(workdir)[-1]['step'] > last
     assert checkpoint_steps(workdir)[-1] == last
     for name, value in final_arrays(workdir).items():
         np.testing.assert_array_equal(before[name], value, err_msg=name)
@@ -235,12 +236,11 @@ def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, othe
     workdir = place.root / 'evaluated'
     shutil.copytree(reference, workdir)
     shutil.rmtree(workdir / 'report')
-    arguments = ['--mode=eval', f'--config.data_dir={other_data}']
+    other = f'--config.data_dir={other_data}'
     damaged = next(path for path in (other_data / 'photos' / 'sofa').iterdir() if path.stat().st_size == 500)
-    assert run.main([*arguments, f'--workdir={workdir}', f'--config.cache_dir={place.cache}']) == 1
+    assert evaluate(place, workdir, other) == 1
     assert str(damaged) in capsys.readouterr().err
-    status, _, err = finish(place.start(workdir, *arguments, '--config.on_bad_file=skip'))
-    assert status == 0, err
+    assert evaluate(place, workdir, other, '--config.on_bad_file=skip') == 0
     metrics = json.loads((workdir / 'metrics.json').read_text())
     assert metrics.keys() >= FLAT_KEYS - {'top1_prior', 'top10_prior'}
     assert metrics['data_dir'] == str(other_data)
@@ -258,12 +258,12 @@ def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, othe
     assert checkpoint_steps(workdir) == checkpoint_steps(reference)
 
 
-def test_an_unseen_gallery_is_searched_with_a_trained_checkpoint(place, uninterrupted):
+def test_an_unseen_gallery_is_searched_with_a_trained_checkpoint(place, uninterrupted, capsys):
     reference, _ = uninterrupted
     workdir = place.root / 'unseen'
     shutil.copytree(reference, workdir)
-    status, out, err = finish(place.start(workdir, '--mode=eval', '--config.evaluation.unseen_dir=sample'))
-    assert status == 0, err
+    assert evaluate(place, workdir, '--config.evaluation.unseen_dir=sample') == 0
+    out = capsys.readouterr().out
     before, metrics = (json.loads((folder / 'metrics.json').read_text()) for folder in (reference, workdir))
     assert {key: metrics[key] for key in before} == before
     assert metrics['unseen_queries'] == metrics['queries'] and metrics['unseen_gallery'] == 96

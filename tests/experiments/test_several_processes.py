@@ -5,7 +5,8 @@ import socket
 
 import numpy as np
 import pytest
-from run_command import Place, checkpoint_steps, finish
+import run
+from run_command import ONE, Place, checkpoint_steps, finish, logged
 
 # Batches of four and batch norm: with Adam's first steps rounding would soon be seen. The coarse network compiles fast.
 GENTLE = (
@@ -13,6 +14,7 @@ GENTLE = (
     '--config.optimizer.learning_rate=1e-5',
     '--config.model.query_encoder=resnet_coarse',
 )
+pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')
@@ -22,10 +24,10 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def alone(place):
-    """The work directory of one process."""
+    """The work directory of this process alone."""
     workdir = place.root / 'alone'
-    status, _, err = finish(place.start(workdir, *GENTLE))
-    assert status == 0, err
+    command = ['--config=pix3d.py:smoke', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE, *GENTLE]
+    assert run.main(command) == 0
     return workdir
 
 
@@ -45,14 +47,9 @@ def together(place, alone):
     return workdir, [out for _, out, _ in ended]
 
 
-def history(workdir):
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != 'examples_per_second'} for line in lines]
-
-
 def test_the_numbers_are_those_of_one_process(alone, together):
     workdir, _ = together
-    found, expected = history(workdir), history(alone)
+    found, expected = logged(workdir), logged(alone)
     assert [line.keys() for line in found] == [line.keys() for line in expected]
     for name in ('loss', 'gradient_norm', 'instance_loss', 'category_loss'):
         np.testing.assert_allclose([line[name] for line in found], [line[name] for line in expected], rtol=1e-3)
@@ -74,6 +71,5 @@ def test_process_0_alone_writes_and_speaks(alone, together):
 def test_one_process_evaluates_what_two_trained(place, together):
     workdir = together[0]
     before = json.loads((workdir / 'metrics.json').read_text())
-    status, _, err = finish(place.start(workdir, '--mode=eval'))
-    assert status == 0, err
+    assert run.main(['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE]) == 0
     assert json.loads((workdir / 'metrics.json').read_text()) == before

@@ -37,7 +37,7 @@ from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.hifa import Hifa
 from jaxret.systems.scan_cad import ScanCad
 
-pytestmark = pytest.mark.usefixtures('quick_compilation', 'kept_programs')
+pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')

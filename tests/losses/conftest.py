@@ -1,10 +1,10 @@
-"""Every loss test runs compiled and not."""
+"""Loss tests run compiled; one of each function also runs as it is: `parametrize("compiled", ..., indirect=True)`."""
 
 import jax
 import pytest
 
 
-@pytest.fixture(params=['jit', 'eager'])
+@pytest.fixture
 def compiled(request):
-    """A wrapper: `compiled(function)` is the function under jit, or the function itself."""
-    return jax.jit if request.param == 'jit' else lambda function: function
+    """A wrapper: `compiled(function)` is the function under jit, or for 'eager' the function itself."""
+    return jax.jit if getattr(request, 'param', 'jit') == 'jit' else lambda function: function

@@ -24,6 +24,7 @@ def test_ramp():
         np.testing.assert_allclose(alignment.ramp(p), 2 / (1 + np.exp(-10 * p)) - 1, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_reversal_has_the_sign_and_the_scale(compiled):
     x, direction = _normal(3, 4), _normal(3, 4, seed=1)
     for scale in (1.0, 0.25, 0.0):
@@ -39,6 +40,7 @@ def test_reversal_has_the_sign_and_the_scale(compiled):
     chex.assert_trees_all_equal(half, jnp.full(2, -0.5, jnp.bfloat16))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_adversarial_loss(compiled):
     source, target = 2 * _normal(5), 2 * _normal(3, seed=1)
     some = np.array([0, 1, 1], bool)
@@ -63,6 +65,7 @@ def test_adversarial_loss(compiled):
     np.testing.assert_allclose(extreme[0], 0.5 * (5e5 + 1e6), rtol=1e-6)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_fixed_norm(compiled):
     features = 3 * _normal(5, 4)
     run = compiled(jax.value_and_grad(lambda f, v: alignment.fixed_norm_loss(f, radius=2.5, valid=v)))
@@ -77,6 +80,7 @@ def test_fixed_norm(compiled):
     assert alignment.fixed_norm_loss(jnp.ones((3, 4)), radius=2.0) == 0
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_stepwise_norm_is_constant_but_lengthens(compiled):
     features = 3 * _normal(5, 4)
     run = compiled(jax.value_and_grad(lambda f, v: alignment.stepwise_norm_loss(f, step=0.5, valid=v)))
@@ -90,6 +94,7 @@ def test_stepwise_norm_is_constant_but_lengthens(compiled):
     assert value == 0 and not np.any(gradient)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_centroids_of_classes(compiled):
     features = _normal(5, 3)
     padded = np.where(KEPT[:, None], features, np.float32(np.nan))
@@ -131,6 +136,7 @@ def test_centroid_loss_counts_classes_of_both_domains(reduction):
     assert nothing == 0
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('masked', [True, False])
 def test_running_centroids(compiled, masked):
     now, seen, history = jnp.zeros((6, 3)), jnp.zeros(6), []

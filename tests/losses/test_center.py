@@ -40,6 +40,7 @@ def _assert_equals_oracle(actual, oracle, *arrays):
     chex.assert_trees_all_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('reduction', center.REDUCTIONS)
 def test_center_loss(compiled, reduction):
     features, centers = _normal(3, 5, 7), _normal(6, 7, seed=1)
@@ -125,6 +126,7 @@ def test_squared_without_noise_is_the_center_loss(reduction):
     chex.assert_trees_all_close(call(sigma=0.0, clean_weight=0.25, noisy_weight=0.75), plain, rtol=1e-6)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_feature_on_its_center(compiled):
     """The norm has a kink there; the gradient must be 0 and not NaN, for the clean and the noisy term."""
     centers = _normal(6, 7, seed=1)
@@ -221,6 +223,7 @@ def test_reduced_precision_features_are_summed_in_float32():
         chex.assert_trees_all_equal(loss(half, LABELS, centers), loss(half.astype(jnp.float32), LABELS, centers))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_cross_entropy(compiled):
     logits = 3 * _normal(3, 5, 6)
     logits[0, 0] = 2.0  # a tie of all classes

@@ -44,6 +44,7 @@ def _check(compiled, name, scores, positives, *, temperature=0.1, **masks):
     return np.asarray(actual), np.asarray(gradient)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @losses
 def test_one_positive_a_row(compiled, name):
     scores = _scores(5, 7)
@@ -145,6 +146,7 @@ def test_temperature_may_be_learned(compiled):
     chex.assert_trees_all_close(compiled(jax.grad(mean))(0.2), wanted.astype(np.float32), rtol=1e-4)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_instance_and_category_masks(compiled):
     index = np.array([2, 0, -1, 9, 2], np.int32)
     build = compiled(functools.partial(contrastive.instance_positives, gallery=4))
@@ -173,6 +175,7 @@ def test_true_shape_removed_from_numerator_and_denominator(compiled):
     chex.assert_trees_all_close(actual, expected.astype(np.float32), rtol=1e-5)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_anchors_with_positives(compiled):
     positives = jnp.array([[True, False, True], [False, False, True], [False, False, False], [True, True, True]])
     valid, find = jnp.array([True, True, False]), contrastive.has_positive
@@ -181,6 +184,7 @@ def test_anchors_with_positives(compiled):
     chex.assert_trees_all_equal(on_valid, jnp.array([True, False, False, True]))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_masked_mean_and_sum(compiled):
     values, mask = np.array([1.0, np.nan, 3.0, 7.0], np.float32), np.array([True, False, True, False])
     value, gradient = compiled(jax.value_and_grad(contrastive.masked_mean))(values, mask)

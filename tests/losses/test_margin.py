@@ -62,6 +62,7 @@ def _check(compiled, distances, positives, rule, *, negatives=None, valid=None, 
     return expected[0]
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @rules
 def test_one_positive_a_row(compiled, rule):
     distances = _distances(5, 7)
@@ -141,6 +142,7 @@ def test_padding_is_ignored_and_nan_in_use_is_not(compiled):
     assert np.isnan(compiled(function)(distances, positives))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('kind', ['positive', 'negative'])
 def test_batch_hard_ignores_padding_and_shows_a_nan_in_use(compiled, kind):
     distances, valid = _distances(4, 7), np.arange(7) != 3

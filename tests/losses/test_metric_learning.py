@@ -43,6 +43,7 @@ def check(compiled, function, oracle, *arguments):
     return float(value)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @reductions
 @pytest.mark.parametrize('margin_positive', [0.0, 0.6])
 def test_contrastive(compiled, reduction, margin_positive):
@@ -62,6 +63,7 @@ def test_contrastive(compiled, reduction, margin_positive):
     assert check(compiled, function, oracle, DISTANCES) > 0.3
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @reductions
 def test_triplet(compiled, reduction):
     def oracle(distances, positive):
@@ -71,6 +73,7 @@ def test_triplet(compiled, reduction):
     assert check(compiled, function, oracle, DISTANCES, POSITIVE) > 0.3
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @reductions
 def test_quadruplet(compiled, reduction):
     def oracle(distances, positive, gallery):

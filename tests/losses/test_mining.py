@@ -21,6 +21,7 @@ def _grid(q, g, seed=0):
     return np.random.default_rng(seed).integers(0, 9, size=(q, g)).astype(np.float32) / 8
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_hardest_negative(compiled):
     distances = np.array([[0.5, 0.2, 0.2, 0.9], [0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.3, 0.4]], np.float32)
     mask = np.array([[True, True, True, False], [False, True, True, True], [False] * 4])
@@ -68,6 +69,7 @@ def test_infinite_distances_are_counted(compiled, monkeypatch, few):
     chex.assert_trees_all_equal(np.asarray(find(distances, positives, ~positives)[0]), expected)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('shape', [(0, 3), (3, 0), (0, 0)])
 def test_no_triplets_of_nothing(compiled, shape):
     mask = np.ones(shape, bool)

@@ -17,6 +17,7 @@ LOGITS = RNG.normal(0, 3, (3, 2, 2, 2)).astype(np.float32)
 OCCUPIED = RNG.random((3, 2, 2, 2)) < 0.4
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('weight', [1.0, 2.5])
 def test_value_and_gradient(compiled, weight):
     function = functools.partial(occupancy_cross_entropy, occupied=OCCUPIED, occupied_weight=weight)

@@ -46,6 +46,7 @@ def _check(compiled, function, oracle, arguments, *, atol=2e-5):
         chex.assert_trees_all_close(gradient, wanted.astype(np.float32), atol=10 * atol)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_l2_normalize(compiled):
     _check(compiled, scores.l2_normalize, references.l2_normalize, _arrays((5, 3)))
 
@@ -64,10 +65,12 @@ def test_l2_normalize_zero_tiny_and_huge_vectors(compiled):
     chex.assert_trees_all_equal(gradient[:2], jnp.zeros((2, 3)))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_similarity_matrix(compiled):
     _check(compiled, scores.similarity_matrix, references.similarity_matrix, _arrays((Q, D), (G, D)))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_attention_scores(compiled):
     queries, projected, views = _arrays((Q, D), (Q, D), (G, V, D), unit=True)
     queries[2], projected[2] = queries[0], projected[0]  # the same photo twice
@@ -75,6 +78,7 @@ def test_attention_scores(compiled):
     _check(compiled, scores.attention_scores, references.attention_scores, arguments)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_attention_weights(compiled):
     arguments = _arrays((Q, D), (G, V, D))
     _check(compiled, scores.attention_weights, references.attention_weights, arguments)
@@ -117,6 +121,7 @@ def test_attention_builds_no_query_gallery_embedding_array(backward):
     assert not [shape for shape in found if {q, g, d} <= set(shape)]
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('normalize', [False, True])
 def test_scores_of_mean_views(compiled, normalize):
     function = functools.partial(scores.mean_view_scores, normalize=normalize)
@@ -124,11 +129,13 @@ def test_scores_of_mean_views(compiled, normalize):
     _check(compiled, function, oracle, _arrays((Q, D), (G, V, D)))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_scores_of_the_largest_entries_over_views(compiled):
     oracle = functools.partial(references.pooled_scores, pool=max, normalize=False)
     _check(compiled, scores.max_view_scores, oracle, _arrays((Q, D), (G, V, D)))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('squared', [False, True])
 def test_euclidean_distances(compiled, squared):
     function = functools.partial(scores.euclidean_distances, squared=squared)
@@ -162,6 +169,7 @@ def test_euclidean_distances_of_equal_points(compiled, squared):
     chex.assert_trees_all_close(gradients, (jnp.zeros((3, 128)),) * 2, atol=1e-6)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_distances_from_scores(compiled):
     similarities = references.similarity_matrix(*_arrays((Q, D), (G, D), unit=True)).astype(np.float32)
     chex.assert_trees_all_equal(compiled(scores.distances_from_scores)(similarities), 1 - similarities)
@@ -188,6 +196,7 @@ def test_wrong_ranks_and_types_are_refused():
         scores.attention_scores(jnp.zeros((2, 3)), jnp.zeros((2, 3)), jnp.zeros((2, 3)))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('shape', [(3, 64), (3, 65), (2, 3, 96), (1, 200), (0, 70), (4, 129)])
 def test_argmax_in_blocks(compiled, shape):
     rng = np.random.default_rng(0)
@@ -204,6 +213,7 @@ def test_argmax_in_blocks(compiled, shape):
         np.testing.assert_array_equal(find(x), jnp.argmax(x, axis=-1))
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('width', [5, 100])
 def test_largest_of_the_last_axis_and_its_gradient(compiled, width):
     x = np.random.default_rng(1).integers(9, size=(4, width)).astype(np.float32)

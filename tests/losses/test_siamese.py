@@ -29,6 +29,7 @@ def _assert_equals_oracle(actual, oracle, x):
     chex.assert_trees_all_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_simsiam(compiled):
     predictions, targets = _normal(3, 5, 7), _normal(3, 5, 7, seed=1)
     run = compiled(jax.value_and_grad(lambda p, valid: cross_modal_simsiam(p, targets, valid=valid)))
@@ -40,6 +41,7 @@ def test_simsiam(compiled):
     np.testing.assert_allclose(cross_modal_simsiam(predictions, targets), run(predictions, ALL)[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_no_gradient_reaches_the_targets(compiled):
     run = compiled(jax.grad(cross_modal_simsiam, argnums=(0, 1)))
     to_predictions, to_targets = run(_normal(3, 5, 7), _normal(3, 5, 7, seed=1))
@@ -114,6 +116,7 @@ def test_cosine():
     chex.assert_tree_all_finite(gradients)
 
 
+@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 def test_pairwise_mse(compiled):
     features = _normal(4, 5, 7)
     features[0, 2] = features[1, 2]

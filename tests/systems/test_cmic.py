@@ -105,7 +105,7 @@ def test_view_pooling(pooling):
     found = system.score(VARIABLES, jnp.asarray(queries, jnp.float32), jnp.asarray(views, jnp.float32))
     np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-6)
     assert_losses(system, batch, scores)
-    made = system.init(jax.random.key(0), batch)
+    made = jax.eval_shape(system.init, jax.random.key(0), batch)
     assert ('attention' in made['params']) == (pooling == 'attention')
 
 
@@ -278,7 +278,7 @@ def test_mask_and_ranges_of_the_inputs(mode):
     }[mode]
     np.testing.assert_allclose(photos, expected, atol=1e-6)
     np.testing.assert_allclose(views.reshape(batch['views'].shape), batch['views'] / 127.5 - 1, atol=1e-6)
-    made = small_cmic(mask=mode).init(jax.random.key(0), random_batch(2))['params']
+    made = jax.eval_shape(small_cmic(mask=mode).init, jax.random.key(0), random_batch(2))['params']
     assert made['query']['backbone']['conv1']['kernel'].shape[2] == (4 if mode in ('channel', 'both') else 3)
     assert made['view']['encoder']['backbone']['conv1']['kernel'].shape[2] == 1
 
@@ -368,7 +368,7 @@ def test_batch_statistics_move_in_training_only():
 
 def test_bfloat16_keeps_float32_variables_and_near_embeddings():
     def encoder():
-        return image_encoder('resnet_small', DIM, width=4, stage_sizes=(1, 1), dtype=jnp.bfloat16)
+        return image_encoder('resnet_small', DIM, width=4, stage_sizes=(1,), dtype=jnp.bfloat16)
 
     batch = random_batch(BATCH)
     system = small_cmic(query_encoder=encoder(), view_encoder=ViewEncoder(encoder()))

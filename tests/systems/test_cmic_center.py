@@ -140,7 +140,7 @@ def test_config_of_the_center_loss():
     assert shapes['params']['centers'].shape == (11, 128) and 'attention' not in shapes['params']
     without = CMIC.from_config(config)  # enough to embed and score
     with pytest.raises(ValueError, match='a center a shape'):
-        without.init(jax.random.key(0), random_batch(2))
+        jax.eval_shape(without.init, jax.random.key(0), random_batch(2))
     config.model.pooling = 'attention'
     with pytest.raises(ConfigError, match="config.model.pooling: 'attention', but loss.kind 'center' needs"):
         CMIC.from_config(config, shapes=11)

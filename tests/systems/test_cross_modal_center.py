@@ -234,19 +234,21 @@ def test_points_and_faces_are_changed_in_training_each_object_with_its_own_key()
 
     system = small_system(encoders={name: Recorder(name) for name in MODALITIES})
     batch = random_batch(BATCH)
-    run = partial(loss.__wrapped__, system, batch)
-    run()
-    np.testing.assert_array_equal(seen['point'], batch['points'])
-    run(train=True)
+
+    @partial(jax.jit, static_argnums=1)
+    def run(key, train=True):
+        loss.__wrapped__(system, batch, rng=key, train=train)
+        return dict(seen)
+
+    np.testing.assert_array_equal(run(KEY, False)['point'], batch['points'])
+    found = run(KEY)
     for name, inputs, change, key in (('point', 'points', augment_points, 0), ('mesh', 'faces', jitter_faces, 1)):
         keys = jax.random.split(jax.random.split(KEY, 3)[key], BATCH)
-        expected = [jax.jit(change)(own, batch[inputs][row : row + 1])[0] for row, own in enumerate(keys)]
-        np.testing.assert_allclose(seen[name], np.stack(expected), rtol=1e-5, atol=1e-6)
-    first = seen['point']
-    run(train=True)
-    np.testing.assert_array_equal(first, seen['point'])
-    run(train=True, rng=jax.random.key(6))
-    assert np.abs(first - seen['point']).max() > 0.01
+        changed = jax.jit(change)
+        expected = [changed(own, batch[inputs][row : row + 1])[0] for row, own in enumerate(keys)]
+        np.testing.assert_allclose(found[name], np.stack(expected), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found['point'], run(KEY)['point'])
+    assert np.abs(found['point'] - run(jax.random.key(6))['point']).max() > 0.01
 
 
 def mixed_system(*, axis_name=None):

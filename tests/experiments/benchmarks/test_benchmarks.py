@@ -113,6 +113,15 @@ def test_losses_of_attention(benchmark):
     assert len(plain) == 4 and all(row['difference'] < 1e-5 for row in plain)
 
 
+def test_training_of_encoders(benchmark, capsys):
+    rows = benchmark('encoders', '--encoders', 'efficientnet_lite0', '--batch=2', '--image_size=16', '--train')
+    assert rows[0]['form'] == 'jaxret' and {'cpu_ms', 'gflop', 'temporary_mib'} <= rows[0].keys()
+    assert len(rows) == 2 and rows[1]['form'].startswith(('timm', 'PyTorch: '))
+    with pytest.raises(SystemExit):
+        benchmark('encoders', '--encoders', 'resnet18', 'pointnet', '--train')
+    assert '--train: of resnet18,' in capsys.readouterr().err
+
+
 def test_encoders(benchmark):
     rows = benchmark(
         'encoders',

@@ -9,6 +9,7 @@ import signal
 import pytest
 import run
 from cross_modal import task
+from run_command import ONE, logged, metrics_of
 
 from data_pipelines.cross_modal.sample import write_modelnet_sample
 
@@ -16,7 +17,7 @@ KEYS = [f'map_{query}_{gallery}' for query in ('image', 'mesh', 'point') for gal
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, quick_compilation, kept_programs):
+def place(tmp_path_factory, kept_programs):
     """A folder for cache and work directories."""
     return tmp_path_factory.mktemp('cross_modal')
 
@@ -27,8 +28,9 @@ def command(place, workdir, *arguments, config='modelnet40.py:smoke'):
         [
             f'--config={config}',
             f'--config.cache_dir={place}/cache',
-            '--config.parallel.devices=1',
+            ONE,
             '--config.processes=1',
+            '--config.model.point_encoder=pointnet',  # compiles faster
             f'--workdir={place / workdir}',
             *arguments,
         ]
@@ -37,15 +39,6 @@ def command(place, workdir, *arguments, config='modelnet40.py:smoke'):
 
 def evaluate(place, workdir, *arguments):
     return run.main(['--mode=eval', f'--workdir={place / workdir}', *arguments])
-
-
-def metrics_of(folder):
-    return json.loads((folder / 'metrics.json').read_text())
-
-
-def logged(folder):
-    lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != 'examples_per_second'} for line in lines]
 
 
 @pytest.fixture(scope='module')

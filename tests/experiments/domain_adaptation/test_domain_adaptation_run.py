@@ -1,6 +1,5 @@
 """Photos to unlabelled shapes end to end on the smallest preset: trained, stopped, resumed, evaluated, not peeking."""
 
-import json
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ import pytest
 import run
 from domain_adaptation import task as domain_adaptation
 from overrides import load_config
+from run_command import ONE, logged, metrics_of
 
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
 from jaxret.metrics.shrec_scores import SCORES
@@ -33,7 +33,7 @@ METHODS = (
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, quick_compilation, kept_programs):
+def place(tmp_path_factory, kept_programs):
     """A folder for cache and work directories."""
     return tmp_path_factory.mktemp('domain_adaptation')
 
@@ -59,7 +59,7 @@ def command(place, data, workdir, *arguments, config='mi3dor.py:smoke'):
         [
             f'--config={config}',
             f'--config.cache_dir={place}/cache',
-            '--config.parallel.devices=1',
+            ONE,
             '--config.processes=1',
             f'--config.data_dir={data}',
             '--config.select=source_accuracy',
@@ -71,15 +71,6 @@ def command(place, data, workdir, *arguments, config='mi3dor.py:smoke'):
 
 def evaluate(place, workdir, *arguments):
     return run.main(['--mode=eval', f'--workdir={place / workdir}', *arguments])
-
-
-def metrics_of(folder):
-    return json.loads((folder / 'metrics.json').read_text())
-
-
-def logged(folder):
-    lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != 'examples_per_second'} for line in lines]
 
 
 def embeddings_of(folder):

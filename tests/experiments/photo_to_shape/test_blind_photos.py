@@ -14,6 +14,7 @@ from overrides import apply_overrides, load_config
 from photo_to_shape import data as photo_data
 from photo_to_shape.task import PhotoToShape
 from PIL import Image
+from run_command import metrics_of
 
 from data_pipelines.photo_to_shape.batches import query_batches
 from data_pipelines.photo_to_shape.sample_cars import write_car_sample
@@ -21,7 +22,7 @@ from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, quick_compilation, kept_programs):
+def place(tmp_path_factory, kept_programs):
     return tmp_path_factory.mktemp('blind')
 
 
@@ -36,10 +37,6 @@ def blinded(source, target, *, masks=True):
     if not masks and (target / 'mask').exists():
         shutil.rmtree(target / 'mask')
     return target
-
-
-def metrics_of(workdir):
-    return json.loads((workdir / 'metrics.json').read_text())
 
 
 @pytest.fixture(scope='module')

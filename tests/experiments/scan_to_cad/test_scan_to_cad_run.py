@@ -1,6 +1,5 @@
 """The scan-to-CAD experiment end to end on small balls: trained, fine-tuned, evaluated, reported; and its checks."""
 
-import json
 import re
 import shutil
 from functools import partial
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import run
 from overrides import load_config, presets
+from run_command import metrics_of
 from scan_cad_folders import read_json, write_collection, write_json
 from scan_to_cad import data as scan_data
 from scan_to_cad import pictures as scan_pictures
@@ -28,7 +28,7 @@ SMALL = (
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, quick_compilation, kept_programs):
+def place(tmp_path_factory, kept_programs):
     """A folder for data, cache and work directories."""
     root = tmp_path_factory.mktemp('scan_to_cad')
     write_collection(root / 'data', side=32)
@@ -51,10 +51,6 @@ def command(place, workdir, *arguments, data='data'):
 
 def evaluate(place, workdir, *arguments):
     return run.main(['--mode=eval', f'--workdir={place / workdir}', *arguments])
-
-
-def metrics_of(folder):
-    return json.loads((folder / 'metrics.json').read_text())
 
 
 @pytest.fixture(scope='module')
