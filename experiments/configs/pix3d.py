@@ -103,7 +103,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     # Published weights to start from: 'imagenet', those of the installed package; or torchvision's or timm's: a
     # .safetensors or .pth file
     config.pretrained = pretrained = ConfigDict()
-    pretrained.query = ''  # for model.query_encoder; '' starts at random
+    pretrained.query = ''  # for model.query_encoder; '' starts at random, 'published' asks for a file
     pretrained.gallery = ''  # the same for model.view_encoder
     # First convolution where inputs are not RGB: 'random' starts it anew, as CMIC's code does; 'mean', 'sum' keep RGB
     # and start a mask channel at 0, and for grey views take the mean or the sum of RGB.
@@ -153,6 +153,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         data.categories = ('bed', 'chair', 'sofa', 'table')
         data.gallery, data.image_size, data.crop, data.fit = 'referenced', 224, 'none', 'stretch'
         model.query_encoder, model.view_encoder, model.mask = 'resnet50', 'resnet34', 'channel'
+        pretrained.query = pretrained.gallery = 'published'
         data.views_per_step, loss.sampling_correction = 0, False
         photo.area, view.area, photo.fill = (0.85, 0.95), (0.65, 0.9), 0
         photo.aspect = view.aspect = (0.75, 1.3333333333)
