@@ -268,7 +268,7 @@ def test_a_head_of_other_classes_is_listed():
 
 
 def test_values_go_into_a_part_of_the_variables():
-    network = image_backbone('resnet18', dropout=0.0)  # as HIFA has it
+    network = image_backbone('resnet18', dropout=0.0).trained  # as HIFA has it
     shapes = shapes_of(network)
     values = network_weights(torch_weights('resnet18'), shapes, where='a')
     part = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
