@@ -147,4 +147,6 @@ def test_bad_chunks_are_refused():
         make_parallel('jit', devices=3, batch_size=12, chunk=4)
     assert len(make_parallel('jit', devices=0, batch_size=12, chunk=4).devices) == 4
     with pytest.raises(ConfigError, match='chunk: 5 does not divide a batch of 12'):
-        small_cmic(chunk=5).loss(VARIABLES, random_batch(12), rng=KEY, step=jnp.int32(0), train=True)
+        jax.eval_shape(
+            lambda v: small_cmic(chunk=5).loss(v, random_batch(12), rng=KEY, step=jnp.int32(0), train=True), VARIABLES
+        )
