@@ -14,8 +14,6 @@ from jaxret.encoders.resnet import ResNet
 from jaxret.encoders.shared_views import VIEW_POOLINGS, SharedViews
 from jaxret.errors import ConfigError
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # Map and features of images of 224 (published networks) or 64 pixels.
 SIZES = {
     'alexnet': ((6, 6, 256), 4096),

@@ -10,8 +10,6 @@ from small_hifa import NOTHING, STEPS, random_batch
 from jaxret.losses import alignment
 from jaxret.systems.hifa_inputs import make_towers, pictures
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def only(**changes):
     """The system with a single loss."""

@@ -9,8 +9,6 @@ from small_hifa import VIEWS, random_batch
 
 from jaxret.systems.hifa_inputs import make_towers, pictures
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def test_embeddings_are_raw_and_score_is_their_cosine():
     system, batch = system_of(dropout=0.5), random_batch(PHOTOS, SHAPES)
