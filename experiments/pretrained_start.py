@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from jaxret.encoders.image_backbones import NETWORKS, image_network
-from jaxret.encoders.vit import VIT_NAMES, vision_transformer
+from jaxret.encoders.vit import VIT_NAMES, statistics, vision_transformer
 from jaxret.errors import CheckpointError, ConfigError, DataError, refused
 from jaxret.files import write_atomically
 from jaxret.pretrained.networks import NetworkPart, find_network, network_part, network_weights, replace_values
@@ -92,14 +92,16 @@ def _read_network(
 
 
 def _read_transformer(name: str, path: Path, part: Variables) -> tuple[Mapping[TreePath, np.ndarray], dict[str, str]]:
-    """The same of a vision transformer, which has to be the one that is named."""
+    """The same of a vision transformer, which has to be the one that is named, but for how positions are resampled."""
     read, named = read_vision_transformer(path), vision_transformer(name)
     other = [
         f'{field.name} {getattr(read.module, field.name)!r} there, {getattr(named, field.name)!r} here'
         for field in dataclasses.fields(named)
-        if field.name not in ('parent', 'name', 'num_classes', 'dtype')
+        if field.name not in ('parent', 'name', 'num_classes', 'dtype', 'resampling')
         and getattr(read.module, field.name) != getattr(named, field.name)
     ]
+    if (read.input.mean, read.input.std) != statistics(name):
+        other.append(f'mean and spread {read.input.mean}, {read.input.std} there, {statistics(name)} here')
     if other:
         raise refused(str(path), f'not a {name}: {"; ".join(other[:3])}', 'name that network in config.model')
     values = flatten_dict(read.variables)

@@ -203,6 +203,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     'dinov2': {'layer_scale': True, 'resampling': 'bicubic'},
     'dinov2_reg': {'layer_scale': True, 'registers': 4},
     'clip': {'pre_norm': True, 'activation': 'quick_gelu', 'epsilon': 1e-5, 'resampling': 'bicubic'},
+    'openclip': {'pre_norm': True, 'epsilon': 1e-5, 'resampling': 'bicubic'},
     'siglip': {'class_token': False, 'pooling': 'attention', 'activation': 'gelu_tanh', 'resampling': 'bicubic'},
     'plain': {},
 }
@@ -214,7 +215,12 @@ _NAMES: dict[str, tuple[str, int, int, str, int | None, str]] = {
     'clip_b32': ('b', 32, 224, 'clip', 512, 'clip'),
     'clip_b16': ('b', 16, 224, 'clip', 512, 'clip'),
     'clip_l14': ('l', 14, 224, 'clip', 768, 'clip'),
+    'openclip_b32': ('b', 32, 224, 'openclip', 512, 'clip'),
+    'openclip_b16': ('b', 16, 224, 'openclip', 512, 'clip'),
+    'openclip_l14': ('l', 14, 224, 'openclip', 768, 'clip'),
     'siglip_b16': ('b', 16, 224, 'siglip', None, 'half'),
+    'siglip_b16_256': ('b', 16, 256, 'siglip', None, 'half'),
+    'siglip_b16_384': ('b', 16, 384, 'siglip', None, 'half'),
     'siglip_l16': ('l', 16, 256, 'siglip', None, 'half'),
 }
 VIT_NAMES = tuple(_NAMES)
@@ -231,7 +237,8 @@ def vision_transformer(name: str, **overrides: Any) -> VisionTransformer:
 
     Args:
       name: 'vit_s14', 'vit_b14' and 'vit_l14' (DINOv2; with '_reg' those with registers), 'vit_s16', 'vit_b16' and
-        'vit_l16' (plain), 'clip_b32', 'clip_b16' and 'clip_l14' (OpenAI's CLIP), 'siglip_b16' and 'siglip_l16'.
+        'vit_l16' (plain), 'clip_b32', 'clip_b16' and 'clip_l14' (OpenAI's CLIP),
+        'openclip_b32', ... (LAION's, DataComp's), 'siglip_b16' and 'siglip_l16'.
       **overrides: attributes of `VisionTransformer` to set: pooling, num_classes, first, last, taps, dtype, ...
 
     Returns:
