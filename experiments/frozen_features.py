@@ -106,7 +106,8 @@ class FrozenFeatures:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Features by row; {} where there are none yet, or the file is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # np.load leaves a damaged file open that it opened itself.
+        with path.open('rb') as file, np.load(file, allow_pickle=False) as stored:
             return dict(zip(stored['rows'].tolist(), stored['features'], strict=True))
     except FileNotFoundError:
         return {}

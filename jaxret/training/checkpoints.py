@@ -135,7 +135,7 @@ class Checkpoints:
                 folder, args=ocp.args.PyTreeRestore(like, restore_args=places, partial_restore=True)
             )
             params, collections = stored['average'] or (stored['params'], stored['collections'])
-            return {'params': params, **collections}
+            return {'params': params, **stored['collections'], **collections}  # an average holds what moves
         except Exception as error:
             _raise_if_of_another_process(error)
             raise CheckpointError(

@@ -1,0 +1,125 @@
+"""A run on frozen features with the packaged weights: computed once, the same metrics again, references, a tool."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import run
+from overrides import load_config
+from photo_to_shape.comparators import NAMES
+
+import jaxret
+from jaxret.training.embedder import Embedder
+
+ARGUMENTS = [
+    '--config=pix3d.py:smoke',
+    '--config.parallel.devices=1',
+    '--config.model.query_encoder=efficientnet_lite0',
+    '--config.model.view_encoder=efficientnet_lite0',
+    '--config.model.train=heads',
+    '--config.model.taps=5,8',
+    '--config.model.mask=white',
+    '--config.model.normalization=published',
+    '--config.pretrained.query=imagenet',
+    '--config.pretrained.gallery=imagenet',
+    '--config.frozen.photo_copies=2',
+    '--config.frozen.view_copies=2',
+    '--config.evaluation.references=0.5',
+    '--config.evaluation.shape_metrics=False',
+]
+pytestmark = pytest.mark.usefixtures('kept_programs')
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp('frozen')
+
+
+def train(place, name, *arguments):
+    workdir = place / name
+    assert run.main([*ARGUMENTS, f'--workdir={workdir}', f'--config.cache_dir={place / "cache"}', *arguments]) == 0
+    return workdir, json.loads((workdir / 'metrics.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def first(place):
+    return train(place, 'first')
+
+
+def features_of(monkeypatch):
+    """Modalities of which features are computed from now on."""
+    computed, features = [], Embedder.features
+
+    def counted(self, variables, batches, modality, **options):
+        computed.append(modality)
+        return features(self, variables, batches, modality, **options)
+
+    monkeypatch.setattr(Embedder, 'features', counted)
+    return computed
+
+
+def test_what_nobody_trained_stands_beside_the_metrics(first):
+    _, metrics = first
+    assert set(metrics['comparators']) == set(NAMES)
+    for values in metrics['comparators'].values():
+        assert 0 <= values['top1_low'] <= values['top1'] <= values['top10'] <= 1
+
+
+def test_features_are_computed_once(place, first, monkeypatch):
+    computed = features_of(monkeypatch)
+    _, again = train(place, 'again')
+    assert computed == []
+    for name in ('top1', 'mean_reciprocal_rank', 'comparators'):
+        assert again[name] == first[1][name]
+    train(place, 'wider', '--config.model.embedding_dim=8')  # another head on the same features
+    assert computed == []
+
+
+def test_damaged_features_are_computed_anew(place, first, monkeypatch, capsys):
+    files = sorted((place / 'cache' / 'features').glob('*.npz'))
+    assert len(files) == 4  # photos and views, as they are and changed
+    files[0].write_bytes(files[0].read_bytes()[:-100])
+    computed = features_of(monkeypatch)
+    _, again = train(place, 'mended')
+    assert len(computed) >= 1 and 'damaged' in capsys.readouterr().out
+    assert again['top1'] == first[1]['top1']
+
+
+def test_a_run_is_evaluated_and_resumed_without_the_cache(place, first):
+    workdir = place / 'copy'
+    shutil.copytree(first[0], workdir)
+    arguments = ['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={place / "other"}']
+    assert run.main([*arguments, '--config.parallel.devices=1']) == 0
+    found = json.loads((workdir / 'metrics.json').read_text())
+    assert found['top1'] == first[1]['top1'] and found['comparators'] == first[1]['comparators']
+
+
+def test_a_finished_run_is_a_tool_of_its_own(place, first):
+    workdir, metrics = first
+    model = jaxret.load(workdir)
+    data = next((place / 'cache').glob('sample-*'))
+    photo = sorted((data / 'img').rglob('*.*'))[0]
+    embedding = np.asarray(model.embed_photos([photo]))
+    assert embedding.shape == (1, 16)
+    np.testing.assert_allclose(np.linalg.norm(embedding), 1, rtol=1e-5)
+
+
+def test_frozen_weights_are_not_trained_and_kept(first):
+    variables = jaxret.load(first[0])._variables
+    assert set(variables['params']['query']) == {'head'}
+    assert 'conv_stem' in variables['frozen']['params']['query']['backbone']
+
+
+def test_published_pairs_ask_for_their_files(tmp_path, capsys):
+    arguments = ['--config=pix3d.py:paper', f'--workdir={tmp_path / "run"}', '--config.parallel.devices=1']
+    assert run.main(arguments) == 1
+    said = 'config.pretrained.query: the published system starts from ImageNet weights of resnet50'
+    assert said in capsys.readouterr().err
+
+
+def test_the_default_is_pretrained_and_random_start_is_what_it_was():
+    default, random = (load_config(f'pix3d.py:{preset}')[0] for preset in ('small', 'random_start'))
+    assert default.model.train == 'heads' and default.pretrained.query == 'imagenet'
+    assert random.model.train == 'all' and random.pretrained.query == ''
+    assert random.model.query_encoder == 'resnet_small' and random.evaluation.references == 0
