@@ -60,7 +60,7 @@ def tables(file: str, title: str, number: int, printed: Mapping[str, Sequence[fl
       printed: row -> its values as printed, in the order of `METRICS`.
       note: a line on these values.
     """
-    configs = {preset: f'{file}:{preset}' for preset in ('small', 'paper')}
+    configs = {preset: f'{file}:{preset}' for preset in ('small', 'random_start', 'paper')}
     rows = {
         name: Row(
             name,
