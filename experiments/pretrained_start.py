@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxret.encoders.image_backbones import NETWORKS, image_network
 from jaxret.encoders.vit import VIT_NAMES, vision_transformer
-from jaxret.errors import CheckpointError, DataError, refused
+from jaxret.errors import CheckpointError, ConfigError, DataError, refused
 from jaxret.files import write_atomically
 from jaxret.pretrained.networks import NetworkPart, find_network, network_part, network_weights, replace_values
 from jaxret.pretrained.packaged import packaged_weights
@@ -25,7 +25,8 @@ from jaxret.runs.config import flatten
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 
-FILE, IMAGENET = 'pretrained.json', 'imagenet'
+FILE = 'pretrained.json'
+IMAGENET, PUBLISHED = 'imagenet', 'published'  # values of the group, beside files
 
 
 def pretrained_start(
@@ -37,8 +38,7 @@ def pretrained_start(
     new run are kept in its work directory.
 
     Args:
-      config: with a key of the group `pretrained` for each network of `system.BACKBONES`: a file, 'imagenet' for the
-        installed package of weights, or ''.
+      config: with a key of the group `pretrained` for each network of `system.BACKBONES` (see `weight_files`).
       workdir: of the run.
       system: says where its networks are.
       example: a batch of the shapes to come; one item of each is enough.
@@ -118,13 +118,21 @@ def weight_files(config: ConfigDict, networks: Mapping[str, str]) -> dict[str, P
       networks: name of the network by key.
 
     Raises:
-      ConfigError: 'imagenet' for a network whose package of weights is not installed, or that has none.
+      ConfigError: 'imagenet' for a network whose package of weights is not installed, or that has none; or 'published',
+        which stands for a file that the user has to name.
     """
-    return {
-        key: packaged_weights(network) if config.pretrained[key] == IMAGENET else Path(config.pretrained[key])
-        for key, network in networks.items()
-        if config.pretrained[key]
-    }
+    files = {}
+    for key, network in networks.items():
+        value = config.pretrained[key]
+        if value == PUBLISHED:
+            raise ConfigError(
+                f'config.pretrained.{key}: the published system starts from ImageNet weights of {network}; give the '
+                f"file, --config.pretrained.{key}={network}.pth (the state_dict of torchvision's network, or timm's), "
+                f"or start at random, --config.pretrained.{key}=''"
+            )
+        if value:
+            files[key] = packaged_weights(network) if value == IMAGENET else Path(value)
+    return files
 
 
 def pretrained_facts(workdir: Path) -> dict[str, str]:

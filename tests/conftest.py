@@ -43,11 +43,6 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope='module')
-def quick_compilation():
-    pass
-
-
-@pytest.fixture(scope='module')
 def kept_programs(tmp_path_factory):
     """A program that several tests make anew is compiled once: JAX keeps it in a folder of all workers."""
     folder = tmp_path_factory.getbasetemp()

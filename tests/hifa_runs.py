@@ -13,7 +13,7 @@ from references_center import cross_entropy
 from small_hifa import CLASSES, DIM, EVERYTHING, STEPS, random_batch, small_hifa
 
 from jaxret.losses.discrepancy import KERNEL_FACTORS, LABEL_SIGMA
-from jaxret.systems.hifa import pictures
+from jaxret.systems.hifa_inputs import make_towers, pictures
 
 KEY, PHOTOS, SHAPES, STEP = jax.random.key(5), 7, 5, 3
 RAMP = 2 / (1 + np.exp(-10 * STEP / STEPS)) - 1
@@ -77,7 +77,7 @@ def _run(system, variables, batch, *, step, rng, train):
 def encoded(system, variables, batch):
     """The encoder's maps and embeddings in evaluation mode, float64."""
     own = {'params': {name: variables['params'][name] for name in ('backbone', 'embedding')}}
-    found = _apply(system.encoder, own, pictures(batch['photo']), pictures(batch['views']))
+    found = _apply(system.encoder, own, *(pictures(batch[name], tower) for name, tower in make_towers().items()))
     return {name: np.asarray(value, np.float64) for name, value in found._asdict().items()}
 
 

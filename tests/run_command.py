@@ -40,7 +40,7 @@ class Place:
             'PYTHONUNBUFFERED': '1',
             'PYTHONDONTWRITEBYTECODE': '1',
             'JAX_PLATFORMS': 'cpu',
-            'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # as `quick_compilation`
+            'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # as in conftest.py
             # The same program is compiled once for all runs.
             'JAX_COMPILATION_CACHE_DIR': str(self.folder('compiled')),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',

@@ -5,7 +5,7 @@ import numpy as np
 
 from jaxret.encoders.discriminators import DomainDiscriminator, PairDiscriminator
 from jaxret.encoders.heads import LinearHead
-from jaxret.encoders.image_backbones import ResNetMaps
+from jaxret.encoders.image_backbones import ConvMaps
 from jaxret.encoders.layers import drop_units
 from jaxret.encoders.resnet import resnet
 from jaxret.encoders.shared_views import SharedViews
@@ -65,7 +65,7 @@ def small_hifa(
     if backbone == 'flat':
         network = Flat(dropout)
     else:
-        network = ResNetMaps(resnet('resnet_coarse', width=4, stage_sizes=(1,), axis_name=axis_name, pooled=False))
+        network = ConvMaps(resnet('resnet_coarse', width=4, stage_sizes=(1,), axis_name=axis_name, pooled=False))
     fields = {
         'label_weight': 1.0,
         'warmup': 0.0,

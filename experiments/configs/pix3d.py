@@ -1,8 +1,10 @@
 """CMIC on Pix3D: the CAD model that matches a photo and its mask (Lin et al., ICCV 2021; Sun et al., CVPR 2018).
 
-  python experiments/run.py --config=pix3d.py                              small, for CPUs; embedded synthetic sample
+  python experiments/run.py --config=pix3d.py                              small, for CPUs: heads on frozen ImageNet
+                                                                           features; embedded synthetic sample
   python experiments/run.py --config=pix3d.py --config.data_dir=DIR        the same on real data in Pix3D's layout
   python experiments/run.py --config=pix3d.py:paper --config.data_dir=DIR  the published setting, for GPUs
+  python experiments/run.py --config=pix3d.py:random_start                 small networks that start from random weights
   python experiments/run.py --config=pix3d.py:triplet                      a row of the papers' tables, likewise ROWS
                                                                            below; paper_triplet, ... at full size
   python experiments/run.py --config=pix3d.py:smoke                        seconds, to see that everything works
@@ -14,8 +16,10 @@ queries; over categories Top-1 is 77.6 %). Its split, renders and camera were no
 from configs import _groups as groups
 from ml_collections import ConfigDict
 
-# Row of the tables -> how it differs at the same size.
+# Row of the tables -> how it differs at the same size: small without references; rows of masks at random_start, as
+# frozen weights have no place for a fourth channel.
 ROWS = {
+    'no_references': {},
     'hsv': {'color.mode': 'hsv', 'color.probability': 0.5},
     'no_color': {'color.mode': 'none'},
     'no_category': {'loss.category_weight': 0.0},
@@ -38,7 +42,23 @@ ROWS = {
     'max_views': {'model.pooling': 'max'},
     **{f'beta_{beta}': {'loss.category_weight': beta} for beta in (0.1, 0.4, 0.6, 0.8, 1.0)},
 }
-PRESETS = ('small', *ROWS, 'paper', *(f'paper_{row}' for row in ROWS), 'smoke')
+PRESETS = ('small', 'random_start', *ROWS, 'paper', *(f'paper_{row}' for row in ROWS), 'smoke')
+# Small with the weights that a package brings.
+PRETRAINED = {
+    'data.image_size': 224,
+    'model.query_encoder': 'efficientnet_lite0',
+    'model.view_encoder': 'efficientnet_lite0',
+    'model.train': 'heads',
+    'model.taps': '5,8,11,13,15,16',
+    'model.normalization': 'published',
+    'model.mask': 'white',
+    'pretrained.query': 'imagenet',
+    'pretrained.gallery': 'imagenet',
+    'frozen.photo_copies': 2,
+    'frozen.view_copies': 2,
+    'optimizer.learning_rate': 5e-4,
+    'evaluation.references': 0.5,
+}
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
@@ -103,7 +123,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     # Published weights to start from: 'imagenet', those of the installed package; or torchvision's or timm's: a
     # .safetensors or .pth file
     config.pretrained = pretrained = ConfigDict()
-    pretrained.query = ''  # for model.query_encoder; '' starts at random
+    pretrained.query = ''  # for model.query_encoder; '' starts at random, 'published' asks for a file
     pretrained.gallery = ''  # the same for model.view_encoder
     # First convolution where inputs are not RGB: 'random' starts it anew, as CMIC's code does; 'mean', 'sum' keep RGB
     # and start a mask channel at 0, and for grey views take the mean or the sum of RGB.
@@ -153,6 +173,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         data.categories = ('bed', 'chair', 'sofa', 'table')
         data.gallery, data.image_size, data.crop, data.fit = 'referenced', 224, 'none', 'stretch'
         model.query_encoder, model.view_encoder, model.mask = 'resnet50', 'resnet34', 'channel'
+        pretrained.query = pretrained.gallery = 'published'
         data.views_per_step, loss.sampling_correction = 0, False
         photo.area, view.area, photo.fill = (0.85, 0.95), (0.65, 0.9), 0
         photo.aspect = view.aspect = (0.75, 1.3333333333)
@@ -164,7 +185,9 @@ def get_config(preset: str = 'small') -> ConfigDict:
         evaluation.batch_size, evaluation.points, evaluation.voxels = 8, 500, 32
         model.embedding_dim = 16
         sample.shapes_per_category, sample.photos_per_shape = 3, 4
-    for key, value in ROWS.get(preset.removeprefix('paper_'), {}).items():
-        group, name = key.split('.')
-        config[group][name] = value
+    row = preset.removeprefix('paper_')
+    if not preset.startswith(('paper', 'smoke', 'random_start', 'mask_')):
+        config.update_from_flattened_dict(PRETRAINED)
+    if row in ROWS:
+        config.update_from_flattened_dict({'evaluation.references': 0.0, **ROWS[row]})
     return config

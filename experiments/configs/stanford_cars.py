@@ -17,8 +17,8 @@ category loss is off.
 from configs import pix3d
 from ml_collections import ConfigDict
 
-ROWS = ('hsv', 'no_color', 'triplet')
-PRESETS = ('small', *ROWS, 'paper', *(f'paper_{row}' for row in ROWS), 'smoke')
+ROWS = ('no_references', 'hsv', 'no_color', 'triplet')
+PRESETS = ('small', 'random_start', *ROWS, 'paper', *(f'paper_{row}' for row in ROWS), 'smoke')
 
 
 def get_config(preset: str = 'small') -> ConfigDict:

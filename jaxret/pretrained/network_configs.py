@@ -70,10 +70,18 @@ class Reader:
     def sides(self, key: str, default: Any = None) -> tuple[int, int] | None:
         """Height and width, given as one number or two."""
         value = self.get(key, (int, list), default)
-        pair = (value, value) if isinstance(value, int) else tuple(value or ())
-        if pair and (len(pair) != 2 or not all(type(side) is int and 0 < side < 1 << 16 for side in pair)):
+        if value is None:
+            return None
+        pair = (value, value) if isinstance(value, int) else tuple(value)
+        if len(pair) != 2 or not all(type(side) is int and 0 < side < 1 << 16 for side in pair):
             raise self.refuse(key, f'{value!r:.100}')
-        return pair or None
+        return pair
+
+    def fraction(self, key: str, default: float) -> float:
+        value = self.get(key, (int, float), default)
+        if not 0 < value <= 1:
+            raise self.refuse(key, f'{value!r:.100}')
+        return float(value)
 
     def channels(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
         values = self.get(key, list, list(default))

@@ -84,7 +84,7 @@ def _hugging_face(tower: Tower, configs: Mapping[str, Reader], family: str) -> D
     return Description(
         options={
             'activation': vision.choice('hidden_act', _ACTIVATIONS, default.activation),
-            'epsilon': vision.get('layer_norm_eps', (int, float), default.epsilon),
+            'epsilon': vision.fraction('layer_norm_eps', default.epsilon),
             'resampling': 'bicubic' if tower.array('registers') is None else 'bicubic_antialias',
             **heads,
         },
@@ -171,8 +171,8 @@ def _timm(tower: Tower, config: Reader) -> Description:
 def _timm_input(given: Reader) -> ImageInput:
     shape = given.get('input_size', list, [3, 224, 224])
     side = Reader({'input_size': shape[1:]}, given.where).sides('input_size') or (224, 224)
-    cut, mode = given.get('crop_pct', (int, float), 0.875), given.get('crop_mode', str, 'center')
-    if not 0.1 < cut <= 1 or mode not in ('center', 'squash') or (mode == 'center' and side[0] != side[1]):
+    cut, mode = given.fraction('crop_pct', 0.875), given.get('crop_mode', str, 'center')
+    if cut < 0.1 or mode not in ('center', 'squash') or (mode == 'center' and side[0] != side[1]):
         raise given.refuse('crop_mode', f'{mode!r:.100} with crop_pct {cut} of images {list(side)}, which is not read')
     resize = tuple(math.floor(length / cut) for length in side)
     mean, std = STATISTICS['imagenet']
@@ -207,7 +207,7 @@ def _open_clip(tower: Tower, config: Reader) -> Description:
         width = vision.count('width', 768)
         options = {
             'activation': 'quick_gelu' if quick else 'gelu_tanh' if approximate == 'tanh' else 'gelu',
-            'epsilon': vision.part('norm_kwargs').get('eps', (int, float), 1e-5),
+            'epsilon': vision.part('norm_kwargs').fraction('eps', 1e-5),
             'resampling': 'bicubic_antialias',
             'heads': width // vision.count('head_width', 64),
             'pooling': vision.choice('pool_type', {'tok': 'class', 'avg': 'mean'}, 'tok'),

@@ -153,10 +153,10 @@ def _by_block(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     result = {}
     for name, array in arrays.items():
         before, stacked, after = name.partition('.encoderblock.')
-        parts = (
-            {f'{before}.encoderblock_{i}.{after}': part for i, part in enumerate(array)} if stacked else {name: array}
-        )
-        result |= parts
+        if stacked and array.ndim:
+            result |= {f'{before}.encoderblock_{i}.{after}': part for i, part in enumerate(array)}
+        else:
+            result[name] = array
     return result
 
 
@@ -222,6 +222,6 @@ def _grid(count: int, before: int, cells: tuple[int, ...], where: str) -> tuple[
         if cells and math.prod(cells) + extra == count:
             return cells
     for extra in range(before + 1):
-        if (side := math.isqrt(count - extra)) ** 2 == count - extra:
+        if (side := math.isqrt(max(0, count - extra))) ** 2 == count - extra > 0:
             return side, side
     raise refused(where, f'{count} positions, which are no square', _ACTION)

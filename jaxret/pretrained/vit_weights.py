@@ -179,7 +179,7 @@ def _array(parts: Sequence[np.ndarray], leaf: str, shape: Sequence[int], order: 
         if _problem(part):
             return part
     arrays = [_in_order(part.astype(np.float32), leaf, shape, order) for part in parts]
-    if len({array.shape[:-1] for array in arrays}) > 1:
+    if len({array.shape[:-1] for array in arrays}) > 1 or arrays[0].ndim == 0:
         return arrays[0]
     return np.ascontiguousarray(np.concatenate(arrays, axis=-1))
 
@@ -191,7 +191,7 @@ def _in_order(array: np.ndarray, leaf: str, shape: Sequence[int], order: str) ->
     if leaf == 'kernel' and order == 'PyTorch':
         return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
     if leaf == 'kernel':
-        flat = order == 'Flax' and len(shape) == 2 and array.size % shape[0] == 0
+        flat = order == 'Flax' and len(shape) == 2 and shape[0] > 0 and array.size % shape[0] == 0
         return array.reshape(shape[0], -1) if flat else array
     return array.reshape(shape) if array.size == math.prod(shape) else array
 

@@ -10,7 +10,6 @@ from references_grids import moved_grid
 
 from jaxret.augmentation.grids import augment_grids, rotation_table
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 SIDE, HEIGHT = 7, 5
 
 

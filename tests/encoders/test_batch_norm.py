@@ -9,7 +9,6 @@ import references_voxels as ref
 
 from jaxret.encoders.batch_norm import MaskedBatchNorm
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 X = np.random.default_rng(0).normal(2.0, 3.0, size=(6, 3, 2, 4)).astype(np.float32)
 VALID = np.array([True, False, True, True, False, True])
 VARIABLES = {

@@ -10,7 +10,6 @@ import references_voxels as ref
 from jaxret.encoders.convolution3d import Convolution3D, convolve3d, transposed_convolve3d
 from jaxret.errors import ConfigError
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 # cells, kernel, stride, padding, channels in and out
 PLAIN = [
     (8, 7, 1, 3, 1, 3),

@@ -10,8 +10,6 @@ from references_encoders import random_variables
 from jaxret.encoders.discriminators import DomainDiscriminator, PairDiscriminator
 from jaxret.encoders.layers import drop_units
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 MAPS = np.random.default_rng(0).normal(size=(3, 2, 3, 4)).astype(np.float32)
 EMBEDDINGS = np.random.default_rng(1).normal(size=(5, 6)).astype(np.float32)
 

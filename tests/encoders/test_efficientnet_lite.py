@@ -11,8 +11,6 @@ from references_encoders import random_variables
 from jaxret.encoders.efficientnet_lite import EFFICIENTNET_LITE_NAMES, InvertedBottleneck, efficientnet_lite
 from jaxret.errors import ConfigError
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # Channels and halvings of the image after every segment.
 LITE0 = (
     *((32, 1), (16, 1), (24, 2), (24, 2), (40, 3), (40, 3), (80, 4), (80, 4), (80, 4), (112, 4), (112, 4), (112, 4)),
@@ -173,7 +171,7 @@ def test_bfloat16_and_gradients(name):
     assert not np.allclose(result[0], expected[0], rtol=1e-5)  # it did compute in bfloat16
 
 
-def test_gradients_are_those_of_differences(quick_compilation):
+def test_gradients_are_those_of_differences():
     block, channels = BLOCKS['k5s2']
     with jax.enable_x64(True):
         x = images(7, 6, channels).astype(np.float64)

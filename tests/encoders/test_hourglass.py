@@ -12,7 +12,6 @@ from jaxret.encoders.hourglass import Hourglass, ResidualBlock3D, VoxelEncoder
 from jaxret.errors import ConfigError
 from jaxret.training.state import count_parameters
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 GRIDS = jax.ShapeDtypeStruct((2, 32, 32, 32, 1), jnp.float32)
 SEPARATION = {'encoder_channels': (16, 32, 64, 128, 512), 'decoders': 2}
 

@@ -9,12 +9,10 @@ from references_encoders import random_variables
 
 from jaxret.encoders.alexnet import AlexNet, Stem
 from jaxret.encoders.heads import LinearHead
-from jaxret.encoders.image_backbones import BACKBONES, ResNetMaps, image_backbone
-from jaxret.encoders.resnet import ResNet, resnet
+from jaxret.encoders.image_backbones import ConvMaps, image_backbone, image_network
+from jaxret.encoders.resnet import ResNet
 from jaxret.encoders.shared_views import VIEW_POOLINGS, SharedViews
 from jaxret.errors import ConfigError
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 # Map and features of images of 224 (published networks) or 64 pixels.
 SIZES = {
@@ -24,17 +22,20 @@ SIZES = {
     'resnet50': ((7, 7, 2048), 2048),
     'resnet_small': ((4, 4, 128), 128),
     'resnet_coarse': ((2, 2, 128), 128),
+    'efficientnet_lite0': ((2, 2, 1280), 1280),
+    'vit_s16': ((4, 4, 384), 384),
 }
 NETWORKS = {
     'alexnet': AlexNet(channels=(3, 4, 4, 3, 3), hidden=6, stem=Stem(3, 1, 1)),
-    'resnet': ResNetMaps(ResNet(stage_sizes=(1,), block='basic', width=3, stem='coarse', pooled=False)),
+    'resnet': ConvMaps(ResNet(stage_sizes=(1,), block='basic', width=3, stem='coarse', pooled=False)),
 }
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', SIZES)
 def test_maps_and_features_have_their_sizes(name):
     side = 224 if name in ('alexnet', 'resnet18', 'resnet50') else 64
-    model = image_backbone(name, dropout=0.5, dtype=jnp.bfloat16)
+    frozen, model = image_backbone(name, dropout=0.5, dtype=jnp.bfloat16)
+    assert frozen is None
     images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
     (maps, features), variables = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
     assert (maps.shape[1:], features.shape[1]) == SIZES[name]
@@ -42,9 +43,12 @@ def test_maps_and_features_have_their_sizes(name):
     if name in ('alexnet', 'alexnet_small'):
         assert set(variables) == {'params'} and model.dropout == 0.5
     else:  # parameters are where the plain network has them
-        plain = jax.eval_shape(resnet(name).init, jax.random.key(0), images)
+        plain = jax.eval_shape(image_network(name).init, jax.random.key(0), images)
         chex.assert_trees_all_equal_shapes(variables, plain)
-        assert image_backbone(name, dropout=0.5, axis_name='data').network.axis_name == 'data'
+        frozen, trained = image_backbone(name, dropout=0.5, train='heads')
+        assert jax.eval_shape(frozen.apply, variables, images).shape == (2, *SIZES[name][0]) and trained.network is None
+    if name.startswith('resnet'):
+        assert image_backbone(name, dropout=0.5, axis_name='data').trained.network.axis_name == 'data'
 
 
 def test_unknown_names_are_refused():

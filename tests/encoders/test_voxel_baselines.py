@@ -11,7 +11,6 @@ from jaxret.encoders.pointnet import PointNet
 from jaxret.encoders.voxel_baselines import OccupancyPointNet, VoxelCNN, surface_points
 from jaxret.training.state import count_parameters
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 RNG = np.random.default_rng(0)
 BLOB = RNG.random((3, 6, 6, 6)) < 0.4
 

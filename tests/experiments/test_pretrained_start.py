@@ -172,7 +172,7 @@ def test_training_gets_the_start_and_the_banner_its_file(tmp_path, files, monkey
 def test_hifas_shared_network_has_a_place():
     system = small_hifa(backbone='resnet')
     variables = jax.eval_shape(system.init, jax.random.key(0), random_batch(2, 2))
-    (scope,) = system.BACKBONES.values()
+    ((_, scope),) = system.BACKBONES.values()
     assert 'conv1' in variables['params'][scope[0]] and 'conv1' not in variables['params']
 
 

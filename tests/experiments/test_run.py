@@ -1,4 +1,4 @@
-"""The one command, as a user runs it: train, stop, kill, resume, evaluate, and a full disk. Real processes."""
+"""The one command, as a user runs it: train, stop, kill, resume, evaluate, and a full disk. Real processes train."""
 
 import json
 import re

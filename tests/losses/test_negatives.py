@@ -11,7 +11,6 @@ import references_metric_learning as ref
 from jaxret.errors import ConfigError
 from jaxret.losses import negatives
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 KEY = jax.random.key(3)
 # Class 4 has one CAD model, twice; row 6 is padding.
 CATEGORY = np.array([0, 0, 1, 1, 4, 4, 0, 0], np.int32)

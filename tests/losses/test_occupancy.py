@@ -11,7 +11,6 @@ from references import numeric_gradient
 
 from jaxret.losses.occupancy import occupancy_cross_entropy
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 3, (3, 2, 2, 2)).astype(np.float32)
 OCCUPIED = RNG.random((3, 2, 2, 2)) < 0.4

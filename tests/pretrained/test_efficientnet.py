@@ -45,7 +45,7 @@ def loaded(network, weights, images):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_evaluation_gives_what_timm_gives(quick_compilation, name):
+def test_evaluation_gives_what_timm_gives(name):
     images = images_of(name)
     network = efficientnet_lite(name, num_classes=1000)
     variables = loaded(network, torch_weights(name), images)
@@ -58,7 +58,7 @@ def test_evaluation_gives_what_timm_gives(quick_compilation, name):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_training_gives_what_timm_gives(quick_compilation, name):
+def test_training_gives_what_timm_gives(name):
     """In float64: over the few values of the last maps, batch norm makes rounding errors of float32 large."""
     images = images_of(name)
     variables = loaded(efficientnet_lite(name), torch_weights(name), images)

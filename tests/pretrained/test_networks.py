@@ -67,7 +67,7 @@ def output(name, network, variables, images):
         ('alexnet', 'logits'),
     ],
 )
-def test_evaluation_gives_what_torchvision_gives(quick_compilation, name, kind):
+def test_evaluation_gives_what_torchvision_gives(name, kind):
     network = make_network(name, classes=1000 if kind == 'logits' else None)
     images, expected = images_of(name), STORED[f'{name}/eval_{kind}']
     found = output(name, network, loaded(torch_weights(name), network, images.shape), images)
@@ -76,7 +76,7 @@ def test_evaluation_gives_what_torchvision_gives(quick_compilation, name, kind):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_training_gives_what_torchvision_gives(quick_compilation, name):
+def test_training_gives_what_torchvision_gives(name):
     """Batch norm in float64: over few values it makes rounding errors of float32 larger than 1e-5."""
     images, weights, dtype = images_of(name), torch_weights(name), np.float32 if name == 'alexnet' else np.float64
     variables = loaded(weights, make_network(name), images.shape)
@@ -104,7 +104,7 @@ def test_training_gives_what_torchvision_gives(quick_compilation, name):
 
 
 @pytest.mark.parametrize(('how', 'factor'), [('sum', 1), ('mean', 3)])
-def test_grey_gives_what_grey_in_three_channels_gives(quick_compilation, how, factor):
+def test_grey_gives_what_grey_in_three_channels_gives(how, factor):
     network, weights = resnet('resnet18', stage_sizes=(1,)), torch_weights('resnet18')
     weights = {name: array for name, array in weights.items() if name.startswith(('conv1', 'bn1', 'layer1.0'))}
     grey = seeded_images(2, 33, 35, seed=5, channels=1)
@@ -114,7 +114,7 @@ def test_grey_gives_what_grey_in_three_channels_gives(quick_compilation, how, fa
 
 
 @pytest.mark.parametrize('how', ['sum', 'mean'])
-def test_a_mask_channel_starts_without_effect(quick_compilation, how):
+def test_a_mask_channel_starts_without_effect(how):
     network, weights = resnet('resnet18', stage_sizes=(1,)), torch_weights('resnet18')
     weights = {name: array for name, array in weights.items() if name.startswith(('conv1', 'bn1', 'layer1.0'))}
     images = seeded_images(2, 33, 35, seed=6, channels=4)
@@ -268,7 +268,7 @@ def test_a_head_of_other_classes_is_listed():
 
 
 def test_values_go_into_a_part_of_the_variables():
-    network = image_backbone('resnet18', dropout=0.0)  # as HIFA has it
+    network = image_backbone('resnet18', dropout=0.0).trained  # as HIFA has it
     shapes = shapes_of(network)
     values = network_weights(torch_weights('resnet18'), shapes, where='a')
     part = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)

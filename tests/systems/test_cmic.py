@@ -13,7 +13,6 @@ from jaxret.encoders.heads import image_encoder
 from jaxret.encoders.view_pooling import ViewEncoder
 from jaxret.systems.cmic import CHOICES
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 BATCH = 6
 KEY = jax.random.key(5)
 VARIABLES = small_cmic().init(jax.random.key(0), random_batch(BATCH))

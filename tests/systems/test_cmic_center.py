@@ -13,7 +13,6 @@ from jaxret.errors import ConfigError
 from jaxret.systems.cmic import CMIC, pool_views
 from jaxret.systems.cmic_center import ShapeCenters
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 CLASSES, BATCH = 7, 5
 KEY = jax.random.key(3)
 CENTERS = ShapeCenters(CLASSES, DIM, label_weight=0.7, center_weight=3.0, alignment_weight=0.4)

@@ -18,7 +18,6 @@ from jaxret.training.step import make_train_step
 BATCH, CHUNK = 16, 8
 PADDED = {'query_valid': np.arange(BATCH) < 13, 'shape_valid': np.arange(BATCH) < 15}
 KEY = jax.random.key(5)
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 VARIABLES = small_cmic().init(jax.random.key(0), random_batch(BATCH))
 MARGIN = {'rtol': 2e-4, 'atol': 2e-6}  # of gradients in float32 through batch norm
 
@@ -148,4 +147,6 @@ def test_bad_chunks_are_refused():
         make_parallel('jit', devices=3, batch_size=12, chunk=4)
     assert len(make_parallel('jit', devices=0, batch_size=12, chunk=4).devices) == 4
     with pytest.raises(ConfigError, match='chunk: 5 does not divide a batch of 12'):
-        small_cmic(chunk=5).loss(VARIABLES, random_batch(12), rng=KEY, step=jnp.int32(0), train=True)
+        jax.eval_shape(
+            lambda v: small_cmic(chunk=5).loss(v, random_batch(12), rng=KEY, step=jnp.int32(0), train=True), VARIABLES
+        )

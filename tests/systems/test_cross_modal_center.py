@@ -22,7 +22,6 @@ from jaxret.training.parallel import make_parallel
 from jaxret.training.state import count_parameters, create_state
 from jaxret.training.step import make_train_step
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 BATCH = 6
 KEY = jax.random.key(5)
 INPUTS = {'image': ('image',), 'mesh': ('faces', 'neighbors'), 'point': ('points',)}

@@ -13,8 +13,6 @@ from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
 from jaxret.training.step import make_train_step
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def train(mode, devices, variables, *, steps=2, **changes):
     """State after some steps, and the metrics of every step."""

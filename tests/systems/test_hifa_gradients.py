@@ -8,9 +8,7 @@ from hifa_runs import PHOTOS, RAMP, SHAPES, norm, run, system_of, variables_of
 from small_hifa import NOTHING, STEPS, random_batch
 
 from jaxret.losses import alignment
-from jaxret.systems.hifa import pictures
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+from jaxret.systems.hifa_inputs import make_towers, pictures
 
 
 def only(**changes):
@@ -86,7 +84,7 @@ def test_gradient_is_reversed_for_the_encoder_and_not_for_the_domain_classifier(
 
     def plain(params):
         own = {'params': {name: params[name] for name in ('backbone', 'embedding')}}
-        found = system.encoder.apply(own, pictures(batch['photo']), pictures(batch['views']))
+        found = system.encoder.apply(own, *(pictures(batch[name], tower) for name, tower in make_towers().items()))
         logits = [system.domain.apply({'params': params['domain']}, x) for x in (found.photos, found.shapes)]
         return 0.6 * alignment.adversarial_loss(*logits)
 

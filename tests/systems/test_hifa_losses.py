@@ -25,8 +25,6 @@ from hifa_runs import (
 )
 from small_hifa import CLASSES, STEPS, random_batch
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.mark.parametrize('name', VARIANTS)
 def test_loss_is_the_weighted_sum_of_the_oracles(name):

@@ -7,9 +7,7 @@ import pytest
 from hifa_runs import PHOTOS, SHAPES, classify, encoded, softmax, system_of, variables_of
 from small_hifa import VIEWS, random_batch
 
-from jaxret.systems.hifa import pictures
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+from jaxret.systems.hifa_inputs import make_towers, pictures
 
 
 def test_embeddings_are_raw_and_score_is_their_cosine():
@@ -32,7 +30,7 @@ def test_embeddings_are_raw_and_score_is_their_cosine():
 def test_pictures_have_imagenets_mean_and_spread():
     image = np.random.default_rng(0).integers(256, size=(2, VIEWS, 4, 4, 1), dtype=np.uint8)
     expected = (image / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(pictures(image), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(pictures(image, make_towers()['photo']), expected, rtol=1e-5, atol=1e-6)
     colors = np.random.default_rng(1).integers(256, size=(2, 4, 4, 3), dtype=np.uint8)
     expected = (colors / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(pictures(colors), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(pictures(colors, make_towers()['photo']), expected, rtol=1e-5, atol=1e-6)

@@ -17,8 +17,6 @@ from jaxret.systems.scan_cad import ScanCad
 from jaxret.systems.scan_cad_config import CHOICES, RANGES
 from jaxret.training.state import count_parameters
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.mark.parametrize(
     'variant,millions',

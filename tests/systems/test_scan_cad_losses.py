@@ -11,7 +11,6 @@ import pytest
 import references_scan_cad as oracle
 from small_scan_cad import POOL, STILL, flat_system, flat_variables, random_batch
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 PAIRS = 8
 KEY = jax.random.key(5)
 PARTS = ('foreground', 'background', 'completion', 'metric')

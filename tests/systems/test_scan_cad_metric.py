@@ -10,7 +10,6 @@ from small_scan_cad import DIM, POOL, small_config
 
 from jaxret.systems.scan_cad_losses import MetricLoss
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 PAIRS = 9
 RNG = np.random.default_rng(0)
 SCANS, CADS = RNG.normal(size=(2, PAIRS, DIM)).astype(np.float32)

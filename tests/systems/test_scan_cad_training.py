@@ -18,8 +18,6 @@ from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
 from jaxret.training.step import make_train_step
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def test_grids_of_an_object_are_augmented_alike_each_object_with_its_own_key():
     class Recorder(FlatEncoder):

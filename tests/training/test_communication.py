@@ -24,7 +24,6 @@ from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
 from jaxret.training.step import make_train_step
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 BATCH, DEVICES, WIDTH = 16, 8, 17  # convolutions on CPUs pad fewer channels than 17
 COLLECTIVES = 'all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast'
 ARRAY = re.compile(r'\b(?:f32|bf16|f16|s32|u32|s8|u8|pred)\[([\d,]*)\]')

@@ -12,7 +12,7 @@ CATEGORY = Metric('category_top1', 'category of Top-1', digits=1)
 
 
 def _row(name: str, preset: str = '', top1: float | None = None, *, file: str = 'pix3d.py', **paper: float) -> Row:
-    configs = {'small': f'{file}:{preset or "small"}', 'paper': f'{file}:paper{preset and f"_{preset}"}'}
+    configs = {'small': f'{file}:{preset or "no_references"}', 'paper': f'{file}:paper{preset and f"_{preset}"}'}
     return Row(name, configs, {}, ({} if top1 is None else {'top1': top1}) | paper)
 
 

@@ -301,36 +301,89 @@ def test_no_steps_are_no_batches():
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, PHOTOS, 40])
-def test_photos_to_embed_come_in_order_once_and_the_last_batch_is_padded(batch_size):
+def test_photos_to_embed_come_in_order_once_and_fill_the_last_batch(batch_size):
     found = list(pipeline.query_batches(QUERIES, size=SIZE, batch_size=batch_size))
     assert len(found) == -(-PHOTOS // batch_size)
     for batch in found:
         assert {name: value.shape for name, value in batch.items()} == {
             'image': (batch_size, SIZE, SIZE, 3),
             'mask': (batch_size, SIZE, SIZE, 1),
-            'query_valid': (batch_size,),
+            'valid': (batch_size,),
         }
-    valid = np.concatenate([batch['query_valid'] for batch in found])
+    valid = np.concatenate([batch['valid'] for batch in found])
     np.testing.assert_array_equal(valid, np.arange(len(valid)) < PHOTOS)
     image, mask = (np.concatenate([batch[name] for batch in found]) for name in ('image', 'mask'))
     np.testing.assert_array_equal(image[:PHOTOS], np.stack([photo_pixels(i) for i in range(PHOTOS)]))
     np.testing.assert_array_equal(mask[:PHOTOS, :, :, 0], np.stack([mask_pixels(i) for i in range(PHOTOS)]))
-    assert not image[PHOTOS:].any() and not mask[PHOTOS:].any()
+    np.testing.assert_array_equal(image[PHOTOS:], np.resize(image[:PHOTOS], image.shape)[PHOTOS:])
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, SHAPES, 40])
-def test_shapes_to_embed_come_in_order_once_and_the_last_batch_is_padded(batch_size):
+def test_shapes_to_embed_come_in_order_once_and_fill_the_last_batch(batch_size):
     found = list(pipeline.gallery_batches(GALLERY, batch_size=batch_size))
     assert len(found) == -(-SHAPES // batch_size)
     assert all(
         batch['views'].shape == (batch_size, VIEWS, SIZE, SIZE, 1) and batch['views'].dtype == np.uint8
         for batch in found
     )
-    valid = np.concatenate([batch['shape_valid'] for batch in found])
+    valid = np.concatenate([batch['valid'] for batch in found])
     views = np.concatenate([batch['views'] for batch in found])
     np.testing.assert_array_equal(valid, np.arange(len(valid)) < SHAPES)
     np.testing.assert_array_equal(views[:SHAPES], GALLERY.views)
-    assert not views[SHAPES:].any()
+    np.testing.assert_array_equal(views[SHAPES:], np.resize(GALLERY.views, views.shape)[SHAPES:])
+
+
+def test_some_rows_in_an_order_of_ones_own_and_changed_copies():
+    rows = np.array([7, 2, 2, 13])
+    (plain,) = pipeline.query_batches(QUERIES, size=SIZE, batch_size=4, rows=rows)
+    np.testing.assert_array_equal(plain['image'][..., 0].max(axis=(1, 2)), rows)
+    options = {'batch_size': 4, 'rows': rows, 'augmentation': LIVELY}
+    first, again, other = (
+        next(iter(pipeline.query_batches(QUERIES, size=SIZE, copy=copy, **options))) for copy in (1, 1, 2)
+    )
+    assert_same(first, again)
+    assert np.any(first['image'] != plain['image']) and np.any(first['image'] != other['image'])
+    noisy = dataclasses.replace(GALLERY, views=np.random.default_rng(0).integers(0, 256, GALLERY.views.shape, np.uint8))
+    views = [next(iter(pipeline.gallery_batches(noisy, copy=copy, **options))) for copy in (0, 1, 2)]
+    np.testing.assert_array_equal(views[0]['views'], noisy.views[rows])
+    assert np.any(views[1]['views'] != views[0]['views']) and np.any(views[1]['views'] != views[2]['views'])
+
+
+FEATURES = {  # feature 0 tells the row, 1 the copy, 2 the view
+    'photo_features': np.stack(np.meshgrid(np.arange(PHOTOS), np.arange(3), indexing='ij'), -1).astype(np.float32),
+    'views_features': np.stack(
+        np.meshgrid(np.arange(SHAPES), np.arange(2), np.arange(VIEWS), indexing='ij'), -1
+    ).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize('views_per_step', [0, 1])
+def test_features_take_the_place_of_pictures(views_per_step):
+    options = {'augmentation': LIVELY, 'views_per_step': views_per_step}
+    copies = set()
+    for batch, pictures in zip(batches(0, 8, features=FEATURES, **options), batches(0, 8, **options), strict=True):
+        assert 'image' not in batch and 'views' not in batch
+        for name in ('query_index', 'shape_index', 'positive', 'query_category'):
+            np.testing.assert_array_equal(batch[name], pictures[name])
+        photos, views = batch['photo_features'], batch['views_features']
+        np.testing.assert_array_equal(photos[:, 0], batch['query_index'])
+        assert views.shape == (BATCH, views_per_step or VIEWS, 3)
+        np.testing.assert_array_equal(views[..., 0], np.repeat(batch['shape_index'][:, None], views.shape[1], axis=1))
+        if not views_per_step:
+            np.testing.assert_array_equal(views[..., 2], np.tile(np.arange(VIEWS), (BATCH, 1)))
+        copies |= {('photo', copy) for copy in photos[:, 1]} | {
+            ('view', *cell) for cell in views[..., 1:].reshape(-1, 2)
+        }
+    assert len(copies) == 3 + 2 * VIEWS
+
+
+def test_shares_have_the_features_of_the_whole():
+    data = tables(PHOTOS, SHAPES)
+    whole = list(batches(0, 3, features=FEATURES, batch_size=4, data=data))
+    parts = [list(batches(0, 3, features=FEATURES, batch_size=4, data=data, share=Share(i, 2))) for i in range(2)]
+    for step, batch in enumerate(whole):
+        for name in FEATURES:
+            np.testing.assert_array_equal(np.concatenate([part[step][name] for part in parts]), batch[name])
 
 
 def test_no_photos_are_no_batches():

@@ -21,7 +21,7 @@ TINY_GRIDS = (
 
 
 @pytest.fixture
-def benchmark(monkeypatch, tmp_path, quick_compilation):
+def benchmark(monkeypatch, tmp_path):
     """Runs a script's main and returns what it wrote."""
     monkeypatch.syspath_prepend(str(FOLDER))
 

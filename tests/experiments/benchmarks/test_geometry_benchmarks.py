@@ -14,7 +14,7 @@ PROMISED = {'title', 'hardware', 'versions', 'commit', 'dirty', 'backend', 'load
 
 
 @pytest.fixture
-def benchmark(monkeypatch, tmp_path, quick_compilation):
+def benchmark(monkeypatch, tmp_path):
     """Runs a script's main and returns what it wrote."""
     monkeypatch.syspath_prepend(str(FOLDER))
 
@@ -136,7 +136,7 @@ def test_what_is_worse_than_linear_is_named(monkeypatch, reason, power, expected
 
 
 @pytest.mark.parametrize('blocked', [True, False])
-def test_losses_that_grow_are_the_same(monkeypatch, quick_compilation, blocked):
+def test_losses_that_grow_are_the_same(monkeypatch, blocked):
     monkeypatch.syspath_prepend(str(FOLDER))
     call, memory = importlib.import_module('growth_curves').losing(6, blocked=blocked)
     value, gradients = call()

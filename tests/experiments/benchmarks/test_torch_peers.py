@@ -14,7 +14,7 @@ STEP = 500  # past the warm-up
 
 
 @pytest.fixture
-def peers(monkeypatch, quick_compilation):
+def peers(monkeypatch):
     """The modules of the benchmarks that the tests use."""
     monkeypatch.syspath_prepend(str(FOLDER))
     return [importlib.import_module(name) for name in ('random_steps', 'torch_peers')]
