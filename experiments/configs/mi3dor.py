@@ -1,9 +1,13 @@
 """Labelled photos, unlabelled shapes (12 views each) on MI3DOR: HIFA and the methods it is compared with.
 
-  python experiments/run.py --config=mi3dor.py                              HIFA, on the synthetic sample (small)
+  python experiments/run.py --config=mi3dor.py                              small, for CPUs: heads on frozen ImageNet
+                                                                            features, adapted by JAN; synthetic sample
   python experiments/run.py --config=mi3dor.py --config.data_dir=DIR        on DIR/image/{train,test}/<class>/* and
                                                                             DIR/view or DIR/model/{train,test}/<class>/*
+  python experiments/run.py --config=mi3dor.py:hifa                         the same with HIFA's losses
   python experiments/run.py --config=mi3dor.py:source_only                  no adaptation; likewise for METHODS below
+  python experiments/run.py --config=mi3dor.py:random_start                 HIFA, a small network, from random weights;
+                                                                            likewise random_start_source_only, ...
   python experiments/run.py --config=mi3dor.py:paper --config.data_dir=DIR  full size, for GPUs
   python experiments/run.py --config=mi3dor.py:smoke                        seconds, to see that everything works
 
@@ -29,7 +33,21 @@ METHODS = {
     'jgsa': _NONE | {'evaluation.alignment': 'jgsa'},
     'swap': {'loss.mutual_information_weight': 1.0, 'loss.norm_weight': 0.05},  # as printed, interchanged
 }
-PRESETS = ('small', *METHODS, 'paper', 'smoke')
+# With the weights that a package brings, which need no epochs with the labels alone.
+PRETRAINED = {
+    'epochs': 20.0,
+    'data.stored_size': 144,
+    'data.image_size': 128,
+    'model.backbone': 'efficientnet_lite0',
+    'model.train': 'heads',
+    'pretrained.backbone': 'imagenet',
+    'frozen.photo_copies': 4,
+    'frozen.view_copies': 2,
+    'loss.warmup': 0.0,
+    'sample.train_photos': 100,
+}
+RANDOM = 'random_start'
+PRESETS = ('small', 'hifa', *METHODS, RANDOM, *(f'{RANDOM}_{method}' for method in METHODS), 'paper', 'smoke')
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
@@ -66,7 +84,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.view_augmentation = view = groups.augmentation(**crop)
 
     config.model = model = ConfigDict()
-    model.backbone = 'resnet_coarse'  # one network for photos and views: alexnet, alexnet_small, resnet18, resnet50, ..
+    model.backbone = 'resnet_coarse'  # one network for photos and views: alexnet, resnet50, efficientnet_lite0, ...
     model.embedding_dim = 64  # D, linear
     model.classifier_hidden = 64  # width of the first of the classifier's two linear layers; 0 is one layer
     model.dropout = 0.2  # probability, in AlexNet's fc6 and fc7 and in the domain discriminator
@@ -77,8 +95,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     groups.image_network(model)
     config.frozen = groups.frozen()
 
-    config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
-    pretrained.backbone = ''  # file for model.backbone: 'alexnet' (data.image_size 224), 'resnet18', 'resnet50'
+    # Published weights to start from: 'imagenet', those of the installed package; or torchvision's or timm's: a
+    # .safetensors or .pth file
+    config.pretrained = pretrained = ConfigDict()
+    pretrained.backbone = ''  # for model.backbone ('alexnet': data.image_size 224); '' starts at random
 
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # of the photos' cross-entropy
@@ -127,8 +147,11 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     if preset not in PRESETS:
         raise ValueError(preset)
-    if preset in METHODS:
-        config.update_from_flattened_dict(METHODS[preset])
+    if not preset.startswith((RANDOM, 'paper', 'smoke')):
+        config.update_from_flattened_dict(PRETRAINED)
+    method = 'jan' if preset == 'small' else preset.removeprefix(f'{RANDOM}_')
+    if method in METHODS:
+        config.update_from_flattened_dict(METHODS[method])
     if preset == 'paper':
         # HIFA prints R, lambda and beta. The rest is the lab's RevGrad code (tianbao-li/MI3DOR): 72 views of 6 shapes
         # and 6 photos a step, 20,000 steps, SGD with Nesterov's momentum, new layers 0.01, pretrained ones and the one

@@ -1,10 +1,13 @@
 """Cross-modal retrieval on ModelNet40: images, meshes and point clouds, nine directions.
 
-  python experiments/run.py --config=modelnet40.py                          labels, noisy centers, SimSiam (small)
+  python experiments/run.py --config=modelnet40.py                          labels, noisy centers, SimSiam (small; views
+                                                                            by frozen ImageNet features)
   python experiments/run.py --config=modelnet40.py:clf                      the baseline: labels, centers, MSE (small)
   python experiments/run.py --config=modelnet40.py --config.data_dir=DIR    on meshes: DIR/<class>/{train,test}/*.off
   python experiments/run.py --config=modelnet40.py:paper --config.data_dir=DIR   full size, for GPUs
   python experiments/run.py --config=modelnet40.py:paper_clf --config.data_dir=DIR   full-size baseline
+  python experiments/run.py --config=modelnet40.py:random_start             small networks, from random weights;
+                                                                            likewise random_start_clf, ...
   python experiments/run.py --config=modelnet40.py:plain_centers            labels, the baseline's centers, SimSiam
   python experiments/run.py --config=modelnet40.py:smoke                    seconds, to see that everything works
 
@@ -15,7 +18,26 @@ Jing et al. (CVPR 2021), Choo et al. (KSII TIIS 2024). Mean mAP of the nine dire
 from configs import _groups as groups
 from ml_collections import ConfigDict
 
-PRESETS = ('small', 'clf', 'plain_centers', 'paper', 'paper_clf', 'paper_plain_centers', 'smoke')
+# With the weights that a package brings.
+PRETRAINED = {
+    'data.image_size': 128,
+    'model.image_encoder': 'efficientnet_lite0',
+    'model.train': 'heads',
+    'model.normalization': 'published',
+    'pretrained.image': 'imagenet',
+    'frozen.view_copies': 4,
+}
+ROWS = ('clf', 'plain_centers')  # losses other than the default's
+RANDOM = 'random_start'
+PRESETS = (
+    'small',
+    *ROWS,
+    RANDOM,
+    *(f'{RANDOM}_{row}' for row in ROWS),
+    'paper',
+    *(f'paper_{row}' for row in ROWS),
+    'smoke',
+)
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
@@ -61,8 +83,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     groups.image_network(model, normalization='symmetric')
     config.frozen = groups.frozen()
 
-    config.pretrained = pretrained = ConfigDict()  # torchvision's or timm's weights to start from: .safetensors, .pth
-    pretrained.image = ''  # file for model.image_encoder, a resnet18, resnet34 or resnet50; '' starts at random
+    # Published weights to start from: 'imagenet', those of the installed package; or torchvision's or timm's: a
+    # .safetensors or .pth file
+    config.pretrained = pretrained = ConfigDict()
+    pretrained.image = ''  # for model.image_encoder; '' starts at random
     pretrained.first_convolution = 'random'  # for grey views: 'random' starts it anew; 'mean', 'sum' of RGB
 
     config.loss = loss = ConfigDict()
@@ -97,7 +121,9 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     if preset not in PRESETS:
         raise ValueError(preset)
-    if plain := preset.endswith(('clf', 'plain_centers')):
+    if not preset.startswith((RANDOM, 'paper', 'smoke')):
+        config.update_from_flattened_dict(PRETRAINED)
+    if plain := preset.endswith(ROWS):
         loss.center, loss.center_weight = 'center', 0.1
     if preset.endswith('clf'):
         loss.alignment, loss.alignment_weight = 'mse', 0.1

@@ -185,6 +185,12 @@ def all_batches(
     return shape_batches(table, views=views, **options)
 
 
+def shown_view(table: ShapeTable, row: int) -> np.ndarray:
+    """The view by which reports show a shape: turned a little, which shows more than the front."""
+    view = table.views([row], [1 % table.views_encoded.shape[1]])[0, 0]
+    return view[..., 0] if table.channels == 1 else view
+
+
 def _check_sizes(config: ConfigDict, dataset: DomainDataset) -> None:
     for key, count, there, kind in (
         ('batch_size', config.batch_size, len(dataset.split_photos('train')), 'training photos'),

@@ -7,13 +7,16 @@ called once, after training, to score.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from console import console
-from domain_adaptation.data import DomainData, all_batches, load_domain_data
+from domain_adaptation.comparators import untrained_metrics
+from domain_adaptation.data import DomainData, load_domain_data, shown_view
+from domain_adaptation.embedding import Pictures
 from domain_adaptation.scores_table import print_scores
 from domain_adaptation.stages import Stage, before_stage, check_before, store_embeddings
 from experiment import Evaluation, process_share
@@ -22,10 +25,10 @@ from ml_collections import ConfigDict
 from pretrained_start import pretrained_start
 from value_checks import check_at_most, check_values, checked_view_ring
 
-from data_pipelines.batching import Batch, feature_batches
+from data_pipelines.batching import Batch
 from data_pipelines.domain_adaptation.batches import training_batches
 from data_pipelines.domain_adaptation.mi3dor import paper_note
-from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable, shape_labels
+from data_pipelines.domain_adaptation.prepare import shape_labels
 from data_pipelines.random_crops import Augmentation
 from jaxret.baselines import domain_alignment, meda
 from jaxret.errors import ConfigError
@@ -50,10 +53,9 @@ class DomainAdaptation:
 
     config: ConfigDict
     ring: ViewRing
-    crops: tuple[Augmentation, Augmentation]  # of photos, of views
+    pictures: Pictures
     published: Callable[[Variables], Variables] | None = None  # what this run started from
     predict: Callable[..., jax.Array] | None = None  # classes of embeddings, compiled
-    frozen: FrozenFeatures | None = None
     warned: bool = False  # of few classes among the pseudo-labels
 
     OF_DATA_DIR = (
@@ -115,7 +117,7 @@ class DomainAdaptation:
         crops = tuple(
             Augmentation.from_config(group) for group in (config.photo_augmentation, config.view_augmentation)
         )
-        return cls(config, ring, crops)
+        return cls(config, ring, Pictures(config, crops))
 
     @property
     def divided(self) -> int:
@@ -168,17 +170,11 @@ class DomainAdaptation:
 
     def freeze(self, embedder: Embedder, variables: Variables) -> None:
         """Features of photos and views take the place of these."""
-        self.frozen = FrozenFeatures(self.config, ('backbone',), embedder, variables)
+        self.pictures.frozen = FrozenFeatures(self.config, ('backbone',), embedder, variables)
 
     def batches(self, data: DomainData, start: int, stop: int) -> Iterator[Batch]:
         """Photos with labels, and shapes without."""
-        config, features = self.config, {}
-        if self.frozen and config.frozen.photo_copies:
-            photos = self._features('train', data.photos['train'], copies=config.frozen.photo_copies)
-            views = self._features(
-                'train', data.shapes['train'], copies=max(1, config.frozen.view_copies), chosen=False
-            )
-            features = {'photo_features': photos, 'views_features': views}
+        config = self.config
         return training_batches(
             data.photos['train'],
             data.shapes['train'],
@@ -190,22 +186,20 @@ class DomainAdaptation:
             size=config.data.image_size,
             views_per_step=config.data.views_per_step,
             sampling=config.data.sampling,
-            photo_augmentation=self.crops[0],
-            view_augmentation=self.crops[1],
-            features=features,
+            photo_augmentation=self.pictures.crops[0],
+            view_augmentation=self.pictures.crops[1],
+            features=self.pictures.training_features(data.photos['train'], data.shapes['train']),
             share=process_share(),
         )
 
     def validate(self, data: DomainData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
         """Free of target labels: accuracy on held-out photos, and how the classifier spreads over the shapes."""
         self.predict = self.predict or jax.jit(self.system(data, steps=1).predict)
-        values = {}
+        values, embed = {}, partial(self.pictures.embed, embedder, variables)
         if len(held_out := data.photos['val']):
-            classes = np.argmax(self.predict(variables, self._embed(embedder, variables, held_out, 'val')), axis=1)
+            classes = np.argmax(self.predict(variables, embed(held_out, 'val')), axis=1)
             values['val_source_accuracy'] = float(np.mean(classes == held_out.label))
-        probabilities = np.asarray(
-            self.predict(variables, self._embed(embedder, variables, data.shapes['train'], 'train'))
-        )
+        probabilities = np.asarray(self.predict(variables, embed(data.shapes['train'], 'train')))
         count = np.bincount(np.argmax(probabilities, axis=1))
         values |= {
             'val_pseudo_classes': int(np.count_nonzero(count)),
@@ -234,20 +228,18 @@ class DomainAdaptation:
     def evaluate(self, data: DomainData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """Scores of both modes on the test photos, with aligned features where the config says so."""
         test, gallery, alignment = data.photos['test'], data.shapes['gallery'], self.config.evaluation.alignment
-        queries = self._embed(embedder, variables, test, 'test')
-        found = self._embed(embedder, variables, gallery, 'gallery')
+        embed = partial(self.pictures.embed, embedder, variables)
+        queries, found = embed(test, 'test'), embed(gallery, 'gallery')
         if alignment != 'none':
-            fitted = ALIGNMENTS[alignment][0](
-                self._embed(embedder, variables, data.photos['train'], 'train'),
-                data.photos['train'].label,
-                self._embed(embedder, variables, data.shapes['train'], 'train'),
-                seed=self.config.seed,
-            )
+            train = embed(data.photos['train'], 'train'), data.photos['train'].label
+            fitted = ALIGNMENTS[alignment][0](*train, embed(data.shapes['train'], 'train'), seed=self.config.seed)
             queries, found = fitted.source(queries), fitted.target(found)
         labels = shape_labels(data.prepared, 'gallery')  # the only use of a label of a shape
         metrics = benchmark_metrics(
             queries, found, test.label, labels, test.categories, train_labels=data.photos['train'].label
         )
+        if self.pictures.frozen:
+            metrics['comparators'] = untrained_metrics(data, self.pictures, labels)
 
         def report(folder: Path, **page: Any) -> Path:
             store_embeddings(workdir, queries, found, test.names, gallery.names)
@@ -265,37 +257,11 @@ class DomainAdaptation:
                 photo_names=test.names,
                 shape_names=gallery.names,
                 photo_of=lambda row: test.pictures([row])[0],
-                view_of=lambda row: _shown_view(gallery, row),
+                view_of=lambda row: shown_view(gallery, row),
                 **page,
             )
 
         return Evaluation(metrics, report, print_scores, self._notes(data))
-
-    def _embed(self, embedder: Embedder, variables: Variables, table: PhotoTable | ShapeTable, name: str) -> np.ndarray:
-        """[N, D]; `name` of the split or part."""
-        photos = isinstance(table, PhotoTable)
-        batches = all_batches(self.config, table)
-        if self.frozen:
-            features = self._features(name, table)[:, 0]
-            name = 'photo_features' if photos else 'views_features'
-            batches = feature_batches(name, features, self.config.evaluation.batch_size)
-        return embedder.embed(variables, batches, 'photo' if photos else 'shape', valid='valid')
-
-    def _features(
-        self, name: str, table: PhotoTable | ShapeTable, *, copies: int = 1, chosen: bool = True
-    ) -> np.ndarray:
-        """[N, copies, ...] of photos, [N, copies, V, ...] of shapes: of the views of an evaluation, or of all."""
-        photos = isinstance(table, PhotoTable)
-        crop = self.crops[0 if photos else 1]
-        encoded = table.images_encoded if photos else map(b''.join, table.views_encoded)
-
-        def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
-            return all_batches(self.config, table, chosen=chosen, rows=rows, copy=copy, augmentation=crop)
-
-        how = f'{crop} {self.config.evaluation.views if chosen else "all"}'
-        name = f'{name} {"" if chosen else "all views"}'
-        modality = 'photo' if photos else 'shape'
-        return self.frozen.features(modality, name, list(encoded), pictures, valid='valid', copies=copies, how=how)
 
     def _initial(self, data: DomainData, embedder: Embedder) -> Stage:
         """Embeddings of the weights before training; random ones where the published file is read no more."""
@@ -306,7 +272,7 @@ class DomainAdaptation:
         random = self.config.pretrained.backbone and self.published is None
         tables = (data.photos['test'], 'test'), (data.shapes['gallery'], 'gallery')
         return 'random weights' if random else 'initial weights', *(
-            self._embed(embedder, variables, *table) for table in tables
+            self.pictures.embed(embedder, variables, *table) for table in tables
         )
 
     def _notes(self, data: DomainData) -> list[str]:
@@ -326,12 +292,6 @@ class DomainAdaptation:
                 f'labels and {min(shapes, most)} of {shapes} training shapes without.'
             )
         return [*notes, *filter(None, [paper_note(dataset)])]
-
-
-def _shown_view(table: ShapeTable, row: int) -> np.ndarray:
-    """The view by which reports show a shape: turned a little, which shows more than the front."""
-    view = table.views([row], [1 % table.views_encoded.shape[1]])[0, 0]
-    return view[..., 0] if table.channels == 1 else view
 
 
 TASK = DomainAdaptation

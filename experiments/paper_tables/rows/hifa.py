@@ -16,6 +16,7 @@ STANDARD = tuple(
     for metric in METRICS
     if metric.key in ('nn', 'anmrr')
 )
+PRESETS = {'small': 'hifa', 'random_start': 'random_start', 'paper': 'paper'}  # of a table: that of the config
 NONE = {'loss.mutual_information': 'none', 'loss.norm': 'none', 'loss.centroid': 'none'}
 FULL, ALEXNET = 'HIFA-GL (with MI)', 'AlexNet (source only)'
 # Row -> how it differs from HIFA. Printed are the methods (tables 1 and 2) and the parts of HIFA (table 3).
@@ -60,7 +61,7 @@ def tables(file: str, title: str, number: int, printed: Mapping[str, Sequence[fl
       printed: row -> its values as printed, in the order of `METRICS`.
       note: a line on these values.
     """
-    configs = {preset: f'{file}:{preset}' for preset in ('small', 'paper')}
+    configs = {preset: f'{file}:{config}' for preset, config in PRESETS.items()}
     rows = {
         name: Row(
             name,

@@ -11,9 +11,17 @@ METRICS = (
         for query, gallery in DIRECTIONS
     ),
 )
-BASELINE = {'small': 'modelnet40.py:clf', 'paper': 'modelnet40.py:paper_clf'}
-PLAIN = {'small': 'modelnet40.py:plain_centers', 'paper': 'modelnet40.py:paper_plain_centers'}
-OURS = {'small': 'modelnet40.py:small', 'paper': 'modelnet40.py:paper'}
+PREFIXES = {'small': '', 'random_start': 'random_start_', 'paper': 'paper_'}
+
+
+def _configs(row: str) -> dict[str, str]:
+    """Preset of the table -> config of a row."""
+    return {preset: f'modelnet40.py:{prefix}{row}' for preset, prefix in PREFIXES.items()}
+
+
+BASELINE = _configs('clf')
+PLAIN = _configs('plain_centers')
+OURS = {preset: f'modelnet40.py:{preset}' for preset in ('small', 'random_start', 'paper')}
 
 
 def _printed(*directions: float, mean: float) -> dict[str, float]:

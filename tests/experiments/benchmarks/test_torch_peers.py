@@ -88,7 +88,7 @@ def make_both(peers, name, overrides):
 @pytest.mark.parametrize('name', ['pix3d.py', 'scan_cad.py', 'mi3dor.py', 'modelnet40.py'])
 def test_as_many_parameters(peers, name, preset):
     if preset == 'paper' and name == 'mi3dor.py':
-        preset = 'small'  # AlexNet's 57 million take seconds to draw
+        preset = 'random_start'  # AlexNet's 57 million take seconds to draw
     _, experiment, system, variables, _, peer = make_both(peers, f'{name}:{preset}', {'batch_size': '2'})
     assert sum(x.numel() for x in peer.parameters()) == sum(x.size for x in jax.tree.leaves(variables['params']))
 
@@ -128,7 +128,7 @@ def test_other_losses_have_no_peer(peers):
     for name, overrides in (
         ('pix3d.py:smoke', {'loss.kind': 'triplet'}),
         ('scan_cad.py:cnn3d', {}),
-        ('mi3dor.py:revgrad', {}),
+        ('mi3dor.py:random_start_revgrad', {}),
         ('modelnet40.py:smoke', {'model.point_encoder': 'pointnet'}),
     ):
         config, _ = load_config(name)

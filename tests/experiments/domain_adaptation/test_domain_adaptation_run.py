@@ -207,11 +207,14 @@ def test_collapsed_pseudo_labels_are_told_once(place, data, without_report, monk
 
 
 def test_each_method_is_hifa_with_the_difference_that_its_name_says():
-    hifa = flatten(load_config('mi3dor.py:small')[0])
+    hifa, random = (flatten(load_config(f'mi3dor.py:{name}')[0]) for name in ('hifa', 'random_start'))
+    assert hifa['pretrained.backbone'] == 'imagenet' and random['pretrained.backbone'] == ''
     for name in METHODS:
         method = flatten(load_config(f'mi3dor.py:{name}')[0])
-        changed = {key for key in hifa if method[key] != hifa[key]}
+        changed = {key: method[key] for key in hifa if method[key] != hifa[key]}
         assert changed and all(key.startswith('loss.') or key == 'evaluation.alignment' for key in changed)
+        assert flatten(load_config(f'mi3dor.py:random_start_{name}')[0]) == random | changed
+    assert flatten(load_config('mi3dor.py')[0]) == flatten(load_config('mi3dor.py:jan')[0])
     paper, second = (flatten(load_config(f'{name}:paper')[0]) for name in ('mi3dor.py', 'mi3dor2.py'))
     assert {key for key in paper if paper[key] != second[key]} == {'epochs'}
     assert round(paper['epochs'] * (10_500 // 6)) == round(second['epochs'] * (19_294 // 6)) == 20_000

@@ -1,0 +1,50 @@
+"""What the frozen features of a run reach without training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from domain_adaptation.data import DomainData
+from domain_adaptation.embedding import Pictures
+
+from jaxret.baselines.references import reference_probabilities
+from jaxret.losses.scores import l2_normalize
+from jaxret.metrics.domain_adaptation import benchmark_metrics
+from jaxret.metrics.shrec_scores import SCORES
+
+NAMES = {'zero_shot': 'frozen features, not trained', 'references': 'training photos as references, not trained'}
+
+
+def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) -> dict[str, Mapping[str, Any]]:
+    """Scores of `NAMES` on the test photos, by the frozen features alone.
+
+    'zero_shot' compares features: of a photo, and the mean of a shape's views, each of length 1. 'references' compares
+    class probabilities, which soft nearest neighbours among the training photos give photos and, as their mean, views.
+
+    Args:
+      data: of the run.
+      pictures: with frozen features.
+      labels: of the gallery's shapes, to score.
+    """
+    test, gallery, known = data.photos['test'], data.shapes['gallery'], data.photos['train']
+
+    def pooled(table: Any, name: str, axes: int) -> np.ndarray:
+        """Unit vectors [..., F], maps by their mean."""
+        features = pictures.features(table, name)[:, 0]
+        return np.asarray(l2_normalize(features.mean(axis=tuple(range(axes, features.ndim - 1)))))
+
+    asked, views, references = pooled(test, 'test', 1), pooled(gallery, 'gallery', 2), pooled(known, 'train', 1)
+
+    def classes(rows: np.ndarray) -> np.ndarray:
+        found = reference_probabilities(rows.reshape(-1, rows.shape[-1]), references, known.label, len(data.classes))
+        return found.reshape(*rows.shape[:-1], -1)
+
+    compared = {'zero_shot': (asked, views.mean(axis=1)), 'references': (classes(asked), classes(views).mean(axis=1))}
+    return {
+        name: {
+            key: value
+            for key, value in benchmark_metrics(*pair, test.label, labels, test.categories).items()
+            if key in (*SCORES, *(f'standard_{score}' for score in SCORES))
+        }
+        for name, pair in compared.items()
+    }
