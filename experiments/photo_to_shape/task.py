@@ -10,7 +10,7 @@ import numpy as np
 from experiment import Evaluation, process_share, processes
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
-from photo_to_shape.comparators import known_photos, untrained_metrics, with_references
+from photo_to_shape.comparators import frozen_photos, untrained_metrics, with_references
 from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive, uses_answer
 from photo_to_shape.embedding import Pictures
 from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
@@ -233,12 +233,15 @@ class PhotoToShape:
         photos, options = embedded(split), self.config.evaluation
         scores = embedder.score(variables, photos, shapes)
         if options.references:
-            join, owner = known_photos(data, known)
+            if self.pictures.frozen:
+                vectors = frozen_photos(data, self.pictures, split, known)
+            else:
+                vectors = photos, np.concatenate([embedded(each) for each in known if data.queries[each].names])
             scores = with_references(
                 scores,
-                photos,
-                join(embedded),
-                owner,
+                vectors,
+                data,
+                known,
                 weight=options.references,
                 temperature=options.reference_temperature,
                 view_temperature=self.config.loss.temperature,

@@ -4,9 +4,11 @@ Letters: Q queries, R references, G shapes, V views, F features, D embedding.
 """
 
 import numpy as np
+from scipy.special import log_softmax
 
 BEST_VIEWS = 2
 TEMPERATURE = 0.05
+SMOOTHING = 0.01
 
 
 def standardized(features: np.ndarray, of: np.ndarray) -> np.ndarray:
@@ -49,16 +51,19 @@ def reference_probabilities(
     return (sums / sums.sum(axis=0)).T
 
 
-def mixed_scores(scores: np.ndarray, probabilities: np.ndarray, *, weight: float, temperature: float) -> np.ndarray:
-    """log((1 - weight) softmax(scores / temperature) + weight probabilities), [Q, G].
+def pooled_scores(scores: np.ndarray, probabilities: np.ndarray, *, weight: float, temperature: float) -> np.ndarray:
+    """(1 - weight) log softmax(scores / temperature) + weight log p, [Q, G]: what both the views and references say.
+
+    p is `probabilities`, of which a share of `SMOOTHING` is spread over all shapes: those without references stay
+    possible.
 
     Args:
       scores: [Q, G] of the views.
       probabilities: [Q, G] of the references.
       weight: of the references, in [0, 1].
       temperature: of the scores, above 0.
+
+    Source: logarithmic opinion pool, Genest and Zidek, Statistical Science 1986.
     """
-    logits = scores / temperature
-    of_views = np.exp(logits - logits.max(axis=1, keepdims=True))
-    of_views /= of_views.sum(axis=1, keepdims=True)
-    return np.log((1 - weight) * of_views + weight * probabilities + 1e-30)
+    of_references = np.log((1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1])
+    return (1 - weight) * log_softmax(scores / temperature, axis=1) + weight * of_references

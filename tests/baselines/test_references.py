@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxret.baselines.references import mixed_scores, reference_probabilities, standardized, view_scores
+from jaxret.baselines.references import pooled_scores, reference_probabilities, standardized, view_scores
 
 RNG = np.random.default_rng(0)
 
@@ -34,18 +34,19 @@ def test_a_cold_temperature_is_the_nearest_neighbour():
     assert np.all(np.isfinite(found))
 
 
-def test_mixture_against_loops():
+def test_pool_against_loops():
     scores, probabilities = RNG.normal(size=(2, 4)), RNG.dirichlet(np.ones(4), size=2)
-    found = mixed_scores(scores, probabilities, weight=0.3, temperature=0.2)
+    probabilities[0, 1] = 0
+    found = pooled_scores(scores, probabilities, weight=0.3, temperature=0.2)
     for q in range(2):
         logits = [math.exp(score / 0.2) for score in scores[q]]
         for g in range(4):
-            assert found[q, g] == pytest.approx(math.log(0.7 * logits[g] / sum(logits) + 0.3 * probabilities[q, g]))
-    alone = mixed_scores(scores, probabilities, weight=1.0, temperature=0.2)
-    np.testing.assert_allclose(alone, np.log(probabilities), rtol=1e-9)
-    np.testing.assert_array_equal(
-        mixed_scores(scores, probabilities, weight=0.0, temperature=0.2).argsort(axis=1), scores.argsort(axis=1)
-    )
+            smooth = 0.99 * probabilities[q, g] + 0.01 / 4
+            assert found[q, g] == pytest.approx(0.7 * math.log(logits[g] / sum(logits)) + 0.3 * math.log(smooth))
+    alone = pooled_scores(scores, probabilities, weight=1.0, temperature=0.2)
+    np.testing.assert_array_equal(alone.argsort(axis=1), probabilities.argsort(axis=1))
+    views = pooled_scores(scores, probabilities, weight=0.0, temperature=0.2)
+    np.testing.assert_array_equal(views.argsort(axis=1), scores.argsort(axis=1))
 
 
 @pytest.mark.parametrize('views', [1, 2, 5])
