@@ -10,12 +10,6 @@ from photo_to_shape.embedding import Pictures
 from jaxret.baselines.references import TEMPERATURE, pooled_scores, reference_probabilities, standardized, view_scores
 from jaxret.metrics.photo_to_shape import retrieval_metrics
 
-NAMES = {
-    'zero_shot': 'views, not trained',
-    'zero_shot_prior': 'views and prior, not trained',
-    'references': 'training photos as references, not trained',
-    'references_views': 'references and views, not trained',
-}
 _REFERENCES = 2 / 3  # their weight beside the views
 
 
@@ -55,7 +49,7 @@ def with_references(
 
 
 def untrained_metrics(data: PhotoData, pictures: Pictures) -> dict[str, Mapping[str, Any]]:
-    """Accuracies of `NAMES` on the test photos, by the frozen features alone."""
+    """Accuracies of `UNTRAINED` on the test photos, by the frozen features alone."""
     gallery, test, known = data.gallery, data.queries['test'], ('train', 'val')
     views = _pooled(pictures.view_features(gallery, 'gallery')[:, 0], 2)
     vectors = frozen_photos(data, pictures, 'test', known)

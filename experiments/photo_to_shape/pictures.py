@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 from console import console
-from photo_to_shape.comparators import NAMES as COMPARATORS
 from rich.table import Table
 
 from data_pipelines.photo_to_shape.dataset import PhotoDataset, PhotoEntry
@@ -17,7 +16,7 @@ from jaxret.preprocessing.framing import frame_photo
 from jaxret.preprocessing.photo_files import read_pair
 from jaxret.reports.attention_planes import QueryPlane
 from jaxret.reports.contact_sheet import QueryCard, select_queries
-from jaxret.reports.tables import unseen_table
+from jaxret.reports.tables import UNTRAINED, unseen_table
 from jaxret.systems.base import Variables
 from jaxret.systems.cmic import CMIC
 
@@ -190,7 +189,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     row('chance', {**metrics, 'queries': ''}, '_chance')
     row('prior', {**metrics, 'queries': ''}, '_prior')
     for name, values in metrics.get('comparators', {}).items():
-        row(COMPARATORS[name], values)
+        row(UNTRAINED[name], values)
     console.print(table)
     if metrics['uses_answer']:
         console.print(f'USES THE ANSWER: {metrics["uses_answer"]}.', style='bold red', soft_wrap=True)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from jaxret.reports.contact_sheet import QueryCard, draw_contact_sheet, page_cards, sections_of
 from jaxret.reports.curves import draw_categories, draw_curves
 from jaxret.reports.page import Facts, report_folder, write_page
-from jaxret.reports.tables import accuracy_names, category_table, other_measures, tiles, unseen_table
+from jaxret.reports.tables import accuracy_names, category_table, other_measures, tiles, unseen_table, untrained_table
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def write_report(
         'table': category_table(metrics, names),
         'has_prior': metrics.get('top1_prior') is not None,
         'has_shape': 'hausdorff' in metrics,
+        'untrained': untrained_table(metrics, names),
         'unseen': unseen,
         'unseen_rows': unseen_table(unseen.metrics) if unseen else [],
     }

@@ -19,6 +19,15 @@ def percent(value: float | None) -> str:
     return UNKNOWN if _unknown(value) else f'{100 * value:.1f} %'
 
 
+# What is measured beside a trained system, by name in its metrics.
+UNTRAINED = {
+    'zero_shot': 'views, not trained',
+    'zero_shot_prior': 'views and prior, not trained',
+    'references': 'training photos as references, not trained',
+    'references_views': 'references and views, not trained',
+}
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A number with a fixed number of digits, or a dash if it is not known."""
     return UNKNOWN if _unknown(value) else f'{value:.{digits}f}'
@@ -115,3 +124,11 @@ def unseen_table(metrics: Mapping) -> list[dict]:
 
 def _unknown(value: float | None) -> bool:
     return value is None or math.isnan(value)
+
+
+def untrained_table(metrics: Mapping, names: Sequence[str]) -> list[dict]:
+    """Rows of the comparators that nobody trained, where the metrics have any."""
+    return [
+        {'name': UNTRAINED[name], 'accuracies': [accuracy(row, key) for key in names]}
+        for name, row in metrics.get('comparators', {}).items()
+    ]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import run
 from overrides import load_config
-from photo_to_shape.comparators import NAMES
 
 import jaxret
+from jaxret.reports.tables import UNTRAINED
 from jaxret.training.embedder import Embedder
 
 ARGUMENTS = [
@@ -61,9 +61,11 @@ def features_of(monkeypatch):
 
 def test_what_nobody_trained_stands_beside_the_metrics(first):
     _, metrics = first
-    assert set(metrics['comparators']) == set(NAMES)
+    assert set(metrics['comparators']) == set(UNTRAINED)
     for values in metrics['comparators'].values():
         assert 0 <= values['top1_low'] <= values['top1'] <= values['top10'] <= 1
+    page = (first[0] / 'report' / 'index.html').read_text()
+    assert all(title in page for title in UNTRAINED.values())
 
 
 def test_features_are_computed_once(place, first, monkeypatch):
