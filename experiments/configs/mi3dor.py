@@ -171,7 +171,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         for group, rate in ((optimizer, 0.01), (backbone, 0.001)):
             group.name, group.learning_rate, group.schedule, group.warmup = 'sgd', rate, 'inverse', 0.0
             group.momentum, group.nesterov, group.weight_decay, group.clip_norm = 0.9, True, 5e-4, 1.0
-        optimizer.average_decay, backbone.embedding = 0.0, True
+        optimizer.average_decay, backbone.embedding, pretrained.backbone = 0.0, True, 'published'
     if preset == 'smoke':
         config.batch_size, config.shapes_per_step, config.epochs = 10, 10, 6.0
         config.log_every, config.checkpoint_every = 2, 4

@@ -143,6 +143,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         optimizer.average_decay, centers.momentum = 0.0, 0.0
         loss.center_weight, centers.learning_rate = (10.0, 1e-4) if plain else (1.0, 1e-3)
         model.mesh_noise, config.evaluation.views = 'absolute', 4
+        model.normalization, pretrained.image = 'published', 'published'
     if preset == 'smoke':
         config.batch_size, config.epochs, config.log_every, config.checkpoint_every = 4, 1, 2, 4
         data.image_size, data.points, data.faces, render.views, render.supersample = 32, 64, 64, 4, 1
