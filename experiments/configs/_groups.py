@@ -42,17 +42,6 @@ def augmentation(*, translate: float, area: tuple[float, float], aspect: tuple[f
     return group
 
 
-def image_network(model: ConfigDict, *, normalization: str = '') -> None:
-    """Keys of `model` about image networks: which part of them is trained."""
-    model.train = 'all'  # or 'last_blocks', 'heads': only what follows the image network
-    model.last_blocks = 4  # segments of the network that 'last_blocks' trains, its end among them
-    if normalization:
-        # Segments of the network (0 is the stem, then one a block) whose means are its features; '' is its end
-        model.taps = ''  # such as '8,11,15'
-        # Of pictures: 'published', that of the network's published weights; 'symmetric', to [-1, 1]
-        model.normalization = normalization
-
-
 def frozen() -> ConfigDict:
     """`frozen`: where a part of the network is frozen, its features are computed once."""
     group = ConfigDict()

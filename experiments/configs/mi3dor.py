@@ -92,7 +92,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.discriminator_hidden = 64  # width of the network that scores pairs of conv map and embedding
     model.domain_hidden = 64  # width of the domain discriminator
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
-    groups.image_network(model)
+    model.train = 'all'  # or 'last_blocks', 'heads': only what follows the image network
+    model.last_blocks = 4  # segments of the network that 'last_blocks' trains, its end among them
     config.frozen = groups.frozen()
 
     # Published weights to start from: 'imagenet', those of the installed package; or torchvision's or timm's: a

@@ -119,7 +119,11 @@ def get_config(preset: str = 'small') -> ConfigDict:
     # Photos, and shapes with all views, encoded at once in training, for batches whose activations do not fit; divides
     # batch_size. Batch norm then sees a chunk at a time, losses still the batch. 0 is the whole batch.
     model.chunk = 0  # examples; 0 is all at once
-    groups.image_network(model, normalization='symmetric')
+    model.train = 'all'  # or 'last_blocks', 'heads': only what follows the image network
+    model.last_blocks = 4  # segments of the network that 'last_blocks' trains, its end among them
+    # Segments of the network (0 is the stem, then one a block) whose means are its features; '' is its end
+    model.taps = ''  # such as '8,11,15'
+    model.normalization = 'symmetric'  # of pictures, to [-1, 1]; 'published': as the network's published weights had it
     config.frozen = groups.frozen()
 
     # Published weights to start from: 'imagenet', those of the installed package; or torchvision's or timm's: a

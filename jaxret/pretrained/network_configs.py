@@ -50,9 +50,9 @@ class Reader:
         self.values, self.where = values, where
 
     def part(self, key: str) -> 'Reader':
-        return Reader(self.get(key, dict, {}), f'{self.where}: {key}')
+        return Reader(self.value(key, dict, {}), f'{self.where}: {key}')
 
-    def get(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
+    def value(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
         value = self.values.get(key)
         if value is None:
             return default
@@ -62,14 +62,14 @@ class Reader:
         return value
 
     def count(self, key: str, default: int) -> int:
-        value = self.get(key, int, default)
+        value = self.value(key, int, default)
         if not 0 < value < 1 << 16:
             raise self.refuse(key, str(value)[:100])
         return value
 
     def sides(self, key: str, default: Any = None) -> tuple[int, int] | None:
         """Height and width, given as one number or two."""
-        value = self.get(key, (int, list), default)
+        value = self.value(key, (int, list), default)
         if value is None:
             return None
         pair = (value, value) if isinstance(value, int) else tuple(value)
@@ -78,19 +78,19 @@ class Reader:
         return pair
 
     def fraction(self, key: str, default: float) -> float:
-        value = self.get(key, (int, float), default)
+        value = self.value(key, (int, float), default)
         if not 0 < value <= 1:
             raise self.refuse(key, f'{value!r:.100}')
         return float(value)
 
     def channels(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
-        values = self.get(key, list, list(default))
+        values = self.value(key, list, list(default))
         if len(values) != 3 or not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
             raise self.refuse(key, f'{values!r:.100}')
         return tuple(map(float, values))
 
     def choice(self, key: str, choices: Mapping[str, Any], default: str) -> Any:
-        value = self.get(key, str, default)
+        value = self.value(key, str, default)
         if value not in choices:
             raise self.refuse(key, f'{value!r:.100}, not one of {", ".join(choices)}')
         return choices[value]

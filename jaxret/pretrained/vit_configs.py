@@ -72,8 +72,8 @@ def _hugging_face(tower: Tower, configs: Mapping[str, Reader], family: str) -> D
     """Of config.json and preprocessor_config.json; where these are missing or silent, what the family has."""
     default, config = _FAMILIES[family], configs.get('config.json', Reader({}, ''))
     vision, heads = config, {}
-    if config.values.get('model_type'):
-        if _MODEL_TYPES.get(config.get('model_type', str, '')) != family:
+    if kind := config.value('model_type', str, ''):
+        if _MODEL_TYPES.get(kind) != family:
             raise config.refuse('model_type', f'{config.values["model_type"]!r:.100}, but the weights are of {family}')
         vision = config.part('vision_config') if 'vision_config' in config.values else config
         heads = {'heads': vision.count('num_attention_heads', 12)}
@@ -109,17 +109,17 @@ def _preprocessing(default: _Family, side: tuple[int, int], given: Reader) -> Im
         'image_std': list(std),
     }
     values = Reader(defaults | {key: value for key, value in given.values.items() if value is not None}, given.where)
-    factor = values.get('rescale_factor', (int, float), None)
-    if not values.get('do_rescale', bool, None) or not math.isclose(factor, 1 / 255, rel_tol=1e-3):
+    factor = values.value('rescale_factor', (int, float), None)
+    if not values.value('do_rescale', bool, None) or not math.isclose(factor, 1 / 255, rel_tol=1e-3):
         raise values.refuse('rescale_factor', f'{factor}: images that are not brought to [0, 1]')
-    number = values.get('resample', int, None)
+    number = values.value('resample', int, None)
     if not 0 <= number < len(_INTERPOLATIONS):
         raise values.refuse('resample', f'{number}')
-    cut, resize = values.get('do_center_crop', bool, None), _edges(values, 'size')
+    cut, resize = values.value('do_center_crop', bool, None), _edges(values, 'size')
     if isinstance(values.values['size'], int) and not cut:
         resize = (resize, resize)
     size = _edges(values, 'crop_size') if cut else resize
-    normalised = values.get('do_normalize', bool, None)
+    normalised = values.value('do_normalize', bool, None)
     return ImageInput(
         size if isinstance(size, tuple) else (size, size),
         resize,
@@ -144,8 +144,8 @@ def _edges(values: Reader, key: str) -> int | tuple[int, int]:
 
 def _timm(tower: Tower, config: Reader) -> Description:
     """Of timm's config.json; the activation goes by the name of the architecture."""
-    name, arguments = config.get('architecture', str, ''), config.part('model_args')
-    if 'rpn' in name or arguments.get('pool_include_prefix', bool, False):
+    name, arguments = config.value('architecture', str, ''), config.part('model_args')
+    if 'rpn' in name or arguments.value('pool_include_prefix', bool, False):
         raise config.refuse('architecture', f'{name!r:.100}, which is not read')
     norm_last = 'fc_norm.' in tower.files.get('norm.weight', '')
     pooling = config.choice('global_pool', _TIMM_POOLINGS, '') or arguments.choice('global_pool', _TIMM_POOLINGS, '')
@@ -169,9 +169,9 @@ def _timm(tower: Tower, config: Reader) -> Description:
 
 
 def _timm_input(given: Reader) -> ImageInput:
-    shape = given.get('input_size', list, [3, 224, 224])
+    shape = given.value('input_size', list, [3, 224, 224])
     side = Reader({'input_size': shape[1:]}, given.where).sides('input_size') or (224, 224)
-    cut, mode = given.fraction('crop_pct', 0.875), given.get('crop_mode', str, 'center')
+    cut, mode = given.fraction('crop_pct', 0.875), given.value('crop_mode', str, 'center')
     if cut < 0.1 or mode not in ('center', 'squash') or (mode == 'center' and side[0] != side[1]):
         raise given.refuse('crop_mode', f'{mode!r:.100} with crop_pct {cut} of images {list(side)}, which is not read')
     resize = tuple(math.floor(length / cut) for length in side)
@@ -190,20 +190,20 @@ def _open_clip(tower: Tower, config: Reader) -> Description:
     model, given = config.part('model_cfg'), config.part('preprocess_cfg')
     vision = model.part('vision_cfg')
     side = vision.sides('image_size', 224)
-    if vision.get('attentional_pool', (bool, str), False):
+    if vision.value('attentional_pool', (bool, str), False):
         raise vision.refuse('attentional_pool', 'pooling by attention (CoCa), which is not read')
-    name = vision.get('timm_model_name', str, '')
+    name = vision.value('timm_model_name', str, '')
     if bool(name) != (tower.layout.kind == 'timm'):
         raise vision.refuse('timm_model_name', f'{name!r:.100}, but the weights are those of {tower.layout.kind}')
     if name:
         vision.choice('timm_proj', {'linear': None, 'none': None}, 'linear')
-        if vision.get('timm_proj_bias', bool, False):
+        if vision.value('timm_proj_bias', bool, False):
             raise vision.refuse('timm_proj_bias', 'a projection with a bias, which is not read')
-        named = {'architecture': name, 'global_pool': vision.get('timm_pool', str, 'avg')}
+        named = {'architecture': name, 'global_pool': vision.value('timm_pool', str, 'avg')}
         options, expected = _timm(tower, Reader(named, config.where)).options, {}
     else:
-        approximate = vision.part('act_kwargs').get('approximate', str, 'none')
-        quick = model.get('quick_gelu', bool, False)
+        approximate = vision.part('act_kwargs').value('approximate', str, 'none')
+        quick = model.value('quick_gelu', bool, False)
         width = vision.count('width', 768)
         options = {
             'activation': 'quick_gelu' if quick else 'gelu_tanh' if approximate == 'tanh' else 'gelu',
@@ -212,7 +212,7 @@ def _open_clip(tower: Tower, config: Reader) -> Description:
             'heads': width // vision.count('head_width', 64),
             'pooling': vision.choice('pool_type', {'tok': 'class', 'avg': 'mean'}, 'tok'),
         }
-        options['norm_last'] = options['pooling'] == 'mean' and vision.get('final_ln_after_pool', bool, False)
+        options['norm_last'] = options['pooling'] == 'mean' and vision.value('final_ln_after_pool', bool, False)
         expected = {'width': width, 'blocks': vision.count('layers', 12), 'patch': vision.count('patch_size', 16)}
     mean, std = STATISTICS['clip']
     return Description(
@@ -279,7 +279,7 @@ def describe(tower: Tower, configs: Mapping[str, Reader], *, where: str) -> Desc
 
 def check_kind(config: Reader) -> None:
     """Refuses, by config.json, networks that are known not to be read."""
-    kind = config.get('model_type', str, '')
+    kind = config.value('model_type', str, '')
     if kind in _REFUSED:
         raise config.refuse('model_type', f'{kind}, {_REFUSED[kind]}')
     if 'quantization_config' in config.values:

@@ -63,7 +63,7 @@ def test_help_explains_everything(capsys):
     (['--config=pix3d.py', '--mode=test'], '--mode=test: use train or eval'),
     (['--config=pix3d.py', '--workdir'], '--workdir: expected one argument'),
     (['--config=pix4d.py'], f'no such config; use one of {", ".join(config_names())}'),
-    (['--config=pix3d.py:tiny'], 'pix3d.py has small, hsv'),
+    (['--config=pix3d.py:tiny'], 'pix3d.py has small, random_start'),
     (['--config=pix3d.py', '--config.sede=1'], 'unknown key. Did you mean seed'),
     (['--config=pix3d.py', '--config.seed=one'], 'not a int'),
     (['--config=pix3d.py', '--config.seed'], '--config.seed: no value'),

@@ -132,7 +132,6 @@ def test_pools_without_a_query():
 
 def test_config_of_the_center_loss():
     config, _ = load_config('pix3d.py:center')
-    config.model.query_encoder = 'resnet_coarse'
     system = CMIC.from_config(config, shapes=11)
     assert (system.centers.classes, system.centers.dim, system.centers.center_weight) == (11, 128, 10.0)
     shapes = jax.eval_shape(system.init, jax.random.key(0), random_batch(2))

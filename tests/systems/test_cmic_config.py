@@ -107,7 +107,6 @@ def test_every_preset_names_values_that_there_are():
 @pytest.mark.parametrize('preset', ['triplet_no_category', 'center', 'textured', 'max_views'])
 def test_rows_trace_a_training_step(preset):
     config, _ = load_config(f'pix3d.py:{preset}')
-    config.model.query_encoder = 'resnet_coarse'
     system = CMIC.from_config(config, shapes=9)
     batch = random_batch(4) | {
         'shape_index': np.array([3, 8, 0, 5], np.int32),
@@ -118,9 +117,7 @@ def test_rows_trace_a_training_step(preset):
     variables = jax.eval_shape(system.init, jax.random.key(0), batch)
 
     def train(params):
-        return system.loss(
-            {'params': params, 'batch_stats': statistics}, batch, rng=jax.random.key(5), step=jnp.int32(0), train=True
-        )[0]
+        return system.loss({**rest, 'params': params}, batch, rng=jax.random.key(5), step=jnp.int32(0), train=True)[0]
 
-    statistics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), variables['batch_stats'])
+    rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), {**variables, 'params': {}})
     assert jax.eval_shape(jax.grad(train), variables['params']).keys() == variables['params'].keys()
