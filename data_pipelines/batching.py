@@ -146,7 +146,8 @@ def batches_in_order(
 ) -> Iterator[Batch]:
     """Batches of all rows in order, for an evaluation, or of some rows.
 
-    The last batch is filled with the first rows again, with `valid` false.
+    The last batch is filled, with `valid` false, with its last row; that of a changed copy with the first rows, as its
+    pictures lend each other their colours.
 
     Args:
       make: (rows of a batch) -> the batch; of a changed copy (rows, seed) -> the batch, its pictures changed.
@@ -160,7 +161,9 @@ def batches_in_order(
     check_evaluation_size(batch_size)
     rows = np.arange(count) if rows is None else np.asarray(rows)
     batches = -(-len(rows) // batch_size)
-    filled = tf.constant(np.resize(rows, batches * batch_size).astype(np.int32))
+    places = np.arange(batches * batch_size)
+    filled = rows[places % max(1, len(rows)) if copy else np.minimum(places, len(rows) - 1)]
+    filled = tf.constant(filled.astype(np.int32))
 
     def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
         position = tf.cast(step, tf.int32) * batch_size + tf.range(batch_size)

@@ -315,7 +315,7 @@ def test_photos_to_embed_come_in_order_once_and_fill_the_last_batch(batch_size):
     image, mask = (np.concatenate([batch[name] for batch in found]) for name in ('image', 'mask'))
     np.testing.assert_array_equal(image[:PHOTOS], np.stack([photo_pixels(i) for i in range(PHOTOS)]))
     np.testing.assert_array_equal(mask[:PHOTOS, :, :, 0], np.stack([mask_pixels(i) for i in range(PHOTOS)]))
-    np.testing.assert_array_equal(image[PHOTOS:], np.resize(image[:PHOTOS], image.shape)[PHOTOS:])
+    np.testing.assert_array_equal(image[PHOTOS:], np.repeat(image[PHOTOS - 1 : PHOTOS], len(image) - PHOTOS, axis=0))
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, SHAPES, 40])
@@ -330,7 +330,7 @@ def test_shapes_to_embed_come_in_order_once_and_fill_the_last_batch(batch_size):
     views = np.concatenate([batch['views'] for batch in found])
     np.testing.assert_array_equal(valid, np.arange(len(valid)) < SHAPES)
     np.testing.assert_array_equal(views[:SHAPES], GALLERY.views)
-    np.testing.assert_array_equal(views[SHAPES:], np.resize(GALLERY.views, views.shape)[SHAPES:])
+    np.testing.assert_array_equal(views[SHAPES:], np.repeat(GALLERY.views[-1:], len(views) - SHAPES, axis=0))
 
 
 def test_some_rows_in_an_order_of_ones_own_and_changed_copies():
