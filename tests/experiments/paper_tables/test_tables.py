@@ -458,7 +458,7 @@ def test_the_default_folder_says_what_it_holds(fake, tmp_path, monkeypatch):
         (['cmicc'], 'cmicc: use one of'),
         (['ncf', '--seeds=0'], '--seeds=0: not a number of seeds'),
         (['ncf', '--seeds=two'], '--seeds=two'),
-        (['ncf', '--preset=huge'], '--preset=huge: use one of small, paper'),
+        (['ncf', '--preset=huge'], '--preset=huge: use one of small'),
         (['ncf', '--rows=CLF*,table 3'], '--rows=table 3: no such row; the rows are'),
         (['ncf', '--verbose'], '--verbose: unknown argument; use PAPER, --seeds'),
         (['ncf', 'hifa'], 'hifa: unknown argument'),
