@@ -12,11 +12,9 @@ from jaxret.losses.scores import l2_normalize
 from jaxret.metrics.domain_adaptation import benchmark_metrics
 from jaxret.metrics.shrec_scores import SCORES
 
-NAMES = {'zero_shot': 'frozen features, not trained', 'references': 'training photos as references, not trained'}
-
 
 def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) -> dict[str, Mapping[str, Any]]:
-    """Scores of `NAMES` on the test photos, by the frozen features alone.
+    """Scores of `UNTRAINED` (`jaxret.reports.domain_adaptation`) on the test photos, by the frozen features alone.
 
     'zero_shot' compares features: of a photo, and the mean of a shape's views, each of length 1. 'references' compares
     class probabilities, which soft nearest neighbours among the training photos give photos and, as their mean, views.
@@ -30,7 +28,7 @@ def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) 
 
     def pooled(table: Any, name: str, axes: int) -> np.ndarray:
         """Unit vectors [..., F], maps by their mean."""
-        features = pictures.features(table, name)[:, 0]
+        features = pictures.plain_features(table, name)
         return np.asarray(l2_normalize(features.mean(axis=tuple(range(axes, features.ndim - 1)))))
 
     asked, views, references = pooled(test, 'test', 1), pooled(gallery, 'gallery', 2), pooled(known, 'train', 1)

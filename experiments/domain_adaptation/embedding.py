@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from data_pipelines.batching import Batch, feature_batches
 from data_pipelines.domain_adaptation.prepare import PhotoTable, ShapeTable
 from data_pipelines.random_crops import Augmentation
+from jaxret.preprocessing.inputs import spaced
 from jaxret.systems.base import Variables
 from jaxret.training.embedder import Embedder
 
@@ -35,12 +36,18 @@ class Pictures:
         """Embeddings [N, D] of the photos of a split or the shapes of a part, `name` of it."""
         photos = isinstance(table, PhotoTable)
         if self.frozen:
-            features = self.features(table, name)[:, 0]
             key = 'photo_features' if photos else 'views_features'
-            batches = feature_batches(key, features, self.config.evaluation.batch_size)
+            batches = feature_batches(key, self.plain_features(table, name), self.config.evaluation.batch_size)
         else:
             batches = all_batches(self.config, table)
         return embedder.embed(variables, batches, 'photo' if photos else 'shape', valid='valid')
+
+    def plain_features(self, table: Table, name: str) -> np.ndarray:
+        """Features of pictures as they are: [N, ...] of photos, [N, K, ...] of the views that an evaluation shows."""
+        features = self.features(table, name)[:, 0]
+        if isinstance(table, PhotoTable):
+            return features
+        return features[:, list(spaced(self.config.evaluation.views, features.shape[1]))]
 
     def training_features(self, photos: PhotoTable, shapes: ShapeTable) -> dict[str, np.ndarray]:
         """What takes the place of pictures in training batches; {} where every step encodes them anew."""
@@ -49,24 +56,18 @@ class Pictures:
             return {}
         return {
             'photo_features': self.features(photos, 'train', copies=copies.photo_copies),
-            'views_features': self.features(shapes, 'train', copies=max(1, copies.view_copies), chosen=False),
+            'views_features': self.features(shapes, 'train', copies=max(1, copies.view_copies)),
         }
 
-    def features(self, table: Table, name: str, *, copies: int = 1, chosen: bool = True) -> np.ndarray:
-        """[N, copies, ...] of photos, [N, copies, V, ...] of shapes: of the views of an evaluation, or of all."""
+    def features(self, table: Table, name: str, *, copies: int = 1) -> np.ndarray:
+        """[N, copies, ...] of photos, [N, copies, V, ...] of all views of shapes."""
         photos = isinstance(table, PhotoTable)
         crop = self.crops[0 if photos else 1]
         encoded = table.images_encoded if photos else map(b''.join, table.views_encoded)
 
         def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
-            return all_batches(self.config, table, chosen=chosen, rows=rows, copy=copy, augmentation=crop)
+            return all_batches(self.config, table, chosen=False, rows=rows, copy=copy, augmentation=crop)
 
-        return self.frozen.features(
-            'photo' if photos else 'shape',
-            f'{name} {"" if chosen else "all views"}',
-            list(encoded),
-            pictures,
-            valid='valid',
-            copies=copies,
-            how=f'{crop} {self.config.evaluation.views if chosen else "all"}',
-        )
+        modality = 'photo' if photos else 'shape'
+        options = {'valid': 'valid', 'copies': copies, 'how': str(crop)}
+        return self.frozen.features(modality, name, list(encoded), pictures, **options)

@@ -7,7 +7,7 @@ from console import console
 from rich.table import Table
 
 from jaxret.metrics.shrec_scores import SCORES
-from jaxret.reports.domain_adaptation import TITLES
+from jaxret.reports.domain_adaptation import TITLES, untrained_scores
 
 
 def print_scores(metrics: Mapping[str, Any]) -> None:
@@ -26,6 +26,8 @@ def print_scores(metrics: Mapping[str, Any]) -> None:
             cells += [shown[0], '' if value is None else f'{low:.3f} - {high:.3f}', *shown[1:]]
         table.add_row(TITLES[name][0], *cells)
     console.print(table)
+    for name, text in untrained_scores(metrics):
+        console.print(f'{name}: {text}', soft_wrap=True)
     if metrics['queries_without_relevant']:
         console.print(
             f'{metrics["queries_without_relevant"]} photos have no shape of their class in the gallery; they '

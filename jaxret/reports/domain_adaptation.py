@@ -25,6 +25,8 @@ TITLES = {
     'auc': ('AUC', 'area under the precision-recall curve'),
 }
 HEADLINES = ('nn', 'ft', 'anmrr')
+# What is measured beside a trained system, by name in its metrics.
+UNTRAINED = {'zero_shot': 'Frozen features, not trained', 'references': 'Training photos as references, not trained'}
 
 
 def write_domain_report(
@@ -175,4 +177,12 @@ def _measures(metrics: Mapping) -> list[tuple[str, str]]:
         measures['Queries whose class the gallery lacks, left out of every score'] = str(without)
     if prior is not None:
         measures['NN of always answering the class most frequent in training'] = number(prior, 3)
-    return list(measures.items())
+    return [*measures.items(), *untrained_scores(metrics)]
+
+
+def untrained_scores(metrics: Mapping) -> list[tuple[str, str]]:
+    """(name, text) of the comparators that nobody trained, where the metrics have any; official mode."""
+    return [
+        (UNTRAINED[name], ', '.join(f'{TITLES[key][0]} {number(row[key], 3)}' for key in SCORES))
+        for name, row in metrics.get('comparators', {}).items()
+    ]

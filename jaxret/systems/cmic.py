@@ -15,8 +15,8 @@ Differs from the paper in (the public code is followed; every choice is a config
   - the mask enters in [0, 1] in training and testing (the public code tests with [-1, 1]).
   - guesses: crop and fit of the 224 pixels (`data.crop`, `data.fit`); margin, distance and mining of triplets
     (`loss.margin` on 1 - score, `loss.mining`); camera and light (`render`); whose test masks (`data.mask_dir`).
-The `paper` preset has the text's ResNet-34 for views, batch 60, 500 epochs (code: ResNet-18, 30, 400); only the code
-has ImageNet weights (`pretrained`) and takes the checkpoint that is best on the test photos (`select` 'test_top1').
+The `paper` preset has the text's ResNet-34 for views, batch 60, 500 epochs (code: ResNet-18, 30, 400) and the code's
+ImageNet weights (`pretrained`), not its checkpoint that is best on the test photos (`select` 'test_top1').
 
 `loss.kind` 'center' trains the same encoders with another method, see `cmic_center`.
 
@@ -29,7 +29,7 @@ Large batches: `model.chunk` photos, and as many shapes with all their views, ar
 losses are over all of the batch, and go through blocks of photos, which changes no number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -47,7 +47,7 @@ from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, T
 from jaxret.systems.checks import check_values
 from jaxret.systems.cmic_center import ShapeCenters
 from jaxret.systems.cmic_color import ColorAugmentation
-from jaxret.systems.cmic_encoders import BACKBONES, PHOTOS, VIEWS, make_encoder, photo_input
+from jaxret.systems.cmic_encoders import BACKBONES, PHOTOS, VIEWS, encoder_source, make_encoder, pixels
 from jaxret.systems.cmic_losses import MatchingLoss
 from jaxret.systems.encoding import apply_in_chunks, apply_network, chunk_count
 from jaxret.systems.image_towers import ImageTower, frozen_collection
@@ -147,8 +147,11 @@ class CMIC:
         """Variables {'params', 'batch_stats'}, each {'query', 'view'}; params also hold 'attention' where that pools,
         'centers' and 'classifier' where loss.kind is 'center'."""
         keys, frozen_keys = jax.random.split(rng, 3), jax.random.split(jax.random.fold_in(rng, 1))
-        photos = self.towers['photo'].init(frozen_keys[0], self._pixels('photo', batch['image'][:1], batch['mask'][:1]))
-        views = self.towers['views'].init(frozen_keys[1], self._pixels('views', batch['views'][:1, :1]))
+        pictures = (batch['image'][:1], batch['mask'][:1]), (batch['views'][:1, :1],)
+        photos, views = (
+            tower.init(key, pixels(tower, self.mask, *own))
+            for tower, key, own in zip(self.towers.values(), frozen_keys, pictures, strict=True)
+        )
         query, view = self.query_encoder.init(keys[0], photos[1]), self.view_encoder.init(keys[1], views[1])
         params = {'query': query['params'], 'view': view['params']}
         if self.pooling == 'attention':
@@ -179,8 +182,8 @@ class CMIC:
         if train:
             batch = self._recolored(batch, rng, axis_name)
         how = {'train': train, 'chunks': chunk_count(self.chunk, len(batch['positive']), axis_name)}
-        photos, of_photos = self._source(variables, batch, 'photo')
-        views, of_views = self._source(variables, batch, 'views')
+        photos, of_photos = encoder_source(self.towers['photo'], self.mask, variables, batch)
+        views, of_views = encoder_source(self.towers['views'], self.mask, variables, batch)
         queries, query_state = apply_in_chunks(self.query_encoder, variables, 'query', photos, prepare=of_photos, **how)
         gallery, view_state = apply_in_chunks(self.view_encoder, variables, 'view', views, prepare=of_views, **how)
         labels = ('positive', 'query_category', 'shape_category', 'query_valid', 'shape_valid')
@@ -235,7 +238,7 @@ class CMIC:
             raise ValueError(f"CMIC embeds 'photo' and 'views', not {modality!r}")
         if rng is not None and modality == 'photo':
             inputs = self._recolored(inputs, rng, None)
-        arrays, prepare = self._source(variables, inputs, modality)
+        arrays, prepare = encoder_source(self.towers[modality], self.mask, variables, inputs)
         return prepare(*arrays)
 
     def embed_shape_vectors(self, variables: Variables, inputs: Batch, modality: str) -> jax.Array:
@@ -259,10 +262,7 @@ class CMIC:
         return scores.mean_view_scores(queries, gallery, normalize=self.pooling == 'unit_mean')
 
     def merge(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
-        """Every shape as each query sees it: the vectors [Q, G, D] whose dot products with the queries are `score`.
-
-        For a few queries: a score needs no such array.
-        """
+        """Every shape as each of a few queries sees it: vectors [Q, G, D] whose dot products with them are `score`."""
         if self.pooling == 'attention':
             weights = scores.attention_weights(self._projected(variables, queries), gallery)
             return jnp.einsum('qgv,gvd->qgd', weights, gallery, precision=jax.lax.Precision.HIGHEST)
@@ -297,20 +297,3 @@ class CMIC:
         if 'image' not in batch:
             return batch
         return {**batch, 'image': self.color(batch['image'].astype(jnp.float32) / 255, rng, axis_name)}
-
-    def _source(
-        self, variables: Variables, batch: Batch, modality: str
-    ) -> tuple[tuple[jax.Array, ...], Callable[..., jax.Array]]:
-        """Arrays of a batch, and the function that makes the encoder's input of them, or of a chunk of them."""
-        tower = self.towers[modality]
-        if tower.features_name in batch:
-            return (batch[tower.features_name],), lambda features: features
-        names = ('image', 'mask') if modality == 'photo' else ('views',)
-        return tuple(batch[name] for name in names), lambda *arrays: tower.apply(
-            variables, self._pixels(modality, *arrays)
-        )
-
-    def _pixels(self, modality: str, images: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Normalised images, photos with their mask."""
-        tower = self.towers[modality]
-        return tower.normalized(images) if mask is None else photo_input(tower, images, mask, how=self.mask)

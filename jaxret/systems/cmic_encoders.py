@@ -3,7 +3,7 @@
 Letters: B photos, G shapes, V views, S image side.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxret.encoders.heads import EmbeddingHead, ImageEncoder
 from jaxret.encoders.image_backbones import NETWORKS, image_network
 from jaxret.encoders.segments import TRAIN, cut_network, parse_taps
 from jaxret.errors import ConfigError
-from jaxret.systems.base import Backbone
+from jaxret.systems.base import Backbone, Batch, Variables
 from jaxret.systems.image_towers import NORMALIZATIONS, ImageTower, check_frozen_start, make_normalization, unit
 
 MASKS = ('channel', 'multiply', 'both', 'white', 'none')
@@ -62,15 +62,34 @@ def make_encoder(
     return tower, ImageEncoder(cut.trained, EmbeddingHead(model.embedding_dim, axis_name=axis_name))
 
 
-def photo_input(tower: ImageTower, images: jax.Array, mask: jax.Array, *, how: str) -> jax.Array:
-    """Normalised photos with the mask in [0, 1]: as fourth channel, multiplied in, or left out (paper 001, Table 2).
+def encoder_source(
+    tower: ImageTower, how: str, variables: Variables, batch: Batch
+) -> tuple[tuple[jax.Array, ...], Callable[..., jax.Array]]:
+    """Arrays of a batch, and the function that makes the encoder's input of them, or of a chunk of them.
 
     Args:
-      tower: of the photos.
-      images: [B, S, S, 3], uint8 or float in [0, 1].
-      mask: uint8 [B, S, S, 1].
-      how: one of `MASKS`; 'white' is white outside, as the views' background.
+      tower: of photos or of views.
+      how: masks are used, one of `MASKS`.
+      variables: with the frozen part's.
+      batch: pictures, or the features that take their place.
     """
+    if tower.features_name in batch:
+        return (batch[tower.features_name],), lambda features: features
+    names = ('image', 'mask') if tower.name == PHOTOS.name else ('views',)
+    return tuple(batch[name] for name in names), lambda *arrays: tower.apply(variables, pixels(tower, how, *arrays))
+
+
+def pixels(tower: ImageTower, how: str, images: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Normalised images; photos with the mask in [0, 1] as fourth channel, multiplied in, or left out (001, Table 2).
+
+    Args:
+      tower: of the images.
+      how: masks are used, one of `MASKS`; 'white' is white outside, as the views' background.
+      images: [..., S, S, 3 or 1], uint8 or float in [0, 1].
+      mask: uint8 [B, S, S, 1] of photos; None of views.
+    """
+    if mask is None:
+        return tower.normalized(images)
     images, mask = (unit(values) for values in (images, mask))
     if how == 'white':
         images = images * mask + (1 - mask)

@@ -80,11 +80,5 @@ def make_encoders(config: ConfigDict, axis_name: str | None) -> tuple[ImageTower
 def encoder_inputs(tower: ImageTower, variables: Variables, batch: Batch, modality: str) -> tuple[jax.Array, ...]:
     """What a modality's encoder takes of a batch; images as `tower` makes them."""
     if modality == 'image':
-        features = batch.get(tower.features_name)
-        return (tower.apply(variables, tower.normalized(batch['image'])) if features is None else features,)
-    return shape_inputs(batch, modality)
-
-
-def shape_inputs(batch: Batch, modality: str) -> tuple[jax.Array, ...]:
-    """What the encoder of meshes or points takes of a batch."""
+        return (tower.of_batch(variables, batch, tower.normalized),)
     return (batch['faces'], batch['neighbors']) if modality == 'mesh' else (batch['points'],)

@@ -29,8 +29,7 @@ Differs from the paper in, or decides where it is silent (config values and thei
   - the norm is that of the embedding, not of a layer inside the classifier;
   - L_MI and L_G are sums of both domains' losses; a shape's views count one by one in L_MI, other views of the same
     shape are no negatives; every other pair of the batch is a fake, not one fake for each real pair;
-  - the classifier is two linear layers without activation between them, as in that baseline (one:
-    `model.classifier_hidden` 0);
+  - the classifier is two linear layers, nothing between, as in that baseline (one: `model.classifier_hidden` 0);
   - centroids are of the batch (running with masked update, running as MSTN): `loss.centroid`; all pseudo-labels count
     (those of a probability of `loss.pseudo_confidence` or more);
   - it prints no learning rates. With lambda, beta and R as printed the loss is NaN within three steps at those of the
@@ -238,9 +237,7 @@ class Hifa:
         """What the trained part of the backbone takes, which batches may hold in place of images (`ImageTower`)."""
         del rng
         tower = self.towers[INPUTS[modality]]
-        if tower.features_name in inputs:
-            return inputs[tower.features_name]
-        return tower.apply(variables, pictures(inputs[tower.name], tower))
+        return tower.of_batch(variables, inputs, partial(pictures, tower=tower))
 
     def predict(self, variables: Variables, embeddings: jax.Array) -> jax.Array:
         """Class probabilities [N, C] of embeddings [N, D] of either domain."""

@@ -7,7 +7,7 @@ place of the image: `ImageTower.features_name`.
 Letters: B batch, V views, H height, W width, C channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxret.encoders.image_backbones import Triple, normalization
 from jaxret.errors import ConfigError
-from jaxret.systems.base import Variables
+from jaxret.systems.base import Batch, Variables
 
 NORMALIZATIONS = ('published', 'symmetric')
 FROZEN = 'frozen'  # collection
@@ -89,6 +89,17 @@ class ImageTower:
         own = {name: _at(tree, self.scope) for name, tree in variables[FROZEN].items()}
         out = self.frozen.apply(own, images.reshape(-1, *images.shape[-3:]))
         return jax.lax.stop_gradient(_split(out, images))
+
+    def of_batch(self, variables: Variables, batch: Batch, pixels: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        """What the trained part takes of a batch: its features, or what the frozen part makes of its images.
+
+        Args:
+          variables: with the frozen part's.
+          batch: holds one of them.
+          pixels: from images to normalised ones.
+        """
+        features = batch.get(self.features_name)
+        return self.apply(variables, pixels(batch[self.name])) if features is None else features
 
 
 def unit(images: jax.Array) -> jax.Array:

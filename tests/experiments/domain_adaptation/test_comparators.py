@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from domain_adaptation.comparators import NAMES, untrained_metrics
+from domain_adaptation.comparators import untrained_metrics
 
 from jaxret.metrics.shrec_scores import SCORES
+from jaxret.reports.domain_adaptation import UNTRAINED, untrained_scores
 
 CLASSES = ('bed', 'chair', 'lamp')
 
@@ -16,13 +17,13 @@ def table(label):
 
 
 def features_of(directions, label, *, maps, views=0):
-    """[N, 1, ...]: of every item the direction of its class, of any length; of a third of the views another class's."""
+    """[N, ...]: of every item the direction of its class, of any length; of a third of the views another class's."""
     rows = directions[np.array(label)] * np.arange(1, len(label) + 1)[:, None]
     if views:
         rows = np.stack([rows, rows, directions[(np.array(label) + 1) % 3]], axis=1)
     if maps:
         rows = np.broadcast_to(rows[..., None, None, :], (*rows.shape[:-1], 2, 2, rows.shape[-1]))
-    return rows[:, None].astype(np.float32)
+    return rows.astype(np.float32)
 
 
 @pytest.mark.parametrize('maps', [False, True])
@@ -41,9 +42,12 @@ def test_features_and_references_find_their_class(maps):
     data = SimpleNamespace(
         photos={'train': table(known), 'test': table(asked)}, shapes={'gallery': table(shapes)}, classes=CLASSES
     )
-    found = untrained_metrics(data, SimpleNamespace(features=features), np.array(shapes))
-    assert found.keys() == NAMES.keys()
+    found = untrained_metrics(data, SimpleNamespace(plain_features=features), np.array(shapes))
+    assert found.keys() == UNTRAINED.keys()
     assert all(values.keys() == {*SCORES, *(f'standard_{name}' for name in SCORES)} for values in found.values())
     assert found['zero_shot']['standard_nn'] == 0  # all cosines tie, and ties count against it
     assert found['references']['standard_nn'] == found['references']['nn'] == 1
     assert found['references']['ft'] == 1 and found['references']['anmrr'] == 0
+    shown = untrained_scores({'comparators': found})
+    assert [name for name, _ in shown] == list(UNTRAINED.values())
+    assert shown[1][1].startswith('NN 1.000, FT 1.000') and untrained_scores({}) == []

@@ -1,0 +1,107 @@
+"""Features that are computed once: what is taken from the cache, and what is computed anew."""
+
+import io
+
+import numpy as np
+import pytest
+from domain_adaptation.embedding import Pictures
+from frozen_features import FrozenFeatures
+from overrides import load_config
+from PIL import Image
+
+from data_pipelines.domain_adaptation.prepare import ShapeTable
+from data_pipelines.random_crops import Augmentation
+
+SIZE, VIEWS = 12, 4
+WEIGHTS = {'frozen': {'params': {'kernel': np.arange(3.0)}}}
+
+
+class Encoder:
+    """Stands in for an `Embedder`: the first pixel and the sides of each picture, in any axes; counts what it gets."""
+
+    def __init__(self):
+        self.encoded = 0
+
+    def features(self, variables, batches, modality, *, valid, seed=None):
+        kept = []
+        for batch in batches:
+            (pictures,) = (value for name, value in batch.items() if name != valid)
+            first = pictures[..., 0, 0, :1].astype(np.float32)
+            sides = np.broadcast_to(np.float32(pictures.shape[-2]), first.shape)
+            kept.append(np.concatenate([first, sides], axis=-1)[batch[valid]])
+        self.encoded += sum(map(len, kept))
+        return np.concatenate(kept)
+
+
+def png(value):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((SIZE, SIZE), value, np.uint8)).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def shapes(count, *, first=0):
+    """View v of shape s is grey 10 s + v."""
+    views = np.array([[png(10 * (first + s) + v) for v in range(VIEWS)] for s in range(count)], object)
+    return ShapeTable(views, [str(s) for s in range(count)], SIZE, 1)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    def make(encoder, *, variables=WEIGHTS, **changes):
+        config, _ = load_config('mi3dor.py:smoke')
+        config.cache_dir, config.data.image_size, config.evaluation.views = str(tmp_path), SIZE, 0
+        config.update_from_flattened_dict(changes)
+        still = Augmentation()
+        return Pictures(config, (still, still), FrozenFeatures(config, ('backbone',), encoder, variables))
+
+    return make
+
+
+def test_what_is_known_is_not_encoded_again(pictures):
+    encoder = Encoder()
+    found = pictures(encoder).features(shapes(3), 'gallery')
+    assert found.shape == (3, 1, VIEWS, 2) and encoder.encoded == 3
+    np.testing.assert_array_equal(found[:, 0, :, 0], 10 * np.arange(3)[:, None] + np.arange(VIEWS)[None])
+    again = pictures(encoder).features(shapes(3), 'gallery')
+    np.testing.assert_array_equal(again, found)
+    assert encoder.encoded == 3
+    more = pictures(encoder).features(shapes(5), 'gallery')  # new ones alone
+    np.testing.assert_array_equal(more[:3], found)
+    assert encoder.encoded == 5
+    np.testing.assert_array_equal(pictures(encoder).features(shapes(2, first=2), 'gallery'), more[2:4])
+    assert encoder.encoded == 5
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'variables': {'frozen': {'params': {'kernel': np.arange(3.0) + 1}}}},
+        {'model.backbone': 'resnet18'},
+        {'model.dtype': 'bfloat16'},
+        {'data.image_size': SIZE - 4},
+    ],
+)
+def test_other_weights_networks_and_sizes_are_other_features(pictures, changes):
+    encoder = Encoder()
+    pictures(encoder).features(shapes(2), 'gallery')
+    found = pictures(encoder, **changes).features(shapes(2), 'gallery')
+    assert encoder.encoded == 4
+    assert np.all(found[..., 1] == changes.get('data.image_size', SIZE))
+
+
+def test_an_evaluation_shows_some_views_and_training_has_all(pictures):
+    encoder = Encoder()
+    some = pictures(encoder, **{'evaluation.views': 2})
+    assert some.plain_features(shapes(3), 'gallery')[..., 0].tolist() == [[0, 2], [10, 12], [20, 22]]
+    everything = some.features(shapes(3), 'train')
+    assert everything.shape == (3, 1, VIEWS, 2)
+    np.testing.assert_array_equal(everything[2, 0, :, 0], [20, 21, 22, 23])
+
+
+def test_changed_copies_are_kept_too_and_rows_keep_their_place(pictures):
+    encoder = Encoder()
+    found = pictures(encoder).features(shapes(5), 'train', copies=3)
+    assert found.shape == (5, 3, VIEWS, 2) and encoder.encoded == 15
+    np.testing.assert_array_equal(found[:, 1], found[:, 0])  # the augmentation changes nothing here
+    np.testing.assert_array_equal(pictures(encoder).features(shapes(5), 'train', copies=2), found[:, :2])
+    assert encoder.encoded == 15
