@@ -1,5 +1,6 @@
 """Optimizers against loop-written updates."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -7,7 +8,7 @@ import pytest
 from small_cmic import optimizer_config
 
 from jaxret.errors import ConfigError
-from jaxret.training.optimizers import make_optimizer, make_schedule
+from jaxret.training.optimizers import make_grouped_optimizer, make_optimizer, make_schedule
 
 STEPS = 20
 
@@ -122,3 +123,21 @@ def test_bad_values_are_refused(changes):
     config = optimizer_config(**changes)
     with pytest.raises(ConfigError, match='config.optimizer'):
         make_optimizer(config, make_schedule(config, STEPS))
+
+
+@pytest.mark.parametrize('name', ['adam', 'sgd'])
+def test_networks_from_published_weights_move_by_a_share(name):
+    params = {'query': {'backbone': {'w': jnp.ones((2, 2))}, 'head': {'w': jnp.ones((2, 2))}}, 'centers': jnp.ones(3)}
+    gradients = jax.tree.map(lambda x: 0.5 * x, params)
+    config = optimizer_config(name=name, weight_decay=0.1)
+    own = {'centers': optimizer_config(name=name, learning_rate=0.2)}
+
+    def updates(slower):
+        optimizer, _ = make_grouped_optimizer(config, 10, own, slower=slower)
+        return optimizer.update(gradients, optimizer.init(params), params)[0]
+
+    plain, slow = updates(None), updates({('query', 'backbone'): 0.25})
+    np.testing.assert_allclose(slow['query']['backbone']['w'], 0.25 * plain['query']['backbone']['w'], rtol=1e-6)
+    np.testing.assert_array_equal(slow['query']['head']['w'], plain['query']['head']['w'])
+    np.testing.assert_array_equal(slow['centers'], plain['centers'])
+    assert jnp.all(plain['query']['backbone']['w'] != 0)
