@@ -37,11 +37,15 @@ def start(tmp_path_factory):
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             address = f'127.0.0.1:{free.getsockname()[1]}'
-        env = os.environ | quick_compilation(devices=4) | {
-            'PYTHONPATH': str(Path(training_process.__file__).parent),
-            'JAX_COMPILATION_CACHE_DIR': str(compiled),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-        }
+        env = (
+            os.environ
+            | quick_compilation(devices=4)
+            | {
+                'PYTHONPATH': str(Path(training_process.__file__).parent),
+                'JAX_COMPILATION_CACHE_DIR': str(compiled),
+                'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+            }
+        )
         return [
             subprocess.Popen(
                 [sys.executable, training_process.__file__, str(workdir), address, '2', str(index), str(pause)],
