@@ -15,6 +15,7 @@ import tables
 from interruption import Terminated, terminated_as_interrupted
 from paper_tables import runs
 from paper_tables.plan import Job
+from quick_compilation import quick_compilation
 
 CHILD = """
 import signal, sys, time
@@ -113,7 +114,7 @@ TINY = (
 
 def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)  # an earlier test's command has set it
-    monkeypatch.delenv('XLA_FLAGS')  # one device
+    monkeypatch.setenv('XLA_FLAGS', quick_compilation()['XLA_FLAGS'])  # one device
     command = [
         'ncf',
         '--rows=CLF*12,CLF*48',

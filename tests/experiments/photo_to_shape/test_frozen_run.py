@@ -15,6 +15,7 @@ from jaxret.training.embedder import Embedder
 ARGUMENTS = [
     '--config=pix3d.py:smoke',
     '--config.parallel.devices=1',
+    '--config.processes=1',
     '--config.model.query_encoder=efficientnet_lite0',
     '--config.model.view_encoder=efficientnet_lite0',
     '--config.model.train=heads',
