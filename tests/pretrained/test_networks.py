@@ -43,6 +43,7 @@ def make_network(name, *, classes=None, dtype=jnp.float32):
     return resnet(name, num_classes=classes, dtype=dtype)
 
 
+@functools.cache
 def shapes_of(network, shape=(1, 64, 64, 3)):
     return jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
 
