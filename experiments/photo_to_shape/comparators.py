@@ -7,8 +7,8 @@ import numpy as np
 from photo_to_shape.data import PhotoData
 from photo_to_shape.embedding import Pictures
 
-from jaxret.baselines.references import TEMPERATURE, pooled_scores, reference_probabilities, standardized, view_scores
 from jaxret.metrics.photo_to_shape import retrieval_metrics
+from jaxret.search.fusion import TEMPERATURE, pooled_scores, reference_probabilities, standardized, view_scores
 
 _REFERENCES = 2 / 3  # their weight beside the views
 
