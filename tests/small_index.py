@@ -8,7 +8,10 @@ import trimesh
 
 import jaxret
 from jaxret.geometry.render import ViewRing
+from jaxret.preprocessing.inputs import PhotoInputs
+from jaxret.preprocessing.photos import read_object
 from jaxret.preprocessing.shapes import ShapeInputs, shape_record
+from jaxret.search.references import Fusion
 
 VIEWS, SIDE = 3, 8
 
@@ -27,11 +30,27 @@ class PlainModel:
         'views', ring=ViewRing(views=VIEWS, size=SIDE), view_ids=tuple(range(VIEWS)), side=SIDE
     )
     projection: np.ndarray | None = field(default_factory=lambda: np.eye(4, dtype=np.float32))
+    fusion: Fusion = Fusion()
     embedded: int = 0
+    photos: int = 0
 
     def embed_shape_arrays(self, arrays):
         self.embedded += len(arrays)
         return np.stack([self.embed(item['views']) for item in arrays])
+
+    def query_inputs(self, kind):
+        return PhotoInputs('masked', size=SIDE)
+
+    def embed_photos(self, photos, *, masks=None, boxes=None):
+        """Unit vectors [Q, 4] of the means of red, green and blue of the object, and of 1."""
+        self.photos += len(photos)
+        masks, boxes = masks or [None] * len(photos), boxes or [None] * len(photos)
+        rows = []
+        for photo, mask, box in zip(photos, masks, boxes, strict=True):
+            pixels, silhouette, _ = read_object(photo, mask=mask, box=box)
+            rows.append([*(pixels[silhouette > 127].mean(axis=0) / 255), 1.0])
+        vectors = np.array(rows, np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     @staticmethod
     def embed(views):

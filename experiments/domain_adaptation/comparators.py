@@ -10,7 +10,7 @@ from domain_adaptation.embedding import Pictures
 from jaxret.losses.scores import l2_normalize
 from jaxret.metrics.domain_adaptation import benchmark_metrics
 from jaxret.metrics.shrec_scores import SCORES
-from jaxret.search.fusion import reference_probabilities
+from jaxret.search.references import reference_probabilities
 
 
 def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) -> dict[str, Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from photo_to_shape.data import PhotoData
 from photo_to_shape.embedding import Pictures
 
 from jaxret.metrics.photo_to_shape import retrieval_metrics
-from jaxret.search.fusion import TEMPERATURE, pooled_scores, reference_probabilities, standardized, view_scores
+from jaxret.search.references import TEMPERATURE, pooled_scores, reference_probabilities, standardized, view_scores
 
 _REFERENCES = 2 / 3  # their weight beside the views
 

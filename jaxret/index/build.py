@@ -5,8 +5,9 @@ same content as a shape that is already embedded, a moved file for example, is n
 that is missing or damaged are.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from jaxret.index.files import (
     write_table,
     writing,
 )
+from jaxret.index.references import References
 from jaxret.index.reuse import broken_shards, known_contents, match_files
 from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_projection
 from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
+from jaxret.index.teaching import embed_anew
 from jaxret.inference.model import Model
 
 
@@ -39,6 +42,8 @@ class Summary:
       removed: no longer in the index.
       failed: files that cannot be used, with the reasons.
       without_file: lines of the CSV files of categories that name no model.
+      references: known photos of these shapes.
+      without_model: known photos of models that the index does not have; they count again when it has.
     """
 
     shapes: int
@@ -47,6 +52,8 @@ class Summary:
     removed: int
     failed: tuple[Problem, ...]
     without_file: int
+    references: int = 0
+    without_model: int = 0
 
 
 def update_index(
@@ -101,16 +108,30 @@ def update_index(
         check_ids(found, kept, sources)
         known = {} if rebuild else known_contents(folder, key, whole, manifest)
         done = match_files(found, rows, known, textured=inputs.textured, **workers)
-        before = len(done)
+        matched = len(done)
         problems += _embed_rest(found, done, partial(embed or embed_files, folder, model, key, **workers))
-        embedded = len(done) - before
+        embedded = len(done) - matched
         table = sorted(without_gaps(folder, kept + _rows(found, done), key), key=lambda row: row.id)
         write_failed(folder, problems, sources, scanned)
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
-        commit(folder, model, sources, table, failed=len(problems))
-        removed = {row.id for row in rows} - {row.id for row in table}
-        return Summary(len(table), embedded, len(table) - embedded, len(removed), tuple(problems), without_file)
+        before = manifest.fingerprint if manifest else None
+        with contextlib.closing(References(folder)) as references:
+            embed_anew(references, model, before=before, progress=progress)
+            commit(folder, model, sources, table, failed=len(problems))
+            embed_anew(references, model, before=before, progress=False)  # taught meanwhile
+            taught = [reference.model for reference in references.rows() if reference.model is not None]
+        ids = {row.id for row in table}
+        return Summary(
+            shapes=len(table),
+            embedded=embedded,
+            kept=len(table) - embedded,
+            removed=len({row.id for row in rows} - ids),
+            failed=tuple(problems),
+            without_file=without_file,
+            references=sum(shape in ids for shape in taught),
+            without_model=sum(shape not in ids for shape in taught),
+        )
 
 
 def _whole(
@@ -199,6 +220,7 @@ def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequenc
         failed=failed,
         sources=list(sources),
         versions=versions(),
+        fusion=asdict(model.fusion),
     )
     write_manifest(folder, manifest)
     remove_unused(folder, manifest)

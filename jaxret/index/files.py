@@ -5,6 +5,7 @@
     <index>/tables/<table>.jsonl     one line a shape: id, category, checksum, where its embedding is; never changed
     <index>/shards/<key>.safetensors embeddings, thumbnails (PNG) and checksums of some shapes; never changed
     <index>/failed.csv               path,reason of the files that could not be used
+    <index>/references.sqlite        photos known to show models (`references`); changes by transactions of its own
     <index>/.lock                    held by the process that writes
 
 A run writes shards first, then a table, then index.json. Killed at any moment it leaves the old index.json, and shards
@@ -19,17 +20,20 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxret.errors import DataError, Problem, StorageError
+from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.files import check_regular, exclusive, read_json, remove_temporaries, same_file, write_atomically
+from jaxret.index.references import REFERENCES
 from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
+from jaxret.search.references import Fusion
 
 MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
 _BESIDE = f'{re.escape(MANIFEST)}|{re.escape(FAILED)}'  # files beside the folders, and files in each of these
+_DATABASE = rf'{re.escape(REFERENCES)}(?:-journal)?'  # which SQLite itself rolls back and removes
 _NAMES = {TABLES: r'[0-9a-f]{16}\.jsonl', SHARDS: r'[0-9a-f]{32}\.safetensors'}
 _TEMPORARY = r'\.(?:{0})\.[0-9a-f]{{16}}'
 _FAMILY = 'jaxret-index-'  # with which FORMAT begins, in every version
@@ -60,6 +64,7 @@ class Manifest:
       shapes, failed: how many.
       sources: folders of models.
       versions: of the software that wrote it.
+      fusion: how references and views are pooled (values of `jaxret.search.references.Fusion`).
     """
 
     system: str
@@ -77,6 +82,7 @@ class Manifest:
     failed: int
     sources: list[Source]
     versions: dict[str, str]
+    fusion: dict[str, Any] = field(default_factory=dict)  # of indexes that do not say
 
     @property
     def shape_inputs(self) -> ShapeInputs:
@@ -99,10 +105,11 @@ def read_manifest(folder: Path) -> Manifest:
             raise DataError(Problem(str(path), 'not an index of this version', _REBUILD))
         manifest = Manifest(**(stored | {'sources': [Source(**source) for source in stored['sources']]}))
         ShapeInputs.from_json(manifest.inputs)
+        Fusion(**manifest.fusion)
         return manifest
     except FileNotFoundError:
         raise DataError(Problem(str(path), 'no such file', 'make an index with `jaxret index`')) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise unreadable(path, error, _REBUILD) from error
 
 
@@ -185,6 +192,8 @@ def check_writable(folder: Path) -> None:
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             found = 'a link' if place.is_symlink() else 'not a folder'
             raise StorageError(f'{place}: {found}; an index is written only to folders of its own; name another --out')
+    if (folder / REFERENCES).is_symlink():
+        raise StorageError(f'{folder / REFERENCES}: a link; an index is written only to files of its own; remove it')
     if foreign := _foreign(folder):
         raise StorageError(f'{folder}: not an index, and not empty ({foreign}); name a new or an empty folder as --out')
 
@@ -202,7 +211,7 @@ def _foreign(folder: Path) -> str:
     needed = {LOCK, *_NAMES} if MANIFEST in names else {LOCK}
     if not needed <= set(names):
         return next((name for name in names if name != LOCK), '')
-    ours = rf'{re.escape(LOCK)}|{BEAM}|{"|".join(_NAMES)}|{_BESIDE}|{_TEMPORARY.format(_BESIDE)}'
+    ours = rf'{re.escape(LOCK)}|{BEAM}|{"|".join(_NAMES)}|{_BESIDE}|{_DATABASE}|{_TEMPORARY.format(_BESIDE)}'
     places = [(Path(name), ours) for name in names]
     for part, inside in _NAMES.items():
         inside = f'{inside}|{_TEMPORARY.format(inside)}'

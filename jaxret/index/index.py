@@ -3,7 +3,8 @@
     index = jaxret.Index.open('models.index')
     hits = index.search(model.embed_photos(['chair.jpg']), top_k=5)[0]
 
-What is open stays as it was, also while another process writes the index anew; opening again shows the new one.
+What is open stays as it was, also while another process writes the index anew; opening again shows the new one. Only
+what is taught, here or elsewhere, counts at once.
 """
 
 import contextlib
@@ -14,13 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import CheckpointError, ConfigError, DataError, Problem
+from jaxret.index.embeddings import gather_embeddings
 from jaxret.index.files import Manifest, held_table
-from jaxret.index.shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
+from jaxret.index.references import Reference, References, new_session
+from jaxret.index.shards import SHARDS, ShapeRow, read_projection, read_thumbnail
+from jaxret.index.teaching import LiveEvidence, check_embeds, prepare_photos
 from jaxret.inference.model import Model, load
 from jaxret.preprocessing.inputs import ShapeInputs
-from jaxret.search.blocks import aligned_empty
+from jaxret.preprocessing.photos import Box, Mask
+from jaxret.preprocessing.photos import Photo as Picture
 from jaxret.search.exact import Found, search
+from jaxret.search.fusion import fused_search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.references import Fusion
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Hit:
       score: higher is closer: a similarity, or a negative distance (scan-CAD).
       view: CMIC: number of the view that fits best (which the attention chose), from 0; else None.
       azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None.
+      references: how many known photos of the shape the index has.
+      chance: that this is the right one; None where that is not known.
     """
 
     rank: int
@@ -42,6 +51,8 @@ class Hit:
     score: float
     view: int | None
     azimuth: float | None
+    references: int = 0
+    chance: float | None = None
 
 
 class Index:
@@ -54,6 +65,7 @@ class Index:
       categories: one a shape; '' where it has none.
       gallery: what is searched; its `embeddings` are [G, D] or [G, V, D].
       projection: float32 [D, D], the map W of CMIC's attention; else None.
+      references: photos known to show some of the shapes.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, rows: Sequence[ShapeRow], held: contextlib.ExitStack):
@@ -67,7 +79,11 @@ class Index:
         self.projection = None
         if manifest.projection:
             self.projection = read_projection(folder / SHARDS / manifest.projection)
-        self.gallery = SearchGallery(_embeddings(folder, rows), manifest.similarity)
+        self.gallery = SearchGallery(gather_embeddings(folder, rows), manifest.similarity)
+        self.references, self._session = References(folder), new_session()
+        self._evidence = LiveEvidence(
+            self.references, manifest.fingerprint, self._row_of, self.gallery.width, Fusion(**manifest.fusion)
+        )
 
     @classmethod
     def open(cls, path: str | Path) -> 'Index':
@@ -86,6 +102,7 @@ class Index:
 
     def close(self) -> None:
         """Lets the writer remove what only this index still needs."""
+        self.references.close()
         self._held.close()
 
     def __enter__(self) -> 'Index':
@@ -108,7 +125,7 @@ class Index:
         return self.manifest.fingerprint
 
     def search(
-        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None
+        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None, references: bool = True
     ) -> list[list[Hit]]:
         """The shapes that score best; scores are exact, equal ones are in the order of `ids`.
 
@@ -116,20 +133,31 @@ class Index:
           queries: float32 [Q, D] of a model with this index's fingerprint.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
+          references: let known photos count (`jaxret.search.fusion`); for queries that are no photos give False.
 
         Returns:
           of each query its hits, best first.
 
         Raises:
           ConfigError: `top_k` below 1, or a category that no shape has.
-          DataError: queries of another length, or with values that are not finite.
+          DataError: queries of another length, or with values that are not finite; or damaged references.
         """
-        if top_k < 1:
-            raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
-        candidates = None
-        if categories is not None:
-            self.check_categories(categories)
-            candidates = np.isin(np.array(self.categories), list(categories))
+        asked = {'top_k': top_k, 'categories': categories, 'references': references}
+        return self._search(self._checked(queries)[:, None], **asked)
+
+    def search_together(
+        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None, references: bool = True
+    ) -> list[Hit]:
+        """The shapes that fit several photos of one object best: scores are means over the photos, and exact.
+
+        Arguments and errors as for `search`, with at least one photo; a view is that which fits the first.
+        """
+        queries = self._checked(queries)
+        if not len(queries):
+            raise DataError(Problem('queries', 'no photo', 'give at least one'))
+        return self._search(queries[None], top_k=top_k, categories=categories, references=references)[0]
+
+    def _checked(self, queries: np.ndarray) -> np.ndarray:
         queries = np.asarray(queries, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.gallery.width:
             raise DataError(
@@ -139,9 +167,57 @@ class Index:
                     f'give [Q, {self.gallery.width}], embedded by the checkpoint of this index',
                 )
             )
-        projected = None if self.projection is None else queries @ self.projection
-        found = search(self.gallery, queries, top_k, projected=projected, candidates=candidates)
-        return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
+        return queries
+
+    def _search(
+        self, queries: np.ndarray, *, top_k: int, categories: Sequence[str] | None, references: bool
+    ) -> list[list[Hit]]:
+        """Hits of queries [Q, N, D], of N photos each."""
+        if top_k < 1:
+            raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
+        candidates = None
+        if categories is not None:
+            self.check_categories(categories)
+            candidates = np.isin(np.array(self.categories), list(categories))
+        flat = queries.reshape(-1, self.gallery.width)
+        projected = None if self.projection is None else flat @ self.projection
+        evidence = self._evidence.now() if references else None
+        if queries.shape[1] == 1 and (evidence is None or not len(queries)):
+            found = search(self.gallery, flat, top_k, projected=projected, candidates=candidates)
+        else:
+            sides = None if projected is None else projected.reshape(queries.shape)
+            found = fused_search(
+                self.gallery, queries, top_k, projected=sides, candidates=candidates, evidence=evidence
+            )
+        counts = None if evidence is None else evidence.counts
+        return [hits_of(found, query, self._names, self._inputs, counts) for query in range(len(queries))]
+
+    def teach(self, model: Model, photo: Picture, id: str, *, mask: Mask = None, box: Box | None = None) -> None:
+        """Adds a photo that is known to show a shape to the references, at once and for all who have the index open.
+
+        The same photo (with the same mask and box) taught again counts once; for another shape it replaces the older.
+
+        Args:
+          model: with this index's fingerprint.
+          photo, mask, box: as for `Model.embed_photos`.
+          id: of the shape.
+
+        Raises:
+          KeyError: an unknown id.
+          CheckpointError: another model.
+          DataError: the photo cannot be used, or this system takes no photos.
+          StorageError: the index's folder cannot be written.
+        """
+        if id not in self._row_of:
+            raise KeyError(id)
+        check_embeds(model, self.fingerprint)
+        name = str(photo) if isinstance(photo, str | Path) else 'array'
+        (taught,) = prepare_photos(model, [(photo, mask, box)], [name])
+        self.references.add([(id, taught)], key=self.fingerprint, origin='python', session=self._session)
+
+    def undo(self) -> list[Reference]:
+        """Takes back what `teach` added last and still counts; returns it, [] for nothing."""
+        return self.references.undo(self._session)
 
     def check_categories(self, categories: Sequence[str]) -> None:
         """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
@@ -173,7 +249,13 @@ class Index:
         return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
 
 
-def hits_of(found: Found, query: int, names: Sequence[tuple[str, str]], inputs: ShapeInputs) -> list[Hit]:
+def hits_of(
+    found: Found,
+    query: int,
+    names: Sequence[tuple[str, str]],
+    inputs: ShapeInputs,
+    references: np.ndarray | None = None,
+) -> list[Hit]:
     """What was found for one query, best first.
 
     Args:
@@ -181,38 +263,15 @@ def hits_of(found: Found, query: int, names: Sequence[tuple[str, str]], inputs: 
       query: which of its queries.
       names: id and category of the gallery's shapes.
       inputs: what was made of their files.
+      references: how many each of them has; None for none.
     """
     hits = []
     for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
         view = None if found.views is None else int(found.views[query, place])
         azimuth = None if view is None else inputs.azimuth(view)
-        hits.append(Hit(place + 1, *names[index], float(score), view, azimuth))
+        known = 0 if references is None else int(references[index])
+        hits.append(Hit(place + 1, *names[index], float(score), view, azimuth, references=known))
     return hits
-
-
-def _embeddings(folder: Path, rows: Sequence[ShapeRow]) -> np.ndarray:
-    """Embeddings of all rows, in their order."""
-    places: dict[str, list[int]] = {}
-    for place, row in enumerate(rows):
-        places.setdefault(row.shard, []).append(place)
-    embeddings = None
-    for shard, wanted in places.items():
-        stored = read_embeddings(folder / SHARDS / shard)
-        numbers = [rows[place].row for place in wanted]
-        if not 0 <= min(numbers) <= max(numbers) < len(stored):
-            raise DataError(
-                Problem(
-                    str(folder / SHARDS / shard),
-                    'holds fewer shapes than the table names',
-                    'run `jaxret index --rebuild`',
-                )
-            )
-        if embeddings is None:
-            embeddings = aligned_empty((len(rows), *stored.shape[1:]), stored.dtype)
-        embeddings[wanted] = stored[numbers]
-    if embeddings is None:
-        raise DataError(Problem(str(folder), 'the index holds no shapes', 'index a folder with models'))
-    return embeddings
 
 
 def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Model:

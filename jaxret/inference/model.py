@@ -21,12 +21,13 @@ import numpy as np
 
 from jaxret.errors import CheckpointError, DataError, Problem
 from jaxret.inference.query_files import query_arrays
-from jaxret.inference.trained_systems import trained_system
+from jaxret.inference.trained_systems import trained_fusion, trained_system
 from jaxret.platforms import check_platforms
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo
 from jaxret.preprocessing.shapes import shape_arrays
 from jaxret.runs.finished import FinishedRun, read_run
+from jaxret.search.references import Fusion
 from jaxret.systems.base import TrainedSystem, Variables
 from jaxret.workers import map_parallel
 
@@ -46,6 +47,7 @@ class Model:
       shape_inputs: what is made of a model file.
       projection: float32 [D, D], the map W of CMIC's attention; else None.
       notes: what a user should know about this run.
+      fusion: how references and views of an index are pooled.
     """
 
     system: str
@@ -56,6 +58,7 @@ class Model:
     shape_inputs: ShapeInputs
     projection: np.ndarray | None
     notes: tuple[str, ...]
+    fusion: Fusion
     _parts: TrainedSystem = field(repr=False)
     _variables: Variables = field(repr=False)
     _batch_size: int = field(repr=False)
@@ -261,6 +264,7 @@ def model_of(run: FinishedRun, *, gallery: str | None = None, default: str = '')
         shape_inputs=parts.shape_inputs,
         projection=None if parts.projection is None else np.asarray(parts.projection(run.variables)),
         notes=parts.notes,
+        fusion=trained_fusion(run),
         _parts=parts,
         _variables=jax.device_put(dict(run.variables)),
         _batch_size=batch_size,

@@ -37,6 +37,11 @@ class PhotoInputs:
     fit: str = 'pad'
 
     @property
+    def whole_frame(self) -> bool:
+        """Whether it sees the whole photo, wherever the object is."""
+        return self.kind == 'masked' and self.crop == 'none'
+
+    @property
     def arrays(self) -> Arrays:
         """What `photo_arrays` makes."""
         colors = ((self.size, self.size, 3), np.uint8)

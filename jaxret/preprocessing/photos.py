@@ -45,6 +45,13 @@ def photo_arrays(
     Raises:
       DataError: unreadable files, sizes that differ, a mask without an object, a box outside of the photo.
     """
+    return _framed(*read_object(photo, mask=mask, box=box), inputs)
+
+
+def read_object(photo: Photo, *, mask: Mask = None, box: Box | None = None) -> tuple[np.ndarray, np.ndarray, Box]:
+    """A photo uint8 [H, W, 3], the mask of its object uint8 [H, W] (all of it where neither mask nor box are given),
+    and the box around that. Arguments and errors as for `photo_arrays`.
+    """
     where = str(photo) if isinstance(photo, str | Path) else 'photo'
     try:
         pixels, silhouette = _read(photo, mask, where)
@@ -63,7 +70,7 @@ def photo_arrays(
     if around is None:
         found = 'the mask is empty' if box is None else 'the mask is empty within the box'
         raise refused(where, found, 'give a mask that is white on the object, or none')
-    return _framed(pixels, silhouette, around, inputs)
+    return pixels, silhouette, around
 
 
 def _framed(pixels: np.ndarray, silhouette: np.ndarray, around: Box, inputs: PhotoInputs) -> dict[str, np.ndarray]:

@@ -1,189 +1,25 @@
-"""What references, photos known to show shapes of a gallery, add to the scores of views. Nothing is trained.
+"""Search by the views of shapes and by references, photos known to show them.
 
-Letters: Q queries, R references, G shapes, V views, F features, D embedding, N photos of one object, K results.
+Letters: Q queries, G shapes, D embedding, N photos of one object, K results, S shapes that are looked at.
 
 The score of a shape g for a query q is
 
     S_g = (1 - w) s_g / T_v + w log((1 - sigma) p(g | q) + sigma / G),
 
 s_g the score of its views, p(g | q) soft nearest neighbours among the references, and sigma a share that is spread over
-all shapes, so that those without references stay possible. For shapes without references the second term is the same,
-so that S_g orders them as s_g does: of them only the K best by views need be looked at (`fused_search`, exact).
+all shapes, so that those without references stay possible (`references.Evidence`). For shapes without references the
+second term is the same, so that S_g orders them as s_g does: of them only the K best by views need be looked at.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.special import log_softmax
 
-from jaxret.errors import ConfigError
 from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.references import Evidence
 
-BEST_VIEWS = 2
-TEMPERATURE = 0.05
-SMOOTHING = 0.01
-WEIGHT = 0.5
-_STANDARDIZED_FROM = 20  # references; of fewer, mean and spread say too little
 _FIRST = 64  # shapes a photo that are looked at first, where several photos are one query
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """How references and views are pooled.
-
-    Attributes:
-      weight: w, of the references, in [0, 1): 0 is views alone.
-      temperature: of the references' cosines, above 0.
-      view_temperature: T_v, above 0.
-      background: cosine below which a reference says little; None for none: then the nearest reference, however far,
-        speaks as loudly as a near one.
-
-    Raises:
-      ConfigError: values outside of these ranges.
-    """
-
-    weight: float = WEIGHT
-    temperature: float = TEMPERATURE
-    view_temperature: float = TEMPERATURE
-    background: float | None = None
-
-    def __post_init__(self):
-        # At 1 all shapes without references would tie, whatever their views say.
-        if not (0 <= self.weight < 1 and 0 < self.temperature < np.inf and 0 < self.view_temperature < np.inf):
-            raise ConfigError(f'{self}: weight must be in [0, 1), temperatures above 0')
-
-
-def standardized(features: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Features [..., F] of unit length, after they lost the mean and spread of their own domain's [..., F].
-
-    Photos and grey views differ more in these than in what they show.
-    """
-    rows = of.reshape(-1, of.shape[-1])
-    return _centred(features, rows.mean(axis=0), rows.std(axis=0) + 1e-3)
-
-
-def reference_space(references: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The map [..., D] -> unit vectors [..., D] into the space in which photos are compared with references [R, D].
-
-    They lose mean and spread of the references (as `standardized`) where there are at least 20 of them.
-    """
-    if len(references) < _STANDARDIZED_FROM:
-        return partial(_centred, mean=np.float32(0), spread=np.float32(1))
-    return partial(_centred, mean=references.mean(axis=0), spread=references.std(axis=0) + np.float32(1e-3))
-
-
-def _centred(features: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    centred = (features - mean) / spread
-    return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-12)
-
-
-def view_scores(queries: np.ndarray, views: np.ndarray) -> np.ndarray:
-    """Mean cosine of each shape's best views, [Q, G], of unit vectors [Q, F] and [G, V, F]."""
-    cosines = np.einsum('qf,gvf->qgv', queries, views, optimize=True)
-    best = min(BEST_VIEWS, cosines.shape[-1])
-    return np.partition(cosines, -best, axis=-1)[..., -best:].mean(axis=-1)
-
-
-def reference_probabilities(
-    queries: np.ndarray,
-    references: np.ndarray,
-    owner: np.ndarray,
-    shapes: int,
-    *,
-    temperature: float = TEMPERATURE,
-    background: float | None = None,
-) -> np.ndarray:
-    """Chance of each shape by soft nearest neighbours among references, [Q, G], rows of sum 1.
-
-    p(g | q) is proportional to the sum over the references r of g of exp(q . r / temperature).
-
-    Args:
-      queries: unit vectors [Q, D].
-      references: unit vectors [R, D], at least one.
-      owner: int [R], the shape of each.
-      shapes: G.
-      temperature: above 0.
-      background: cosine of a further reference, which is of none of the shapes: rows then sum to less than 1, and to
-        little where no reference is as near. None without.
-
-    Source: Goldberger et al., NIPS 2004, Eq. 1 (there of squared distances).
-    """
-    logits = queries @ references.T / temperature
-    if background is not None:
-        logits = np.pad(logits, [(0, 0), (0, 1)], constant_values=background / temperature)
-        owner = np.append(owner, shapes)
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    sums = np.zeros((shapes + (background is not None), len(queries)))
-    np.add.at(sums, owner, weights.T)
-    return (sums / sums.sum(axis=0)).T[:, :shapes]
-
-
-def pooled_scores(scores: np.ndarray, probabilities: np.ndarray, *, weight: float, temperature: float) -> np.ndarray:
-    """(1 - weight) log softmax(scores / temperature) + weight log p, [Q, G]: what both the views and references say.
-
-    p is `probabilities`, of which a share of `SMOOTHING` is spread over all shapes: those without references stay
-    possible.
-
-    Args:
-      scores: [Q, G] of the views.
-      probabilities: [Q, G] of the references.
-      weight: of the references, in [0, 1].
-      temperature: of the scores, above 0.
-
-    Source: logarithmic opinion pool, Genest and Zidek, Statistical Science 1986.
-    """
-    of_references = np.log((1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1])
-    return (1 - weight) * log_softmax(scores / temperature, axis=1) + weight * of_references
-
-
-class Evidence:
-    """References of a gallery's shapes, ready to be compared with photos.
-
-    Args:
-      references: float32 [R, D].
-      owner: int [R], the shape of each.
-      shapes: G.
-      fusion: how they are pooled with the views.
-
-    Attributes:
-      counts: int [G], references of each shape.
-      fusion: as given.
-    """
-
-    def __init__(self, references: np.ndarray, owner: np.ndarray, shapes: int, fusion: Fusion):
-        self.counts, self.fusion = np.bincount(owner, minlength=shapes), fusion
-        self._owner = owner
-        self._space = reference_space(references)
-        self._vectors = self._space(references)
-
-    def logs(self, photos: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """What the references of the allowed shapes say of photos of one object.
-
-        Args:
-          photos: embeddings [N, D].
-          allowed: bool [G]; p and G are those among them.
-
-        Returns:
-          the allowed shapes with references, ascending [S]; the mean over the photos of log((1 - sigma) p + rest / G)
-          of each [S]; and that of all other allowed shapes, whose p is 0. rest is sigma and what the background has of
-          p. ([], [], 0) where no allowed shape has a reference.
-        """
-        used = allowed[self._owner]
-        owned, owner = np.unique(self._owner[used], return_inverse=True)
-        if not len(owned):
-            return owned, np.zeros(0), 0.0
-        vectors, shapes = self._vectors[used], int(np.count_nonzero(allowed))
-        options = {'temperature': self.fusion.temperature, 'background': self.fusion.background}
-        said, rest = np.zeros(len(owned)), 0.0
-        for photo in self._space(photos):  # one at a time: a product of other sizes is rounded differently
-            known = (1 - SMOOTHING) * reference_probabilities(photo[None], vectors, owner, len(owned), **options)[0]
-            spread = max(1 - known.sum(), SMOOTHING) / shapes
-            said += np.log(known + spread)
-            rest += float(np.log(spread))
-        return owned, said / len(photos), rest / len(photos)
 
 
 def fused_search(

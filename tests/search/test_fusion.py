@@ -8,16 +8,9 @@ from references_search import score as slow_score
 
 from jaxret.errors import ConfigError
 from jaxret.search.exact import search
-from jaxret.search.fusion import (
-    Evidence,
-    Fusion,
-    fused_search,
-    pooled_scores,
-    reference_probabilities,
-    standardized,
-    view_scores,
-)
+from jaxret.search.fusion import fused_search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.references import Evidence, Fusion, pooled_scores, reference_probabilities, standardized, view_scores
 
 RNG = np.random.default_rng(0)
 

@@ -1,0 +1,169 @@
+"""From photos to references of an index: cut to their objects, embedded, written; and from these to what search takes.
+
+Letters: N photos, D embedding.
+"""
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from jaxret.errors import CheckpointError, DataError, refused
+from jaxret.files import printable
+from jaxret.index.references import Photo, References
+from jaxret.inference.model import Model
+from jaxret.preprocessing.cutouts import Cutout, cutout, decoded
+from jaxret.preprocessing.photos import Box, Mask, read_object
+from jaxret.preprocessing.photos import Photo as Picture
+from jaxret.search.references import Evidence, Fusion
+from jaxret.workers import map_parallel, progress_bar
+
+_BATCH = 64  # photos embedded at a time
+_PARALLEL_FROM = 48  # photos; fewer are read in this process
+
+Object = tuple[Picture, Mask, Box | None]  # photo, mask, box, as `photo_arrays` takes them
+
+
+def cut_photo(item: Object, *, whole: bool) -> tuple[str, Cutout]:
+    """What is kept of a photo: SHA-256 of photo, mask and box, and the cut-out.
+
+    Raises:
+      DataError: as `photo_arrays`.
+    """
+    photo, mask, box = item
+    cut = cutout(*read_object(photo, mask=mask, box=box), whole=whole)
+    digest = hashlib.sha256(_content(photo))
+    if mask is not None or box is not None:  # a photo alone has the checksum of its file
+        digest.update(b'auto' if isinstance(mask, str) and mask == 'auto' else _content(mask))
+        digest.update(np.asarray(box or (), '<f8').tobytes())
+    return digest.hexdigest(), cut
+
+
+def _content(picture: Picture | None) -> bytes:
+    if picture is None:
+        return b''
+    return Path(picture).read_bytes() if isinstance(picture, str | Path) else np.ascontiguousarray(picture).tobytes()
+
+
+def embed_cutouts(
+    model: Model, cuts: Sequence[Cutout], *, names: Sequence[str], title: str | None = None
+) -> np.ndarray:
+    """Embeddings float32 [N, D] of cut-outs, with a progress bar where there is a title.
+
+    What is stored is embedded, not the photo, so that the same model always gives the same embedding.
+    """
+    rows = []
+    with progress_bar(title, len(cuts)) as advance:
+        for start in range(0, len(cuts), _BATCH):
+            part = range(start, min(start + _BATCH, len(cuts)))
+            pictures, masks = zip(*(decoded(cuts[number], where=names[number]) for number in part), strict=True)
+            rows.append(model.embed_photos(pictures, masks=masks))
+            for _ in part:
+                advance()
+    return np.concatenate(rows).astype(np.float32)
+
+
+def prepare_photos(
+    model: Model, objects: Sequence[Object], names: Sequence[str], *, processes: int | None = 1, progress: bool = False
+) -> list[Photo]:
+    """Photos as they are taught: all are read before the first is embedded.
+
+    Args:
+      model: of the index.
+      objects: photos with their masks and boxes.
+      names: of the photos, for people.
+      processes: that read many photos; None takes one a core.
+      progress: show progress bars.
+
+    Raises:
+      DataError: photos that cannot be used, all of them; or the model takes no photos.
+    """
+    results = map_parallel(
+        partial(cut_photo, whole=model.query_inputs('photo').whole_frame),
+        objects,
+        processes=processes,
+        serial_below=_PARALLEL_FROM,
+        ordered=True,
+        progress='Reading photos' if progress else None,
+    )
+    read = [result for _, result in results]
+    problems = [problem for result in read if isinstance(result, DataError) for problem in result.problems]
+    if problems:
+        raise DataError(problems)
+    title = 'Embedding photos' if progress else None
+    embeddings = embed_cutouts(model, [cut for _, cut in read], names=names, title=title)
+    return [
+        Photo(printable(name), checksum, cut.picture, cut.mask, embedding)
+        for name, (checksum, cut), embedding in zip(names, read, embeddings, strict=True)
+    ]
+
+
+def check_embeds(model: Model, fingerprint: str) -> None:
+    """Raises CheckpointError where an index is of another model."""
+    if model.fingerprint != fingerprint:
+        raise CheckpointError(
+            f'the index is of a model with other weights ({fingerprint[:12]}) than this one '
+            f'({model.fingerprint[:12]}); teach with the model that made it'
+        )
+
+
+def embed_anew(references: References, model: Model, *, before: str | None, progress: bool) -> None:
+    """Embeds references that a model has not embedded yet, from the pictures that are kept; of no effect without any.
+
+    Args:
+      references: of an index that is about to be of this model.
+      model: where it takes no photos nothing is done: then none counts.
+      before: fingerprint of the model that the index is of still, whose embeddings stay for those who read it.
+      progress: show a progress bar.
+
+    Raises:
+      DataError: the file is damaged.
+      StorageError: it cannot be written.
+    """
+    if 'photo' not in model.query_kinds or not (waiting := references.without_embedding(model.fingerprint)):
+        return
+    cuts = [Cutout(*references.picture(number)) for number in waiting]
+    names = [f'{references.path}, photo {number}' for number in waiting]
+    title = 'Embedding known photos' if progress else None
+    embeddings = embed_cutouts(model, cuts, names=names, title=title)
+    references.embed(model.fingerprint, dict(zip(waiting, embeddings, strict=True)))
+    references.forget_embeddings([key for key in (model.fingerprint, before) if key])
+
+
+class LiveEvidence:
+    """What the references of an index say now, whoever taught them. Safe to use from several threads.
+
+    Args:
+      references: of the index.
+      key: fingerprint of its model.
+      places: id of each of its models -> row.
+      width: D of its queries.
+      fusion: how references and views are pooled.
+    """
+
+    def __init__(self, references: References, key: str, places: Mapping[str, int], width: int, fusion: Fusion):
+        self._references, self._key, self._places = references, key, places
+        self._width, self._fusion = width, fusion
+        self._lock = threading.Lock()
+        self._state: tuple | None = None
+        self._evidence: Evidence | None = None
+
+    def now(self) -> Evidence | None:
+        """None where no reference counts.
+
+        Raises:
+          DataError: their file is damaged, or cannot be read.
+        """
+        state = self._references.state()
+        with self._lock:
+            if state != self._state:
+                vectors, owner = self._references.active(self._key, self._places)
+                if len(owner) and vectors.shape[1] != self._width:
+                    found = f'embeddings of {vectors.shape[1]} numbers, not {self._width}'
+                    raise refused(str(self._references.path), found, 'run `jaxret index` again')
+                self._evidence = Evidence(vectors, owner, len(self._places), self._fusion) if len(owner) else None
+                self._state = state
+            return self._evidence
