@@ -14,7 +14,7 @@ from jaxret.files import printable
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
-FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth')
+FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'references', 'chance')
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Answer:
       seen: what was taken as the object.
       hits: best first.
       complete: whether no shape is missing.
+      also: further photos of the same object.
     """
 
     query: QueryFile
     seen: str
     hits: Sequence[Hit]
     complete: bool
+    also: Sequence[QueryFile] = ()
 
 
 def print_json(answers: Sequence[Answer]) -> None:
@@ -42,6 +44,7 @@ def print_json(answers: Sequence[Answer]) -> None:
             'kind': answer.query.kind,
             'object': answer.seen,
             'complete': answer.complete,
+            **({'also': [str(query.path) for query in answer.also]} if answer.also else {}),
             'hits': [asdict(hit) for hit in answer.hits],
         }
         for answer in answers
@@ -65,8 +68,10 @@ def print_tables(answers: Sequence[Answer]) -> None:
     if not console.is_terminal:  # a log file has no width of its own
         console = Console(width=200, markup=False, emoji=False, highlight=False)
     with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
+    with_photos = any(hit.references for answer in answers for hit in answer.hits)
     for answer in answers:
-        console.print(_shown(f'{answer.query.path} ({answer.seen})'), soft_wrap=True)
+        names = ' + '.join(str(query.path) for query in (answer.query, *answer.also))
+        console.print(_shown(f'{names} ({answer.seen})'), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
         table.add_column('rank', justify='right', overflow='ellipsis')
         table.add_column('score', justify='right', overflow='ellipsis')
@@ -74,9 +79,12 @@ def print_tables(answers: Sequence[Answer]) -> None:
         table.add_column('id', overflow='fold')
         for column in ('view', 'azimuth') if with_views else ():
             table.add_column(column, justify='right', overflow='ellipsis')
+        for column in ('known photos',) if with_photos else ():
+            table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
-            view = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
-            table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *view)))
+            more = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
+            more += (str(hit.references or ''),) if with_photos else ()
+            table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *more)))
         console.print(table)
 
 

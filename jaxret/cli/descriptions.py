@@ -11,9 +11,20 @@ Killed at any moment, it goes on from there. Who reads the index meanwhile sees 
 
 An index is of one checkpoint: with another one the command ends with an error, or embeds everything anew (--rebuild).
 
+--add-photos adds photos that are known to show models of the index: they count in every search. Each line of CSV has
+a photo (path relative to the file), the id of its model, and perhaps a mask (a file, or auto) and a box
+("left,top,right,bottom" in pixels). If any line is wrong, all that are wrong are listed and none is added. Without
+--models the models stay as they are.
+
 --beam reads and embeds as an Apache Beam pipeline and makes the same index (extra `beam`). What follows it are Beam's
 own options; without --runner it runs in processes on this machine. On Flink, Spark or Dataflow all workers need DIR,
 WORKDIR and INDEX under the same paths and the same version of jaxret.
+"""
+PHOTOS = """Lists the photos that are known to show models of an index: those of `jaxret index --add-photos`, and
+those that were taught in the page of `jaxret serve` or in Python. The last column says why one does not count.
+
+--remove takes numbers of the list, or the CSV file that was added. Nothing is deleted: the file INDEX/references.sqlite
+is the log.
 """
 SEARCH = """Finds the models that match each query best.
 
@@ -24,8 +35,11 @@ Without --mask and --box the object of a photo is taken to fill the frame. CMIC 
 it much. For the others a mask or box says where to cut. --mask auto cuts the object out by its colours (GrabCut of
 OpenCV, extra `mask`), inside --box where there is one, else inside the frame less a small border.
 
+--together takes all queries as photos of one object: scores are means over the photos.
+
 With --database candidates come from a vector database (`jaxret export --index INDEX --database DB`), and of INDEX only
-the description is read. Candidates are scored exactly; it says where a shape that is none could score more.
+the description is read. Candidates are scored exactly; it says where a shape that is none could score more. Known
+photos do not count there.
 """
 EXPORT = """Writes an encoder, or embeddings.
 

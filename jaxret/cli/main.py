@@ -1,6 +1,8 @@
 """The command `jaxret`: index folders of 3D models, search them, serve them, export an encoder or embeddings.
 
   jaxret index --checkpoint WORKDIR --models DIR --out INDEX     make or update an index
+  jaxret index --out INDEX --add-photos CSV                      add photos that are known to show some of its models
+  jaxret photos --index INDEX                                    list these, remove them, take the last ones back
   jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
   jaxret serve --index INDEX                                     a web page, and an HTTP endpoint beside it
   jaxret export --checkpoint WORKDIR --out FILE                  the query encoder as a StableHLO program
@@ -69,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     index = command('index', 'make or update an index of a folder of models', descriptions.INDEX, _index)
-    index.add_argument('--checkpoint', required=True, metavar='WORKDIR', help='of a training run; its best checkpoint')
+    index.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
     index.add_argument('--models', metavar='DIR', help='folder of models')
     index.add_argument('--out', required=True, metavar='INDEX', help='folder of the index')
     index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
@@ -78,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: as in training)'
     )
     index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
+    index.add_argument(
+        '--add-photos', metavar='CSV', help='file with the columns photo,model and perhaps mask,box: known photos'
+    )
     index.add_argument(
         '--gallery',
         choices=('views', 'faces', 'points'),
@@ -96,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
         help='embed by Apache Beam; the rest of the line are options of Beam',
     )
 
+    photos = command('photos', 'known photos of the models of an index', descriptions.PHOTOS, _photos)
+    photos.add_argument('--index', required=True, metavar='INDEX')
+    change = photos.add_mutually_exclusive_group()
+    change.add_argument('--remove', nargs='+', metavar='NUMBER|CSV', help='do not let these count any more')
+    change.add_argument('--undo', action='store_true', help='take back those that were added last, by whomever')
+    form = photos.add_mutually_exclusive_group()
+    form.add_argument('--json', action='store_true', help='print JSON')
+    form.add_argument('--csv', action='store_true', help='print CSV')
+
     search = command(
         'search', 'find the models that match photos, meshes, point clouds or scans', descriptions.SEARCH, _search
     )
@@ -112,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar='X0,Y0,X1,Y1',
         help='around the object, in pixels; for every photo (--box=-5,0,90,80 where it starts with a minus)',
     )
+    search.add_argument('--together', action='store_true', help='all queries are photos of one object: one answer')
     search.add_argument('--top', type=_positive, default=10, metavar='K', help='results a query (default: 10)')
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
     form = search.add_mutually_exclusive_group()
@@ -177,9 +192,14 @@ def _index(options: argparse.Namespace) -> int:
         from jaxret.index.model_files import read_categories
 
         read_categories(Path(options.categories))  # before anything slow
+    from jaxret.cli.photos import add_photos, added_alone
     from jaxret.index.files import check_writable
 
     check_writable(Path(options.out))
+    if options.add_photos is not None and added_alone(options, before_jax=_before_jax):
+        return 0
+    if options.checkpoint is None:
+        raise ConfigError('--checkpoint is missing; name the work directory of a training run')
     _before_jax()
     from jaxret.index.build import update_index
     from jaxret.inference.model import load
@@ -201,11 +221,9 @@ def _index(options: argparse.Namespace) -> int:
         processes=options.processes,
         embed=embed,
     )
-    parts = [f'{done.shapes} shapes: {done.embedded} embedded, {done.kept} as before']
-    parts += [f'{done.removed} removed'] if done.removed else []
-    parts += [f'{len(done.failed)} files failed (see {Path(options.out) / "failed.csv"})'] if done.failed else []
-    parts += [f'{done.without_file} lines of the categories name no model'] if done.without_file else []
-    print(f'{options.out}: {"; ".join(parts)}')
+    print(f'{options.out}: {done.told(Path(options.out))}')
+    if options.add_photos is not None:
+        add_photos(options, model)
     return 0
 
 
@@ -217,6 +235,12 @@ def _embedded_before(folder: Path) -> str:
         return read_manifest(folder).shape_inputs.representation
     except DataError:  # a damaged one is named where it is updated
         return ''
+
+
+def _photos(options: argparse.Namespace) -> int:
+    from jaxret.cli.photos import run_photos
+
+    return run_photos(options)
 
 
 def _search(options: argparse.Namespace) -> int:

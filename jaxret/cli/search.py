@@ -12,6 +12,7 @@ import numpy as np
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.files import printable, printable_lines, write_atomically
 from jaxret.index.files import read_manifest
+from jaxret.index.references import References
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.photos import Box
@@ -38,6 +39,10 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     questions = list(zip(queries, find_masks(options.mask, queries), strict=True))
     box = _checked_box(options.box, queries)
     _check_options(options)
+    if options.together and not all(query.kind == 'photo' for query in queries):
+        raise ConfigError('--together: give photos alone')
+    if options.database and References(Path(options.index)).rows():
+        print('warning: known photos of the models do not count in a search of the database', file=sys.stderr)
     before_jax()
     from jaxret.cli.answers import Answer, print_csv, print_json, print_tables
     from jaxret.index.index import Index, load_for_index
@@ -54,10 +59,16 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings]
-        found = _found(options, np.stack(list(embeddings.values())), index, database)
-        answers = [
-            Answer(query, _seen(query, mask, box), *one) for (query, mask), one in zip(questions, found, strict=True)
-        ]
+        photos = np.array([query.kind == 'photo' for query, _ in questions])
+        found = _found(options, np.stack(list(embeddings.values())), photos, index, database)
+        if options.together:
+            (query, mask), also = questions[0], tuple(query for query, _ in questions[1:])
+            answers = [Answer(query, _seen(query, mask, box), *found[0], also)]
+        else:
+            answers = [
+                Answer(query, _seen(query, mask, box), *one)
+                for (query, mask), one in zip(questions, found, strict=True)
+            ]
         _warn_incomplete([answer.complete for answer in answers])
         if options.json:
             print_json(answers)
@@ -87,6 +98,8 @@ def _check_options(options: argparse.Namespace) -> None:
         _check_sheet(options.sheet)
     if not options.database and (options.collection or options.candidates):
         raise ConfigError('--collection and --candidates go with --database')
+    if options.database and options.together:
+        raise ConfigError('--together does not go with --database')
 
 
 def _check_sheet(sheet: str) -> None:
@@ -107,13 +120,29 @@ def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -
     return stack.enter_context(DatabaseSearch(options.index, options.database, collection=collection))
 
 
-def _found(options: argparse.Namespace, embeddings: np.ndarray, index: Any, database: Any) -> list[tuple[list, bool]]:
-    """Of every query its hits, and whether they are surely those of the index."""
+def _found(
+    options: argparse.Namespace, embeddings: np.ndarray, photos: np.ndarray, index: Any, database: Any
+) -> list[tuple[list, bool]]:
+    """Of every query its hits, and whether they are surely those of the index; of photos of one object one answer.
+
+    Args:
+      options: of the command.
+      embeddings: [Q, D].
+      photos: bool [Q], which queries are photos: with these known photos of models are compared.
+      index, database: what is searched; one of them is None.
+    """
     asked = {'top_k': options.top, 'categories': options.category}
-    if database is None:
-        return [(hits, True) for hits in index.search(embeddings, **asked)]
-    answers = database.search(embeddings, **asked, candidates=options.candidates or max(100, options.top))
-    return [(answer.hits, answer.complete) for answer in answers]
+    if database is not None:
+        answers = database.search(embeddings, **asked, candidates=options.candidates or max(100, options.top))
+        return [(answer.hits, answer.complete) for answer in answers]
+    if options.together:
+        return [(index.search_together(embeddings, **asked), True)]
+    hits: list[list] = [[] for _ in embeddings]
+    for known in (True, False):
+        chosen = np.flatnonzero(photos == known)
+        for place, row in zip(chosen, index.search(embeddings[chosen], **asked, references=known), strict=True):
+            hits[place] = row
+    return [(row, True) for row in hits]
 
 
 def _embed(

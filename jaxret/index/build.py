@@ -14,6 +14,7 @@ from pathlib import Path
 from jaxret.errors import CheckpointError, DataError, Problem
 from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.files import (
+    FAILED,
     MANIFEST,
     Manifest,
     Source,
@@ -54,6 +55,16 @@ class Summary:
     without_file: int
     references: int = 0
     without_model: int = 0
+
+    def told(self, folder: Path) -> str:
+        """One line for people, of an index in this folder."""
+        parts = [f'{self.shapes} shapes: {self.embedded} embedded, {self.kept} as before']
+        parts += [f'{self.removed} removed'] if self.removed else []
+        parts += [f'{len(self.failed)} files failed (see {folder / FAILED})'] if self.failed else []
+        parts += [f'{self.without_file} lines of the categories name no model'] if self.without_file else []
+        gone = f' ({self.without_model} more of models that are gone)' if self.without_model else ''
+        parts += [f'{self.references} known photos{gone}'] if self.references or gone else []
+        return '; '.join(parts)
 
 
 def update_index(

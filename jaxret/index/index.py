@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxret.errors import CheckpointError, ConfigError, DataError, Problem
+from jaxret.errors import CheckpointError, ConfigError, refused
 from jaxret.index.embeddings import gather_embeddings
 from jaxret.index.files import Manifest, held_table
 from jaxret.index.references import Reference, References, new_session
@@ -154,19 +154,14 @@ class Index:
         """
         queries = self._checked(queries)
         if not len(queries):
-            raise DataError(Problem('queries', 'no photo', 'give at least one'))
+            raise refused('queries', 'no photo', 'give at least one')
         return self._search(queries[None], top_k=top_k, categories=categories, references=references)[0]
 
     def _checked(self, queries: np.ndarray) -> np.ndarray:
         queries = np.asarray(queries, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.gallery.width:
-            raise DataError(
-                Problem(
-                    'queries',
-                    f'shape {list(queries.shape)}',
-                    f'give [Q, {self.gallery.width}], embedded by the checkpoint of this index',
-                )
-            )
+            action = f'give [Q, {self.gallery.width}], embedded by the checkpoint of this index'
+            raise refused('queries', f'shape {list(queries.shape)}', action)
         return queries
 
     def _search(
