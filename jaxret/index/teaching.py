@@ -15,9 +15,9 @@ from jaxret.errors import CheckpointError, DataError, refused
 from jaxret.files import printable
 from jaxret.index.references import Photo, References
 from jaxret.inference.model import Model
-from jaxret.preprocessing.cutouts import Cutout, cutout, decoded
 from jaxret.preprocessing.photos import Box, Mask, read_object
 from jaxret.preprocessing.photos import Photo as Picture
+from jaxret.preprocessing.reference_pictures import ReferencePicture, decoded, reference_picture
 from jaxret.search.references import Evidence, Fusion
 from jaxret.workers import map_parallel, progress_bar
 
@@ -27,14 +27,14 @@ _PARALLEL_FROM = 48  # photos; fewer are read in this process
 Object = tuple[Picture, Mask, Box | None]  # photo, mask, box, as `photo_arrays` takes them
 
 
-def cut_photo(item: Object, *, whole: bool) -> tuple[str, Cutout]:
+def cut_photo(item: Object, *, whole: bool) -> tuple[str, ReferencePicture]:
     """What is kept of a photo: SHA-256 of photo, mask and box, and the cut-out.
 
     Raises:
       DataError: as `photo_arrays`.
     """
     photo, mask, box = item
-    cut = cutout(*read_object(photo, mask=mask, box=box), whole=whole)
+    cut = reference_picture(*read_object(photo, mask=mask, box=box), whole=whole)
     digest = hashlib.sha256(_content(photo))
     if mask is not None or box is not None:  # a photo alone has the checksum of its file
         digest.update(b'auto' if isinstance(mask, str) and mask == 'auto' else _content(mask))
@@ -48,8 +48,8 @@ def _content(picture: Picture | None) -> bytes:
     return Path(picture).read_bytes() if isinstance(picture, str | Path) else np.ascontiguousarray(picture).tobytes()
 
 
-def embed_cutouts(
-    model: Model, cuts: Sequence[Cutout], *, names: Sequence[str], title: str | None = None
+def embed_pictures(
+    model: Model, cuts: Sequence[ReferencePicture], *, names: Sequence[str], title: str | None = None
 ) -> np.ndarray:
     """Embeddings float32 [N, D] of cut-outs, with a progress bar where there is a title.
 
@@ -94,7 +94,7 @@ def prepare_photos(
     if problems:
         raise DataError(problems)
     title = 'Embedding photos' if progress else None
-    embeddings = embed_cutouts(model, [cut for _, cut in read], names=names, title=title)
+    embeddings = embed_pictures(model, [cut for _, cut in read], names=names, title=title)
     return [
         Photo(printable(name), checksum, cut.picture, cut.mask, embedding)
         for name, (checksum, cut), embedding in zip(names, read, embeddings, strict=True)
@@ -125,10 +125,10 @@ def embed_anew(references: References, model: Model, *, before: str | None, prog
     """
     if 'photo' not in model.query_kinds or not (waiting := references.without_embedding(model.fingerprint)):
         return
-    cuts = [Cutout(*references.picture(number)) for number in waiting]
+    cuts = [ReferencePicture(*references.picture(number)) for number in waiting]
     names = [f'{references.path}, photo {number}' for number in waiting]
     title = 'Embedding known photos' if progress else None
-    embeddings = embed_cutouts(model, cuts, names=names, title=title)
+    embeddings = embed_pictures(model, cuts, names=names, title=title)
     references.embed(model.fingerprint, dict(zip(waiting, embeddings, strict=True)))
     references.forget_embeddings([key for key in (model.fingerprint, before) if key])
 

@@ -19,7 +19,7 @@ _QUALITY = 92  # of JPEG
 
 
 @dataclass(frozen=True)
-class Cutout:
+class ReferencePicture:
     """A photo cut to its object.
 
     Attributes:
@@ -31,7 +31,9 @@ class Cutout:
     mask: bytes | None
 
 
-def cutout(pixels: np.ndarray, silhouette: np.ndarray, around: Box, *, whole: bool = False) -> Cutout:
+def reference_picture(
+    pixels: np.ndarray, silhouette: np.ndarray, around: Box, *, whole: bool = False
+) -> ReferencePicture:
     """The object of a photo with some surroundings, made smaller where it is large.
 
     Args:
@@ -53,10 +55,10 @@ def cutout(pixels: np.ndarray, silhouette: np.ndarray, around: Box, *, whole: bo
     mask = np.where(np.asarray(mask) > 127, np.uint8(255), np.uint8(0))
     if not mask.any():  # an object of less than a pixel
         mask[:] = 255
-    return Cutout(buffer.getvalue(), None if mask.all() else png_file(mask))
+    return ReferencePicture(buffer.getvalue(), None if mask.all() else png_file(mask))
 
 
-def decoded(cut: Cutout, *, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+def decoded(cut: ReferencePicture, *, where: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Picture uint8 [H, W, 3] and mask uint8 [H, W] or None of a cut-out that was stored.
 
     Raises:
@@ -77,9 +79,9 @@ def decoded(cut: Cutout, *, where: str) -> tuple[np.ndarray, np.ndarray | None]:
         raise refused(where, f'damaged ({error})', 'remove it, and add its photo again') from error
 
 
-def shown(cut: Cutout, *, side: int) -> bytes:
+def shown(cut: ReferencePicture, *, side: int) -> bytes:
     """JPEG file of what was taken as the object, on white where there is a mask; at most `side` pixels a side."""
-    pixels, mask = decoded(cut, where='cut-out')
+    pixels, mask = decoded(cut, where='picture')
     if mask is not None:
         pixels = np.where(mask[..., None] > 127, pixels, np.uint8(255))
     picture = Image.fromarray(pixels)
