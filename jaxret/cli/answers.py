@@ -14,7 +14,7 @@ from jaxret.files import printable
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
-FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth')
+FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation')
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,11 @@ def print_tables(answers: Sequence[Answer]) -> None:
         table.add_column('score', justify='right', overflow='ellipsis')
         table.add_column('category', overflow='ellipsis')
         table.add_column('id', overflow='fold')
-        for column in ('view', 'azimuth') if with_views else ():
+        for column in ('view', 'azimuth', 'elevation') if with_views else ():
             table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
-            view = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
+            angles = (f'{angle:g}\N{DEGREE SIGN}' for angle in (hit.azimuth, hit.elevation)) if with_views else ()
+            view = (str(hit.view), *angles) if with_views else ()
             table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *view)))
         console.print(table)
 

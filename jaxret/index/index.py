@@ -32,8 +32,10 @@ class Hit:
       id: of the shape.
       category: of the shape; '' where it has none.
       score: higher is closer: a similarity, or a negative distance (scan-CAD).
-      view: CMIC: number of the view that fits best (which the attention chose), from 0; else None.
+      view: where views are compared one by one, number of the one that fits best (CMIC: that the attention chose), from
+        0; else None.
       azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None.
+      elevation: of that camera in degrees above the horizon; else None.
     """
 
     rank: int
@@ -42,6 +44,7 @@ class Hit:
     score: float
     view: int | None
     azimuth: float | None
+    elevation: float | None = None
 
 
 class Index:
@@ -185,8 +188,8 @@ def hits_of(found: Found, query: int, names: Sequence[tuple[str, str]], inputs: 
     hits = []
     for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
         view = None if found.views is None else int(found.views[query, place])
-        azimuth = None if view is None else inputs.azimuth(view)
-        hits.append(Hit(place + 1, *names[index], float(score), view, azimuth))
+        pose = (None, None) if view is None else (inputs.azimuth(view), inputs.elevation(view))
+        hits.append(Hit(place + 1, *names[index], float(score), view, *pose))
     return hits
 
 

@@ -93,16 +93,20 @@ class ShapeInputs:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is the inverse."""
-        return asdict(self) | {'view_ids': list(self.view_ids)}
+        return asdict(self) | {'ring': self.ring.to_json(), 'view_ids': list(self.view_ids)}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> 'ShapeInputs':
         """Raises TypeError, KeyError or ValueError where it is not what `to_json` gave."""
-        return cls(**(stored | {'ring': ViewRing(**stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
+        return cls(**(stored | {'ring': ViewRing.from_json(stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
 
     def azimuth(self, view: int) -> float:
         """Degrees in [0, 360) of one of the views that are used; 0 looks at the front (+z), 90 at the right (+x)."""
-        return (self.ring.first_azimuth + self.view_ids[view] * 360 / self.ring.views) % 360
+        return self.ring.poses[self.view_ids[view]][0]
+
+    def elevation(self, view: int) -> float:
+        """Degrees above the horizon of the camera of one of the views that are used."""
+        return self.ring.poses[self.view_ids[view]][1]
 
 
 def view_ring(render: ConfigDict, *, size: int) -> ViewRing:

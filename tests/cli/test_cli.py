@@ -92,7 +92,7 @@ def test_search_prints_rank_id_category_score_and_view(run):
     assert status == 0 and err == ''
     lines = out.splitlines()
     assert lines[0] == 'photos/one.jpg (photo, mask masks/one.png)' and len(lines) == 5
-    assert lines[1].split() == ['rank', 'score', 'category', 'id', 'view', 'azimuth']
+    assert lines[1].split() == ['rank', 'score', 'category', 'id', 'view', 'azimuth', 'elevation']
     for rank, line in enumerate(lines[2:], 1):
         fields = line.split()
         assert fields[0] == str(rank) and re.fullmatch(r'-?\d\.\d{4}', fields[1])

@@ -87,6 +87,7 @@ class ColorIndex:
                     score=float(scores[number]),
                     view=number,
                     azimuth=30.0 * number,
+                    elevation=30.0,
                 )
                 for rank, number in enumerate(order[:top_k], 1)
             ]
