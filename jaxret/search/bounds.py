@@ -8,8 +8,8 @@ what is left: r = P r^ + e. For a query split alike, Cauchy and Schwarz give
     q . r <= q^ . r^ + |e_q| |e_r|,
 
 one dot product of M + 1 numbers. A shape's score is at most the largest bound of its views: an attention score is a
-weighted mean of the q . r_v, that of the best views a mean of two. For 'euclidean' the key q' . g' - |g'|^2 / 2 (see `similarity.fast_keys`) is bounded by
-one number more.
+weighted mean of the q . r_v, that of the best views a mean of two. For 'euclidean' the key q' . g' - |g'|^2 / 2 (see
+`similarity.fast_keys`) is bounded by one number more.
 """
 
 import jax

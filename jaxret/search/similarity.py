@@ -99,7 +99,8 @@ def fast_keys(
       kind: one of `KINDS`.
       queries: [Q, D]; for 'cosine' of unit length.
       projected: [Q, D] for 'attention', else None.
-      rows: [N, V, D] for 'attention' and 'best_views'; else [N, D]: pooled ('mean', 'max'), of unit length ('cosine'), or as they are.
+      rows: [N, V, D] for 'attention' and 'best_views'; else [N, D]: pooled ('mean', 'max'), of unit length ('cosine'),
+        or as they are.
       centre: [D], subtracted from both sides for 'euclidean', where it loses fewer digits.
 
     Returns:
