@@ -50,11 +50,13 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             manifest = index.manifest
             index.check_categories(options.category or ())
         model = load_for_index(manifest, options.checkpoint)
-        embeddings, problems = _embed(model, questions, box, options.up_axis)
+        purpose = model.check_purpose(options.purpose)
+        up_axis = options.up_axis or manifest.query_up_axis
+        embeddings, problems = _embed(model, questions, box, up_axis, purpose)
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings]
-        found = _found(options, np.stack(list(embeddings.values())), index, database)
+        found = _found(options, list(embeddings.values()), index, database)
         answers = [
             Answer(query, _seen(query, mask, box), *one) for (query, mask), one in zip(questions, found, strict=True)
         ]
@@ -68,7 +70,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             for note in model.notes:
                 print(printable(note))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, options.up_axis or model.shape_inputs.up_axis)
+            _draw(Path(options.sheet), index, answers, up_axis or model.shape_inputs.up_axis)
     return 1 if problems else 0
 
 
@@ -107,19 +109,32 @@ def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -
     return stack.enter_context(DatabaseSearch(options.index, options.database, collection=collection))
 
 
-def _found(options: argparse.Namespace, embeddings: np.ndarray, index: Any, database: Any) -> list[tuple[list, bool]]:
-    """Of every query its hits, and whether they are surely those of the index."""
+def _found(
+    options: argparse.Namespace, embeddings: Sequence[np.ndarray], index: Any, database: Any
+) -> list[tuple[list, bool]]:
+    """Of every query its hits, and whether they are surely those of the index.
+
+    Embeddings of photos and of views, which differ in rank, are searched for apart.
+    """
     asked = {'top_k': options.top, 'categories': options.category}
-    if database is None:
-        return [(hits, True) for hits in index.search(embeddings, **asked)]
-    answers = database.search(embeddings, **asked, candidates=options.candidates or max(100, options.top))
-    return [(answer.hits, answer.complete) for answer in answers]
+    found: list[tuple[list, bool]] = [([], True)] * len(embeddings)
+    for rank in {embedding.ndim for embedding in embeddings}:
+        numbers = [number for number, embedding in enumerate(embeddings) if embedding.ndim == rank]
+        queries = np.stack([embeddings[number] for number in numbers])
+        if database is None:
+            answers = [(hits, True) for hits in index.search(queries, **asked)]
+        else:
+            most = options.candidates or max(100, options.top)
+            answers = [(one.hits, one.complete) for one in database.search(queries, **asked, candidates=most)]
+        for number, answer in zip(numbers, answers, strict=True):
+            found[number] = answer
+    return found
 
 
 def _embed(
-    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None
+    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None, purpose: str
 ) -> tuple[dict[int, np.ndarray], list[Problem]]:
-    """Embeddings [D] by the number of the query, in order, and what is wrong with the other queries.
+    """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
 
     Queries of one kind are embedded together. Raises DataError if none is left.
     """
@@ -139,7 +154,7 @@ def _embed(
         kinds.setdefault(questions[number][0].kind, []).append(number)
     embeddings = {}
     for kind, numbers in kinds.items():
-        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind)
+        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind, purpose=purpose or None)
         embeddings |= dict(zip(numbers, rows, strict=True))
     return dict(sorted(embeddings.items())), problems
 

@@ -16,11 +16,13 @@ import numpy as np
 from jaxret.errors import CheckpointError, ConfigError, DataError, Problem
 from jaxret.index.files import Manifest, held_table
 from jaxret.index.shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
-from jaxret.inference.model import Model, load
+from jaxret.inference.model import Model
+from jaxret.inference.pretrained_model import PRETRAINED, load_model
 from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.search.blocks import aligned_empty
 from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.turned import search_turned
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,19 @@ class Index:
         """Of the weights that embedded the shapes; queries must come from a model with the same."""
         return self.manifest.fingerprint
 
+    @property
+    def query_up_axis(self) -> str | None:
+        """That of the manifest."""
+        return self.manifest.query_up_axis
+
     def search(
         self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None
     ) -> list[list[Hit]]:
         """The shapes that score best; scores are exact, equal ones are in the order of `ids`.
 
         Args:
-          queries: float32 [Q, D] of a model with this index's fingerprint.
+          queries: float32 [Q, D] of a model with this index's fingerprint; or [Q, V, D], the views of meshes, clouds or
+            scans by the built-in model, which are compared in their best heading.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
 
@@ -134,17 +142,23 @@ class Index:
             self.check_categories(categories)
             candidates = np.isin(np.array(self.categories), list(categories))
         queries = np.asarray(queries, np.float32)
+        found = self._found(queries, top_k, candidates)
+        return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
+
+    def _found(self, queries: np.ndarray, top_k: int, candidates: np.ndarray | None) -> Found:
+        if queries.ndim == 3 and self.manifest.similarity == 'best_views':
+            rings = [count for _, count, _ in self._inputs.ring.rings]
+            return search_turned(self.gallery, queries, top_k, rings=rings, candidates=candidates)
         if queries.ndim != 2 or queries.shape[1] != self.gallery.width:
             raise DataError(
                 Problem(
                     'queries',
                     f'shape {list(queries.shape)}',
-                    f'give [Q, {self.gallery.width}], embedded by the checkpoint of this index',
+                    f'give [Q, {self.gallery.width}], embedded by the model of this index',
                 )
             )
         projected = None if self.projection is None else queries @ self.projection
-        found = search(self.gallery, queries, top_k, projected=projected, candidates=candidates)
-        return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
+        return search(self.gallery, queries, top_k, projected=projected, candidates=candidates)
 
     def check_categories(self, categories: Sequence[str]) -> None:
         """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
@@ -223,19 +237,25 @@ def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Mod
 
     Args:
       manifest: of the index.
-      workdir: of its run, where that was moved; None for where it was.
+      workdir: of its run, or the folder of the built-in model's weights, where that was moved; None for where it was.
 
     Raises:
       CheckpointError: no run there, or its best checkpoint has other weights.
     """
     try:
-        model = load(workdir or manifest.workdir, default=manifest.shape_inputs.representation)
+        model = load_model(manifest.system, workdir or manifest.workdir, default=manifest.shape_inputs.representation)
     except CheckpointError as error:
         if workdir:
             raise
         raise CheckpointError(
             f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
         ) from error
+    if model.fingerprint != manifest.fingerprint and manifest.system == PRETRAINED:
+        raise CheckpointError(
+            f'{model.workdir}: has other weights or settings ({model.fingerprint[:12]}) than the built-in model of the '
+            f'index ({manifest.fingerprint[:12]}, {manifest.workdir}); embed the models anew with '
+            f'`jaxret index --rebuild`'
+        )
     if model.fingerprint != manifest.fingerprint:
         raise CheckpointError(
             f'{model.workdir}: its best checkpoint, of step {model.step}, has other weights ({model.fingerprint[:12]}) '

@@ -70,7 +70,7 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
         else:
             what = f'a query of kind {kind!r}' if kind else f'a file of kind {argument.suffix!r}'
             problems.append(
-                Problem(str(argument), f'{what}, which an index of a {system} run cannot embed', f'give {can}')
+                Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', f'give {can}')
             )
     if problems:
         raise DataError(problems)

@@ -126,7 +126,7 @@ def _window(box: Box, size: tuple[int, int], where: str) -> tuple[Box, np.ndarra
 
 
 def _read(photo: Photo, mask: Mask, where: str, *, transparent: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Photo uint8 [H, W, 3], and mask uint8 [H, W] where one is given, or the file is `transparent` around the object."""
+    """Photo uint8 [H, W, 3], and its mask uint8 [H, W]: the given one, with `transparent` what is opaque, or None."""
     given = mask is not None and not (isinstance(mask, str) and mask == 'auto')
     if isinstance(photo, str | Path) and given and isinstance(mask, str | Path):
         pair = read_pair(photo, mask)  # turns a mask of the stored pixels with its photo

@@ -146,7 +146,7 @@ def test_sheet(run, place):
         (
             ['search', '--index', 'index', 'photos/gone.jpg', 'models/tall/00/box.obj'],
             r'2 problems:\n  .*gone.jpg: no such '
-            r"file.*\n  .*box.obj: a query of kind 'mesh', which an index of a cmic run cannot embed; give "
+            r"file.*\n  .*box.obj: a query of kind 'mesh', which an index of a cmic model cannot embed; give "
             r'photo \(\.jpg',
         ),
         (['search', '--index', 'gone', 'photos'], r'gone/index.json: no such file; make an index with `jaxret index`'),
@@ -170,7 +170,7 @@ def test_sheet(run, place):
             ['index', '--checkpoint', 'run', '--models', 'models', '--out', 'o', '--gallery', 'points'],
             "gallery 'points': only cross-modal centers leave a choice",
         ),
-        (['export', '--checkpoint', 'run', '--out', 'e', '--kind', 'scan'], 'a cmic run cannot embed it; give photo'),
+        (['export', '--checkpoint', 'run', '--out', 'e', '--kind', 'scan'], 'a cmic model cannot embed it; give photo'),
     ],
 )
 def test_one_clear_error(run, place, arguments, found):

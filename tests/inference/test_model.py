@@ -227,7 +227,7 @@ def test_queries_of_another_kind_and_bad_ones_are_named(runs, files):
         lambda: model.embed_points([files / 'points.npy']),
         lambda: model.embed_scans([files / 'scan.sdf']),
     ):
-        with pytest.raises(DataError, match='a cmic run cannot embed it; give photo'):
+        with pytest.raises(DataError, match='a cmic model cannot embed it; give photo'):
             call()
     with pytest.raises(DataError, match='2 problems'):
         model.embed_photos([files / 'gone.png', files / 'photo.png', files / 'a.obj'])

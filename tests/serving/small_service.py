@@ -46,6 +46,7 @@ class ColorIndex:
     """The part of `jaxret.Index` that a service needs; a shape's embedding is its colour."""
 
     system = 'colors'
+    query_up_axis = None
     categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
 
     def __init__(self, folder: Path):
