@@ -9,7 +9,7 @@ import trimesh
 import jaxret
 from jaxret.geometry.render import ViewRing
 from jaxret.preprocessing.inputs import PhotoInputs
-from jaxret.preprocessing.photos import read_object
+from jaxret.preprocessing.photos import photo_arrays
 from jaxret.preprocessing.shapes import ShapeInputs, shape_record
 from jaxret.search.references import Fusion
 
@@ -43,12 +43,17 @@ class PlainModel:
 
     def embed_photos(self, photos, *, masks=None, boxes=None):
         """Unit vectors [Q, 4] of the means of red, green and blue of the object, and of 1."""
-        self.photos += len(photos)
         masks, boxes = masks or [None] * len(photos), boxes or [None] * len(photos)
-        rows = []
-        for photo, mask, box in zip(photos, masks, boxes, strict=True):
-            pixels, silhouette, _ = read_object(photo, mask=mask, box=box)
-            rows.append([*(pixels[silhouette > 127].mean(axis=0) / 255), 1.0])
+        inputs = self.query_inputs('photo')
+        arrays = [
+            photo_arrays(photo, inputs=inputs, mask=mask, box=box)
+            for photo, mask, box in zip(photos, masks, boxes, strict=True)
+        ]
+        return self.embed_reference_arrays(arrays)
+
+    def embed_reference_arrays(self, arrays):
+        self.photos += len(arrays)
+        rows = [[*(item['image'][item['mask'][..., 0] > 127].mean(axis=0) / 255), 1.0] for item in arrays]
         vectors = np.array(rows, np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -14,7 +14,7 @@ from jaxret.files import printable
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
-FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'references', 'chance')
+FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance')
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,13 @@ def print_tables(answers: Sequence[Answer]) -> None:
         table.add_column('score', justify='right', overflow='ellipsis')
         table.add_column('category', overflow='ellipsis')
         table.add_column('id', overflow='fold')
-        for column in ('view', 'azimuth') if with_views else ():
+        for column in ('view', 'azimuth', 'elevation') if with_views else ():
             table.add_column(column, justify='right', overflow='ellipsis')
         for column in ('known photos',) if with_photos else ():
             table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
-            more = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
+            angles = (f'{angle:g}\N{DEGREE SIGN}' for angle in (hit.azimuth, hit.elevation)) if with_views else ()
+            more = (str(hit.view), *angles) if with_views else ()
             more += (str(hit.references or ''),) if with_photos else ()
             table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *more)))
         console.print(table)

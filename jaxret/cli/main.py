@@ -1,6 +1,6 @@
 """The command `jaxret`: index folders of 3D models, search them, serve them, export an encoder or embeddings.
 
-  jaxret index --checkpoint WORKDIR --models DIR --out INDEX     make or update an index
+  jaxret index --models DIR --out INDEX                          make or update an index
   jaxret index --out INDEX --add-photos CSV                      add photos that are known to show some of its models
   jaxret photos --index INDEX                                    list these, remove them, take the last ones back
   jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
@@ -8,7 +8,8 @@
   jaxret export --checkpoint WORKDIR --out FILE                  the query encoder as a StableHLO program
   jaxret export --index INDEX --out FILE | --database DB         the embeddings: Parquet, Arrow, or a vector database
 
-WORKDIR is that of a training run (experiments/run.py). `jaxret COMMAND --help` has all options.
+The built-in model embeds, or with --checkpoint that of a training run (experiments/run.py, its WORKDIR).
+`jaxret COMMAND --help` has all options.
 """
 
 import argparse
@@ -19,11 +20,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 from jaxret.cli import descriptions
 from jaxret.compilation_cache import default_cache, keep_programs
-from jaxret.errors import ConfigError, DataError, JaxretError
+from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines
 from jaxret.platforms import check_platforms
 
@@ -71,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     index = command('index', 'make or update an index of a folder of models', descriptions.INDEX, _index)
-    index.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
+    embeds = index.add_mutually_exclusive_group()
+    embeds.add_argument('--model', metavar='NAME|FOLDER', help=descriptions.MODEL)
+    embeds.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
     index.add_argument('--models', metavar='DIR', help='folder of models')
     index.add_argument('--out', required=True, metavar='INDEX', help='folder of the index')
     index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
@@ -128,12 +130,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     search.add_argument('--together', action='store_true', help='all queries are photos of one object: one answer')
     search.add_argument('--top', type=_positive, default=10, metavar='K', help='results a query (default: 10)')
+    search.add_argument(
+        '--for',
+        dest='purpose',
+        choices=('mixed', 'instance', 'class'),
+        help='built-in model: find this very model, its category, or both (default: mixed)',
+    )
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
     form = search.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')
     search.add_argument('--sheet', metavar='PNG', help='also write a picture of queries and results')
-    search.add_argument('--up-axis', choices=('y', 'z'), help='of mesh and point queries (default: as in training)')
+    search.add_argument(
+        '--up-axis', choices=('y', 'z'), help="of mesh and point queries (default: of the index's models)"
+    )
     search.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     search.add_argument('--database', metavar='DB', help='take candidates from this vector database')
     search.add_argument('--collection', metavar='NAME', help='in the database (default: jaxret)')
@@ -157,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command('export', 'write the query encoder, or the embeddings of an index', descriptions.EXPORT, _export)
     source = export.add_mutually_exclusive_group(required=True)
     source.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
+    source.add_argument('--model', metavar='NAME|FOLDER', help=descriptions.MODEL)
     source.add_argument('--index', metavar='INDEX')
     target = export.add_mutually_exclusive_group(required=True)
     target.add_argument('--out', metavar='FILE')
@@ -186,55 +197,9 @@ def _positive(text: str) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
-    if options.models is not None and not Path(options.models).is_dir():
-        raise ConfigError(f'--models={options.models}: no such folder')
-    if options.categories is not None:
-        from jaxret.index.model_files import read_categories
+    from jaxret.cli.index import run_index
 
-        read_categories(Path(options.categories))  # before anything slow
-    from jaxret.cli.photos import add_photos, added_alone
-    from jaxret.index.files import check_writable
-
-    check_writable(Path(options.out))
-    if options.add_photos is not None and added_alone(options, before_jax=_before_jax):
-        return 0
-    if options.checkpoint is None:
-        raise ConfigError('--checkpoint is missing; name the work directory of a training run')
-    _before_jax()
-    from jaxret.index.build import update_index
-    from jaxret.inference.model import load
-
-    embed = None
-    if options.beam is not None:
-        from jaxret.index.beam import BeamEmbedding
-
-        embed = BeamEmbedding(options.beam)
-    model = load(options.checkpoint, gallery=options.gallery, default=_embedded_before(Path(options.out)))
-    done = update_index(
-        options.out,
-        model,
-        options.models,
-        up_axis=options.up_axis,
-        categories=options.categories,
-        add=options.add,
-        rebuild=options.rebuild,
-        processes=options.processes,
-        embed=embed,
-    )
-    print(f'{options.out}: {done.told(Path(options.out))}')
-    if options.add_photos is not None:
-        add_photos(options, model)
-    return 0
-
-
-def _embedded_before(folder: Path) -> str:
-    """What of a model the index that is there embeds; '' without one."""
-    from jaxret.index.files import read_manifest
-
-    try:
-        return read_manifest(folder).shape_inputs.representation
-    except DataError:  # a damaged one is named where it is updated
-        return ''
+    return run_index(options, before_jax=_before_jax)
 
 
 def _photos(options: argparse.Namespace) -> int:
@@ -274,9 +239,9 @@ def _export(options: argparse.Namespace) -> int:
         export_embeddings(options)
         return 0
     from jaxret.inference.export import export_query_encoder
-    from jaxret.inference.model import load
+    from jaxret.inference.pretrained_model import PRETRAINED, load_model
 
-    model = load(options.checkpoint)
+    model = load_model(PRETRAINED if options.model else '', options.model or options.checkpoint)
     done = export_query_encoder(model, options.kind or model.query_kinds[0], options.out)
     print(
         f"{done.program}: {done.size / 2**20:.1f} MiB; its embeddings differ from the model's by at most "

@@ -55,12 +55,14 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             manifest = index.manifest
             index.check_categories(options.category or ())
         model = load_for_index(manifest, options.checkpoint)
-        embeddings, problems = _embed(model, questions, box, options.up_axis)
+        purpose = model.check_purpose(options.purpose)
+        up_axis = options.up_axis or manifest.query_up_axis
+        embeddings, problems = _embed(model, questions, box, up_axis, purpose)
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings]
         photos = np.array([query.kind == 'photo' for query, _ in questions])
-        found = _found(options, np.stack(list(embeddings.values())), photos, index, database)
+        found = _found(options, list(embeddings.values()), photos, index, database)
         if options.together:
             (query, mask), also = questions[0], tuple(query for query, _ in questions[1:])
             answers = [Answer(query, _seen(query, mask, box), *found[0], also)]
@@ -79,7 +81,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             for note in model.notes:
                 print(printable(note))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, options.up_axis or model.shape_inputs.up_axis)
+            _draw(Path(options.sheet), index, answers, up_axis or model.shape_inputs.up_axis)
     return 1 if problems else 0
 
 
@@ -121,34 +123,37 @@ def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -
 
 
 def _found(
-    options: argparse.Namespace, embeddings: np.ndarray, photos: np.ndarray, index: Any, database: Any
+    options: argparse.Namespace, embeddings: Sequence[np.ndarray], photos: np.ndarray, index: Any, database: Any
 ) -> list[tuple[list, bool]]:
     """Of every query its hits, and whether they are surely those of the index; of photos of one object one answer.
 
     Args:
       options: of the command.
-      embeddings: [Q, D].
-      photos: bool [Q], which queries are photos: with these known photos of models are compared.
-      index, database: what is searched; one of them is None.
+      embeddings: [D] or [V, D] of each query. Those of photos and of others are searched for apart.
+      photos: bool [Q], which queries are photos: these are compared with known photos, too.
+      index, database: what is searched; the index is None where it is not opened.
     """
     asked = {'top_k': options.top, 'categories': options.category}
-    if database is not None:
-        answers = database.search(embeddings, **asked, candidates=options.candidates or max(100, options.top))
-        return [(answer.hits, answer.complete) for answer in answers]
     if options.together:
-        return [(index.search_together(embeddings, **asked), True)]
-    hits: list[list] = [[] for _ in embeddings]
-    for known in (True, False):
-        chosen = np.flatnonzero(photos == known)
-        for place, row in zip(chosen, index.search(embeddings[chosen], **asked, references=known), strict=True):
-            hits[place] = row
-    return [(row, True) for row in hits]
+        return [(index.search_together(np.stack(embeddings), **asked), True)]
+    found: list[tuple[list, bool]] = [([], True)] * len(embeddings)
+    for rank, known in {(embedding.ndim, photo) for embedding, photo in zip(embeddings, photos.tolist(), strict=True)}:
+        numbers = [n for n, embedding in enumerate(embeddings) if embedding.ndim == rank and photos[n] == known]
+        queries = np.stack([embeddings[number] for number in numbers])
+        if database is None:
+            answers = [(hits, True) for hits in index.search(queries, **asked, references=known)]
+        else:
+            most = options.candidates or max(100, options.top)
+            answers = [(one.hits, one.complete) for one in database.search(queries, **asked, candidates=most)]
+        for number, answer in zip(numbers, answers, strict=True):
+            found[number] = answer
+    return found
 
 
 def _embed(
-    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None
+    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None, purpose: str
 ) -> tuple[dict[int, np.ndarray], list[Problem]]:
-    """Embeddings [D] by the number of the query, in order, and what is wrong with the other queries.
+    """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
 
     Queries of one kind are embedded together. Raises DataError if none is left.
     """
@@ -168,7 +173,7 @@ def _embed(
         kinds.setdefault(questions[number][0].kind, []).append(number)
     embeddings = {}
     for kind, numbers in kinds.items():
-        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind)
+        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind, purpose=purpose or None)
         embeddings |= dict(zip(numbers, rows, strict=True))
     return dict(sorted(embeddings.items())), problems
 

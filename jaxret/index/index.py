@@ -9,7 +9,6 @@ what is taught, here or elsewhere, counts at once.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,42 +16,19 @@ import numpy as np
 from jaxret.errors import CheckpointError, ConfigError, refused
 from jaxret.index.embeddings import gather_embeddings
 from jaxret.index.files import Manifest, held_table
+from jaxret.index.hits import Hit, hits_of
 from jaxret.index.references import Reference, References, new_session
 from jaxret.index.shards import SHARDS, ShapeRow, read_projection, read_thumbnail
 from jaxret.index.teaching import LiveEvidence, check_embeds, prepare_photos
-from jaxret.inference.model import Model, load
-from jaxret.preprocessing.inputs import ShapeInputs
+from jaxret.inference.model import Model
+from jaxret.inference.pretrained_model import PRETRAINED, load_model
 from jaxret.preprocessing.photos import Box, Mask
 from jaxret.preprocessing.photos import Photo as Picture
-from jaxret.search.exact import Found, search
+from jaxret.search.exact import search
 from jaxret.search.fusion import fused_search
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.references import Fusion
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One result.
-
-    Attributes:
-      rank: from 1.
-      id: of the shape.
-      category: of the shape; '' where it has none.
-      score: higher is closer: a similarity, or a negative distance (scan-CAD).
-      view: CMIC: number of the view that fits best (which the attention chose), from 0; else None.
-      azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None.
-      references: how many known photos of the shape the index has.
-      chance: that this is the right one; None where that is not known.
-    """
-
-    rank: int
-    id: str
-    category: str
-    score: float
-    view: int | None
-    azimuth: float | None
-    references: int = 0
-    chance: float | None = None
+from jaxret.search.turned import search_turned
 
 
 class Index:
@@ -124,13 +100,19 @@ class Index:
         """Of the weights that embedded the shapes; queries must come from a model with the same."""
         return self.manifest.fingerprint
 
+    @property
+    def query_up_axis(self) -> str | None:
+        """That of the manifest."""
+        return self.manifest.query_up_axis
+
     def search(
         self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None, references: bool = True
     ) -> list[list[Hit]]:
         """The shapes that score best; scores are exact, equal ones are in the order of `ids`.
 
         Args:
-          queries: float32 [Q, D] of a model with this index's fingerprint.
+          queries: float32 [Q, D] of a model with this index's fingerprint; or [Q, V, D], the views of meshes, clouds or
+            scans by the built-in model, which are compared in their best heading, and not with known photos.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
           references: let known photos count (`jaxret.search.fusion`); for queries that are no photos give False.
@@ -142,6 +124,11 @@ class Index:
           ConfigError: `top_k` below 1, or a category that no shape has.
           DataError: queries of another length, or with values that are not finite; or damaged references.
         """
+        queries = np.asarray(queries, np.float32)
+        if queries.ndim == 3 and self.manifest.similarity == 'best_views':
+            rings, candidates = [count for _, count, _ in self._inputs.ring.rings], self._candidates(top_k, categories)
+            found = search_turned(self.gallery, queries, top_k, rings=rings, candidates=candidates)
+            return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
         asked = {'top_k': top_k, 'categories': categories, 'references': references}
         return self._search(self._checked(queries)[:, None], **asked)
 
@@ -152,15 +139,14 @@ class Index:
 
         Arguments and errors as for `search`, with at least one photo; a view is that which fits the first.
         """
-        queries = self._checked(queries)
+        queries = self._checked(np.asarray(queries, np.float32))
         if not len(queries):
             raise refused('queries', 'no photo', 'give at least one')
         return self._search(queries[None], top_k=top_k, categories=categories, references=references)[0]
 
     def _checked(self, queries: np.ndarray) -> np.ndarray:
-        queries = np.asarray(queries, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.gallery.width:
-            action = f'give [Q, {self.gallery.width}], embedded by the checkpoint of this index'
+            action = f'give [Q, {self.gallery.width}], embedded by the model of this index'
             raise refused('queries', f'shape {list(queries.shape)}', action)
         return queries
 
@@ -168,12 +154,7 @@ class Index:
         self, queries: np.ndarray, *, top_k: int, categories: Sequence[str] | None, references: bool
     ) -> list[list[Hit]]:
         """Hits of queries [Q, N, D], of N photos each."""
-        if top_k < 1:
-            raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
-        candidates = None
-        if categories is not None:
-            self.check_categories(categories)
-            candidates = np.isin(np.array(self.categories), list(categories))
+        candidates = self._candidates(top_k, categories)
         flat = queries.reshape(-1, self.gallery.width)
         projected = None if self.projection is None else flat @ self.projection
         evidence = self._evidence.now() if references else None
@@ -186,6 +167,15 @@ class Index:
             )
         counts = None if evidence is None else evidence.counts
         return [hits_of(found, query, self._names, self._inputs, counts) for query in range(len(queries))]
+
+    def _candidates(self, top_k: int, categories: Sequence[str] | None) -> np.ndarray | None:
+        """Which shapes are allowed, bool [G], or None for all."""
+        if top_k < 1:
+            raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
+        if categories is None:
+            return None
+        self.check_categories(categories)
+        return np.isin(np.array(self.categories), list(categories))
 
     def teach(self, model: Model, photo: Picture, id: str, *, mask: Mask = None, box: Box | None = None) -> None:
         """Adds a photo that is known to show a shape to the references, at once and for all who have the index open.
@@ -244,49 +234,30 @@ class Index:
         return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
 
 
-def hits_of(
-    found: Found,
-    query: int,
-    names: Sequence[tuple[str, str]],
-    inputs: ShapeInputs,
-    references: np.ndarray | None = None,
-) -> list[Hit]:
-    """What was found for one query, best first.
-
-    Args:
-      found: of a gallery.
-      query: which of its queries.
-      names: id and category of the gallery's shapes.
-      inputs: what was made of their files.
-      references: how many each of them has; None for none.
-    """
-    hits = []
-    for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
-        view = None if found.views is None else int(found.views[query, place])
-        azimuth = None if view is None else inputs.azimuth(view)
-        known = 0 if references is None else int(references[index])
-        hits.append(Hit(place + 1, *names[index], float(score), view, azimuth, references=known))
-    return hits
-
-
 def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Model:
     """The model that embedded the shapes of an index, to embed queries.
 
     Args:
       manifest: of the index.
-      workdir: of its run, where that was moved; None for where it was.
+      workdir: of its run, or the folder of the built-in model's weights, where that was moved; None for where it was.
 
     Raises:
       CheckpointError: no run there, or its best checkpoint has other weights.
     """
     try:
-        model = load(workdir or manifest.workdir, default=manifest.shape_inputs.representation)
+        model = load_model(manifest.system, workdir or manifest.workdir, default=manifest.shape_inputs.representation)
     except CheckpointError as error:
         if workdir:
             raise
         raise CheckpointError(
             f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
         ) from error
+    if model.fingerprint != manifest.fingerprint and manifest.system == PRETRAINED:
+        raise CheckpointError(
+            f'{model.workdir}: has other weights or settings ({model.fingerprint[:12]}) than the built-in model of the '
+            f'index ({manifest.fingerprint[:12]}, {manifest.workdir}); embed the models anew with '
+            f'`jaxret index --rebuild`'
+        )
     if model.fingerprint != manifest.fingerprint:
         raise CheckpointError(
             f'{model.workdir}: its best checkpoint, of step {model.step}, has other weights ({model.fingerprint[:12]}) '

@@ -11,16 +11,18 @@ from urllib.parse import quote
 import numpy as np
 
 from jaxret.errors import DataError, Problem, StorageError
+from jaxret.preprocessing.reference_pictures import ReferencePicture
 
 ORIGINS = ('csv', 'page', 'python')
 _APPLICATION, _VERSION = 0x4A585246, 1  # of PRAGMA application_id and user_version
 _BUSY_SECONDS = 60.0  # in which others end their transactions, each of some milliseconds
 _SCHEMA = (
-    # model: NULL where none of the index's models is shown; photo: its name; sha256: of photo, mask and box;
-    # replaced_by: the row that corrected this one; teaching: number of the call of `add`; times are UTC, ISO 8601.
+    # model: NULL where none of the index's models is shown; photo: its name; sha256: of photo, mask and box; box:
+    # left,top,right,bottom in the picture; teaching: number of the call of `add`; replaced_by: the row that corrected
+    # this one; times are UTC, ISO 8601.
     'CREATE TABLE reference (number INTEGER PRIMARY KEY, model TEXT, photo TEXT NOT NULL, sha256 TEXT NOT NULL, '
-    'picture BLOB NOT NULL, mask BLOB, origin TEXT NOT NULL, session TEXT NOT NULL, teaching INTEGER NOT NULL, '
-    'added TEXT NOT NULL, removed TEXT, replaced_by INTEGER)',
+    'picture BLOB NOT NULL, mask BLOB, box TEXT, origin TEXT NOT NULL, session TEXT NOT NULL, '
+    'teaching INTEGER NOT NULL, added TEXT NOT NULL, removed TEXT, replaced_by INTEGER)',
     'CREATE UNIQUE INDEX counted_once ON reference (sha256) WHERE removed IS NULL AND model IS NOT NULL',
     'CREATE TABLE embedding (number INTEGER NOT NULL, key TEXT NOT NULL, vector BLOB NOT NULL, '
     'PRIMARY KEY (number, key)) WITHOUT ROWID',
@@ -34,15 +36,13 @@ class Photo:
     Attributes:
       name: that people know it by.
       sha256: of the photo, its mask and box: what makes two photos the same.
-      picture: JPEG file of what was embedded.
-      mask: PNG file of its mask, or None.
+      picture: what was embedded.
       embedding: float32 [D].
     """
 
     name: str
     sha256: str
-    picture: bytes
-    mask: bytes | None
+    picture: ReferencePicture
     embedding: np.ndarray
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from jaxret.errors import DataError, StorageError
 from jaxret.files import check_regular
 from jaxret.index.reference_file import ORIGINS, Photo, Reference, check_schema, connect, faults
+from jaxret.preprocessing.reference_pictures import ReferencePicture
 
 REFERENCES = 'references.sqlite'
 _MOST_AT_ONCE = 500  # parameters of a statement
@@ -82,8 +83,12 @@ class References:
                     database.execute(
                         'UPDATE reference SET removed = ?, replaced_by = ? WHERE number = ?', (now, number, before[0])
                     )
-                row = (model, photo.name, photo.sha256, photo.picture, photo.mask, origin, session, teaching, now)
-                database.execute(f'INSERT INTO reference VALUES ({", ".join("?" * 10)}, NULL, NULL)', (number, *row))
+                kept = photo.picture
+                box = None if kept.box is None else ','.join(map(repr, map(float, kept.box)))
+                row = (number, model, photo.name, photo.sha256, kept.picture, kept.mask, box, origin, session)
+                database.execute(
+                    f'INSERT INTO reference VALUES ({", ".join("?" * 11)}, NULL, NULL)', (*row, teaching, now)
+                )
                 _embed(database, number, key, photo.embedding)
                 numbers.append(number)
         return numbers
@@ -145,13 +150,16 @@ class References:
             ).fetchall()
         return [Reference(*row) for row in rows]
 
-    def picture(self, number: int) -> tuple[bytes, bytes | None]:
-        """JPEG file, and PNG file of the mask or None. Raises KeyError for no such row, DataError as `rows`."""
+    def picture(self, number: int) -> ReferencePicture:
+        """What is kept of the photo of a reference. Raises KeyError: none, or removed; DataError: as `rows`."""
         with self._reading() as database:
-            row = database.execute('SELECT picture, mask FROM reference WHERE number = ?', (number,)).fetchone()
-        if row is None:
+            row = database.execute(
+                'SELECT picture, mask, box FROM reference WHERE removed IS NULL AND number = ?', (number,)
+            ).fetchone()
+            kept = row and ReferencePicture(*row[:2], row[2] and tuple(float(side) for side in row[2].split(',')))
+        if kept is None:
             raise KeyError(number)
-        return row
+        return kept
 
     def count(self) -> int:
         """Rows, with those that do not count any more. Raises DataError as `rows`."""

@@ -15,7 +15,8 @@ from jaxret.errors import CheckpointError, DataError, refused
 from jaxret.files import printable
 from jaxret.index.references import Photo, References
 from jaxret.inference.model import Model
-from jaxret.preprocessing.photos import Box, Mask, read_object
+from jaxret.preprocessing.inputs import PhotoInputs
+from jaxret.preprocessing.photos import Box, Mask, photo_arrays, read_object
 from jaxret.preprocessing.photos import Photo as Picture
 from jaxret.preprocessing.reference_pictures import ReferencePicture, decoded, reference_picture
 from jaxret.search.references import Evidence, Fusion
@@ -27,19 +28,24 @@ _PARALLEL_FROM = 48  # photos; fewer are read in this process
 Object = tuple[Picture, Mask, Box | None]  # photo, mask, box, as `photo_arrays` takes them
 
 
-def cut_photo(item: Object, *, whole: bool) -> tuple[str, ReferencePicture]:
-    """What is kept of a photo: SHA-256 of photo, mask and box, and the cut-out.
+def kept_photo(item: Object, *, inputs: PhotoInputs) -> tuple[str, ReferencePicture]:
+    """SHA-256 of photo, mask and box, and what is kept of the photo.
 
     Raises:
       DataError: as `photo_arrays`.
     """
     photo, mask, box = item
-    cut = reference_picture(*read_object(photo, mask=mask, box=box), whole=whole)
+    read = read_object(photo, inputs=inputs, mask=mask, box=box)
+    return photo_checksum(*item), reference_picture(read, whole=inputs.whole_frame)
+
+
+def photo_checksum(photo: Picture, mask: Mask, box: Box | None) -> str:
+    """What makes two photos the same; that of the file alone where there is neither mask nor box."""
     digest = hashlib.sha256(_content(photo))
-    if mask is not None or box is not None:  # a photo alone has the checksum of its file
+    if mask is not None or box is not None:
         digest.update(b'auto' if isinstance(mask, str) and mask == 'auto' else _content(mask))
         digest.update(np.asarray(box or (), '<f8').tobytes())
-    return digest.hexdigest(), cut
+    return digest.hexdigest()
 
 
 def _content(picture: Picture | None) -> bytes:
@@ -49,21 +55,23 @@ def _content(picture: Picture | None) -> bytes:
 
 
 def embed_pictures(
-    model: Model, cuts: Sequence[ReferencePicture], *, names: Sequence[str], title: str | None = None
+    model: Model, pictures: Sequence[ReferencePicture], *, names: Sequence[str], title: str | None = None
 ) -> np.ndarray:
-    """Embeddings float32 [N, D] of cut-outs, with a progress bar where there is a title.
+    """Embeddings float32 [N, D] of what is kept of photos, with a progress bar where there is a title.
 
-    What is stored is embedded, not the photo, so that the same model always gives the same embedding.
+    The photo itself is not embedded, so that the same model always gives the same embedding.
     """
-    rows = []
-    with progress_bar(title, len(cuts)) as advance:
-        for start in range(0, len(cuts), _BATCH):
-            part = range(start, min(start + _BATCH, len(cuts)))
-            pictures, masks = zip(*(decoded(cuts[number], where=names[number]) for number in part), strict=True)
-            rows.append(model.embed_photos(pictures, masks=masks))
-            for _ in part:
+    inputs, rows = model.query_inputs('photo'), []
+    with progress_bar(title, len(pictures)) as advance:
+        for start in range(0, len(pictures), _BATCH):
+            arrays = []
+            for number in range(start, min(start + _BATCH, len(pictures))):
+                kept = pictures[number]
+                pixels, mask = decoded(kept, where=names[number])
+                arrays.append(photo_arrays(pixels, inputs=inputs, mask=mask, box=kept.box))
                 advance()
-    return np.concatenate(rows).astype(np.float32)
+            rows.append(np.asarray(model.embed_reference_arrays(arrays), np.float32))
+    return np.concatenate(rows)
 
 
 def prepare_photos(
@@ -82,7 +90,7 @@ def prepare_photos(
       DataError: photos that cannot be used, all of them; or the model takes no photos.
     """
     results = map_parallel(
-        partial(cut_photo, whole=model.query_inputs('photo').whole_frame),
+        partial(kept_photo, inputs=model.query_inputs('photo')),
         objects,
         processes=processes,
         serial_below=_PARALLEL_FROM,
@@ -94,10 +102,10 @@ def prepare_photos(
     if problems:
         raise DataError(problems)
     title = 'Embedding photos' if progress else None
-    embeddings = embed_pictures(model, [cut for _, cut in read], names=names, title=title)
+    embeddings = embed_pictures(model, [kept for _, kept in read], names=names, title=title)
     return [
-        Photo(printable(name), checksum, cut.picture, cut.mask, embedding)
-        for name, (checksum, cut), embedding in zip(names, read, embeddings, strict=True)
+        Photo(printable(name), checksum, kept, embedding)
+        for name, (checksum, kept), embedding in zip(names, read, embeddings, strict=True)
     ]
 
 
@@ -125,10 +133,10 @@ def embed_anew(references: References, model: Model, *, before: str | None, prog
     """
     if 'photo' not in model.query_kinds or not (waiting := references.without_embedding(model.fingerprint)):
         return
-    cuts = [ReferencePicture(*references.picture(number)) for number in waiting]
+    pictures = [references.picture(number) for number in waiting]
     names = [f'{references.path}, photo {number}' for number in waiting]
     title = 'Embedding known photos' if progress else None
-    embeddings = embed_pictures(model, cuts, names=names, title=title)
+    embeddings = embed_pictures(model, pictures, names=names, title=title)
     references.embed(model.fingerprint, dict(zip(waiting, embeddings, strict=True)))
     references.forget_embeddings([key for key in (model.fingerprint, before) if key])
 

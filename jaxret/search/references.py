@@ -16,7 +16,6 @@ BEST_VIEWS = 2
 TEMPERATURE = 0.05
 SMOOTHING = 0.01
 WEIGHT = 0.5
-_STANDARDIZED_FROM = 20  # references; of fewer, mean and spread say too little
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Fusion:
       view_temperature: T_v, above 0.
       background: cosine below which a reference says little; None for none: then the nearest reference, however far,
         speaks as loudly as a near one.
+      standardized_from: number of references from which photos and references lose mean and spread of the references
+        before they are compared; of fewer these say too little. None: never.
 
     Raises:
       ConfigError: values outside of these ranges.
@@ -38,6 +39,7 @@ class Fusion:
     temperature: float = TEMPERATURE
     view_temperature: float = TEMPERATURE
     background: float | None = None
+    standardized_from: int | None = 20
 
     def __post_init__(self):
         # At 1 all shapes without references would tie, whatever their views say.
@@ -54,12 +56,14 @@ def standardized(features: np.ndarray, of: np.ndarray) -> np.ndarray:
     return _centred(features, rows.mean(axis=0), rows.std(axis=0) + 1e-3)
 
 
-def reference_space(references: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def reference_space(references: np.ndarray, *, standardize: bool) -> Callable[[np.ndarray], np.ndarray]:
     """The map [..., D] -> unit vectors [..., D] into the space in which photos are compared with references [R, D].
 
-    They lose mean and spread of the references (as `standardized`) where there are at least 20 of them.
+    Args:
+      references: embeddings.
+      standardize: whether they lose their mean and spread, as in `standardized`.
     """
-    if len(references) < _STANDARDIZED_FROM:
+    if not standardize:
         return partial(_centred, mean=np.float32(0), spread=np.float32(1))
     return partial(_centred, mean=references.mean(axis=0), spread=references.std(axis=0) + np.float32(1e-3))
 
@@ -145,7 +149,8 @@ class Evidence:
     def __init__(self, references: np.ndarray, owner: np.ndarray, shapes: int, fusion: Fusion):
         self.counts, self.fusion = np.bincount(owner, minlength=shapes), fusion
         self._owner = owner
-        self._space = reference_space(references)
+        least = fusion.standardized_from
+        self._space = reference_space(references, standardize=least is not None and len(references) >= least)
         self._vectors = self._space(references)
 
     def logs(self, photos: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -194,6 +194,7 @@ def _result(hit: Hit, number: int) -> schemas.Result:
         score=hit.score,
         view=hit.view,
         azimuth=hit.azimuth,
+        elevation=hit.elevation,
         thumbnail=f'{address}/thumbnail',
         viewer=f'{address}/viewer',
         download=f'{address}/model',

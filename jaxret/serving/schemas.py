@@ -12,6 +12,7 @@ class Result(BaseModel):
     score: float = Field(description='larger is better; comparable within one answer only')
     view: int | None = Field(description='the view that the query attends to most, if the system has views')
     azimuth: float | None = Field(description='of that view, in degrees')
+    elevation: float | None = Field(description='of that view, in degrees')
     thumbnail: str = Field(description='address of its picture (PNG), relative to the page')
     viewer: str = Field(description='address of a page that shows it in 3D')
     download: str = Field(description='address of its model file')

@@ -128,5 +128,3 @@ def test_options_that_do_not_go_together(run, place):
     write_list(place, 'one.png,tall/00/box.obj,,')
     status, _, err = run('index', '--out', 'new', '--add-photos', 'photos/list.csv', '--up-axis', 'z')
     assert status == 1 and '--up-axis with --add-photos but without --models' in err
-    status, _, err = run('index', '--out', 'new', '--models', 'models')
-    assert status == 1 and '--checkpoint is missing' in err

@@ -46,6 +46,7 @@ class ColorIndex:
     """The part of `jaxret.Index` that a service needs; a shape's embedding is its colour."""
 
     system = 'colors'
+    query_up_axis = None
     categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
 
     def __init__(self, folder: Path):
@@ -87,6 +88,7 @@ class ColorIndex:
                     score=float(scores[number]),
                     view=number,
                     azimuth=30.0 * number,
+                    elevation=30.0,
                 )
                 for rank, number in enumerate(order[:top_k], 1)
             ]

@@ -57,6 +57,7 @@ def test_answer(client):
         'category': 'warm',
         'view': 0,
         'azimuth': 0.0,
+        'elevation': 30.0,
         'thumbnail': 'shapes/0/thumbnail',
         'viewer': 'shapes/0/viewer',
         'download': 'shapes/0/model',
