@@ -1,11 +1,14 @@
 """The built-in model: its embeddings against loops over its network, and an index of it, asked with every kind."""
 
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 from small_pretrained import NETWORK, RINGS, SIDE, small_pretrained, small_settings
 
 import jaxret
@@ -164,6 +167,22 @@ def test_commands_need_no_checkpoint(model, indexed, tmp_path, monkeypatch, caps
     assert (photo['kind'], len(photo['hits']), mesh['hits'][0]['id']) == ('photo', 5, '2.obj')
     assert mesh['hits'][0]['score'] == pytest.approx(1, abs=0.01)  # rendered with the index's up axis
     assert {'azimuth', 'elevation'} <= mesh['hits'][0].keys()
+
+
+def test_the_example_of_the_readme(model, indexed, tmp_path, monkeypatch, capsys):
+    """README's ten lines of Python, run as they stand in a folder that has what they name."""
+    text = (Path(__file__).parents[2] / 'README.md').read_text()
+    example = next(block for block in re.findall(r'```python\n(.*?)```', text, re.DOTALL) if 'load_pretrained' in block)
+    assert len(example.strip().splitlines()) <= 10
+    monkeypatch.setattr(pretrained_model, 'load_pretrained', lambda: model)
+    monkeypatch.chdir(tmp_path)
+    Path('models.index').symlink_to(indexed / 'index')
+    Image.fromarray(picture()).save('chair.jpg')
+    Image.fromarray(np.eye(SIDE, dtype=np.uint8) * 255).save('chair-mask.png')
+    exec(compile(example, 'README.md', 'exec'), {'__name__': 'example'})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and lines[0].startswith('1 ') and lines[-1].endswith('.obj')
+    assert Path('best.png').read_bytes().startswith(b'\x89PNG')
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning')
