@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxret.index.index import Hit, Index
     from jaxret.inference.model import Model, load
+    from jaxret.inference.text import TextModel, load_text
 
-__all__ = ['Hit', 'Index', 'Model', 'load']
-_HOMES = {'Hit': 'index.index', 'Index': 'index.index', 'Model': 'inference.model', 'load': 'inference.model'}
+__all__ = ['Hit', 'Index', 'Model', 'TextModel', 'load', 'load_text']
+_HOMES = {
+    'Hit': 'index.index',
+    'Index': 'index.index',
+    'Model': 'inference.model',
+    'load': 'inference.model',
+    'TextModel': 'inference.text',
+    'load_text': 'inference.text',
+}
 
 
 def __getattr__(name: str) -> Any:
