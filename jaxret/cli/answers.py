@@ -14,7 +14,7 @@ from jaxret.files import printable
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
-FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth')
+FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation')
 
 
 @dataclass(frozen=True)
@@ -22,24 +22,33 @@ class Answer:
     """What was found for a query.
 
     Attributes:
-      query: its file.
+      query: its file; None where words alone were asked with.
+      text: the words that were asked with; None for none.
       seen: what was taken as the object.
       hits: best first.
       complete: whether no shape is missing.
     """
 
-    query: QueryFile
+    query: QueryFile | None
+    text: str | None
     seen: str
     hits: Sequence[Hit]
     complete: bool
+
+    @property
+    def name(self) -> str:
+        """Of the query: its file, its words, or both."""
+        parts = [] if self.query is None else [str(self.query.path)]
+        return ' and '.join(parts if self.text is None else [*parts, f'"{self.text}"'])
 
 
 def print_json(answers: Sequence[Answer]) -> None:
     """One array of all answers."""
     rows = [
         {
-            'query': str(answer.query.path),
-            'kind': answer.query.kind,
+            'query': None if answer.query is None else str(answer.query.path),
+            **({} if answer.text is None else {'text': answer.text}),
+            'kind': 'text' if answer.query is None else answer.query.kind,
             'object': answer.seen,
             'complete': answer.complete,
             'hits': [asdict(hit) for hit in answer.hits],
@@ -56,7 +65,7 @@ def print_csv(answers: Sequence[Answer]) -> None:
     for answer in answers:
         for hit in answer.hits:
             values = (getattr(hit, name) for name in FIELDS)
-            writer.writerow((answer.query.path, *('' if value is None else value for value in values)))
+            writer.writerow((answer.name, *('' if value is None else value for value in values)))
 
 
 def print_tables(answers: Sequence[Answer]) -> None:
@@ -66,16 +75,17 @@ def print_tables(answers: Sequence[Answer]) -> None:
         console = Console(width=200, markup=False, emoji=False, highlight=False)
     with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
     for answer in answers:
-        console.print(_shown(f'{answer.query.path} ({answer.seen})'), soft_wrap=True)
+        console.print(_shown(f'{answer.name} ({answer.seen})'), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
         table.add_column('rank', justify='right', overflow='ellipsis')
         table.add_column('score', justify='right', overflow='ellipsis')
         table.add_column('category', overflow='ellipsis')
         table.add_column('id', overflow='fold')
-        for column in ('view', 'azimuth') if with_views else ():
+        for column in ('view', 'azimuth', 'elevation') if with_views else ():
             table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
-            view = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
+            angles = (f'{angle:g}\N{DEGREE SIGN}' for angle in (hit.azimuth, hit.elevation)) if with_views else ()
+            view = (str(hit.view), *angles) if with_views else ()
             table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *view)))
         console.print(table)
 

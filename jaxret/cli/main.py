@@ -1,12 +1,14 @@
 """The command `jaxret`: index folders of 3D models, search them, serve them, export an encoder or embeddings.
 
-  jaxret index --checkpoint WORKDIR --models DIR --out INDEX     make or update an index
+  jaxret index --models DIR --out INDEX                          make or update an index
   jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
+  jaxret search --index INDEX --text WORDS [PHOTO...]            words, where the model learned from them
   jaxret serve --index INDEX                                     a web page, and an HTTP endpoint beside it
   jaxret export --checkpoint WORKDIR --out FILE                  the query encoder as a StableHLO program
   jaxret export --index INDEX --out FILE | --database DB         the embeddings: Parquet, Arrow, or a vector database
 
-WORKDIR is that of a training run (experiments/run.py). `jaxret COMMAND --help` has all options.
+The built-in model embeds, or with --checkpoint that of a training run (experiments/run.py, its WORKDIR).
+`jaxret COMMAND --help` has all options.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from jaxret.cli import descriptions
 from jaxret.compilation_cache import default_cache, keep_programs
@@ -69,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     index = command('index', 'make or update an index of a folder of models', descriptions.INDEX, _index)
-    index.add_argument('--checkpoint', required=True, metavar='WORKDIR', help='of a training run; its best checkpoint')
+    embeds = index.add_mutually_exclusive_group()
+    embeds.add_argument('--model', metavar='NAME|FOLDER', help=descriptions.MODEL)
+    embeds.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
     index.add_argument('--models', metavar='DIR', help='folder of models')
     index.add_argument('--out', required=True, metavar='INDEX', help='folder of the index')
     index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
@@ -100,7 +105,11 @@ def _parser() -> argparse.ArgumentParser:
         'search', 'find the models that match photos, meshes, point clouds or scans', descriptions.SEARCH, _search
     )
     search.add_argument('--index', required=True, metavar='INDEX')
-    search.add_argument('queries', nargs='+', metavar='QUERY', help='file, or folder of files')
+    search.add_argument('queries', nargs='*', metavar='QUERY', help='file, or folder of files')
+    search.add_argument('--text', metavar='WORDS', help='what is wanted in words: alone, or with every photo')
+    search.add_argument(
+        '--text-weight', type=float, metavar='W', help='of the words beside a photo, 0 to 1 (default: 0.5)'
+    )
     search.add_argument(
         '--mask',
         default='',
@@ -113,12 +122,20 @@ def _parser() -> argparse.ArgumentParser:
         help='around the object, in pixels; for every photo (--box=-5,0,90,80 where it starts with a minus)',
     )
     search.add_argument('--top', type=_positive, default=10, metavar='K', help='results a query (default: 10)')
+    search.add_argument(
+        '--for',
+        dest='purpose',
+        choices=('mixed', 'instance', 'class'),
+        help='built-in model: find this very model, its category, or both (default: mixed)',
+    )
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
     form = search.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')
     search.add_argument('--sheet', metavar='PNG', help='also write a picture of queries and results')
-    search.add_argument('--up-axis', choices=('y', 'z'), help='of mesh and point queries (default: as in training)')
+    search.add_argument(
+        '--up-axis', choices=('y', 'z'), help="of mesh and point queries (default: of the index's models)"
+    )
     search.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     search.add_argument('--database', metavar='DB', help='take candidates from this vector database')
     search.add_argument('--collection', metavar='NAME', help='in the database (default: jaxret)')
@@ -142,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command('export', 'write the query encoder, or the embeddings of an index', descriptions.EXPORT, _export)
     source = export.add_mutually_exclusive_group(required=True)
     source.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
+    source.add_argument('--model', metavar='NAME|FOLDER', help=descriptions.MODEL)
     source.add_argument('--index', metavar='INDEX')
     target = export.add_mutually_exclusive_group(required=True)
     target.add_argument('--out', metavar='FILE')
@@ -182,14 +200,13 @@ def _index(options: argparse.Namespace) -> int:
     check_writable(Path(options.out))
     _before_jax()
     from jaxret.index.build import update_index
-    from jaxret.inference.model import load
 
     embed = None
     if options.beam is not None:
         from jaxret.index.beam import BeamEmbedding
 
         embed = BeamEmbedding(options.beam)
-    model = load(options.checkpoint, gallery=options.gallery, default=_embedded_before(Path(options.out)))
+    model = _model_to_index(options)
     done = update_index(
         options.out,
         model,
@@ -209,14 +226,23 @@ def _index(options: argparse.Namespace) -> int:
     return 0
 
 
-def _embedded_before(folder: Path) -> str:
-    """What of a model the index that is there embeds; '' without one."""
+def _model_to_index(options: argparse.Namespace) -> Any:
+    """The `Model` that the options name, else that of the index which is there, else the default."""
     from jaxret.index.files import read_manifest
+    from jaxret.inference.pretrained_model import DEFAULT, PRETRAINED, load_model
 
     try:
-        return read_manifest(folder).shape_inputs.representation
-    except DataError:  # a damaged one is named where it is updated
-        return ''
+        before = read_manifest(Path(options.out))
+    except DataError:  # none, or a damaged one, which is named where it is updated
+        before = None
+    default = before.shape_inputs.representation if before else ''
+    if options.checkpoint:
+        system, place = '', options.checkpoint
+    elif options.model or before is None:
+        system, place = PRETRAINED, options.model or DEFAULT
+    else:
+        system, place = before.system, before.workdir
+    return load_model(system, place, gallery=options.gallery, default=default)
 
 
 def _search(options: argparse.Namespace) -> int:
@@ -250,9 +276,9 @@ def _export(options: argparse.Namespace) -> int:
         export_embeddings(options)
         return 0
     from jaxret.inference.export import export_query_encoder
-    from jaxret.inference.model import load
+    from jaxret.inference.pretrained_model import PRETRAINED, load_model
 
-    model = load(options.checkpoint)
+    model = load_model(PRETRAINED if options.model else '', options.model or options.checkpoint)
     done = export_query_encoder(model, options.kind or model.query_kinds[0], options.out)
     print(
         f"{done.program}: {done.size / 2**20:.1f} MiB; its embeddings differ from the model's by at most "

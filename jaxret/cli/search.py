@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from jaxret.inference.query_files import QueryFile, find_masks, find_queries, pa
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.photos import Box
 
-Question = tuple[QueryFile, str | Path | None]  # and its mask
+Question = tuple[QueryFile | None, str | Path | None]  # and its mask; no file where the words alone are asked with
 
 
 def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -> int:
@@ -35,6 +35,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     """
     manifest = read_manifest(Path(options.index))
     queries = find_queries(options.queries, kinds=manifest.query_kinds, system=manifest.system)
+    _check_text(options, queries)
     questions = list(zip(queries, find_masks(options.mask, queries), strict=True))
     box = _checked_box(options.box, queries)
     _check_options(options)
@@ -50,13 +51,18 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             manifest = index.manifest
             index.check_categories(options.category or ())
         model = load_for_index(manifest, options.checkpoint)
-        embeddings, problems = _embed(model, questions, box, options.up_axis)
+        purpose = model.check_purpose(options.purpose)
+        up_axis = options.up_axis or manifest.query_up_axis
+        words = None if options.text is None else model.embed_texts([options.text])
+        embeddings, problems = _embed(model, questions, box, up_axis, purpose) if questions else ({}, [])
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
-        questions = [questions[number] for number in embeddings]
-        found = _found(options, np.stack(list(embeddings.values())), index, database)
+        questions = [questions[number] for number in embeddings] or [(None, None)]
+        embeddings = _with_words(options, embeddings, words, index)
+        found = _found(options, embeddings, index, database)
         answers = [
-            Answer(query, _seen(query, mask, box), *one) for (query, mask), one in zip(questions, found, strict=True)
+            Answer(query, options.text, _seen(query, mask, box), *one)
+            for (query, mask), one in zip(questions, found, strict=True)
         ]
         _warn_incomplete([answer.complete for answer in answers])
         if options.json:
@@ -68,7 +74,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             for note in model.notes:
                 print(printable(note))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, options.up_axis or model.shape_inputs.up_axis)
+            _draw(Path(options.sheet), index, answers, up_axis or model.shape_inputs.up_axis)
     return 1 if problems else 0
 
 
@@ -78,6 +84,36 @@ def _checked_box(text: str | None, queries: Sequence[QueryFile]) -> Box | None:
     if box and not any(query.kind == 'photo' for query in queries):
         raise ConfigError(f'--box={text}: there is no photo among the queries')
     return box
+
+
+def _check_text(options: argparse.Namespace, queries: Sequence[QueryFile]) -> None:
+    """Raises ConfigError where there is nothing to search for, or words that do not go with the queries."""
+    if not queries and options.text is None:
+        raise ConfigError('nothing to search for: name a query, or say it with --text')
+    if options.text_weight is not None and (options.text is None or not queries):
+        raise ConfigError('--text-weight goes with --text and a photo')
+    if options.text_weight is not None and not 0 <= options.text_weight <= 1:
+        raise ConfigError(f'--text-weight={options.text_weight:g}: not from 0 to 1')
+    if options.text is None or not queries:
+        return
+    other = next((query for query in queries if query.kind != 'photo'), None)
+    if other is not None:
+        raise ConfigError(f'--text goes alone or with photos; {other.path} is of kind {other.kind!r}')
+    if options.database:
+        raise ConfigError('--text with a photo is scored by the index itself: leave out --database')
+
+
+def _with_words(
+    options: argparse.Namespace, embeddings: Mapping[int, np.ndarray], words: np.ndarray | None, index: Any
+) -> list[np.ndarray]:
+    """Embeddings of the queries, with the words [1, D] where there are any; of the words alone without queries."""
+    if words is None:
+        return list(embeddings.values())
+    if not embeddings:
+        return list(words)
+    photos = np.stack(list(embeddings.values()))
+    weight = {} if options.text_weight is None else {'weight': options.text_weight}
+    return list(index.joined(photos, words.repeat(len(photos), axis=0), **weight))
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -107,19 +143,32 @@ def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -
     return stack.enter_context(DatabaseSearch(options.index, options.database, collection=collection))
 
 
-def _found(options: argparse.Namespace, embeddings: np.ndarray, index: Any, database: Any) -> list[tuple[list, bool]]:
-    """Of every query its hits, and whether they are surely those of the index."""
+def _found(
+    options: argparse.Namespace, embeddings: Sequence[np.ndarray], index: Any, database: Any
+) -> list[tuple[list, bool]]:
+    """Of every query its hits, and whether they are surely those of the index.
+
+    Embeddings of photos and of views, which differ in rank, are searched for apart.
+    """
     asked = {'top_k': options.top, 'categories': options.category}
-    if database is None:
-        return [(hits, True) for hits in index.search(embeddings, **asked)]
-    answers = database.search(embeddings, **asked, candidates=options.candidates or max(100, options.top))
-    return [(answer.hits, answer.complete) for answer in answers]
+    found: list[tuple[list, bool]] = [([], True)] * len(embeddings)
+    for rank in {embedding.ndim for embedding in embeddings}:
+        numbers = [number for number, embedding in enumerate(embeddings) if embedding.ndim == rank]
+        queries = np.stack([embeddings[number] for number in numbers])
+        if database is None:
+            answers = [(hits, True) for hits in index.search(queries, **asked)]
+        else:
+            most = options.candidates or max(100, options.top)
+            answers = [(one.hits, one.complete) for one in database.search(queries, **asked, candidates=most)]
+        for number, answer in zip(numbers, answers, strict=True):
+            found[number] = answer
+    return found
 
 
 def _embed(
-    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None
+    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None, purpose: str
 ) -> tuple[dict[int, np.ndarray], list[Problem]]:
-    """Embeddings [D] by the number of the query, in order, and what is wrong with the other queries.
+    """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
 
     Queries of one kind are embedded together. Raises DataError if none is left.
     """
@@ -139,13 +188,15 @@ def _embed(
         kinds.setdefault(questions[number][0].kind, []).append(number)
     embeddings = {}
     for kind, numbers in kinds.items():
-        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind)
+        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind, purpose=purpose or None)
         embeddings |= dict(zip(numbers, rows, strict=True))
     return dict(sorted(embeddings.items())), problems
 
 
-def _seen(query: QueryFile, mask: str | Path | None, box: Box | None) -> str:
+def _seen(query: QueryFile | None, mask: str | Path | None, box: Box | None) -> str:
     """What was taken as the object of a photo."""
+    if query is None:
+        return 'text'
     if query.kind != 'photo':
         return query.kind
     parts = [f'mask {mask}'] if mask else []
@@ -163,12 +214,12 @@ def _warn_incomplete(complete: Sequence[bool]) -> None:
 
 
 def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str) -> None:
-    from jaxret.cli.answer_sheet import Row, draw_answers, png_file, query_picture
+    from jaxret.cli.answer_sheet import Row, draw_answers, empty_picture, png_file, query_picture
 
     rows = [
         Row(
-            str(answer.query.path),
-            query_picture(answer.query, up_axis=up_axis),
+            answer.name,
+            empty_picture() if answer.query is None else query_picture(answer.query, up_axis=up_axis),
             answer.hits,
             [index.thumbnail(hit.id) for hit in answer.hits],
         )

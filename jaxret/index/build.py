@@ -26,6 +26,7 @@ from jaxret.index.reuse import broken_shards, known_contents, match_files
 from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_projection
 from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
 from jaxret.inference.model import Model
+from jaxret.inference.pretrained_model import PRETRAINED
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,22 @@ def _current(folder: Path, *, damaged_too: bool) -> tuple[Manifest | None, list[
 def _check_model(folder: Path, manifest: Manifest, model: Model) -> None:
     if manifest.fingerprint != model.fingerprint:
         raise CheckpointError(
-            f'{folder}: made with the checkpoint of step {manifest.step} of {manifest.workdir} (weights '
-            f'{manifest.fingerprint[:12]}), not with that of step {model.step} of {model.workdir} (weights '
-            f'{model.fingerprint[:12]}); add --rebuild to embed all its models anew, or name another --out'
+            f'{folder}: made with {_named(manifest)}, not with {_named(model)}; add --rebuild to embed all its models '
+            f'anew, or name another --out'
         )
     if manifest.shape_inputs != model.shape_inputs:
         raise CheckpointError(
             f'{folder}: its shapes were made ready in another way (views, points, faces or '
             f'--gallery); add --rebuild to embed all its models anew, or name another --out'
         )
+
+
+def _named(embedded: Manifest | Model) -> str:
+    """What embeds, in words."""
+    weights = f'weights {embedded.fingerprint[:12]}'
+    if embedded.system == PRETRAINED:
+        return f'the built-in model of {embedded.workdir} ({weights}, and settings)'
+    return f'the checkpoint of step {embedded.step} of {embedded.workdir} ({weights})'
 
 
 def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequence[ShapeRow], *, failed: int) -> None:

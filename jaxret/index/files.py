@@ -83,6 +83,12 @@ class Manifest:
         """What was made of a model file."""
         return ShapeInputs.from_json(self.inputs)
 
+    @property
+    def query_up_axis(self) -> str | None:
+        """The axis that points up in meshes and clouds as queries: that of the models, where all folders have one."""
+        axes = {source.up_axis for source in self.sources}
+        return axes.pop() if len(axes) == 1 else None
+
 
 def read_manifest(folder: Path) -> Manifest:
     """Reads index.json.

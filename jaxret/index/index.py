@@ -16,11 +16,16 @@ import numpy as np
 from jaxret.errors import CheckpointError, ConfigError, DataError, Problem
 from jaxret.index.files import Manifest, held_table
 from jaxret.index.shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
-from jaxret.inference.model import Model, load
+from jaxret.inference.model import Model
+from jaxret.inference.pretrained_model import PRETRAINED, load_model
 from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.search.blocks import aligned_empty
 from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.joined import joined_queries
+from jaxret.search.turned import search_turned
+
+TEXT_WEIGHT = 0.5  # of a text beside a photo
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,10 @@ class Hit:
       id: of the shape.
       category: of the shape; '' where it has none.
       score: higher is closer: a similarity, or a negative distance (scan-CAD).
-      view: CMIC: number of the view that fits best (which the attention chose), from 0; else None.
+      view: where views are compared one by one, number of the one that fits best (CMIC: that the attention chose), from
+        0; else None.
       azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None.
+      elevation: of that camera in degrees above the horizon; else None.
     """
 
     rank: int
@@ -42,6 +49,7 @@ class Hit:
     score: float
     view: int | None
     azimuth: float | None
+    elevation: float | None = None
 
 
 class Index:
@@ -107,13 +115,19 @@ class Index:
         """Of the weights that embedded the shapes; queries must come from a model with the same."""
         return self.manifest.fingerprint
 
+    @property
+    def query_up_axis(self) -> str | None:
+        """That of the manifest."""
+        return self.manifest.query_up_axis
+
     def search(
         self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None
     ) -> list[list[Hit]]:
         """The shapes that score best; scores are exact, equal ones are in the order of `ids`.
 
         Args:
-          queries: float32 [Q, D] of a model with this index's fingerprint.
+          queries: float32 [Q, D] of a model with this index's fingerprint; or [Q, V, D], the views of meshes, clouds or
+            scans by the built-in model, which are compared in their best heading.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
 
@@ -131,17 +145,45 @@ class Index:
             self.check_categories(categories)
             candidates = np.isin(np.array(self.categories), list(categories))
         queries = np.asarray(queries, np.float32)
+        found = self._found(queries, top_k, candidates)
+        return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
+
+    def joined(self, photos: np.ndarray, texts: np.ndarray, *, weight: float = TEXT_WEIGHT) -> np.ndarray:
+        """Queries [Q, D] of photos and texts that together say what is wanted, one text a photo.
+
+        Their scores are fused in proportion to how far each spreads over the index (`jaxret.search.joined`).
+
+        Args:
+          photos: [Q, D] of `Model.embed_photos`.
+          texts: [Q, D] of `Model.embed_texts`.
+          weight: of the texts, from 0 (the photos alone) to 1.
+
+        Raises:
+          ConfigError: another weight.
+          DataError: queries of another shape, such as those of meshes.
+        """
+        if not 0 <= weight <= 1:
+            raise ConfigError(f'weight {weight} of a text: give 0 to 1')
+        for name, queries in (('photos', photos), ('texts', texts)):
+            if queries.shape != (len(texts), self.gallery.width):
+                action = f'give [{len(texts)}, {self.gallery.width}], one text a photo'
+                raise DataError(Problem(name, f'shape {list(queries.shape)}', action))
+        return joined_queries(self.gallery, photos, texts, weight=weight)
+
+    def _found(self, queries: np.ndarray, top_k: int, candidates: np.ndarray | None) -> Found:
+        if queries.ndim == 3 and self.manifest.similarity == 'best_views':
+            rings = [count for _, count, _ in self._inputs.ring.rings]
+            return search_turned(self.gallery, queries, top_k, rings=rings, candidates=candidates)
         if queries.ndim != 2 or queries.shape[1] != self.gallery.width:
             raise DataError(
                 Problem(
                     'queries',
                     f'shape {list(queries.shape)}',
-                    f'give [Q, {self.gallery.width}], embedded by the checkpoint of this index',
+                    f'give [Q, {self.gallery.width}], embedded by the model of this index',
                 )
             )
         projected = None if self.projection is None else queries @ self.projection
-        found = search(self.gallery, queries, top_k, projected=projected, candidates=candidates)
-        return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
+        return search(self.gallery, queries, top_k, projected=projected, candidates=candidates)
 
     def check_categories(self, categories: Sequence[str]) -> None:
         """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
@@ -185,8 +227,8 @@ def hits_of(found: Found, query: int, names: Sequence[tuple[str, str]], inputs: 
     hits = []
     for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
         view = None if found.views is None else int(found.views[query, place])
-        azimuth = None if view is None else inputs.azimuth(view)
-        hits.append(Hit(place + 1, *names[index], float(score), view, azimuth))
+        pose = (None, None) if view is None else (inputs.azimuth(view), inputs.elevation(view))
+        hits.append(Hit(place + 1, *names[index], float(score), view, *pose))
     return hits
 
 
@@ -220,19 +262,25 @@ def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Mod
 
     Args:
       manifest: of the index.
-      workdir: of its run, where that was moved; None for where it was.
+      workdir: of its run, or the folder of the built-in model's weights, where that was moved; None for where it was.
 
     Raises:
       CheckpointError: no run there, or its best checkpoint has other weights.
     """
     try:
-        model = load(workdir or manifest.workdir, default=manifest.shape_inputs.representation)
+        model = load_model(manifest.system, workdir or manifest.workdir, default=manifest.shape_inputs.representation)
     except CheckpointError as error:
         if workdir:
             raise
         raise CheckpointError(
             f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
         ) from error
+    if model.fingerprint != manifest.fingerprint and manifest.system == PRETRAINED:
+        raise CheckpointError(
+            f'{model.workdir}: has other weights or settings ({model.fingerprint[:12]}) than the built-in model of the '
+            f'index ({manifest.fingerprint[:12]}, {manifest.workdir}); embed the models anew with '
+            f'`jaxret index --rebuild`'
+        )
     if model.fingerprint != manifest.fingerprint:
         raise CheckpointError(
             f'{model.workdir}: its best checkpoint, of step {model.step}, has other weights ({model.fingerprint[:12]}) '

@@ -4,8 +4,9 @@ A query looks up the rows of the database that are nearest to it, takes the shap
 `Index.search` does, CMIC's attention included.
 
 A shape cannot score more than its best row where the score is a mean of its views' products with any weights
-(`attention`, `mean`) or the product itself. So where the K-th best score is above every row that was not looked at, the
-answer is that of `Index.search`, and says so (`Answer.complete`); an approximate index (`hnsw`) promises nothing.
+(`attention`, `mean`, `best_views`) or the product itself. So where the K-th best score is above every row that was not
+looked at, the answer is that of `Index.search`, and says so (`Answer.complete`); an approximate index (`hnsw`) promises
+nothing.
 
 Letters: Q queries, G shapes, V views, D embedding, K results, N candidates.
 """

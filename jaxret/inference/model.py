@@ -9,7 +9,6 @@ The work is cut in two: `model.shape_inputs` with `shape_record` makes arrays fr
 any process), `model.embed_shape_arrays` makes embeddings from arrays (in batches, on the accelerator).
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,14 +18,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.errors import ConfigError, DataError, Problem, refused
 from jaxret.inference.query_files import query_arrays
-from jaxret.inference.trained_systems import trained_system
-from jaxret.platforms import check_platforms
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo
 from jaxret.preprocessing.shapes import shape_arrays
-from jaxret.runs.finished import FinishedRun, read_run
 from jaxret.systems.base import TrainedSystem, Variables
 from jaxret.workers import map_parallel
 
@@ -35,13 +31,14 @@ _SMALL_BATCHES = (1, 8)  # for which programs are compiled, besides the batch of
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A system with trained weights; `load` makes it.
+    """A system with trained weights; `loading` and `pretrained_model` make it.
 
     Attributes:
-      system: its name, such as 'cmic'.
-      workdir: of the run.
+      system: its name, such as 'cmic'; 'pretrained' for the built-in model.
+      workdir: of the run; the name or folder of the built-in model's weights.
       step: of its checkpoint.
-      fingerprint: SHA-256 of the weights that embed. Indexes are of one fingerprint.
+      fingerprint: SHA-256 of the weights that embed (and of the settings of the built-in model). Indexes are of one
+        fingerprint.
       similarity: how embeddings are compared, one of `jaxret.search.similarity.KINDS`.
       shape_inputs: what is made of a model file.
       projection: float32 [D, D], the map W of CMIC's attention; else None.
@@ -62,12 +59,22 @@ class Model:
     _compiled: Callable[..., jax.Array] = field(repr=False)
 
     @property
+    def purposes(self) -> tuple[str, ...]:
+        """What can be searched for, the default first; () where queries do not depend on it."""
+        return self._parts.purposes
+
+    @property
     def query_kinds(self) -> tuple[str, ...]:
         """What can be embedded as a query: some of 'photo', 'mesh', 'points', 'scan'."""
         return tuple(self._parts.queries)
 
     def embed_photos(
-        self, photos: Sequence[Photo], *, masks: Mask | Sequence[Mask] = None, boxes: Sequence[Box | None] | None = None
+        self,
+        photos: Sequence[Photo],
+        *,
+        masks: Mask | Sequence[Mask] = None,
+        boxes: Sequence[Box | None] | None = None,
+        purpose: str | None = None,
     ) -> np.ndarray:
         """Embeddings of photos.
 
@@ -76,11 +83,13 @@ class Model:
           masks: of each photo a file, an array [H, W] (not 0 on the object), 'auto' or None; 'auto' or None alone is
             for all.
           boxes: of each photo (left, top, right, bottom) in pixels around the object, or None.
+          purpose: what is searched for, one of `purposes`; None for the default.
 
         Returns:
           float32 [Q, D].
 
         Raises:
+          ConfigError: `purpose` is none of this model's.
           DataError: photos, masks or boxes that cannot be used, all of them; or this system takes no photos.
         """
         self.query_inputs('photo')
@@ -92,31 +101,56 @@ class Model:
         if not len(photos) == len(masks) == len(boxes):
             raise ValueError(f'{len(photos)} photos, {len(masks)} masks, {len(boxes)} boxes')
         own = [{'mask': mask, 'box': box} for mask, box in zip(masks, boxes, strict=True)]
-        return self._embed_files('photo', photos, own)
+        return self._embed_files('photo', photos, own, purpose=purpose)
 
-    def embed_meshes(self, paths: Sequence[str | Path], *, up_axis: str | None = None) -> np.ndarray:
+    def embed_meshes(
+        self, paths: Sequence[str | Path], *, up_axis: str | None = None, purpose: str | None = None
+    ) -> np.ndarray:
         """Embeddings [Q, D] of mesh files as queries; `up_axis` as in training where it is None.
+
+        Of the built-in model [Q, V, D], of clouds and scans likewise; `purpose` as for `embed_photos`.
 
         Raises:
           DataError: meshes that cannot be used, all of them; or this system takes no meshes.
         """
-        return self._embed_files('mesh', paths, up_axis=up_axis)
+        return self._embed_files('mesh', paths, up_axis=up_axis, purpose=purpose)
 
-    def embed_points(self, clouds: Sequence[str | Path | np.ndarray], *, up_axis: str | None = None) -> np.ndarray:
+    def embed_points(
+        self, clouds: Sequence[str | Path | np.ndarray], *, up_axis: str | None = None, purpose: str | None = None
+    ) -> np.ndarray:
         """Embeddings [Q, D] of point clouds: files (.ply, .xyz, .npy), or arrays [N, 3].
 
         Raises:
           DataError: clouds that cannot be used, all of them; or this system takes no points.
         """
-        return self._embed_files('points', clouds, up_axis=up_axis)
+        return self._embed_files('points', clouds, up_axis=up_axis, purpose=purpose)
 
-    def embed_scans(self, paths: Sequence[str | Path]) -> np.ndarray:
-        """Embeddings [Q, D] of scans: files of distances on a grid of 32 x 32 x 32 (.sdf, .df, .vox).
+    def embed_scans(self, paths: Sequence[str | Path], *, purpose: str | None = None) -> np.ndarray:
+        """Embeddings [Q, D] of scans: files of distances on a grid (.sdf, .df, .vox), of a run on one of 32 x 32 x 32.
 
         Raises:
           DataError: scans that cannot be used, all of them; or this system takes no scans.
         """
-        return self._embed_files('scan', paths)
+        return self._embed_files('scan', paths, purpose=purpose)
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether texts can be embedded as queries."""
+        return self._parts.texts is not None
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings [Q, D] of texts, such as 'round table with one leg', in the space of the shapes' views.
+
+        `Index.joined` makes one query of a photo and a text.
+
+        Raises:
+          ConfigError: the library of tokenizers (extra `text`) is not installed.
+          DataError: texts without a word, all of them; this model has no words, or no tokenizer.
+        """
+        if self._parts.texts is None:
+            action = 'index with --model FOLDER of CLIP, OpenCLIP or SigLIP, which learned from words'
+            raise refused('text', f'the model {self.workdir} has no words', action)
+        return self._parts.texts(texts)
 
     def embed_shapes(
         self,
@@ -135,7 +169,7 @@ class Model:
           progress: show a progress bar.
 
         Returns:
-          float32 [G, D], or [G, V, D] where views are compared one by one (CMIC).
+          float32 [G, D], or [G, V, D] where views are compared one by one (CMIC); of the built-in model float16.
 
         Raises:
           DataError: files that cannot be used, all of them.
@@ -159,12 +193,42 @@ class Model:
 
     def embed_shape_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         """Embeddings of shapes that `shape_record` or `shape_arrays` made: float32 [G, D] or [G, V, D]."""
-        return self._embed(arrays, self._parts.gallery)
+        return self._embed(arrays, self._parts.gallery).astype(self._parts.stored, copy=False)
 
-    def embed_query_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str) -> np.ndarray:
-        """Embeddings [Q, D] of queries of one kind, as `photo_arrays` and its neighbours make them."""
+    def embed_query_arrays(
+        self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str, *, purpose: str | None = None
+    ) -> np.ndarray:
+        """Embeddings [Q, D] of queries of one kind, as `photo_arrays` and its neighbours make them.
+
+        Args:
+          arrays: of each query.
+          kind: of them.
+          purpose: as for `embed_photos`.
+        """
+        return self.weighed(self.embed_reference_arrays(arrays, kind), purpose)
+
+    def embed_reference_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str = 'photo') -> np.ndarray:
+        """As `embed_query_arrays`, for the gallery's side of a comparison: not weighted by a purpose."""
         self.query_inputs(kind)
         return self._embed(arrays, self._parts.queries[kind].modality)
+
+    def weighed(self, embeddings: np.ndarray, purpose: str | None = None) -> np.ndarray:
+        """Embeddings [..., D] of the gallery's side as queries for a purpose.
+
+        Raises:
+          ConfigError: `purpose` is none of this model's.
+        """
+        purpose = self.check_purpose(purpose)
+        return embeddings if self._parts.weigh is None else np.asarray(self._parts.weigh(embeddings, purpose))
+
+    def check_purpose(self, purpose: str | None) -> str:
+        """A purpose, or the default for None ('' where there is none). Raises ConfigError for none of this model's."""
+        if purpose is None:
+            return self.purposes[0] if self.purposes else ''
+        if purpose not in self.purposes:
+            choice = f'choose one of {", ".join(self.purposes)}' if self.purposes else 'this model leaves no choice'
+            raise ConfigError(f'purpose {purpose!r}: {choice}')
+        return purpose
 
     def query_inputs(self, kind: str) -> PhotoInputs | ShapeInputs:
         """What is made of a query of one kind.
@@ -176,7 +240,7 @@ class Model:
             raise DataError(
                 Problem(
                     f'query of kind {kind!r}',
-                    f'a {self.system} run cannot embed it',
+                    f'a {self.system} model cannot embed it',
                     f'give {" or ".join(self.query_kinds)}',
                 )
             )
@@ -192,16 +256,24 @@ class Model:
         query = self._parts.queries[kind]
 
         def encode(**arrays: jax.Array) -> jax.Array:
-            return self._parts.embed(self._variables, arrays, query.modality)
+            embeddings = self._parts.embed(self._variables, arrays, query.modality)
+            return embeddings if self._parts.weigh is None else self._parts.weigh(embeddings, self.check_purpose(None))
 
         arrays = query.inputs.arrays.items()
         return encode, {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in arrays}
 
     def _embed_files(
-        self, kind: str, queries: Sequence, own: Sequence[Mapping[str, Any]] | None = None, **shared: Any
+        self,
+        kind: str,
+        queries: Sequence,
+        own: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        purpose: str | None,
+        **shared: Any,
     ) -> np.ndarray:
         """Embeddings of queries of one kind, with options of `query_arrays` that each has of its own or all share."""
         inputs = self.query_inputs(kind)
+        self.check_purpose(purpose)
         _check_several(queries)
         rows, problems = [], []
         for query, options in zip(queries, own or [shared] * len(queries), strict=True):
@@ -211,7 +283,7 @@ class Model:
                 problems += error.problems
         if problems:
             raise DataError(problems)
-        return self.embed_query_arrays(rows, kind)
+        return self.embed_query_arrays(rows, kind, purpose=purpose)
 
     def _embed(self, arrays: Sequence[Mapping[str, np.ndarray]], modality: str) -> np.ndarray:
         """Embeddings of any number of items, in batches of sizes that are compiled once."""
@@ -224,59 +296,6 @@ class Model:
         if not results:
             raise ValueError('nothing to embed')
         return np.concatenate(results)
-
-
-def load(workdir: str | Path, *, gallery: str | None = None, default: str = '') -> Model:
-    """The system of a finished run with the weights of its best checkpoint; no data is needed.
-
-    Args:
-      workdir: of `experiments/run.py`.
-      gallery: cross-modal centers: by what a shape is searched, 'views' (default), 'faces' (the mesh) or 'points'.
-      default: what takes its place where it is None, if the system leaves that choice.
-
-    Raises:
-      CheckpointError: no finished run there, or one that this version cannot read.
-      ConfigError: `gallery` is none of the system's, or the environment asks JAX for devices that are not there.
-    """
-    check_platforms()
-    return model_of(read_run(workdir), gallery=gallery, default=default)
-
-
-def model_of(run: FinishedRun, *, gallery: str | None = None, default: str = '') -> Model:
-    """As `load`, of a run that was read."""
-    try:
-        parts = trained_system(run, gallery, default=default)
-        batch_size = run.config.evaluation.batch_size
-    except (AttributeError, KeyError) as error:  # of ConfigDict
-        raise CheckpointError(
-            f'{run.workdir / "config.json"}: a key is missing ({str(error).splitlines()[0]}); it was '
-            f'written by another version of jaxret; train again'
-        ) from error
-    return Model(
-        system=parts.name,
-        workdir=run.workdir,
-        step=run.step,
-        fingerprint=fingerprint(run.variables),
-        similarity=parts.similarity,
-        shape_inputs=parts.shape_inputs,
-        projection=None if parts.projection is None else np.asarray(parts.projection(run.variables)),
-        notes=parts.notes,
-        _parts=parts,
-        _variables=jax.device_put(dict(run.variables)),
-        _batch_size=batch_size,
-        _compiled=jax.jit(parts.embed, static_argnums=2),
-    )
-
-
-def fingerprint(variables: Variables) -> str:
-    """SHA-256 of the names, shapes, types and values of all variables."""
-    digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    for path, leaf in sorted(leaves, key=lambda pair: jax.tree_util.keystr(pair[0])):
-        array = np.asarray(leaf)
-        digest.update(f'{jax.tree_util.keystr(path)} {array.dtype.name} {array.shape}\n'.encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _batches(total: int, largest: int) -> Iterator[tuple[int, int, int]]:

@@ -8,7 +8,7 @@ Letters: Q texts, B pictures, D features of the space.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,13 @@ _BATCHES = (1, 16)  # for which programs are compiled
 
 
 @dataclass(frozen=True, eq=False)
-class TextModel:
-    """Embeds texts and pictures so that what belongs together is close; `load_text` makes it.
+class TextEncoder:
+    """Embeds texts in the space that they share with pictures; `load_text_encoder` makes it.
 
     Attributes:
       folder: of the weights.
       sha256: of the files of weights, hexadecimal.
       dimensions: D.
-      images: how a picture is prepared.
       logit_scale, logit_bias: the network's logit of a text and a picture is logit_scale x cosine + logit_bias (a
         softmax over texts or pictures for CLIP, a sigmoid for SigLIP).
     """
@@ -42,12 +41,10 @@ class TextModel:
     folder: Path
     sha256: str
     dimensions: int
-    images: ImageInput
     logit_scale: float
     logit_bias: float
     _tokenizer: Tokenizer = field(repr=False)
     _of_tokens: Callable[[np.ndarray], jax.Array] = field(repr=False)
-    _of_pictures: Callable[[np.ndarray], jax.Array] = field(repr=False)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [Q, D], of unit length.
@@ -60,6 +57,18 @@ class TextModel:
         if isinstance(texts, str):
             raise ValueError(f'{texts!r} is one text: give a list, such as [{texts!r}]')
         return _embed(self._of_tokens, self._tokenizer.encode(texts))
+
+
+@dataclass(frozen=True, eq=False)
+class TextModel(TextEncoder):
+    """Embeds texts and pictures so that what belongs together is close; `load_text` makes it.
+
+    Attributes:
+      images: how a picture is prepared.
+    """
+
+    images: ImageInput
+    _of_pictures: Callable[[np.ndarray], jax.Array] = field(repr=False)
 
     def embed_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Pictures uint8 [H, W, 3], each of its own size -> float32 [B, D], of unit length."""
@@ -78,23 +87,36 @@ def load_text(folder: str | Path) -> TextModel:
         there.
       DataError: no such weights, no text part, no tokenizer, or files that do not fit each other.
     """
+    text, image = load_text_encoder(folder), read_vision_transformer(Path(folder))
+    check_one_space(folder, image.module.projection or image.module.width, text.dimensions)
+    own = {entry.name: getattr(text, entry.name) for entry in fields(text)}
+    return TextModel(**own, images=image.input, _of_pictures=_compiled(image.module, image.variables))
+
+
+def load_text_encoder(folder: str | Path) -> TextEncoder:
+    """The text part alone of what `load_text` takes.
+
+    Raises:
+      ConfigError, DataError: as `load_text`.
+    """
     check_platforms()
-    text, image = read_text_transformer(Path(folder)), read_vision_transformer(Path(folder))
-    features = image.module.projection or image.module.width
-    if features != text.module.projection:
-        found = f'images of {features} features and texts of {text.module.projection}, so no space of both'
-        raise refused(str(folder), found, 'use the weights of CLIP or SigLIP, images and texts in one')
-    return TextModel(
+    text = read_text_transformer(Path(folder))
+    return TextEncoder(
         folder=Path(folder),
         sha256=text.sha256,
-        dimensions=features,
-        images=image.input,
+        dimensions=text.module.projection,
         logit_scale=text.logit_scale,
         logit_bias=text.logit_bias,
         _tokenizer=text.tokenizer,
         _of_tokens=_compiled(text.module, text.variables),
-        _of_pictures=_compiled(image.module, image.variables),
     )
+
+
+def check_one_space(folder: str | Path, pictures: int, texts: int) -> None:
+    """Raises DataError where pictures have other features than texts, by the numbers of them."""
+    if pictures != texts:
+        found = f'pictures of {pictures} features and texts of {texts}, so no space of both'
+        raise refused(str(folder), found, 'use the weights of CLIP or SigLIP, images and texts in one')
 
 
 def _compiled(module: Any, variables: Any) -> Callable[[np.ndarray], jax.Array]:

@@ -22,11 +22,13 @@ class PhotoInputs:
     """How a system sees a photo.
 
     Attributes:
-      kind: 'masked' (photo and mask, CMIC), 'plain' (photo alone, HIFA), or 'view' (grey, on white, as if it were a
-        rendered view; cross-modal centers).
+      kind: 'masked' (photo and mask, CMIC), 'plain' (photo alone, HIFA), 'view' (grey, on white, as if it were a
+        rendered view; cross-modal centers), or 'cutout' (the object in colours on white, as `place_object` places it
+        with the margin, and its mask, which is empty where only the box or the frame is known; the built-in model).
       size: S.
       stored_size: 'plain': the photo is resampled to this side, then its middle S x S pixels are taken.
       crop, margin, fit: as for `frame_photo`; 'plain': fit as for `square_picture`.
+      frame_margin: 'cutout': white around a photo without mask and box, as a share of its longer side.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class PhotoInputs:
     crop: str = 'none'
     margin: float = 0.0
     fit: str = 'pad'
+    frame_margin: float = 0.0
 
     @property
     def arrays(self) -> Arrays:
@@ -42,6 +45,8 @@ class PhotoInputs:
         colors = ((self.size, self.size, 3), np.uint8)
         if self.kind == 'masked':
             return {'image': colors, 'mask': ((self.size, self.size, 1), np.uint8)}
+        if self.kind == 'cutout':
+            return {'photo': colors, 'mask': ((self.size, self.size, 1), np.uint8)}
         return {'photo': colors} if self.kind == 'plain' else {'views': ((1, self.size, self.size, 1), np.uint8)}
 
 
@@ -59,6 +64,8 @@ class ShapeInputs:
       faces: M.
       up_axis: axis that points up in mesh files where nothing else is said.
       placement: of meshes in grids (`grid_meshes.PLACEMENTS`).
+      margin: views are cut to what they show and placed anew with this margin, as `place_object` does it with photos;
+        None: as rendered.
     """
 
     representation: str
@@ -70,6 +77,7 @@ class ShapeInputs:
     faces: int = 0
     up_axis: str = 'y'
     placement: str = 'centered'  # of indexes that do not say
+    margin: float | None = None
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -93,16 +101,23 @@ class ShapeInputs:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is the inverse."""
-        return asdict(self) | {'view_ids': list(self.view_ids)}
+        stored = asdict(self) | {'ring': self.ring.to_json(), 'view_ids': list(self.view_ids)}
+        if self.margin is None:  # as earlier versions
+            del stored['margin']
+        return stored
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> 'ShapeInputs':
         """Raises TypeError, KeyError or ValueError where it is not what `to_json` gave."""
-        return cls(**(stored | {'ring': ViewRing(**stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
+        return cls(**(stored | {'ring': ViewRing.from_json(stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
 
     def azimuth(self, view: int) -> float:
         """Degrees in [0, 360) of one of the views that are used; 0 looks at the front (+z), 90 at the right (+x)."""
-        return (self.ring.first_azimuth + self.view_ids[view] * 360 / self.ring.views) % 360
+        return self.ring.poses[self.view_ids[view]][0]
+
+    def elevation(self, view: int) -> float:
+        """Degrees above the horizon of the camera of one of the views that are used."""
+        return self.ring.poses[self.view_ids[view]][1]
 
 
 def view_ring(render: ConfigDict, *, size: int) -> ViewRing:

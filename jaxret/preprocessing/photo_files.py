@@ -63,6 +63,21 @@ def read_photo(path: Path | str) -> np.ndarray:
     return _decode(Path(path), _photo_pixels)[0]
 
 
+def read_layer(path: Path | str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Photo as displayed, and where it is transparent in part, what is opaque as its mask.
+
+    Returns:
+      uint8 [H, W, 3] RGB, and uint8 [H, W], 255 on the object and 0 elsewhere, or None.
+
+    Raises:
+      DataError: as `read_photo`.
+    """
+    layer = _decode(Path(path), _layer_pixels)[0]
+    if layer.shape[2] == 3:
+        return layer, None
+    return layer[:, :, :3], np.where(layer[:, :, 3] > 127, np.uint8(255), np.uint8(0))
+
+
 def read_mask(path: Path | str) -> np.ndarray:
     """Object mask of a photo, as displayed.
 
@@ -251,6 +266,15 @@ def _photo_pixels(image: Image.Image, where: str) -> np.ndarray:
         layer = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', layer.size, 'white'), layer)
     return np.array(image.convert('RGB'))
+
+
+def _layer_pixels(image: Image.Image, where: str) -> np.ndarray:
+    """RGB, and alpha as a fourth channel where it says what the object is."""
+    colors = _photo_pixels(image, where)
+    if not _has_alpha(image) or _wide_grey(image) is not None:
+        return colors
+    alpha = np.asarray(image.convert('RGBA'))[:, :, 3]
+    return np.dstack([colors, alpha]) if alpha.min() < 128 <= alpha.max() else colors
 
 
 def _mask_pixels(image: Image.Image, where: str) -> np.ndarray:

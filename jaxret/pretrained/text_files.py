@@ -47,6 +47,22 @@ class PretrainedText:
     sha256: str
 
 
+def names_text(path: Path) -> bool:
+    """Whether the JSON files beside weights are those of a network with a text part.
+
+    Args:
+      path: a folder, or the file of weights.
+
+    Raises:
+      DataError: one of them cannot be read.
+    """
+    folder = path if path.is_dir() else path.parent
+    config, open_clip = (read_config(folder / name) for name in _CONFIGS[:2])
+    if config is not None and config.value('model_type', str, '') in ('clip', 'siglip'):
+        return True
+    return open_clip is not None and bool(open_clip.part('model_cfg').part('text_cfg').values)
+
+
 def read_text_transformer(path: Path) -> PretrainedText:
     """Reads the text part of CLIP, OpenCLIP, SigLIP or SigLIP 2. Nothing in the files is run.
 

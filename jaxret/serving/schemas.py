@@ -12,6 +12,7 @@ class Result(BaseModel):
     score: float = Field(description='larger is better; comparable within one answer only')
     view: int | None = Field(description='the view that the query attends to most, if the system has views')
     azimuth: float | None = Field(description='of that view, in degrees')
+    elevation: float | None = Field(description='of that view, in degrees')
     thumbnail: str = Field(description='address of its picture (PNG), relative to the page')
     viewer: str = Field(description='address of a page that shows it in 3D')
     download: str = Field(description='address of its model file')
@@ -20,7 +21,7 @@ class Result(BaseModel):
 class Answer(BaseModel):
     """Answer to a query: the best shapes, best first."""
 
-    kind: str = Field(description='what the upload was taken for: photo or mesh')
+    kind: str = Field(description='what the upload was taken for: photo, mesh, ...; text for words alone')
     shapes: int = Field(description='number of shapes that were searched')
     seconds: float = Field(description='from the whole upload to the answer, waiting included')
     results: list[Result]
@@ -38,6 +39,7 @@ class Description(BaseModel):
 
     system: str
     query_kinds: list[str] = Field(description='what the index can be asked with')
+    takes_text: bool = Field(description='whether words can be asked with, alone or with a photo')
     shapes: int
     categories: list[Category]
     suffixes: list[str] = Field(description='of the files that are taken')

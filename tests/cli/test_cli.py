@@ -92,7 +92,7 @@ def test_search_prints_rank_id_category_score_and_view(run):
     assert status == 0 and err == ''
     lines = out.splitlines()
     assert lines[0] == 'photos/one.jpg (photo, mask masks/one.png)' and len(lines) == 5
-    assert lines[1].split() == ['rank', 'score', 'category', 'id', 'view', 'azimuth']
+    assert lines[1].split() == ['rank', 'score', 'category', 'id', 'view', 'azimuth', 'elevation']
     for rank, line in enumerate(lines[2:], 1):
         fields = line.split()
         assert fields[0] == str(rank) and re.fullmatch(r'-?\d\.\d{4}', fields[1])
@@ -146,7 +146,7 @@ def test_sheet(run, place):
         (
             ['search', '--index', 'index', 'photos/gone.jpg', 'models/tall/00/box.obj'],
             r'2 problems:\n  .*gone.jpg: no such '
-            r"file.*\n  .*box.obj: a query of kind 'mesh', which an index of a cmic run cannot embed; give "
+            r"file.*\n  .*box.obj: a query of kind 'mesh', which an index of a cmic model cannot embed; give "
             r'photo \(\.jpg',
         ),
         (['search', '--index', 'gone', 'photos'], r'gone/index.json: no such file; make an index with `jaxret index`'),
@@ -170,7 +170,7 @@ def test_sheet(run, place):
             ['index', '--checkpoint', 'run', '--models', 'models', '--out', 'o', '--gallery', 'points'],
             "gallery 'points': only cross-modal centers leave a choice",
         ),
-        (['export', '--checkpoint', 'run', '--out', 'e', '--kind', 'scan'], 'a cmic run cannot embed it; give photo'),
+        (['export', '--checkpoint', 'run', '--out', 'e', '--kind', 'scan'], 'a cmic model cannot embed it; give photo'),
     ],
 )
 def test_one_clear_error(run, place, arguments, found):

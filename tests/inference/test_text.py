@@ -59,5 +59,5 @@ def test_what_is_refused(tmp_path):
     for key in ('weight', 'bias'):
         weights[f'text_model.head.{key}'] = weights[f'text_model.head.{key}'][:5]
     write_text_case(folder, name, CASES[name][0], weights)
-    with pytest.raises(DataError, match='images of 24 features and texts of 5, so no space of both'):
+    with pytest.raises(DataError, match='pictures of 24 features and texts of 5, so no space of both'):
         jaxret.load_text(folder)

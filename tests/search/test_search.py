@@ -123,7 +123,7 @@ def test_more_shapes_than_a_block_keeps_can_tie(kind):
         np.testing.assert_array_equal(found.fully_scored, 1)
 
 
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(len(KINDS)))
 def test_random_shapes_sizes_and_masks(seed):
     rng = np.random.default_rng(seed)
     kind, name = KINDS[seed], EMBEDDINGS[rng.integers(len(EMBEDDINGS))]
@@ -136,6 +136,16 @@ def test_random_shapes_sizes_and_masks(seed):
     assert brute.indices.shape == (len(q), min(k, allowed.sum()))
     assert allowed[brute.indices].all()
     same(brute, search(gallery, q, k, method='pruned', block=int(rng.integers(5, 60)), **arguments))
+
+
+def test_the_best_views_of_one_or_two():
+    x, q, _ = embeddings('half', 'best_views', 20, 2)
+    for views, pooled in ((1, np.max), (2, np.mean)):
+        rows = x[:, :views].astype(np.float64)
+        scores = pooled((rows[:, None] * q.astype(np.float64)[None, :, None]).sum(-1), axis=-1)  # [G, Q]
+        for method in ('brute', 'pruned'):
+            found = search(SearchGallery(x[:, :views], 'best_views'), q, 20, method=method)
+            np.testing.assert_array_equal(found.scores, -np.sort(-scores.astype(np.float32), axis=0).T)
 
 
 def concentrated():

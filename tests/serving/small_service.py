@@ -46,6 +46,7 @@ class ColorIndex:
     """The part of `jaxret.Index` that a service needs; a shape's embedding is its colour."""
 
     system = 'colors'
+    query_up_axis = None
     categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
 
     def __init__(self, folder: Path):
@@ -70,6 +71,9 @@ class ColorIndex:
     def thumbnail(self, shape: str) -> bytes:
         return png(np.full((8, 8, 3), COLORS[Path(shape).stem], np.uint8))
 
+    def joined(self, photos, texts):
+        return (photos + texts) / 2
+
     def search(self, queries, *, top_k, categories=None):
         assert queries.shape == (1, 3)
         scores = -np.linalg.norm(self.embeddings - queries, axis=1)
@@ -87,6 +91,7 @@ class ColorIndex:
                     score=float(scores[number]),
                     view=number,
                     azimuth=30.0 * number,
+                    elevation=30.0,
                 )
                 for rank, number in enumerate(order[:top_k], 1)
             ]
@@ -99,6 +104,11 @@ class ColorModel:
     def __init__(self, query_kinds: tuple[str, ...] = ('photo', 'mesh')):
         self.query_kinds = query_kinds
         self.photos = 0
+
+    takes_text = True
+
+    def embed_texts(self, texts):
+        return np.float32([[255 * (text == name) for name in ('red', 'green', 'blue')] for text in texts])
 
     def query_inputs(self, kind: str):
         return ShapeInputs('points', points=16)

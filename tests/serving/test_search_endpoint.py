@@ -57,11 +57,32 @@ def test_answer(client):
         'category': 'warm',
         'view': 0,
         'azimuth': 0.0,
+        'elevation': 30.0,
         'thumbnail': 'shapes/0/thumbnail',
         'viewer': 'shapes/0/viewer',
         'download': 'shapes/0/model',
     }
     assert [result['rank'] for result in answer['results']] == [1, 2, 3]
+
+
+def test_words_alone_and_with_a_photo(client):
+    answer = client.post('/search', data={'text': ' green '})
+    assert best(answer).endswith('green.off') and answer.json()['kind'] == 'text'
+    both = search(client, RED, text='green')  # half-way: yellow's neighbour
+    assert both.json()['kind'] == 'photo'
+    assert both.json()['results'][0]['score'] == pytest.approx(-np.linalg.norm([125, 132.5, 5]), abs=0.5)
+    assert 'send a file, or words' in refused(client, client.post('/search', data={'text': ' '}))
+    assert 'words with a query of kind' in refused(client, search(client, b'OFF', 'a.off', kind='mesh', text='green'))
+    assert 'text: String should have at most 1000' in refused(client, client.post('/search', data={'text': 'a' * 1001}))
+
+
+def test_an_index_without_words(tmp_path):
+    model = ColorModel()
+    model.takes_text = False
+    with TestClient(service(tmp_path, model=model).app, base_url='http://localhost') as client:
+        assert client.get('/index').json()['takes_text'] is False
+        message = refused(client, client.post('/search', data={'text': 'red'}))
+        assert message.startswith('text: the model of this index has no words')
 
 
 def test_mask_and_box_choose_the_object(client):
