@@ -93,11 +93,7 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
             UploadFile | None, File(description='of a photo: a picture of its size, bright on the object')
         ] = None,
         text: Annotated[
-            str,
-            Form(
-                max_length=limits.text,
-                description='words, alone or with a photo, where GET /index says that it takes them',
-            ),
+            str, Form(max_length=limits.text, description='words, alone or with a photo, where GET /index takes them')
         ] = '',
         kind: Annotated[
             str | None,

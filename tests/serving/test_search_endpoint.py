@@ -68,9 +68,10 @@ def test_answer(client):
 def test_words_alone_and_with_a_photo(client):
     answer = client.post('/search', data={'text': ' green '})
     assert best(answer).endswith('green.off') and answer.json()['kind'] == 'text'
-    both = search(client, RED, text='green')  # half-way: yellow's neighbour
-    assert both.json()['kind'] == 'photo'
-    assert both.json()['results'][0]['score'] == pytest.approx(-np.linalg.norm([125, 132.5, 5]), abs=0.5)
+    both = search(client, RED, text='green')
+    distance = np.linalg.norm([250 / 2, 10 / 2 + 255 / 2 - 255, 10 / 2])
+    assert both.json()['kind'] == 'photo' and best(both).endswith('green.off')
+    assert both.json()['results'][0]['score'] == pytest.approx(-distance, abs=0.1)
     assert 'send a file, or words' in refused(client, client.post('/search', data={'text': ' '}))
     assert 'words with a query of kind' in refused(client, search(client, b'OFF', 'a.off', kind='mesh', text='green'))
     assert 'text: String should have at most 1000' in refused(client, client.post('/search', data={'text': 'a' * 1001}))
@@ -242,6 +243,7 @@ def test_openapi_describes_the_endpoint(client):
     assert set(described['components']['schemas'][body]['properties']) == {
         'file',
         'mask',
+        'text',
         'kind',
         'box',
         'find_object',
