@@ -21,6 +21,8 @@ def random_index(folder: Path, similarity: str, *, shapes: int = 60, repeated: i
     embeddings = rng.normal(size=(shapes, VIEWS, WIDTH)).astype(np.float32).repeat(repeated, axis=0)[:shapes]
     if similarity == 'attention':
         embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    if similarity == 'best_views':  # as the built-in model stores them
+        embeddings = embeddings.astype(np.float16)
     if similarity not in VIEW_KINDS:
         embeddings = embeddings[:, 0]
     projection = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) if similarity == 'attention' else None

@@ -42,8 +42,8 @@ EXPORT = """Writes an encoder, or embeddings.
 
 --checkpoint, --model: the encoder of queries with its weights as a StableHLO program, serialised by jax.export. It
 needs neither jaxret nor Python's Flax: JAX runs it (jax.export.deserialize), and through its MLIR any StableHLO
-runtime. FILE.json says what arrays it takes and how they are made from files. It is read again and compared with the model before it is
-written. The program embeds; searching stays with `jaxret search`. It runs on CPU and CUDA.
+runtime. FILE.json says what arrays it takes and how they are made from files. It is read again and compared with the
+model before it is written. The program embeds; searching stays with `jaxret search`. It runs on CPU and CUDA.
 
 --index: the embeddings of its shapes with ids and categories, as a Parquet or Arrow file (FILE ends in .parquet or
 .arrow; extra `parquet`), or in a Milvus database (extra `database`): DB is a file ending in .db, or a server such as

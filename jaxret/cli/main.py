@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
     index.add_argument('--rebuild', action='store_true', help='embed everything anew')
     index.add_argument(
-        '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: as in training)'
+        '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: y, or as in training)'
     )
     index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
     index.add_argument(

@@ -54,7 +54,7 @@ def describe_outlines(images: jax.Array, masks: jax.Array, options: OutlineOptio
     outline = signed_distances(inside, reach=options.reach)
     outline = outline - outline.mean(axis=(1, 2), keepdims=True)
     shading = _local_contrast(light, inside.astype(jnp.float32), options)
-    return tuple(jnp.where(known, cells, 0.0).reshape(len(images), -1) for cells in (outline, shading))
+    return tuple(jnp.where(known, cells, 0.0).reshape(images.shape[0], -1) for cells in (outline, shading))
 
 
 def signed_distances(inside: jax.Array, *, reach: float) -> jax.Array:

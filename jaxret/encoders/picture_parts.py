@@ -68,7 +68,7 @@ class PictureParts:
         middle = self.network.clone(last=until).apply(variables, (colors - mean) / spread)
         classes = self.network.clone(first=until).apply(variables, middle)
         outline, shading = describe_outlines(colors, masks, self.outlines)
-        instance = self._pooled(self._map(middle, images.shape[1:3])).reshape(len(images), -1)
+        instance = self._pooled(self._map(middle, images.shape[1:3])).reshape(images.shape[0], -1)
         return dict(zip(PARTS, (instance, classes, outline, shading), strict=True))
 
     def embed(
@@ -102,7 +102,7 @@ class PictureParts:
         if not isinstance(self.network, VisionTransformer):
             return middle
         h, w = (side // self.network.patch for side in size)
-        return middle[:, -h * w :].reshape(len(middle), h, w, -1)
+        return middle[:, -h * w :].reshape(middle.shape[0], h, w, -1)
 
     def _pooled(self, maps: jax.Array) -> jax.Array:
         """Means over cells of equal size, whose borders may cut the map's: [N, h, w, C] to [N, P, P, C]."""

@@ -114,6 +114,10 @@ class DatabaseSearch:
                 f'most {_MOST_ROWS // self._about.views}'
             )
         queries = np.asarray(queries, np.float32)
+        if queries.ndim == 3:
+            raise DataError(
+                Problem('queries', 'views of meshes, clouds or scans', 'a database answers photos; search without it')
+            )
         if queries.ndim != 2 or queries.shape[1] != self._about.width or not np.isfinite(queries).all():
             raise DataError(
                 Problem(

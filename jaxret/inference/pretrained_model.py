@@ -142,7 +142,7 @@ def load_pretrained(
         words = place if names_text(place) else None
     else:
         raise ConfigError(f'model {name!r}: neither one of {", ".join(NAMES)} nor a folder with a vision transformer')
-    return _model(network, statistics, variables, place, settings=settings, centres=centres, words=words)
+    return network_model(network, statistics, variables, place, settings=settings, centres=centres, words=words)
 
 
 def load_model(system: str, workdir: str | Path, *, gallery: str | None = None, default: str = '') -> Model:
@@ -176,16 +176,29 @@ def _fitting(network: Any) -> Settings:
     return replace(Settings(), size=size, segment=None)
 
 
-def _model(
+def network_model(
     network: Any,
     statistics: tuple[Triple, Triple],
     variables: Variables,
     place: Path,
     *,
     settings: Settings,
-    centres: Centres | None,
-    words: Path | None,
+    centres: Centres | None = None,
+    words: Path | None = None,
 ) -> Model:
+    """The built-in model with any image network.
+
+    Args:
+      network: whole, with the attributes of `encoders.segments`.
+      statistics: mean and spread of red, green and blue in [0, 1] of its images.
+      variables: of the network.
+      place: what an index names to load it again (`Model.workdir`).
+      settings, centres: as for `load_pretrained`.
+      words: folder of a text part whose features are in the space of the network's; None for none.
+
+    Raises:
+      ConfigError: settings that do not fit the network.
+    """
     segment = round(2 / 3 * (network.depth - 1)) if settings.segment is None else settings.segment
     parts = PictureParts(network, statistics, segment, settings.cells, settings.outlines)
     slices = parts.slices(variables, settings.size)

@@ -288,28 +288,6 @@ def test_help_needs_nothing(run):
         assert stop.value.code == 0
 
 
-def test_the_example_of_the_readme(place, monkeypatch, capsys):
-    """README's ten lines of Python, run as they stand in a folder that has what they name."""
-    text = (Path(__file__).parents[2] / 'README.md').read_text()
-    example = next(block for block in re.findall(r'```python\n(.*?)```', text, re.DOTALL) if 'jaxret.load' in block)
-    assert len(example.strip().splitlines()) <= 10
-    monkeypatch.chdir(place)
-    for name, target in (
-        ('chair.jpg', 'photos/one.jpg'),
-        ('chair-mask.png', 'masks/one.png'),
-        ('models.index', 'index'),
-        ('runs/pix3d-small-sample', 'run'),
-    ):
-        (place / name).parent.mkdir(exist_ok=True)
-        if not (place / name).exists():
-            (place / name).symlink_to(place / target)
-    capsys.readouterr()
-    exec(compile(example, 'README.md', 'exec'), {'__name__': 'example'})
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) >= 3 and any('box' in line for line in lines)
-    assert (place / 'best.png').read_bytes().startswith(b'\x89PNG')
-
-
 def test_a_folder_with_box_models_only(run, place):
     """Ids are paths below the folder, at any depth, with /."""
     write_box(place / 'deep/a/b/c/box.stl', 1, 2, 3)

@@ -9,6 +9,7 @@ from small_hifa import small_hifa
 
 from jaxret.errors import ConfigError, DataError
 from jaxret.search import blocks as row_blocks
+from jaxret.search import bounds as bounds_module
 from jaxret.search import exact as search_module
 from jaxret.search import pruned as pruned_search
 from jaxret.search import similarity
@@ -208,6 +209,16 @@ def check_system(system, variables, queries, gallery):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found.scores, np.take_along_axis(expected, found.indices, axis=1), atol=2e-6 * scale)
     assert sorted(found.indices[0]) == list(range(50))
+
+
+def test_wide_galleries_are_bounded_by_few_axes(monkeypatch):
+    for name, value in (('_WIDEST', 31), ('_WIDE_SAMPLE', 24), ('_WIDE_AXES', 6)):  # fewer rows than numbers in one
+        monkeypatch.setattr(bounds_module, name, value)
+    x, q = concentrated()
+    gallery, one = SearchGallery(x[:400], 'best_views'), jax.devices()[:1]
+    pruned = search(gallery, q, 5, method='pruned', devices=one)
+    assert gallery.bounds.rows.shape == (400, 4, 7) and pruned.fully_scored.max() < 0.7
+    same(search(gallery, q, 5, method='brute', devices=one), pruned)
 
 
 def test_auto_prunes_where_it_pays(monkeypatch):
