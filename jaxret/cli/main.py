@@ -107,9 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument('--index', required=True, metavar='INDEX')
     search.add_argument('queries', nargs='*', metavar='QUERY', help='file, or folder of files')
     search.add_argument('--text', metavar='WORDS', help='what is wanted in words: alone, or with every photo')
-    search.add_argument(
-        '--text-weight', type=float, metavar='W', help='of the words beside a photo, 0 to 1 (default: 0.5)'
-    )
+    search.add_argument('--text-weight', type=float, metavar='W', help='0 to 1, beside a photo (default: 0.5)')
     search.add_argument(
         '--mask',
         default='',

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from jaxret.errors import refused
+from jaxret.inference.batches import padded_batches
 from jaxret.platforms import check_platforms
 from jaxret.pretrained.network_configs import ImageInput
 from jaxret.pretrained.pictures import network_picture
@@ -23,7 +24,7 @@ from jaxret.pretrained.text_files import read_text_transformer
 from jaxret.pretrained.tokenizer import Tokenizer
 from jaxret.pretrained.vit_files import read_vision_transformer
 
-_BATCHES = (1, 16)  # for which programs are compiled
+_LARGEST = 16  # texts or pictures at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +130,10 @@ def _embed(network: Callable[[np.ndarray], jax.Array], rows: Sequence[np.ndarray
     """Features of unit length of any number of rows, in batches of sizes that are compiled once."""
     if not len(rows):
         raise ValueError('nothing to embed')
-    found, largest = [], _BATCHES[-1]
-    for start in range(0, len(rows), largest):
-        part = rows[start : start + largest]
-        size = next(size for size in _BATCHES if size >= len(part))
-        batch = np.stack([*part, *[part[-1]] * (size - len(part))])
-        found.append(np.asarray(network(batch), np.float32)[: len(part)])
+    found = []
+    for start, count, size in padded_batches(len(rows), _LARGEST):
+        part = rows[start : start + count]
+        batch = np.stack([*part, *[part[-1]] * (size - count)])
+        found.append(np.asarray(network(batch), np.float32)[:count])
     features = np.concatenate(found)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

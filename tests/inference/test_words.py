@@ -119,7 +119,7 @@ def test_what_the_command_refuses(place, capsys, tmp_path, monkeypatch, argument
 def test_models_without_words(place, model):
     plain = replace(model, _parts=replace(model._parts, texts=None))
     assert not plain.takes_text
-    with pytest.raises(DataError, match='has no words; index with --model FOLDER of CLIP, OpenCLIP or SigLIP'):
+    with pytest.raises(DataError, match='a model without words; index with one of CLIP, OpenCLIP or SigLIP'):
         plain.embed_texts(['sofa'])
     (place / 'clip' / 'tokenizer.json').rename(place / 'clip' / 'away')
     fresh = jaxret.load_pretrained(place / 'clip')
