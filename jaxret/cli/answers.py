@@ -23,17 +23,17 @@ class Answer:
 
     Attributes:
       query: its file; None where words alone were asked with.
-      text: the words that were asked with; None for none.
       seen: what was taken as the object.
       hits: best first.
       complete: whether no shape is missing.
+      text: the words that were asked with; None for none.
     """
 
     query: QueryFile | None
-    text: str | None
     seen: str
     hits: Sequence[Hit]
     complete: bool
+    text: str | None = None
 
     @property
     def name(self) -> str:

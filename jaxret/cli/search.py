@@ -61,7 +61,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         embeddings = _with_words(options, embeddings, words, index)
         found = _found(options, embeddings, index, database)
         answers = [
-            Answer(query, options.text, _seen(query, mask, box), *one)
+            Answer(query, _seen(query, mask, box), *one, text=options.text)
             for (query, mask), one in zip(questions, found, strict=True)
         ]
         _warn_incomplete([answer.complete for answer in answers])

@@ -13,10 +13,11 @@ from vit_cases import IMAGES
 from jaxret.pretrained.network_configs import ImageInput
 from jaxret.pretrained.pictures import network_picture
 from jaxret.pretrained.text_files import read_text_transformer
+from jaxret.pretrained.tokenizer import read_tokenizer
 from jaxret.pretrained.vit_files import read_vision_transformer
 
-torch = pytest.importorskip('torch')
-for package in ('transformers', 'open_clip', 'tokenizers'):
+torch, open_clip = pytest.importorskip('torch'), pytest.importorskip('open_clip')
+for package in ('transformers', 'tokenizers'):
     pytest.importorskip(package)
 sys.path.insert(0, str(Path(__file__).parents[1] / 'fixtures'))
 make_text = pytest.importorskip('make_text')
@@ -50,6 +51,29 @@ def test_what_a_library_stores_gives_what_its_network_gives(tmp_path, name):
     np.testing.assert_allclose(jax.jit(text.module.apply)(text.variables, tokens), expected['texts'], atol=1e-4)
     found = jax.jit(image.module.apply)(image.variables, IMAGES['20x20'])
     np.testing.assert_allclose(found, expected['images'], atol=1e-4)
+
+
+def test_the_tokens_of_clip_with_its_own_vocabulary(tmp_path):
+    """OpenCLIP brings it; as vocab.json and merges.txt, which hold the same but for two names."""
+    own = open_clip.tokenizer.SimpleTokenizer()
+    names = {'<start_of_text>': '<|startoftext|>', '<end_of_text>': '<|endoftext|>'}
+    vocabulary = {names.get(token, token): number for token, number in own.encoder.items()}
+    (tmp_path / 'vocab.json').write_text(json.dumps(vocabulary))
+    merges = sorted(own.bpe_ranks, key=own.bpe_ranks.get)
+    (tmp_path / 'merges.txt').write_text('\n'.join(['#version: 0.2', *map(' '.join, merges)]), encoding='utf-8')
+    tokenizer = read_tokenizer(tmp_path, context=77, cleaning='lower')
+    texts = [
+        "A round table, with 1 leg (it's white)!",
+        'Étagère à livres № 42',
+        'sofa' * 30,
+        '椅子 with   arms',
+        *TEXTS,
+    ]
+    for text, found in zip(texts, tokenizer.encode(texts), strict=True):
+        expected = own([text])[0].numpy()
+        end = expected.argmax()
+        np.testing.assert_array_equal(found[: end + 1], expected[: end + 1], err_msg=text)
+        assert (found[end:] == found[end]).all()
 
 
 def test_pictures_are_prepared_as_processors_do():
