@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from jaxret.inference.loading import load
     from jaxret.inference.model import Model
     from jaxret.inference.pretrained_model import load_pretrained
+    from jaxret.inference.text import TextModel, load_text
 
-__all__ = ['Hit', 'Index', 'Model', 'load', 'load_pretrained']
+__all__ = ['Hit', 'Index', 'Model', 'TextModel', 'load', 'load_pretrained', 'load_text']
 _HOMES = {
     'Hit': 'index.index',
     'Index': 'index.index',
     'Model': 'inference.model',
     'load': 'inference.loading',
     'load_pretrained': 'inference.pretrained_model',
+    'TextModel': 'inference.text',
+    'load_text': 'inference.text',
 }
 
 

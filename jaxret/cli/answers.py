@@ -22,26 +22,35 @@ class Answer:
     """What was found for a query.
 
     Attributes:
-      query: its file.
+      query: its file; None where words alone were asked with.
       seen: what was taken as the object.
       hits: best first.
       complete: whether no shape is missing.
       also: further photos of the same object.
+      text: the words that were asked with; None for none.
     """
 
-    query: QueryFile
+    query: QueryFile | None
     seen: str
     hits: Sequence[Hit]
     complete: bool
     also: Sequence[QueryFile] = ()
+    text: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the query: its file, its words, or both."""
+        parts = [] if self.query is None else [' + '.join(str(query.path) for query in (self.query, *self.also))]
+        return ' and '.join(parts if self.text is None else [*parts, f'"{self.text}"'])
 
 
 def print_json(answers: Sequence[Answer]) -> None:
     """One array of all answers."""
     rows = [
         {
-            'query': str(answer.query.path),
-            'kind': answer.query.kind,
+            'query': None if answer.query is None else str(answer.query.path),
+            **({} if answer.text is None else {'text': answer.text}),
+            'kind': 'text' if answer.query is None else answer.query.kind,
             'object': answer.seen,
             'complete': answer.complete,
             **({'also': [str(query.path) for query in answer.also]} if answer.also else {}),
@@ -59,7 +68,7 @@ def print_csv(answers: Sequence[Answer]) -> None:
     for answer in answers:
         for hit in answer.hits:
             values = (getattr(hit, name) for name in FIELDS)
-            writer.writerow((answer.query.path, *('' if value is None else value for value in values)))
+            writer.writerow((answer.name, *('' if value is None else value for value in values)))
 
 
 def print_tables(answers: Sequence[Answer]) -> None:
@@ -70,8 +79,7 @@ def print_tables(answers: Sequence[Answer]) -> None:
     with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
     with_photos = any(hit.references for answer in answers for hit in answer.hits)
     for answer in answers:
-        names = ' + '.join(str(query.path) for query in (answer.query, *answer.also))
-        console.print(_shown(f'{names} ({answer.seen})'), soft_wrap=True)
+        console.print(_shown(f'{answer.name} ({answer.seen})'), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
         table.add_column('rank', justify='right', overflow='ellipsis')
         table.add_column('score', justify='right', overflow='ellipsis')

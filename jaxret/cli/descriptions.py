@@ -43,6 +43,9 @@ cut. --mask auto cuts the object out by its colours (GrabCut of OpenCV, extra `m
 else inside the frame less a small border.
 
 --together takes all queries as photos of one object: scores are means over the photos.
+--text says in words what is wanted, alone or with every photo; for an index of the built-in model with a folder of
+CLIP, OpenCLIP or SigLIP, its tokenizer in it (extra `text`). Beside a photo the scores of both are fused, each measured
+by how far it spreads over the index.
 
 With --database candidates come from a vector database (`jaxret export --index INDEX --database DB`), and of INDEX only
 the description is read. Candidates are scored exactly; it says where a shape that is none could score more. Known

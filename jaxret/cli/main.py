@@ -4,6 +4,7 @@
   jaxret index --out INDEX --add-photos CSV                      add photos that are known to show some of its models
   jaxret photos --index INDEX                                    list these, remove them, take the last ones back
   jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
+  jaxret search --index INDEX --text WORDS [PHOTO...]            words, where the model learned from them
   jaxret serve --index INDEX                                     a web page, and an HTTP endpoint beside it
   jaxret export --checkpoint WORKDIR --out FILE                  the query encoder as a StableHLO program
   jaxret export --index INDEX --out FILE | --database DB         the embeddings: Parquet, Arrow, or a vector database
@@ -116,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
         'search', 'find the models that match photos, meshes, point clouds or scans', descriptions.SEARCH, _search
     )
     search.add_argument('--index', required=True, metavar='INDEX')
-    search.add_argument('queries', nargs='+', metavar='QUERY', help='file, or folder of files')
+    search.add_argument('queries', nargs='*', metavar='QUERY', help='file, or folder of files')
+    search.add_argument('--text', metavar='WORDS', help='what is wanted in words: alone, or with every photo')
+    search.add_argument('--text-weight', type=float, metavar='W', help='0 to 1, beside a photo (default: 0.5)')
     search.add_argument(
         '--mask',
         default='',

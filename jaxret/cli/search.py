@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxret.inference.query_files import QueryFile, find_masks, find_queries, pa
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.photos import Box
 
-Question = tuple[QueryFile, str | Path | None]  # and its mask
+Question = tuple[QueryFile | None, str | Path | None]  # and its mask; no file where the words alone are asked with
 
 
 def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -> int:
@@ -36,6 +36,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     """
     manifest = read_manifest(Path(options.index))
     queries = find_queries(options.queries, kinds=manifest.query_kinds, system=manifest.system)
+    _check_text(options, queries)
     questions = list(zip(queries, find_masks(options.mask, queries), strict=True))
     box = _checked_box(options.box, queries)
     _check_options(options)
@@ -57,18 +58,20 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         model = load_for_index(manifest, options.checkpoint)
         purpose = model.check_purpose(options.purpose)
         up_axis = options.up_axis or manifest.query_up_axis
-        embeddings, problems = _embed(model, questions, box, up_axis, purpose)
+        words = None if options.text is None else model.embed_texts([options.text])
+        embeddings, problems = _embed(model, questions, box, up_axis, purpose) if questions else ({}, [])
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
-        questions = [questions[number] for number in embeddings]
-        photos = np.array([query.kind == 'photo' for query, _ in questions])
-        found = _found(options, list(embeddings.values()), photos, index, database)
+        questions = [questions[number] for number in embeddings] or [(None, None)]
+        embeddings = _with_words(options, embeddings, words, index)
+        photos = np.array([query is None or query.kind == 'photo' for query, _ in questions])
+        found = _found(options, embeddings, photos, index, database)
         if options.together:
             (query, mask), also = questions[0], tuple(query for query, _ in questions[1:])
-            answers = [Answer(query, _seen(query, mask, box), *found[0], also)]
+            answers = [Answer(query, _seen(query, mask, box), *found[0], also=also, text=options.text)]
         else:
             answers = [
-                Answer(query, _seen(query, mask, box), *one)
+                Answer(query, _seen(query, mask, box), *one, text=options.text)
                 for (query, mask), one in zip(questions, found, strict=True)
             ]
         _warn_incomplete([answer.complete for answer in answers])
@@ -91,6 +94,36 @@ def _checked_box(text: str | None, queries: Sequence[QueryFile]) -> Box | None:
     if box and not any(query.kind == 'photo' for query in queries):
         raise ConfigError(f'--box={text}: there is no photo among the queries')
     return box
+
+
+def _check_text(options: argparse.Namespace, queries: Sequence[QueryFile]) -> None:
+    """Raises ConfigError where there is nothing to search for, or words that do not go with the queries."""
+    if not queries and options.text is None:
+        raise ConfigError('nothing to search for: name a query, or say it with --text')
+    if options.text_weight is not None and (options.text is None or not queries):
+        raise ConfigError('--text-weight goes with --text and a photo')
+    if options.text_weight is not None and not 0 <= options.text_weight <= 1:
+        raise ConfigError(f'--text-weight={options.text_weight:g}: not from 0 to 1')
+    if options.text is None or not queries:
+        return
+    other = next((query for query in queries if query.kind != 'photo'), None)
+    if other is not None:
+        raise ConfigError(f'--text goes alone or with photos; {other.path} is of kind {other.kind!r}')
+    if options.database:
+        raise ConfigError('--text with a photo is scored by the index itself: leave out --database')
+
+
+def _with_words(
+    options: argparse.Namespace, embeddings: Mapping[int, np.ndarray], words: np.ndarray | None, index: Any
+) -> list[np.ndarray]:
+    """Embeddings of the queries, with the words [1, D] where there are any; of the words alone without queries."""
+    if words is None:
+        return list(embeddings.values())
+    if not embeddings:
+        return list(words)
+    photos = np.stack(list(embeddings.values()))
+    weight = {} if options.text_weight is None else {'weight': options.text_weight}
+    return list(index.joined(photos, words.repeat(len(photos), axis=0), **weight))
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -178,8 +211,10 @@ def _embed(
     return dict(sorted(embeddings.items())), problems
 
 
-def _seen(query: QueryFile, mask: str | Path | None, box: Box | None) -> str:
+def _seen(query: QueryFile | None, mask: str | Path | None, box: Box | None) -> str:
     """What was taken as the object of a photo."""
+    if query is None:
+        return 'text'
     if query.kind != 'photo':
         return query.kind
     parts = [f'mask {mask}'] if mask else []
@@ -197,12 +232,12 @@ def _warn_incomplete(complete: Sequence[bool]) -> None:
 
 
 def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str) -> None:
-    from jaxret.cli.answer_sheet import Row, draw_answers, png_file, query_picture
+    from jaxret.cli.answer_sheet import Row, draw_answers, empty_picture, png_file, query_picture
 
     rows = [
         Row(
-            str(answer.query.path),
-            query_picture(answer.query, up_axis=up_axis),
+            answer.name,
+            empty_picture() if answer.query is None else query_picture(answer.query, up_axis=up_axis),
             answer.hits,
             [index.thumbnail(hit.id) for hit in answer.hits],
         )

@@ -27,8 +27,11 @@ from jaxret.preprocessing.photos import Photo as Picture
 from jaxret.search.exact import search
 from jaxret.search.fusion import fused_search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.joined import joined_queries
 from jaxret.search.references import Fusion
 from jaxret.search.turned import search_turned
+
+TEXT_WEIGHT = 0.5  # of a text beside a photo
 
 
 class Index:

@@ -9,7 +9,7 @@ The work is cut in two: `model.shape_inputs` with `shape_record` makes arrays fr
 any process), `model.embed_shape_arrays` makes embeddings from arrays (in batches, on the accelerator).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.errors import ConfigError, DataError, Problem, refused
+from jaxret.inference.batches import padded_batches
 from jaxret.inference.query_files import query_arrays
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo
@@ -26,8 +27,6 @@ from jaxret.preprocessing.shapes import shape_arrays
 from jaxret.search.references import Fusion
 from jaxret.systems.base import TrainedSystem, Variables
 from jaxret.workers import map_parallel
-
-_SMALL_BATCHES = (1, 8)  # for which programs are compiled, besides the batch of the run's evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +134,19 @@ class Model:
           DataError: scans that cannot be used, all of them; or this system takes no scans.
         """
         return self._embed_files('scan', paths, purpose=purpose)
+
+    takes_text = property(lambda self: self._parts.texts is not None, doc='Whether texts can be embedded as queries.')
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings [Q, D] of texts, such as 'round table with one leg'; `Index.joined` adds them to photos.
+
+        Raises:
+          ConfigError: the extra `text` is not installed.
+          DataError: texts without a word, all of them; a model without words, or without tokenizer.
+        """
+        if self._parts.texts is None:
+            raise refused(str(self.workdir), 'a model without words', 'index with one of CLIP, OpenCLIP or SigLIP')
+        return self._parts.texts(texts)
 
     def embed_shapes(
         self,
@@ -272,7 +284,7 @@ class Model:
     def _embed(self, arrays: Sequence[Mapping[str, np.ndarray]], modality: str) -> np.ndarray:
         """Embeddings of any number of items, in batches of sizes that are compiled once."""
         results = []
-        for start, count, size in _batches(len(arrays), self._batch_size):
+        for start, count, size in padded_batches(len(arrays), self._batch_size):
             rows = arrays[start : start + count]
             rows = [*rows, *[rows[-1]] * (size - count)]
             batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -280,16 +292,6 @@ class Model:
         if not results:
             raise ValueError('nothing to embed')
         return np.concatenate(results)
-
-
-def _batches(total: int, largest: int) -> Iterator[tuple[int, int, int]]:
-    """(first, items, size of the batch) that cover all items; a batch may be padded."""
-    sizes = (*(size for size in _SMALL_BATCHES if size < largest), largest)
-    first = 0
-    while first < total:
-        size = next((size for size in sizes if size >= total - first), largest)
-        yield first, min(size, total - first), size
-        first += size
 
 
 def _check_several(files: Sequence) -> None:

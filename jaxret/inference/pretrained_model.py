@@ -12,9 +12,9 @@ Letters: B batch, V views, S side in pixels, D embedding.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ from jaxret.errors import CheckpointError, ConfigError
 from jaxret.geometry.view_ring import Ring, ViewRing
 from jaxret.inference.loading import load, made_model
 from jaxret.inference.model import Model
+from jaxret.inference.text import TextEncoder, check_one_space, load_text_encoder
 from jaxret.platforms import check_platforms
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.pretrained.networks import network_weights
 from jaxret.pretrained.packaged import PACKAGED_NAMES, packaged_weights
+from jaxret.pretrained.text_files import names_text
 from jaxret.pretrained.vit_files import read_vision_transformer
 from jaxret.pretrained.weight_files import read_weights
 from jaxret.search.references import Fusion
@@ -131,6 +133,7 @@ def load_pretrained(
     """
     check_platforms()
     name = str(name_or_folder)
+    words = None
     if name in NAMES:
         network, statistics, variables = _packaged(name.replace('-', '_'))
         settings, place = settings or Settings(), Path(name)
@@ -138,9 +141,10 @@ def load_pretrained(
         read = read_vision_transformer(Path(name))
         network, statistics, variables = read.module, (read.input.mean, read.input.std), read.variables
         settings, place = settings or _fitting(network), Path(name).absolute()
+        words = place if names_text(place) else None
     else:
         raise ConfigError(f'model {name!r}: neither one of {", ".join(NAMES)} nor a folder with a vision transformer')
-    return network_model(network, statistics, variables, place, settings=settings, centres=centres)
+    return network_model(network, statistics, variables, place, settings=settings, centres=centres, words=words)
 
 
 def load_model(system: str, workdir: str | Path, *, gallery: str | None = None, default: str = '') -> Model:
@@ -182,6 +186,7 @@ def network_model(
     *,
     settings: Settings,
     centres: Centres | None = None,
+    words: Path | None = None,
 ) -> Model:
     """The built-in model with any image network.
 
@@ -191,6 +196,7 @@ def network_model(
       variables: of the network.
       place: what an index names to load it again (`Model.workdir`).
       settings, centres: as for `load_pretrained`.
+      words: folder of a text part whose features are in the space of the network's; None for none.
 
     Raises:
       ConfigError: settings that do not fit the network.
@@ -202,6 +208,8 @@ def network_model(
     variables = {'network': variables, 'centres': {}}
     if centres is not None:
         variables['centres'] = _checked_centres(centres(partial(_plain_parts, parts, variables, inputs)), slices)
+    if 'class' in variables['centres']:  # views are then no longer where texts are
+        words = None
     mesh = QueryKind(inputs, 'views')
     system = TrainedSystem(
         name=PRETRAINED,
@@ -213,10 +221,20 @@ def network_model(
         purposes=PURPOSES,
         weigh=partial(_weighed, _weight_rows(settings, slices), slices['outline']),
         stored=np.dtype(np.float16),
+        texts=None if words is None else partial(_of_texts, cache(partial(load_text_encoder, words)), slices),
     )
     return made_model(
         system, variables, place, step=0, batch_size=_BATCH, fusion=_FUSION, also=_embedding_settings(settings, segment)
     )
+
+
+def _of_texts(load_encoder: Callable[[], TextEncoder], slices: Mapping[str, slice], texts: Sequence[str]) -> np.ndarray:
+    """Queries [Q, D] by texts: the class part, which a network of images and texts has in the space of both."""
+    encoder, part = load_encoder(), slices['class']
+    check_one_space(encoder.folder, part.stop - part.start, encoder.dimensions)
+    embeddings = np.zeros((len(texts), max(part.stop for part in slices.values())), np.float32)
+    embeddings[:, part] = encoder.embed(texts)
+    return embeddings
 
 
 def _embedding_settings(settings: Settings, segment: int) -> str:

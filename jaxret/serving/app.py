@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jaxret.errors import DataError
+from jaxret.errors import ConfigError, DataError
 from jaxret.index.index import Hit, Index
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.serving import downloads, schemas, viewer
@@ -75,6 +75,7 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
         return schemas.Description(
             system=index.system,
             query_kinds=list(searcher.query_kinds),
+            takes_text=searcher.takes_text,
             shapes=len(index.ids),
             categories=[schemas.Category(name=name, shapes=count) for name, count in counts],
             suffixes=list(searcher.suffixes),
@@ -85,10 +86,15 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
 
     @app.post('/search', responses=_REFUSALS)
     async def search(
-        file: Annotated[UploadFile, File(description='of a kind that the index can be asked with')],
+        file: Annotated[
+            UploadFile | None, File(description='of a kind that the index can be asked with; may be missing with text')
+        ] = None,
         mask: Annotated[
             UploadFile | None, File(description='of a photo: a picture of its size, bright on the object')
         ] = None,
+        text: Annotated[
+            str, Form(max_length=limits.text, description='words, alone or with a photo, where GET /index takes them')
+        ] = '',
         kind: Annotated[
             str | None,
             Form(description="what the file is: photo, mesh, points or scan; by default its name's suffix tells"),
@@ -119,16 +125,18 @@ def create_app(index: Index, searcher: Searcher, *, limits: Limits, hosts: Seque
                         searcher.receive,
                         Path(folder),
                         *uploads,
+                        text=text.strip(),
                         kind=kind or None,
                         box=box or None,
                         find_object=find_object,
                     )
                 )
-                arrays = await in_thread(searcher.read_apart, query, limiter=apart) if query.kind != 'photo' else None
+                direct = query.kind in ('photo', 'text')
+                arrays = None if direct else await in_thread(searcher.read_apart, query, limiter=apart)
                 hits = await in_thread(
                     partial(searcher.answer, query, arrays, top=top, categories=category or None), limiter=one_query
                 )
-            except DataError as error:
+            except (ConfigError, DataError) as error:
                 raise HTTPException(422, str(error)) from error
         return schemas.Answer(
             kind=query.kind,

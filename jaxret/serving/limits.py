@@ -24,6 +24,7 @@ class Limits:
       active: requests that are answered at a time.
       waiting: requests that have arrived and wait for their turn, and as many that arrive, on half of the connections
         at most; further ones are told to come back (503).
+      text: letters of the words that are asked with.
       top: results that one request may ask for.
       view_faces: triangles up to which the 3D view shows a model as it is; larger ones are simplified.
     """
@@ -43,5 +44,6 @@ class Limits:
     mesh_memory: int = 4 * 2**30
     active: int = 8
     waiting: int = 1000
+    text: int = 1000
     top: int = 100
     view_faces: int = 100_000

@@ -21,7 +21,7 @@ class Result(BaseModel):
 class Answer(BaseModel):
     """Answer to a query: the best shapes, best first."""
 
-    kind: str = Field(description='what the upload was taken for: photo or mesh')
+    kind: str = Field(description='what the upload was taken for: photo, mesh, ...; text for words alone')
     shapes: int = Field(description='number of shapes that were searched')
     seconds: float = Field(description='from the whole upload to the answer, waiting included')
     results: list[Result]
@@ -39,6 +39,7 @@ class Description(BaseModel):
 
     system: str
     query_kinds: list[str] = Field(description='what the index can be asked with')
+    takes_text: bool = Field(description='whether words can be asked with, alone or with a photo')
     shapes: int
     categories: list[Category]
     suffixes: list[str] = Field(description='of the files that are taken')

@@ -39,18 +39,20 @@ class Query:
     """A query as it was received.
 
     Attributes:
-      kind: one of `Searcher.query_kinds`.
-      path: of its file, under a name of our own.
+      kind: one of `Searcher.query_kinds`, or 'text' for words alone.
+      path: of its file, under a name of our own; None for words alone.
       mask: of a photo: a file, 'auto' or None.
       box: of a photo: left, top, right, bottom.
       names: path -> the client's name.
+      text: words, alone or with a photo; '' for none.
     """
 
     kind: str
-    path: Path
+    path: Path | None
     mask: Path | str | None
     box: Box | None
     names: Mapping[str, str]
+    text: str = ''
 
 
 class Searcher:
@@ -65,6 +67,7 @@ class Searcher:
     def __init__(self, index: Index, model: Model, *, limits: Limits):
         self._index, self._model, self._limits = index, model, limits
         self.query_kinds = tuple(model.query_kinds)
+        self.takes_text = model.takes_text
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -82,9 +85,10 @@ class Searcher:
     def receive(
         self,
         folder: Path,
-        file: Upload,
+        file: Upload | None,
         mask: Upload | None = None,
         *,
+        text: str = '',
         kind: str | None = None,
         box: str | None = None,
         find_object: bool = False,
@@ -93,21 +97,32 @@ class Searcher:
 
         Args:
           folder: an empty one, which stays until the query is answered.
-          file: the query.
+          file: the query; None for words alone.
           mask: of a photo.
+          text: words, alone or with a photo.
           kind: one of `query_kinds`; None to see it by the suffix of the file's name.
           box: of a photo: 'left,top,right,bottom' in pixels.
           find_object: of a photo without a mask: cut the object out (of the box) by its colours.
 
         Raises:
-          DataError: no kind that this index takes, or no box.
+          DataError: nothing to search for, no kind that this index takes, no box, or words with another file than a
+            photo.
         """
+        if text and not self.takes_text:
+            action = 'ask an index of CLIP, OpenCLIP or SigLIP so'
+            raise DataError(Problem('text', 'the model of this index has no words', action))
+        if file is None:
+            if not text or mask is not None or box is not None:
+                raise DataError(Problem('file', 'no query', 'send a file, or words in `text`'))
+            return Query('text', None, None, None, {}, text)
         uploads = {'file': file} | ({} if mask is None else {'mask': mask})
         paths = {part: store(upload.content, upload.name or '', folder / part) for part, upload in uploads.items()}
         names = {str(path): shown_name(uploads[part].name or '') for part, path in paths.items()}
         kind = self._kind(paths['file'], names[str(paths['file'])], kind)
+        if text and kind != 'photo':
+            raise DataError(Problem('text', f'words with a query of kind {kind!r}', 'send them alone or with a photo'))
         masked = 'auto' if find_object and mask is None else paths.get('mask')
-        return Query(kind, paths['file'], masked, None if box is None else parse_box(box), names)
+        return Query(kind, paths['file'], masked, None if box is None else parse_box(box), names, text)
 
     def read_apart(self, query: Query) -> Arrays:
         """Reads a query that is no photo, in a process of its own. For several threads at once.
@@ -128,21 +143,26 @@ class Searcher:
 
         Args:
           query: what was received.
-          arrays: what `read_apart` made of it; None of a photo.
+          arrays: what `read_apart` made of it; None of a photo, and of words.
           top: number of shapes.
           categories: only shapes of these; None for all.
 
         Raises:
-          DataError: the photo or its mask cannot be used; they are named as the client did.
+          DataError: the photo, its mask or the words cannot be used; files are named as the client did.
         """
+        words = self._model.embed_texts([query.text]) if query.text else None
         with _client_names(query):
-            if arrays is None:
+            if query.path is None:
+                embeddings = words
+            elif arrays is None:
                 for picture in (query.path, query.mask):
                     if isinstance(picture, Path):
                         check_picture(picture, limits=self._limits)
                 embeddings = self._model.embed_photos([query.path], masks=[query.mask], boxes=[query.box])
             else:
                 embeddings = self._model.embed_query_arrays([arrays], query.kind)
+        if words is not None and query.path is not None:
+            embeddings = self._index.joined(embeddings, words)
         return self._index.search(embeddings, top_k=top, categories=categories)[0]
 
     def _kind(self, path: Path, name: str, given: str | None) -> str:

@@ -63,6 +63,7 @@ class TrainedSystem:
       weigh: from embeddings [..., D] as those of shapes, and one of the purposes, to those of queries; None for the
         same.
       stored: type in which embeddings of shapes are kept.
+      texts: from texts to embeddings [Q, D] of queries; None where the system has no words.
     """
 
     name: str
@@ -76,6 +77,7 @@ class TrainedSystem:
     purposes: tuple[str, ...] = ()
     weigh: Callable[[jax.Array, str], jax.Array] | None = None
     stored: np.dtype = np.dtype(np.float32)
+    texts: Callable[[Sequence[str]], np.ndarray] | None = None
 
 
 class System(Protocol):

@@ -71,6 +71,9 @@ class ColorIndex:
     def thumbnail(self, shape: str) -> bytes:
         return png(np.full((8, 8, 3), COLORS[Path(shape).stem], np.uint8))
 
+    def joined(self, photos, texts):
+        return (photos + texts) / 2
+
     def search(self, queries, *, top_k, categories=None):
         assert queries.shape == (1, 3)
         scores = -np.linalg.norm(self.embeddings - queries, axis=1)
@@ -101,6 +104,11 @@ class ColorModel:
     def __init__(self, query_kinds: tuple[str, ...] = ('photo', 'mesh')):
         self.query_kinds = query_kinds
         self.photos = 0
+
+    takes_text = True
+
+    def embed_texts(self, texts):
+        return np.float32([[255 * (text == name) for name in ('red', 'green', 'blue')] for text in texts])
 
     def query_inputs(self, kind: str):
         return ShapeInputs('points', points=16)

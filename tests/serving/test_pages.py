@@ -42,6 +42,7 @@ def test_description(client):
     assert described == {
         'system': 'colors',
         'query_kinds': ['photo', 'mesh'],
+        'takes_text': True,
         'shapes': 6,
         'upload_bytes': 200_000,
         'top': 5,

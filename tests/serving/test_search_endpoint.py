@@ -65,6 +65,27 @@ def test_answer(client):
     assert [result['rank'] for result in answer['results']] == [1, 2, 3]
 
 
+def test_words_alone_and_with_a_photo(client):
+    answer = client.post('/search', data={'text': ' green '})
+    assert best(answer).endswith('green.off') and answer.json()['kind'] == 'text'
+    both = search(client, RED, text='green')
+    distance = np.linalg.norm([250 / 2, 10 / 2 + 255 / 2 - 255, 10 / 2])
+    assert both.json()['kind'] == 'photo' and best(both).endswith('green.off')
+    assert both.json()['results'][0]['score'] == pytest.approx(-distance, abs=0.1)
+    assert 'send a file, or words' in refused(client, client.post('/search', data={'text': ' '}))
+    assert 'words with a query of kind' in refused(client, search(client, b'OFF', 'a.off', kind='mesh', text='green'))
+    assert 'text: String should have at most 1000' in refused(client, client.post('/search', data={'text': 'a' * 1001}))
+
+
+def test_an_index_without_words(tmp_path):
+    model = ColorModel()
+    model.takes_text = False
+    with TestClient(service(tmp_path, model=model).app, base_url='http://localhost') as client:
+        assert client.get('/index').json()['takes_text'] is False
+        message = refused(client, client.post('/search', data={'text': 'red'}))
+        assert message.startswith('text: the model of this index has no words')
+
+
 def test_mask_and_box_choose_the_object(client):
     photo = png(two_colors())
     left = np.zeros((40, 60), np.uint8)
@@ -222,6 +243,7 @@ def test_openapi_describes_the_endpoint(client):
     assert set(described['components']['schemas'][body]['properties']) == {
         'file',
         'mask',
+        'text',
         'kind',
         'box',
         'find_object',

@@ -25,6 +25,7 @@ async function describe() {
   $('top').max = about.top;
   $('top').value = Math.min($('top').value, about.top);
   $('finding').hidden = !about.finds_objects;
+  $('saying').hidden = !about.takes_text;
   for (const { name, shapes } of about.categories) $('category').add(new Option(`${name} (${shapes})`, name));
 }
 
@@ -53,21 +54,25 @@ async function take(file) {
 }
 
 async function search() {
-  if (!query || !$('query').reportValidity()) return;
+  const text = $('text').value.trim();
+  if (!(query || text) || !$('query').reportValidity()) return;
   running?.abort();
   const own = running = new AbortController();
   tell(null);
   $('status').textContent = 'Searching …';
   try {
-    if (query.size > about.upload_bytes) {
+    if (query?.size > about.upload_bytes) {
       throw new Error(`${query.name} is larger than ${about.upload_bytes / 2 ** 20} MiB.`);
     }
     const form = new FormData();
-    form.append('file', query);
-    const mask = $('mask').files[0] ?? await marking.mask();
-    if (mask) form.append('mask', mask, mask.name ?? 'painted.png');
-    if (marking.boxText()) form.append('box', marking.boxText());
-    if ($('find').checked) form.append('find_object', 'true');
+    if (text) form.append('text', text);
+    if (query) {
+      form.append('file', query);
+      const mask = $('mask').files[0] ?? await marking.mask();
+      if (mask) form.append('mask', mask, mask.name ?? 'painted.png');
+      if (marking.boxText()) form.append('box', marking.boxText());
+      if ($('find').checked) form.append('find_object', 'true');
+    }
     form.append('top', $('top').value);
     if ($('category').value) form.append('category', $('category').value);
     const answer = await answerOf(await fetch('search', { method: 'POST', body: form, signal: own.signal }));
@@ -110,6 +115,7 @@ $('shape').addEventListener('close', () => { $('viewer').removeAttribute('src');
 $('close').addEventListener('click', () => $('shape').close());
 $('query').addEventListener('submit', (event) => { event.preventDefault(); search(); });
 $('category').addEventListener('change', search);
+$('text').addEventListener('input', () => { $('search').disabled = !(query || $('text').value.trim()); });
 $('clear').addEventListener('click', () => { marking.clear(); $('mask').value = ''; });
 $('width').addEventListener('input', () => { marking.brush = Number($('width').value); });
 for (const radio of document.querySelectorAll('input[name=tool]')) {
