@@ -56,16 +56,15 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             manifest = index.manifest
             index.check_categories(options.category or ())
         model = load_for_index(manifest, options.checkpoint)
-        purpose = model.check_purpose(options.purpose)
         up_axis = options.up_axis or manifest.query_up_axis
         words = None if options.text is None else model.embed_texts([options.text])
-        embeddings, problems = _embed(model, questions, box, up_axis, purpose) if questions else ({}, [])
+        embeddings, problems = _embed(model, questions, box, up_axis) if questions else ({}, [])
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings] or [(None, None)]
-        embeddings = _with_words(options, embeddings, words, index)
         photos = np.array([query is None or query.kind == 'photo' for query, _ in questions])
-        found = _found(options, embeddings, photos, index, database)
+        asked = _asked(options, words if embeddings else None, database)
+        found = _found(options, list(embeddings.values()) or list(words), photos, asked, index, database)
         if options.together:
             (query, mask), also = questions[0], tuple(query for query, _ in questions[1:])
             answers = [Answer(query, _seen(query, mask, box), *found[0], also=also, text=options.text)]
@@ -113,17 +112,15 @@ def _check_text(options: argparse.Namespace, queries: Sequence[QueryFile]) -> No
         raise ConfigError('--text with a photo is scored by the index itself: leave out --database')
 
 
-def _with_words(
-    options: argparse.Namespace, embeddings: Mapping[int, np.ndarray], words: np.ndarray | None, index: Any
-) -> list[np.ndarray]:
-    """Embeddings of the queries, with the words [1, D] where there are any; of the words alone without queries."""
-    if words is None:
-        return list(embeddings.values())
-    if not embeddings:
-        return list(words)
-    photos = np.stack(list(embeddings.values()))
-    weight = {} if options.text_weight is None else {'weight': options.text_weight}
-    return list(index.joined(photos, words.repeat(len(photos), axis=0), **weight))
+def _asked(options: argparse.Namespace, words: np.ndarray | None, database: Any) -> dict[str, Any]:
+    """Options of the search; with the words [1, D] that go with every photo, where there are any."""
+    asked = {'top_k': options.top, 'categories': options.category, 'purpose': options.purpose}
+    if database is not None:
+        asked['candidates'] = options.candidates or max(100, options.top)
+    if words is not None:
+        asked['texts'] = words
+        asked |= {} if options.text_weight is None else {'text_weight': options.text_weight}
+    return asked
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -156,7 +153,12 @@ def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -
 
 
 def _found(
-    options: argparse.Namespace, embeddings: Sequence[np.ndarray], photos: np.ndarray, index: Any, database: Any
+    options: argparse.Namespace,
+    embeddings: Sequence[np.ndarray],
+    photos: np.ndarray,
+    asked: Mapping[str, Any],
+    index: Any,
+    database: Any,
 ) -> list[tuple[list, bool]]:
     """Of every query its hits, and whether they are surely those of the index; of photos of one object one answer.
 
@@ -164,9 +166,9 @@ def _found(
       options: of the command.
       embeddings: [D] or [V, D] of each query. Those of photos and of others are searched for apart.
       photos: bool [Q], which queries are photos: these are compared with known photos, too.
+      asked: options of the search.
       index, database: what is searched; the index is None where it is not opened.
     """
-    asked = {'top_k': options.top, 'categories': options.category}
     if options.together:
         return [(index.search_together(np.stack(embeddings), **asked), True)]
     found: list[tuple[list, bool]] = [([], True)] * len(embeddings)
@@ -174,17 +176,17 @@ def _found(
         numbers = [n for n, embedding in enumerate(embeddings) if embedding.ndim == rank and photos[n] == known]
         queries = np.stack([embeddings[number] for number in numbers])
         if database is None:
-            answers = [(hits, True) for hits in index.search(queries, **asked, references=known)]
+            words = {'texts': asked['texts'].repeat(len(queries), axis=0)} if 'texts' in asked else {}
+            answers = [(hits, True) for hits in index.search(queries, **{**asked, **words}, references=known)]
         else:
-            most = options.candidates or max(100, options.top)
-            answers = [(one.hits, one.complete) for one in database.search(queries, **asked, candidates=most)]
+            answers = [(one.hits, one.complete) for one in database.search(queries, **asked)]
         for number, answer in zip(numbers, answers, strict=True):
             found[number] = answer
     return found
 
 
 def _embed(
-    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None, purpose: str
+    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None
 ) -> tuple[dict[int, np.ndarray], list[Problem]]:
     """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
 
@@ -206,7 +208,7 @@ def _embed(
         kinds.setdefault(questions[number][0].kind, []).append(number)
     embeddings = {}
     for kind, numbers in kinds.items():
-        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind, purpose=purpose or None)
+        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind)
         embeddings |= dict(zip(numbers, rows, strict=True))
     return dict(sorted(embeddings.items())), problems
 

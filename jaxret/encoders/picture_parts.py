@@ -1,9 +1,8 @@
 """One embedding of a picture from several parts, each of unit length, of a network that was not trained for the task.
 
-  instance  the map in the middle of the network, averaged to few cells and flattened: what is where, which tells
-            instances of a category apart where pictures are aligned
-  class     the network's features, which tell categories apart
-  outline, shading  of the object's silhouette (`outlines`); 0 where it is not known
+  middle, late  two maps of the network, averaged to few cells and flattened: what is where, which tells instances of a
+                category apart where pictures are aligned
+  class         the network's features, which tell categories apart
 
 Letters: N pictures, S side in pixels, h, w height and width of the map, C channels, F features, P cells a side.
 """
@@ -18,11 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.encoders.image_backbones import Triple
-from jaxret.encoders.outlines import OutlineOptions, describe_outlines
 from jaxret.encoders.vit import VisionTransformer
 from jaxret.errors import ConfigError
 
-PARTS = ('instance', 'class', 'outline', 'shading')
+PARTS = ('middle', 'late', 'class')
 _TINY = 1e-6  # features shorter than it are none
 
 
@@ -33,67 +31,52 @@ class PictureParts:
     Attributes:
       network: whole, with the attributes of `jaxret.encoders.segments`.
       normalization: mean and spread of red, green and blue in [0, 1] of its images.
-      segment: whose output is the instance map.
-      cells: P, or 0 for the map as it is.
-      outlines: of the parts that need a silhouette.
+      segments: whose outputs are the two maps, the earlier one first.
+      cells: P, or 0 for the maps as they are.
     """
 
     network: nn.Module
     normalization: tuple[Triple, Triple]
-    segment: int
+    segments: tuple[int, int]
     cells: int
-    outlines: OutlineOptions
 
     def __post_init__(self):
-        if not 0 <= self.segment < self.network.depth - 1:
+        if not 0 <= self.segments[0] < self.segments[1] < self.network.depth - 1:
             raise ConfigError(
-                f'segment {self.segment} of a network with segments 0 to {self.network.depth - 1}: its middle map is '
-                f'that of one before the last'
+                f'segments {self.segments} of a network with segments 0 to {self.network.depth - 1}: the maps are '
+                f'those of two before the last, in order'
             )
 
-    def features(self, variables: Mapping[str, Any], images: jax.Array, masks: jax.Array) -> dict[str, jax.Array]:
-        """The parts of pictures, before they are centred and scaled to unit length.
+    def features(self, variables: Mapping[str, Any], images: jax.Array) -> dict[str, jax.Array]:
+        """The parts of pictures, before they are scaled to unit length.
 
         Args:
           variables: of the network.
           images: uint8 [N, S, S, 3].
-          masks: float [N, S, S], 1 on the object; 0 everywhere where it is not known.
 
         Returns:
-          float32 [N, D_part] by the names of `PARTS`.
+          float [N, D_part] by the names of `PARTS`.
         """
-        colors = images.astype(jnp.float32) / 255
         mean, spread = (jnp.array(values, jnp.float32)[None, None, None] for values in self.normalization)
-        until = self.segment + 1
-        middle = self.network.clone(last=until).apply(variables, (colors - mean) / spread)
-        classes = self.network.clone(first=until).apply(variables, middle)
-        outline, shading = describe_outlines(colors, masks, self.outlines)
-        instance = self._pooled(self._map(middle, images.shape[1:3])).reshape(images.shape[0], -1)
-        return dict(zip(PARTS, (instance, classes, outline, shading), strict=True))
+        x = (images.astype(jnp.float32) / 255 - mean) / spread
+        found, first = {}, 0
+        for name, segment in zip(PARTS, self.segments, strict=False):
+            x = self.network.clone(first=first, last=segment + 1).apply(variables, x)
+            found[name] = self._pooled(self._map(x, images.shape[1:3])).reshape(images.shape[0], -1)
+            first = segment + 1
+        return found | {PARTS[-1]: self.network.clone(first=first).apply(variables, x)}
 
-    def embed(
-        self, variables: Mapping[str, Any], images: jax.Array, masks: jax.Array, centres: Mapping[str, jax.Array]
-    ) -> jax.Array:
-        """The parts, each less its centre and of unit length, one after the other: float32 [N, D].
-
-        Args:
-          variables, images, masks: as for `features`.
-          centres: [D_part] of some parts.
-        """
+    def embed(self, variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+        """The parts, each of unit length, one after the other: float32 [N, D]. Arguments as for `features`."""
         parts = []
-        for name, values in self.features(variables, images, masks).items():
+        for values in self.features(variables, images).values():
             values = values.astype(jnp.float32)
-            if name in centres:
-                missing = jnp.all(values == 0, axis=1, keepdims=True)
-                values = jnp.where(missing, 0.0, values - centres[name][None])
-            length = jnp.linalg.norm(values, axis=1, keepdims=True)
-            parts.append(values / jnp.maximum(length, _TINY))
+            parts.append(values / jnp.maximum(jnp.linalg.norm(values, axis=1, keepdims=True), _TINY))
         return jnp.concatenate(parts, axis=1)
 
     def slices(self, variables: Mapping[str, Any], size: int) -> dict[str, slice]:
         """Where each part is in the embeddings of pictures with this side in pixels."""
-        image, mask = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8), jax.ShapeDtypeStruct((1, size, size), float)
-        found = jax.eval_shape(self.features, variables, image, mask)
+        found = jax.eval_shape(self.features, variables, jax.ShapeDtypeStruct((1, size, size, 3), np.uint8))
         stops = np.cumsum([found[name].shape[1] for name in PARTS]).tolist()
         return {name: slice(start, stop) for name, start, stop in zip(PARTS, [0, *stops], stops, strict=False)}
 

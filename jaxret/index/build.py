@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jaxret.errors import CheckpointError, DataError, Problem
 from jaxret.index.embed import Result, embed_files, versions
+from jaxret.index.embeddings import gather
 from jaxret.index.files import (
     FAILED,
     MANIFEST,
@@ -26,11 +27,14 @@ from jaxret.index.files import (
 )
 from jaxret.index.references import References
 from jaxret.index.reuse import broken_shards, known_contents, match_files
-from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_projection
+from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_matrix
 from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
 from jaxret.index.teaching import embed_anew
 from jaxret.inference.model import Model
 from jaxret.inference.pretrained_model import PRETRAINED
+from jaxret.search.parts import views_centre
+
+_CENTRE_SHAPES = 1000  # whose views' mean is taken, evenly spaced
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,10 @@ def update_index(
         matched = len(done)
         problems += _embed_rest(found, done, partial(embed or embed_files, folder, model, key, **workers))
         embedded = len(done) - matched
-        table = sorted(without_gaps(folder, kept + _rows(found, done), key), key=lambda row: row.id)
+        table = sorted(
+            without_gaps(folder, kept + _rows(found, done), key, outlines=inputs.outlines is not None),
+            key=lambda row: row.id,
+        )
         write_failed(folder, problems, sources, scanned)
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
@@ -221,7 +228,11 @@ def _named(embedded: Manifest | Model) -> str:
 
 def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequence[ShapeRow], *, failed: int) -> None:
     """Makes the table the current one and removes what nobody needs any more."""
-    projection = None if model.projection is None else write_projection(folder, model.projection)
+    projection = None if model.projection is None else write_matrix(folder, model.projection)
+    centre = None
+    if model.parts is not None:
+        sample = table[:: -(-len(table) // _CENTRE_SHAPES)]
+        centre = write_matrix(folder, views_centre(gather(folder, sample)))
     name, checksum = write_table(folder, table)
     manifest = Manifest(
         system=model.system,
@@ -240,6 +251,8 @@ def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequenc
         sources=list(sources),
         versions=versions(),
         fusion=asdict(model.fusion),
+        parts=None if model.parts is None else model.parts.to_json(),
+        centre=centre,
     )
     write_manifest(folder, manifest)
     remove_unused(folder, manifest)

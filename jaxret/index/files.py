@@ -65,6 +65,8 @@ class Manifest:
       sources: folders of models.
       versions: of the software that wrote it.
       fusion: how references and views are pooled (values of `jaxret.search.references.Fusion`).
+      parts: of embeddings (`jaxret.search.parts.Parts.to_json`); None where they have none.
+      centre: file below shards/ with what photos are taken to have in common with views; None without parts.
     """
 
     system: str
@@ -83,6 +85,8 @@ class Manifest:
     sources: list[Source]
     versions: dict[str, str]
     fusion: dict[str, Any] = field(default_factory=dict)  # of indexes that do not say
+    parts: dict[str, Any] | None = None
+    centre: str | None = None
 
     @property
     def shape_inputs(self) -> ShapeInputs:
@@ -237,7 +241,7 @@ def remove_unused(folder: Path, manifest: Manifest) -> None:
 
     Files of other names, folders and links are someone else's, and stay.
     """
-    used = {*manifest.shards, manifest.projection}
+    used = {*manifest.shards, manifest.projection, manifest.centre}
     for path in _own_files(folder, TABLES):
         if path.name == manifest.table:
             continue

@@ -20,7 +20,8 @@ class Hit:
       score: higher is closer: a similarity, or a negative distance (scan-CAD).
       view: where views are compared one by one, number of the one that fits best (CMIC: that the attention chose), from
         0; else None.
-      azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None.
+      azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None. Where
+        the object's silhouette is known, that of the silhouette which fits best.
       elevation: of that camera in degrees above the horizon; else None.
       references: how many known photos of the shape the index has.
       chance: that this is the right one; None where that is not known.
@@ -56,7 +57,10 @@ def hits_of(
     hits = []
     for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
         view = None if found.views is None else int(found.views[query, place])
-        pose = (None, None) if view is None else (inputs.azimuth(view), inputs.elevation(view))
+        if found.outlines is not None:
+            pose = inputs.outlines.poses[int(found.outlines[query, place])]
+        else:
+            pose = (None, None) if view is None else (inputs.azimuth(view), inputs.elevation(view))
         known = 0 if references is None else int(references[index])
         hits.append(Hit(place + 1, *names[index], float(score), view, *pose, references=known))
     return hits

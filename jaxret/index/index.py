@@ -14,24 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import CheckpointError, ConfigError, refused
-from jaxret.index.embeddings import gather_embeddings
+from jaxret.index.comparing import TEXT_WEIGHT, Comparison, Question
 from jaxret.index.files import Manifest, held_table
 from jaxret.index.hits import Hit, hits_of
 from jaxret.index.references import Reference, References, new_session
-from jaxret.index.shards import SHARDS, ShapeRow, read_projection, read_thumbnail
+from jaxret.index.shards import SHARDS, ShapeRow, read_thumbnail
 from jaxret.index.teaching import LiveEvidence, check_embeds, prepare_photos
 from jaxret.inference.model import Model
 from jaxret.inference.pretrained_model import PRETRAINED, load_model
 from jaxret.preprocessing.photos import Box, Mask
 from jaxret.preprocessing.photos import Photo as Picture
-from jaxret.search.exact import search
-from jaxret.search.fusion import fused_search
-from jaxret.search.gallery import SearchGallery
-from jaxret.search.joined import joined_queries
-from jaxret.search.references import Fusion
-from jaxret.search.turned import search_turned
-
-TEXT_WEIGHT = 0.5  # of a text beside a photo
+from jaxret.search.exact import Found
+from jaxret.search.references import Evidence, Fusion
 
 
 class Index:
@@ -43,7 +37,6 @@ class Index:
       ids: of the shapes.
       categories: one a shape; '' where it has none.
       gallery: what is searched; its `embeddings` are [G, D] or [G, V, D].
-      projection: float32 [D, D], the map W of CMIC's attention; else None.
       references: photos known to show some of the shapes.
     """
 
@@ -55,13 +48,11 @@ class Index:
         self._names = list(zip(self.ids, self.categories, strict=True))
         self._row_of = {name: number for number, name in enumerate(self.ids)}
         self._inputs = manifest.shape_inputs
-        self.projection = None
-        if manifest.projection:
-            self.projection = read_projection(folder / SHARDS / manifest.projection)
-        self.gallery = SearchGallery(gather_embeddings(folder, rows), manifest.similarity)
+        self._comparison = Comparison(folder, manifest, rows)
+        self.gallery = self._comparison.gallery
         self.references, self._session = References(folder), new_session()
         self._evidence = LiveEvidence(
-            self.references, manifest.fingerprint, self._row_of, self.gallery.width, Fusion(**manifest.fusion)
+            self.references, manifest.fingerprint, self._row_of, self._comparison, Fusion(**manifest.fusion)
         )
 
     @classmethod
@@ -108,68 +99,91 @@ class Index:
         """That of the manifest."""
         return self.manifest.query_up_axis
 
+    @property
+    def projection(self) -> np.ndarray | None:
+        """float32 [D, D], the map W of CMIC's attention; else None."""
+        return self._comparison.projection
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """What can be searched for, the default first; () where the model leaves no choice."""
+        return () if self._comparison.parts is None else self._comparison.parts.purposes
+
     def search(
-        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None, references: bool = True
+        self,
+        queries: np.ndarray,
+        *,
+        top_k: int = 10,
+        categories: Sequence[str] | None = None,
+        purpose: str | None = None,
+        references: bool = True,
+        texts: np.ndarray | None = None,
+        text_weight: float = TEXT_WEIGHT,
     ) -> list[list[Hit]]:
         """The shapes that score best; scores are exact, equal ones are in the order of `ids`.
 
         Args:
-          queries: float32 [Q, D] of a model with this index's fingerprint; or [Q, V, D], the views of meshes, clouds or
-            scans by the built-in model, which are compared in their best heading, and not with known photos.
+          queries: float32 [Q, D] of a model with this index's fingerprint; of the built-in model [Q, D + C] of photos,
+            [Q, D] of texts, or [Q, V, D], the views of meshes, clouds or scans, which are compared in their best
+            heading, and not with known photos.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
+          purpose: what is searched for, one of `purposes`; None for the default.
           references: let known photos count (`jaxret.search.fusion`); for queries that are no photos give False.
+          texts: [Q, D] of `Model.embed_texts`, which together with the photos say what is wanted; None for none.
+          text_weight: of the texts, from 0 (the photos alone) to 1. Scores are fused in proportion to how far each
+            spreads over the index (`jaxret.search.joined`).
 
         Returns:
           of each query its hits, best first.
 
         Raises:
-          ConfigError: `top_k` below 1, or a category that no shape has.
+          ConfigError: `top_k` below 1, a weight out of range, or a category or purpose that the index does not have.
           DataError: queries of another length, or with values that are not finite; or damaged references.
         """
         queries = np.asarray(queries, np.float32)
-        if queries.ndim == 3 and self.manifest.similarity == 'best_views':
-            rings, candidates = [count for _, count, _ in self._inputs.ring.rings], self._candidates(top_k, categories)
-            found = search_turned(self.gallery, queries, top_k, rings=rings, candidates=candidates)
-            return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
-        asked = {'top_k': top_k, 'categories': categories, 'references': references}
-        return self._search(self._checked(queries)[:, None], **asked)
+        views = queries.ndim == 3 and self.manifest.similarity == 'best_views'
+        words = not views and queries.shape[-1:] == (self.gallery.width,) and self._comparison.parts is not None
+        evidence = self._evidence.now() if references and not views and not words else None
+        question = Question(top_k, self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
+        if views:
+            found = self._comparison.found_turned(queries, question)
+        else:
+            found = self._comparison.found(self._checked(queries, words=words)[:, None], question)
+        return [self._hits(found, query, evidence) for query in range(len(queries))]
 
     def search_together(
-        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None, references: bool = True
+        self,
+        queries: np.ndarray,
+        *,
+        top_k: int = 10,
+        categories: Sequence[str] | None = None,
+        purpose: str | None = None,
+        references: bool = True,
+        texts: np.ndarray | None = None,
+        text_weight: float = TEXT_WEIGHT,
     ) -> list[Hit]:
         """The shapes that fit several photos of one object best: scores are means over the photos, and exact.
 
-        Arguments and errors as for `search`, with at least one photo; a view is that which fits the first.
+        Arguments and errors as for `search`, with at least one photo and at most one text; a view is that which fits
+        the first.
         """
         queries = self._checked(np.asarray(queries, np.float32))
         if not len(queries):
             raise refused('queries', 'no photo', 'give at least one')
-        return self._search(queries[None], top_k=top_k, categories=categories, references=references)[0]
+        evidence = self._evidence.now() if references else None
+        question = Question(top_k, self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
+        return self._hits(self._comparison.found(queries[None], question), 0, evidence)
 
-    def _checked(self, queries: np.ndarray) -> np.ndarray:
-        if queries.ndim != 2 or queries.shape[1] != self.gallery.width:
-            action = f'give [Q, {self.gallery.width}], embedded by the model of this index'
+    def _hits(self, found: Found, query: int, evidence: Evidence | None) -> list[Hit]:
+        return hits_of(found, query, self._names, self._inputs, None if evidence is None else evidence.counts)
+
+    def _checked(self, queries: np.ndarray, *, words: bool = False) -> np.ndarray:
+        width = self.gallery.width if words else self._comparison.width
+        if queries.ndim != 2 or queries.shape[1] != width:
+            action = f'give [Q, {width}], embedded by the model of this index'
             raise refused('queries', f'shape {list(queries.shape)}', action)
         return queries
-
-    def _search(
-        self, queries: np.ndarray, *, top_k: int, categories: Sequence[str] | None, references: bool
-    ) -> list[list[Hit]]:
-        """Hits of queries [Q, N, D], of N photos each."""
-        candidates = self._candidates(top_k, categories)
-        flat = queries.reshape(-1, self.gallery.width)
-        projected = None if self.projection is None else flat @ self.projection
-        evidence = self._evidence.now() if references else None
-        if queries.shape[1] == 1 and (evidence is None or not len(queries)):
-            found = search(self.gallery, flat, top_k, projected=projected, candidates=candidates)
-        else:
-            sides = None if projected is None else projected.reshape(queries.shape)
-            found = fused_search(
-                self.gallery, queries, top_k, projected=sides, candidates=candidates, evidence=evidence
-            )
-        counts = None if evidence is None else evidence.counts
-        return [hits_of(found, query, self._names, self._inputs, counts) for query in range(len(queries))]
 
     def _candidates(self, top_k: int, categories: Sequence[str] | None) -> np.ndarray | None:
         """Which shapes are allowed, bool [G], or None for all."""

@@ -23,9 +23,10 @@ from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.index import Hit, hits_of
 from jaxret.index.milvus import COLLECTION, check_names, current_collection, database_errors, opened, read_about
-from jaxret.index.shards import SHARDS, read_projection
+from jaxret.index.shards import SHARDS, read_matrix
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.parts import Parts
 from jaxret.search.similarity import VIEW_KINDS, key_error, unit64
 
 _MOST_ROWS = 16_384  # that Milvus returns for a query
@@ -59,9 +60,11 @@ class DatabaseSearch:
     def __init__(self, folder: str | Path, uri: str, *, collection: str = COLLECTION):
         check_names(uri, collection)
         self.manifest: Manifest = read_manifest(Path(folder))
-        self._projection = None
-        if self.manifest.projection:
-            self._projection = read_projection(Path(folder) / SHARDS / self.manifest.projection)
+        self._projection, self._centre = (
+            None if name is None else read_matrix(Path(folder) / SHARDS / name)
+            for name in (self.manifest.projection, self.manifest.centre)
+        )
+        self._parts = None if self.manifest.parts is None else Parts.from_json(self.manifest.parts)
         again = f'write it with `jaxret export --index {folder} --database {uri}`'
         if '://' not in uri and not Path(uri).exists():
             raise DataError(Problem(uri, 'no such database', again))
@@ -93,15 +96,24 @@ class DatabaseSearch:
         self.close()
 
     def search(
-        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None, candidates: int = 100
+        self,
+        queries: np.ndarray,
+        *,
+        top_k: int = 10,
+        categories: Sequence[str] | None = None,
+        candidates: int = 100,
+        purpose: str | None = None,
     ) -> list[Answer]:
-        """The shapes that score best among N candidates of every query; with N = G that is `Index.search`.
+        """The shapes that score best among N candidates of every query.
+
+        With N = G that is `Index.search` without references and silhouettes, of which a database knows nothing.
 
         Args:
           queries: float32 [Q, D] of a model with the index's fingerprint.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
           candidates: N; at most 16,384 rows of the database.
+          purpose: as for `Index.search`.
 
         Raises:
           ConfigError: `top_k` or `candidates` that cannot be, or a category that no shape has.
@@ -118,6 +130,10 @@ class DatabaseSearch:
             raise DataError(
                 Problem('queries', 'views of meshes, clouds or scans', 'a database answers photos; search without it')
             )
+        if self._parts is not None and queries.shape[-1] >= self._parts.width:
+            queries = self._parts.view_queries(queries, purpose, self._centre)
+        elif purpose is not None:
+            raise ConfigError(f'purpose {purpose!r}: the model of this index leaves no choice')
         if queries.ndim != 2 or queries.shape[1] != self._about.width or not np.isfinite(queries).all():
             raise DataError(
                 Problem(

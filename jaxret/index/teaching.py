@@ -13,12 +13,14 @@ import numpy as np
 
 from jaxret.errors import CheckpointError, DataError, refused
 from jaxret.files import printable
+from jaxret.index.comparing import Comparison
 from jaxret.index.references import Photo, References
 from jaxret.inference.model import Model
 from jaxret.preprocessing.inputs import PhotoInputs
 from jaxret.preprocessing.photos import Box, Mask, photo_arrays, read_object
 from jaxret.preprocessing.photos import Photo as Picture
 from jaxret.preprocessing.reference_pictures import ReferencePicture, decoded, reference_picture
+from jaxret.search.parts import photos_centre
 from jaxret.search.references import Evidence, Fusion
 from jaxret.workers import map_parallel, progress_bar
 
@@ -70,7 +72,7 @@ def embed_pictures(
                 pixels, mask = decoded(kept, where=names[number])
                 arrays.append(photo_arrays(pixels, inputs=inputs, mask=mask, box=kept.box))
                 advance()
-            rows.append(np.asarray(model.embed_reference_arrays(arrays), np.float32))
+            rows.append(np.asarray(model.embed_query_arrays(arrays, 'photo'), np.float32))
     return np.concatenate(rows)
 
 
@@ -148,13 +150,15 @@ class LiveEvidence:
       references: of the index.
       key: fingerprint of its model.
       places: id of each of its models -> row.
-      width: D of its queries.
+      comparison: of the index.
       fusion: how references and views are pooled.
     """
 
-    def __init__(self, references: References, key: str, places: Mapping[str, int], width: int, fusion: Fusion):
+    def __init__(
+        self, references: References, key: str, places: Mapping[str, int], comparison: Comparison, fusion: Fusion
+    ):
         self._references, self._key, self._places = references, key, places
-        self._width, self._fusion = width, fusion
+        self._comparison, self._fusion = comparison, fusion
         self._lock = threading.Lock()
         self._state: tuple | None = None
         self._evidence: Evidence | None = None
@@ -169,9 +173,16 @@ class LiveEvidence:
         with self._lock:
             if state != self._state:
                 vectors, owner = self._references.active(self._key, self._places)
-                if len(owner) and vectors.shape[1] != self._width:
-                    found = f'embeddings of {vectors.shape[1]} numbers, not {self._width}'
+                if len(owner) and vectors.shape[1] != self._comparison.width:
+                    found = f'embeddings of {vectors.shape[1]} numbers, not {self._comparison.width}'
                     raise refused(str(self._references.path), found, 'run `jaxret index` again')
-                self._evidence = Evidence(vectors, owner, len(self._places), self._fusion) if len(owner) else None
+                self._evidence = self._made(vectors, owner) if len(owner) else None
                 self._state = state
             return self._evidence
+
+    def _made(self, vectors: np.ndarray, owner: np.ndarray) -> Evidence:
+        parts, known = self._comparison.parts, {}
+        if parts is not None:
+            centre = photos_centre(self._comparison.centre, vectors)
+            known = {'centre': centre, 'space': partial(parts.photo_vectors, centre=centre)}
+        return Evidence(vectors, owner, len(self._places), self._fusion, **known)

@@ -11,6 +11,7 @@ from jaxret.inference.model import Model
 from jaxret.inference.trained_systems import trained_fusion, trained_system
 from jaxret.platforms import check_platforms
 from jaxret.runs.finished import FinishedRun, read_run
+from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
 from jaxret.systems.base import TrainedSystem, Variables
 
@@ -53,6 +54,7 @@ def made_model(
     step: int,
     batch_size: int,
     fusion: Fusion,
+    embedding: Parts | None = None,
     also: str = '',
 ) -> Model:
     """A system with its variables as a `Model`.
@@ -63,6 +65,7 @@ def made_model(
       workdir, step: see `Model`.
       batch_size: most items that are embedded at a time.
       fusion: see `Model`.
+      embedding: its parts, see `Model`.
       also: what else decides embeddings, for the fingerprint.
     """
     return Model(
@@ -75,6 +78,7 @@ def made_model(
         projection=None if parts.projection is None else np.asarray(parts.projection(variables)),
         notes=parts.notes,
         fusion=fusion,
+        parts=embedding,
         _parts=parts,
         _variables=jax.device_put(dict(variables)),
         _batch_size=batch_size,

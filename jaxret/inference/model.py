@@ -18,12 +18,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxret.errors import ConfigError, DataError, Problem, refused
+from jaxret.errors import DataError, Problem, refused
 from jaxret.inference.batches import padded_batches
 from jaxret.inference.query_files import query_arrays
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo
 from jaxret.preprocessing.shapes import shape_arrays
+from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
 from jaxret.systems.base import TrainedSystem, Variables
 from jaxret.workers import map_parallel
@@ -44,6 +45,7 @@ class Model:
       projection: float32 [D, D], the map W of CMIC's attention; else None.
       notes: what a user should know about this run.
       fusion: how references and views of an index are pooled.
+      parts: of embeddings; None where they have none.
     """
 
     system: str
@@ -55,15 +57,11 @@ class Model:
     projection: np.ndarray | None
     notes: tuple[str, ...]
     fusion: Fusion
+    parts: Parts | None
     _parts: TrainedSystem = field(repr=False)
     _variables: Variables = field(repr=False)
     _batch_size: int = field(repr=False)
     _compiled: Callable[..., jax.Array] = field(repr=False)
-
-    @property
-    def purposes(self) -> tuple[str, ...]:
-        """What can be searched for, the default first; () where queries do not depend on it."""
-        return self._parts.purposes
 
     @property
     def query_kinds(self) -> tuple[str, ...]:
@@ -71,12 +69,7 @@ class Model:
         return tuple(self._parts.queries)
 
     def embed_photos(
-        self,
-        photos: Sequence[Photo],
-        *,
-        masks: Mask | Sequence[Mask] = None,
-        boxes: Sequence[Box | None] | None = None,
-        purpose: str | None = None,
+        self, photos: Sequence[Photo], *, masks: Mask | Sequence[Mask] = None, boxes: Sequence[Box | None] | None = None
     ) -> np.ndarray:
         """Embeddings of photos.
 
@@ -85,13 +78,11 @@ class Model:
           masks: of each photo a file, an array [H, W] (not 0 on the object), 'auto' or None; 'auto' or None alone is
             for all.
           boxes: of each photo (left, top, right, bottom) in pixels around the object, or None.
-          purpose: what is searched for, one of `purposes`; None for the default.
 
         Returns:
-          float32 [Q, D].
+          float32 [Q, D]; of the built-in model followed by the cells of the object's silhouette.
 
         Raises:
-          ConfigError: `purpose` is none of this model's.
           DataError: photos, masks or boxes that cannot be used, all of them; or this system takes no photos.
         """
         self.query_inputs('photo')
@@ -103,37 +94,33 @@ class Model:
         if not len(photos) == len(masks) == len(boxes):
             raise ValueError(f'{len(photos)} photos, {len(masks)} masks, {len(boxes)} boxes')
         own = [{'mask': mask, 'box': box} for mask, box in zip(masks, boxes, strict=True)]
-        return self._embed_files('photo', photos, own, purpose=purpose)
+        return self._embed_files('photo', photos, own)
 
-    def embed_meshes(
-        self, paths: Sequence[str | Path], *, up_axis: str | None = None, purpose: str | None = None
-    ) -> np.ndarray:
+    def embed_meshes(self, paths: Sequence[str | Path], *, up_axis: str | None = None) -> np.ndarray:
         """Embeddings [Q, D] of mesh files as queries; `up_axis` as in training where it is None.
 
-        Of the built-in model [Q, V, D], of clouds and scans likewise; `purpose` as for `embed_photos`.
+        Of the built-in model [Q, V, D], of clouds and scans likewise.
 
         Raises:
           DataError: meshes that cannot be used, all of them; or this system takes no meshes.
         """
-        return self._embed_files('mesh', paths, up_axis=up_axis, purpose=purpose)
+        return self._embed_files('mesh', paths, up_axis=up_axis)
 
-    def embed_points(
-        self, clouds: Sequence[str | Path | np.ndarray], *, up_axis: str | None = None, purpose: str | None = None
-    ) -> np.ndarray:
+    def embed_points(self, clouds: Sequence[str | Path | np.ndarray], *, up_axis: str | None = None) -> np.ndarray:
         """Embeddings [Q, D] of point clouds: files (.ply, .xyz, .npy), or arrays [N, 3].
 
         Raises:
           DataError: clouds that cannot be used, all of them; or this system takes no points.
         """
-        return self._embed_files('points', clouds, up_axis=up_axis, purpose=purpose)
+        return self._embed_files('points', clouds, up_axis=up_axis)
 
-    def embed_scans(self, paths: Sequence[str | Path], *, purpose: str | None = None) -> np.ndarray:
+    def embed_scans(self, paths: Sequence[str | Path]) -> np.ndarray:
         """Embeddings [Q, D] of scans: files of distances on a grid (.sdf, .df, .vox), of a run on one of 32 x 32 x 32.
 
         Raises:
           DataError: scans that cannot be used, all of them; or this system takes no scans.
         """
-        return self._embed_files('scan', paths, purpose=purpose)
+        return self._embed_files('scan', paths)
 
     takes_text = property(lambda self: self._parts.texts is not None, doc='Whether texts can be embedded as queries.')
 
@@ -191,40 +178,10 @@ class Model:
         """Embeddings of shapes that `shape_record` or `shape_arrays` made: float32 [G, D] or [G, V, D]."""
         return self._embed(arrays, self._parts.gallery).astype(self._parts.stored, copy=False)
 
-    def embed_query_arrays(
-        self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str, *, purpose: str | None = None
-    ) -> np.ndarray:
-        """Embeddings [Q, D] of queries of one kind, as `photo_arrays` and its neighbours make them.
-
-        Args:
-          arrays: of each query.
-          kind: of them.
-          purpose: as for `embed_photos`.
-        """
-        return self.weighed(self.embed_reference_arrays(arrays, kind), purpose)
-
-    def embed_reference_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str = 'photo') -> np.ndarray:
-        """As `embed_query_arrays`, for the gallery's side of a comparison: not weighted by a purpose."""
+    def embed_query_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str) -> np.ndarray:
+        """Embeddings [Q, D] of queries of one kind, as `photo_arrays` and its neighbours make them."""
         self.query_inputs(kind)
         return self._embed(arrays, self._parts.queries[kind].modality)
-
-    def weighed(self, embeddings: np.ndarray, purpose: str | None = None) -> np.ndarray:
-        """Embeddings [..., D] of the gallery's side as queries for a purpose.
-
-        Raises:
-          ConfigError: `purpose` is none of this model's.
-        """
-        purpose = self.check_purpose(purpose)
-        return embeddings if self._parts.weigh is None else np.asarray(self._parts.weigh(embeddings, purpose))
-
-    def check_purpose(self, purpose: str | None) -> str:
-        """A purpose, or the default for None ('' where there is none). Raises ConfigError for none of this model's."""
-        if purpose is None:
-            return self.purposes[0] if self.purposes else ''
-        if purpose not in self.purposes:
-            choice = f'choose one of {", ".join(self.purposes)}' if self.purposes else 'this model leaves no choice'
-            raise ConfigError(f'purpose {purpose!r}: {choice}')
-        return purpose
 
     def query_inputs(self, kind: str) -> PhotoInputs | ShapeInputs:
         """What is made of a query of one kind.
@@ -252,24 +209,16 @@ class Model:
         query = self._parts.queries[kind]
 
         def encode(**arrays: jax.Array) -> jax.Array:
-            embeddings = self._parts.embed(self._variables, arrays, query.modality)
-            return embeddings if self._parts.weigh is None else self._parts.weigh(embeddings, self.check_purpose(None))
+            return self._parts.embed(self._variables, arrays, query.modality)
 
         arrays = query.inputs.arrays.items()
         return encode, {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in arrays}
 
     def _embed_files(
-        self,
-        kind: str,
-        queries: Sequence,
-        own: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        purpose: str | None,
-        **shared: Any,
+        self, kind: str, queries: Sequence, own: Sequence[Mapping[str, Any]] | None = None, **shared: Any
     ) -> np.ndarray:
         """Embeddings of queries of one kind, with options of `query_arrays` that each has of its own or all share."""
         inputs = self.query_inputs(kind)
-        self.check_purpose(purpose)
         _check_several(queries)
         rows, problems = [], []
         for query, options in zip(queries, own or [shared] * len(queries), strict=True):
@@ -279,7 +228,7 @@ class Model:
                 problems += error.problems
         if problems:
             raise DataError(problems)
-        return self.embed_query_arrays(rows, kind, purpose=purpose)
+        return self.embed_query_arrays(rows, kind)
 
     def _embed(self, arrays: Sequence[Mapping[str, np.ndarray]], modality: str) -> np.ndarray:
         """Embeddings of any number of items, in batches of sizes that are compiled once."""

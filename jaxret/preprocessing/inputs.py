@@ -14,6 +14,8 @@ from jaxret.geometry.formats import DISTANCE_SUFFIXES, FACE_VALUES, MESH_SUFFIXE
 from jaxret.geometry.view_ring import ViewRing
 
 RESOLUTION = 32
+OUTLINE_CELLS = 32  # a side of a silhouette
+_LATER = ('margin', 'outlines')  # that earlier versions did not store
 Arrays = Mapping[str, tuple[tuple[int, ...], type]]  # name -> shape without the batch axis, type
 
 
@@ -24,7 +26,8 @@ class PhotoInputs:
     Attributes:
       kind: 'masked' (photo and mask, CMIC), 'plain' (photo alone, HIFA), 'view' (grey, on white, as if it were a
         rendered view; cross-modal centers), or 'cutout' (the object in colours on white, as `place_object` places it
-        with the margin, and its mask, which is empty where only the box or the frame is known; the built-in model).
+        with the margin, and its silhouette as few cells, which is empty where only the box or the frame is known; the
+        built-in model).
       size: S.
       stored_size: 'plain': the photo is resampled to this side, then its middle S x S pixels are taken.
       crop, margin, fit: as for `frame_photo`; 'plain': fit as for `square_picture`.
@@ -51,7 +54,7 @@ class PhotoInputs:
         if self.kind == 'masked':
             return {'image': colors, 'mask': ((self.size, self.size, 1), np.uint8)}
         if self.kind == 'cutout':
-            return {'photo': colors, 'mask': ((self.size, self.size, 1), np.uint8)}
+            return {'photo': colors, 'outline': ((OUTLINE_CELLS, OUTLINE_CELLS), np.uint8)}
         return {'photo': colors} if self.kind == 'plain' else {'views': ((1, self.size, self.size, 1), np.uint8)}
 
 
@@ -71,6 +74,7 @@ class ShapeInputs:
       placement: of meshes in grids (`grid_meshes.PLACEMENTS`).
       margin: views are cut to what they show and placed anew with this margin, as `place_object` does it with photos;
         None: as rendered.
+      outlines: cameras from which silhouettes are kept beside the views; None for none.
     """
 
     representation: str
@@ -83,6 +87,7 @@ class ShapeInputs:
     up_axis: str = 'y'
     placement: str = 'centered'  # of indexes that do not say
     margin: float | None = None
+    outlines: ViewRing | None = None
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -107,14 +112,14 @@ class ShapeInputs:
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is the inverse."""
         stored = asdict(self) | {'ring': self.ring.to_json(), 'view_ids': list(self.view_ids)}
-        if self.margin is None:  # as earlier versions
-            del stored['margin']
-        return stored
+        stored['outlines'] = None if self.outlines is None else self.outlines.to_json()
+        return {name: value for name, value in stored.items() if name not in _LATER or value is not None}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> 'ShapeInputs':
         """Raises TypeError, KeyError or ValueError where it is not what `to_json` gave."""
-        return cls(**(stored | {'ring': ViewRing.from_json(stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
+        rings = {name: ViewRing.from_json(stored[name]) for name in ('ring', 'outlines') if stored.get(name)}
+        return cls(**(stored | rings | {'view_ids': tuple(stored['view_ids'])}))
 
     def azimuth(self, view: int) -> float:
         """Degrees in [0, 360) of one of the views that are used; 0 looks at the front (+z), 90 at the right (+x)."""

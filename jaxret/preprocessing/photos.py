@@ -13,8 +13,9 @@ from jaxret.errors import DataError, refused
 from jaxret.files import printable
 from jaxret.preprocessing.auto_mask import auto_mask
 from jaxret.preprocessing.framing import clip_box, frame_photo, mask_box, place_object, square_picture
-from jaxret.preprocessing.inputs import PhotoInputs
+from jaxret.preprocessing.inputs import OUTLINE_CELLS, PhotoInputs
 from jaxret.preprocessing.mask_values import object_pixels
+from jaxret.preprocessing.outlines import outline_cells
 from jaxret.preprocessing.photo_files import (
     RESTORE,
     SAME_SIZE,
@@ -50,7 +51,7 @@ def photo_arrays(
     Returns:
       without the batch axis: 'image' uint8 [S, S, 3] and 'mask' uint8 [S, S, 1] ('masked'), 'photo' uint8 [S, S, 3]
       ('plain'; a mask or box only says where to cut), 'views' uint8 [1, S, S, 1] ('view'), 'photo' uint8 [S, S, 3] and
-      'mask' uint8 [S, S, 1] ('cutout').
+      'outline' uint8 [C, C] of 0 and 1, all 0 without a mask ('cutout').
 
     Raises:
       DataError: unreadable files, sizes that differ, a mask without an object, a box outside of the photo.
@@ -108,15 +109,17 @@ def read_object(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Bo
 def _cut_out(
     pixels: np.ndarray, silhouette: np.ndarray, inputs: PhotoInputs, *, known: bool, boxed: bool
 ) -> dict[str, np.ndarray]:
-    """The arrays of the object of a photo [H, W, 3] on white, and its mask where it is more than a box."""
+    """The arrays of the object of a photo [H, W, 3] on white, and its silhouette where it is more than a box."""
+    nowhere = np.zeros((OUTLINE_CELLS, OUTLINE_CELLS), np.uint8)
     if known:
         pixels = np.where(silhouette[..., None] > 127, pixels, np.uint8(255))
     elif boxed:  # what is around the box is better than white
         framed, _ = frame_photo(pixels, silhouette, size=inputs.size, crop='mask', margin=inputs.margin)
-        return {'photo': framed, 'mask': np.zeros((inputs.size, inputs.size, 1), np.uint8)}
+        return {'photo': framed, 'outline': nowhere}
     margin = inputs.margin if known else inputs.frame_margin
     framed, mask = place_object(pixels, silhouette, size=inputs.size, margin=margin)
-    return {'photo': framed, 'mask': mask if known else np.zeros_like(mask)}
+    outline = outline_cells(mask[None, :, :, 0] > 127)[0].astype(np.uint8) if known else nowhere
+    return {'photo': framed, 'outline': outline}
 
 
 def _framed(pixels: np.ndarray, silhouette: np.ndarray, around: Box, inputs: PhotoInputs) -> dict[str, np.ndarray]:

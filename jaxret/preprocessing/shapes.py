@@ -24,6 +24,7 @@ from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.simplify import simplify_mesh
 from jaxret.preprocessing.framing import place_object
 from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
+from jaxret.preprocessing.outlines import mesh_outlines
 from jaxret.preprocessing.photo_files import png_file
 from jaxret.preprocessing.points import point_arrays
 
@@ -44,11 +45,13 @@ class ShapeRecord:
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
         [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
       thumbnail: a PNG file.
+      outlines: silhouettes as bits (`outlines.mesh_outlines`); None where none are kept.
     """
 
     checksum: str
     arrays: dict[str, np.ndarray]
     thumbnail: bytes
+    outlines: np.ndarray | None = None
 
 
 def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecord:
@@ -67,7 +70,8 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
         distances = path.suffix.lower() in DISTANCE_SUFFIXES
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
-        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail)
+        outlines = None if inputs.outlines is None else mesh_outlines(mesh, inputs.outlines)
+        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail, outlines)
     except ValueError as error:  # of a grid without a surface
         raise _bad(path, str(error)) from error
 

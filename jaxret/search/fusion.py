@@ -9,6 +9,9 @@ The score of a shape g for a query q is
 s_g the score of its views, p(g | q) soft nearest neighbours among the references, and sigma a share that is spread over
 all shapes, so that those without references stay possible (`references.Evidence`). For shapes without references the
 second term is the same, so that S_g orders them as s_g does: of them only the K best by views need be looked at.
+
+Where the silhouette of a photo's object is known, s_g is the score of the views and, with a weight, that of the
+silhouettes (`outlines`), which is worked out for the `RESCORED` best by views and for all shapes with references.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +20,10 @@ import numpy as np
 
 from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.outlines import Outlines
 from jaxret.search.references import Evidence
+
+RESCORED = 1000  # shapes whose silhouettes are compared
 
 _FIRST = 64  # shapes a photo that are looked at first, where several photos are one query
 
@@ -30,6 +36,8 @@ def fused_search(
     projected: Sequence[np.ndarray] | None = None,
     candidates: np.ndarray | None = None,
     evidence: Evidence | None = None,
+    photos: Sequence[np.ndarray] | None = None,
+    outlines: tuple[Outlines, Sequence[np.ndarray], float] | None = None,
 ) -> Found:
     """The k best shapes of every query, each one photo of an object or several, by what views and references say.
 
@@ -43,24 +51,29 @@ def fused_search(
       projected: W q, as `queries`, for 'attention' only.
       candidates: bool [G], which shapes are allowed; None allows all.
       evidence: of the references; None without.
+      photos: embeddings that are compared with references, as `queries`; None for the queries themselves.
+      outlines: the gallery's, silhouettes uint8 [N, B] of every query's photos, and their weight; None without.
 
     Returns:
-      as `exact.search`, with float64 scores; a view is that which fits the first photo.
+      as `exact.search`, with float64 scores; a view is that which fits the first photo, an outline likewise.
 
     Raises:
       ConfigError, DataError: as `exact.search`.
     """
     allowed = np.ones(len(gallery), bool) if candidates is None else candidates
     sides = [None] * len(queries) if projected is None else projected
+    first = k if outlines is None else max(k, RESCORED)
     rows = []
-    for photos, side, (near, share) in zip(
-        queries, sides, _best_by_views(gallery, queries, k, projected, allowed), strict=True
-    ):
+    for number, (near, share) in enumerate(_best_by_views(gallery, queries, first, projected, allowed)):
         owned, logs, rest = np.zeros(0, np.int64), np.zeros(0), 0.0
         if evidence is not None:
-            owned, logs, rest = evidence.logs(photos, allowed)
+            owned, logs, rest = evidence.logs((queries if photos is None else photos)[number], allowed)
         ids = np.union1d(near, owned)
-        scores, views = _mean_scores(gallery, photos, side, ids)
+        scores, views = _mean_scores(gallery, queries[number], sides[number], ids)
+        sights = None
+        if outlines is not None:
+            covered, sights = outlines[0].scores(outlines[1][number], ids)
+            scores = scores + outlines[2] * covered
         fused = scores
         if len(owned):
             said = np.full(len(ids), rest)
@@ -68,9 +81,10 @@ def fused_search(
             weight = evidence.fusion.weight
             fused = (1 - weight) * (scores / evidence.fusion.view_temperature) + weight * said
         order = np.lexsort((ids, -scores, -fused))[:k]
-        rows.append((ids[order], fused[order], None if views is None else views[order], share))
-    indices, scores, views, shares = zip(*rows, strict=True)
-    return Found(np.stack(indices), np.stack(scores), None if views[0] is None else np.stack(views), np.array(shares))
+        rows.append((ids[order], fused[order], *(None if x is None else x[order] for x in (views, sights)), share))
+    indices, scores, views, sights, shares = zip(*rows, strict=True)
+    views, sights = (None if part[0] is None else np.stack(part) for part in (views, sights))
+    return Found(np.stack(indices), np.stack(scores), views, np.array(shares), sights)
 
 
 def _best_by_views(

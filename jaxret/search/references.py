@@ -140,17 +140,29 @@ class Evidence:
       owner: int [R], the shape of each.
       shapes: G.
       fusion: how they are pooled with the views.
+      space: from embeddings [..., D] to the unit vectors that are compared; None for that of `reference_space`.
+      centre: [D], what photos have in common, where queries lose it before they are compared with views.
 
     Attributes:
       counts: int [G], references of each shape.
-      fusion: as given.
+      fusion, centre: as given.
     """
 
-    def __init__(self, references: np.ndarray, owner: np.ndarray, shapes: int, fusion: Fusion):
-        self.counts, self.fusion = np.bincount(owner, minlength=shapes), fusion
+    def __init__(
+        self,
+        references: np.ndarray,
+        owner: np.ndarray,
+        shapes: int,
+        fusion: Fusion,
+        *,
+        space: Callable[[np.ndarray], np.ndarray] | None = None,
+        centre: np.ndarray | None = None,
+    ):
+        self.counts, self.fusion, self.centre = np.bincount(owner, minlength=shapes), fusion, centre
         self._owner = owner
         least = fusion.standardized_from
-        self._space = reference_space(references, standardize=least is not None and len(references) >= least)
+        standardize = least is not None and len(references) >= least
+        self._space = space or reference_space(references, standardize=standardize)
         self._vectors = self._space(references)
 
     def logs(self, photos: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

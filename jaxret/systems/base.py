@@ -59,9 +59,6 @@ class TrainedSystem:
       similarity: how embeddings are compared, one of `jaxret.search.similarity.KINDS`.
       projection: of variables the map W [D, D] that 'attention' applies to queries; None for other similarities.
       notes: what a user should know.
-      purposes: what can be searched for, the default first; () where queries do not depend on it.
-      weigh: from embeddings [..., D] as those of shapes, and one of the purposes, to those of queries; None for the
-        same.
       stored: type in which embeddings of shapes are kept.
       texts: from texts to embeddings [Q, D] of queries; None where the system has no words.
     """
@@ -74,8 +71,6 @@ class TrainedSystem:
     similarity: str
     projection: Callable[[Variables], jax.Array] | None = None
     notes: tuple[str, ...] = ()
-    purposes: tuple[str, ...] = ()
-    weigh: Callable[[jax.Array, str], jax.Array] | None = None
     stored: np.dtype = np.dtype(np.float32)
     texts: Callable[[Sequence[str]], np.ndarray] | None = None
 

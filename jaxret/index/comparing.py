@@ -1,0 +1,144 @@
+"""How queries are compared with the shapes and references of an index.
+
+Letters: Q queries, N photos of one object, G shapes, V views, D embedding, C cells of a silhouette, K results.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxret.errors import ConfigError, refused
+from jaxret.index.embeddings import gather
+from jaxret.index.files import Manifest
+from jaxret.index.shards import SHARDS, ShapeRow, read_matrix
+from jaxret.search.exact import Found, search
+from jaxret.search.fusion import fused_search
+from jaxret.search.gallery import SearchGallery
+from jaxret.search.joined import joined_queries
+from jaxret.search.outlines import Outlines
+from jaxret.search.parts import Parts
+from jaxret.search.references import Evidence
+from jaxret.search.turned import search_turned
+
+TEXT_WEIGHT = 0.5  # of a text beside a photo
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked beside the queries.
+
+    Attributes:
+      top_k: K.
+      candidates: bool [G], which shapes are allowed; None allows all.
+      purpose: what is searched for, one of the index's; None for the default.
+      evidence: of the references that count; None for none.
+      texts: [Q, D] of `Model.embed_texts`, which say together with the photos what is wanted; None for none.
+      text_weight: of the texts, from 0 (the photos alone) to 1.
+    """
+
+    top_k: int
+    candidates: np.ndarray | None
+    purpose: str | None
+    evidence: Evidence | None
+    texts: np.ndarray | None = None
+    text_weight: float = TEXT_WEIGHT
+
+
+class Comparison:
+    """The arrays of an index, and how they are asked.
+
+    Args:
+      folder: of the index.
+      manifest: of it.
+      rows: of its table.
+
+    Attributes:
+      gallery: what is searched.
+      projection: float32 [D, D], the map W of CMIC's attention; else None.
+      parts: of embeddings; None where they have none.
+      centre: [D], what photos are taken to have in common while none is known; None without parts.
+
+    Raises:
+      DataError: the index is damaged, or holds no shapes.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, rows: Sequence[ShapeRow]):
+        self.projection, self.centre = (
+            None if name is None else read_matrix(folder / SHARDS / name)
+            for name in (manifest.projection, manifest.centre)
+        )
+        self.gallery = SearchGallery(gather(folder, rows), manifest.similarity)
+        self.parts = None if manifest.parts is None else Parts.from_json(manifest.parts)
+        self._outlines = None
+        inputs = manifest.shape_inputs
+        if inputs.outlines is not None:
+            self._outlines = Outlines(gather(folder, rows, 'outlines', checked=True))
+        self._rings = [count for _, count, _ in inputs.ring.rings]
+
+    @property
+    def width(self) -> int:
+        """Of queries that are photos: D, or D + C."""
+        return self.gallery.width + (0 if self.parts is None else self.parts.cells)
+
+    def found(self, queries: np.ndarray, question: Question) -> Found:
+        """The shapes that score best for queries [Q, N, D + C], of N photos each.
+
+        Raises:
+          ConfigError: a purpose or a weight that the index does not have.
+          DataError: values that are not finite, or texts of another shape.
+        """
+        flat = queries.reshape(-1, queries.shape[-1])
+        if not np.isfinite(flat).all():
+            raise refused('queries', 'values that are not finite', 'embed them again')
+        seen = self._view_queries(flat, question)
+        if question.texts is not None:
+            seen = self._with_texts(seen, queries.shape[:2], question)
+        projected = None if self.projection is None else seen @ self.projection
+        silhouettes = None
+        if self._outlines is not None and question.purpose != 'class':
+            silhouettes = self.parts.outlines(queries)
+        options = {'candidates': question.candidates}
+        if queries.shape[1] == 1 and (question.evidence is None and silhouettes is None or not len(queries)):
+            return search(self.gallery, seen, question.top_k, projected=projected, **options)
+        shape = (*queries.shape[:2], -1)
+        return fused_search(
+            self.gallery,
+            seen.reshape(shape),
+            question.top_k,
+            projected=None if projected is None else projected.reshape(shape),
+            evidence=question.evidence,
+            photos=queries,
+            outlines=None if silhouettes is None else (self._outlines, silhouettes, self.parts.outline),
+            **options,
+        )
+
+    def found_turned(self, queries: np.ndarray, question: Question) -> Found:
+        """As `found`, of views [Q, V, D] of meshes, clouds or scans in their best heading.
+
+        Raises:
+          ConfigError, DataError: as `found` and `search_turned`.
+        """
+        if queries.shape[1:] == self.gallery.embeddings.shape[1:]:
+            queries = self.parts.view_queries(queries, question.purpose, None)
+        return search_turned(self.gallery, queries, question.top_k, rings=self._rings, candidates=question.candidates)
+
+    def _view_queries(self, queries: np.ndarray, question: Question) -> np.ndarray:
+        """What is compared with embeddings of views, [..., D]."""
+        if self.parts is None:
+            if question.purpose is not None:
+                raise ConfigError(f'purpose {question.purpose!r}: the model of this index leaves no choice')
+            return queries
+        centre = self.centre if question.evidence is None else question.evidence.centre
+        return self.parts.view_queries(queries, question.purpose, centre)
+
+    def _with_texts(self, photos: np.ndarray, shape: tuple[int, int], question: Question) -> np.ndarray:
+        """Photos [Q N, D] and the text of each query as one query, [Q N, D]."""
+        if not 0 <= question.text_weight <= 1:
+            raise ConfigError(f'weight {question.text_weight} of a text: give 0 to 1')
+        texts = np.asarray(question.texts, np.float32)
+        if texts.shape != (shape[0], self.gallery.width):
+            raise refused('texts', f'shape {list(texts.shape)}', f'give [{shape[0]}, {self.gallery.width}]')
+        texts = self.parts.view_queries(texts, question.purpose, None).repeat(shape[1], axis=0)
+        return joined_queries(self.gallery, photos, texts, weight=question.text_weight)
