@@ -10,13 +10,17 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 from jaxret.index.index import Hit, Index
+from jaxret.index.references import Photo
+from jaxret.index.teaching import embed_pictures, photo_checksum
 from jaxret.inference.model import Model
 from jaxret.inference.query_files import SUFFIXES, kind_of
-from jaxret.preprocessing.photos import Box
+from jaxret.preprocessing.photos import Box, read_object
+from jaxret.preprocessing.reference_pictures import reference_picture
 from jaxret.search.bounds import prepare
 from jaxret.serving.limits import Limits
+from jaxret.serving.queries import KeptPhoto
 from jaxret.serving.uploads import Arrays, arrays_apart, check_picture, parse_box, shape_query_arrays, shown_name, store
 
 _PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
@@ -79,6 +83,44 @@ class Searcher:
             grey = np.full((64, 64, 3), 128, np.uint8)
             self._index.search(self._model.embed_photos([grey]), top_k=1)
 
+    def receive_all(
+        self,
+        folder: Path,
+        files: Sequence[Upload],
+        masks: Sequence[Upload],
+        boxes: Sequence[str],
+        *,
+        kind: str | None = None,
+        find_object: bool = False,
+    ) -> list[Query]:
+        """Stores the uploads of a request: a query, or several photos of one object.
+
+        Args:
+          folder: an empty one, which stays until the request is answered.
+          files: the queries.
+          masks, boxes: of each photo in their order, empty where one has none; or () where none has one.
+          kind, find_object: as for `receive`.
+
+        Raises:
+          DataError: as `receive`; or too many files, another number of masks or boxes, or several that are no photos.
+        """
+        if len(files) > self._limits.photos:
+            raise refused('file', f'{len(files)} files', f'send at most {self._limits.photos} photos of one object')
+        for name, given in (('mask', masks), ('box', boxes)):
+            if given and len(given) != len(files):
+                found = f'{len(given)} for {len(files)} files'
+                raise refused(name, found, 'give one for each photo, an empty one where it has none')
+        queries = []
+        for number, file in enumerate(files):
+            place = folder / str(number)
+            place.mkdir(mode=0o700)
+            mask = masks[number] if masks and not (len(files) > 1 and _is_empty(masks[number])) else None
+            box = (boxes[number] or None) if boxes else None
+            queries.append(self.receive(place, file, mask, kind=kind, box=box, find_object=find_object))
+        if len(queries) > 1 and any(query.kind != 'photo' for query in queries):
+            raise refused('file', 'several files that are not all photos', 'send several photos, or one other file')
+        return queries
+
     def receive(
         self,
         folder: Path,
@@ -121,29 +163,69 @@ class Searcher:
             make = partial(shape_query_arrays, kind=query.kind, inputs=inputs, up_axis=up_axis, max_faces=most)
             return arrays_apart(make, query.path, limits=self._limits)
 
-    def answer(
-        self, query: Query, arrays: Arrays | None, *, top: int, categories: Sequence[str] | None = None
-    ) -> list[Hit]:
-        """The best shapes. For one thread at a time.
+    def answer(self, query: Query, arrays: Arrays, *, top: int, categories: Sequence[str] | None = None) -> list[Hit]:
+        """The best shapes for a query that is no photo. For one thread at a time.
 
         Args:
           query: what was received.
-          arrays: what `read_apart` made of it; None of a photo.
+          arrays: what `read_apart` made of it.
           top: number of shapes.
           categories: only shapes of these; None for all.
 
         Raises:
-          DataError: the photo or its mask cannot be used; they are named as the client did.
+          DataError: it cannot be used.
         """
         with _client_names(query):
-            if arrays is None:
-                for picture in (query.path, query.mask):
-                    if isinstance(picture, Path):
-                        check_picture(picture, limits=self._limits)
-                embeddings = self._model.embed_photos([query.path], masks=[query.mask], boxes=[query.box])
-            else:
-                embeddings = self._model.embed_query_arrays([arrays], query.kind)
-        return self._index.search(embeddings, top_k=top, categories=categories)[0]
+            embeddings = self._model.embed_query_arrays([arrays], query.kind)
+        return self._index.search(embeddings, top_k=top, categories=categories, references=False)[0]
+
+    def answer_photos(
+        self, queries: Sequence[Query], *, top: int, categories: Sequence[str] | None = None
+    ) -> tuple[list[Hit], tuple[KeptPhoto, ...]]:
+        """The best shapes for photos of one object, and the photos to be remembered. For one thread at a time.
+
+        Args:
+          queries: what was received.
+          top, categories: as for `answer`.
+
+        Raises:
+          DataError: photos or masks cannot be used, all of them; they are named as the client did.
+        """
+        kept, rows, problems = [], [], []
+        for query in queries:
+            try:
+                with _client_names(query):
+                    photo, embedding = self._read_photo(query)
+                    kept.append(photo)
+                    rows.append(embedding)
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+        hits = self._index.search_together(np.concatenate(rows), top_k=top, categories=categories)
+        return hits, tuple(kept)
+
+    def prepare(self, photos: Sequence[KeptPhoto]) -> list[Photo]:
+        """Photos as they are taught, with embeddings. For one thread at a time."""
+        pictures, names = [photo.picture for photo in photos], [photo.name for photo in photos]
+        embeddings = embed_pictures(self._model, pictures, names=names)
+        return [
+            Photo(photo.name, photo.sha256, photo.picture, embedding)
+            for photo, embedding in zip(photos, embeddings, strict=True)
+        ]
+
+    def _read_photo(self, query: Query) -> tuple[KeptPhoto, np.ndarray]:
+        """What is remembered of a photo, and its embedding [1, D]. It is decoded once."""
+        for picture in (query.path, query.mask):
+            if isinstance(picture, Path):
+                check_picture(picture, limits=self._limits)
+        inputs = self._model.query_inputs('photo')
+        read = read_object(query.path, inputs=inputs, mask=query.mask, box=query.box)
+        checksum = photo_checksum(query.path, query.mask, query.box)
+        kept = reference_picture(read, whole=inputs.whole_frame)
+        masks = [read.silhouette if read.known else None]
+        embedding = self._model.embed_photos([read.pixels], masks=masks, boxes=[query.box])
+        return KeptPhoto(query.names[str(query.path)], checksum, kept), embedding
 
     def _kind(self, path: Path, name: str, given: str | None) -> str:
         kind = given or kind_of(path) or 'photo'
@@ -151,6 +233,13 @@ class Searcher:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
         return kind
+
+
+def _is_empty(upload: Upload) -> bool:
+    content = upload.content
+    size = content.seek(0, 2)
+    content.seek(0)
+    return not size
 
 
 @contextlib.contextmanager
