@@ -5,8 +5,8 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-
 from jaxret.encoders.outlines import OutlineOptions
+
 from jaxret.encoders.vit import STATISTICS, VisionTransformer
 from jaxret.inference.pretrained_model import Settings, network_model
 

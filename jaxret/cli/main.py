@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     serve.add_argument('--host', default='127.0.0.1', help='address to listen on (default: this machine only)')
     serve.add_argument('--port', type=int, default=8000, help='to listen on (default: 8000)')
+    serve.add_argument('--read-only', action='store_true', help='let nobody teach which model a photo shows')
     serve.add_argument(
         '--allow-host',
         action='append',
@@ -229,7 +230,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     index = Index.open(options.index)
     model = load_for_index(index.manifest, options.checkpoint)
-    serve(index, model, host=options.host, port=options.port, names=options.allow_host)
+    serve(index, model, host=options.host, port=options.port, names=options.allow_host, read_only=options.read_only)
     return 0
 
 

@@ -10,13 +10,17 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 from jaxret.index.index import Hit, Index
+from jaxret.index.references import Photo
+from jaxret.index.teaching import embed_pictures, photo_checksum
 from jaxret.inference.model import Model
 from jaxret.inference.query_files import SUFFIXES, kind_of
-from jaxret.preprocessing.photos import Box
+from jaxret.preprocessing.photos import Box, read_object
+from jaxret.preprocessing.reference_pictures import reference_picture
 from jaxret.search.bounds import prepare
 from jaxret.serving.limits import Limits
+from jaxret.serving.queries import KeptPhoto
 from jaxret.serving.uploads import Arrays, arrays_apart, check_picture, parse_box, shape_query_arrays, shown_name, store
 
 _PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
@@ -82,6 +86,48 @@ class Searcher:
             grey = np.full((64, 64, 3), 128, np.uint8)
             self._index.search(self._model.embed_photos([grey]), top_k=1)
 
+    def receive_all(
+        self,
+        folder: Path,
+        files: Sequence[Upload],
+        masks: Sequence[Upload],
+        boxes: Sequence[str],
+        *,
+        text: str = '',
+        kind: str | None = None,
+        find_object: bool = False,
+    ) -> list[Query]:
+        """Stores the uploads of a request: a query, several photos of one object, words, or words and photos.
+
+        Args:
+          folder: an empty one, which stays until the request is answered.
+          files: the queries; none for words alone.
+          masks, boxes: of each photo in their order, empty where one has none; or () where none has one.
+          text, kind, find_object: as for `receive`.
+
+        Raises:
+          DataError: as `receive`; or too many files, another number of masks or boxes, or several that are no photos.
+        """
+        if len(files) > self._limits.photos:
+            raise refused('file', f'{len(files)} files', f'send at most {self._limits.photos} photos of one object')
+        for name, given in (('mask', masks), ('box', boxes)):
+            if given and len(given) != len(files):
+                found = f'{len(given)} for {len(files)} files'
+                raise refused(name, found, 'give one for each photo, an empty one where it has none')
+        if not files:
+            return [self.receive(folder, None, text=text, kind=kind)]
+        queries = []
+        for number, file in enumerate(files):
+            place = folder / str(number)
+            place.mkdir(mode=0o700)
+            mask = masks[number] if masks and not (len(files) > 1 and _is_empty(masks[number])) else None
+            box = (boxes[number] or None) if boxes else None
+            options = {'text': text, 'kind': kind, 'box': box, 'find_object': find_object}
+            queries.append(self.receive(place, file, mask, **options))
+        if len(queries) > 1 and any(query.kind != 'photo' for query in queries):
+            raise refused('file', 'several files that are not all photos', 'send several photos, or one other file')
+        return queries
+
     def receive(
         self,
         folder: Path,
@@ -112,7 +158,7 @@ class Searcher:
             action = 'ask an index of CLIP, OpenCLIP or SigLIP so'
             raise DataError(Problem('text', 'the model of this index has no words', action))
         if file is None:
-            if not text or mask is not None or box is not None:
+            if not text:
                 raise DataError(Problem('file', 'no query', 'send a file, or words in `text`'))
             return Query('text', None, None, None, {}, text)
         uploads = {'file': file} | ({} if mask is None else {'mask': mask})
@@ -137,33 +183,85 @@ class Searcher:
             return arrays_apart(make, query.path, limits=self._limits)
 
     def answer(
-        self, query: Query, arrays: Arrays | None, *, top: int, categories: Sequence[str] | None = None
+        self,
+        query: Query,
+        arrays: Arrays,
+        *,
+        top: int,
+        categories: Sequence[str] | None = None,
+        purpose: str | None = None,
     ) -> list[Hit]:
-        """The best shapes. For one thread at a time.
+        """The best shapes for a query that is neither photo nor words. For one thread at a time.
 
         Args:
           query: what was received.
-          arrays: what `read_apart` made of it; None of a photo, and of words.
+          arrays: what `read_apart` made of it.
           top: number of shapes.
           categories: only shapes of these; None for all.
+          purpose: as for `Index.search`.
 
         Raises:
-          DataError: the photo, its mask or the words cannot be used; files are named as the client did.
+          ConfigError: a purpose that the index does not have.
+          DataError: the query cannot be used; it is named as the client did.
         """
-        words = self._model.embed_texts([query.text]) if query.text else None
         with _client_names(query):
-            if query.path is None:
-                embeddings = words
-            elif arrays is None:
-                for picture in (query.path, query.mask):
-                    if isinstance(picture, Path):
-                        check_picture(picture, limits=self._limits)
-                embeddings = self._model.embed_photos([query.path], masks=[query.mask], boxes=[query.box])
-            else:
-                embeddings = self._model.embed_query_arrays([arrays], query.kind)
-        if words is not None and query.path is not None:
-            embeddings = self._index.joined(embeddings, words)
-        return self._index.search(embeddings, top_k=top, categories=categories)[0]
+            embeddings = self._model.embed_query_arrays([arrays], query.kind)
+        asked = {'top_k': top, 'categories': categories, 'purpose': purpose}
+        return self._index.search(embeddings, **asked, references=False)[0]
+
+    def answer_photos(
+        self, queries: Sequence[Query], *, top: int, categories: Sequence[str] | None = None, purpose: str | None = None
+    ) -> tuple[list[Hit], tuple[KeptPhoto, ...]]:
+        """The best shapes for photos of one object, for words, or both; and the photos to be remembered.
+
+        For one thread at a time.
+
+        Args:
+          queries: what was received.
+          top, categories, purpose: as for `answer`.
+
+        Raises:
+          ConfigError: a purpose that the index does not have.
+          DataError: photos or masks cannot be used, all of them; they are named as the client did. Or the words cannot.
+        """
+        asked = {'top_k': top, 'categories': categories, 'purpose': purpose}
+        words = self._model.embed_texts([queries[0].text]) if queries[0].text else None
+        if queries[0].kind == 'text':
+            return self._index.search(words, **asked, references=False)[0], ()
+        kept, rows, problems = [], [], []
+        for query in queries:
+            try:
+                with _client_names(query):
+                    photo, embedding = self._read_photo(query)
+                    kept.append(photo)
+                    rows.append(embedding)
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+        return self._index.search_together(np.concatenate(rows), **asked, texts=words), tuple(kept)
+
+    def prepare(self, photos: Sequence[KeptPhoto]) -> list[Photo]:
+        """Photos as they are taught, with embeddings. For one thread at a time."""
+        pictures, names = [photo.picture for photo in photos], [photo.name for photo in photos]
+        embeddings = embed_pictures(self._model, pictures, names=names)
+        return [
+            Photo(photo.name, photo.sha256, photo.picture, embedding)
+            for photo, embedding in zip(photos, embeddings, strict=True)
+        ]
+
+    def _read_photo(self, query: Query) -> tuple[KeptPhoto, np.ndarray]:
+        """What is remembered of a photo, and its embedding [1, D]. It is decoded once."""
+        for picture in (query.path, query.mask):
+            if isinstance(picture, Path):
+                check_picture(picture, limits=self._limits)
+        inputs = self._model.query_inputs('photo')
+        read = read_object(query.path, inputs=inputs, mask=query.mask, box=query.box)
+        checksum = photo_checksum(query.path, query.mask, query.box)
+        kept = reference_picture(read, whole=inputs.whole_frame)
+        masks = [read.silhouette if read.known else None]
+        embedding = self._model.embed_photos([read.pixels], masks=masks, boxes=[query.box])
+        return KeptPhoto(query.names[str(query.path)], checksum, kept), embedding
 
     def _kind(self, path: Path, name: str, given: str | None) -> str:
         kind = given or kind_of(path) or 'photo'
@@ -171,6 +269,13 @@ class Searcher:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
         return kind
+
+
+def _is_empty(upload: Upload) -> bool:
+    content = upload.content
+    size = content.seek(0, 2)
+    content.seek(0)
+    return not size
 
 
 @contextlib.contextmanager

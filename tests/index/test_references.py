@@ -173,7 +173,7 @@ from jaxret.preprocessing.reference_pictures import ReferencePicture
 picture = ReferencePicture(b'jpeg', None, None)
 references, start = References(Path(sys.argv[1])), int(sys.argv[2])
 for number in range(start, start + 20):
-    references.add([('model', Photo('p', f'{number:064}', picture, np.float32([number])))], key='k', origin='csv')
+    references.add([('model', Photo('p', f'{number:064}', picture, np.float32([1, number])))], key='k', origin='csv')
 """
 
 

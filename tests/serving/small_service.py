@@ -30,6 +30,7 @@ COLORS = {
     'white': (255, 255, 255),
     'black': (0, 0, 0),
 }
+CRASH = (1, 2, 3)  # a photo of this colour
 LIMITS = Limits(
     upload_bytes=200_000,
     upload_seconds=5.0,
@@ -46,6 +47,8 @@ class ColorIndex:
     """The part of `jaxret.Index` that a service needs; a shape's embedding is its colour."""
 
     system = 'colors'
+    fingerprint = 'colors'
+    references = None
     query_up_axis = None
     categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
 
@@ -71,10 +74,15 @@ class ColorIndex:
     def thumbnail(self, shape: str) -> bytes:
         return png(np.full((8, 8, 3), COLORS[Path(shape).stem], np.uint8))
 
-    def joined(self, photos, texts):
-        return (photos + texts) / 2
+    purposes = ()
 
-    def search(self, queries, *, top_k, categories=None):
+    def search_together(self, queries, *, top_k, categories=None, purpose=None, texts=None):
+        joined = queries.mean(axis=0, keepdims=True)
+        if texts is not None:
+            joined = (joined + texts) / 2
+        return self.search(joined, top_k=top_k, categories=categories)[0]
+
+    def search(self, queries, *, top_k, categories=None, purpose=None, references=True):
         assert queries.shape == (1, 3)
         scores = -np.linalg.norm(self.embeddings - queries, axis=1)
         order = [
@@ -111,13 +119,14 @@ class ColorModel:
         return np.float32([[255 * (text == name) for name in ('red', 'green', 'blue')] for text in texts])
 
     def query_inputs(self, kind: str):
+        if kind == 'photo':
+            return PhotoInputs('masked', size=32, crop='none', fit='stretch')
         return ShapeInputs('points', points=16)
 
     def embed_photos(self, photos, *, masks=(None,), boxes=(None,)):
-        if isinstance(photos[0], Path) and photos[0].read_bytes() == b'crash':
+        if (photos[0] == CRASH).all():
             raise RuntimeError('a fault that nobody foresaw')
-        inputs = PhotoInputs('masked', size=32, crop='none', fit='stretch')
-        arrays = photo_arrays(photos[0], inputs=inputs, mask=masks[0], box=boxes[0])
+        arrays = photo_arrays(photos[0], inputs=self.query_inputs('photo'), mask=masks[0], box=boxes[0])
         self.photos += 1
         weight = arrays['mask'].astype(np.float32)
         return (arrays['image'] * weight).sum(axis=(0, 1), keepdims=True)[0] / weight.sum()

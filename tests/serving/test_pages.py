@@ -44,6 +44,8 @@ def test_description(client):
         'query_kinds': ['photo', 'mesh'],
         'takes_text': True,
         'shapes': 6,
+        'teaches': True,
+        'photos': 8,
         'upload_bytes': 200_000,
         'top': 5,
         'categories': [{'name': name, 'shapes': 2} for name in ('cold', 'none', 'warm')],

@@ -8,7 +8,7 @@ import trimesh
 from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
-from small_service import ColorModel, png, service, two_colors
+from small_service import CRASH, ColorModel, png, service, two_colors
 from starlette.testclient import TestClient
 
 RED = png(np.full((20, 30, 3), (250, 10, 10), np.uint8))
@@ -53,13 +53,16 @@ def test_answer(client):
     assert first.pop('score') == pytest.approx(-15, abs=0.1)  # (5, 10, 10) away
     assert first == {
         'rank': 1,
+        'number': 0,
         'id': 'warm/red.off',
         'category': 'warm',
         'view': 0,
         'azimuth': 0.0,
         'elevation': 30.0,
+        'references': 0,
+        'chance': None,
         'thumbnail': 'shapes/0/thumbnail',
-        'viewer': 'shapes/0/viewer',
+        'viewer': 'shapes/0/viewer?azimuth=0&elevation=30',
         'download': 'shapes/0/model',
     }
     assert [result['rank'] for result in answer['results']] == [1, 2, 3]
@@ -211,7 +214,7 @@ def test_a_path_in_place_of_a_file_is_not_opened(client):
 
 
 def test_an_unforeseen_fault_costs_one_request(client):
-    message = refused(client, search(client, b'crash'), 500)
+    message = refused(client, search(client, png(np.full((4, 4, 3), CRASH, np.uint8))), 500)
     assert message == 'the server failed on this request; its terminal says why'
 
 
@@ -227,7 +230,7 @@ def test_nothing_is_left_of_uploads(client, tmp_path, monkeypatch):
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     search(client, RED)
     search(client, b'broken')
-    search(client, b'crash')
+    search(client, png(np.full((4, 4, 3), CRASH, np.uint8)))
     assert not list(tmp_path.iterdir())
 
 
@@ -251,5 +254,12 @@ def test_openapi_describes_the_endpoint(client):
         'category',
     }
     answer = operation['responses']['200']['content']['application/json']['schema']['$ref'].rsplit('/')[-1]
-    assert set(described['components']['schemas'][answer]['properties']) == {'kind', 'shapes', 'seconds', 'results'}
+    assert set(described['components']['schemas'][answer]['properties']) == {
+        'kind',
+        'shapes',
+        'seconds',
+        'query',
+        'searched',
+        'results',
+    }
     assert set(operation['responses']) == {'200', '400', '403', '404', '408', '413', '422', '503'}
