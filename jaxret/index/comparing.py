@@ -13,6 +13,7 @@ from jaxret.errors import ConfigError, refused
 from jaxret.index.embeddings import gather
 from jaxret.index.files import Manifest
 from jaxret.index.shards import SHARDS, ShapeRow, read_matrix
+from jaxret.search.blocks import aligned_empty
 from jaxret.search.exact import Found, search
 from jaxret.search.fusion import fused_search
 from jaxret.search.gallery import SearchGallery
@@ -23,6 +24,7 @@ from jaxret.search.references import Evidence
 from jaxret.search.turned import search_turned
 
 TEXT_WEIGHT = 0.5  # of a text beside a photo
+_WIDENED_BYTES = 2**31  # float16 embeddings that take no more as float32 are kept as such, which saves every query that
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Comparison:
             None if name is None else read_matrix(folder / SHARDS / name)
             for name in (manifest.projection, manifest.centre)
         )
-        self.gallery = SearchGallery(gather(folder, rows), manifest.similarity)
+        self.gallery = SearchGallery(_widened(gather(folder, rows)), manifest.similarity)
         self.parts = None if manifest.parts is None else Parts.from_json(manifest.parts)
         self._outlines = None
         inputs = manifest.shape_inputs
@@ -142,3 +144,12 @@ class Comparison:
             raise refused('texts', f'shape {list(texts.shape)}', f'give [{shape[0]}, {self.gallery.width}]')
         texts = self.parts.view_queries(texts, question.purpose, None).repeat(shape[1], axis=0)
         return joined_queries(self.gallery, photos, texts, weight=question.text_weight)
+
+
+def _widened(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings in float32 where these are not too large; their values are the same."""
+    if embeddings.dtype == np.float32 or 2 * embeddings.nbytes > _WIDENED_BYTES:
+        return embeddings
+    wide = aligned_empty(embeddings.shape, np.float32)
+    wide[:] = embeddings
+    return wide

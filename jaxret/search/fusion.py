@@ -22,6 +22,7 @@ from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.outlines import Outlines
 from jaxret.search.references import Evidence
+from jaxret.search.similarity import key_error
 
 RESCORED = 1000  # shapes whose silhouettes are compared
 
@@ -69,17 +70,20 @@ def fused_search(
         if evidence is not None:
             owned, logs, rest = evidence.logs((queries if photos is None else photos)[number], allowed)
         ids = np.union1d(near, owned)
-        scores, views = _mean_scores(gallery, queries[number], sides[number], ids)
-        sights = None
+        said = np.full(len(ids), rest)
+        said[np.searchsorted(ids, owned)] = logs
+        covered, sights = np.zeros(len(ids)), None
         if outlines is not None:
             covered, sights = outlines[0].scores(outlines[1][number], ids)
-            scores = scores + outlines[2] * covered
-        fused = scores
-        if len(owned):
-            said = np.full(len(ids), rest)
-            said[np.searchsorted(ids, owned)] = logs
-            weight = evidence.fusion.weight
-            fused = (1 - weight) * (scores / evidence.fusion.view_temperature) + weight * said
+            covered = outlines[2] * covered
+        weight, scale = (evidence.fusion.weight, 1 / evidence.fusion.view_temperature) if len(owned) else (0.0, 1.0)
+        also = (1 - weight) * scale * covered + weight * said  # beside the views
+        kept = _can_be_best(gallery, queries[number], ids, k, (1 - weight) * scale, also)
+        ids, covered, said = ids[kept], covered[kept], said[kept]
+        scores, views = _mean_scores(gallery, queries[number], sides[number], ids)
+        scores = scores + covered
+        fused = (1 - weight) * (scores * scale) + weight * said if len(owned) else scores
+        sights = None if sights is None else sights[kept]
         order = np.lexsort((ids, -scores, -fused))[:k]
         rows.append((ids[order], fused[order], *(None if x is None else x[order] for x in (views, sights)), share))
     indices, scores, views, sights, shares = zip(*rows, strict=True)
@@ -135,6 +139,24 @@ def _mean_scores(
         for number, photo in enumerate(photos)
     ]
     return _mean(np.stack([scores for scores, _ in rows])), rows[0][1]
+
+
+def _can_be_best(
+    gallery: SearchGallery, photos: np.ndarray, ids: np.ndarray, k: int, scale: float, also: np.ndarray
+) -> np.ndarray:
+    """Places of the shapes [S] that can be among the k best by scale * score + also: few more than k as a rule.
+
+    Exact scores of wide embeddings take long; those in float32, whose error is known, leave most shapes out.
+    """
+    if gallery.similarity != 'best_views' or len(ids) <= k:
+        return np.arange(len(ids))
+    rows = gallery.embeddings[ids].astype(np.float32, copy=False)
+    products = np.stack([rows @ photo for photo in photos])  # [N, S, V]
+    best = min(2, products.shape[2])
+    keys = np.partition(products, -best, axis=2)[:, :, -best:].mean(axis=(0, 2))
+    error = scale * key_error('best_views', photos, None, gallery.radius, gallery.views).max()
+    keys = scale * keys.astype(np.float64) + also
+    return np.flatnonzero(keys >= -np.partition(-keys, k - 1)[k - 1] - 3 * error - 1e-9 * np.abs(keys).max())
 
 
 def _mean(scores: np.ndarray) -> np.ndarray:

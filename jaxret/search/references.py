@@ -181,7 +181,8 @@ class Evidence:
         owned, owner = np.unique(self._owner[used], return_inverse=True)
         if not len(owned):
             return owned, np.zeros(0), 0.0
-        vectors, shapes = self._vectors[used], int(np.count_nonzero(allowed))
+        vectors = self._vectors if used.all() else self._vectors[used]
+        shapes = int(np.count_nonzero(allowed))
         options = {'temperature': self.fusion.temperature, 'background': self.fusion.background}
         said, rest = np.zeros(len(owned)), 0.0
         for photo in self._space(photos):  # one at a time: a product of other sizes is rounded differently
