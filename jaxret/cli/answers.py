@@ -14,7 +14,7 @@ from jaxret.files import printable
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
-FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance')
+FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance', 'present')
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def print_tables(answers: Sequence[Answer]) -> None:
     with_photos = any(hit.references for answer in answers for hit in answer.hits)
     for answer in answers:
         console.print(_shown(f'{answer.name} ({answer.seen})'), soft_wrap=True)
+        if sure := certainty_text(answer.hits):
+            console.print(_shown(sure), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
         table.add_column('rank', justify='right', overflow='ellipsis')
         table.add_column('score', justify='right', overflow='ellipsis')
@@ -95,6 +97,16 @@ def print_tables(answers: Sequence[Answer]) -> None:
             more += (str(hit.references or ''),) if with_photos else ()
             table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *more)))
         console.print(table)
+
+
+def certainty_text(hits: Sequence[Hit]) -> str:
+    """How sure the first of some hits is; '' where nothing is known of that."""
+    if not hits or hits[0].chance is None:
+        return ''
+    text = f'the first is right with a chance of {hits[0].chance:.0%}'
+    if hits[0].present is not None and hits[0].present < 0.5:
+        text += f'; probably none of the models (with a chance of {1 - hits[0].present:.0%})'
+    return text
 
 
 def _shown(text: str) -> Text:

@@ -3,6 +3,7 @@
   jaxret index --models DIR --out INDEX                          make or update an index
   jaxret index --out INDEX --add-photos CSV                      add photos that are known to show some of its models
   jaxret photos --index INDEX                                    list these, remove them, take the last ones back
+  jaxret fit --index INDEX                                       learn of these
   jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
   jaxret search --index INDEX --text WORDS [PHOTO...]            words, where the model learned from them
   jaxret serve --index INDEX                                     a web page, and an HTTP endpoint beside it
@@ -113,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')
 
+    fit = command('fit', 'learn of the known photos of an index', descriptions.FIT, _fit)
+    fit.add_argument('--index', required=True, metavar='INDEX')
+
     search = command(
         'search', 'find the models that match photos, meshes, point clouds or scans', descriptions.SEARCH, _search
     )
@@ -212,6 +216,16 @@ def _photos(options: argparse.Namespace) -> int:
     return run_photos(options)
 
 
+def _fit(options: argparse.Namespace) -> int:
+    _before_jax()
+    from jaxret.index.fitting import told
+    from jaxret.index.index import Index
+
+    with Index.open(options.index) as index:
+        print('\n'.join(told(index.fit(progress=True))))
+    return 0
+
+
 def _search(options: argparse.Namespace) -> int:
     from jaxret.cli.search import run_search
 
@@ -226,7 +240,8 @@ def _serve(options: argparse.Namespace) -> int:
         if (error.name or '').startswith('jaxret'):
             raise
         raise ConfigError(f"`jaxret serve` needs {error.name}: pip install 'jaxret[serve]'") from error
-    from jaxret.index.index import Index, load_for_index
+    from jaxret.index.index import Index
+    from jaxret.index.loading import load_for_index
 
     index = Index.open(options.index)
     model = load_for_index(index.manifest, options.checkpoint)

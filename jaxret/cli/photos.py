@@ -39,7 +39,7 @@ def added_alone(options: argparse.Namespace, *, before_jax: Callable[[], None]) 
         raise ConfigError(f'{", ".join(given)} with --add-photos but without --models: name the folder of models too')
     lines = _checked_list(options)
     before_jax()
-    from jaxret.index.index import load_for_index
+    from jaxret.index.loading import load_for_index
 
     add_photos(options, load_for_index(read_manifest(Path(options.out)), options.checkpoint), lines)
     return True

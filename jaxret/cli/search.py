@@ -46,7 +46,8 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         print('warning: known photos of the models do not count in a search of the database', file=sys.stderr)
     before_jax()
     from jaxret.cli.answers import Answer, print_csv, print_json, print_tables
-    from jaxret.index.index import Index, load_for_index
+    from jaxret.index.index import Index
+    from jaxret.index.loading import load_for_index
 
     with contextlib.ExitStack() as stack:
         database = _opened_database(options, stack) if options.database else None

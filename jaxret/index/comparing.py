@@ -16,7 +16,7 @@ from jaxret.index.shards import SHARDS, ShapeRow, read_matrix
 from jaxret.search.blocks import aligned_empty
 from jaxret.search.exact import Found, search
 from jaxret.search.fusion import fused_search
-from jaxret.search.gallery import SearchGallery
+from jaxret.search.gallery import SearchGallery, parts
 from jaxret.search.joined import joined_queries
 from jaxret.search.outlines import Outlines
 from jaxret.search.parts import Parts
@@ -115,6 +115,26 @@ class Comparison:
             outlines=None if silhouettes is None else (self._outlines, silhouettes, self.parts.outline),
             **options,
         )
+
+    def view_scores(self, embeddings: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        """Scores of all shapes by their views and silhouettes, float32 [Q, G], in float32 arithmetic.
+
+        Args:
+          embeddings: float32 [Q, D + C] of photos.
+          centre: [D], what photos have in common.
+        """
+        queries = self.parts.view_queries(embeddings, None, centre)
+        silhouettes = self.parts.outlines(embeddings) if self._outlines is not None else None
+        scores = np.zeros((len(queries), len(self.gallery)), np.float32)
+        for part in parts(self.gallery.embeddings):
+            rows = self.gallery.embeddings[part].astype(np.float32, copy=False)
+            products = np.einsum('gvd,qd->qgv', rows, queries, optimize=True)
+            best = min(2, products.shape[2])
+            scores[:, part] = np.partition(products, -best, axis=2)[..., -best:].mean(axis=2)
+        for number in range(len(queries) if silhouettes is not None else 0):
+            covered, _ = self._outlines.scores(silhouettes[number][None], np.arange(len(self.gallery)))
+            scores[number] += self.parts.outline * covered
+        return scores
 
     def found_turned(self, queries: np.ndarray, question: Question) -> Found:
         """As `found`, of views [Q, V, D] of meshes, clouds or scans in their best heading.

@@ -5,6 +5,7 @@
     <index>/tables/<table>.jsonl     one line a shape: id, category, checksum, where its embedding is; never changed
     <index>/shards/<key>.safetensors embeddings, thumbnails (PNG) and checksums of some shapes; never changed
     <index>/failed.csv               path,reason of the files that could not be used
+    <index>/fit.safetensors          what `jaxret fit` learnt of them; replaced atomically
     <index>/references.sqlite        photos known to show models (`references`); changes by transactions of its own
     <index>/.lock                    held by the process that writes
 
@@ -32,7 +33,8 @@ from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.search.references import Fusion
 
 MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
-_BESIDE = f'{re.escape(MANIFEST)}|{re.escape(FAILED)}'  # files beside the folders, and files in each of these
+FIT = 'fit.safetensors'
+_BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT)))  # files beside the folders, and files in each of these
 _DATABASE = rf'{re.escape(REFERENCES)}(?:-journal)?'  # which SQLite itself rolls back and removes
 _NAMES = {TABLES: r'[0-9a-f]{16}\.jsonl', SHARDS: r'[0-9a-f]{32}\.safetensors'}
 _TEMPORARY = r'\.(?:{0})\.[0-9a-f]{{16}}'

@@ -24,7 +24,8 @@ class Hit:
         the object's silhouette is known, that of the silhouette which fits best.
       elevation: of that camera in degrees above the horizon; else None.
       references: how many known photos of the shape the index has.
-      chance: that this is the right one; None where that is not known.
+      chance: of the first: that it is the right one; None for others, and where that is not known (`fitting`).
+      present: of the first: chance that the right one is in the index at all; None likewise.
     """
 
     rank: int
@@ -36,6 +37,7 @@ class Hit:
     elevation: float | None = None
     references: int = 0
     chance: float | None = None
+    present: float | None = None
 
 
 def hits_of(

@@ -9,23 +9,26 @@ what is taught, here or elsewhere, counts at once.
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from jaxret.errors import CheckpointError, ConfigError, refused
+from jaxret.errors import ConfigError, refused
 from jaxret.index.comparing import TEXT_WEIGHT, Comparison, Question
 from jaxret.index.files import Manifest, held_table
+from jaxret.index.fit_file import write_fit
+from jaxret.index.fitting import FOLDS, Fit, fit_references
 from jaxret.index.hits import Hit, hits_of
 from jaxret.index.references import Reference, References, new_session
 from jaxret.index.shards import SHARDS, ShapeRow, read_thumbnail
 from jaxret.index.teaching import LiveEvidence, check_embeds, prepare_photos
 from jaxret.inference.model import Model
-from jaxret.inference.pretrained_model import PRETRAINED, load_model
 from jaxret.preprocessing.photos import Box, Mask
 from jaxret.preprocessing.photos import Photo as Picture
 from jaxret.search.exact import Found
 from jaxret.search.references import Evidence, Fusion
+from jaxret.workers import progress_bar
 
 
 class Index:
@@ -145,12 +148,12 @@ class Index:
         views = queries.ndim == 3 and self.manifest.similarity == 'best_views'
         words = not views and queries.shape[-1:] == (self.gallery.width,) and self._comparison.parts is not None
         evidence = self._evidence.now() if references and not views and not words else None
-        question = Question(top_k, self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
+        question = Question(max(top_k, 2), self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
         if views:
             found = self._comparison.found_turned(queries, question)
         else:
             found = self._comparison.found(self._checked(queries, words=words)[:, None], question)
-        return [self._hits(found, query, evidence) for query in range(len(queries))]
+        return [self._hits(found, query, evidence, top_k, sure=categories is None) for query in range(len(queries))]
 
     def search_together(
         self,
@@ -172,11 +175,32 @@ class Index:
         if not len(queries):
             raise refused('queries', 'no photo', 'give at least one')
         evidence = self._evidence.now() if references else None
-        question = Question(top_k, self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
-        return self._hits(self._comparison.found(queries[None], question), 0, evidence)
+        question = Question(max(top_k, 2), self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
+        return self._hits(self._comparison.found(queries[None], question), 0, evidence, top_k, sure=categories is None)
 
-    def _hits(self, found: Found, query: int, evidence: Evidence | None) -> list[Hit]:
-        return hits_of(found, query, self._names, self._inputs, None if evidence is None else evidence.counts)
+    def _hits(self, found: Found, query: int, evidence: Evidence | None, most: int, *, sure: bool) -> list[Hit]:
+        """The hits of a query. How sure they are is known of photos among all shapes, where `fit` could learn it."""
+        hits = hits_of(found, query, self._names, self._inputs, None if evidence is None else evidence.counts)
+        fit = None if evidence is None else self._evidence.fit
+        if fit is not None and hits and sure:
+            told = [certainty and certainty(found.scores[query]) for certainty in (fit.right, fit.present)]
+            hits[0] = replace(hits[0], chance=told[0], present=told[1])
+        return hits[:most]
+
+    def fit(self, *, progress: bool = False) -> Fit:
+        """Learns of the references and keeps what was learnt; searches know at once. See `jaxret.index.fitting`.
+
+        Raises:
+          ConfigError: an index of a trained run.
+          DataError: too few references.
+          StorageError: the index's folder cannot be written.
+        """
+        embeddings, owner = self._evidence.references()
+        fusion = Fusion(**self.manifest.fusion)
+        with progress_bar('Learning' if progress else None, 2 * FOLDS) as advance:
+            fit = fit_references(self._comparison, embeddings, owner, fusion, advance=advance)
+        write_fit(self.folder, fit, key=self.fingerprint)
+        return fit
 
     def _checked(self, queries: np.ndarray, *, words: bool = False) -> np.ndarray:
         width = self.gallery.width if words else self._comparison.width
@@ -249,36 +273,3 @@ class Index:
     def up_axis(self, id: str) -> str:
         """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
         return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
-
-
-def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Model:
-    """The model that embedded the shapes of an index, to embed queries.
-
-    Args:
-      manifest: of the index.
-      workdir: of its run, or the folder of the built-in model's weights, where that was moved; None for where it was.
-
-    Raises:
-      CheckpointError: no run there, or its best checkpoint has other weights.
-    """
-    try:
-        model = load_model(manifest.system, workdir or manifest.workdir, default=manifest.shape_inputs.representation)
-    except CheckpointError as error:
-        if workdir:
-            raise
-        raise CheckpointError(
-            f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
-        ) from error
-    if model.fingerprint != manifest.fingerprint and manifest.system == PRETRAINED:
-        raise CheckpointError(
-            f'{model.workdir}: has other weights or settings ({model.fingerprint[:12]}) than the built-in model of the '
-            f'index ({manifest.fingerprint[:12]}, {manifest.workdir}); embed the models anew with '
-            f'`jaxret index --rebuild`'
-        )
-    if model.fingerprint != manifest.fingerprint:
-        raise CheckpointError(
-            f'{model.workdir}: its best checkpoint, of step {model.step}, has other weights ({model.fingerprint[:12]}) '
-            f'than the index ({manifest.fingerprint[:12]}, step {manifest.step} of {manifest.workdir}); name that run '
-            f'with --checkpoint, or embed the models anew with `jaxret index --rebuild`'
-        )
-    return model

@@ -14,6 +14,7 @@ import numpy as np
 from jaxret.errors import CheckpointError, DataError, refused
 from jaxret.files import printable
 from jaxret.index.comparing import Comparison
+from jaxret.index.fit_file import StoredFit, fit_state, read_fit
 from jaxret.index.references import Photo, References
 from jaxret.inference.model import Model
 from jaxret.preprocessing.inputs import PhotoInputs
@@ -152,6 +153,9 @@ class LiveEvidence:
       places: id of each of its models -> row.
       comparison: of the index.
       fusion: how references and views are pooled.
+
+    Attributes:
+      fit: what `jaxret fit` learnt, as far as `now` has seen it; None for nothing.
     """
 
     def __init__(
@@ -159,6 +163,8 @@ class LiveEvidence:
     ):
         self._references, self._key, self._places = references, key, places
         self._comparison, self._fusion = comparison, fusion
+        self._folder = references.path.parent
+        self.fit: StoredFit | None = None
         self._lock = threading.Lock()
         self._state: tuple | None = None
         self._evidence: Evidence | None = None
@@ -169,20 +175,38 @@ class LiveEvidence:
         Raises:
           DataError: their file is damaged, or cannot be read.
         """
-        state = self._references.state()
+        state = self._references.state(), fit_state(self._folder)
         with self._lock:
             if state != self._state:
-                vectors, owner = self._references.active(self._key, self._places)
-                if len(owner) and vectors.shape[1] != self._comparison.width:
-                    found = f'embeddings of {vectors.shape[1]} numbers, not {self._comparison.width}'
-                    raise refused(str(self._references.path), found, 'run `jaxret index` again')
+                vectors, owner = self.references()
+                self.fit = read_fit(self._folder, key=self._key)
                 self._evidence = self._made(vectors, owner) if len(owner) else None
                 self._state = state
             return self._evidence
 
+    def references(self) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings of the references that count [R, D + C], and their shapes [R].
+
+        Raises:
+          DataError: as `now`.
+        """
+        vectors, owner = self._references.active(self._key, self._places)
+        if len(owner) and vectors.shape[1] != self._comparison.width:
+            found = f'embeddings of {vectors.shape[1]} numbers, not {self._comparison.width}'
+            raise refused(str(self._references.path), found, 'run `jaxret index` again')
+        return vectors, owner
+
     def _made(self, vectors: np.ndarray, owner: np.ndarray) -> Evidence:
         parts, known = self._comparison.parts, {}
+        fusion, learnt = self._fusion, None
+        if self.fit is not None:
+            fusion, learnt = self.fit.fusion, self.fit.whitening
         if parts is not None:
             centre = photos_centre(self._comparison.centre, vectors)
-            known = {'centre': centre, 'space': partial(parts.photo_vectors, centre=centre)}
-        return Evidence(vectors, owner, len(self._places), self._fusion, **known)
+
+            def space(embeddings: np.ndarray) -> np.ndarray:
+                photos = parts.photo_vectors(embeddings, centre)
+                return photos if learnt is None else learnt(photos)
+
+            known = {'centre': centre, 'space': space}
+        return Evidence(vectors, owner, len(self._places), fusion, **known)

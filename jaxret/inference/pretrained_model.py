@@ -46,7 +46,7 @@ DEFAULT = 'efficientnet-lite0'
 NAMES = tuple(name.replace('_', '-') for name in PACKAGED_NAMES)
 _BATCH = 4  # shapes; their maps take memory
 _KNOWN_DEPTH = 18  # segments of EfficientNet-Lite0, of which the defaults name two
-_FUSION = Fusion(weight=2 / 3, temperature=0.05, view_temperature=0.025, standardized_from=None)
+_FUSION = Fusion(weight=2 / 3, temperature=0.06, view_temperature=0.025, background=0.2, standardized_from=None)
 _WEIGHTS = {
     'mixed': {'middle': 1.0, 'late': 1.0, 'class': 0.5},
     'instance': {'middle': 1.0, 'late': 1.0, 'class': 0.0},

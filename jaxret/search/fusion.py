@@ -4,11 +4,10 @@ Letters: Q queries, G shapes, D embedding, N photos of one object, K results, S 
 
 The score of a shape g for a query q is
 
-    S_g = (1 - w) s_g / T_v + w log((1 - sigma) p(g | q) + sigma / G),
+    S_g = (1 - w) s_g / T_v + w e_g,
 
-s_g the score of its views, p(g | q) soft nearest neighbours among the references, and sigma a share that is spread over
-all shapes, so that those without references stay possible (`references.Evidence`). For shapes without references the
-second term is the same, so that S_g orders them as s_g does: of them only the K best by views need be looked at.
+s_g the score of its views and e_g what references say (`references.reference_evidence`), 0 for a shape without. So
+shapes without references are ordered by s_g: of them only the K best by views need be looked at.
 
 Where the silhouette of a photo's object is known, s_g is the score of the views and, with a weight, that of the
 silhouettes (`outlines`), which is worked out for the `RESCORED` best by views and for all shapes with references.
@@ -66,12 +65,12 @@ def fused_search(
     first = k if outlines is None else max(k, RESCORED)
     rows = []
     for number, (near, share) in enumerate(_best_by_views(gallery, queries, first, projected, allowed)):
-        owned, logs, rest = np.zeros(0, np.int64), np.zeros(0), 0.0
+        owned, known = np.zeros(0, np.int64), np.zeros(0)
         if evidence is not None:
-            owned, logs, rest = evidence.logs((queries if photos is None else photos)[number], allowed)
+            owned, known = evidence.scores((queries if photos is None else photos)[number], allowed)
         ids = np.union1d(near, owned)
-        said = np.full(len(ids), rest)
-        said[np.searchsorted(ids, owned)] = logs
+        said = np.zeros(len(ids))
+        said[np.searchsorted(ids, owned)] = known
         covered, sights = np.zeros(len(ids)), None
         if outlines is not None:
             covered, sights = outlines[0].scores(outlines[1][number], ids)

@@ -24,10 +24,9 @@ class Fusion:
 
     Attributes:
       weight: w, of the references, in [0, 1): 0 is views alone.
-      temperature: of the references' cosines, above 0.
+      temperature: T, of the references' cosines, above 0.
       view_temperature: T_v, above 0.
-      background: cosine below which a reference says little; None for none: then the nearest reference, however far,
-        speaks as loudly as a near one.
+      background: b, the cosine from which a reference speaks for its shape.
       standardized_from: number of references from which photos and references lose mean and spread of the references
         before they are compared; of fewer these say too little. None: never.
 
@@ -38,7 +37,7 @@ class Fusion:
     weight: float = WEIGHT
     temperature: float = TEMPERATURE
     view_temperature: float = TEMPERATURE
-    background: float | None = None
+    background: float = 0.3
     standardized_from: int | None = 20
 
     def __post_init__(self):
@@ -81,13 +80,7 @@ def view_scores(queries: np.ndarray, views: np.ndarray) -> np.ndarray:
 
 
 def reference_probabilities(
-    queries: np.ndarray,
-    references: np.ndarray,
-    owner: np.ndarray,
-    shapes: int,
-    *,
-    temperature: float = TEMPERATURE,
-    background: float | None = None,
+    queries: np.ndarray, references: np.ndarray, owner: np.ndarray, shapes: int, *, temperature: float = TEMPERATURE
 ) -> np.ndarray:
     """Chance of each shape by soft nearest neighbours among references, [Q, G], rows of sum 1.
 
@@ -99,19 +92,32 @@ def reference_probabilities(
       owner: int [R], the shape of each.
       shapes: G.
       temperature: above 0.
-      background: cosine of a further reference, which is of none of the shapes: rows then sum to less than 1, and to
-        little where no reference is as near. None without.
 
     Source: Goldberger et al., NIPS 2004, Eq. 1 (there of squared distances).
     """
     logits = queries @ references.T / temperature
-    if background is not None:
-        logits = np.pad(logits, [(0, 0), (0, 1)], constant_values=background / temperature)
-        owner = np.append(owner, shapes)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    sums = np.zeros((shapes + (background is not None), len(queries)))
+    sums = np.zeros((shapes, len(queries)))
     np.add.at(sums, owner, weights.T)
-    return (sums / sums.sum(axis=0)).T[:, :shapes]
+    return (sums / sums.sum(axis=0)).T
+
+
+def reference_evidence(cosines: np.ndarray, owner: np.ndarray, shapes: int, fusion: Fusion) -> np.ndarray:
+    """What references say for each shape: e_g = log(1 + sum over the r of g of exp((q . r - b) / T)), [Q, G].
+
+    The log of the odds of g among all shapes, of which those without references are as likely as by a reference at the
+    background b: these, e_g = 0, stay possible however few others have references.
+
+    Args:
+      cosines: [Q, R] of photos and references.
+      owner: int [R], the shape of each.
+      shapes: G.
+      fusion: b and T.
+    """
+    logits = (cosines.T - fusion.background) / fusion.temperature
+    sums = np.zeros((shapes, cosines.shape[0]))
+    np.logaddexp.at(sums, owner, logits.astype(np.float64))
+    return sums.T
 
 
 def pooled_scores(scores: np.ndarray, probabilities: np.ndarray, *, weight: float, temperature: float) -> np.ndarray:
@@ -165,29 +171,21 @@ class Evidence:
         self._space = space or reference_space(references, standardize=standardize)
         self._vectors = self._space(references)
 
-    def logs(self, photos: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    def scores(self, photos: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the references of the allowed shapes say of photos of one object.
 
         Args:
           photos: embeddings [N, D].
-          allowed: bool [G]; p and G are those among them.
+          allowed: bool [G].
 
         Returns:
-          the allowed shapes with references, ascending [S]; the mean over the photos of log((1 - sigma) p + rest / G)
-          of each [S]; and that of all other allowed shapes, whose p is 0. rest is sigma and what the background has of
-          p. ([], [], 0) where no allowed shape has a reference.
+          the allowed shapes with references, ascending [S]; the mean over the photos of `reference_evidence` of each
+          [S]. That of all other shapes is 0.
         """
         used = allowed[self._owner]
         owned, owner = np.unique(self._owner[used], return_inverse=True)
-        if not len(owned):
-            return owned, np.zeros(0), 0.0
         vectors = self._vectors if used.all() else self._vectors[used]
-        shapes = int(np.count_nonzero(allowed))
-        options = {'temperature': self.fusion.temperature, 'background': self.fusion.background}
-        said, rest = np.zeros(len(owned)), 0.0
+        said = np.zeros(len(owned))
         for photo in self._space(photos):  # one at a time: a product of other sizes is rounded differently
-            known = (1 - SMOOTHING) * reference_probabilities(photo[None], vectors, owner, len(owned), **options)[0]
-            spread = max(1 - known.sum(), SMOOTHING) / shapes
-            said += np.log(known + spread)
-            rest += float(np.log(spread))
-        return owned, said / len(photos), rest / len(photos)
+            said += reference_evidence((vectors @ photo)[None], owner, len(owned), self.fusion)[0]
+        return owned, said / len(photos)

@@ -19,7 +19,7 @@ from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
 from jaxret.index.build import update_index
-from jaxret.index.index import load_for_index
+from jaxret.index.loading import load_for_index
 from jaxret.inference import pretrained_model
 from jaxret.inference.export import export_query_encoder
 from jaxret.preprocessing.shapes import shape_arrays
