@@ -59,6 +59,7 @@ class Comparison:
     Attributes:
       gallery: what is searched.
       projection: float32 [D, D], the map W of CMIC's attention; else None.
+      stored: the type in which the index stores embeddings; the gallery's may be wider.
       parts: of embeddings; None where they have none.
       centre: [D], what photos are taken to have in common while none is known; None without parts.
 
@@ -71,7 +72,9 @@ class Comparison:
             None if name is None else read_matrix(folder / SHARDS / name)
             for name in (manifest.projection, manifest.centre)
         )
-        self.gallery = SearchGallery(_widened(gather(folder, rows)), manifest.similarity)
+        embeddings = gather(folder, rows)
+        self.stored = embeddings.dtype
+        self.gallery = SearchGallery(_widened(embeddings), manifest.similarity)
         self.parts = None if manifest.parts is None else Parts.from_json(manifest.parts)
         self._outlines = None
         inputs = manifest.shape_inputs

@@ -105,6 +105,11 @@ class Index:
         return self._comparison.projection
 
     @property
+    def stored(self) -> np.dtype:
+        """The type in which embeddings are stored; that of the gallery may be wider."""
+        return self._comparison.stored
+
+    @property
     def purposes(self) -> tuple[str, ...]:
         """What can be searched for, the default first; () where the model leaves no choice."""
         return () if self._comparison.parts is None else self._comparison.parts.purposes
