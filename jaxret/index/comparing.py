@@ -4,7 +4,7 @@ Letters: Q queries, N photos of one object, G shapes, V views, D embedding, C ce
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,12 @@ from jaxret.search.outlines import Outlines
 from jaxret.search.parts import Parts
 from jaxret.search.references import Evidence
 from jaxret.search.turned import search_turned
+from jaxret.search.viewpoint import refined_poses
 
 TEXT_WEIGHT = 0.5  # of a text beside a photo
+# Neighbours of the best camera: where cameras are dense, nearer ones.
+_OUTLINE_REACH = {'reach': 30.0, 'temperature': 0.05}
+_VIEW_REACH = {'reach': 45.0, 'temperature': 0.04}
 _WIDENED_BYTES = 2**31  # float16 embeddings that take no more as float32 are kept as such, which saves every query that
 
 
@@ -80,6 +84,10 @@ class Comparison:
         inputs = manifest.shape_inputs
         if inputs.outlines is not None:
             self._outlines = Outlines(gather(folder, rows, 'outlines', checked=True))
+            self._outline_poses = np.array(inputs.outlines.poses)
+        self._view_poses = np.array(
+            [(inputs.azimuth(view), inputs.elevation(view)) for view in range(len(inputs.view_ids))]
+        )
         self._rings = [count for _, count, _ in inputs.ring.rings]
 
     @property
@@ -107,10 +115,11 @@ class Comparison:
         if self._outlines is not None and question.purpose != 'class':
             silhouettes = self.parts.outlines(queries)
         options = {'candidates': question.candidates}
+        shape = (*queries.shape[:2], seen.shape[1])
         if queries.shape[1] == 1 and (question.evidence is None and silhouettes is None or not len(queries)):
-            return search(self.gallery, seen, question.top_k, projected=projected, **options)
-        shape = (*queries.shape[:2], -1)
-        return fused_search(
+            found = search(self.gallery, seen, question.top_k, projected=projected, **options)
+            return self._with_poses(found, seen.reshape(shape), silhouettes)
+        found = fused_search(
             self.gallery,
             seen.reshape(shape),
             question.top_k,
@@ -121,6 +130,23 @@ class Comparison:
             photo_share=photo_share,
             **options,
         )
+        return self._with_poses(found, seen.reshape(shape), silhouettes)
+
+    def _with_poses(self, found: Found, seen: np.ndarray, silhouettes: np.ndarray | None) -> Found:
+        """With the poses of the first photos that have a silhouette, else of the first ones, seen [Q, N, D]."""
+        if self.parts is None:
+            return found
+        poses = np.zeros((*found.indices.shape, 2))
+        for query, ids in enumerate(found.indices):
+            outlined = [] if silhouettes is None else [bits for bits in silhouettes[query] if bits.any()]
+            if outlined:
+                poses[query] = refined_poses(
+                    self._outlines.overlaps(outlined[0], ids), self._outline_poses, **_OUTLINE_REACH
+                )
+            else:
+                views = self.gallery.embeddings[ids].astype(np.float32, copy=False) @ seen[query, 0]
+                poses[query] = refined_poses(views, self._view_poses, **_VIEW_REACH)
+        return replace(found, poses=poses)
 
     def view_scores(self, embeddings: np.ndarray, centre: np.ndarray) -> np.ndarray:
         """Scores of all shapes by their views and silhouettes, float32 [Q, G], in float32 arithmetic.
@@ -138,7 +164,7 @@ class Comparison:
             best = min(2, products.shape[2])
             scores[:, part] = np.partition(products, -best, axis=2)[..., -best:].mean(axis=2)
         for number in range(len(queries) if silhouettes is not None else 0):
-            covered, _ = self._outlines.scores(silhouettes[number][None], np.arange(len(self.gallery)))
+            covered = self._outlines.scores(silhouettes[number][None], np.arange(len(self.gallery)))
             scores[number] += self.parts.outline * covered
         return scores
 

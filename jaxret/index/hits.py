@@ -20,8 +20,9 @@ class Hit:
       score: higher is closer: a similarity, or a negative distance (scan-CAD).
       view: where views are compared one by one, number of the one that fits best (CMIC: that the attention chose), from
         0; else None.
-      azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None. Where
-        the object's silhouette is known, that of the silhouette which fits best.
+      azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None. Of the
+        built-in model, from where the photo was taken, refined between the cameras of views, or of silhouettes where the
+        photo has one.
       elevation: of that camera in degrees above the horizon; else None.
       references: how many known photos of the shape the index has.
       chance: of the first: that it is the right one; None for others, and where that is not known (`fitting`).
@@ -59,9 +60,8 @@ def hits_of(
     hits = []
     for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
         view = None if found.views is None else int(found.views[query, place])
-        outline = -1 if found.outlines is None else int(found.outlines[query, place])
-        if outline >= 0:
-            pose = inputs.outlines.poses[outline]
+        if found.poses is not None:
+            pose = tuple(round(float(angle), 1) for angle in found.poses[query, place])
         else:
             pose = (None, None) if view is None else (inputs.azimuth(view), inputs.elevation(view))
         known = 0 if references is None else int(references[index])

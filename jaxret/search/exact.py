@@ -49,15 +49,15 @@ class Found:
         best); None for galleries without views.
       fully_scored: float64 [Q], share of the allowed shapes that were scored with all their numbers: 1 for brute
         force, 0 where none is allowed.
-      outlines: int64 [Q, K], the silhouette that fits the query's best (`search.outlines`), -1 where it has none; None
-        without.
+      poses: float64 [Q, K, 2], azimuth and elevation in degrees from where a photo sees each shape; None where that is
+        no finer than `views`.
     """
 
     indices: np.ndarray
     scores: np.ndarray
     views: np.ndarray | None
     fully_scored: np.ndarray
-    outlines: np.ndarray | None = None
+    poses: np.ndarray | None = None
 
 
 def search(

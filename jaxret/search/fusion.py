@@ -58,7 +58,7 @@ def fused_search(
       photo_share: of the photos in what the queries say, in [0, 1], by which w and the silhouettes' weight are multiplied.
 
     Returns:
-      as `exact.search`, with float64 scores; a view is that which fits the first photo, an outline likewise.
+      as `exact.search`, with float64 scores; a view is that which fits the first photo.
 
     Raises:
       ConfigError, DataError: as `exact.search`.
@@ -74,10 +74,9 @@ def fused_search(
         ids = np.union1d(near, owned)
         said = np.zeros(len(ids))
         said[np.searchsorted(ids, owned)] = known
-        covered, sights = np.zeros(len(ids)), None
+        covered = np.zeros(len(ids))
         if outlines is not None:
-            covered, sights = outlines[0].scores(outlines[1][number], ids)
-            covered = photo_share * outlines[2] * covered
+            covered = photo_share * outlines[2] * outlines[0].scores(outlines[1][number], ids)
         weight, scale = 0.0, 1.0
         if len(owned):
             weight, scale = photo_share * evidence.fusion.weight, 1 / evidence.fusion.view_temperature
@@ -87,12 +86,10 @@ def fused_search(
         scores, views = _mean_scores(gallery, queries[number], sides[number], ids)
         scores = scores + covered
         fused = (1 - weight) * (scores * scale) + weight * said if len(owned) else scores
-        sights = None if sights is None else sights[kept]
         order = np.lexsort((ids, -scores, -fused))[:k]
-        rows.append((ids[order], fused[order], *(None if x is None else x[order] for x in (views, sights)), share))
-    indices, scores, views, sights, shares = zip(*rows, strict=True)
-    views, sights = (None if part[0] is None else np.stack(part) for part in (views, sights))
-    return Found(np.stack(indices), np.stack(scores), views, np.array(shares), sights)
+        rows.append((ids[order], fused[order], None if views is None else views[order], share))
+    indices, scores, views, shares = zip(*rows, strict=True)
+    return Found(np.stack(indices), np.stack(scores), None if views[0] is None else np.stack(views), np.array(shares))
 
 
 def _best_by_views(

@@ -28,7 +28,7 @@ class Outlines:
         self._words = np.ascontiguousarray(bits).view(np.uint64)
         self._areas = np.bitwise_count(self._words).sum(axis=2, dtype=np.int32)
 
-    def scores(self, photos: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, photos: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Mean over photos of the best intersection over union.
 
         Args:
@@ -36,19 +36,18 @@ class Outlines:
           ids: int [S], which shapes.
 
         Returns:
-          float64 [S], 0 where no photo has a silhouette; and int64 [S], the view that fits the first such photo best, -1
-          without one.
+          float64 [S], 0 where no photo has a silhouette.
         """
-        total, views = np.zeros(len(ids)), np.full(len(ids), -1)
-        known = [photo for photo in np.ascontiguousarray(photos).view(np.uint64) if photo.any()]
-        for number, photo in enumerate(known):
-            area = int(np.bitwise_count(photo).sum())
-            step = max(1, _BLOCK_BYTES // self._words[0].nbytes)
+        total, known = np.zeros(len(ids)), [photo for photo in photos if photo.any()]
+        step = max(1, _BLOCK_BYTES // self._words[0].nbytes)
+        for photo in known:
             for start in range(0, len(ids), step):
                 part = slice(start, start + step)
-                common = np.bitwise_count(self._words[ids[part]] & photo).sum(axis=2, dtype=np.int32)
-                overlap = common / (self._areas[ids[part]] + area - common)
-                total[part] += overlap.max(axis=1)
-                if number == 0:
-                    views[part] = overlap.argmax(axis=1)
-        return total / max(len(known), 1), views
+                total[part] += self.overlaps(photo, ids[part]).max(axis=1)
+        return total / max(len(known), 1)
+
+    def overlaps(self, photo: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Intersection over union of a silhouette uint8 [B] that is not empty, and shapes from all sides: [S, V]."""
+        words = np.ascontiguousarray(photo).view(np.uint64)
+        common = np.bitwise_count(self._words[ids] & words).sum(axis=2, dtype=np.int32)
+        return common / (self._areas[ids] + int(np.bitwise_count(words).sum()) - common)
