@@ -21,8 +21,8 @@ class Hit:
       view: where views are compared one by one, number of the one that fits best (CMIC: that the attention chose), from
         0; else None.
       azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None. Of the
-        built-in model, from where the photo was taken, refined between the cameras of views, or of silhouettes where the
-        photo has one.
+        built-in model, from where the photo was taken, refined between the cameras of views, or of silhouettes where
+        the photo has one.
       elevation: of that camera in degrees above the horizon; else None.
       references: how many known photos of the shape the index has.
       chance: of the first: that it is the right one; None for others, and where that is not known (`fitting`).
