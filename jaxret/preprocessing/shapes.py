@@ -217,9 +217,14 @@ def _chosen(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
     views = views[list(inputs.view_ids)]
     views = views[..., None] if views.ndim == 3 else views
     if inputs.margin is not None:
-        return np.stack([_placed(view, inputs) for view in views])
+        return placed_views(views, inputs)
     margin = (inputs.ring.size - inputs.side) // 2
     return views[:, margin : margin + inputs.side, margin : margin + inputs.side]
+
+
+def placed_views(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
+    """Views uint8 [V, S', S', C] on the ground of `inputs`, each cut to what it shows and placed with its margin."""
+    return np.stack([_placed(view, inputs) for view in views])
 
 
 def _placed(view: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
