@@ -101,12 +101,11 @@ def print_tables(answers: Sequence[Answer]) -> None:
 
 def certainty_text(hits: Sequence[Hit]) -> str:
     """How sure the first of some hits is; '' where nothing is known of that."""
-    if not hits or hits[0].chance is None:
-        return ''
-    text = f'the first is right with a chance of {hits[0].chance:.0%}'
-    if hits[0].present is not None and hits[0].present < 0.5:
-        text += f'; probably none of the models (with a chance of {1 - hits[0].present:.0%})'
-    return text
+    chance, present = (hits[0].chance, hits[0].present) if hits else (None, None)
+    told = [] if chance is None else [f'the first is right with a chance of {chance:.0%}']
+    if present is not None and present < 0.5:
+        told.append(f'probably none of the models (with a chance of {1 - present:.0%})')
+    return '; '.join(told)
 
 
 def _shown(text: str) -> Text:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxret.cli.photos import add_photos, added_alone
+from jaxret.cli.photos import add_photos, added_alone, tell_of_fit
 from jaxret.errors import ConfigError, DataError
 from jaxret.index.files import check_writable, read_manifest
 from jaxret.index.model_files import read_categories
@@ -24,6 +24,7 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
         read_categories(Path(options.categories))  # before anything slow
     check_writable(Path(options.out))
     if options.add_photos is not None and added_alone(options, before_jax=before_jax):
+        tell_of_fit(Path(options.out))
         return 0
     before_jax()
     from jaxret.index.build import update_index
@@ -48,6 +49,7 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
     print(f'{options.out}: {done.told(Path(options.out))}')
     if options.add_photos is not None:
         add_photos(options, model)
+    tell_of_fit(Path(options.out))
     return 0
 
 

@@ -1,6 +1,7 @@
 """Known photos of an index's models on the command line: `jaxret index --add-photos` and `jaxret photos`."""
 
 import argparse
+import contextlib
 import csv
 import json
 import sys
@@ -14,7 +15,8 @@ from rich.table import Table
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import printable
-from jaxret.index.files import held_table, read_manifest
+from jaxret.index.files import Manifest, held_table, read_manifest
+from jaxret.index.fit_file import outdated
 from jaxret.index.photo_lists import PhotoLine, read_photo_list
 from jaxret.index.references import Reference, References, new_session
 
@@ -90,8 +92,22 @@ def run_photos(options: argparse.Namespace) -> int:
     else:
         waiting = set(references.without_embedding(manifest.fingerprint))
         _print(options, [(row, _state(row, ids, waiting)) for row in references.rows()])
+    _tell_of_fit(folder, manifest, ids, references)
     references.close()
     return 0
+
+
+def tell_of_fit(folder: Path) -> None:
+    """Says on stderr where `jaxret fit` should be run again for an index. Raises DataError: the index is damaged."""
+    with held_table(folder) as (manifest, rows), contextlib.closing(References(folder)) as references:
+        _tell_of_fit(folder, manifest, {row.id for row in rows}, references)
+
+
+def _tell_of_fit(folder: Path, manifest: Manifest, ids: set[str], references: References) -> None:
+    waiting = set(references.without_embedding(manifest.fingerprint))
+    count = sum(not _state(row, ids, waiting) for row in references.rows())
+    if told := outdated(folder, manifest, count):
+        print(f'note: {told}', file=sys.stderr)
 
 
 def _state(row: Reference, ids: set[str], waiting: set[int]) -> str:

@@ -95,6 +95,12 @@ class Comparison:
         """Of queries that are photos: D, or D + C."""
         return self.gallery.width + (0 if self.parts is None else self.parts.cells)
 
+    def outlined(self, photos: np.ndarray) -> np.ndarray:
+        """Whether silhouettes count in the default comparison of photos [..., D + C]: bool [...]."""
+        if self._outlines is None:
+            return np.zeros(photos.shape[:-1], bool)
+        return (photos[..., self.parts.width :] != 0).any(axis=-1)
+
     def found(self, queries: np.ndarray, question: Question) -> Found:
         """The shapes that score best for queries [Q, N, D + C], of N photos each.
 

@@ -1,5 +1,6 @@
 """What `jaxret fit` learnt, in one file of an index, which is replaced at once and cannot run code."""
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -9,8 +10,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from jaxret.errors import ConfigError
 from jaxret.files import check_regular, write_atomically
-from jaxret.index.files import FIT
+from jaxret.index.files import FIT, Manifest
 from jaxret.index.fitting import LEAST_AREA, Fit
 from jaxret.index.shards import unreadable
 from jaxret.search.certainty import Certainty
@@ -18,11 +20,12 @@ from jaxret.search.references import Fusion
 from jaxret.search.whitening import Whitening
 
 _AGAIN = 'run `jaxret fit` again, or remove it'
+_GROWN = 1.2  # times as many references, from which learning again is worth it
 
 
 @dataclass(frozen=True, eq=False)
 class StoredFit:
-    """What search takes of a `Fit`; attributes as there, and the fingerprint of the model that it is for.
+    """What search takes of a `Fit`; attributes as there, and `fit_key` of the index that it is for.
 
     `present` is None where it tells too little (`LEAST_AREA`).
     """
@@ -32,14 +35,22 @@ class StoredFit:
     whitening: Whitening | None
     right: Certainty | None
     present: Certainty | None
+    outlined: bool
     references: int
 
 
+def fit_key(manifest: Manifest) -> str:
+    """Of what embeds and compares: what is learnt of one index says nothing of another."""
+    compared = [manifest.fingerprint, manifest.inputs, manifest.parts, manifest.fusion]
+    return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
+
+
 def write_fit(folder: Path, fit: Fit, *, key: str) -> None:
-    """Writes what was learnt for a model's fingerprint. Raises StorageError: the folder cannot be written."""
+    """Writes what was learnt for a `fit_key`. Raises StorageError: the folder cannot be written."""
     about = {
         'key': key,
         'fusion': asdict(fit.fusion),
+        'outlined': fit.outlined,
         'references': fit.references,
         **{name: value and asdict(value) for name, value in (('right', fit.right), ('present', fit.present))},
     }
@@ -61,8 +72,8 @@ def fit_state(folder: Path) -> tuple | None:
     return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def read_fit(folder: Path, *, key: str) -> StoredFit | None:
-    """What was learnt; None where nothing was, or for another model.
+def read_fit(folder: Path) -> StoredFit | None:
+    """What was learnt, for this index or for what it was before (`StoredFit.key`); None where nothing was.
 
     Raises:
       DataError: the file is damaged.
@@ -72,8 +83,6 @@ def read_fit(folder: Path, *, key: str) -> StoredFit | None:
     try:
         with safe_open(folder / FIT, 'numpy') as file:
             about = json.loads(file.metadata()['fit'])
-            if about['key'] != key:
-                return None
             whitening = None
             if 'projection' in file.keys():  # noqa: SIM118 - no dictionary
                 whitening = Whitening(file.get_tensor('mean'), file.get_tensor('projection'))
@@ -84,8 +93,35 @@ def read_fit(folder: Path, *, key: str) -> StoredFit | None:
         present = certainties['present']
         if present and present.area < LEAST_AREA:
             certainties['present'] = None
-        return StoredFit(key, Fusion(**about['fusion']), whitening, references=int(about['references']), **certainties)
+        return StoredFit(
+            str(about['key']),
+            Fusion(**about['fusion']),
+            whitening,
+            **certainties,
+            outlined=bool(about['outlined']),
+            references=int(about['references']),
+        )
     except FileNotFoundError:  # removed since
         return None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise unreadable(folder / FIT, error, _AGAIN) from error
+
+
+def outdated(folder: Path, manifest: Manifest, references: int) -> str:
+    """What to say where `jaxret fit` should be run again; '' otherwise.
+
+    Args:
+      folder, manifest: of the index.
+      references: how many count now.
+
+    Raises:
+      DataError: as `read_fit`.
+    """
+    fit = read_fit(folder)
+    if fit is None:
+        return ''
+    if fit.key != fit_key(manifest):
+        return 'what `jaxret fit` learnt was for another model or other settings and does not count: run it again'
+    if references > _GROWN * fit.references:
+        return f'`jaxret fit` has learnt of {fit.references} known photos, and there are {references}: run it again'
+    return ''

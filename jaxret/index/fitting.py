@@ -7,7 +7,8 @@ Two things, each measured on references that it was not learnt of, in five folds
   known photos against photos of models without.
 
 Then how sure an answer is: the chance that the first one is right, and that the object is none of the index's models,
-which is learnt by taking each photo's own model out of the index.
+which is learnt by taking each photo's own model out of the index. Silhouettes raise scores, so it is learnt of photos
+with silhouettes or of those without, whichever are more, and is known of such photos alone.
 
 Letters: R references, G shapes, V views, D embedding.
 """
@@ -60,6 +61,7 @@ class Fit:
       whitening: of photos; None where it is no better.
       right: chance that the first answer is the right one; None where the references are too few to tell.
       present: chance that the right one is in the index at all; None likewise.
+      outlined: whether both are of photos with silhouettes, or of those without.
       references: how many it was learnt of.
       before, after: ranks of held-out references, without and with what was learnt.
     """
@@ -68,6 +70,7 @@ class Fit:
     whitening: Whitening | None
     right: Certainty | None
     present: Certainty | None
+    outlined: bool
     references: int
     before: Ranks
     after: Ranks
@@ -75,12 +78,13 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """Photos that are compared: vectors [R, D'], owners [R], scores of the views [R, G], fold of each [R]."""
+    """Photos that are compared: vectors [R, D'], owners, scores of the views [R, G], folds, whether silhouetted."""
 
     vectors: np.ndarray
     owner: np.ndarray
     views: np.ndarray
     fold: np.ndarray
+    outlined: np.ndarray
 
 
 def fit_references(
@@ -129,23 +133,28 @@ def fit_references(
     better = _is_better(plain_ranks.known, white_ranks.known)
     chosen, ranks = (best_white, white_ranks) if better else (best_plain, plain_ranks)
     scores = _scores(case, whitened if better else plain, chosen)
-    whitening = learn_whitening(case.vectors, owner) if better else None
-    return Fit(chosen, whitening, *_certainties(case, *scores), len(owner), before, ranks)
+    whitening = _whitening(case, np.arange(len(owner))) if better else None
+    outlined = bool(2 * case.outlined[case.fold < FOLDS].mean() > 1)
+    certainties = _certainties(case, *scores, outlined=outlined)
+    return Fit(chosen, whitening, *certainties, outlined, len(owner), before, ranks)
 
 
 def _case(comparison: Comparison, embeddings: np.ndarray, owner: np.ndarray, seed: int) -> _Case:
     rng = np.random.default_rng(seed)
     fold = np.full(len(owner), FOLDS)  # of no fold: learnt of, never asked with
-    for shape in np.unique(owner):
-        rows = rng.permutation(np.flatnonzero(owner == shape))
-        fold[rows] = (np.arange(len(rows)) + rng.integers(FOLDS)) % FOLDS
+    counts, given = np.bincount(owner), 0
+    # Pairs first and one after the other, so that no fold takes a photo of each: the whitening needs some whole ones.
+    for shape in sorted(np.flatnonzero(counts), key=lambda shape: (counts[shape] != 2, shape)):
+        fold[rng.permutation(np.flatnonzero(owner == shape))] = (given + np.arange(counts[shape])) % FOLDS
+        given += counts[shape]
     if len(owner) > _MOST_HELD_OUT:
         fold[rng.permutation(len(owner))[_MOST_HELD_OUT:]] = FOLDS
     centre = photos_centre(comparison.centre, embeddings)
     asked = np.flatnonzero(fold < FOLDS)
     views = np.zeros((len(owner), len(comparison.gallery)), np.float32)
     views[asked] = comparison.view_scores(embeddings[asked], centre)
-    return _Case(comparison.parts.photo_vectors(embeddings, centre), owner, views, fold)
+    vectors = comparison.parts.photo_vectors(embeddings, centre)
+    return _Case(vectors, owner, views, fold, comparison.outlined(embeddings))
 
 
 def _cosines(
@@ -154,9 +163,18 @@ def _cosines(
     """Of every fold its photos, the others, and the cosines between them."""
     for number in range(FOLDS):
         asked, known = np.flatnonzero(case.fold == number), np.flatnonzero(case.fold != number)
-        space = learn_whitening(case.vectors[known], case.owner[known]) if whiten else lambda vectors: vectors
+        space = _whitening(case, known) if whiten else None
+        space = space or (lambda vectors: vectors)
         yield asked, known, space(case.vectors[asked]) @ space(case.vectors[known]).T
         advance()
+
+
+def _whitening(case: _Case, rows: np.ndarray) -> Whitening | None:
+    """Of some photos; None where those of each model are all the same."""
+    try:
+        return learn_whitening(case.vectors[rows], case.owner[rows])
+    except ValueError:
+        return None
 
 
 def _scores(case: _Case, folds: list, fusion: Fusion) -> tuple[np.ndarray, np.ndarray]:
@@ -192,13 +210,15 @@ def _is_better(before: np.ndarray, after: np.ndarray) -> bool:
     return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
-def _certainties(case: _Case, with_own: np.ndarray, without: np.ndarray) -> tuple[Certainty | None, Certainty | None]:
+def _certainties(
+    case: _Case, with_own: np.ndarray, without: np.ndarray, *, outlined: bool
+) -> tuple[Certainty | None, Certainty | None]:
     """Chance that the first answer is right, and that the right one is there.
 
     The first is learnt of photos of models with known photos and without, half each; the second of photos whose model
     is in the index and is not.
     """
-    asked = case.fold < FOLDS
+    asked = (case.fold < FOLDS) & (case.outlined == outlined)
     owner, scores = case.owner[asked], np.concatenate([with_own[asked], without[asked]])
     owners = np.concatenate([owner, owner])
     right = learn_certainty(lead(scores), scores.argmax(axis=1) == owners, owners)
@@ -222,6 +242,7 @@ def told(fit: Fit) -> list[str]:
     for what, certainty in (('which first answers are right', fit.right), ('what is not in the index', fit.present)):
         area = 'too few photos to learn' if certainty is None else f'area under the ROC curve {certainty.area:.2f} for'
         lines.append(f'{area} {what}')
+    lines.append(f'both are learnt, and said, of photos {"with" if fit.outlined else "without"} a silhouette')
     if fit.present is not None and fit.present.area < LEAST_AREA:
         lines.append(f'so nothing is said of objects that are not in the index: that takes an area of {LEAST_AREA:g}')
     return lines

@@ -17,7 +17,7 @@ import numpy as np
 from jaxret.errors import ConfigError, refused
 from jaxret.index.comparing import TEXT_WEIGHT, Comparison, Question
 from jaxret.index.files import Manifest, held_table
-from jaxret.index.fit_file import write_fit
+from jaxret.index.fit_file import StoredFit, fit_key, write_fit
 from jaxret.index.fitting import FOLDS, Fit, fit_references
 from jaxret.index.hits import Hit, hits_of
 from jaxret.index.references import Reference, References, new_session
@@ -27,7 +27,7 @@ from jaxret.inference.model import Model
 from jaxret.preprocessing.photos import Box, Mask
 from jaxret.preprocessing.photos import Photo as Picture
 from jaxret.search.exact import Found
-from jaxret.search.references import Evidence, Fusion
+from jaxret.search.references import Fusion
 from jaxret.workers import progress_bar
 
 
@@ -54,9 +54,7 @@ class Index:
         self._comparison = Comparison(folder, manifest, rows)
         self.gallery = self._comparison.gallery
         self.references, self._session = References(folder), new_session()
-        self._evidence = LiveEvidence(
-            self.references, manifest.fingerprint, self._row_of, self._comparison, Fusion(**manifest.fusion)
-        )
+        self._evidence = LiveEvidence(self.references, manifest, self._row_of, self._comparison)
 
     @classmethod
     def open(cls, path: str | Path) -> 'Index':
@@ -154,13 +152,14 @@ class Index:
         queries = np.asarray(queries, np.float32)
         views = queries.ndim == 3 and self.manifest.similarity == 'best_views'
         words = not views and queries.shape[-1:] == (self.gallery.width,) != (self._comparison.width,)
-        evidence = self._evidence.now() if references and not views and not words else None
-        question = Question(max(top_k, 2), self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
+        known = references and not views and not words
+        question, fit = self._question(top_k, categories, purpose, texts, text_weight, references=known)
         if views:
             found = self._comparison.found_turned(queries, question)
         else:
             found = self._comparison.found(self._checked(queries, words=words)[:, None], question)
-        return [self._hits(found, query, evidence, top_k, sure=categories is None) for query in range(len(queries))]
+        outlined = self._comparison.outlined(queries) if fit else [False] * len(queries)
+        return [self._hits(found, number, question, top_k, fit, seen) for number, seen in enumerate(outlined)]
 
     def search_together(
         self,
@@ -181,17 +180,37 @@ class Index:
         queries = self._checked(np.asarray(queries, np.float32))
         if not len(queries):
             raise refused('queries', 'no photo', 'give at least one')
-        evidence = self._evidence.now() if references else None
-        question = Question(max(top_k, 2), self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
-        return self._hits(self._comparison.found(queries[None], question), 0, evidence, top_k, sure=categories is None)
+        question, fit = self._question(top_k, categories, purpose, texts, text_weight, references=references)
+        found = self._comparison.found(queries[None], question)
+        return self._hits(found, 0, question, top_k, fit, self._comparison.outlined(queries).any())
 
-    def _hits(self, found: Found, query: int, evidence: Evidence | None, most: int, *, sure: bool) -> list[Hit]:
-        """The hits of a query. How sure they are is known of photos among all shapes, where `fit` could learn it."""
-        hits = hits_of(found, query, self._names, self._inputs, None if evidence is None else evidence.counts)
-        fit = None if evidence is None else self._evidence.fit
-        if fit is not None and hits and sure:
-            told = [certainty and certainty(found.scores[query]) for certainty in (fit.right, fit.present)]
-            hits[0] = replace(hits[0], chance=told[0], present=told[1])
+    def _question(
+        self,
+        top_k: int,
+        categories: Sequence[str] | None,
+        purpose: str | None,
+        texts: np.ndarray | None,
+        text_weight: float,
+        *,
+        references: bool,
+    ) -> tuple[Question, StoredFit | None]:
+        """What is asked, and what tells how sure the answer is: known of photos alone, among all shapes, by default."""
+        candidates = self._candidates(top_k, categories)
+        evidence, fit = self._evidence.now() if references else (None, None)
+        if categories is not None or texts is not None or purpose not in (None, *self.purposes[:1]):
+            fit = None
+        most = top_k if fit is None else max(top_k, 2)  # of which the second tells how far the first is ahead
+        return Question(most, candidates, purpose, evidence, texts, text_weight), fit
+
+    def _hits(
+        self, found: Found, query: int, question: Question, most: int, fit: StoredFit | None, outlined: bool
+    ) -> list[Hit]:
+        """The hits of a query, with a silhouette or without, at most so many; `fit` tells how sure the first is."""
+        counts = None if question.evidence is None else question.evidence.counts
+        hits = hits_of(found, query, self._names, self._inputs, counts)
+        if fit is not None and fit.outlined == outlined:
+            chance, present = (certainty and certainty(found.scores[query]) for certainty in (fit.right, fit.present))
+            hits[0] = replace(hits[0], chance=chance, present=present)
         return hits[:most]
 
     def fit(self, *, progress: bool = False) -> Fit:
@@ -202,11 +221,10 @@ class Index:
           DataError: too few references.
           StorageError: the index's folder cannot be written.
         """
-        embeddings, owner = self._evidence.references()
-        fusion = Fusion(**self.manifest.fusion)
+        known, fusion = self._evidence.references(), Fusion(**self.manifest.fusion)
         with progress_bar('Learning' if progress else None, 2 * FOLDS) as advance:
-            fit = fit_references(self._comparison, embeddings, owner, fusion, advance=advance)
-        write_fit(self.folder, fit, key=self.fingerprint)
+            fit = fit_references(self._comparison, *known, fusion, advance=advance)
+        write_fit(self.folder, fit, key=fit_key(self.manifest))
         return fit
 
     def _checked(self, queries: np.ndarray, *, words: bool = False) -> np.ndarray:

@@ -14,7 +14,8 @@ import numpy as np
 from jaxret.errors import CheckpointError, DataError, refused
 from jaxret.files import printable
 from jaxret.index.comparing import Comparison
-from jaxret.index.fit_file import StoredFit, fit_state, read_fit
+from jaxret.index.files import Manifest
+from jaxret.index.fit_file import StoredFit, fit_key, fit_state, read_fit
 from jaxret.index.references import Photo, References
 from jaxret.inference.model import Model
 from jaxret.preprocessing.inputs import PhotoInputs
@@ -148,41 +149,33 @@ class LiveEvidence:
     """What the references of an index say now, whoever taught them. Safe to use from several threads.
 
     Args:
-      references: of the index.
-      key: fingerprint of its model.
+      references, manifest, comparison: of the index.
       places: id of each of its models -> row.
-      comparison: of the index.
-      fusion: how references and views are pooled.
-
-    Attributes:
-      fit: what `jaxret fit` learnt, as far as `now` has seen it; None for nothing.
     """
 
-    def __init__(
-        self, references: References, key: str, places: Mapping[str, int], comparison: Comparison, fusion: Fusion
-    ):
-        self._references, self._key, self._places = references, key, places
-        self._comparison, self._fusion = comparison, fusion
-        self._folder = references.path.parent
-        self.fit: StoredFit | None = None
+    def __init__(self, references: References, manifest: Manifest, places: Mapping[str, int], comparison: Comparison):
+        self._references, self._manifest, self._places = references, manifest, places
+        self._comparison, self._folder = comparison, references.path.parent
         self._lock = threading.Lock()
         self._state: tuple | None = None
-        self._evidence: Evidence | None = None
+        self._now: tuple[Evidence | None, StoredFit | None] = None, None
 
-    def now(self) -> Evidence | None:
-        """None where no reference counts.
+    def now(self) -> tuple[Evidence | None, StoredFit | None]:
+        """What references say, None where none counts; and what `jaxret fit` learnt of them, None for nothing.
 
         Raises:
-          DataError: their file is damaged, or cannot be read.
+          DataError: a file of these is damaged, or cannot be read.
         """
         state = self._references.state(), fit_state(self._folder)
         with self._lock:
             if state != self._state:
                 vectors, owner = self.references()
-                self.fit = read_fit(self._folder, key=self._key)
-                self._evidence = self._made(vectors, owner) if len(owner) else None
+                fit = read_fit(self._folder)
+                if fit is not None and fit.key != fit_key(self._manifest):
+                    fit = None
+                self._now = (self._made(vectors, owner, fit), fit) if len(owner) else (None, None)
                 self._state = state
-            return self._evidence
+            return self._now
 
     def references(self) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of the references that count [R, D + C], and their shapes [R].
@@ -190,17 +183,15 @@ class LiveEvidence:
         Raises:
           DataError: as `now`.
         """
-        vectors, owner = self._references.active(self._key, self._places)
+        vectors, owner = self._references.active(self._manifest.fingerprint, self._places)
         if len(owner) and vectors.shape[1] != self._comparison.width:
             found = f'embeddings of {vectors.shape[1]} numbers, not {self._comparison.width}'
             raise refused(str(self._references.path), found, 'run `jaxret index` again')
         return vectors, owner
 
-    def _made(self, vectors: np.ndarray, owner: np.ndarray) -> Evidence:
+    def _made(self, vectors: np.ndarray, owner: np.ndarray, fit: StoredFit | None) -> Evidence:
         parts, known = self._comparison.parts, {}
-        fusion, learnt = self._fusion, None
-        if self.fit is not None:
-            fusion, learnt = self.fit.fusion, self.fit.whitening
+        fusion, learnt = (Fusion(**self._manifest.fusion), None) if fit is None else (fit.fusion, fit.whitening)
         if parts is not None:
             centre = photos_centre(self._comparison.centre, vectors)
 

@@ -10,7 +10,15 @@ from jaxret.errors import ConfigError
 from jaxret.search.exact import search
 from jaxret.search.fusion import fused_search
 from jaxret.search.gallery import SearchGallery
-from jaxret.search.references import Evidence, Fusion, pooled_scores, reference_probabilities, standardized, view_scores
+from jaxret.search.references import (
+    Evidence,
+    Fusion,
+    pooled_scores,
+    reference_evidence,
+    reference_probabilities,
+    standardized,
+    view_scores,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -54,6 +62,19 @@ def test_pool_against_loops():
     np.testing.assert_array_equal(views.argsort(axis=1), scores.argsort(axis=1))
 
 
+def test_evidence_against_loops():
+    owner, fusion = np.array([2, 0, 2, 3, 2]), Fusion(temperature=0.05, background=0.3)
+    cosines = np.array([[0.9, 0.3, 0.5, -1.0, 0.2], [-1.0, -0.2, 0.3, 1.0, 0.3]])
+    found = reference_evidence(cosines, owner, 5, fusion)
+    for q in range(2):
+        for g in range(5):
+            odds = sum(math.exp((cosines[q, r] - 0.3) / 0.05) for r in range(5) if owner[r] == g)
+            assert found[q, g] == pytest.approx(math.log(1 + odds), rel=1e-9)
+    assert np.all(found[:, [1, 4]] == 0) and found[0, 0] == pytest.approx(math.log(2))  # at the background: one to one
+    cold = reference_evidence(cosines, owner, 5, Fusion(temperature=1e-4))
+    assert np.all(np.isfinite(cold)) and cold[0, 2] == pytest.approx(6000)
+
+
 @pytest.mark.parametrize('views', [1, 2, 5])
 def test_best_views_against_loops(views):
     queries, gallery = unit(3, 4), unit(2, views, 4)
@@ -91,31 +112,18 @@ def slow_fused(kind, photos, projected, gallery, allowed, references, owner, fus
             side = None if projected is None else projected[number].tolist()
             own.append(float(np.float32(slow_score(kind, photo.tolist(), side, gallery[g].tolist())[0])))
         views = math.fsum(own) / len(own)
-        logs = []
+        said = 0.0
         for photo in photos:
-            near = {h: 0.0 for h in shapes}
-            for reference, shape in zip(references, owner, strict=True):
-                if shape in near:
-                    near[shape] += math.exp(float(unit(photo) @ unit(reference)) / fusion.temperature)
-            share = near[g] / sum(near.values()) if sum(near.values()) else None
-            far = 0.0
-            if fusion.background is not None:
-                far = math.exp(fusion.background / fusion.temperature)
-                far /= sum(near.values()) + far
-            logs.append(
-                None if share is None else math.log(0.99 * share * (1 - far) + (0.01 + 0.99 * far) / len(shapes))
-            )
-        if None in logs:
-            scored.append((g, views, views))
-        else:
-            pooled = (1 - fusion.weight) * views / fusion.view_temperature + fusion.weight * sum(logs) / len(logs)
-            scored.append((g, pooled, views))
+            cosines = [float(unit(photo) @ unit(r)) for r, shape in zip(references, owner, strict=True) if shape == g]
+            said += math.log(1 + sum(math.exp((c - fusion.background) / fusion.temperature) for c in cosines))
+        pooled = (1 - fusion.weight) * views / fusion.view_temperature + fusion.weight * said / len(photos)
+        scored.append((g, pooled if allowed[owner].any() else views, views))
     return sorted(scored, key=lambda item: (-item[1], -item[2], item[0]))
 
 
 @pytest.mark.parametrize('kind', ['attention', 'dot'])
 @pytest.mark.parametrize('photos', [1, 3])
-@pytest.mark.parametrize(('references', 'background'), [(0, None), (3, 0.3), (25, None)])
+@pytest.mark.parametrize(('references', 'background'), [(0, 0.3), (3, 0.3), (25, -0.1)])
 def test_fused_search_against_loops_over_all_shapes(kind, photos, references, background):
     rng = np.random.default_rng(photos + references)
     count, width = 90, 6
@@ -125,6 +133,7 @@ def test_fused_search_against_loops_over_all_shapes(kind, photos, references, ba
     projected = [query[:, ::-1].copy() for query in queries] if kind == 'attention' else None
     vectors = unit(references, width).astype(np.float32)
     owner = rng.integers(0, 12, references) * 7
+    owner[:1] = 7
     allowed = rng.random(count) < 0.8
     allowed[5] = allowed[7] = True
     fusion = Fusion(weight=0.4, temperature=0.2, view_temperature=0.3, background=background)
