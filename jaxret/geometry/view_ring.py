@@ -89,6 +89,14 @@ class ViewRing:
         )
 
     @property
+    def denser(self) -> 'ViewRing':
+        """At every elevation as many cameras as there are in all: of these rings turned by a step are some, too."""
+        first = self.rings[0][2]
+        return replace(
+            self, views=self.count, further=tuple((elevation, self.count, first) for elevation, *_ in self.further)
+        )
+
+    @property
     def count(self) -> int:
         """Number of all cameras."""
         return sum(count for _, count, _ in self.rings)

@@ -88,7 +88,7 @@ class Comparison:
         self._view_poses = np.array(
             [(inputs.azimuth(view), inputs.elevation(view)) for view in range(len(inputs.view_ids))]
         )
-        self._rings = [count for _, count, _ in inputs.ring.rings]
+        self._asked_poses = np.array(inputs.ring.denser.poses)
 
     @property
     def width(self) -> int:
@@ -182,9 +182,10 @@ class Comparison:
         """
         if question.texts is not None:
             raise refused('texts', 'given with views of meshes, clouds or scans', 'give them alone or with photos')
-        if queries.shape[1:] == self.gallery.embeddings.shape[1:]:
+        if queries.shape[2] == self.gallery.width:
             queries = self._weighed(queries, question.purpose, None)
-        return search_turned(self.gallery, queries, question.top_k, rings=self._rings, candidates=question.candidates)
+        poses = {'asked': self._asked_poses, 'poses': self._view_poses}
+        return search_turned(self.gallery, queries, question.top_k, candidates=question.candidates, **poses)
 
     def _weighed(self, queries: np.ndarray, purpose: str | None, centre: np.ndarray | None) -> np.ndarray:
         """What is compared with embeddings of views, [..., D]."""

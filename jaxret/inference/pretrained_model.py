@@ -13,7 +13,7 @@ Letters: B batch, V views, S side in pixels, R cells a side of a silhouette, D e
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,8 @@ def network_model(
         outline=settings.outline,
     )
     inputs = settings.shape_inputs
-    mesh = QueryKind(inputs, 'views')
+    denser = inputs.ring.denser
+    mesh = QueryKind(replace(inputs, ring=denser, view_ids=tuple(range(denser.count)), outlines=None), 'views')
     system = TrainedSystem(
         name=PRETRAINED,
         embed=partial(_embed, pictures),

@@ -1,16 +1,15 @@
-"""Exact search by rings of views: shapes are compared in the heading in which their views fit the query's best.
+"""Exact search by views all around: shapes are compared in the heading in which their views fit the query's best.
 
-Letters: Q queries, G gallery shapes, N shapes of a block, V views, D embedding, T turns, K results.
+Letters: Q queries, G gallery shapes, N shapes of a block, V views of a shape, W of a query, D embedding, T turns, K
+results.
 
-A query has the views of the gallery's rings. Turning it by a step of its longest ring moves every view to a neighbour;
-a ring of another number of cameras moves to the nearest one.
+A query has views from every elevation of the gallery's cameras, at least as dense in azimuth. Turning it about the
+vertical pairs each view v of a shape with another one of its own, t(v), the nearest of the same elevation:
 
     s = max over turns t of mean over v of q_t(v) . r_v
 
 Blocks only decide which shapes are scored in float64, so that the result does not depend on them.
 """
-
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -25,28 +24,26 @@ from jaxret.search.similarity import key_error
 _BLOCK_ELEMENTS = 2**25  # numbers of the gallery's views at a time
 
 
-def turns_of(rings: Sequence[int]) -> np.ndarray:
-    """What each turn makes of the views: int64 [T, V], t(v) in the module's docstring.
+def turns_of(asked: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What each turn makes of the views: int64 [T, V], t(v) in the module's docstring; and its angle [T] in degrees.
 
     Args:
-      rings: number of views of each ring, in the order of the views.
+      asked: [W, 2] azimuth and elevation of the query's views, in degrees; of each elevation evenly spaced.
+      poses: [V, 2] of the shapes' views.
     """
-    longest = max(rings)
-    starts = np.cumsum([0, *rings[:-1]])
-    steps = np.arange(longest)[:, None]
-    parts = [
-        start + (np.arange(count)[None] + np.rint(steps * count / longest).astype(np.int64)) % count
-        for start, count in zip(starts, rings, strict=True)
-    ]
-    return np.concatenate(parts, axis=1)
+    steps = max(int(np.count_nonzero(asked[:, 1] == elevation)) for elevation in asked[:, 1])
+    angles = 360 / steps * np.arange(steps)
+    apart = (asked[None, None, :, 0] - poses[None, :, None, 0] - angles[:, None, None] + 180) % 360 - 180  # [T, V, W]
+    other = np.abs(asked[None, :, 1] - poses[:, None, 1])
+    return (np.abs(apart) + 1e6 * (other > other.min(axis=1, keepdims=True))).argmin(axis=2), angles
 
 
 def turned_score(query: np.ndarray, shape: np.ndarray, turns: np.ndarray) -> tuple[np.float32, int]:
-    """The exact score of a query [V, D] and a shape [V, D], and the view of the shape that the query's first fits."""
-    products = np.einsum('vd,wd->vw', query.astype(np.float64), shape.astype(np.float64))
+    """The exact score of a query [W, D] and a shape [V, D], and the turn in which they have it."""
+    products = np.einsum('wd,vd->wv', query.astype(np.float64), shape.astype(np.float64))
     means = products[turns, np.arange(len(shape))].mean(axis=1)
     best = int(means.argmax())
-    return np.float32(means[best] + 0.0), int(np.flatnonzero(turns[best] == 0)[0])
+    return np.float32(means[best] + 0.0), best
 
 
 def search_turned(
@@ -54,7 +51,8 @@ def search_turned(
     queries: np.ndarray,
     k: int,
     *,
-    rings: Sequence[int],
+    asked: np.ndarray,
+    poses: np.ndarray,
     candidates: np.ndarray | None = None,
     block: int | None = None,
 ) -> Found:
@@ -62,14 +60,15 @@ def search_turned(
 
     Args:
       gallery: with similarity 'best_views'.
-      queries: float [Q, V, D], their views taken as those of the gallery.
+      queries: float [Q, W, D].
       k: how many results; fewer where fewer shapes are allowed.
-      rings: number of views of each ring, in the order of the views.
+      asked, poses: cameras of the queries' and the shapes' views, as for `turns_of`.
       candidates: bool [G], which shapes are allowed; None allows all.
       block: shapes at a time; None chooses. Bounds memory.
 
     Returns:
-      what was found; `views` is the view of the shape that the query's first view fits in the best turn.
+      what was found; `poses` are those from which the shape looks as the query does in its first view, `views` the
+      shape's nearest to it.
 
     Raises:
       ConfigError: k or block below 1.
@@ -79,23 +78,26 @@ def search_turned(
         raise ConfigError(f'k = {k}, block = {block}: both must be at least 1')
     queries = np.asarray(queries)
     views, width = gallery.embeddings.shape[1:]
-    if queries.ndim != 3 or queries.shape[1:] != (views, width) or sum(rings) != views:
-        raise refused('queries', f'shape {list(queries.shape)}', f'give [Q, {views}, {width}]')
+    if queries.ndim != 3 or queries.shape[1:] != (len(asked), width) or len(poses) != views:
+        raise refused('queries', f'shape {list(queries.shape)}', f'give [Q, {len(asked)}, {width}]')
     if not np.isfinite(queries).all():
         raise refused('queries', 'not finite', 'embed them again')
     queries = queries.astype(np.float32)
     ids = np.arange(len(gallery)) if candidates is None else np.flatnonzero(candidates)
-    k, turns = min(k, len(ids)), turns_of(rings)
+    k, (turns, angles) = min(k, len(ids)), turns_of(asked, poses)
     found = np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
-    best_views = np.zeros((len(queries), k), np.int64)
+    best_turns = np.zeros((len(queries), k), np.int64)
     for row, query in enumerate(queries if k else ()):
         near = _near(gallery, query, ids, k, turns, block)
         scored = [turned_score(query, gallery.embeddings[number], turns) for number in near]
         scores = np.array([score for score, _ in scored], np.float32)
         order = np.argsort(-scores, kind='stable')[:k]
         found[0][row], found[1][row] = near[order], scores[order]
-        best_views[row] = [scored[place][1] for place in order]
-    return Found(*found, best_views, np.full(len(queries), float(k > 0)))
+        best_turns[row] = [scored[place][1] for place in order]
+    azimuths = (asked[0, 0] - angles[best_turns]) % 360
+    seen = np.stack([azimuths, np.full_like(azimuths, asked[0, 1])], axis=-1)
+    apart = np.abs((poses[:, 0] - azimuths[..., None] + 180) % 360 - 180)
+    return Found(*found, apart.argmin(axis=-1), np.full(len(queries), float(k > 0)), seen)
 
 
 def _near(
@@ -112,14 +114,14 @@ def _near(
     keys = np.concatenate(keys).astype(np.float64)
     kth = -np.partition(-keys, k - 1)[k - 1]
     # Twice the error of a product is more than that of a mean of fewer products than D has numbers.
-    error = 2 * key_error('dot', query, None, gallery.radius, 1).max() * max(1.0, len(query) / query.shape[1])
+    error = 2 * key_error('dot', query, None, gallery.radius, 1).max() * max(1.0, turns.shape[1] / query.shape[1])
     return ids[keys >= kth - 2 * error]
 
 
 @jax.jit
 def _keys(query: jax.Array, rows: jax.Array, turns: jax.Array) -> jax.Array:
-    """Scores [N] in float32 of a query [V, D] and shapes [N, V, D]."""
+    """Scores [N] in float32 of a query [W, D] and shapes [N, V, D]."""
     rows = rows.astype(jnp.float32)
     products = jnp.einsum('vd,nd->vn', query, rows.reshape(-1, rows.shape[-1]), precision=jax.lax.Precision.HIGHEST)
-    products = products.reshape(len(query), *rows.shape[:2]).transpose(0, 2, 1)  # [V of the query, V, N]
+    products = products.reshape(len(query), *rows.shape[:2]).transpose(0, 2, 1)  # [W, V, N]
     return products[turns, jnp.arange(rows.shape[1])[None]].mean(axis=1).max(axis=0)
