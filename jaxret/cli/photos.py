@@ -15,8 +15,7 @@ from rich.table import Table
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import printable
-from jaxret.index.files import Manifest, held_table, read_manifest
-from jaxret.index.fit_file import outdated
+from jaxret.index.files import FIT, held_table, read_manifest
 from jaxret.index.photo_lists import PhotoLine, read_photo_list
 from jaxret.index.references import Reference, References, new_session
 
@@ -92,20 +91,20 @@ def run_photos(options: argparse.Namespace) -> int:
     else:
         waiting = set(references.without_embedding(manifest.fingerprint))
         _print(options, [(row, _state(row, ids, waiting)) for row in references.rows()])
-    _tell_of_fit(folder, manifest, ids, references)
     references.close()
+    tell_of_fit(folder)
     return 0
 
 
 def tell_of_fit(folder: Path) -> None:
-    """Says on stderr where `jaxret fit` should be run again for an index. Raises DataError: the index is damaged."""
+    """Says on stderr where `jaxret fit` should be run again for an index. Raises DataError: something is damaged."""
+    if not (folder / FIT).exists():
+        return
+    from jaxret.index.fit_file import outdated
+
     with held_table(folder) as (manifest, rows), contextlib.closing(References(folder)) as references:
-        _tell_of_fit(folder, manifest, {row.id for row in rows}, references)
-
-
-def _tell_of_fit(folder: Path, manifest: Manifest, ids: set[str], references: References) -> None:
-    waiting = set(references.without_embedding(manifest.fingerprint))
-    count = sum(not _state(row, ids, waiting) for row in references.rows())
+        ids, waiting = {row.id for row in rows}, set(references.without_embedding(manifest.fingerprint))
+        count = sum(not _state(row, ids, waiting) for row in references.rows())
     if told := outdated(folder, manifest, count):
         print(f'note: {told}', file=sys.stderr)
 

@@ -53,11 +53,12 @@ def learn_certainty(leads: np.ndarray, right: np.ndarray, groups: np.ndarray, *,
 
     if len(np.unique(groups)) < folds:
         return None
+    model = LogisticRegression(solver='newton-cholesky')  # for three weights the quickest, and exact
     held_out = np.zeros(len(right))
     for known, rest in GroupKFold(folds).split(leads, right, groups):
         if len(np.unique(right[known])) < 2:
             return None
-        held_out[rest] = LogisticRegression().fit(leads[known], right[known]).predict_proba(leads[rest])[:, 1]
-    model = LogisticRegression().fit(leads, right)
+        held_out[rest] = model.fit(leads[known], right[known]).predict_proba(leads[rest])[:, 1]
+    model.fit(leads, right)
     (first, second), rest = model.coef_[0], model.intercept_[0]
     return Certainty((float(first), float(second), float(rest)), float(roc_auc_score(right, held_out)))

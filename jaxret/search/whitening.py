@@ -50,12 +50,13 @@ def learn_whitening(
     """
     mean = vectors.mean(axis=0)
     centred = vectors - mean
-    sample = centred[:: -(-len(centred) // _MOST_VECTORS)]
-    # Of fewer vectors than numbers the axes are those of the products among vectors, which are fewer.
-    values, combinations = np.linalg.eigh((sample @ sample.T).astype(np.float64))
+    sample = centred[:: -(-len(centred) // _MOST_VECTORS)].astype(np.float64)
+    # The axes are those of the products among vectors, which are fewer than the numbers of each as a rule. In float32
+    # the rounding of these products would look like axes.
+    values, combinations = np.linalg.eigh(sample @ sample.T)
     kept = np.argsort(-values)[: min(axes, len(sample) - 1)]
     kept = kept[values[kept] > 1e-9 * max(values.max(), 1e-12)]
-    basis = sample.T.astype(np.float64) @ (combinations[:, kept] / np.sqrt(values[kept]))
+    basis = sample.T @ (combinations[:, kept] / np.sqrt(values[kept]))
     low = centred @ basis
     _, rows, counts = np.unique(owner, return_inverse=True, return_counts=True)
     means = np.zeros((len(counts), low.shape[1]))
