@@ -28,24 +28,20 @@ ACCURACIES = tuple(
 )
 
 
-def add_index_arguments(parser: argparse.ArgumentParser, *, up_axis: bool = True) -> None:
-    """Adds --model, --index and, where the data does not say it, --up-axis."""
+def add_index_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, --index and --up-axis."""
     parser.add_argument('--model', default=DEFAULT, help='name of the built-in model, or folder of its weights')
     parser.add_argument('--index', type=Path, help='folder in which the index is kept; default: a temporary one')
-    if up_axis:
-        parser.add_argument('--up-axis', choices=('y', 'z'), default='y', help='of the models')
+    parser.add_argument('--up-axis', choices=('y', 'z'), default='y', help='of the models')
 
 
 @contextlib.contextmanager
-def opened_index(
-    models: Path, known: argparse.Namespace, up_axis: str
-) -> Iterator[tuple[Model, Index, dict[str, Any]]]:
+def opened_index(models: Path, known: argparse.Namespace) -> Iterator[tuple[Model, Index, dict[str, Any]]]:
     """The built-in model, an index of a folder, and what to make it cost.
 
     Args:
       models: the folder.
       known: arguments of `add_index_arguments`.
-      up_axis: of the models.
 
     Yields:
       model, index, and {'shapes', 'failed', 'embedded': models embedded now, 'cpu_seconds_a_model': processor time of
@@ -57,7 +53,7 @@ def opened_index(
     with tempfile.TemporaryDirectory() as temporary:
         folder = known.index or Path(temporary, 'models.index')
         model, before = load_pretrained(known.model), processor_seconds()
-        made = update_index(folder, model, models, up_axis=up_axis)
+        made = update_index(folder, model, models, up_axis=known.up_axis)
         spent = processor_seconds() - before
         cost = {
             'shapes': made.shapes,

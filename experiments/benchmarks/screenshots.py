@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=at_least(0), default=0, help='of models and cameras')
     add_index_arguments(parser)
     known, _, cores = parse(parser, arguments)
-    with opened_index(known.models, known, known.up_axis) as (model, index, cost), tempfile.TemporaryDirectory() as to:
+    with opened_index(known.models, known) as (model, index, cost), tempfile.TemporaryDirectory() as to:
         bits = silhouettes(index)
         twins = np.unique(bits.reshape(len(bits), -1), axis=0, return_inverse=True)[1]
         wanted, rings = draw(index, known.queries, known.seed)
