@@ -31,6 +31,7 @@ class PlainModel:
     )
     projection: np.ndarray | None = field(default_factory=lambda: np.eye(4, dtype=np.float32))
     fusion: Fusion = Fusion()
+    parts: None = None
     embedded: int = 0
     photos: int = 0
 
@@ -49,9 +50,9 @@ class PlainModel:
             photo_arrays(photo, inputs=inputs, mask=mask, box=box)
             for photo, mask, box in zip(photos, masks, boxes, strict=True)
         ]
-        return self.embed_reference_arrays(arrays)
+        return self.embed_query_arrays(arrays, 'photo')
 
-    def embed_reference_arrays(self, arrays):
+    def embed_query_arrays(self, arrays, kind):
         self.photos += len(arrays)
         rows = [[*(item['image'][item['mask'][..., 0] > 127].mean(axis=0) / 255), 1.0] for item in arrays]
         vectors = np.array(rows, np.float32)

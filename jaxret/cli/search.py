@@ -11,11 +11,12 @@ import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.files import printable, printable_lines, write_atomically
-from jaxret.index.files import read_manifest
+from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.references import References
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.photos import Box
+from jaxret.search.parts import Parts
 
 Question = tuple[QueryFile | None, str | Path | None]  # and its mask; no file where the words alone are asked with
 
@@ -40,10 +41,13 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     questions = list(zip(queries, find_masks(options.mask, queries), strict=True))
     box = _checked_box(options.box, queries)
     _check_options(options)
+    _check_purpose(options.purpose, manifest)
     if options.together and not all(query.kind == 'photo' for query in queries):
         raise ConfigError('--together: give photos alone')
     if options.database and References(Path(options.index)).rows():
         print('warning: known photos of the models do not count in a search of the database', file=sys.stderr)
+    if options.database and options.mask and manifest.shape_inputs.outlines is not None:
+        print('warning: silhouettes do not count in a search of the database', file=sys.stderr)
     before_jax()
     from jaxret.cli.answers import Answer, print_csv, print_json, print_tables
     from jaxret.index.index import Index, load_for_index
@@ -132,6 +136,14 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ConfigError('--collection and --candidates go with --database')
     if options.database and options.together:
         raise ConfigError('--together does not go with --database')
+
+
+def _check_purpose(purpose: str | None, manifest: Manifest) -> None:
+    """Raises ConfigError for a purpose that the index does not have."""
+    if purpose is not None and manifest.parts is None:
+        raise ConfigError(f'--for={purpose}: the model of this index leaves no choice; leave it out')
+    if manifest.parts is not None:
+        Parts.from_json(manifest.parts).check_purpose(purpose)
 
 
 def _check_sheet(sheet: str) -> None:

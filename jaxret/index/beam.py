@@ -26,7 +26,7 @@ from jaxret.errors import CheckpointError, ConfigError, DataError, JaxretError, 
 from jaxret.files import write_atomically
 from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.files import BEAM
-from jaxret.index.shards import SHARD_SHAPES
+from jaxret.index.shards import SHARD_SHAPES, embedding_key
 from jaxret.inference.model import Model
 from jaxret.inference.pretrained_model import load_model
 from jaxret.optional_packages import need
@@ -143,6 +143,11 @@ def embed_group(number: int, *, job: _Job) -> None:
             raise CheckpointError(
                 f'{job.workdir}: a worker found other weights there ({model.fingerprint[:12]}, not '
                 f'{job.fingerprint[:12]}); give all machines the same work directory'
+            )
+        if embedding_key(model.fingerprint, model.shape_inputs) != job.key:
+            raise CheckpointError(
+                f'{job.workdir}: a worker makes other views, points or silhouettes of models than where the pipeline was '
+                f'started; models with settings of their own are embedded without Beam'
             )
         items = [(Path(path), up_axis) for path, up_axis in json.loads(_input(job, number).read_text())]
         results = [

@@ -59,6 +59,7 @@ class Comparison:
     Attributes:
       gallery: what is searched.
       projection: float32 [D, D], the map W of CMIC's attention; else None.
+      stored: the type in which the index stores embeddings; the gallery's may be wider.
       parts: of embeddings; None where they have none.
       centre: [D], what photos are taken to have in common while none is known; None without parts.
 
@@ -71,7 +72,9 @@ class Comparison:
             None if name is None else read_matrix(folder / SHARDS / name)
             for name in (manifest.projection, manifest.centre)
         )
-        self.gallery = SearchGallery(_widened(gather(folder, rows)), manifest.similarity)
+        embeddings = gather(folder, rows)
+        self.stored = embeddings.dtype
+        self.gallery = SearchGallery(_widened(embeddings), manifest.similarity)
         self.parts = None if manifest.parts is None else Parts.from_json(manifest.parts)
         self._outlines = None
         inputs = manifest.shape_inputs
@@ -88,15 +91,17 @@ class Comparison:
         """The shapes that score best for queries [Q, N, D + C], of N photos each.
 
         Raises:
-          ConfigError: a purpose or a weight that the index does not have.
-          DataError: values that are not finite, or texts of another shape.
+          ConfigError: a purpose that the index does not have, or of which words say nothing; a weight out of range.
+          DataError: values that are not finite, texts of another shape, or for a model without words.
         """
         flat = queries.reshape(-1, queries.shape[-1])
         if not np.isfinite(flat).all():
             raise refused('queries', 'values that are not finite', 'embed them again')
-        seen = self._view_queries(flat, question)
+        centre = self.centre if question.evidence is None else question.evidence.centre
+        seen, photo_share = self._weighed(flat, question.purpose, centre), 1.0
         if question.texts is not None:
             seen = self._with_texts(seen, queries.shape[:2], question)
+            photo_share = 1 - question.text_weight
         projected = None if self.projection is None else seen @ self.projection
         silhouettes = None
         if self._outlines is not None and question.purpose != 'class':
@@ -113,6 +118,7 @@ class Comparison:
             evidence=question.evidence,
             photos=queries,
             outlines=None if silhouettes is None else (self._outlines, silhouettes, self.parts.outline),
+            photo_share=photo_share,
             **options,
         )
 
@@ -120,30 +126,38 @@ class Comparison:
         """As `found`, of views [Q, V, D] of meshes, clouds or scans in their best heading.
 
         Raises:
-          ConfigError, DataError: as `found` and `search_turned`.
+          ConfigError, DataError: as `found` and `search_turned`; or texts beside the views.
         """
+        if question.texts is not None:
+            raise refused('texts', 'given with views of meshes, clouds or scans', 'give them alone or with photos')
         if queries.shape[1:] == self.gallery.embeddings.shape[1:]:
-            queries = self.parts.view_queries(queries, question.purpose, None)
+            queries = self._weighed(queries, question.purpose, None)
         return search_turned(self.gallery, queries, question.top_k, rings=self._rings, candidates=question.candidates)
 
-    def _view_queries(self, queries: np.ndarray, question: Question) -> np.ndarray:
+    def _weighed(self, queries: np.ndarray, purpose: str | None, centre: np.ndarray | None) -> np.ndarray:
         """What is compared with embeddings of views, [..., D]."""
         if self.parts is None:
-            if question.purpose is not None:
-                raise ConfigError(f'purpose {question.purpose!r}: the model of this index leaves no choice')
+            check_no_purpose(purpose)
             return queries
-        centre = self.centre if question.evidence is None else question.evidence.centre
-        return self.parts.view_queries(queries, question.purpose, centre)
+        return self.parts.view_queries(queries, purpose, centre)
 
     def _with_texts(self, photos: np.ndarray, shape: tuple[int, int], question: Question) -> np.ndarray:
         """Photos [Q N, D] and the text of each query as one query, [Q N, D]."""
+        if self.parts is None:
+            raise refused('texts', 'the model of this index has no words', 'ask an index of CLIP, OpenCLIP or SigLIP')
         if not 0 <= question.text_weight <= 1:
             raise ConfigError(f'weight {question.text_weight} of a text: give 0 to 1')
         texts = np.asarray(question.texts, np.float32)
         if texts.shape != (shape[0], self.gallery.width):
             raise refused('texts', f'shape {list(texts.shape)}', f'give [{shape[0]}, {self.gallery.width}]')
-        texts = self.parts.view_queries(texts, question.purpose, None).repeat(shape[1], axis=0)
+        texts = self._weighed(texts, question.purpose, None).repeat(shape[1], axis=0)
         return joined_queries(self.gallery, photos, texts, weight=question.text_weight)
+
+
+def check_no_purpose(purpose: str | None) -> None:
+    """Raises ConfigError for a purpose where embeddings have no parts."""
+    if purpose is not None:
+        raise ConfigError(f'purpose {purpose!r}: the model of this index leaves no choice')
 
 
 def _widened(embeddings: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from jaxret.files import check_regular, exclusive, read_json, remove_temporaries
 from jaxret.index.references import REFERENCES
 from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
+from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
 
 MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
@@ -116,6 +117,8 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**(stored | {'sources': [Source(**source) for source in stored['sources']]}))
         ShapeInputs.from_json(manifest.inputs)
         Fusion(**manifest.fusion)
+        if manifest.parts is not None:
+            Parts.from_json(manifest.parts)
         return manifest
     except FileNotFoundError:
         raise DataError(Problem(str(path), 'no such file', 'make an index with `jaxret index`')) from None

@@ -57,8 +57,9 @@ def hits_of(
     hits = []
     for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
         view = None if found.views is None else int(found.views[query, place])
-        if found.outlines is not None:
-            pose = inputs.outlines.poses[int(found.outlines[query, place])]
+        outline = -1 if found.outlines is None else int(found.outlines[query, place])
+        if outline >= 0:
+            pose = inputs.outlines.poses[outline]
         else:
             pose = (None, None) if view is None else (inputs.azimuth(view), inputs.elevation(view))
         known = 0 if references is None else int(references[index])

@@ -105,6 +105,11 @@ class Index:
         return self._comparison.projection
 
     @property
+    def stored(self) -> np.dtype:
+        """The type in which embeddings are stored; that of the gallery may be wider."""
+        return self._comparison.stored
+
+    @property
     def purposes(self) -> tuple[str, ...]:
         """What can be searched for, the default first; () where the model leaves no choice."""
         return () if self._comparison.parts is None else self._comparison.parts.purposes
@@ -131,19 +136,21 @@ class Index:
           purpose: what is searched for, one of `purposes`; None for the default.
           references: let known photos count (`jaxret.search.fusion`); for queries that are no photos give False.
           texts: [Q, D] of `Model.embed_texts`, which together with the photos say what is wanted; None for none.
-          text_weight: of the texts, from 0 (the photos alone) to 1. Scores are fused in proportion to how far each
-            spreads over the index (`jaxret.search.joined`).
+          text_weight: of the texts, from 0 (the photos alone) to 1 (the texts alone). Scores are fused in proportion to
+            how far each spreads over the index (`jaxret.search.joined`).
 
         Returns:
           of each query its hits, best first.
 
         Raises:
-          ConfigError: `top_k` below 1, a weight out of range, or a category or purpose that the index does not have.
-          DataError: queries of another length, or with values that are not finite; or damaged references.
+          ConfigError: `top_k` below 1, a weight out of range, a category or purpose that the index does not have, or a
+            purpose of which words say nothing.
+          DataError: queries or texts of another length, or with values that are not finite; texts with views, or for a
+            model without words; or damaged references.
         """
         queries = np.asarray(queries, np.float32)
         views = queries.ndim == 3 and self.manifest.similarity == 'best_views'
-        words = not views and queries.shape[-1:] == (self.gallery.width,) and self._comparison.parts is not None
+        words = not views and queries.shape[-1:] == (self.gallery.width,) != (self._comparison.width,)
         evidence = self._evidence.now() if references and not views and not words else None
         question = Question(top_k, self._candidates(top_k, categories), purpose, evidence, texts, text_weight)
         if views:

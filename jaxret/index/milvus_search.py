@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
+from jaxret.index.comparing import check_no_purpose
 from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.index import Hit, hits_of
 from jaxret.index.milvus import COLLECTION, check_names, current_collection, database_errors, opened, read_about
@@ -35,7 +36,7 @@ _READ_ELEMENTS = 500_000  # numbers asked for at a time
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one query the hits, best first, and whether they are surely those of `Index.search`."""
+    """Of one query the hits, best first, and whether they are surely those of `Index.search` of the views alone."""
 
     hits: list[Hit]
     complete: bool
@@ -116,7 +117,8 @@ class DatabaseSearch:
           purpose: as for `Index.search`.
 
         Raises:
-          ConfigError: `top_k` or `candidates` that cannot be, or a category that no shape has.
+          ConfigError: `top_k` or `candidates` that cannot be, a category that no shape has, or a purpose that the index
+            does not have.
           DataError: queries of another length, or with values that are not finite.
           StorageError: the database cannot be reached any more.
         """
@@ -130,10 +132,10 @@ class DatabaseSearch:
             raise DataError(
                 Problem('queries', 'views of meshes, clouds or scans', 'a database answers photos; search without it')
             )
-        if self._parts is not None and queries.shape[-1] >= self._parts.width:
+        if self._parts is None:
+            check_no_purpose(purpose)
+        elif queries.shape[-1] in (self._parts.width, self._parts.width + self._parts.cells):
             queries = self._parts.view_queries(queries, purpose, self._centre)
-        elif purpose is not None:
-            raise ConfigError(f'purpose {purpose!r}: the model of this index leaves no choice')
         if queries.ndim != 2 or queries.shape[1] != self._about.width or not np.isfinite(queries).all():
             raise DataError(
                 Problem(

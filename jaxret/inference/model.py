@@ -125,7 +125,7 @@ class Model:
     takes_text = property(lambda self: self._parts.texts is not None, doc='Whether texts can be embedded as queries.')
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings [Q, D] of texts, such as 'round table with one leg'; `Index.joined` adds them to photos.
+        """Embeddings [Q, D] of texts, such as 'round table with one leg'.
 
         Raises:
           ConfigError: the extra `text` is not installed.

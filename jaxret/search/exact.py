@@ -49,7 +49,8 @@ class Found:
         best); None for galleries without views.
       fully_scored: float64 [Q], share of the allowed shapes that were scored with all their numbers: 1 for brute
         force, 0 where none is allowed.
-      outlines: int64 [Q, K], the silhouette that fits the query's best (`search.outlines`); None without.
+      outlines: int64 [Q, K], the silhouette that fits the query's best (`search.outlines`), -1 where it has none; None
+        without.
     """
 
     indices: np.ndarray

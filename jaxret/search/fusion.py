@@ -21,11 +21,12 @@ import numpy as np
 from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.outlines import Outlines
-from jaxret.search.references import Evidence
+from jaxret.search.references import BEST_VIEWS, Evidence
 from jaxret.search.similarity import key_error
 
 RESCORED = 1000  # shapes whose silhouettes are compared
 
+_BLOCK_ELEMENTS = 2**25  # float32 numbers of shapes at a time
 _FIRST = 64  # shapes a photo that are looked at first, where several photos are one query
 
 
@@ -39,6 +40,7 @@ def fused_search(
     evidence: Evidence | None = None,
     photos: Sequence[np.ndarray] | None = None,
     outlines: tuple[Outlines, Sequence[np.ndarray], float] | None = None,
+    photo_share: float = 1.0,
 ) -> Found:
     """The k best shapes of every query, each one photo of an object or several, by what views and references say.
 
@@ -54,6 +56,7 @@ def fused_search(
       evidence: of the references; None without.
       photos: embeddings that are compared with references, as `queries`; None for the queries themselves.
       outlines: the gallery's, silhouettes uint8 [N, B] of every query's photos, and their weight; None without.
+      photo_share: of the photos in what the queries say, in [0, 1], by which w and the silhouettes' weight are multiplied.
 
     Returns:
       as `exact.search`, with float64 scores; a view is that which fits the first photo, an outline likewise.
@@ -75,8 +78,10 @@ def fused_search(
         covered, sights = np.zeros(len(ids)), None
         if outlines is not None:
             covered, sights = outlines[0].scores(outlines[1][number], ids)
-            covered = outlines[2] * covered
-        weight, scale = (evidence.fusion.weight, 1 / evidence.fusion.view_temperature) if len(owned) else (0.0, 1.0)
+            covered = photo_share * outlines[2] * covered
+        weight, scale = 0.0, 1.0
+        if len(owned):
+            weight, scale = photo_share * evidence.fusion.weight, 1 / evidence.fusion.view_temperature
         also = (1 - weight) * scale * covered + weight * said  # beside the views
         kept = _can_be_best(gallery, queries[number], ids, k, (1 - weight) * scale, also)
         ids, covered, said = ids[kept], covered[kept], said[kept]
@@ -150,12 +155,15 @@ def _can_be_best(
     """
     if gallery.similarity != 'best_views' or len(ids) <= k:
         return np.arange(len(ids))
-    rows = gallery.embeddings[ids].astype(np.float32, copy=False)
-    products = np.stack([rows @ photo for photo in photos])  # [N, S, V]
-    best = min(2, products.shape[2])
-    keys = np.partition(products, -best, axis=2)[:, :, -best:].mean(axis=(0, 2))
+    step = max(1, _BLOCK_ELEMENTS // gallery.embeddings[0].size)
+    products = np.empty((len(photos), len(ids), gallery.views), np.float32)
+    for start in range(0, len(ids), step):
+        part = slice(start, start + step)
+        products[:, part] = (gallery.embeddings[ids[part]].astype(np.float32, copy=False) @ photos.T).transpose(2, 0, 1)
+    best = min(BEST_VIEWS, gallery.views)
+    keys = np.partition(products, -best, axis=2)[:, :, -best:].mean(axis=(0, 2), dtype=np.float64)
     error = scale * key_error('best_views', photos, None, gallery.radius, gallery.views).max()
-    keys = scale * keys.astype(np.float64) + also
+    keys = scale * keys + also
     return np.flatnonzero(keys >= -np.partition(-keys, k - 1)[k - 1] - 3 * error - 1e-9 * np.abs(keys).max())
 
 

@@ -61,14 +61,22 @@ class Parts:
 
         Returns:
           float32 [..., D].
+
+        Raises:
+          ConfigError: another purpose, or one for which nothing that a query has counts.
         """
-        weights = self.weights[self.check_purpose(purpose)]
+        purpose = self.check_purpose(purpose)
+        weights = self.weights[purpose]
         queries = np.array(embeddings[..., : self.width], np.float32)
-        parts = [slice(*self.slices[name]) for name in self.slices]
+        parts = {name: slice(*self.slices[name]) for name in self.slices}
+        has = {name: (queries[..., part] != 0).any(axis=-1) for name, part in parts.items()}
+        counts = np.any([has[name] for name in parts if weights[name]], axis=0)
+        if (np.any(list(has.values()), axis=0) & ~counts).any():
+            others = [name for name in self.purposes if name != purpose]
+            raise ConfigError(f'purpose {purpose!r}: words say nothing of it; choose one of {", ".join(others)}')
         if centre is not None:
-            whole = np.all([(queries[..., part] != 0).any(axis=-1) for part in parts], axis=0)[..., None]
-            queries -= np.where(whole, centre, np.float32(0))
-        for name, part in zip(self.slices, parts, strict=True):
+            queries -= np.where(np.all(list(has.values()), axis=0)[..., None], centre, np.float32(0))
+        for name, part in parts.items():
             queries[..., part] = unit(queries[..., part]) * np.float32(weights[name] / sum(weights.values()))
         return queries
 

@@ -38,7 +38,7 @@ def update(tmp_path, **options):
         'write_shard',
         'without_gaps',
         'write_failed',
-        'write_projection',
+        'write_matrix',
         'write_table',
         'write_manifest',
         'remove_unused',

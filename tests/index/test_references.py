@@ -126,8 +126,8 @@ class OtherModel(PlainModel):
 
     fingerprint: str = 'b' * 64
 
-    def embed_reference_arrays(self, arrays):
-        return super().embed_reference_arrays(arrays)[:, ::-1].copy()
+    def embed_query_arrays(self, arrays, kind):
+        return super().embed_query_arrays(arrays, kind)[:, ::-1].copy()
 
 
 def test_rebuilt_by_another_model_they_are_embedded_anew(index, update, model, tmp_path):

@@ -29,10 +29,11 @@ def test_with_a_mask_the_object_is_on_white_wherever_it_was():
     made = photo_arrays(pixels, inputs=INPUTS, mask=mask)
     assert {name: (array.shape, array.dtype.type) for name, array in made.items()} == dict(INPUTS.arrays)
     red = (made['photo'] == (200, 0, 0)).all(axis=2)
-    np.testing.assert_array_equal(red, made['mask'][..., 0] == 255)
     rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (3, 22, 8, 17)  # 20 of 26 high, in the middle
     assert (made['photo'][~red] == 255).all()
+    filled = np.argwhere(made['outline'])  # 20 by 10: all of the height and half of the width, in the middle
+    assert (*filled.min(axis=0), *filled.max(axis=0)) == (0, 8, 31, 23) and len(filled) == 32 * 16
 
 
 def test_transparency_is_a_mask_unless_one_is_given(tmp_path):
@@ -46,17 +47,17 @@ def test_transparency_is_a_mask_unless_one_is_given(tmp_path):
         np.testing.assert_array_equal(array, same[name])
     boxed = photo_arrays(tmp_path / 'cut.png', inputs=INPUTS, box=(0, 0, 60, 20))
     halved = np.where(np.arange(40)[:, None] < 20, mask, 0).astype(np.uint8)
-    np.testing.assert_array_equal(boxed['mask'], photo_arrays(pixels, inputs=INPUTS, mask=halved)['mask'])
-    assert not photo_arrays(tmp_path / 'opaque.png', inputs=INPUTS)['mask'].any()
+    np.testing.assert_array_equal(boxed['outline'], photo_arrays(pixels, inputs=INPUTS, mask=halved)['outline'])
+    assert boxed['outline'].any() and not photo_arrays(tmp_path / 'opaque.png', inputs=INPUTS)['outline'].any()
     assert (photo_arrays(tmp_path / 'cut.png', inputs=INPUTS, mask=other)['photo'][..., 0] != 200).all()
 
 
 def test_a_box_or_the_frame_says_nothing_of_the_outline():
     pixels, _ = photo()
     boxed = photo_arrays(pixels, inputs=INPUTS, box=(20, 10, 40, 30))
-    assert not boxed['mask'].any() and (boxed['photo'] == (0, 0, 200)).all()  # with what is around it
+    assert not boxed['outline'].any() and (boxed['photo'] == (0, 0, 200)).all()  # with what is around it
     whole = photo_arrays(pixels, inputs=INPUTS)
-    assert not whole['mask'].any()
+    assert not whole['outline'].any()
     assert (whole['photo'][:4] == 255).all() and (whole['photo'][5:21, :, 0] != 255).all()  # 17 of 26 high
     framed = photo_arrays(pixels, inputs=PhotoInputs('cutout', 26, frame_margin=0.15))
     assert (framed['photo'][:, :3] == 255).all() and (framed['photo'][13, 3:23, 0] != 255).all()
