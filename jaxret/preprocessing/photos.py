@@ -70,7 +70,7 @@ class PhotoObject:
       pixels: uint8 [H, W, 3].
       silhouette: uint8 [H, W], 255 on the object: that of the mask within the box, the box, or all.
       around: the box around it.
-      known: whether a mask says so. One that covers the whole photo says nothing.
+      known: whether a mask says so; one that is all object does not.
       boxed: whether there is a box.
     """
 
@@ -94,7 +94,7 @@ def read_object(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Bo
     auto = isinstance(mask, str) and mask == 'auto'
     if auto:
         silhouette = auto_mask(pixels, box=None if window is None else window[0])
-    known = silhouette is not None and bool((silhouette <= 127).any())
+    known = silhouette is not None and not (silhouette > 127).all()  # of a crop it says no more than its frame
     if window is not None and not auto:
         silhouette = window[1] if silhouette is None else np.minimum(silhouette, window[1])
     elif silhouette is None:

@@ -100,6 +100,9 @@ def _best_by_views(
     allowed: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Of every query the k best shapes by views, and perhaps more; and the share of shapes that were scored for it."""
+    if k >= np.count_nonzero(allowed):
+        yield from [(np.flatnonzero(allowed), float(allowed.any()))] * len(queries)
+        return
     if all(len(photos) == 1 for photos in queries):  # together, as one pass over the gallery serves them all
         sides = None if projected is None else np.concatenate(projected)
         found = search(gallery, np.concatenate(queries), k, projected=sides, candidates=allowed)

@@ -58,6 +58,8 @@ def test_a_box_or_the_frame_says_nothing_of_the_outline():
     assert not boxed['outline'].any() and (boxed['photo'] == (0, 0, 200)).all()  # with what is around it
     whole = photo_arrays(pixels, inputs=INPUTS)
     assert not whole['outline'].any()
+    for name, array in photo_arrays(pixels, inputs=INPUTS, mask=np.full((40, 60), 255, np.uint8)).items():
+        np.testing.assert_array_equal(array, whole[name])
     assert (whole['photo'][:4] == 255).all() and (whole['photo'][5:21, :, 0] != 255).all()  # 17 of 26 high
     framed = photo_arrays(pixels, inputs=PhotoInputs('cutout', 26, frame_margin=0.15))
     assert (framed['photo'][:, :3] == 255).all() and (framed['photo'][13, 3:23, 0] != 255).all()
