@@ -11,6 +11,7 @@ from typing import Any
 from jaxret.errors import ConfigError
 
 SHADINGS = ('grey', 'textured')
+MOST_STEPS = 24  # of 15 degrees
 Ring = tuple[float, int, float]  # elevation, number of cameras, azimuth of the first
 
 
@@ -90,11 +91,14 @@ class ViewRing:
 
     @property
     def denser(self) -> 'ViewRing':
-        """At every elevation as many cameras as there are in all: of these rings turned by a step are some, too."""
+        """At every elevation cameras at all azimuths of these, evenly spaced: turned by a step they are there, too.
+
+        At most `MOST_STEPS` at an elevation; where that is too few, the nearest ones are meant.
+        """
         first = self.rings[0][2]
-        return replace(
-            self, views=self.count, further=tuple((elevation, self.count, first) for elevation, *_ in self.further)
-        )
+        step = math.gcd(36_000, *(round(100 * (azimuth - first)) for azimuth, _ in self.poses))  # of 0.01 degrees
+        count = min(36_000 // step, MOST_STEPS)
+        return replace(self, views=count, further=tuple((up, count, first) for up, *_ in self.further))
 
     @property
     def count(self) -> int:
