@@ -132,7 +132,8 @@ def test_known_photos_say_what_photos_have_in_common(index, model, tmp_path):
     photo = photo_of(index.model_path(NAMES[2]), POSES.poses[5], tmp_path / 'photo.png')
     for name, pose in ((NAMES[0], 1), (NAMES[4], 2)):
         index.teach(model, photo_of(index.model_path(name), POSES.poses[pose], tmp_path / f'{name}.png'), name)
-    evidence, query = index._evidence.now(), model.embed_photos([photo])
+    (evidence, fit), query = index._evidence.now(), model.embed_photos([photo])
+    assert fit is None
     known, _ = index.references.active(model.fingerprint, {name: number for number, name in enumerate(index.ids)})
     centre = photos_centre(index._comparison.centre, known)
     np.testing.assert_allclose(evidence.centre, centre, atol=1e-6)
