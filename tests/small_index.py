@@ -33,6 +33,7 @@ class PlainModel:
     projection: np.ndarray | None = field(default_factory=lambda: np.eye(4, dtype=np.float32))
     fusion: Fusion = Fusion()
     parts: Parts | None = None
+    takes_text: bool = False
     embedded: int = 0
     photos: int = 0
 

@@ -242,9 +242,10 @@ def told(fit: Fit) -> list[str]:
     for what, certainty in (('which first answers are right', fit.right), ('what is not in the index', fit.present)):
         area = 'too few photos to learn' if certainty is None else f'area under the ROC curve {certainty.area:.2f} for'
         lines.append(f'{area} {what}')
-    lines.append(f'both are learnt, and said, of photos {"with" if fit.outlined else "without"} a silhouette')
     if fit.present is not None and fit.present.area < LEAST_AREA:
         lines.append(f'so nothing is said of objects that are not in the index: that takes an area of {LEAST_AREA:g}')
+    if fit.right is not None or fit.present is not None:
+        lines.append(f'this is learnt, and said, of photos {"with" if fit.outlined else "without"} a silhouette')
     return lines
 
 

@@ -241,6 +241,7 @@ def _result(hit: Hit, number: int) -> schemas.Result:
         elevation=hit.elevation,
         references=hit.references,
         chance=hit.chance,
+        present=hit.present,
         thumbnail=f'{address}/thumbnail',
         viewer=f'{address}/viewer?{pose}' if pose else f'{address}/viewer',
         download=f'{address}/model',

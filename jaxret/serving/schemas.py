@@ -12,10 +12,13 @@ class Result(BaseModel):
     category: str
     score: float = Field(description='larger is better; comparable within one answer only')
     view: int | None = Field(description='the view that the query attends to most, if the system has views')
-    azimuth: float | None = Field(description='of that view, in degrees')
-    elevation: float | None = Field(description='of that view, in degrees')
+    azimuth: float | None = Field(description='from where the photo, or that view, sees the shape, in degrees')
+    elevation: float | None = Field(description='likewise, in degrees above the horizon')
     references: int = Field(description='photos that are known to show it')
-    chance: float | None = Field(description='that it is the right one, where that is known')
+    chance: float | None = Field(description='of the first: that it is the right one, where that is known')
+    present: float | None = Field(
+        description='of the first: chance that the right one is in the index at all, where that is known'
+    )
     thumbnail: str = Field(description='address of its picture (PNG), relative to the page')
     viewer: str = Field(description='address of a page that shows it in 3D, from where the view was taken')
     download: str = Field(description='address of its model file')

@@ -10,6 +10,7 @@ from random_index import random_index
 from jaxret.errors import ConfigError, DataError
 from jaxret.index import fitting
 from jaxret.index.fitting import fit_references, told
+from jaxret.search.certainty import Certainty
 from jaxret.search.parts import unit
 
 SHAPES = 30
@@ -132,7 +133,8 @@ def test_only_some_are_asked_with(index, world, monkeypatch):
 @pytest.mark.parametrize('outlined', [True, False])
 def test_certainty_is_of_photos_with_silhouettes_or_without(index, world, monkeypatch, outlined):
     learnt = []
-    monkeypatch.setattr(fitting, 'learn_certainty', lambda leads, *_: learnt.append(len(leads)))
+    known = Certainty((1.0, 1.0, 1.0), 0.9)
+    monkeypatch.setattr(fitting, 'learn_certainty', lambda leads, *_: learnt.append(len(leads)) or known)
     photos = world.photos(OWNER, outlined=(np.arange(80) % 4 > 0) == outlined)
     fit = fitted(index, photos, OWNER)
     assert fit.outlined is outlined and told(fit)[-1].endswith(

@@ -10,6 +10,7 @@ from random_index import random_index, random_queries
 from small_index import SIDE, PlainModel, check_index, write_box
 
 import jaxret
+from jaxret.cli.main import main
 from jaxret.errors import ConfigError, DataError
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import render_views
@@ -132,7 +133,8 @@ def test_known_photos_say_what_photos_have_in_common(index, model, tmp_path):
     photo = photo_of(index.model_path(NAMES[2]), POSES.poses[5], tmp_path / 'photo.png')
     for name, pose in ((NAMES[0], 1), (NAMES[4], 2)):
         index.teach(model, photo_of(index.model_path(name), POSES.poses[pose], tmp_path / f'{name}.png'), name)
-    evidence, query = index._evidence.now(), model.embed_photos([photo])
+    (evidence, fit), query = index._evidence.now(), model.embed_photos([photo])
+    assert fit is None
     known, _ = index.references.active(model.fingerprint, {name: number for number, name in enumerate(index.ids)})
     centre = photos_centre(index._comparison.centre, known)
     np.testing.assert_allclose(evidence.centre, centre, atol=1e-6)
@@ -155,6 +157,15 @@ def test_purposes(index, model, tmp_path):
         index.search(query[:, 1:])
     with pytest.raises(DataError, match='queries: values that are not finite'):
         index.search(query * np.float32(np.nan))
+
+
+def test_the_command_says_what_does_not_count(index, tmp_path, capsys):
+    photo = photo_of(index.model_path(NAMES[2]), POSES.poses[5], tmp_path / 'photo.png')
+    asked = ['search', '--index', str(index.folder), str(photo)]
+    assert main([*asked, '--for', 'instance']) == 1
+    assert "purpose 'instance': choose one of mixed, class" in capsys.readouterr().err
+    assert main([*asked, '--mask', str(photo), '--database', str(tmp_path / 'gone.db')]) == 1
+    assert 'warning: silhouettes do not count in a search of the database' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('similarity', ['dot', 'best_views'])

@@ -7,6 +7,7 @@ import threading
 import time
 import types
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import trimesh
@@ -51,6 +52,7 @@ class ColorIndex:
     references = None
     query_up_axis = None
     purposes = ()
+    certainty = MappingProxyType({})  # of the first hit
     categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
 
     def __init__(self, folder: Path):
@@ -102,6 +104,7 @@ class ColorIndex:
                     view=number,
                     azimuth=30.0 * number,
                     elevation=30.0,
+                    **(self.certainty if rank == 1 else {}),
                 )
                 for rank, number in enumerate(order[:top_k], 1)
             ]

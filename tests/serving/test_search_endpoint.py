@@ -61,11 +61,19 @@ def test_answer(client):
         'elevation': 30.0,
         'references': 0,
         'chance': None,
+        'present': None,
         'thumbnail': 'shapes/0/thumbnail',
         'viewer': 'shapes/0/viewer?azimuth=0&elevation=30',
         'download': 'shapes/0/model',
     }
     assert [result['rank'] for result in answer['results']] == [1, 2, 3]
+
+
+def test_how_sure_the_first_is(running, monkeypatch):
+    made, client = running
+    monkeypatch.setattr(made.index, 'certainty', {'chance': 0.625, 'present': 0.25}, raising=False)
+    first, second, *_ = search(client, RED).json()['results']
+    assert (first['chance'], first['present'], second['chance'], second['present']) == (0.625, 0.25, None, None)
 
 
 def test_words_alone_and_with_a_photo(client):
@@ -263,8 +271,10 @@ def test_openapi_describes_the_endpoint(client):
         'kind',
         'box',
         'find_object',
+        'purpose',
         'top',
         'category',
+        'purpose',
     }
     answer = operation['responses']['200']['content']['application/json']['schema']['$ref'].rsplit('/')[-1]
     assert set(described['components']['schemas'][answer]['properties']) == {

@@ -41,6 +41,9 @@ function fill(found) {
   const pictures = (found ? found.searched : []).map((address) => element('img', { src: address, alt: '' }));
   $('searched').replaceChildren($('searched').firstElementChild, ...pictures);
   $('searched').hidden = !pictures.length;
+  const present = found?.results[0]?.present ?? 1;
+  $('absent').textContent = `Probably none of these models (${Math.round(100 * (1 - present))} %)`;
+  $('absent').hidden = present >= 0.5;
   $('teaching').hidden = !found || !about.teaches || !found.query || !found.results.length;
 }
 
