@@ -51,13 +51,14 @@ With --database candidates come from a vector database (`jaxret export --index I
 the description is read. Candidates are scored exactly; it says where a shape that is none could score more. Known
 photos do not count there.
 """
-FIT = """Learns of the known photos of an index of the built-in model, in seconds.
+FIT = """Learns of the known photos of an index of the built-in model.
 
 At least 5 models must have two known photos or more. What is learnt is a linear map of photos, in which photos of one
 model lie closer together, and how near a known photo must be to count. It is measured on photos that are held out, and
 the map is kept only where it ranks their models better. Then searches say how sure they are of the first result, and
-whether the object is probably none of the index's models, as far as held-out photos show that this can be told. The
-index learns nothing more by itself: run it again when many photos came in. Embeddings of models stay as they are.
+whether the object is probably none of the index's models, as far as held-out photos show that this can be told; of
+photos with a silhouette, or of those without, whichever most known photos are. The index learns nothing more by itself:
+run it again when many photos came in. Embeddings of models stay as they are.
 """
 EXPORT = """Writes an encoder, or embeddings.
 

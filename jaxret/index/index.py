@@ -195,12 +195,11 @@ class Index:
         references: bool,
     ) -> tuple[Question, StoredFit | None]:
         """What is asked, and what tells how sure the answer is: known of photos alone, among all shapes, by default."""
-        candidates = self._candidates(top_k, categories)
         evidence, fit = self._evidence.now() if references else (None, None)
         if categories is not None or texts is not None or purpose not in (None, *self.purposes[:1]):
             fit = None
         most = top_k if fit is None else max(top_k, 2)  # of which the second tells how far the first is ahead
-        return Question(most, candidates, purpose, evidence, texts, text_weight), fit
+        return Question(most, self._candidates(top_k, categories), purpose, evidence, texts, text_weight), fit
 
     def _hits(
         self, found: Found, query: int, question: Question, most: int, fit: StoredFit | None, outlined: bool

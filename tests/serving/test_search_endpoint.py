@@ -274,7 +274,6 @@ def test_openapi_describes_the_endpoint(client):
         'purpose',
         'top',
         'category',
-        'purpose',
     }
     answer = operation['responses']['200']['content']['application/json']['schema']['$ref'].rsplit('/')[-1]
     assert set(described['components']['schemas'][answer]['properties']) == {
