@@ -11,6 +11,7 @@ with (test). Rows:
 - zero-shot + prior: score / T + log of how often a model is shown, T that of the built-in model's fusion.
 - references alone: soft nearest neighbours among all known photos.
 - views + references: as `jaxret search` does it once all known photos are taught.
+- fit: the same after `jaxret fit`.
 - N photos a model: N random photos, at most, of every model with known photos are taught; mean and spread of the seeds.
 - taught, one photo each: the same with N = 1, of test photos whose model was taught alone; and zero-shot on these.
 - half taught: one photo of each of a random half of these models; test photos of the taught and of the other half, each
@@ -44,6 +45,7 @@ from built_in_index import (
 
 from data_pipelines.photo_to_shape.pix3d import read_pix3d
 from jaxret.errors import DataError, Problem
+from jaxret.index.files import FIT
 from jaxret.index.index import Index
 from jaxret.index.references import Photo
 from jaxret.index.teaching import prepare_photos
@@ -92,6 +94,7 @@ class Benchmark:
         yield self._row('references alone', self._references_alone())
         everything = np.arange(len(self.photos.known))
         yield self._row('views + references', self._taught(everything))
+        yield self._row('views + references, fit', self._taught(everything, fit=True))
         taught = {
             count: [self._hits(self._taught(self._draw(seed, count))) for seed in range(seeds)]
             for count in PHOTOS_A_MODEL
@@ -144,14 +147,22 @@ class Benchmark:
             [shape for shape in row if said[query, shape] > 0] for query, row in enumerate(ordered(said, depth=TOP))
         ]
 
-    def _taught(self, chosen: np.ndarray) -> list[list[int]]:
-        """What is found once some of the known photos are taught, which are taken back then."""
+    def _taught(self, chosen: np.ndarray, *, fit: bool = False) -> list[list[int]]:
+        """What is found once some of the known photos are taught, and perhaps learnt of; all is taken back then."""
         rows = [(self.index.ids[self.photos.owner[number]], self.photos.known[number]) for number in chosen]
         numbers = self.index.references.add(rows, key=self.index.fingerprint, origin='python')
+        learnt = self.index.folder / FIT
+        before = learnt.read_bytes() if learnt.exists() else None
+        learnt.unlink(missing_ok=True)
         try:
+            if fit:
+                self.index.fit()
             return self._found()
         finally:
             self.index.references.remove(numbers)
+            learnt.unlink(missing_ok=True)
+            if before is not None:
+                learnt.write_bytes(before)
 
     def _draw(self, seed: int, count: int, models: np.ndarray | None = None) -> np.ndarray:
         """Which photos are taught: `count` of every model, or all where it has fewer; of some models or all."""

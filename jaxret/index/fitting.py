@@ -29,7 +29,7 @@ from jaxret.search.whitening import Whitening, learn_whitening
 FOLDS = 5
 BACKGROUNDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 LEAST_AREA = 0.7  # under the ROC curve, below which nothing is said of objects that are not in the index
-_WITHOUT = 1 / 3  # weight of photos of models without known photos
+_WITHOUT = 0.2  # weight of photos of models without known photos: who teaches mostly asks for what was taught
 _LEAST_MODELS = 5
 _MOST_HELD_OUT = 1000  # references that are asked with
 
