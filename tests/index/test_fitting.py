@@ -102,7 +102,7 @@ def test_ranks_against_loops(tmp_path):
     several = np.bincount(owner)[owner] > 1
     assert fit.before.unknown.tolist() == wanted[:, 1].tolist()
     assert fit.before.known.tolist() == wanted[several, 0].tolist()
-    assert fit.before.value == pytest.approx(np.mean(1 / wanted[several, 0]) * 2 / 3 + np.mean(1 / wanted[:, 1]) / 3)
+    assert fit.before.value == pytest.approx(np.mean(1 / wanted[several, 0]) * 0.8 + np.mean(1 / wanted[:, 1]) * 0.2)
 
 
 @pytest.mark.parametrize('counts', [[2] * 5, [1, 1, 1, 2] * 5, [2, 3, 2, 2, 7, 2, 2, 1], [2] * 4 + [12]])
