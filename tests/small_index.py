@@ -11,6 +11,7 @@ from jaxret.geometry.render import ViewRing
 from jaxret.preprocessing.inputs import PhotoInputs
 from jaxret.preprocessing.photos import photo_arrays
 from jaxret.preprocessing.shapes import ShapeInputs, shape_record
+from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
 
 VIEWS, SIDE = 3, 8
@@ -31,7 +32,8 @@ class PlainModel:
     )
     projection: np.ndarray | None = field(default_factory=lambda: np.eye(4, dtype=np.float32))
     fusion: Fusion = Fusion()
-    parts: None = None
+    parts: Parts | None = None
+    takes_text: bool = False
     embedded: int = 0
     photos: int = 0
 

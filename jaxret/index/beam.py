@@ -146,8 +146,8 @@ def embed_group(number: int, *, job: _Job) -> None:
             )
         if embedding_key(model.fingerprint, model.shape_inputs) != job.key:
             raise CheckpointError(
-                f'{job.workdir}: a worker makes other views, points or silhouettes of models than where the pipeline was '
-                f'started; models with settings of their own are embedded without Beam'
+                f'{job.workdir}: a worker makes other views, points or silhouettes of models than this run does; index '
+                f'with settings of your own without Beam'
             )
         items = [(Path(path), up_axis) for path, up_axis in json.loads(_input(job, number).read_text())]
         results = [

@@ -11,8 +11,6 @@ CMIC's attention `projection`, the matrix W [D, D], and for the built-in model `
 import json
 from pathlib import Path
 
-import numpy as np
-
 from jaxret.errors import ConfigError
 from jaxret.files import replaced_atomically
 from jaxret.index.index import Index

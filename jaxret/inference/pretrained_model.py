@@ -181,7 +181,8 @@ def network_model(
       ConfigError: settings that do not fit the network.
     """
     last = network.depth - 1
-    segments = settings.segments or (round(2 / 3 * last), round(5 / 6 * last))
+    late = min(round(5 / 6 * last), last - 1)
+    segments = settings.segments or (min(round(2 / 3 * last), late - 1), late)
     pictures = PictureParts(network, statistics, segments, settings.cells)
     slices = pictures.slices(variables, settings.size)
     parts = Parts(

@@ -56,7 +56,7 @@ def fused_search(
       evidence: of the references; None without.
       photos: embeddings that are compared with references, as `queries`; None for the queries themselves.
       outlines: the gallery's, silhouettes uint8 [N, B] of every query's photos, and their weight; None without.
-      photo_share: of the photos in what the queries say, in [0, 1], by which w and the silhouettes' weight are multiplied.
+      photo_share: of the photos in what the queries say, in [0, 1]; w and the silhouettes' weight are multiplied by it.
 
     Returns:
       as `exact.search`, with float64 scores; a view is that which fits the first photo, an outline likewise.

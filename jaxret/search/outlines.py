@@ -36,8 +36,8 @@ class Outlines:
           ids: int [S], which shapes.
 
         Returns:
-          float64 [S], 0 where no photo has a silhouette; and int64 [S], the view that fits the first such photo best, -1
-          without one.
+          float64 [S], 0 where no photo has a silhouette; and int64 [S], the view that fits that of the first with
+          one, or -1.
         """
         total, views = np.zeros(len(ids)), np.full(len(ids), -1)
         known = [photo for photo in np.ascontiguousarray(photos).view(np.uint64) if photo.any()]

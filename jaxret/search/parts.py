@@ -51,7 +51,7 @@ class Parts:
         return purpose or self.purposes[0]
 
     def view_queries(self, embeddings: np.ndarray, purpose: str | None, centre: np.ndarray | None) -> np.ndarray:
-        """What is multiplied with embeddings of views.
+        """What is multiplied with embeddings of views: parts of unit length by the weights of those that a query has.
 
         Args:
           embeddings: float32 [..., D] or [..., D + C].
@@ -70,14 +70,15 @@ class Parts:
         queries = np.array(embeddings[..., : self.width], np.float32)
         parts = {name: slice(*self.slices[name]) for name in self.slices}
         has = {name: (queries[..., part] != 0).any(axis=-1) for name, part in parts.items()}
-        counts = np.any([has[name] for name in parts if weights[name]], axis=0)
-        if (np.any(list(has.values()), axis=0) & ~counts).any():
+        total = sum(weights[name] * has[name] for name in parts)
+        if (np.any(list(has.values()), axis=0) & (total == 0)).any():
             others = [name for name in self.purposes if name != purpose]
             raise ConfigError(f'purpose {purpose!r}: words say nothing of it; choose one of {", ".join(others)}')
         if centre is not None:
             queries -= np.where(np.all(list(has.values()), axis=0)[..., None], centre, np.float32(0))
         for name, part in parts.items():
-            queries[..., part] = unit(queries[..., part]) * np.float32(weights[name] / sum(weights.values()))
+            weight = (weights[name] / np.maximum(total, _TINY)).astype(np.float32)
+            queries[..., part] = unit(queries[..., part]) * weight[..., None]
         return queries
 
     def photo_vectors(self, embeddings: np.ndarray, centre: np.ndarray) -> np.ndarray:

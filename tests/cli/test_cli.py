@@ -159,6 +159,7 @@ def test_sheet(run, place):
         (['search', '--index', 'index', 'photos', '--sheet', 'nowhere/a.png'], 'no such folder'),
         (['search', '--index', 'index', 'photos', '--sheet', 'masks'], '--sheet=masks: a folder'),
         (['search', '--index', 'index', 'photos', '--sheet', ''], '--sheet is empty'),
+        (['search', '--index', 'index', 'photos', '--for', 'class'], '--for=class: the model of this index leaves no'),
         (['search', '--index', 'index', 'photos', '--checkpoint', 'photos'], 'config.json: no such file'),
         (['index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other'], '--models=gone: no such folder'),
         (['index', '--checkpoint', 'gone', '--models', 'models', '--out', 'other'], 'config.json: no such file'),
@@ -186,6 +187,7 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
 
     monkeypatch.setattr(cli, '_before_jax', started)
     assert run('search', '--index', 'index', 'photos/gone.jpg')[0] == 1
+    assert run('search', '--index', 'index', 'photos', '--for', 'class')[0] == 1
     for sheet in ('', 'masks', 'nowhere/a.png'):
         assert run('search', '--index', 'index', 'photos', '--sheet', sheet)[0] == 1
     assert run('index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other')[0] == 1

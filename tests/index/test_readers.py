@@ -34,15 +34,7 @@ def update(tmp_path, **options):
 
 @pytest.mark.parametrize(
     'step',
-    [
-        'write_shard',
-        'without_gaps',
-        'write_failed',
-        'write_matrix',
-        'write_table',
-        'write_manifest',
-        'remove_unused',
-    ],
+    ['write_shard', 'without_gaps', 'write_failed', 'write_matrix', 'write_table', 'write_manifest', 'remove_unused'],
 )
 def test_a_reader_sees_the_old_index_or_the_new_one_at_every_step(tmp_path, monkeypatch, step):
     names = write_models(tmp_path / 'models', 3)

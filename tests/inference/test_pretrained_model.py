@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from small_pretrained import NETWORK, RINGS, SIDE, small_pretrained, small_settings
+from small_pretrained import NETWORK, RINGS, SIDE, small_pretrained
 
 import jaxret
 from jaxret.cli.main import main
@@ -18,14 +18,17 @@ from jaxret.errors import CheckpointError, ConfigError
 from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
+from jaxret.geometry.render import render_views
+from jaxret.geometry.view_ring import ViewRing
 from jaxret.index.build import update_index
 from jaxret.index.index import load_for_index
 from jaxret.inference import pretrained_model
 from jaxret.inference.export import export_query_encoder
-from jaxret.preprocessing.shapes import shape_arrays
+from jaxret.preprocessing.photos import photo_arrays
 
 pytestmark = pytest.mark.usefixtures('kept_programs')
-PARTS = {'instance': slice(0, 72), 'class': slice(72, 80), 'outline': slice(80, 224), 'shading': slice(224, 368)}
+PARTS = {'middle': slice(0, 72), 'late': slice(72, 144), 'class': slice(144, 152)}
+WIDTH, CELLS = 152, 32 * 32
 
 
 @pytest.fixture(scope='module')
@@ -42,53 +45,37 @@ def picture(seed=0):
 
 
 def plain_parts(model, photo):
-    """Instance map and features of a photo [S, S, 3], from two runs of the network."""
+    """Both maps and the features of a photo [S, S, 3], from runs of the whole network up to each."""
     mean, spread = STATISTICS['half']
     image = ((photo / 255 - mean) / spread).astype(np.float32)[None]
-    variables = model._variables['network']
-    tokens = np.asarray(jax.jit(NETWORK.clone(last=2).apply)(variables, image))[0, 1:].reshape(4, 4, 8)
-    cells = np.zeros((3, 3, 8))
-    fine = tokens.repeat(3, axis=0).repeat(3, axis=1)  # 12 x 12: cells of 4 x 4
-    for i in range(3):
-        for j in range(3):
-            cells[i, j] = fine[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean(axis=(0, 1))
-    return cells.ravel(), np.asarray(jax.jit(NETWORK.apply)(variables, image))[0]
+    parts = []
+    for last in (2, 3):
+        tokens = np.asarray(jax.jit(NETWORK.clone(last=last).apply)(model._variables, image))[0, 1:].reshape(4, 4, 8)
+        fine = tokens.repeat(3, axis=0).repeat(3, axis=1)  # 12 x 12: cells of 4 x 4
+        cells = [fine[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean(axis=(0, 1)) for i in range(3) for j in range(3)]
+        parts.append(np.concatenate(cells))
+    return [*parts, np.asarray(jax.jit(NETWORK.apply)(model._variables, image))[0]]
 
 
-def test_parts_have_unit_length_and_queries_are_weighted(model):
+def test_photos_are_parts_of_unit_length_and_a_silhouette(model):
     photo, mask = picture(), np.zeros((SIDE, SIDE), np.uint8)
-    mask[5:20, 8:30] = 1
-    plain = model.embed_photos([photo])[0]
-    instance, classes = plain_parts(model, photo)
-    weights = small_settings().weights['mixed']['without mask']
-    total = sum(weights)
-    np.testing.assert_allclose(plain[PARTS['instance']], weights[0] / total * unit(instance), atol=1e-5)
-    np.testing.assert_allclose(plain[PARTS['class']], weights[1] / total * unit(classes), atol=1e-5)
-    assert plain.shape == (368,) and not plain[PARTS['outline']].any() and not plain[PARTS['shading']].any()
-    for purpose, by_mask in small_settings().weights.items():
-        masked = model.embed_photos([photo], masks=[mask], purpose=purpose)[0]
-        lengths = [np.linalg.norm(masked[part]) for part in PARTS.values()]
-        wanted = np.array(by_mask['with mask']) / sum(by_mask['with mask'])
-        np.testing.assert_allclose(lengths, wanted, atol=1e-5)
-    with pytest.raises(ConfigError, match="purpose 'shape': choose one of mixed, instance, class"):
-        model.embed_photos([photo], purpose='shape')
+    mask[5:21, 8:24] = 1
+    plain, masked = model.embed_photos([photo] * 2, masks=[None, mask])
+    arrays = photo_arrays(photo, inputs=model.query_inputs('photo'))
+    for part, values in zip(PARTS.values(), plain_parts(model, arrays['photo']), strict=True):
+        np.testing.assert_allclose(plain[part], unit(values), atol=1e-5)
+    assert plain.shape == (WIDTH + CELLS,) and not plain[WIDTH:].any() and (masked[WIDTH:] == 1).all()  # a square
+    for part in PARTS.values():
+        assert np.linalg.norm(masked[part]) == pytest.approx(1, abs=1e-5)
+    assert {name: slice(*place) for name, place in model.parts.slices.items()} == PARTS
+    assert (model.parts.cells, model.parts.purposes) == (CELLS, ('mixed', 'instance', 'class'))
 
 
-def test_centres_are_subtracted_before_the_scaling_and_change_the_fingerprint(model):
-    views = picture(1)[None, :, :, :1]
-
-    def centres(features):
-        assert features(views)['instance'].shape == (1, 72)
-        return {'class': np.full(8, 2.0)}
-
-    other, photo = small_pretrained(centres=centres), picture()
-    found = other.embed_photos([photo])[0][PARTS['class']]
-    weights = small_settings().weights['mixed']['without mask']
-    np.testing.assert_allclose(found, weights[1] / sum(weights) * unit(plain_parts(model, photo)[1] - 2), atol=1e-5)
-    prints = [m.fingerprint for m in (model, other, small_pretrained(photo_margin=0.1), small_pretrained())]
-    assert len(set(prints)) == 3 and prints[0] == prints[3]
-    assert small_pretrained(weights=dict.fromkeys(pretrained_model.PURPOSES, {
-        'without mask': (1, 0, 0, 0), 'with mask': (0, 0, 0, 1)})).fingerprint == prints[0]  # fmt: skip
+def test_what_decides_embeddings_changes_the_fingerprint_and_weights_do_not(model):
+    prints = [made.fingerprint for made in (model, small_pretrained(margin=0.1), small_pretrained(segments=(1, 3)))]
+    weights = {'mixed': dict.fromkeys(PARTS, 1.0)}
+    same = small_pretrained(weights=weights, references=weights['mixed'], outline=0.5)
+    assert len(set(prints)) == 3 and same.fingerprint == prints[0] and same.parts.outline == 0.5
 
 
 def write_models(folder):
@@ -115,13 +102,13 @@ def first(index, queries, **options):
 
 def test_every_kind_of_query_finds_its_model(model, indexed):
     with jaxret.Index.open(indexed / 'index') as index:
-        assert index.gallery.embeddings.shape == (5, 6, 368) and index.gallery.embeddings.dtype == np.float16
+        assert index.gallery.embeddings.shape == (5, 6, WIDTH) and index.stored == np.float16
         assert index.manifest.query_kinds == ['photo', 'mesh', 'points', 'scan'] == list(model.query_kinds)
         poses = [(0, 10), (90, 10), (180, 10), (270, 10), (45, 40), (225, 40)]
         assert [(index._inputs.azimuth(v), index._inputs.elevation(v)) for v in range(6)] == poses
         path = indexed / 'models' / '3.obj'
-        views = shape_arrays(path, inputs=model.shape_inputs, up_axis='y')['views']
-        photos, masks = views.repeat(3, axis=-1), [view[..., 0] < 255 for view in views]
+        views = render_views(load_mesh(path), ViewRing.of(RINGS, size=96))
+        photos, masks = views[..., None].repeat(3, axis=-1), list(views < 255)
         hits = index.search(model.embed_photos(photos, masks=masks), top_k=1)
         assert [(hit.id, hit.azimuth, hit.elevation) for (hit,) in hits] == [('3.obj', *pose) for pose in poses]
         assert first(index, model.embed_meshes([path])) == [('3.obj', 0, 10)]
@@ -133,7 +120,7 @@ def test_every_kind_of_query_finds_its_model(model, indexed):
         points = trimesh.sample.sample_surface(trimesh.load(path), 4000, seed=0)[0]
         write_distances(indexed / 'scan.df', grid_from_mesh(load_mesh(path)))
         assert first(index, model.embed_points([points])) == [('3.obj', 0, 10)]
-        assert first(index, model.embed_scans([indexed / 'scan.df'], purpose='instance')) == [('3.obj', 0, 10)]
+        assert first(index, model.embed_scans([indexed / 'scan.df']), purpose='instance') == [('3.obj', 0, 10)]
 
 
 def test_an_index_is_of_one_model_with_its_settings(model, indexed, monkeypatch):
@@ -142,7 +129,7 @@ def test_an_index_is_of_one_model_with_its_settings(model, indexed, monkeypatch)
     assert (manifest.system, manifest.workdir) == ('pretrained', 'efficientnet-lite0')
     monkeypatch.setattr(pretrained_model, 'load_pretrained', lambda name: model)
     assert load_for_index(manifest) is model
-    for changed in (small_pretrained(photo_margin=0.1), small_pretrained(rings=RINGS[:1])):
+    for changed in (small_pretrained(margin=0.1), small_pretrained(segments=(1, 3))):
         with pytest.raises(CheckpointError, match='built-in model of efficientnet-lite0 .*--rebuild'):
             update_index(indexed / 'index', changed, processes=1, progress=False)
         monkeypatch.setattr(pretrained_model, 'load_pretrained', lambda name, changed=changed: changed)
@@ -189,15 +176,13 @@ def test_the_example_of_the_readme(model, indexed, tmp_path, monkeypatch, capsys
 def test_exported_encoder_embeds_as_the_model(model, tmp_path):
     done = export_query_encoder(model, 'photo', tmp_path / 'encoder')
     assert done.difference < 1e-4
-    assert json.loads(done.description.read_text())['arrays'].keys() == {'photo', 'mask'}
+    assert json.loads(done.description.read_text())['arrays'].keys() == {'photo', 'outline'}
 
 
 def test_names_and_folders():
     with pytest.raises(ConfigError, match="model 'resnet': neither one of efficientnet-lite0"):
         jaxret.load_pretrained('resnet')
-    with pytest.raises(ConfigError, match='segment 3 of a network with segments 0 to 3'):
-        small_pretrained(segment=3)
-    with pytest.raises(ConfigError, match='give 4 numbers'):
-        small_settings(weights=dict.fromkeys(pretrained_model.PURPOSES, {'with mask': (1, 1)}))
+    with pytest.raises(ConfigError, match=r'segments \(1, 4\) of a network with segments 0 to 4'):
+        small_pretrained(segments=(1, 4))
     packaged = jaxret.load_pretrained()
-    assert packaged.query_kinds == ('photo', 'mesh', 'points', 'scan') and packaged.purposes[0] == 'mixed'
+    assert packaged.query_kinds == ('photo', 'mesh', 'points', 'scan') and packaged.parts.purposes[0] == 'mixed'

@@ -47,7 +47,7 @@ def model(place):
 def test_words_are_compared_with_the_views(place, model):
     assert model.takes_text
     queries = model.embed_texts(['round table with one leg', 'sofa'])
-    start = 7 * 7 * 24  # behind the instance map
+    start = 2 * 7 * 7 * 24  # behind the two maps
     found = queries[:, start : start + WIDTH]
     expected = STORED[[0, 2]] / np.linalg.norm(STORED[[0, 2]], axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -66,15 +66,50 @@ def test_words_are_compared_with_the_views(place, model):
 
 def test_words_with_a_photo(place, model):
     photo, text = model.embed_photos([place / 'photo.png']), model.embed_texts(['sofa'])
+
+    def scores(index, queries, **options):
+        return {hit.id: hit.score for hit in index.search(queries, top_k=3, **options)[0]}
+
     with jaxret.Index.open(place / 'index') as index:
-        both = index.joined(photo, text)
-        spread = [np.std([hit.score for hit in index.search(query, top_k=3)[0]]) for query in (photo, text)]
-        np.testing.assert_allclose(both, 0.5 * photo + 0.5 * spread[0] / spread[1] * text, atol=1e-5)
-        np.testing.assert_allclose(index.joined(photo, text, weight=0), photo, atol=1e-6)
+        one, other = scores(index, photo), scores(index, text)
+        ratio = np.std(list(one.values())) / np.std(list(other.values()))
+        both = scores(index, photo, texts=text, text_weight=0.3)  # a shape's best views need not be those of either
+        for shape in index.ids:
+            assert both[shape] <= 0.7 * one[shape] + 0.3 * ratio * other[shape] + 1e-6
+        np.testing.assert_allclose(
+            *([*s.values()] for s in (scores(index, photo, texts=text, text_weight=0), one)), atol=1e-6
+        )
+        assert list(scores(index, photo, texts=text, text_weight=1)) == list(other)
         with pytest.raises(ConfigError, match='weight 2 of a text: give 0 to 1'):
-            index.joined(photo, text, weight=2)
-        with pytest.raises(DataError, match=r'photos: shape \[2, \d+\]; give \[1, \d+\], one text a photo'):
-            index.joined(photo.repeat(2, axis=0), text)
+            index.search(photo, texts=text, text_weight=2)
+        with pytest.raises(DataError, match=r'texts: shape \[1, \d+\]; give \[2, \d+\]'):
+            index.search(photo.repeat(2, axis=0), texts=text)
+        with pytest.raises(
+            ConfigError, match="purpose 'instance': words say nothing of it; choose one of mixed, class"
+        ):
+            index.search(text, purpose='instance')
+        with pytest.raises(DataError, match='texts: given with views of meshes'):
+            index.search(index.gallery.embeddings[:1], texts=text)
+
+
+def test_words_beside_photos_with_silhouettes_and_known_photos(place, model):
+    """At weight 1 the words alone say which, at 0 the photos alone, with all that they say."""
+    mask = np.zeros((40, 50), np.uint8)
+    mask[5:30, 10:20] = 255
+    text = model.embed_texts(['sofa'])
+    with jaxret.Index.open(place / 'index') as index:
+        worst = index.search(text, top_k=3)[0][-1].id
+        index.teach(model, place / 'photo.png', worst, mask=mask)
+        photos = model.embed_photos([place / 'photo.png'] * 2, masks=[mask, None])
+        words = index.search(text, top_k=3)[0]
+        assert {hit.references for hit in words} == {0}  # known photos do not count for words alone
+        for query in (photos[:1], photos):
+            hits = [index.search_together(query, top_k=3, texts=text, text_weight=weight) for weight in (0, 0.5, 1)]
+            alone = index.search_together(query, top_k=3)
+            assert alone[0].id == worst and [hit.id for hit in hits[2]] == [hit.id for hit in words]
+            assert [(hit.id, hit.references) for hit in hits[0]] == [(hit.id, hit.references) for hit in alone]
+            np.testing.assert_allclose([hit.score for hit in hits[0]], [hit.score for hit in alone], atol=1e-5)
+        assert index.undo()
 
 
 def run(capsys, *arguments):

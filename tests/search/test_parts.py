@@ -37,12 +37,12 @@ def test_queries_of_views_against_loops(purpose, weights, centre):
     np.testing.assert_array_equal(given, before)
 
 
-def test_words_have_no_centre():
+def test_words_have_no_centre_and_count_in_full():
     both = np.zeros((2, 7), np.float32)
     both[:, 4:] = RNG.normal(size=(2, 3))
     both[1, :4] = 1
     words, photo = PARTS.view_queries(both, None, CENTRE)
-    np.testing.assert_allclose(words, [0, 0, 0, 0, *0.25 * unit(both[0, 4:])], atol=1e-6)
+    np.testing.assert_allclose(words, [0, 0, 0, 0, *unit(both[0, 4:])], atol=1e-6)
     np.testing.assert_allclose(photo[4:], 0.25 * unit(both[1, 4:] - CENTRE[4:]), atol=1e-6)
     assert not PARTS.view_queries(np.zeros((1, 7)), None, CENTRE).any()
 

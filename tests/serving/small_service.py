@@ -12,7 +12,7 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.index.index import Hit
 from jaxret.index.model_files import file_mark
 from jaxret.preprocessing.photos import PhotoInputs, photo_arrays
@@ -50,6 +50,7 @@ class ColorIndex:
     fingerprint = 'colors'
     references = None
     query_up_axis = None
+    purposes = ()
     categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
 
     def __init__(self, folder: Path):
@@ -74,16 +75,17 @@ class ColorIndex:
     def thumbnail(self, shape: str) -> bytes:
         return png(np.full((8, 8, 3), COLORS[Path(shape).stem], np.uint8))
 
-    purposes = ()
-
     def search_together(self, queries, *, top_k, categories=None, purpose=None, texts=None):
         joined = queries.mean(axis=0, keepdims=True)
         if texts is not None:
             joined = (joined + texts) / 2
-        return self.search(joined, top_k=top_k, categories=categories)[0]
+        return self.search(joined, top_k=top_k, categories=categories, purpose=purpose)[0]
 
     def search(self, queries, *, top_k, categories=None, purpose=None, references=True):
         assert queries.shape == (1, 3)
+        if purpose not in (None, *self.purposes):
+            raise ConfigError(f'purpose {purpose!r}: the model of this index leaves no choice')
+        self.purpose = purpose
         scores = -np.linalg.norm(self.embeddings - queries, axis=1)
         order = [
             number

@@ -43,6 +43,7 @@ def test_description(client):
         'system': 'colors',
         'query_kinds': ['photo', 'mesh'],
         'takes_text': True,
+        'purposes': [],
         'shapes': 6,
         'teaches': True,
         'photos': 8,

@@ -89,6 +89,18 @@ def test_an_index_without_words(tmp_path):
         assert message.startswith('text: the model of this index has no words')
 
 
+def test_what_is_searched_for(running, monkeypatch):
+    made, client = running
+    monkeypatch.setattr(made.index, 'purposes', ('mixed', 'class'), raising=False)
+    tall = trimesh.creation.box((1, 4, 1)).export(file_type='stl')
+    for fields, purpose in (({}, None), ({'purpose': ''}, None), ({'purpose': 'class'}, 'class')):
+        for content, name in ((tall, 'tall.stl'), (RED, 'photo.png')):
+            made.index.purpose = 'none'
+            assert best(search(client, content, name, **fields)) == 'warm/red.off' and made.index.purpose == purpose
+        assert best(client.post('/search', data={'text': 'green', **fields})) == 'cold/green.off'
+        assert made.index.purpose == purpose
+
+
 def test_mask_and_box_choose_the_object(client):
     photo = png(two_colors())
     left = np.zeros((40, 60), np.uint8)
@@ -128,6 +140,7 @@ def test_meshes_in_every_way_a_name_can_be_written(client):
         ({'box': 'nan,0,1,1'}, 'left,top,right,bottom'),
         ({'box': '100,100,200,200'}, 'box'),
         ({'kind': 'scan'}, 'scan'),
+        ({'purpose': 'class'}, "purpose 'class': the model of this index leaves no choice"),
     ],
 )
 def test_fields_that_are_not_valid(client, fields, found):
@@ -252,6 +265,7 @@ def test_openapi_describes_the_endpoint(client):
         'find_object',
         'top',
         'category',
+        'purpose',
     }
     answer = operation['responses']['200']['content']['application/json']['schema']['$ref'].rsplit('/')[-1]
     assert set(described['components']['schemas'][answer]['properties']) == {
