@@ -137,7 +137,8 @@ async function search() {
   try {
     if (items.length > about.photos) throw new Error(`At most ${about.photos} photos of one object.`);
     if (items.reduce((sum, { file }) => sum + file.size, 0) > about.upload_bytes) {
-      throw new Error(`${items[0].file.name}: more than ${about.upload_bytes / 2 ** 20} MiB.`);
+      const what = items.length > 1 ? 'The photos are' : `${items[0].file.name} is`;
+      throw new Error(`${what} larger than ${(about.upload_bytes / 2 ** 20).toFixed(1)} MiB.`);
     }
     const body = await form();
     const found = await answerOf(await fetch('search', { method: 'POST', body, signal: own.signal }));
