@@ -4,6 +4,7 @@ import { Marking, Marks } from './marking.js';
 import { answerOf, element, shownName } from './common.js';
 import { forget, listReferences, noneOf, offer } from './teaching.js';
 
+const NAMES = { points: 'point cloud', pretrained: 'built-in model' };
 const $ = (id) => document.getElementById(id);
 const marking = new Marking($('stage'), $('photo'), $('marks'));
 let about = null;  // GET /index
@@ -15,8 +16,8 @@ let typing = null;  // timer of the category
 
 async function describe() {
   about = await answerOf(await fetch('index'));
-  $('description').textContent = `${about.shapes} shapes, ${about.categories.length} categories, ${about.system}`;
-  $('invitation').textContent = `Drop, paste or choose a ${about.query_kinds.join(', a ').replace(/, (?=[^,]*$)/, ' or ')}`;
+  $('description').textContent = `${about.shapes} shapes, ${about.categories.length} categories, ${NAMES[about.system] ?? about.system}`;
+  $('invitation').textContent = `Drop, paste or choose a ${about.query_kinds.map((kind) => NAMES[kind] ?? kind).join(', a ').replace(/, (?=[^,]*$)/, ' or ')}`;
   $('file').accept = about.suffixes.join(',');
   $('top').max = about.top;
   $('top').value = Math.min($('top').value, about.top);
@@ -155,12 +156,13 @@ async function search() {
 function card(result) {
   const above = result.elevation === null ? '' : `, ${Math.round(result.elevation)}° above`;
   const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°${above}`;
-  const chance = result.chance === null ? '' : `${Math.round(100 * result.chance)} % sure, `;
+  const chance = result.chance === null ? '' : `${Math.round(100 * result.chance)} % sure`;
   const button = element('button', { type: 'button', className: 'card', title: result.id },
     element('img', { src: result.thumbnail, alt: '', loading: 'lazy' }),
     element('span', { className: 'heading' }, element('span', {}, `${result.rank}. ${result.category}`),
-      element('span', {}, chance + result.score.toFixed(3))),
-    element('span', { className: 'id' }, shownName(result.id)), element('span', { className: 'angle' }, angle));
+      element('span', {}, result.score.toFixed(3))),
+    element('span', { className: 'id' }, shownName(result.id)), element('span', { className: 'angle' }, angle),
+    ...(chance ? [element('span', { className: 'angle' }, chance)] : []));
   button.addEventListener('click', () => open(result));
   const item = element('li', {}, button);
   if (about.teaches && answer.query) item.append(...offer(answer.query, result));
