@@ -234,7 +234,7 @@ def _seen(query: QueryFile | None, mask: str | Path | None, box: Box | None) -> 
         return query.kind
     parts = [f'mask {mask}'] if mask else []
     parts += ['box ' + ','.join(f'{side:g}' for side in box)] if box else []
-    return f'photo, {" in ".join(parts) or "whole frame"}'
+    return f'photo, {" in ".join(parts) or "no mask or box"}'
 
 
 def _warn_incomplete(complete: Sequence[bool]) -> None:

@@ -26,6 +26,7 @@ from jaxret.preprocessing.photo_files import (
     read_pair,
     read_photo,
 )
+from jaxret.preprocessing.plain_ground import plain_ground_mask
 
 Photo = str | Path | np.ndarray
 Mask = str | Path | np.ndarray | None
@@ -44,7 +45,8 @@ def photo_arrays(
       photo: file, or uint8 [H, W, 3].
       inputs: how the system sees it.
       mask: file, or array [H, W] (see `mask_values`); 'auto' (`auto_mask`); or None: what is opaque in a file that is
-        transparent in part ('cutout' alone), the box, else the whole frame.
+        transparent in part, else what stands on a plain ground ('cutout' alone, without a box; `plain_ground`), else the
+        box or the whole frame.
       box: (left, top, right, bottom) in pixels of the photo as displayed, around the object; outside of it the mask is
         empty.
 
@@ -94,6 +96,8 @@ def read_object(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Bo
     auto = isinstance(mask, str) and mask == 'auto'
     if auto:
         silhouette = auto_mask(pixels, box=None if window is None else window[0])
+    elif silhouette is None and window is None and inputs.kind == 'cutout':
+        silhouette = plain_ground_mask(pixels)
     known = silhouette is not None and not (silhouette > 127).all()  # of a crop it says no more than its frame
     if window is not None and not auto:
         silhouette = window[1] if silhouette is None else np.minimum(silhouette, window[1])

@@ -105,7 +105,7 @@ def test_search_as_json_and_csv_agree(run):
     assert status == 0
     found = json.loads(out)
     assert [entry['query'] for entry in found] == ['photos/one.jpg', 'photos/two.jpg']
-    assert all(entry['kind'] == 'photo' and entry['object'] == 'photo, whole frame' for entry in found)
+    assert all(entry['kind'] == 'photo' and entry['object'] == 'photo, no mask or box' for entry in found)
     assert all([hit['rank'] for hit in entry['hits']] == [1, 2] for entry in found)
     assert {hit['category'] for entry in found for hit in entry['hits']} == {'wide'}
     scores = [hit['score'] for hit in found[0]['hits']]

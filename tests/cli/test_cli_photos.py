@@ -62,7 +62,7 @@ def test_photos_from_the_first_index_to_the_last_one_taken_back(run, place):
     found = json.loads(run(*asked, '--json', 'photos/one.png', 'photos/two.png')[1])
     assert found[1]['hits'][0]['id'] == 'wide/01/box.off' and found[1]['hits'][0]['references'] == 1
     out = run(*asked, '--together', 'photos/two.png', 'photos/one.png')[1].splitlines()
-    assert out[0] == 'photos/two.png + photos/one.png (photo, whole frame)' and 'known photos' in out[1]
+    assert out[0] == 'photos/two.png + photos/one.png (photo, no mask or box)' and 'known photos' in out[1]
     for line in out[2:]:
         _, score, _, shape, *_ = line.split()
         scores = [hit['score'] for each in found for hit in each['hits'] if hit['id'] == shape]

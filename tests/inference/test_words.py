@@ -127,7 +127,7 @@ def test_the_command(place, capsys, tmp_path, monkeypatch):
     assert (answer['query'], answer['text'], answer['kind']) == (None, 'sofa', 'text') and len(answer['hits']) == 2
     sheet = tmp_path / 'sheet.png'
     status, printed, error = run(capsys, *base, place / 'photo.png', '--text-weight', '0.3', '--sheet', sheet)
-    assert status == 0 and f'{place / "photo.png"} and "sofa" (photo, whole frame)' in printed, error
+    assert status == 0 and f'{place / "photo.png"} and "sofa" (photo, no mask or box)' in printed, error
     assert read_photo(sheet).shape[1] >= 480
 
 
