@@ -45,8 +45,8 @@ def photo_arrays(
       photo: file, or uint8 [H, W, 3].
       inputs: how the system sees it.
       mask: file, or array [H, W] (see `mask_values`); 'auto' (`auto_mask`); or None: what is opaque in a file that is
-        transparent in part, else what stands on a plain ground ('cutout' alone, without a box; `plain_ground`), else the
-        box or the whole frame.
+        transparent in part, else what stands on a plain ground (both 'cutout' alone, the latter without a box), else
+        the box or the whole frame.
       box: (left, top, right, bottom) in pixels of the photo as displayed, around the object; outside of it the mask is
         empty.
 
