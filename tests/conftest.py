@@ -1,10 +1,12 @@
 """JAX's strict switches, eight simulated devices, quick compilation, and warnings as errors, for every test."""
 
+import gc
 import os
 
-os.environ.setdefault('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
-os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')  # programs that run once: compiled in half the time
+from quick_compilation import quick_compilation
+
+for name, value in quick_compilation(devices=8).items():
+    os.environ.setdefault(name, value)
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('NO_GCE_CHECK', 'true')
 
@@ -40,6 +42,8 @@ def pytest_collection_modifyitems(items):
     """Starts with the slow files: one that begins last would leave the other workers idle."""
     order = {name: place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    gc.freeze()  # what is imported by now stays: Python's collector need not walk it every time,
+    gc.set_threshold(700, 10, 100)  # and goes through everything else less often; a session has millions of objects
 
 
 @pytest.fixture(scope='module')

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from quick_compilation import quick_compilation
+
 RUN = Path(__file__).parents[1] / 'experiments' / 'run.py'
 ONE = '--config.parallel.devices=1'
 PATIENCE = 900  # seconds, on a busy machine
@@ -34,13 +36,11 @@ class Place:
         With `largest_file` (KiB) the system refuses to write larger files, as a full disk would.
         """
         env = {key: value for key, value in os.environ.items() if not key.startswith(('JAX', 'XLA', 'XDG', 'TF_'))}
-        env |= {
+        env |= quick_compilation() | {
             'HOME': str(self.folder('home')),
             'TMPDIR': str(self.folder('temporary')),
             'PYTHONUNBUFFERED': '1',
             'PYTHONDONTWRITEBYTECODE': '1',
-            'JAX_PLATFORMS': 'cpu',
-            'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # as in conftest.py
             # The same program is compiled once for all runs.
             'JAX_COMPILATION_CACHE_DIR': str(self.folder('compiled')),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',

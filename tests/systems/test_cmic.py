@@ -15,7 +15,7 @@ from jaxret.systems.cmic import CHOICES
 
 BATCH = 6
 KEY = jax.random.key(5)
-VARIABLES = small_cmic().init(jax.random.key(0), random_batch(BATCH))
+VARIABLES = jax.jit(small_cmic().init)(jax.random.key(0), random_batch(BATCH))
 
 
 def loss(system, batch, *, variables=VARIABLES, rng=KEY, train=False):
@@ -371,7 +371,7 @@ def test_bfloat16_keeps_float32_variables_and_near_embeddings():
 
     batch = random_batch(BATCH)
     system = small_cmic(query_encoder=encoder(), view_encoder=ViewEncoder(encoder()))
-    chex.assert_trees_all_equal(system.init(jax.random.key(0), batch), VARIABLES)
+    chex.assert_trees_all_equal(jax.jit(system.init)(jax.random.key(0), batch), VARIABLES)
     total, collections, report = loss(system, batch, train=True)
     assert {x.dtype for x in jax.tree.leaves((VARIABLES, collections, total, report))} == {jnp.dtype('float32')}
     chex.assert_trees_all_close(collections, loss(small_cmic(), batch, train=True)[1], rtol=0.05, atol=0.02)

@@ -18,7 +18,7 @@ from jaxret.training.step import make_train_step
 BATCH, CHUNK = 16, 8
 PADDED = {'query_valid': np.arange(BATCH) < 13, 'shape_valid': np.arange(BATCH) < 15}
 KEY = jax.random.key(5)
-VARIABLES = small_cmic().init(jax.random.key(0), random_batch(BATCH))
+VARIABLES = jax.jit(small_cmic().init)(jax.random.key(0), random_batch(BATCH))
 MARGIN = {'rtol': 2e-4, 'atol': 2e-6}  # of gradients in float32 through batch norm
 
 

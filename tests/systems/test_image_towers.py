@@ -137,12 +137,12 @@ def test_hifa_trains_on_features():
 
 
 def test_cross_modal_trains_on_features():
-    system, batch = small_cross_modal.small_system(), small_cross_modal.random_batch(4)
+    system, batch = small_cross_modal.small_system(flat=True), small_cross_modal.random_batch(4)
     cut = parts('heads')
-    branch = system.encoders['image'].clone(trunk=None)
+    branch = small_cross_modal.small_system().encoders['image'].clone(trunk=None)
     tower = ImageTower('image', ('image', 'trunk'), cut.frozen, PUBLISHED)
     system = replace(system, encoders={**system.encoders, 'image': branch}, tower=tower)
-    variables = system.init(jax.random.key(0), batch)
+    variables = jax.jit(system.init)(jax.random.key(0), batch)
     features = {'image_features': system.features(variables, batch, 'image')}
     stored = {name: value for name, value in batch.items() if name != 'image'} | features
     found, expected = (loss_and_gradient(system, variables, each) for each in (stored, batch))

@@ -11,7 +11,7 @@ from jaxret.training.parallel import make_parallel
 
 COUNT = 11
 ITEMS = random_batch(COUNT)
-VARIABLES = small_cmic().init(jax.random.key(0), ITEMS)
+VARIABLES = jax.jit(small_cmic().init)(jax.random.key(0), ITEMS)
 NAMES = {'photo': ('image', 'mask'), 'views': ('views',)}
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 import training_process
+from quick_compilation import quick_compilation
 from run_command import logged
 from training_process import HEARTBEAT, STEPS, Training
 
@@ -36,13 +37,15 @@ def start(tmp_path_factory):
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             address = f'127.0.0.1:{free.getsockname()[1]}'
-        env = os.environ | {
-            'JAX_PLATFORMS': 'cpu',
-            'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
-            'PYTHONPATH': str(Path(training_process.__file__).parent),
-            'JAX_COMPILATION_CACHE_DIR': str(compiled),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-        }
+        env = (
+            os.environ
+            | quick_compilation(devices=4)
+            | {
+                'PYTHONPATH': str(Path(training_process.__file__).parent),
+                'JAX_COMPILATION_CACHE_DIR': str(compiled),
+                'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+            }
+        )
         return [
             subprocess.Popen(
                 [sys.executable, training_process.__file__, str(workdir), address, '2', str(index), str(pause)],

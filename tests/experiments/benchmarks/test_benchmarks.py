@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick_compilation import quick_compilation
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / 'experiments' / 'benchmarks'
@@ -229,7 +230,7 @@ def test_accelerator_without_tensorflow_and_mesh_tools(tmp_path):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={'PATH': '', 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
+        env={'PATH': '', 'HOME': str(tmp_path)} | quick_compilation(),
         timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -260,7 +261,7 @@ def test_first_step(tmp_path):
         text=True,
         cwd=tmp_path,
         timeout=900,
-        env={'PATH': '', 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
+        env={'PATH': '', 'HOME': str(tmp_path)} | quick_compilation(),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(path.read_text())['rows']
