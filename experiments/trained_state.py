@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -73,11 +74,13 @@ def trained_state(
         if config.pretrained[name]
     }
     optimizer, schedule = make_grouped_optimizer(config.optimizer, max(1, steps), parameter_groups, slower=slower)
-    variables = jax.jit(system.init)(jax.random.key(config.seed), example)
+    initial = partial(jax.jit(system.init), jax.random.key(config.seed), example)
+    variables = initial() if train else jax.eval_shape(initial)
     if start is not None and train and not has_checkpoints(workdir):
         variables = start(variables)
     decay = config.optimizer.average_decay
-    state = create_state(variables, optimizer, seed=config.seed, average=decay > 0)
+    create = partial(create_state, optimizer=optimizer, seed=config.seed, average=decay > 0)
+    state = create(variables) if train else jax.eval_shape(create, variables)
     print_banner(
         title,
         {
@@ -94,8 +97,8 @@ def trained_state(
 
     metric = selection_metric(config)
     with Checkpoints(workdir / 'checkpoints', metric=metric, read_only=not train) as checkpoints:
-        if 'frozen' in variables:
-            newest = checkpoints.latest_step
+        newest = checkpoints.latest_step
+        if 'frozen' in variables and (train or newest):
             freeze((checkpoints.restore(state, step=newest) if newest else state).variables)
         if train:
             step = make_train_step(

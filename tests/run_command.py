@@ -12,6 +12,7 @@ from quick_compilation import quick_compilation
 
 RUN = Path(__file__).parents[1] / 'experiments' / 'run.py'
 ONE = '--config.parallel.devices=1'
+SERIAL = '--config.processes=1'  # no worker processes, which take a second to start
 PATIENCE = 900  # seconds, on a busy machine
 
 

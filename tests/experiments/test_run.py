@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import run
-from run_command import ONE, Place, checkpoint_steps, finish, logged, wait_for_checkpoint
+from run_command import ONE, SERIAL, Place, checkpoint_steps, finish, logged, wait_for_checkpoint
 
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
@@ -43,15 +43,16 @@ def uninterrupted(place):
 
 
 def evaluate(place, workdir, *arguments):
-    """Exit status of the evaluation in this process, on one device."""
-    return run.main(['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE, *arguments])
+    """Exit status of the evaluation in this process alone, on one device."""
+    options = [f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE, SERIAL]
+    return run.main(['--mode=eval', *options, *arguments])
 
 
 @pytest.fixture(scope='module')
 def killed(place, uninterrupted):
     """The work directory of a run that was killed in the middle of training, after a checkpoint."""
     workdir = place.root / 'killed'
-    process = place.start(workdir, *LONG)
+    process = place.start(workdir, *LONG, SERIAL)
     wait_for_checkpoint(process, workdir)
     process.kill()
     assert finish(process)[0] == -signal.SIGKILL
@@ -65,7 +66,7 @@ def stopped(place, killed):
     workdir = place.root / 'stopped'
     shutil.copytree(killed, workdir)
     before = checkpoint_steps(workdir)[-1]
-    process = place.start(workdir, *LONG)
+    process = place.start(workdir, *LONG, SERIAL)
     wait_for_checkpoint(process, workdir, after=before)
     process.send_signal(signal.SIGTERM)
     return workdir, finish(process)
@@ -136,7 +137,7 @@ def test_a_killed_and_stopped_run_resumes_bit_exactly(place, uninterrupted, stop
     reference, _ = uninterrupted
     workdir = place.root / 'resumed'
     shutil.copytree(stopped[0], workdir)
-    status, _, err = finish(place.start(workdir, *LONG))
+    status, _, err = finish(place.start(workdir, *LONG, SERIAL))
     assert status == 0, err
     assert logged(workdir) == logged(reference)
     found, expected = final_arrays(workdir), final_arrays(reference)
@@ -182,7 +183,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(place, stopped):
     shutil.copytree(stopped[0], workdir)
     last = checkpoint_steps(workdir)[-1]
     before = final_arrays(workdir)
-    status, _, err = finish(place.start(workdir, *LONG, largest_file=100))
+    status, _, err = finish(place.start(workdir, *LONG, SERIAL, largest_file=100))
     assert status == 1
     messages = [line for line in err.splitlines() if line.startswith('error: ')]
     assert len(messages) == 1

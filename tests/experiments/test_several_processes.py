@@ -6,13 +6,14 @@ import socket
 import numpy as np
 import pytest
 import run
-from run_command import ONE, Place, checkpoint_steps, finish, logged
+from run_command import ONE, SERIAL, Place, checkpoint_steps, finish, logged
 
 # Batches of four and batch norm: with Adam's first steps rounding would soon be seen. The coarse network compiles fast.
 GENTLE = (
     '--config.optimizer.name=sgd',
     '--config.optimizer.learning_rate=1e-5',
     '--config.model.query_encoder=resnet_coarse',
+    SERIAL,
 )
 pytestmark = pytest.mark.usefixtures('kept_programs')
 

@@ -49,12 +49,13 @@ def test_evaluation_gives_what_timm_gives(name):
     images = images_of(name)
     network = efficientnet_lite(name, num_classes=1000)
     variables = loaded(network, torch_weights(name), images)
-    found = np.asarray(jax.jit(network.apply)(variables, images))
-    np.testing.assert_allclose(found[:, :100], of(name, 'eval_logits'), atol=1e-4, rtol=0)
     network = network.clone(num_classes=None, taps=(*TAPS, network.depth - 1))
     wanted = [of(name, f'eval_tap{tap}') for tap in TAPS] + [of(name, 'eval_features')]
-    features = jax.jit(network.apply)(variables, images)
+    features = np.asarray(jax.jit(network.apply)(variables, images))
     np.testing.assert_allclose(features, np.concatenate(wanted, axis=1), atol=1e-4, rtol=0)
+    classifier = variables['params']['fc']  # linear: tests/encoders/test_efficientnet_lite.py
+    logits = features[:, -1280:] @ classifier['kernel'] + classifier['bias'][None]
+    np.testing.assert_allclose(logits[:, :100], of(name, 'eval_logits'), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize('name', NETWORKS)

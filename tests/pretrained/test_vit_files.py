@@ -41,7 +41,7 @@ INPUTS = {
 
 def features_of(network, images, **changes):
     module = network.module.clone(**changes)
-    return jax.jit(module.apply, compiler_options={'xla_backend_optimization_level': 0})(network.variables, images)
+    return jax.jit(module.apply)(network.variables, images)
 
 
 def read(folder, name, change=None, **changes):
