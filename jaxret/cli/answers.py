@@ -102,10 +102,14 @@ def print_tables(answers: Sequence[Answer]) -> None:
 def certainty_text(hits: Sequence[Hit]) -> str:
     """How sure the first of some hits is; '' where nothing is known of that."""
     chance, present = (hits[0].chance, hits[0].present) if hits else (None, None)
-    told = [] if chance is None else [f'the first is right with a chance of {chance:.0%}']
+    told = [] if chance is None else [f'the first is right with a chance of {_percent(chance)}']
     if present is not None and present < 0.5:
-        told.append(f'probably none of the models (with a chance of {1 - present:.0%})')
+        told.append(f'probably none of the models (with a chance of {_percent(1 - present)})')
     return '; '.join(told)
+
+
+def _percent(chance: float) -> str:
+    return f'{min(max(chance, 0.01), 0.99):.0%}'  # learnt of some photos, it is never certain
 
 
 def _shown(text: str) -> Text:

@@ -17,7 +17,7 @@ from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import printable
 from jaxret.index.files import FIT, held_table, read_manifest
 from jaxret.index.photo_lists import PhotoLine, read_photo_list
-from jaxret.index.references import Reference, References, new_session
+from jaxret.index.references import Photo, Reference, References, new_session
 
 _FIELDS = ('number', 'model', 'photo', 'origin', 'added', 'state')
 
@@ -70,11 +70,24 @@ def add_photos(options: argparse.Namespace, model: Any, lines: Sequence[PhotoLin
         progress=True,
     )
     taught = [(line.model, photo) for line, photo in zip(lines, photos, strict=True)]
+    _check_no_two_models(taught)
     references = References(Path(options.out))
     new = references.add(taught, key=model.fingerprint, origin='csv', session=new_session())
     references.close()
     before = f'; {len(lines) - len(new)} were known before' if len(new) < len(lines) else ''
     print(f'{options.out}: {len(new)} photos of {len({line.model for line in lines})} models added{before}')
+
+
+def _check_no_two_models(taught: Sequence[tuple[str, Photo]]) -> None:
+    """Raises DataError for photos that a list has under several names, for several models."""
+    problems, first = [], {}
+    for model, photo in taught:
+        before, name = first.setdefault(photo.sha256, (model, photo.name))
+        if before != model:
+            found = f'the same photo as {name!r}, which shows {before!r}; here {model!r}'
+            problems.append(Problem(f'photo {photo.name!r}', found, 'leave one out'))
+    if problems:
+        raise DataError(problems)
 
 
 def run_photos(options: argparse.Namespace) -> int:

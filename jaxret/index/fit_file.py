@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,7 +58,16 @@ def write_fit(folder: Path, fit: Fit, *, key: str) -> None:
     arrays = {'none': np.zeros(0, np.float32)}
     if fit.whitening is not None:
         arrays = {'mean': fit.whitening.mean, 'projection': fit.whitening.projection}
-    write_atomically(folder / FIT, save(arrays, metadata={'fit': json.dumps(about)}))
+    metadata = {'fit': json.dumps(about), 'sha256': fit_checksum(json.dumps(about), arrays)}
+    write_atomically(folder / FIT, save(arrays, metadata=metadata))
+
+
+def fit_checksum(about: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of all that the file holds."""
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(arrays):
+        digest.update(f'{name} {arrays[name].shape}'.encode() + arrays[name].tobytes())
+    return digest.hexdigest()
 
 
 def fit_state(folder: Path) -> tuple | None:
@@ -82,10 +92,11 @@ def read_fit(folder: Path) -> StoredFit | None:
         return None
     try:
         with safe_open(folder / FIT, 'numpy') as file:
-            about = json.loads(file.metadata()['fit'])
-            whitening = None
-            if 'projection' in file.keys():  # noqa: SIM118 - no dictionary
-                whitening = Whitening(file.get_tensor('mean'), file.get_tensor('projection'))
+            metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata['sha256'] != fit_checksum(metadata['fit'], arrays):
+            raise ValueError('another checksum')
+        about = json.loads(metadata['fit'])
+        whitening = Whitening(arrays['mean'], arrays['projection']) if 'projection' in arrays else None
         certainties = {
             name: about[name] and Certainty(tuple(map(float, about[name]['weights'])), float(about[name]['area']))
             for name in ('right', 'present')

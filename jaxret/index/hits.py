@@ -61,7 +61,8 @@ def hits_of(
     for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
         view = None if found.views is None else int(found.views[query, place])
         if found.poses is not None:
-            pose = tuple(round(float(angle), 1) for angle in found.poses[query, place])
+            azimuth, elevation = (round(float(angle), 1) for angle in found.poses[query, place])
+            pose = azimuth % 360, elevation  # 359.96 is rounded to 360
         else:
             pose = (None, None) if view is None else (inputs.azimuth(view), inputs.elevation(view))
         known = 0 if references is None else int(references[index])

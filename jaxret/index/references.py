@@ -49,8 +49,8 @@ class References:
     def add(self, photos: Sequence[tuple[str | None, Photo]], *, key: str, origin: str, session: str = '') -> list[int]:
         """Teaches photos, all or none.
 
-        The same photo taught for the same model counts once. For another model, the newer teaching takes the place of
-        the older one.
+        The same photo taught for the same model counts once. For another model, or for none, the newer teaching takes
+        the place of the older one.
 
         Args:
           photos: each with the id of its model, or None: it shows none of the models, which is only noted.
@@ -79,7 +79,7 @@ class References:
                 if model is not None and before and before[1] == model:
                     continue
                 number += 1
-                if model is not None and before:
+                if before:
                     database.execute(
                         'UPDATE reference SET removed = ?, replaced_by = ? WHERE number = ?', (now, number, before[0])
                     )

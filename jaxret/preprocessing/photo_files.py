@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from jaxret.errors import DataError, Problem, refused
+from jaxret.errors import DataError, refused
 from jaxret.preprocessing.mask_values import check_colors, object_pixels
 from jaxret.preprocessing.png_chunks import sound_chunks
 
@@ -120,8 +120,7 @@ def read_pair(image: Path | str, mask: Path | str) -> Pair:
     Raises:
       DataError: with the problems of both files; also if the two sizes differ.
     """
-    problems: list[Problem] = []
-    parts = []
+    problems, parts = [], []
     for path, pixels in ((Path(image), _photo_pixels), (Path(mask), _mask_pixels)):
         try:
             parts.append(_decode(path, pixels))
@@ -256,8 +255,7 @@ def _has_alpha(image: Image.Image) -> bool:
 
 def _photo_pixels(image: Image.Image, where: str) -> np.ndarray:
     del where
-    wide = _wide_grey(image)
-    if wide is not None:
+    if (wide := _wide_grey(image)) is not None:
         grey = wide.astype(np.int32)
         grey += 128
         grey //= 257
@@ -274,6 +272,8 @@ def _layer_pixels(image: Image.Image, where: str) -> np.ndarray:
     if not _has_alpha(image) or _wide_grey(image) is not None:
         return colors
     alpha = np.asarray(image.convert('RGBA'))[:, :, 3]
+    if not alpha.any():
+        raise refused(where, 'all of it is transparent', 'save it with its object opaque')
     return np.dstack([colors, alpha]) if alpha.min() < 128 <= alpha.max() else colors
 
 

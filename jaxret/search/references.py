@@ -44,6 +44,8 @@ class Fusion:
         # At 1 all shapes without references would tie, whatever their views say.
         if not (0 <= self.weight < 1 and 0 < self.temperature < np.inf and 0 < self.view_temperature < np.inf):
             raise ConfigError(f'{self}: weight must be in [0, 1), temperatures above 0')
+        if not np.isfinite(self.background):
+            raise ConfigError(f'{self}: background must be finite')
 
 
 def standardized(features: np.ndarray, of: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Shapes are named by their number in the index, so that no request holds a path. Every refusal is {"message": ...}.
 """
 
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jaxret.errors import ConfigError, DataError
+from jaxret.files import printable_lines
 from jaxret.index.index import Hit, Index
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.serving import downloads, schemas, viewer
@@ -160,6 +162,7 @@ def create_app(
                     answer = partial(searcher.answer, queries[0], arrays, **asked)
                     hits, photos, name = await in_thread(answer, limiter=one_query), (), None
             except (ConfigError, DataError) as error:
+                _check_index(error, index)
                 raise HTTPException(422, str(error)) from error
         return schemas.Answer(
             kind=queries[0].kind,
@@ -246,6 +249,14 @@ def _result(hit: Hit, number: int) -> schemas.Result:
         viewer=f'{address}/viewer?{pose}' if pose else f'{address}/viewer',
         download=f'{address}/model',
     )
+
+
+def _check_index(error: ConfigError | DataError, index: Index) -> None:
+    """Raises HTTPException where the index is damaged, which is told to the terminal alone: the query is sound."""
+    problems = error.problems if isinstance(error, DataError) else ()
+    if any(Path(problem.where).is_relative_to(index.folder) for problem in problems):
+        print(printable_lines(f'error: {error}'), file=sys.stderr, flush=True)
+        raise HTTPException(503, "the index cannot be read; the server's terminal says why") from error
 
 
 def _answer_errors(app: FastAPI) -> None:

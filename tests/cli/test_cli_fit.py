@@ -107,6 +107,7 @@ def test_an_index_made_anew_with_another_model_has_learnt_nothing(run, tmp_path,
         (0.625, 0.5, 'the first is right with a chance of 62%'),
         (0.1, 0.25, 'the first is right with a chance of 10%; probably none of the models (with a chance of 75%)'),
         (None, 0.25, 'probably none of the models (with a chance of 75%)'),
+        (0.9999, 1e-5, 'the first is right with a chance of 99%; probably none of the models (with a chance of 99%)'),
     ],
 )
 def test_how_sure_in_words(chance, present, told):

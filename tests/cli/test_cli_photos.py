@@ -113,6 +113,15 @@ def test_every_wrong_line_is_listed_before_anything_is_embedded(run, place):
     assert status == 1 and 'not an image' in err and not (place / 'fresh/references.sqlite').exists()
 
 
+def test_one_photo_under_two_names_does_not_show_two_models(run, place):
+    (place / 'photos/copy.png').write_bytes((place / 'photos/one.png').read_bytes())
+    write_list(place, 'one.png,tall/00/box.obj', 'copy.png,wide/01/box.off', columns='photo,model')
+    assert run('index', '--out', 'twice', '--checkpoint', 'run', '--models', 'models', '--processes', '1')[0] == 0
+    status, _, err = run('index', '--out', 'twice', '--add-photos', 'photos/list.csv')
+    assert status == 1 and "photo 'copy.png': the same photo as 'one.png', which shows 'tall/00/box.obj'" in err
+    assert not (place / 'twice/references.sqlite').exists()
+
+
 @pytest.mark.parametrize(
     ('columns', 'found'),
     [('photo,shape', 'columns photo, shape'), ('photo,model,masks', 'masks'), ('', 'none'), ('photo,model', 'no phot')],

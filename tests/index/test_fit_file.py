@@ -10,7 +10,7 @@ from parts_index import FUSION, PARTS, PartsModel, World, parts_index, teach
 from safetensors.numpy import save_file
 
 from jaxret.errors import DataError
-from jaxret.index.fit_file import fit_key, outdated, read_fit, write_fit
+from jaxret.index.fit_file import fit_checksum, fit_key, outdated, read_fit, write_fit
 from jaxret.index.fitting import Fit, Ranks
 from jaxret.search.certainty import Certainty
 from jaxret.search.whitening import Whitening
@@ -107,6 +107,7 @@ def test_when_to_learn_again(index):
         '{"key": "k"}',
         {'fusion': {'weight': 2.0}},
         {'fusion': {'unknown': 2.0}},
+        {'fusion': {'background': float('nan')}},
         {'right': {'weights': ['x', 1, 2], 'area': 1}},
         {'references': None},
     ],
@@ -118,9 +119,20 @@ def test_damaged_files(index, about):
     size = int.from_bytes(content[:8], 'little')
     stored = json.loads(json.loads(content[8 : 8 + size])['__metadata__']['fit'])
     text = about if isinstance(about, str) else json.dumps(stored | about)
-    save_file({'none': np.zeros(0, 'f')}, path, metadata={'fit': text})
+    arrays = {'none': np.zeros(0, 'f')}
+    save_file(arrays, path, metadata={'fit': text, 'sha256': fit_checksum(text, arrays)})
     with pytest.raises(DataError, match=r'fit.safetensors: missing or damaged .*run `jaxret fit` again, or remove it'):
         first(index)
+
+
+def test_what_was_changed_since_is_damaged(index):
+    path = index.folder / 'fit.safetensors'
+    write_fit(index.folder, fit_of(), key=fit_key(index.manifest))
+    content = path.read_bytes()
+    for place in (len(content) - 3, content.index(b'"references') + 15, content.index(b'0.25')):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(DataError, match=r'fit.safetensors: missing or damaged .*another checksum'):
+            first(index)
 
 
 def test_files_that_are_none(index, tmp_path):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from jaxret.errors import DataError
 from jaxret.preprocessing.inputs import PhotoInputs
 from jaxret.preprocessing.photos import read_object
 from jaxret.preprocessing.plain_ground import plain_ground_mask
@@ -47,3 +49,9 @@ def test_it_is_the_mask_where_none_is_given():
     assert not boxed.known and boxed.boxed
     plain = read_object(screenshot(), inputs=PhotoInputs('plain', 32, fit='cover'))
     assert not plain.known and plain.around == (0, 0, 80, 60)
+
+
+def test_a_file_that_is_transparent_everywhere_has_no_object(tmp_path):
+    Image.new('RGBA', (40, 30), (200, 10, 10, 0)).save(tmp_path / 'clear.png')
+    with pytest.raises(DataError, match=r'clear.png: all of it is transparent'):
+        read_object(tmp_path / 'clear.png', inputs=INPUTS)

@@ -180,3 +180,8 @@ def test_many_photos_of_one_object_in_a_gallery_of_which_few_shapes_are_looked_a
 def test_fusion_of_values_that_cannot_be(values):
     with pytest.raises(ConfigError, match='weight must be in'):
         Fusion(**values)
+
+
+def test_a_background_that_is_no_number():
+    with pytest.raises(ConfigError, match='background must be finite'):
+        Fusion(background=np.nan)

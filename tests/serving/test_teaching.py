@@ -104,6 +104,15 @@ def test_none_of_these_is_noted_alone(client, index):
     assert client.post('/references/undo', data={'session': ME}).json() == {'shapes': [None]}
 
 
+def test_none_of_these_takes_the_place_of_what_was_taught(client, index):
+    before = search(client, RED)['results']
+    teach(client, RED, 2)
+    teach(client, RED, None)
+    assert search(client, RED)['results'] == before
+    assert client.post('/references/undo', data={'session': ME}).json() == {'shapes': [None]}
+    assert best(client, RED) == 2
+
+
 def test_what_was_searched_for_is_shown(client):
     left = np.zeros((40, 60), np.uint8)
     left[:, :20] = 255
@@ -213,6 +222,9 @@ def test_requests_that_cannot_be(client, index):
 def test_photos_that_cannot_be_written_name_no_path(client, made, capsys):
     (made[0] / 'references.sqlite').mkdir()
     answer = client.get('/shapes/1/references')
+    assert answer.status_code == 503 and str(made[0]) not in answer.text
+    assert 'references.sqlite: cannot be read' in capsys.readouterr().err
+    answer = client.post('/search', files={'file': ('photo.png', RED)})
     assert answer.status_code == 503 and str(made[0]) not in answer.text
     assert 'references.sqlite: cannot be read' in capsys.readouterr().err
     (made[0] / 'references.sqlite').rmdir()

@@ -30,6 +30,11 @@ async function describe() {
   }
 }
 
+// Learnt of some photos, a chance is never certain.
+function percent(chance) {
+  return `${Math.min(Math.max(Math.round(100 * chance), 1), 99)} %`;
+}
+
 function tell(error) {
   $('error').textContent = error ? error.message : '';
   $('error').hidden = !error;
@@ -43,7 +48,7 @@ function fill(found) {
   $('searched').replaceChildren($('searched').firstElementChild, ...pictures);
   $('searched').hidden = !pictures.length;
   const present = found?.results[0]?.present ?? 1;
-  $('absent').textContent = `Probably none of these models (${Math.round(100 * (1 - present))} %)`;
+  $('absent').textContent = `Probably none of these models (${percent(1 - present)})`;
   $('absent').hidden = present >= 0.5;
   $('teaching').hidden = !found || !about.teaches || !found.query || !found.results.length;
 }
@@ -156,7 +161,7 @@ async function search() {
 function card(result) {
   const above = result.elevation === null ? '' : `, ${Math.round(result.elevation)}° above`;
   const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°${above}`;
-  const chance = result.chance === null ? '' : `${Math.round(100 * result.chance)} % sure`;
+  const chance = result.chance === null ? '' : `${percent(result.chance)} sure`;
   const button = element('button', { type: 'button', className: 'card', title: result.id },
     element('img', { src: result.thumbnail, alt: '', loading: 'lazy' }),
     element('span', { className: 'heading' }, element('span', {}, `${result.rank}. ${result.category}`),
