@@ -21,7 +21,7 @@ from jaxret.search.references import Fusion
 from jaxret.search.whitening import Whitening
 
 _AGAIN = 'run `jaxret fit` again, or remove it'
-_GROWN = 1.2  # times as many references, from which learning again is worth it
+_GROWN = 1.2  # times as many references or models, or as few, from which learning again is worth it
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class StoredFit:
     present: Certainty | None
     outlined: bool
     references: int
+    shapes: int
 
 
 def fit_key(manifest: Manifest) -> str:
@@ -53,6 +54,7 @@ def write_fit(folder: Path, fit: Fit, *, key: str) -> None:
         'fusion': asdict(fit.fusion),
         'outlined': fit.outlined,
         'references': fit.references,
+        'shapes': fit.shapes,
         **{name: value and asdict(value) for name, value in (('right', fit.right), ('present', fit.present))},
     }
     arrays = {'none': np.zeros(0, np.float32)}
@@ -111,6 +113,7 @@ def read_fit(folder: Path) -> StoredFit | None:
             **certainties,
             outlined=bool(about['outlined']),
             references=int(about['references']),
+            shapes=int(about['shapes']),
         )
     except FileNotFoundError:  # removed since
         return None
@@ -133,6 +136,7 @@ def outdated(folder: Path, manifest: Manifest, references: int) -> str:
         return ''
     if fit.key != fit_key(manifest):
         return 'what `jaxret fit` learnt was for another model or other settings and does not count: run it again'
-    if references > _GROWN * fit.references:
-        return f'`jaxret fit` has learnt of {fit.references} known photos, and there are {references}: run it again'
+    for what, before, now in (('known photos', fit.references, references), ('models', fit.shapes, manifest.shapes)):
+        if not before / _GROWN <= now <= _GROWN * before:
+            return f'`jaxret fit` has learnt of {before} {what}, and there are {now}: run it again'
     return ''

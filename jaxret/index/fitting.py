@@ -63,6 +63,7 @@ class Fit:
       present: chance that the right one is in the index at all; None likewise.
       outlined: whether both are of photos with silhouettes, or of those without.
       references: how many it was learnt of.
+      shapes: how many the index had.
       before, after: ranks of held-out references, without and with what was learnt.
     """
 
@@ -72,6 +73,7 @@ class Fit:
     present: Certainty | None
     outlined: bool
     references: int
+    shapes: int
     before: Ranks
     after: Ranks
 
@@ -136,7 +138,7 @@ def fit_references(
     whitening = _whitening(case, np.arange(len(owner))) if better else None
     outlined = bool(2 * case.outlined[case.fold < FOLDS].mean() > 1)
     certainties = _certainties(case, *scores, outlined=outlined)
-    return Fit(chosen, whitening, *certainties, outlined, len(owner), before, ranks)
+    return Fit(chosen, whitening, *certainties, outlined, len(owner), len(comparison.gallery), before, ranks)
 
 
 def _case(comparison: Comparison, embeddings: np.ndarray, owner: np.ndarray, seed: int) -> _Case:
@@ -215,13 +217,14 @@ def _certainties(
 ) -> tuple[Certainty | None, Certainty | None]:
     """Chance that the first answer is right, and that the right one is there.
 
-    The first is learnt of photos of models with known photos and without, half each; the second of photos whose model
-    is in the index and is not.
+    The first is learnt of photos of models with known photos and without, weighted as in `Ranks.value`; the second of
+    photos whose model is in the index and is not, half each.
     """
     asked = (case.fold < FOLDS) & (case.outlined == outlined)
     owner, scores = case.owner[asked], np.concatenate([with_own[asked], without[asked]])
     owners = np.concatenate([owner, owner])
-    right = learn_certainty(lead(scores), scores.argmax(axis=1) == owners, owners)
+    weights = np.repeat([2 * (1 - _WITHOUT), 2 * _WITHOUT], len(owner))
+    right = learn_certainty(lead(scores), scores.argmax(axis=1) == owners, owners, weights=weights)
     absent = with_own[asked].copy()
     absent[np.arange(len(owner)), owner] = -np.inf
     leads = np.concatenate([lead(with_own[asked]), lead(absent)])

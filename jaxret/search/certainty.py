@@ -35,13 +35,16 @@ def lead(scores: np.ndarray) -> np.ndarray:
     return np.stack([best[:, 0], best[:, 0] - best[:, 1]], axis=1)
 
 
-def learn_certainty(leads: np.ndarray, right: np.ndarray, groups: np.ndarray, *, folds: int = 5) -> Certainty | None:
+def learn_certainty(
+    leads: np.ndarray, right: np.ndarray, groups: np.ndarray, *, weights: np.ndarray | None = None, folds: int = 5
+) -> Certainty | None:
     """The model for what `lead` gives.
 
     Args:
       leads: [Q, 2].
       right: bool [Q].
       groups: int [Q]; queries of one group are never on both sides of a fold.
+      weights: [Q], how much each counts; None for all alike.
       folds: how many; at least as many groups are needed.
 
     Returns:
@@ -54,11 +57,13 @@ def learn_certainty(leads: np.ndarray, right: np.ndarray, groups: np.ndarray, *,
     if len(np.unique(groups)) < folds:
         return None
     model = LogisticRegression(solver='newton-cholesky')  # for three weights the quickest, and exact
-    held_out = np.zeros(len(right))
+    held_out, weights = np.zeros(len(right)), np.ones(len(right)) if weights is None else weights
     for known, rest in GroupKFold(folds).split(leads, right, groups):
         if len(np.unique(right[known])) < 2:
             return None
-        held_out[rest] = model.fit(leads[known], right[known]).predict_proba(leads[rest])[:, 1]
-    model.fit(leads, right)
+        held_out[rest] = model.fit(leads[known], right[known], weights[known]).predict_proba(leads[rest])[:, 1]
+    model.fit(leads, right, weights)
     (first, second), rest = model.coef_[0], model.intercept_[0]
-    return Certainty((float(first), float(second), float(rest)), float(roc_auc_score(right, held_out)))
+    return Certainty(
+        (float(first), float(second), float(rest)), float(roc_auc_score(right, held_out, sample_weight=weights))
+    )

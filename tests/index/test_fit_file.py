@@ -28,6 +28,7 @@ def fit_of(**changes) -> Fit:
         'present': Certainty((0.125, 1.0, -2.0), 0.75),
         'outlined': True,
         'references': 6,
+        'shapes': 3,
     }
     return Fit(**(values | changes), before=NO_RANKS, after=NO_RANKS)
 
@@ -93,10 +94,15 @@ def test_what_was_learnt_for_another_model_or_other_settings_does_not_count(inde
 
 def test_when_to_learn_again(index):
     assert outdated(index.folder, index.manifest, 100) == ''  # nothing was learnt
-    write_fit(index.folder, fit_of(references=10), key=fit_key(index.manifest))
-    assert outdated(index.folder, index.manifest, 12) == ''
-    told = outdated(index.folder, index.manifest, 13)
-    assert 'has learnt of 10 known photos, and there are 13' in told
+    shapes = index.manifest.shapes
+    write_fit(index.folder, fit_of(references=10, shapes=shapes), key=fit_key(index.manifest))
+    for references in (9, 12):
+        assert outdated(index.folder, index.manifest, references) == ''
+    for references in (8, 13):
+        told = outdated(index.folder, index.manifest, references)
+        assert f'has learnt of 10 known photos, and there are {references}' in told
+    grown = replace(index.manifest, shapes=2 * shapes)
+    assert f'has learnt of {shapes} models, and there are {2 * shapes}' in outdated(index.folder, grown, 10)
 
 
 @pytest.mark.parametrize(

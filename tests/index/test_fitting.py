@@ -134,7 +134,7 @@ def test_only_some_are_asked_with(index, world, monkeypatch):
 def test_certainty_is_of_photos_with_silhouettes_or_without(index, world, monkeypatch, outlined):
     learnt = []
     known = Certainty((1.0, 1.0, 1.0), 0.9)
-    monkeypatch.setattr(fitting, 'learn_certainty', lambda leads, *_: learnt.append(len(leads)) or known)
+    monkeypatch.setattr(fitting, 'learn_certainty', lambda leads, *_, **__: learnt.append(len(leads)) or known)
     photos = world.photos(OWNER, outlined=(np.arange(80) % 4 > 0) == outlined)
     fit = fitted(index, photos, OWNER)
     assert fit.outlined is outlined and told(fit)[-1].endswith(
