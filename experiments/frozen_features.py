@@ -46,7 +46,7 @@ class FrozenFeatures:
         self._folder = cache_folder(config) / 'features'
         self._embedder = embedder
         self._variables = {'frozen': jax.device_get(variables['frozen'])}  # the step donates its own
-        self._network = _digest(json.dumps(facts).encode(), *_bytes(self._variables))
+        self._network = digest(json.dumps(facts).encode(), *_bytes(self._variables))
         self._found: dict[tuple[str, str], np.ndarray] = {}
 
     def features(
@@ -87,21 +87,36 @@ class FrozenFeatures:
         """Features [N, ...] of one copy, by row."""
         # A changed copy depends on its neighbours in a batch, too: they lend it their colours.
         changed = (copy, how, *rows) if copy else ()
-        path = self._folder / f'{_digest(json.dumps([self._network, modality, *changed]).encode())}.npz'
-        known = _read(path)
-        missing = [number for number, row in enumerate(rows) if row not in known]
-        if missing:
-            order = np.array(missing)
-            if copy:
-                order = np.random.default_rng(copy).permutation(order)
+        path = self._folder / f'{digest(json.dumps([self._network, modality, *changed]).encode())}.npz'
+
+        def encoded(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            order = np.random.default_rng(copy).permutation(missing) if copy else missing
             batches = pictures(order, copy)
             label = f'{modality}: frozen features' + (f', changed copy {copy}' if copy else '')
             shown = track(batches, label, console=console, transient=True, disable=not is_first())
-            values = self._embedder.features(self._variables, shown, modality, valid=valid, seed=copy or None)
-            known |= {rows[number]: value for number, value in zip(order, values, strict=False)}
-            if is_first():
-                _write(path, known)
-        return np.stack([known[row] for row in rows])
+            return order, self._embedder.features(self._variables, shown, modality, valid=valid, seed=copy or None)
+
+        return kept_rows(path, rows, encoded)
+
+
+def kept_rows(
+    path: Path, rows: Sequence[str], encoded: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Features [N, ...] of items, from a file where they are there; else encoded and added to it.
+
+    Args:
+      path: of the file, .npz.
+      rows: name of each item's content.
+      encoded: from the numbers of items to numbers in any order, some perhaps more than once, and their features.
+    """
+    known = _read(path)
+    missing = [number for number, row in enumerate(rows) if row not in known]
+    if missing:
+        order, values = encoded(np.array(missing))
+        known |= {rows[number]: value for number, value in zip(order, values, strict=False)}
+        if is_first():
+            _write(path, known)
+    return np.stack([known[row] for row in rows])
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -128,7 +143,8 @@ def _bytes(tree: Variables) -> list[bytes]:
     return [part for path, leaf in leaves for part in (str(path).encode(), np.asarray(leaf).tobytes())]
 
 
-def _digest(*parts: bytes) -> str:
+def digest(*parts: bytes) -> str:
+    """SHA-256 of some bytes, one after the other."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

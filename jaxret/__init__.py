@@ -1,6 +1,6 @@
 """Cross-modal 3D retrieval in JAX/Flax.
 
-model = jaxret.load(workdir)                  # a finished run
+model = jaxret.load_pretrained()              # or jaxret.load(workdir), of a finished run
 index = jaxret.Index.open(folder)             # made by `jaxret index`
 hits = index.search(model.embed_photos(['chair.jpg']), top_k=5)
 """
@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxret.index.index import Hit, Index
-    from jaxret.inference.model import Model, load
+    from jaxret.inference.loading import load
+    from jaxret.inference.model import Model
+    from jaxret.inference.pretrained_model import load_pretrained
+    from jaxret.inference.text import TextModel, load_text
 
-__all__ = ['Hit', 'Index', 'Model', 'load']
-_HOMES = {'Hit': 'index.index', 'Index': 'index.index', 'Model': 'inference.model', 'load': 'inference.model'}
+__all__ = ['Hit', 'Index', 'Model', 'TextModel', 'load', 'load_pretrained', 'load_text']
+_HOMES = {
+    'Hit': 'index.index',
+    'Index': 'index.index',
+    'Model': 'inference.model',
+    'load': 'inference.loading',
+    'load_pretrained': 'inference.pretrained_model',
+    'TextModel': 'inference.text',
+    'load_text': 'inference.text',
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,18 +9,23 @@ import jaxret
 from jaxret.index.build import commit
 from jaxret.index.files import Source
 from jaxret.index.shards import ShapeRow, Shard, write_shard
+from jaxret.search.parts import Parts
 from jaxret.search.similarity import VIEW_KINDS
 
 VIEWS, WIDTH = 3, 8  # views as `small_index.PlainModel` has
 CATEGORIES = ('a "quoted" \\ chair', 'Stühle', '', "it's a table")
 
 
-def random_index(folder: Path, similarity: str, *, shapes: int = 60, repeated: int = 1, seed: int = 0) -> jaxret.Index:
+def random_index(
+    folder: Path, similarity: str, *, shapes: int = 60, repeated: int = 1, seed: int = 0, parts: Parts | None = None
+) -> jaxret.Index:
     """An index in two shards; of `repeated` shapes one after the other all have one embedding."""
     rng = np.random.default_rng(seed)
     embeddings = rng.normal(size=(shapes, VIEWS, WIDTH)).astype(np.float32).repeat(repeated, axis=0)[:shapes]
     if similarity == 'attention':
         embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    if similarity == 'best_views':  # as the built-in model stores them
+        embeddings = embeddings.astype(np.float16)
     if similarity not in VIEW_KINDS:
         embeddings = embeddings[:, 0]
     projection = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) if similarity == 'attention' else None
@@ -31,7 +36,7 @@ def random_index(folder: Path, similarity: str, *, shapes: int = 60, repeated: i
             ShapeRow(f'{number:03d} chair.obj', CATEGORIES[number % 4], 0, 'checksum', [1, 2], shard, row)
             for row, number in enumerate(part)
         ]
-    model = PlainModel(similarity=similarity, projection=projection)
+    model = PlainModel(similarity=similarity, projection=projection, parts=parts)
     commit(folder, model, [Source('/models', 'y', '')], rows, failed=0)
     return jaxret.Index.open(folder)
 

@@ -28,6 +28,9 @@ def score(kind, query, projected, shape):
         return math.fsum(w * x for w, x in zip(weights, fit, strict=True)) / math.fsum(weights), logits.index(
             max(logits)
         )
+    if kind == 'best_views':
+        best = sorted(fit, reverse=True)[:2]
+        return math.fsum(best) / len(best), fit.index(max(fit))
     columns = list(zip(*shape, strict=True))
     pooled = [max(c) for c in columns] if kind == 'max' else [math.fsum(c) / len(c) for c in columns]
     return dot(query, pooled), fit.index(max(fit))

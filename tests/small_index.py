@@ -8,7 +8,11 @@ import trimesh
 
 import jaxret
 from jaxret.geometry.render import ViewRing
+from jaxret.preprocessing.inputs import PhotoInputs
+from jaxret.preprocessing.photos import photo_arrays
 from jaxret.preprocessing.shapes import ShapeInputs, shape_record
+from jaxret.search.parts import Parts
+from jaxret.search.references import Fusion
 
 VIEWS, SIDE = 3, 8
 
@@ -27,11 +31,34 @@ class PlainModel:
         'views', ring=ViewRing(views=VIEWS, size=SIDE), view_ids=tuple(range(VIEWS)), side=SIDE
     )
     projection: np.ndarray | None = field(default_factory=lambda: np.eye(4, dtype=np.float32))
+    fusion: Fusion = Fusion()
+    parts: Parts | None = None
+    takes_text: bool = False
     embedded: int = 0
+    photos: int = 0
 
     def embed_shape_arrays(self, arrays):
         self.embedded += len(arrays)
         return np.stack([self.embed(item['views']) for item in arrays])
+
+    def query_inputs(self, kind):
+        return PhotoInputs('masked', size=SIDE)
+
+    def embed_photos(self, photos, *, masks=None, boxes=None):
+        """Unit vectors [Q, 4] of the means of red, green and blue of the object, and of 1."""
+        masks, boxes = masks or [None] * len(photos), boxes or [None] * len(photos)
+        inputs = self.query_inputs('photo')
+        arrays = [
+            photo_arrays(photo, inputs=inputs, mask=mask, box=box)
+            for photo, mask, box in zip(photos, masks, boxes, strict=True)
+        ]
+        return self.embed_query_arrays(arrays, 'photo')
+
+    def embed_query_arrays(self, arrays, kind):
+        self.photos += len(arrays)
+        rows = [[*(item['image'][item['mask'][..., 0] > 127].mean(axis=0) / 255), 1.0] for item in arrays]
+        vectors = np.array(rows, np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     @staticmethod
     def embed(views):

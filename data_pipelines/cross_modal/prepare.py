@@ -112,7 +112,7 @@ def prepare_modelnet(
         dataset,
         functools.partial(_write, dataset, make, (views, ring.size, points, max_faces)),
         name=name,
-        options=options | {'ring': dataclasses.asdict(ring), 'simplification': fast_simplification.__version__},
+        options=options | {'ring': ring.to_json(), 'simplification': fast_simplification.__version__},
         code=(__file__, objects.__file__),
         **storage,
     )

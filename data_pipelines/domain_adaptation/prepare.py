@@ -7,7 +7,6 @@
 The records hold pixels and names, no labels.
 """
 
-import dataclasses
 import functools
 import io
 from collections.abc import Sequence
@@ -111,7 +110,7 @@ def prepare_mi3dor(
       DataError, StorageError: as `prepare_records`.
     """
     check_options(fit=one_of(fit, *FITS))
-    cameras = dataclasses.asdict(ring) if dataset.rendered else {'size': ring.size}
+    cameras = ring.to_json() if dataset.rendered else {'size': ring.size}
     views = ring.views if dataset.rendered else dataset.views
     folder, dataset = records.prepare_records(
         dataset,

@@ -7,7 +7,6 @@
 The key hashes the options, and the materials and textures that the views show, too; see `records`.
 """
 
-import dataclasses
 import functools
 import io
 from collections.abc import Sequence
@@ -107,7 +106,7 @@ def prepare(
         dataset,
         functools.partial(_write, dataset, ring, framing),
         name=name,
-        options=framing | {'ring': dataclasses.asdict(ring), 'colors': _colors(dataset, ring)},
+        options=framing | {'ring': ring.to_json(), 'colors': _colors(dataset, ring)},
         code=(__file__,),
         **storage,
     )

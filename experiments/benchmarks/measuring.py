@@ -92,14 +92,15 @@ def says_errors(main: Callable[[Sequence[str] | None], int]) -> Callable[..., in
     return said
 
 
-def make_parser(description: str, *, repeats: int) -> argparse.ArgumentParser:
-    """A parser with the arguments that every benchmark has: --repeats, --threads, --json."""
+def make_parser(description: str, *, repeats: int | None = None) -> argparse.ArgumentParser:
+    """A parser with the arguments that benchmarks share: --threads, --json and, with a default for it, --repeats."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        '--repeats', type=positive, default=repeats, help='timed samples of each, in turn; medians count'
-    )
+    if repeats is not None:
+        parser.add_argument(
+            '--repeats', type=positive, default=repeats, help='timed samples of each, in turn; medians count'
+        )
     parser.add_argument(
         '--threads', type=int, default=0, help='CPU cores of both sides; 0 is all that this process may use'
     )

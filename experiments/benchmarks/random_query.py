@@ -10,7 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxret.inference.model import Model, model_of
+from jaxret.inference.loading import model_of
+from jaxret.inference.model import Model
 from jaxret.runs.finished import FinishedRun
 from jaxret.systems.cmic import CMIC
 

@@ -7,10 +7,10 @@ import numpy as np
 from domain_adaptation.data import DomainData
 from domain_adaptation.embedding import Pictures
 
-from jaxret.baselines.references import reference_probabilities
 from jaxret.losses.scores import l2_normalize
 from jaxret.metrics.domain_adaptation import benchmark_metrics
 from jaxret.metrics.shrec_scores import SCORES
+from jaxret.search.references import reference_probabilities
 
 
 def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) -> dict[str, Mapping[str, Any]]:

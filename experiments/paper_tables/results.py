@@ -8,7 +8,7 @@ from typing import Any
 
 from paper_tables.plan import Job
 from paper_tables.rows.paper import Claim, Paper, Row, Table
-from paper_tables.runs import read_record
+from paper_tables.runs import COMPARATORS, read_record
 
 from jaxret.metrics.intervals import VERDICTS, Spread, paired_difference, spread
 
@@ -31,7 +31,8 @@ def collect(
       Plain data. Values of metrics are in the units that the paper prints (`scale` times metrics.json's); the `metrics`
       of a run are metrics.json's own.
         title, notes, settings, seeds, written
-        tables: [{title, axis, metrics: [{key, title, scale, digits, higher_is_better, chance_key}], rows: [{name,
+        tables: [{title, axis, metrics: [{key, title, scale, digits, higher_is_better, chance_key}], rows (last those
+          that nobody trained): [{name,
           state, uses_answer (sentences), config, runs: [record], place (on the axis, or None), values: {metric: {paper,
           mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
         claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, conclusion, sentence}]
@@ -87,8 +88,11 @@ def _table(
         'title': f'{table.title}{" (percent)" if percent else ""}',
         'axis': table.axis,
         'rows': [
-            _row(row, metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
-            for row in rows
+            *(
+                _row(row, metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
+                for row in rows
+            ),
+            *_untrained_rows(rows, metrics, records, jobs),
         ],
         'metrics': metrics,
     }
@@ -107,6 +111,33 @@ def _row(
         'runs': runs,
         'values': values,
     }
+
+
+def _untrained_rows(
+    rows: Sequence[Row],
+    metrics: Sequence[Mapping[str, Any]],
+    records: Mapping[str, Sequence[Mapping[str, Any]]],
+    jobs: Mapping[str, Job],
+) -> list[dict[str, Any]]:
+    """What nobody trained reaches on the same photos (`comparators` of metrics.json), by the first row that has it."""
+    for row in rows:
+        found = [record.get('metrics', {}).get(COMPARATORS, {}) for record in records[row.name]]
+        names = dict.fromkeys(name for one in found for name in one)
+        if names:
+            return [
+                _row(
+                    Row(f'not trained: {name.replace("_", " ")}', {}),
+                    metrics,
+                    [
+                        {**record, 'metrics': one[name]} if name in one else {'state': record['state']}
+                        for record, one in zip(records[row.name], found, strict=True)
+                    ],
+                    jobs[row.name],
+                )
+                | {'place': None}
+                for name in names
+            ]
+    return []
 
 
 def _answers(records: Sequence[Mapping[str, Any]]) -> list[str]:

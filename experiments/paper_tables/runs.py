@@ -27,6 +27,8 @@ RUN = Path(__file__).parents[1] / 'run.py'
 STATES = ('finished', 'failed', 'not possible', 'stopped')
 ERROR_LINES = 20  # kept of an error that has more
 
+COMPARATORS = 'comparators'  # key of metrics.json
+
 
 def run_jobs(
     jobs: Mapping[str, Job],
@@ -233,10 +235,12 @@ def run_command(command: Sequence[str], log: Path) -> int:
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    """The numbers of metrics.json (not its tables); {} without them."""
+    """The numbers of metrics.json (not its tables), and `comparators`, those that nobody trained; {} without them."""
     try:
         stored = json.loads(path.read_text())
-        return {key: value for key, value in stored.items() if not isinstance(value, dict | list)}
+        numbers = {key: value for key, value in stored.items() if not isinstance(value, dict | list)}
+        compared = stored.get(COMPARATORS)
+        return numbers | ({COMPARATORS: compared} if isinstance(compared, dict) else {})
     except (OSError, ValueError, AttributeError):
         return {}
 

@@ -1,26 +1,27 @@
-"""References of a run, and what the same frozen features reach without training."""
+"""References of a run, and what the built-in model of search reaches without training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from photo_to_shape.built_in import BuiltIn, photo_vectors
 from photo_to_shape.data import PhotoData
-from photo_to_shape.embedding import Pictures
 
-from jaxret.baselines.references import TEMPERATURE, pooled_scores, reference_probabilities, standardized, view_scores
 from jaxret.metrics.photo_to_shape import retrieval_metrics
+from jaxret.search.parts import views_centre
+from jaxret.search.references import TEMPERATURE, pooled_scores, reference_probabilities, view_scores
 
 _REFERENCES = 2 / 3  # their weight beside the views
+_VIEW_TEMPERATURE = 0.025
 
 
-def frozen_photos(data: PhotoData, pictures: Pictures, split: str, known: Sequence[str]) -> tuple[np.ndarray, ...]:
-    """Frozen features as unit vectors: of a split's photos [Q, F], and of those of the known splits [R, F]."""
-
-    def features(split: str) -> np.ndarray:
-        return _pooled(pictures.photo_features(data.queries[split], split)[:, 0], 1)
-
-    references = np.concatenate([features(each) for each in known if data.queries[each].names])
-    return standardized(features(split), references), standardized(references, references)
+def reference_vectors(
+    data: PhotoData, built_in: BuiltIn, split: str, known: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of a split's photos [Q, F] and of those of the known splits [R, F]."""
+    references = np.concatenate([built_in.photos(data.queries[each]) for each in known if data.queries[each].names])
+    views, owner = built_in.views(data.gallery), np.concatenate([data.queries[each].shape for each in known])
+    return photo_vectors(built_in.parts, views, built_in.photos(data.queries[split]), references, owner)
 
 
 def with_references(
@@ -48,20 +49,19 @@ def with_references(
     return pooled_scores(scores, found, weight=weight, temperature=view_temperature)
 
 
-def untrained_metrics(data: PhotoData, pictures: Pictures) -> dict[str, Mapping[str, Any]]:
-    """Accuracies of `UNTRAINED` on the test photos, by the frozen features alone."""
+def untrained_metrics(data: PhotoData, built_in: BuiltIn) -> dict[str, Mapping[str, Any]]:
+    """Accuracies of `reports.tables.UNTRAINED` on the test photos, by the built-in model alone."""
     gallery, test, known = data.gallery, data.queries['test'], ('train', 'val')
-    views = _pooled(pictures.view_features(gallery, 'gallery')[:, 0], 2)
-    vectors = frozen_photos(data, pictures, 'test', known)
-    if vectors[0].shape[-1] != views.shape[-1]:  # two networks, whose features say nothing of each other
-        return {}
-    zero_shot = view_scores(vectors[0], standardized(views, views))
+    views = built_in.views(gallery).astype(np.float32)
+    photos = built_in.parts.view_queries(built_in.photos(test), None, views_centre(views))
+    zero_shot = view_scores(photos, views)
     owner = np.concatenate([data.queries[split].shape for split in known])
     counts = np.bincount(owner, minlength=len(gallery.names)) + 1 / len(owner)
-    temperatures = {'temperature': TEMPERATURE, 'view_temperature': TEMPERATURE}
+    vectors = reference_vectors(data, built_in, 'test', known)
+    temperatures = {'temperature': TEMPERATURE, 'view_temperature': _VIEW_TEMPERATURE}
     found = {
         'zero_shot': zero_shot,
-        'zero_shot_prior': zero_shot / TEMPERATURE + np.log(counts),
+        'zero_shot_prior': zero_shot / _VIEW_TEMPERATURE + np.log(counts),
         'references': with_references(zero_shot, vectors, data, known, weight=1.0, **temperatures),
         'references_views': with_references(zero_shot, vectors, data, known, weight=_REFERENCES, **temperatures),
     }
@@ -75,8 +75,3 @@ def untrained_metrics(data: PhotoData, pictures: Pictures) -> dict[str, Mapping[
         }
         for name, scores in found.items()
     }
-
-
-def _pooled(features: np.ndarray, axes: int) -> np.ndarray:
-    """[..., F] with that many axes before the last; maps by their mean."""
-    return features.mean(axis=tuple(range(axes, features.ndim - 1))) if features.ndim > axes + 1 else features

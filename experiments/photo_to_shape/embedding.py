@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
+from photo_to_shape.built_in import BuiltIn, built_in
 
 from data_pipelines.batching import Batch, feature_batches
 from data_pipelines.photo_to_shape.batches import gallery_batches, query_batches
@@ -30,6 +32,11 @@ class Pictures:
     config: ConfigDict
     crops: tuple[Augmentation, Augmentation]
     frozen: FrozenFeatures | None = None
+
+    @cached_property
+    def built_in(self) -> BuiltIn | None:
+        """The built-in model of search, where it has the network of the photos."""
+        return built_in(self.config)
 
     def photos(self, embedder: Embedder, variables: Variables, queries: QueryTable, split: str) -> np.ndarray:
         """Embeddings [Q, D] of the photos of a split."""

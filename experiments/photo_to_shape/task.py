@@ -10,7 +10,7 @@ import numpy as np
 from experiment import Evaluation, process_share, processes
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
-from photo_to_shape.comparators import frozen_photos, untrained_metrics, with_references
+from photo_to_shape.comparators import reference_vectors, untrained_metrics, with_references
 from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive, uses_answer
 from photo_to_shape.embedding import Pictures
 from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
@@ -193,8 +193,8 @@ class PhotoToShape:
             train_positive=train_positive(data.split, gallery.names),
         )
         problems: tuple[Problem, ...] = ()
-        if self.pictures.frozen:
-            metrics['comparators'] = untrained_metrics(data, self.pictures)
+        if self.pictures.built_in:
+            metrics['comparators'] = untrained_metrics(data, self.pictures.built_in)
         if self.config.evaluation.shape_metrics:
             metrics, problems = self._with_distances(metrics, data, top_k_indices(scores, 1, test.shape)[:, 0])
         shown = None
@@ -233,8 +233,8 @@ class PhotoToShape:
         photos, options = embedded(split), self.config.evaluation
         scores = embedder.score(variables, photos, shapes)
         if options.references:
-            if self.pictures.frozen:
-                vectors = frozen_photos(data, self.pictures, split, known)
+            if self.pictures.built_in:
+                vectors = reference_vectors(data, self.pictures.built_in, split, known)
             else:
                 vectors = photos, np.concatenate([embedded(each) for each in known if data.queries[each].names])
             scores = with_references(

@@ -84,7 +84,12 @@ def query_picture(query: QueryFile, *, up_axis: str) -> np.ndarray:
             return render_views(load_mesh(query.path, up_axis=up_axis), THUMBNAIL)[0]
         return render_views(mesh_from_grid(read_distances(query.path)), THUMBNAIL)[0]
     except (DataError, ValueError):  # it was embedded, so this is no reason to lose the answers
-        return np.full((THUMBNAIL.size,) * 2, 255, np.uint8)
+        return empty_picture()
+
+
+def empty_picture() -> np.ndarray:
+    """In the place of a query that cannot be shown: uint8 [H, W], white."""
+    return np.full((THUMBNAIL.size,) * 2, 255, np.uint8)
 
 
 def _draw_points(points: np.ndarray) -> np.ndarray:

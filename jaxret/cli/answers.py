@@ -14,7 +14,7 @@ from jaxret.files import printable
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
-FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth')
+FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance', 'present')
 
 
 @dataclass(frozen=True)
@@ -22,26 +22,38 @@ class Answer:
     """What was found for a query.
 
     Attributes:
-      query: its file.
+      query: its file; None where words alone were asked with.
       seen: what was taken as the object.
       hits: best first.
       complete: whether no shape is missing.
+      also: further photos of the same object.
+      text: the words that were asked with; None for none.
     """
 
-    query: QueryFile
+    query: QueryFile | None
     seen: str
     hits: Sequence[Hit]
     complete: bool
+    also: Sequence[QueryFile] = ()
+    text: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the query: its file, its words, or both."""
+        parts = [] if self.query is None else [' + '.join(str(query.path) for query in (self.query, *self.also))]
+        return ' and '.join(parts if self.text is None else [*parts, f'"{self.text}"'])
 
 
 def print_json(answers: Sequence[Answer]) -> None:
     """One array of all answers."""
     rows = [
         {
-            'query': str(answer.query.path),
-            'kind': answer.query.kind,
+            'query': None if answer.query is None else str(answer.query.path),
+            **({} if answer.text is None else {'text': answer.text}),
+            'kind': 'text' if answer.query is None else answer.query.kind,
             'object': answer.seen,
             'complete': answer.complete,
+            **({'also': [str(query.path) for query in answer.also]} if answer.also else {}),
             'hits': [asdict(hit) for hit in answer.hits],
         }
         for answer in answers
@@ -56,7 +68,7 @@ def print_csv(answers: Sequence[Answer]) -> None:
     for answer in answers:
         for hit in answer.hits:
             values = (getattr(hit, name) for name in FIELDS)
-            writer.writerow((answer.query.path, *('' if value is None else value for value in values)))
+            writer.writerow((answer.name, *('' if value is None else value for value in values)))
 
 
 def print_tables(answers: Sequence[Answer]) -> None:
@@ -65,19 +77,39 @@ def print_tables(answers: Sequence[Answer]) -> None:
     if not console.is_terminal:  # a log file has no width of its own
         console = Console(width=200, markup=False, emoji=False, highlight=False)
     with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
+    with_photos = any(hit.references for answer in answers for hit in answer.hits)
     for answer in answers:
-        console.print(_shown(f'{answer.query.path} ({answer.seen})'), soft_wrap=True)
+        console.print(_shown(f'{answer.name} ({answer.seen})'), soft_wrap=True)
+        if sure := certainty_text(answer.hits):
+            console.print(_shown(sure), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
         table.add_column('rank', justify='right', overflow='ellipsis')
         table.add_column('score', justify='right', overflow='ellipsis')
         table.add_column('category', overflow='ellipsis')
         table.add_column('id', overflow='fold')
-        for column in ('view', 'azimuth') if with_views else ():
+        for column in ('view', 'azimuth', 'elevation') if with_views else ():
+            table.add_column(column, justify='right', overflow='ellipsis')
+        for column in ('known photos',) if with_photos else ():
             table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
-            view = (str(hit.view), f'{hit.azimuth:g}\N{DEGREE SIGN}') if with_views else ()
-            table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *view)))
+            angles = (f'{angle:g}\N{DEGREE SIGN}' for angle in (hit.azimuth, hit.elevation)) if with_views else ()
+            more = (str(hit.view), *angles) if with_views else ()
+            more += (str(hit.references or ''),) if with_photos else ()
+            table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *more)))
         console.print(table)
+
+
+def certainty_text(hits: Sequence[Hit]) -> str:
+    """How sure the first of some hits is; '' where nothing is known of that."""
+    chance, present = (hits[0].chance, hits[0].present) if hits else (None, None)
+    told = [] if chance is None else [f'the first is right with a chance of {_percent(chance)}']
+    if present is not None and present < 0.5:
+        told.append(f'probably none of the models (with a chance of {_percent(1 - present)})')
+    return '; '.join(told)
+
+
+def _percent(chance: float) -> str:
+    return f'{min(max(chance, 0.01), 0.99):.0%}'  # learnt of some photos, it is never certain
 
 
 def _shown(text: str) -> Text:

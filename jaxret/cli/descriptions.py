@@ -1,6 +1,11 @@
 """What `jaxret COMMAND --help` says of each command."""
 
+MODEL = 'built-in: efficientnet-lite0 (default), -lite1, -lite2, or a folder with DINOv2, CLIP, SigLIP or a plain ViT'
+
 INDEX = """Makes an index of the models (OBJ, OFF, PLY, STL, GLB, glTF) below a folder, at any depth.
+
+The built-in model needs no training: published weights of images, which see the models as grey views. --checkpoint
+takes a training run in its place. Without either, an index keeps the model that it has.
 
 For scan-CAD also grids of distances of 32 x 32 x 32 (.vox, .df, .sdf). Ids are paths below DIR; the category of a model
 is its first folder, or what --categories says. Broken files are listed in INDEX/failed.csv and do not stop it.
@@ -9,30 +14,58 @@ The same command again embeds only what is new or changed and drops what is gone
 folders of the index. Size and time of change tell whether a file is as before; where they differ, its SHA-256 does.
 Killed at any moment, it goes on from there. Who reads the index meanwhile sees the old one, whole.
 
-An index is of one checkpoint: with another one the command ends with an error, or embeds everything anew (--rebuild).
+An index is of one model: with another one the command ends with an error, or embeds everything anew (--rebuild).
+
+--add-photos adds photos that are known to show models of the index: they count in every search. Each line of CSV has
+a photo (path relative to the file), the id of its model, and perhaps a mask (a file, or auto) and a box
+("left,top,right,bottom" in pixels). If any line is wrong, all that are wrong are listed and none is added. Without
+--models the models stay as they are.
 
 --beam reads and embeds as an Apache Beam pipeline and makes the same index (extra `beam`). What follows it are Beam's
 own options; without --runner it runs in processes on this machine. On Flink, Spark or Dataflow all workers need DIR,
 WORKDIR and INDEX under the same paths and the same version of jaxret.
 """
+PHOTOS = """Lists the photos that are known to show models of an index: those of `jaxret index --add-photos`, and
+those that were taught in the page of `jaxret serve` or in Python. The last column says why one does not count.
+
+--remove takes numbers of the list, or the CSV file that was added. Nothing is deleted: the file INDEX/references.sqlite
+is the log.
+"""
 SEARCH = """Finds the models that match each query best.
 
-What can be asked with depends on the system of the index: photos (CMIC, HIFA, cross-modal centers), meshes (HIFA,
-cross-modal centers, scan-CAD), point clouds .ply .xyz .npy (cross-modal centers), scans .sdf .df .vox (scan-CAD).
+An index of the built-in model is asked with photos, meshes, point clouds (.ply .xyz .npy) and scans (.sdf .df .vox).
+For an index of a run that depends on its system: photos (CMIC, HIFA, cross-modal centers), meshes (HIFA, cross-modal
+centers, scan-CAD), point clouds (cross-modal centers), scans (scan-CAD).
 
-Without --mask and --box the object of a photo is taken to fill the frame. CMIC compares the object alone: a mask helps
-it much. For the others a mask or box says where to cut. --mask auto cuts the object out by its colours (GrabCut of
-OpenCV, extra `mask`), inside --box where there is one, else inside the frame less a small border.
+Without --mask and --box the object of a photo is taken to fill the frame, or to be what is opaque (built-in model). The
+built-in model and CMIC compare the object alone: a mask helps them much. For the others a mask or box says where to
+cut. --mask auto cuts the object out by its colours (GrabCut of OpenCV, extra `mask`), inside --box where there is one,
+else inside the frame less a small border.
+
+--together takes all queries as photos of one object: scores are means over the photos.
+--text says in words what is wanted, alone or with every photo; for an index of the built-in model with a folder of
+CLIP, OpenCLIP or SigLIP, its tokenizer in it (extra `text`). Beside a photo the scores of both are fused, each measured
+by how far it spreads over the index.
 
 With --database candidates come from a vector database (`jaxret export --index INDEX --database DB`), and of INDEX only
-the description is read. Candidates are scored exactly; it says where a shape that is none could score more.
+the description is read. Candidates are scored exactly; it says where a shape that is none could score more. Known
+photos do not count there.
+"""
+FIT = """Learns of the known photos of an index of the built-in model.
+
+At least 5 models must have two known photos or more. What is learnt is a linear map of photos, in which photos of one
+model lie closer together, and how near a known photo must be to count. It is measured on photos that are held out, and
+the map is kept only where it ranks their models better. Then searches say how sure they are of the first result, and
+whether the object is probably none of the index's models, as far as held-out photos show that this can be told; of
+photos with a silhouette, or of those without, whichever most known photos are. The index learns nothing more by itself:
+run it again when many photos came in. Embeddings of models stay as they are.
 """
 EXPORT = """Writes an encoder, or embeddings.
 
---checkpoint: the encoder of queries with its weights as a StableHLO program, serialised by jax.export. It needs neither
-jaxret nor Python's Flax: JAX runs it (jax.export.deserialize), and through its MLIR any StableHLO runtime. FILE.json
-says what arrays it takes and how they are made from files. It is read again and compared with the model before it is
-written. The program embeds; searching stays with `jaxret search`. It runs on CPU and CUDA.
+--checkpoint, --model: the encoder of queries with its weights as a StableHLO program, serialised by jax.export. It
+needs neither jaxret nor Python's Flax: JAX runs it (jax.export.deserialize), and through its MLIR any StableHLO
+runtime. FILE.json says what arrays it takes and how they are made from files. It is read again and compared with the
+model before it is written. The program embeds; searching stays with `jaxret search`. It runs on CPU and CUDA.
 
 --index: the embeddings of its shapes with ids and categories, as a Parquet or Arrow file (FILE ends in .parquet or
 .arrow; extra `parquet`), or in a Milvus database (extra `database`): DB is a file ending in .db, or a server such as

@@ -12,7 +12,7 @@ def check_export(options: argparse.Namespace) -> None:
     """Raises ConfigError for options that do not go together."""
     for name, belongs, to in (
         ('database', options.index, '--index'),
-        ('kind', options.checkpoint, '--checkpoint'),
+        ('kind', options.checkpoint or options.model, '--checkpoint or --model'),
         ('approximate', options.database, '--database'),
         ('collection', options.database, '--database'),
     ):

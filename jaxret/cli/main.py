@@ -1,12 +1,17 @@
 """The command `jaxret`: index folders of 3D models, search them, serve them, export an encoder or embeddings.
 
-  jaxret index --checkpoint WORKDIR --models DIR --out INDEX     make or update an index
+  jaxret index --models DIR --out INDEX                          make or update an index
+  jaxret index --out INDEX --add-photos CSV                      add photos that are known to show some of its models
+  jaxret photos --index INDEX                                    list these, remove them, take the last ones back
+  jaxret fit --index INDEX                                       learn of these
   jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
+  jaxret search --index INDEX --text WORDS [PHOTO...]            words, where the model learned from them
   jaxret serve --index INDEX                                     a web page, and an HTTP endpoint beside it
   jaxret export --checkpoint WORKDIR --out FILE                  the query encoder as a StableHLO program
   jaxret export --index INDEX --out FILE | --database DB         the embeddings: Parquet, Arrow, or a vector database
 
-WORKDIR is that of a training run (experiments/run.py). `jaxret COMMAND --help` has all options.
+The built-in model embeds, or with --checkpoint that of a training run (experiments/run.py, its WORKDIR).
+`jaxret COMMAND --help` has all options.
 """
 
 import argparse
@@ -17,11 +22,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 from jaxret.cli import descriptions
 from jaxret.compilation_cache import default_cache, keep_programs
-from jaxret.errors import ConfigError, DataError, JaxretError
+from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines
 from jaxret.platforms import check_platforms
 
@@ -69,15 +73,20 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     index = command('index', 'make or update an index of a folder of models', descriptions.INDEX, _index)
-    index.add_argument('--checkpoint', required=True, metavar='WORKDIR', help='of a training run; its best checkpoint')
+    embeds = index.add_mutually_exclusive_group()
+    embeds.add_argument('--model', metavar='NAME|FOLDER', help=descriptions.MODEL)
+    embeds.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
     index.add_argument('--models', metavar='DIR', help='folder of models')
     index.add_argument('--out', required=True, metavar='INDEX', help='folder of the index')
     index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
     index.add_argument('--rebuild', action='store_true', help='embed everything anew')
     index.add_argument(
-        '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: as in training)'
+        '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: y, or as in training)'
     )
     index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
+    index.add_argument(
+        '--add-photos', metavar='CSV', help='file with the columns photo,model and perhaps mask,box: known photos'
+    )
     index.add_argument(
         '--gallery',
         choices=('views', 'faces', 'points'),
@@ -96,11 +105,25 @@ def _parser() -> argparse.ArgumentParser:
         help='embed by Apache Beam; the rest of the line are options of Beam',
     )
 
+    photos = command('photos', 'known photos of the models of an index', descriptions.PHOTOS, _photos)
+    photos.add_argument('--index', required=True, metavar='INDEX')
+    change = photos.add_mutually_exclusive_group()
+    change.add_argument('--remove', nargs='+', metavar='NUMBER|CSV', help='do not let these count any more')
+    change.add_argument('--undo', action='store_true', help='take back those that were added last, by whomever')
+    form = photos.add_mutually_exclusive_group()
+    form.add_argument('--json', action='store_true', help='print JSON')
+    form.add_argument('--csv', action='store_true', help='print CSV')
+
+    fit = command('fit', 'learn of the known photos of an index', descriptions.FIT, _fit)
+    fit.add_argument('--index', required=True, metavar='INDEX')
+
     search = command(
         'search', 'find the models that match photos, meshes, point clouds or scans', descriptions.SEARCH, _search
     )
     search.add_argument('--index', required=True, metavar='INDEX')
-    search.add_argument('queries', nargs='+', metavar='QUERY', help='file, or folder of files')
+    search.add_argument('queries', nargs='*', metavar='QUERY', help='file, or folder of files')
+    search.add_argument('--text', metavar='WORDS', help='what is wanted in words: alone, or with every photo')
+    search.add_argument('--text-weight', type=float, metavar='W', help='0 to 1, beside a photo (default: 0.5)')
     search.add_argument(
         '--mask',
         default='',
@@ -112,13 +135,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar='X0,Y0,X1,Y1',
         help='around the object, in pixels; for every photo (--box=-5,0,90,80 where it starts with a minus)',
     )
+    search.add_argument('--together', action='store_true', help='all queries are photos of one object: one answer')
     search.add_argument('--top', type=_positive, default=10, metavar='K', help='results a query (default: 10)')
+    search.add_argument(
+        '--for',
+        dest='purpose',
+        choices=('mixed', 'instance', 'class'),
+        help='built-in model: find this very model, its category, or both (default: mixed)',
+    )
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
     form = search.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')
     search.add_argument('--sheet', metavar='PNG', help='also write a picture of queries and results')
-    search.add_argument('--up-axis', choices=('y', 'z'), help='of mesh and point queries (default: as in training)')
+    search.add_argument(
+        '--up-axis', choices=('y', 'z'), help="of mesh and point queries (default: of the index's models)"
+    )
     search.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     search.add_argument('--database', metavar='DB', help='take candidates from this vector database')
     search.add_argument('--collection', metavar='NAME', help='in the database (default: jaxret)')
@@ -131,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     serve.add_argument('--host', default='127.0.0.1', help='address to listen on (default: this machine only)')
     serve.add_argument('--port', type=int, default=8000, help='to listen on (default: 8000)')
+    serve.add_argument('--read-only', action='store_true', help='let nobody teach which model a photo shows')
     serve.add_argument(
         '--allow-host',
         action='append',
@@ -142,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command('export', 'write the query encoder, or the embeddings of an index', descriptions.EXPORT, _export)
     source = export.add_mutually_exclusive_group(required=True)
     source.add_argument('--checkpoint', metavar='WORKDIR', help='of a training run; its best checkpoint')
+    source.add_argument('--model', metavar='NAME|FOLDER', help=descriptions.MODEL)
     source.add_argument('--index', metavar='INDEX')
     target = export.add_mutually_exclusive_group(required=True)
     target.add_argument('--out', metavar='FILE')
@@ -171,52 +205,25 @@ def _positive(text: str) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
-    if options.models is not None and not Path(options.models).is_dir():
-        raise ConfigError(f'--models={options.models}: no such folder')
-    if options.categories is not None:
-        from jaxret.index.model_files import read_categories
+    from jaxret.cli.index import run_index
 
-        read_categories(Path(options.categories))  # before anything slow
-    from jaxret.index.files import check_writable
+    return run_index(options, before_jax=_before_jax)
 
-    check_writable(Path(options.out))
+
+def _photos(options: argparse.Namespace) -> int:
+    from jaxret.cli.photos import run_photos
+
+    return run_photos(options)
+
+
+def _fit(options: argparse.Namespace) -> int:
     _before_jax()
-    from jaxret.index.build import update_index
-    from jaxret.inference.model import load
+    from jaxret.index.fitting import told
+    from jaxret.index.index import Index
 
-    embed = None
-    if options.beam is not None:
-        from jaxret.index.beam import BeamEmbedding
-
-        embed = BeamEmbedding(options.beam)
-    model = load(options.checkpoint, gallery=options.gallery, default=_embedded_before(Path(options.out)))
-    done = update_index(
-        options.out,
-        model,
-        options.models,
-        up_axis=options.up_axis,
-        categories=options.categories,
-        add=options.add,
-        rebuild=options.rebuild,
-        processes=options.processes,
-        embed=embed,
-    )
-    parts = [f'{done.shapes} shapes: {done.embedded} embedded, {done.kept} as before']
-    parts += [f'{done.removed} removed'] if done.removed else []
-    parts += [f'{len(done.failed)} files failed (see {Path(options.out) / "failed.csv"})'] if done.failed else []
-    parts += [f'{done.without_file} lines of the categories name no model'] if done.without_file else []
-    print(f'{options.out}: {"; ".join(parts)}')
+    with Index.open(options.index) as index:
+        print('\n'.join(told(index.fit(progress=True))))
     return 0
-
-
-def _embedded_before(folder: Path) -> str:
-    """What of a model the index that is there embeds; '' without one."""
-    from jaxret.index.files import read_manifest
-
-    try:
-        return read_manifest(folder).shape_inputs.representation
-    except DataError:  # a damaged one is named where it is updated
-        return ''
 
 
 def _search(options: argparse.Namespace) -> int:
@@ -233,11 +240,12 @@ def _serve(options: argparse.Namespace) -> int:
         if (error.name or '').startswith('jaxret'):
             raise
         raise ConfigError(f"`jaxret serve` needs {error.name}: pip install 'jaxret[serve]'") from error
-    from jaxret.index.index import Index, load_for_index
+    from jaxret.index.index import Index
+    from jaxret.index.loading import load_for_index
 
     index = Index.open(options.index)
     model = load_for_index(index.manifest, options.checkpoint)
-    serve(index, model, host=options.host, port=options.port, names=options.allow_host)
+    serve(index, model, host=options.host, port=options.port, names=options.allow_host, read_only=options.read_only)
     return 0
 
 
@@ -250,9 +258,9 @@ def _export(options: argparse.Namespace) -> int:
         export_embeddings(options)
         return 0
     from jaxret.inference.export import export_query_encoder
-    from jaxret.inference.model import load
+    from jaxret.inference.pretrained_model import PRETRAINED, load_model
 
-    model = load(options.checkpoint)
+    model = load_model(PRETRAINED if options.model else '', options.model or options.checkpoint)
     done = export_query_encoder(model, options.kind or model.query_kinds[0], options.out)
     print(
         f"{done.program}: {done.size / 2**20:.1f} MiB; its embeddings differ from the model's by at most "

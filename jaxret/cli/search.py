@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.files import printable, printable_lines, write_atomically
-from jaxret.index.files import read_manifest
+from jaxret.index.files import Manifest, read_manifest
+from jaxret.index.references import References
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.photos import Box
+from jaxret.search.parts import Parts
 
-Question = tuple[QueryFile, str | Path | None]  # and its mask
+Question = tuple[QueryFile | None, str | Path | None]  # and its mask; no file where the words alone are asked with
 
 
 def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -> int:
@@ -35,12 +37,21 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     """
     manifest = read_manifest(Path(options.index))
     queries = find_queries(options.queries, kinds=manifest.query_kinds, system=manifest.system)
+    _check_text(options, queries)
     questions = list(zip(queries, find_masks(options.mask, queries), strict=True))
     box = _checked_box(options.box, queries)
     _check_options(options)
+    _check_purpose(options.purpose, manifest)
+    if options.together and not all(query.kind == 'photo' for query in queries):
+        raise ConfigError('--together: give photos alone')
+    if options.database and References(Path(options.index)).rows():
+        print('warning: known photos of the models do not count in a search of the database', file=sys.stderr)
+    if options.database and options.mask and manifest.shape_inputs.outlines is not None:
+        print('warning: silhouettes do not count in a search of the database', file=sys.stderr)
     before_jax()
     from jaxret.cli.answers import Answer, print_csv, print_json, print_tables
-    from jaxret.index.index import Index, load_for_index
+    from jaxret.index.index import Index
+    from jaxret.index.loading import load_for_index
 
     with contextlib.ExitStack() as stack:
         database = _opened_database(options, stack) if options.database else None
@@ -50,14 +61,23 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             manifest = index.manifest
             index.check_categories(options.category or ())
         model = load_for_index(manifest, options.checkpoint)
-        embeddings, problems = _embed(model, questions, box, options.up_axis)
+        up_axis = options.up_axis or manifest.query_up_axis
+        words = None if options.text is None else model.embed_texts([options.text])
+        embeddings, problems = _embed(model, questions, box, up_axis) if questions else ({}, [])
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
-        questions = [questions[number] for number in embeddings]
-        found = _found(options, np.stack(list(embeddings.values())), index, database)
-        answers = [
-            Answer(query, _seen(query, mask, box), *one) for (query, mask), one in zip(questions, found, strict=True)
-        ]
+        questions = [questions[number] for number in embeddings] or [(None, None)]
+        photos = np.array([query is None or query.kind == 'photo' for query, _ in questions])
+        asked = _asked(options, words if embeddings else None, database)
+        found = _found(options, list(embeddings.values()) or list(words), photos, asked, index, database)
+        if options.together:
+            (query, mask), also = questions[0], tuple(query for query, _ in questions[1:])
+            answers = [Answer(query, _seen(query, mask, box), *found[0], also=also, text=options.text)]
+        else:
+            answers = [
+                Answer(query, _seen(query, mask, box), *one, text=options.text)
+                for (query, mask), one in zip(questions, found, strict=True)
+            ]
         _warn_incomplete([answer.complete for answer in answers])
         if options.json:
             print_json(answers)
@@ -68,7 +88,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             for note in model.notes:
                 print(printable(note))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, options.up_axis or model.shape_inputs.up_axis)
+            _draw(Path(options.sheet), index, answers, up_axis or model.shape_inputs.up_axis)
     return 1 if problems else 0
 
 
@@ -80,6 +100,34 @@ def _checked_box(text: str | None, queries: Sequence[QueryFile]) -> Box | None:
     return box
 
 
+def _check_text(options: argparse.Namespace, queries: Sequence[QueryFile]) -> None:
+    """Raises ConfigError where there is nothing to search for, or words that do not go with the queries."""
+    if not queries and options.text is None:
+        raise ConfigError('nothing to search for: name a query, or say it with --text')
+    if options.text_weight is not None and (options.text is None or not queries):
+        raise ConfigError('--text-weight goes with --text and a photo')
+    if options.text_weight is not None and not 0 <= options.text_weight <= 1:
+        raise ConfigError(f'--text-weight={options.text_weight:g}: not from 0 to 1')
+    if options.text is None or not queries:
+        return
+    other = next((query for query in queries if query.kind != 'photo'), None)
+    if other is not None:
+        raise ConfigError(f'--text goes alone or with photos; {other.path} is of kind {other.kind!r}')
+    if options.database:
+        raise ConfigError('--text with a photo is scored by the index itself: leave out --database')
+
+
+def _asked(options: argparse.Namespace, words: np.ndarray | None, database: Any) -> dict[str, Any]:
+    """Options of the search; with the words [1, D] that go with every photo, where there are any."""
+    asked = {'top_k': options.top, 'categories': options.category, 'purpose': options.purpose}
+    if database is not None:
+        asked['candidates'] = options.candidates or max(100, options.top)
+    if words is not None:
+        asked['texts'] = words
+        asked |= {} if options.text_weight is None else {'text_weight': options.text_weight}
+    return asked
+
+
 def _check_options(options: argparse.Namespace) -> None:
     if options.mask == 'auto' and not can_mask():
         raise ConfigError("--mask auto needs OpenCV: pip install 'jaxret[mask]'; or give a mask file, a box or none")
@@ -87,6 +135,16 @@ def _check_options(options: argparse.Namespace) -> None:
         _check_sheet(options.sheet)
     if not options.database and (options.collection or options.candidates):
         raise ConfigError('--collection and --candidates go with --database')
+    if options.database and options.together:
+        raise ConfigError('--together does not go with --database')
+
+
+def _check_purpose(purpose: str | None, manifest: Manifest) -> None:
+    """Raises ConfigError for a purpose that the index does not have."""
+    if purpose is not None and manifest.parts is None:
+        raise ConfigError(f'--for={purpose}: the model of this index leaves no choice; leave it out')
+    if manifest.parts is not None:
+        Parts.from_json(manifest.parts).check_purpose(purpose)
 
 
 def _check_sheet(sheet: str) -> None:
@@ -107,19 +165,43 @@ def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -
     return stack.enter_context(DatabaseSearch(options.index, options.database, collection=collection))
 
 
-def _found(options: argparse.Namespace, embeddings: np.ndarray, index: Any, database: Any) -> list[tuple[list, bool]]:
-    """Of every query its hits, and whether they are surely those of the index."""
-    asked = {'top_k': options.top, 'categories': options.category}
-    if database is None:
-        return [(hits, True) for hits in index.search(embeddings, **asked)]
-    answers = database.search(embeddings, **asked, candidates=options.candidates or max(100, options.top))
-    return [(answer.hits, answer.complete) for answer in answers]
+def _found(
+    options: argparse.Namespace,
+    embeddings: Sequence[np.ndarray],
+    photos: np.ndarray,
+    asked: Mapping[str, Any],
+    index: Any,
+    database: Any,
+) -> list[tuple[list, bool]]:
+    """Of every query its hits, and whether they are surely those of the index; of photos of one object one answer.
+
+    Args:
+      options: of the command.
+      embeddings: [D] or [V, D] of each query. Those of photos and of others are searched for apart.
+      photos: bool [Q], which queries are photos: these are compared with known photos, too.
+      asked: options of the search.
+      index, database: what is searched; the index is None where it is not opened.
+    """
+    if options.together:
+        return [(index.search_together(np.stack(embeddings), **asked), True)]
+    found: list[tuple[list, bool]] = [([], True)] * len(embeddings)
+    for rank, known in {(embedding.ndim, photo) for embedding, photo in zip(embeddings, photos.tolist(), strict=True)}:
+        numbers = [n for n, embedding in enumerate(embeddings) if embedding.ndim == rank and photos[n] == known]
+        queries = np.stack([embeddings[number] for number in numbers])
+        if database is None:
+            words = {'texts': asked['texts'].repeat(len(queries), axis=0)} if 'texts' in asked else {}
+            answers = [(hits, True) for hits in index.search(queries, **{**asked, **words}, references=known)]
+        else:
+            answers = [(one.hits, one.complete) for one in database.search(queries, **asked)]
+        for number, answer in zip(numbers, answers, strict=True):
+            found[number] = answer
+    return found
 
 
 def _embed(
     model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None
 ) -> tuple[dict[int, np.ndarray], list[Problem]]:
-    """Embeddings [D] by the number of the query, in order, and what is wrong with the other queries.
+    """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
 
     Queries of one kind are embedded together. Raises DataError if none is left.
     """
@@ -144,13 +226,15 @@ def _embed(
     return dict(sorted(embeddings.items())), problems
 
 
-def _seen(query: QueryFile, mask: str | Path | None, box: Box | None) -> str:
+def _seen(query: QueryFile | None, mask: str | Path | None, box: Box | None) -> str:
     """What was taken as the object of a photo."""
+    if query is None:
+        return 'text'
     if query.kind != 'photo':
         return query.kind
     parts = [f'mask {mask}'] if mask else []
     parts += ['box ' + ','.join(f'{side:g}' for side in box)] if box else []
-    return f'photo, {" in ".join(parts) or "whole frame"}'
+    return f'photo, {" in ".join(parts) or "no mask or box"}'
 
 
 def _warn_incomplete(complete: Sequence[bool]) -> None:
@@ -163,12 +247,12 @@ def _warn_incomplete(complete: Sequence[bool]) -> None:
 
 
 def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str) -> None:
-    from jaxret.cli.answer_sheet import Row, draw_answers, png_file, query_picture
+    from jaxret.cli.answer_sheet import Row, draw_answers, empty_picture, png_file, query_picture
 
     rows = [
         Row(
-            str(answer.query.path),
-            query_picture(answer.query, up_axis=up_axis),
+            answer.name,
+            empty_picture() if answer.query is None else query_picture(answer.query, up_axis=up_axis),
             answer.hits,
             [index.thumbnail(hit.id) for hit in answer.hits],
         )

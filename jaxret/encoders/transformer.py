@@ -33,11 +33,13 @@ class Attention(nn.Module):
       heads: that the width is divided among.
       queries: 0, or the number of first tokens that ask the others; only these come out.
       dtype: of the computation; the softmax is float32.
+      causal: a token attends to itself and to those before it alone.
     """
 
     heads: int
     queries: int = 0
     dtype: Any = jnp.float32
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -48,7 +50,7 @@ class Attention(nn.Module):
         query, key, value = x[:, :, 0], x[:, :, 1], x[:, :, 2]
         if self.queries:
             query, key, value = query[:, : self.queries], key[:, self.queries :], value[:, self.queries :]
-        y = jax.nn.dot_product_attention(query, key, value)
+        y = jax.nn.dot_product_attention(query, key, value, is_causal=self.causal)
         return nn.Dense(width, dtype=self.dtype, kernel_init=LINEAR_INIT, name='out')(y.reshape(*y.shape[:2], width))
 
 
@@ -82,11 +84,12 @@ class Block(nn.Module):
     epsilon: float
     layer_scale: bool
     dtype: Any = jnp.float32
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, D] -> [B, T, D]."""
-        attention = Attention(self.heads, dtype=self.dtype, name='attention')
+        attention = Attention(self.heads, dtype=self.dtype, causal=self.causal, name='attention')
         mlp = Mlp(self.mlp_width, self.activation, self.dtype, name='mlp')
         for part, layer in enumerate((attention, mlp), start=1):
             y = layer(nn.LayerNorm(self.epsilon, dtype=self.dtype, name=f'norm{part}')(x))

@@ -12,6 +12,7 @@ _SURFACE_POINTS = 20_000
 # Voxels within this distance of the surface (in voxels) form a closed shell: sqrt(3) / 2 is the farthest that the
 # nearest voxel centre can be from a point.
 _SHELL = 0.9
+_MOST_CELLS, _FREE = 64, 3  # of a cloud: along its longest side, and around it
 
 
 # Where the middle of a model's box is in a grid of R: at index R / 2, as in the public CAD grids, or between the two
@@ -88,6 +89,25 @@ def mesh_from_grid(grid: DistanceGrid) -> Mesh:
         raise ValueError('no voxel is near the surface')
     corners, faces = _boundary(shell)
     return Mesh(_on_surface(corners, distance) - 1, faces)
+
+
+def mesh_from_points(points: np.ndarray) -> Mesh:
+    """The surface that points lie on, without their normals: that of the cells near them (`mesh_from_grid`).
+
+    Cells are as wide as the distance from a point to its fourth nearest, so that few gaps stay open, and not less than
+    1 / 64 of the longest side.
+
+    Args:
+      points: [N, 3], N >= 2, not all at one place.
+    """
+    points = np.unique(np.asarray(points, np.float64), axis=0)
+    near = cKDTree(points).query(points, k=min(5, len(points)))[0][:, -1]
+    low, sides = points.min(axis=0), np.ptp(points, axis=0)
+    cell = max(float(np.percentile(near, 90)), float(sides.max()) / _MOST_CELLS)
+    shape = np.ceil(sides / cell).astype(int) + 2 * _FREE + 1
+    centres = np.stack(np.meshgrid(*map(np.arange, shape), indexing='ij'), axis=-1).reshape(-1, 3)
+    distance, _ = nearest_points((points - low) / cell + _FREE, centres)
+    return mesh_from_grid(DistanceGrid(distance.reshape(shape).astype(np.float32), 1.0, np.eye(4, dtype=np.float32)))
 
 
 def _boundary(shell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,11 @@
-"""Flat-shaded views of a mesh from a ring of cameras, grey or textured, by ray casting on the CPU without a display.
+"""Flat-shaded views of a mesh from rings of cameras, grey or textured, by ray casting on the CPU without a display.
 
 Letters: V views, S image size in pixels, F faces, T tiles of 4 x 4 rays along a side of a view.
 
 Camera k stands at azimuth `first_azimuth + k * 360 / V`, at `elevation` above the horizon, and looks at the origin with
-+y up in the image. Azimuth 0 is on +z, 90 degrees on +x (anticlockwise seen from above). Papers leave camera, light and
-renderer open; elevation 30 with steps of 30 degrees is the ring of MVCNN (Su et al., ICCV 2015), used by CMIC
-(Lin et al., ICCV 2021).
++y up in the image; the cameras of further rings come after those. Azimuth 0 is on +z, 90 degrees on +x (anticlockwise
+seen from above). Papers leave camera, light and renderer open; elevation 30 with steps of 30 degrees is the ring of
+MVCNN (Su et al., ICCV 2015), used by CMIC (Lin et al., ICCV 2021).
 """
 
 import functools
@@ -31,8 +31,13 @@ def camera_axes(ring: ViewRing) -> np.ndarray:
     Returns:
       float64 [V, 3, 3]: rows are image right, image up, and from the origin to the camera.
     """
-    azimuth = np.radians(ring.first_azimuth + 360 / ring.views * np.arange(ring.views))
-    elevation = np.full_like(azimuth, math.radians(ring.elevation))
+    azimuth, elevation = np.concatenate(
+        [
+            np.radians([first + 360 / count * np.arange(count), np.full(count, float(up))])
+            for up, count, first in ring.rings
+        ],
+        axis=1,
+    )
     sin_a, cos_a, sin_e, cos_e = np.sin(azimuth), np.cos(azimuth), np.sin(elevation), np.cos(elevation)
     right = np.stack([cos_a, np.zeros_like(azimuth), -sin_a], axis=1)
     backward = np.stack([cos_e * sin_a, sin_e, cos_e * cos_a], axis=1)
@@ -113,7 +118,7 @@ def _render(mesh: Mesh, ring: ViewRing, surface: Surface | None) -> tuple[np.nda
     cameras = axes[:, 2] * np.float32(ring.distance)
     grey = _shade(normals, anchors, cameras, axes, ring)
     count = _tile_count(ring) ** 2
-    tiles = np.full((ring.views * count, LANES, *(() if surface is None else (3,))), ring.background, np.uint8)
+    tiles = np.full((ring.count * count, LANES, *(() if surface is None else (3,))), ring.background, np.uint8)
     seen = np.flatnonzero(_covered(vertices, axes, ring))
     visible = False
     for start in range(0, len(seen), PACKETS):  # whatever their view
@@ -132,7 +137,7 @@ def _render(mesh: Mesh, ring: ViewRing, surface: Surface | None) -> tuple[np.nda
     images = _join(tiles, ring)
     if ring.supersample == 1:
         return images, visible
-    blocks = images.reshape(ring.views, ring.size, ring.supersample, ring.size, ring.supersample, *images.shape[3:])
+    blocks = images.reshape(ring.count, ring.size, ring.supersample, ring.size, ring.supersample, *images.shape[3:])
     return np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8), visible
 
 
@@ -148,15 +153,15 @@ def _directions(ring: ViewRing) -> np.ndarray:
     x, y = np.meshgrid(across, -across)
     local = np.stack([x, y, -np.ones_like(x)], axis=-1)
     directions = np.einsum('ija,vab->vijb', local, camera_axes(ring)).astype(np.float32)
-    tiles = directions.reshape(ring.views, count, _SIDE, count, _SIDE, 3).transpose(0, 1, 3, 5, 2, 4)
+    tiles = directions.reshape(ring.count, count, _SIDE, count, _SIDE, 3).transpose(0, 1, 3, 5, 2, 4)
     return tiles.reshape(-1, 3, LANES)
 
 
 def _join(tiles: np.ndarray, ring: ViewRing) -> np.ndarray:
     """Pictures from their tiles: [V T T, 16, ...] to [V, P, P, ...], P rays along a side."""
     count, pixels, rest = _tile_count(ring), ring.size * ring.supersample, tiles.shape[2:]
-    rows = tiles.reshape(ring.views, count, count, _SIDE, _SIDE, *rest).swapaxes(2, 3)
-    images = rows.reshape(ring.views, count * _SIDE, count * _SIDE, *rest)
+    rows = tiles.reshape(ring.count, count, count, _SIDE, _SIDE, *rest).swapaxes(2, 3)
+    images = rows.reshape(ring.count, count * _SIDE, count * _SIDE, *rest)
     return np.ascontiguousarray(images[:, :pixels, :pixels])
 
 

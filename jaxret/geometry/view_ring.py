@@ -4,11 +4,15 @@ Letters: V views, S image size in pixels.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from jaxret.errors import ConfigError
 
 SHADINGS = ('grey', 'textured')
+MOST_STEPS = 24  # of 15 degrees
+Ring = tuple[float, int, float]  # elevation, number of cameras, azimuth of the first
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class ViewRing:
       background: grey level 0..255. White by default; the brightest surface stays darker than it.
       supersample: rays per pixel along each side (1: no anti-aliasing).
       shading: 'grey', or 'textured': RGB, the grey times the colours of the file's materials (`materials`).
+      further: cameras beside these V, as (elevation, number, azimuth of the first), again spread over 360 degrees.
     """
 
     views: int = 12
@@ -42,6 +47,7 @@ class ViewRing:
     background: int = 255
     supersample: int = 1
     shading: str = 'grey'
+    further: tuple[Ring, ...] = ()
 
     def __post_init__(self):
         limits = {
@@ -57,8 +63,58 @@ class ViewRing:
                 raise ConfigError(f'must be a whole number, not {getattr(self, name)!r}', name=name)
         if self.shading not in SHADINGS:
             raise ConfigError(f'must be one of {", ".join(SHADINGS)}, not {self.shading!r}', name='shading')
+        for elevation, views, first_azimuth in self.further:
+            replace(self, further=(), elevation=elevation, views=views, first_azimuth=first_azimuth)  # checks them
         if self.ambient + self.diffuse > 1:
             raise ConfigError(f'must be at most 1, not {self.ambient + self.diffuse:.3g}', name='ambient + diffuse')
+
+    @classmethod
+    def of(cls, rings: Sequence[Ring], **options: Any) -> 'ViewRing':
+        """Cameras of several rings, in their order: the first is `elevation`, `views`, `first_azimuth`."""
+        (elevation, views, first_azimuth), *further = rings
+        further = tuple((float(up), int(count), float(first)) for up, count, first in further)
+        return cls(views=views, elevation=elevation, first_azimuth=first_azimuth, further=further, **options)
+
+    @property
+    def rings(self) -> tuple[Ring, ...]:
+        """All cameras by elevation, in the order of the views."""
+        return ((self.elevation, self.views, self.first_azimuth), *self.further)
+
+    @property
+    def poses(self) -> tuple[tuple[float, float], ...]:
+        """Azimuth, in [0, 360), and elevation of every camera, in degrees."""
+        return tuple(
+            ((first + number * 360 / count) % 360, elevation)
+            for elevation, count, first in self.rings
+            for number in range(count)
+        )
+
+    @property
+    def denser(self) -> 'ViewRing':
+        """At every elevation cameras at all azimuths of these, evenly spaced: turned by a step they are there, too.
+
+        At most `MOST_STEPS` at an elevation; where that is too few, the nearest ones are meant.
+        """
+        first = self.rings[0][2]
+        step = math.gcd(36_000, *(round(100 * (azimuth - first)) for azimuth, _ in self.poses))  # of 0.01 degrees
+        count = min(36_000 // step, MOST_STEPS)
+        return replace(self, views=count, further=tuple((up, count, first) for up, *_ in self.further))
+
+    @property
+    def count(self) -> int:
+        """Number of all cameras."""
+        return sum(count for _, count, _ in self.rings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `from_json` is the inverse. Without `further` where there are none, as earlier versions."""
+        stored = asdict(self)
+        further = [list(ring) for ring in stored.pop('further')]
+        return stored | ({'further': further} if further else {})
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> 'ViewRing':
+        """Raises TypeError or ValueError where it is not what `to_json` gave."""
+        return cls(**{**stored, 'further': tuple((up, count, first) for up, count, first in stored.get('further', ()))})
 
     @property
     def channels(self) -> int:

@@ -26,8 +26,9 @@ from jaxret.errors import CheckpointError, ConfigError, DataError, JaxretError, 
 from jaxret.files import write_atomically
 from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.files import BEAM
-from jaxret.index.shards import SHARD_SHAPES
-from jaxret.inference.model import Model, load
+from jaxret.index.shards import SHARD_SHAPES, embedding_key
+from jaxret.inference.model import Model
+from jaxret.inference.pretrained_model import load_model
 from jaxret.optional_packages import need
 from jaxret.workers import default_processes, progress_bar
 
@@ -41,6 +42,7 @@ class _Job:
 
     index: str
     folder: str  # of the files of groups and their results
+    system: str
     workdir: str
     gallery: str
     fingerprint: str
@@ -87,6 +89,7 @@ class BeamEmbedding:
         job = _Job(
             str(folder),
             str(place / secrets.token_hex(4)),
+            model.system,
             str(model.workdir),
             model.shape_inputs.representation,
             model.fingerprint,
@@ -135,11 +138,16 @@ def embed_group(number: int, *, job: _Job) -> None:
                 f'a worker has other versions ({versions()}) than where the pipeline was started '
                 f'({dict(job.versions)}); install the same'
             )
-        model = _model(job.workdir, job.gallery)
+        model = _model(job.system, job.workdir, job.gallery)
         if model.fingerprint != job.fingerprint:
             raise CheckpointError(
                 f'{job.workdir}: a worker found other weights there ({model.fingerprint[:12]}, not '
                 f'{job.fingerprint[:12]}); give all machines the same work directory'
+            )
+        if embedding_key(model.fingerprint, model.shape_inputs) != job.key:
+            raise CheckpointError(
+                f'{job.workdir}: a worker makes other views, points or silhouettes of models than this run does; index '
+                f'with settings of your own without Beam'
             )
         items = [(Path(path), up_axis) for path, up_axis in json.loads(_input(job, number).read_text())]
         results = [
@@ -155,9 +163,9 @@ def embed_group(number: int, *, job: _Job) -> None:
 
 
 @functools.cache
-def _model(workdir: str, gallery: str) -> Model:
+def _model(system: str, workdir: str, gallery: str) -> Model:
     """One a process."""
-    return load(workdir, default=gallery)
+    return load_model(system, workdir, default=gallery)
 
 
 def _remove_jobs(place: Path) -> None:

@@ -5,14 +5,17 @@ same content as a shape that is already embedded, a moved file for example, is n
 that is missing or damaged are.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from jaxret.errors import CheckpointError, DataError, Problem
 from jaxret.index.embed import Result, embed_files, versions
+from jaxret.index.embeddings import gather
 from jaxret.index.files import (
+    FAILED,
     MANIFEST,
     Manifest,
     Source,
@@ -22,10 +25,16 @@ from jaxret.index.files import (
     write_table,
     writing,
 )
+from jaxret.index.references import References
 from jaxret.index.reuse import broken_shards, known_contents, match_files
-from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_projection
+from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_matrix
 from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
+from jaxret.index.teaching import embed_anew
 from jaxret.inference.model import Model
+from jaxret.inference.pretrained_model import PRETRAINED
+from jaxret.search.parts import views_centre
+
+_CENTRE_SHAPES = 1000  # whose views' mean is taken, evenly spaced
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Summary:
       removed: no longer in the index.
       failed: files that cannot be used, with the reasons.
       without_file: lines of the CSV files of categories that name no model.
+      references: known photos of these shapes.
+      without_model: known photos of models that the index does not have; they count again when it has.
     """
 
     shapes: int
@@ -47,6 +58,18 @@ class Summary:
     removed: int
     failed: tuple[Problem, ...]
     without_file: int
+    references: int = 0
+    without_model: int = 0
+
+    def told(self, folder: Path) -> str:
+        """One line for people, of an index in this folder."""
+        parts = [f'{self.shapes} shapes: {self.embedded} embedded, {self.kept} as before']
+        parts += [f'{self.removed} removed'] if self.removed else []
+        parts += [f'{len(self.failed)} files failed (see {folder / FAILED})'] if self.failed else []
+        parts += [f'{self.without_file} lines of the categories name no model'] if self.without_file else []
+        gone = f' ({self.without_model} more of models that are gone)' if self.without_model else ''
+        parts += [f'{self.references} known photos{gone}'] if self.references or gone else []
+        return '; '.join(parts)
 
 
 def update_index(
@@ -101,16 +124,33 @@ def update_index(
         check_ids(found, kept, sources)
         known = {} if rebuild else known_contents(folder, key, whole, manifest)
         done = match_files(found, rows, known, textured=inputs.textured, **workers)
-        before = len(done)
+        matched = len(done)
         problems += _embed_rest(found, done, partial(embed or embed_files, folder, model, key, **workers))
-        embedded = len(done) - before
-        table = sorted(without_gaps(folder, kept + _rows(found, done), key), key=lambda row: row.id)
+        embedded = len(done) - matched
+        table = sorted(
+            without_gaps(folder, kept + _rows(found, done), key, outlines=inputs.outlines is not None),
+            key=lambda row: row.id,
+        )
         write_failed(folder, problems, sources, scanned)
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
-        commit(folder, model, sources, table, failed=len(problems))
-        removed = {row.id for row in rows} - {row.id for row in table}
-        return Summary(len(table), embedded, len(table) - embedded, len(removed), tuple(problems), without_file)
+        before = manifest.fingerprint if manifest else None
+        with contextlib.closing(References(folder)) as references:
+            embed_anew(references, model, before=before, progress=progress)
+            commit(folder, model, sources, table, failed=len(problems))
+            embed_anew(references, model, before=before, progress=False)  # taught meanwhile
+            taught = [reference.model for reference in references.rows() if reference.model is not None]
+        ids = {row.id for row in table}
+        return Summary(
+            shapes=len(table),
+            embedded=embedded,
+            kept=len(table) - embedded,
+            removed=len({row.id for row in rows} - ids),
+            failed=tuple(problems),
+            without_file=without_file,
+            references=sum(shape in ids for shape in taught),
+            without_model=sum(shape not in ids for shape in taught),
+        )
 
 
 def _whole(
@@ -168,9 +208,8 @@ def _current(folder: Path, *, damaged_too: bool) -> tuple[Manifest | None, list[
 def _check_model(folder: Path, manifest: Manifest, model: Model) -> None:
     if manifest.fingerprint != model.fingerprint:
         raise CheckpointError(
-            f'{folder}: made with the checkpoint of step {manifest.step} of {manifest.workdir} (weights '
-            f'{manifest.fingerprint[:12]}), not with that of step {model.step} of {model.workdir} (weights '
-            f'{model.fingerprint[:12]}); add --rebuild to embed all its models anew, or name another --out'
+            f'{folder}: made with {_named(manifest)}, not with {_named(model)}; add --rebuild to embed all its models '
+            f'anew, or name another --out'
         )
     if manifest.shape_inputs != model.shape_inputs:
         raise CheckpointError(
@@ -179,9 +218,21 @@ def _check_model(folder: Path, manifest: Manifest, model: Model) -> None:
         )
 
 
+def _named(embedded: Manifest | Model) -> str:
+    """What embeds, in words."""
+    weights = f'weights {embedded.fingerprint[:12]}'
+    if embedded.system == PRETRAINED:
+        return f'the built-in model of {embedded.workdir} ({weights}, and settings)'
+    return f'the checkpoint of step {embedded.step} of {embedded.workdir} ({weights})'
+
+
 def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequence[ShapeRow], *, failed: int) -> None:
     """Makes the table the current one and removes what nobody needs any more."""
-    projection = None if model.projection is None else write_projection(folder, model.projection)
+    projection = None if model.projection is None else write_matrix(folder, model.projection)
+    centre = None
+    if model.parts is not None:
+        sample = table[:: -(-len(table) // _CENTRE_SHAPES)]
+        centre = write_matrix(folder, views_centre(gather(folder, sample)))
     name, checksum = write_table(folder, table)
     manifest = Manifest(
         system=model.system,
@@ -199,6 +250,9 @@ def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequenc
         failed=failed,
         sources=list(sources),
         versions=versions(),
+        fusion=asdict(model.fusion),
+        parts=None if model.parts is None else model.parts.to_json(),
+        centre=centre,
     )
     write_manifest(folder, manifest)
     remove_unused(folder, manifest)

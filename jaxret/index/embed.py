@@ -5,6 +5,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from jaxret.errors import DataError
 from jaxret.index.shards import SHARD_SHAPES, Place, Shard, content_key, write_shard
 from jaxret.inference.model import Model
@@ -50,7 +52,10 @@ def embed_files(
         if waiting and ((number + 1) % SHARD_SHAPES == 0 or number + 1 == len(items)):
             embeddings = model.embed_shape_arrays([record.arrays for _, record in waiting])
             keys = [content_key(record.checksum, items[place][1]) for place, record in waiting]
-            shard = write_shard(folder, Shard(embeddings, [record.thumbnail for _, record in waiting], keys), key=key)
+            outlines = [record.outlines for _, record in waiting]
+            silhouettes = None if outlines[0] is None else np.stack(outlines)
+            pictures = [record.thumbnail for _, record in waiting]
+            shard = write_shard(folder, Shard(embeddings, pictures, keys, silhouettes), key=key)
             for row, (place, record) in enumerate(waiting):
                 yield place, (record.checksum, (shard, row))
             waiting.clear()

@@ -5,6 +5,8 @@
     <index>/tables/<table>.jsonl     one line a shape: id, category, checksum, where its embedding is; never changed
     <index>/shards/<key>.safetensors embeddings, thumbnails (PNG) and checksums of some shapes; never changed
     <index>/failed.csv               path,reason of the files that could not be used
+    <index>/fit.safetensors          what `jaxret fit` learnt of them; replaced atomically
+    <index>/references.sqlite        photos known to show models (`references`); changes by transactions of its own
     <index>/.lock                    held by the process that writes
 
 A run writes shards first, then a table, then index.json. Killed at any moment it leaves the old index.json, and shards
@@ -19,17 +21,22 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxret.errors import DataError, Problem, StorageError
+from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.files import check_regular, exclusive, read_json, remove_temporaries, same_file, write_atomically
+from jaxret.index.references import REFERENCES
 from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
+from jaxret.search.parts import Parts
+from jaxret.search.references import Fusion
 
 MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
-_BESIDE = f'{re.escape(MANIFEST)}|{re.escape(FAILED)}'  # files beside the folders, and files in each of these
+FIT = 'fit.safetensors'
+_BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT)))  # files beside the folders, and files in each of these
+_DATABASE = rf'{re.escape(REFERENCES)}(?:-journal)?'  # which SQLite itself rolls back and removes
 _NAMES = {TABLES: r'[0-9a-f]{16}\.jsonl', SHARDS: r'[0-9a-f]{32}\.safetensors'}
 _TEMPORARY = r'\.(?:{0})\.[0-9a-f]{{16}}'
 _FAMILY = 'jaxret-index-'  # with which FORMAT begins, in every version
@@ -60,6 +67,9 @@ class Manifest:
       shapes, failed: how many.
       sources: folders of models.
       versions: of the software that wrote it.
+      fusion: how references and views are pooled (values of `jaxret.search.references.Fusion`).
+      parts: of embeddings (`jaxret.search.parts.Parts.to_json`); None where they have none.
+      centre: file below shards/ with what photos are taken to have in common with views; None without parts.
     """
 
     system: str
@@ -77,11 +87,20 @@ class Manifest:
     failed: int
     sources: list[Source]
     versions: dict[str, str]
+    fusion: dict[str, Any] = field(default_factory=dict)  # of indexes that do not say
+    parts: dict[str, Any] | None = None
+    centre: str | None = None
 
     @property
     def shape_inputs(self) -> ShapeInputs:
         """What was made of a model file."""
         return ShapeInputs.from_json(self.inputs)
+
+    @property
+    def query_up_axis(self) -> str | None:
+        """The axis that points up in meshes and clouds as queries: that of the models, where all folders have one."""
+        axes = {source.up_axis for source in self.sources}
+        return axes.pop() if len(axes) == 1 else None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -99,10 +118,13 @@ def read_manifest(folder: Path) -> Manifest:
             raise DataError(Problem(str(path), 'not an index of this version', _REBUILD))
         manifest = Manifest(**(stored | {'sources': [Source(**source) for source in stored['sources']]}))
         ShapeInputs.from_json(manifest.inputs)
+        Fusion(**manifest.fusion)
+        if manifest.parts is not None:
+            Parts.from_json(manifest.parts)
         return manifest
     except FileNotFoundError:
         raise DataError(Problem(str(path), 'no such file', 'make an index with `jaxret index`')) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise unreadable(path, error, _REBUILD) from error
 
 
@@ -185,6 +207,8 @@ def check_writable(folder: Path) -> None:
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             found = 'a link' if place.is_symlink() else 'not a folder'
             raise StorageError(f'{place}: {found}; an index is written only to folders of its own; name another --out')
+    if (folder / REFERENCES).is_symlink():
+        raise StorageError(f'{folder / REFERENCES}: a link; an index is written only to files of its own; remove it')
     if foreign := _foreign(folder):
         raise StorageError(f'{folder}: not an index, and not empty ({foreign}); name a new or an empty folder as --out')
 
@@ -202,7 +226,7 @@ def _foreign(folder: Path) -> str:
     needed = {LOCK, *_NAMES} if MANIFEST in names else {LOCK}
     if not needed <= set(names):
         return next((name for name in names if name != LOCK), '')
-    ours = rf'{re.escape(LOCK)}|{BEAM}|{"|".join(_NAMES)}|{_BESIDE}|{_TEMPORARY.format(_BESIDE)}'
+    ours = rf'{re.escape(LOCK)}|{BEAM}|{"|".join(_NAMES)}|{_BESIDE}|{_DATABASE}|{_TEMPORARY.format(_BESIDE)}'
     places = [(Path(name), ours) for name in names]
     for part, inside in _NAMES.items():
         inside = f'{inside}|{_TEMPORARY.format(inside)}'
@@ -222,7 +246,7 @@ def remove_unused(folder: Path, manifest: Manifest) -> None:
 
     Files of other names, folders and links are someone else's, and stay.
     """
-    used = {*manifest.shards, manifest.projection}
+    used = {*manifest.shards, manifest.projection, manifest.centre}
     for path in _own_files(folder, TABLES):
         if path.name == manifest.table:
             continue

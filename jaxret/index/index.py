@@ -3,45 +3,32 @@
     index = jaxret.Index.open('models.index')
     hits = index.search(model.embed_photos(['chair.jpg']), top_k=5)[0]
 
-What is open stays as it was, also while another process writes the index anew; opening again shows the new one.
+What is open stays as it was, also while another process writes the index anew; opening again shows the new one. Only
+what is taught, here or elsewhere, counts at once.
 """
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from jaxret.errors import CheckpointError, ConfigError, DataError, Problem
+from jaxret.errors import ConfigError, refused
+from jaxret.index.comparing import TEXT_WEIGHT, Comparison, Question
 from jaxret.index.files import Manifest, held_table
-from jaxret.index.shards import SHARDS, ShapeRow, read_embeddings, read_projection, read_thumbnail
-from jaxret.inference.model import Model, load
-from jaxret.preprocessing.inputs import ShapeInputs
-from jaxret.search.blocks import aligned_empty
-from jaxret.search.exact import Found, search
-from jaxret.search.gallery import SearchGallery
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One result.
-
-    Attributes:
-      rank: from 1.
-      id: of the shape.
-      category: of the shape; '' where it has none.
-      score: higher is closer: a similarity, or a negative distance (scan-CAD).
-      view: CMIC: number of the view that fits best (which the attention chose), from 0; else None.
-      azimuth: of that view's camera in degrees; 0 looks at the front (+z), 90 at the right side (+x); else None.
-    """
-
-    rank: int
-    id: str
-    category: str
-    score: float
-    view: int | None
-    azimuth: float | None
+from jaxret.index.fit_file import StoredFit, fit_key, write_fit
+from jaxret.index.fitting import FOLDS, Fit, fit_references
+from jaxret.index.hits import Hit, hits_of
+from jaxret.index.references import Reference, References, new_session
+from jaxret.index.shards import SHARDS, ShapeRow, read_thumbnail
+from jaxret.index.teaching import LiveEvidence, check_embeds, prepare_photos
+from jaxret.inference.model import Model
+from jaxret.preprocessing.photos import Box, Mask
+from jaxret.preprocessing.photos import Photo as Picture
+from jaxret.search.exact import Found
+from jaxret.search.references import Fusion
+from jaxret.workers import progress_bar
 
 
 class Index:
@@ -53,7 +40,7 @@ class Index:
       ids: of the shapes.
       categories: one a shape; '' where it has none.
       gallery: what is searched; its `embeddings` are [G, D] or [G, V, D].
-      projection: float32 [D, D], the map W of CMIC's attention; else None.
+      references: photos known to show some of the shapes.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, rows: Sequence[ShapeRow], held: contextlib.ExitStack):
@@ -64,10 +51,10 @@ class Index:
         self._names = list(zip(self.ids, self.categories, strict=True))
         self._row_of = {name: number for number, name in enumerate(self.ids)}
         self._inputs = manifest.shape_inputs
-        self.projection = None
-        if manifest.projection:
-            self.projection = read_projection(folder / SHARDS / manifest.projection)
-        self.gallery = SearchGallery(_embeddings(folder, rows), manifest.similarity)
+        self._comparison = Comparison(folder, manifest, rows)
+        self.gallery = self._comparison.gallery
+        self.references, self._session = References(folder), new_session()
+        self._evidence = LiveEvidence(self.references, manifest, self._row_of, self._comparison)
 
     @classmethod
     def open(cls, path: str | Path) -> 'Index':
@@ -86,6 +73,7 @@ class Index:
 
     def close(self) -> None:
         """Lets the writer remove what only this index still needs."""
+        self.references.close()
         self._held.close()
 
     def __enter__(self) -> 'Index':
@@ -107,41 +95,179 @@ class Index:
         """Of the weights that embedded the shapes; queries must come from a model with the same."""
         return self.manifest.fingerprint
 
+    @property
+    def query_up_axis(self) -> str | None:
+        """That of the manifest."""
+        return self.manifest.query_up_axis
+
+    @property
+    def projection(self) -> np.ndarray | None:
+        """float32 [D, D], the map W of CMIC's attention; else None."""
+        return self._comparison.projection
+
+    @property
+    def stored(self) -> np.dtype:
+        """The type in which embeddings are stored; that of the gallery may be wider."""
+        return self._comparison.stored
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """What can be searched for, the default first; () where the model leaves no choice."""
+        return () if self._comparison.parts is None else self._comparison.parts.purposes
+
     def search(
-        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None
+        self,
+        queries: np.ndarray,
+        *,
+        top_k: int = 10,
+        categories: Sequence[str] | None = None,
+        purpose: str | None = None,
+        references: bool = True,
+        texts: np.ndarray | None = None,
+        text_weight: float = TEXT_WEIGHT,
     ) -> list[list[Hit]]:
         """The shapes that score best; scores are exact, equal ones are in the order of `ids`.
 
         Args:
-          queries: float32 [Q, D] of a model with this index's fingerprint.
+          queries: float32 [Q, D] of a model with this index's fingerprint; of the built-in model [Q, D + C] of photos,
+            [Q, D] of texts, or [Q, V, D], the views of meshes, clouds or scans, which are compared in their best
+            heading, and not with known photos.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
+          purpose: what is searched for, one of `purposes`; None for the default.
+          references: let known photos count (`jaxret.search.fusion`); for queries that are no photos give False.
+          texts: [Q, D] of `Model.embed_texts`, which together with the photos say what is wanted; None for none.
+          text_weight: of the texts, from 0 (the photos alone) to 1 (the texts alone). Scores are fused in proportion to
+            how far each spreads over the index (`jaxret.search.joined`).
 
         Returns:
           of each query its hits, best first.
 
         Raises:
-          ConfigError: `top_k` below 1, or a category that no shape has.
-          DataError: queries of another length, or with values that are not finite.
+          ConfigError: `top_k` below 1, a weight out of range, a category or purpose that the index does not have, or a
+            purpose of which words say nothing.
+          DataError: queries or texts of another length, or with values that are not finite; texts with views, or for a
+            model without words; or damaged references.
         """
+        queries = np.asarray(queries, np.float32)
+        views = queries.ndim == 3 and self.manifest.similarity == 'best_views'
+        words = not views and queries.shape[-1:] == (self.gallery.width,) != (self._comparison.width,)
+        known = references and not views and not words
+        question, fit = self._question(top_k, categories, purpose, texts, text_weight, references=known)
+        if views:
+            found = self._comparison.found_turned(queries, question)
+        else:
+            found = self._comparison.found(self._checked(queries, words=words)[:, None], question)
+        outlined = self._comparison.outlined(queries) if fit else [False] * len(queries)
+        return [self._hits(found, number, question, top_k, fit, seen) for number, seen in enumerate(outlined)]
+
+    def search_together(
+        self,
+        queries: np.ndarray,
+        *,
+        top_k: int = 10,
+        categories: Sequence[str] | None = None,
+        purpose: str | None = None,
+        references: bool = True,
+        texts: np.ndarray | None = None,
+        text_weight: float = TEXT_WEIGHT,
+    ) -> list[Hit]:
+        """The shapes that fit several photos of one object best: scores are means over the photos, and exact.
+
+        Arguments and errors as for `search`, with at least one photo and at most one text; a view is that which fits
+        the first.
+        """
+        queries = self._checked(np.asarray(queries, np.float32))
+        if not len(queries):
+            raise refused('queries', 'no photo', 'give at least one')
+        question, fit = self._question(top_k, categories, purpose, texts, text_weight, references=references)
+        found = self._comparison.found(queries[None], question)
+        return self._hits(found, 0, question, top_k, fit, self._comparison.outlined(queries).any())
+
+    def _question(
+        self,
+        top_k: int,
+        categories: Sequence[str] | None,
+        purpose: str | None,
+        texts: np.ndarray | None,
+        text_weight: float,
+        *,
+        references: bool,
+    ) -> tuple[Question, StoredFit | None]:
+        """What is asked, and what tells how sure the answer is: known of photos alone, among all shapes, by default."""
+        evidence, fit = self._evidence.now() if references else (None, None)
+        if categories is not None or texts is not None or purpose not in (None, *self.purposes[:1]):
+            fit = None
+        most = top_k if fit is None else max(top_k, 2)  # of which the second tells how far the first is ahead
+        return Question(most, self._candidates(top_k, categories), purpose, evidence, texts, text_weight), fit
+
+    def _hits(
+        self, found: Found, query: int, question: Question, most: int, fit: StoredFit | None, outlined: bool
+    ) -> list[Hit]:
+        """The hits of a query, with a silhouette or without, at most so many; `fit` tells how sure the first is."""
+        counts = None if question.evidence is None else question.evidence.counts
+        hits = hits_of(found, query, self._names, self._inputs, counts)
+        if fit is not None and fit.outlined == outlined:
+            chance, present = (certainty and certainty(found.scores[query]) for certainty in (fit.right, fit.present))
+            hits[0] = replace(hits[0], chance=chance, present=present)
+        return hits[:most]
+
+    def fit(self, *, progress: bool = False) -> Fit:
+        """Learns of the references and keeps what was learnt; searches know at once. See `jaxret.index.fitting`.
+
+        Raises:
+          ConfigError: an index of a trained run.
+          DataError: too few references.
+          StorageError: the index's folder cannot be written.
+        """
+        known, fusion = self._evidence.references(), Fusion(**self.manifest.fusion)
+        with progress_bar('Learning' if progress else None, 2 * FOLDS) as advance:
+            fit = fit_references(self._comparison, *known, fusion, advance=advance)
+        write_fit(self.folder, fit, key=fit_key(self.manifest))
+        return fit
+
+    def _checked(self, queries: np.ndarray, *, words: bool = False) -> np.ndarray:
+        width = self.gallery.width if words else self._comparison.width
+        if queries.ndim != 2 or queries.shape[1] != width:
+            action = f'give [Q, {width}], embedded by the model of this index'
+            raise refused('queries', f'shape {list(queries.shape)}', action)
+        return queries
+
+    def _candidates(self, top_k: int, categories: Sequence[str] | None) -> np.ndarray | None:
+        """Which shapes are allowed, bool [G], or None for all."""
         if top_k < 1:
             raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
-        candidates = None
-        if categories is not None:
-            self.check_categories(categories)
-            candidates = np.isin(np.array(self.categories), list(categories))
-        queries = np.asarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.gallery.width:
-            raise DataError(
-                Problem(
-                    'queries',
-                    f'shape {list(queries.shape)}',
-                    f'give [Q, {self.gallery.width}], embedded by the checkpoint of this index',
-                )
-            )
-        projected = None if self.projection is None else queries @ self.projection
-        found = search(self.gallery, queries, top_k, projected=projected, candidates=candidates)
-        return [hits_of(found, query, self._names, self._inputs) for query in range(len(queries))]
+        if categories is None:
+            return None
+        self.check_categories(categories)
+        return np.isin(np.array(self.categories), list(categories))
+
+    def teach(self, model: Model, photo: Picture, id: str, *, mask: Mask = None, box: Box | None = None) -> None:
+        """Adds a photo that is known to show a shape to the references, at once and for all who have the index open.
+
+        The same photo (with the same mask and box) taught again counts once; for another shape it replaces the older.
+
+        Args:
+          model: with this index's fingerprint.
+          photo, mask, box: as for `Model.embed_photos`.
+          id: of the shape.
+
+        Raises:
+          KeyError: an unknown id.
+          CheckpointError: another model.
+          DataError: the photo cannot be used, or this system takes no photos.
+          StorageError: the index's folder cannot be written.
+        """
+        if id not in self._row_of:
+            raise KeyError(id)
+        check_embeds(model, self.fingerprint)
+        name = str(photo) if isinstance(photo, str | Path) else 'array'
+        (taught,) = prepare_photos(model, [(photo, mask, box)], [name])
+        self.references.add([(id, taught)], key=self.fingerprint, origin='python', session=self._session)
+
+    def undo(self) -> list[Reference]:
+        """Takes back what `teach` added last and still counts; returns it, [] for nothing."""
+        return self.references.undo(self._session)
 
     def check_categories(self, categories: Sequence[str]) -> None:
         """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
@@ -171,72 +297,3 @@ class Index:
     def up_axis(self, id: str) -> str:
         """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
         return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
-
-
-def hits_of(found: Found, query: int, names: Sequence[tuple[str, str]], inputs: ShapeInputs) -> list[Hit]:
-    """What was found for one query, best first.
-
-    Args:
-      found: of a gallery.
-      query: which of its queries.
-      names: id and category of the gallery's shapes.
-      inputs: what was made of their files.
-    """
-    hits = []
-    for place, (index, score) in enumerate(zip(found.indices[query], found.scores[query], strict=True)):
-        view = None if found.views is None else int(found.views[query, place])
-        azimuth = None if view is None else inputs.azimuth(view)
-        hits.append(Hit(place + 1, *names[index], float(score), view, azimuth))
-    return hits
-
-
-def _embeddings(folder: Path, rows: Sequence[ShapeRow]) -> np.ndarray:
-    """Embeddings of all rows, in their order."""
-    places: dict[str, list[int]] = {}
-    for place, row in enumerate(rows):
-        places.setdefault(row.shard, []).append(place)
-    embeddings = None
-    for shard, wanted in places.items():
-        stored = read_embeddings(folder / SHARDS / shard)
-        numbers = [rows[place].row for place in wanted]
-        if not 0 <= min(numbers) <= max(numbers) < len(stored):
-            raise DataError(
-                Problem(
-                    str(folder / SHARDS / shard),
-                    'holds fewer shapes than the table names',
-                    'run `jaxret index --rebuild`',
-                )
-            )
-        if embeddings is None:
-            embeddings = aligned_empty((len(rows), *stored.shape[1:]), stored.dtype)
-        embeddings[wanted] = stored[numbers]
-    if embeddings is None:
-        raise DataError(Problem(str(folder), 'the index holds no shapes', 'index a folder with models'))
-    return embeddings
-
-
-def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Model:
-    """The model that embedded the shapes of an index, to embed queries.
-
-    Args:
-      manifest: of the index.
-      workdir: of its run, where that was moved; None for where it was.
-
-    Raises:
-      CheckpointError: no run there, or its best checkpoint has other weights.
-    """
-    try:
-        model = load(workdir or manifest.workdir, default=manifest.shape_inputs.representation)
-    except CheckpointError as error:
-        if workdir:
-            raise
-        raise CheckpointError(
-            f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
-        ) from error
-    if model.fingerprint != manifest.fingerprint:
-        raise CheckpointError(
-            f'{model.workdir}: its best checkpoint, of step {model.step}, has other weights ({model.fingerprint[:12]}) '
-            f'than the index ({manifest.fingerprint[:12]}, step {manifest.step} of {manifest.workdir}); name that run '
-            f'with --checkpoint, or embed the models anew with `jaxret index --rebuild`'
-        )
-    return model

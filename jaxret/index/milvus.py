@@ -25,7 +25,15 @@ from jaxret.workers import progress_bar
 
 KINDS = ('flat', 'hnsw')
 COLLECTION = 'jaxret'
-_METRICS = {'attention': 'IP', 'mean': 'IP', 'max': 'IP', 'dot': 'IP', 'cosine': 'COSINE', 'euclidean': 'L2'}
+_METRICS = {
+    'attention': 'IP',
+    'mean': 'IP',
+    'max': 'IP',
+    'best_views': 'IP',
+    'dot': 'IP',
+    'cosine': 'COSINE',
+    'euclidean': 'L2',
+}
 _INDEX_OPTIONS = {'flat': {}, 'hnsw': {'M': 16, 'efConstruction': 200}}
 _WRITTEN_ELEMENTS = 1_000_000  # numbers sent at a time; Milvus takes 64 MB
 _LONGEST_TEXT = 65_535  # bytes of Milvus's longest VARCHAR

@@ -4,8 +4,9 @@ A query looks up the rows of the database that are nearest to it, takes the shap
 `Index.search` does, CMIC's attention included.
 
 A shape cannot score more than its best row where the score is a mean of its views' products with any weights
-(`attention`, `mean`) or the product itself. So where the K-th best score is above every row that was not looked at, the
-answer is that of `Index.search`, and says so (`Answer.complete`); an approximate index (`hnsw`) promises nothing.
+(`attention`, `mean`, `best_views`) or the product itself. So where the K-th best score is above every row that was not
+looked at, the answer is that of `Index.search`, and says so (`Answer.complete`); an approximate index (`hnsw`) promises
+nothing.
 
 Letters: Q queries, G shapes, V views, D embedding, K results, N candidates.
 """
@@ -19,12 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
+from jaxret.index.comparing import check_no_purpose
 from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.index import Hit, hits_of
 from jaxret.index.milvus import COLLECTION, check_names, current_collection, database_errors, opened, read_about
-from jaxret.index.shards import SHARDS, read_projection
+from jaxret.index.shards import SHARDS, read_matrix
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.parts import Parts
 from jaxret.search.similarity import VIEW_KINDS, key_error, unit64
 
 _MOST_ROWS = 16_384  # that Milvus returns for a query
@@ -33,7 +36,7 @@ _READ_ELEMENTS = 500_000  # numbers asked for at a time
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one query the hits, best first, and whether they are surely those of `Index.search`."""
+    """Of one query the hits, best first, and whether they are surely those of `Index.search` of the views alone."""
 
     hits: list[Hit]
     complete: bool
@@ -58,9 +61,11 @@ class DatabaseSearch:
     def __init__(self, folder: str | Path, uri: str, *, collection: str = COLLECTION):
         check_names(uri, collection)
         self.manifest: Manifest = read_manifest(Path(folder))
-        self._projection = None
-        if self.manifest.projection:
-            self._projection = read_projection(Path(folder) / SHARDS / self.manifest.projection)
+        self._projection, self._centre = (
+            None if name is None else read_matrix(Path(folder) / SHARDS / name)
+            for name in (self.manifest.projection, self.manifest.centre)
+        )
+        self._parts = None if self.manifest.parts is None else Parts.from_json(self.manifest.parts)
         again = f'write it with `jaxret export --index {folder} --database {uri}`'
         if '://' not in uri and not Path(uri).exists():
             raise DataError(Problem(uri, 'no such database', again))
@@ -92,18 +97,28 @@ class DatabaseSearch:
         self.close()
 
     def search(
-        self, queries: np.ndarray, *, top_k: int = 10, categories: Sequence[str] | None = None, candidates: int = 100
+        self,
+        queries: np.ndarray,
+        *,
+        top_k: int = 10,
+        categories: Sequence[str] | None = None,
+        candidates: int = 100,
+        purpose: str | None = None,
     ) -> list[Answer]:
-        """The shapes that score best among N candidates of every query; with N = G that is `Index.search`.
+        """The shapes that score best among N candidates of every query.
+
+        With N = G that is `Index.search` without references and silhouettes, of which a database knows nothing.
 
         Args:
           queries: float32 [Q, D] of a model with the index's fingerprint.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
           candidates: N; at most 16,384 rows of the database.
+          purpose: as for `Index.search`.
 
         Raises:
-          ConfigError: `top_k` or `candidates` that cannot be, or a category that no shape has.
+          ConfigError: `top_k` or `candidates` that cannot be, a category that no shape has, or a purpose that the index
+            does not have.
           DataError: queries of another length, or with values that are not finite.
           StorageError: the database cannot be reached any more.
         """
@@ -113,6 +128,14 @@ class DatabaseSearch:
                 f'most {_MOST_ROWS // self._about.views}'
             )
         queries = np.asarray(queries, np.float32)
+        if queries.ndim == 3:
+            raise DataError(
+                Problem('queries', 'views of meshes, clouds or scans', 'a database answers photos; search without it')
+            )
+        if self._parts is None:
+            check_no_purpose(purpose)
+        elif queries.shape[-1] in (self._parts.width, self._parts.width + self._parts.cells):
+            queries = self._parts.view_queries(queries, purpose, self._centre)
         if queries.ndim != 2 or queries.shape[1] != self._about.width or not np.isfinite(queries).all():
             raise DataError(
                 Problem(

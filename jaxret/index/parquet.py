@@ -3,14 +3,13 @@
 Letters: G shapes, V views, D embedding.
 
 One row a shape, in the order of the index: `id`, `category`, `model` (path of its file), `up_axis`, and `embedding`, a
-list of D float32, or V lists of D where views are compared one by one (CMIC). The key `jaxret` of the schema's metadata
-is JSON: system, similarity, fingerprint, step, versions, and for CMIC's attention `projection`, the matrix W [D, D].
+list of D float32 (of the built-in model float16), or V lists of D where views are compared one by one (CMIC, the
+built-in model). The key `jaxret` of the schema's metadata is JSON: system, similarity, fingerprint, step, versions, for
+CMIC's attention `projection`, the matrix W [D, D], and for the built-in model `parts`, what of D is what.
 """
 
 import json
 from pathlib import Path
-
-import numpy as np
 
 from jaxret.errors import ConfigError
 from jaxret.files import replaced_atomically
@@ -48,7 +47,7 @@ def write_table_file(index: Index, path: Path | str) -> int:
     from pyarrow import parquet
 
     embeddings = index.gallery.embeddings
-    kind = pa.from_numpy_dtype(embeddings.dtype)
+    kind = pa.from_numpy_dtype(index.stored)
     for size in reversed(embeddings.shape[1:]):
         kind = pa.list_(kind, size)
     text = [pa.field(name, pa.string(), nullable=False) for name in ('id', 'category', 'model', 'up_axis')]
@@ -59,7 +58,7 @@ def write_table_file(index: Index, path: Path | str) -> int:
         with writer(str(temporary), schema) as file:
             for start in range(0, len(index), step):
                 ids = index.ids[start : start + step]
-                values = pa.array(np.ascontiguousarray(embeddings[start : start + step]).ravel())
+                values = pa.array(embeddings[start : start + step].astype(index.stored, order='C').ravel())
                 for size in reversed(embeddings.shape[1:]):
                     values = pa.FixedSizeListArray.from_arrays(values, size)
                 columns = [
@@ -82,4 +81,5 @@ def _about(index: Index) -> dict:
         'step': manifest.step,
         'versions': manifest.versions,
         'projection': None if projection is None else projection.tolist(),
+        'parts': manifest.parts,
     }

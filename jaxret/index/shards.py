@@ -24,6 +24,7 @@ FORMAT = 'jaxret-index-1'
 SHARDS = 'shards'
 SHARD_SHAPES = 128  # what a killed run may lose
 Place = tuple[str, int]  # shard and row
+_MATRIX = 'projection'  # as earlier versions named it
 _INDEX_AGAIN = 'run `jaxret index` again'
 
 
@@ -51,11 +52,12 @@ class ShapeRow:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Content of one shard: embeddings [n, ...], n PNG files, and of each the key of its content."""
+    """Content of one shard: embeddings [n, ...], n PNG files, of each the key of its content, perhaps silhouettes."""
 
     embeddings: np.ndarray
     thumbnails: Sequence[bytes]
     keys: Sequence[str]
+    outlines: np.ndarray | None = None  # uint8 [n, V, B]
 
 
 def write_shard(folder: Path, shard: Shard, *, key: str) -> str:
@@ -69,6 +71,8 @@ def write_shard(folder: Path, shard: Shard, *, key: str) -> str:
     lengths = np.cumsum([0, *(len(picture) for picture in shard.thumbnails)]).astype(np.int64)
     pictures = np.frombuffer(b''.join(shard.thumbnails), np.uint8)
     arrays = {'embeddings': np.ascontiguousarray(shard.embeddings), 'thumbnails': pictures, 'starts': lengths}
+    if shard.outlines is not None:
+        arrays['outlines'] = np.ascontiguousarray(shard.outlines)
     # One entry: safetensors writes several in random order, and the file would not be a function of its content.
     content = save(arrays, metadata={'shard': json.dumps({'key': key, 'shapes': list(shard.keys)})})
     name = _named(hashlib.sha256(content).hexdigest())
@@ -76,26 +80,30 @@ def write_shard(folder: Path, shard: Shard, *, key: str) -> str:
     return name
 
 
-def write_projection(folder: Path, projection: np.ndarray) -> str:
-    """Writes the matrix of CMIC's attention; returns the file's name."""
-    content = save({'projection': np.ascontiguousarray(projection)})
+def write_matrix(folder: Path, matrix: np.ndarray) -> str:
+    """Writes what all shapes share, such as the matrix of CMIC's attention; returns the file's name."""
+    content = save({_MATRIX: np.ascontiguousarray(matrix)})
     name = _named(hashlib.sha256(content).hexdigest())
     write_atomically(folder / SHARDS / name, content)
     return name
 
 
-def read_projection(path: Path) -> np.ndarray:
-    """The matrix [D, D]. Raises DataError: missing or damaged."""
+def read_matrix(path: Path) -> np.ndarray:
+    """What `write_matrix` wrote. Raises DataError: missing or damaged."""
     check_shard(path)
-    with _opened(path) as file:
-        return file.get_tensor('projection')
+    return read_array(path, _MATRIX)
 
 
 def read_embeddings(path: Path) -> np.ndarray:
     """Embeddings [n, ...] of a shard. Raises DataError: missing or damaged."""
     check_shard(path)
+    return read_array(path, 'embeddings')
+
+
+def read_array(path: Path, name: str) -> np.ndarray:
+    """'embeddings' or 'outlines' of a shard whose checksum was compared. Raises DataError: missing or damaged."""
     with _opened(path) as file:
-        return file.get_tensor('embeddings')
+        return file.get_tensor(name)
 
 
 def read_thumbnail(path: Path, row: int) -> bytes:
@@ -138,23 +146,25 @@ def content_key(checksum: str, up_axis: str) -> str:
     return f'{checksum} {up_axis}'
 
 
-def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str) -> list[ShapeRow]:
+def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str, *, outlines: bool) -> list[ShapeRow]:
     """The rows, those of shards that are mostly unused (of changed and removed models) moved to new shards.
 
     Args:
       folder: of the index.
       rows: all of the next table.
       key: of the model and inputs.
+      outlines: whether shards hold silhouettes.
     """
     used: dict[str, set[int]] = {}
     for row in rows:
         used.setdefault(row.shard, set()).add(row.row)
     moved: dict[Place, Place] = {}
-    waiting: list[tuple[Place, np.ndarray, bytes, str]] = []
+    waiting: list[tuple[Place, np.ndarray, bytes, str, np.ndarray | None]] = []
 
     def flush() -> None:
-        places, embeddings, thumbnails, keys = zip(*waiting, strict=True)
-        name = write_shard(folder, Shard(np.stack(embeddings), thumbnails, keys), key=key)
+        places, embeddings, thumbnails, keys, outlines = zip(*waiting, strict=True)
+        silhouettes = None if outlines[0] is None else np.stack(outlines)
+        name = write_shard(folder, Shard(np.stack(embeddings), thumbnails, keys, silhouettes), key=key)
         moved.update({place: (name, number) for number, place in enumerate(places)})
         waiting.clear()
 
@@ -163,9 +173,10 @@ def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str) -> list[Shape
         keys = shard_shapes(path, key=key) or []
         if 2 * len(numbers) >= len(keys):
             continue
-        embeddings = read_embeddings(path)
+        embeddings, silhouettes = read_embeddings(path), read_array(path, 'outlines') if outlines else None
         for number in sorted(numbers):
-            waiting.append(((shard, number), embeddings[number], read_thumbnail(path, number), keys[number]))
+            outline = None if silhouettes is None else silhouettes[number]
+            waiting.append(((shard, number), embeddings[number], read_thumbnail(path, number), keys[number], outline))
             if len(waiting) == SHARD_SHAPES:
                 flush()
     if waiting:

@@ -9,8 +9,7 @@ The work is cut in two: `model.shape_inputs` with `shape_record` makes arrays fr
 any process), `model.embed_shape_arrays` makes embeddings from arrays (in batches, on the accelerator).
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,33 +18,34 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.errors import DataError, Problem, refused
+from jaxret.inference.batches import padded_batches
 from jaxret.inference.query_files import query_arrays
-from jaxret.inference.trained_systems import trained_system
-from jaxret.platforms import check_platforms
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo
 from jaxret.preprocessing.shapes import shape_arrays
-from jaxret.runs.finished import FinishedRun, read_run
+from jaxret.search.parts import Parts
+from jaxret.search.references import Fusion
 from jaxret.systems.base import TrainedSystem, Variables
 from jaxret.workers import map_parallel
-
-_SMALL_BATCHES = (1, 8)  # for which programs are compiled, besides the batch of the run's evaluation
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A system with trained weights; `load` makes it.
+    """A system with trained weights; `loading` and `pretrained_model` make it.
 
     Attributes:
-      system: its name, such as 'cmic'.
-      workdir: of the run.
+      system: its name, such as 'cmic'; 'pretrained' for the built-in model.
+      workdir: of the run; the name or folder of the built-in model's weights.
       step: of its checkpoint.
-      fingerprint: SHA-256 of the weights that embed. Indexes are of one fingerprint.
+      fingerprint: SHA-256 of the weights that embed (and of the settings of the built-in model). Indexes are of one
+        fingerprint.
       similarity: how embeddings are compared, one of `jaxret.search.similarity.KINDS`.
       shape_inputs: what is made of a model file.
       projection: float32 [D, D], the map W of CMIC's attention; else None.
       notes: what a user should know about this run.
+      fusion: how references and views of an index are pooled.
+      parts: of embeddings; None where they have none.
     """
 
     system: str
@@ -56,6 +56,8 @@ class Model:
     shape_inputs: ShapeInputs
     projection: np.ndarray | None
     notes: tuple[str, ...]
+    fusion: Fusion
+    parts: Parts | None
     _parts: TrainedSystem = field(repr=False)
     _variables: Variables = field(repr=False)
     _batch_size: int = field(repr=False)
@@ -78,7 +80,7 @@ class Model:
           boxes: of each photo (left, top, right, bottom) in pixels around the object, or None.
 
         Returns:
-          float32 [Q, D].
+          float32 [Q, D]; of the built-in model followed by the cells of the object's silhouette.
 
         Raises:
           DataError: photos, masks or boxes that cannot be used, all of them; or this system takes no photos.
@@ -97,6 +99,8 @@ class Model:
     def embed_meshes(self, paths: Sequence[str | Path], *, up_axis: str | None = None) -> np.ndarray:
         """Embeddings [Q, D] of mesh files as queries; `up_axis` as in training where it is None.
 
+        Of the built-in model [Q, V, D], of clouds and scans likewise.
+
         Raises:
           DataError: meshes that cannot be used, all of them; or this system takes no meshes.
         """
@@ -111,12 +115,25 @@ class Model:
         return self._embed_files('points', clouds, up_axis=up_axis)
 
     def embed_scans(self, paths: Sequence[str | Path]) -> np.ndarray:
-        """Embeddings [Q, D] of scans: files of distances on a grid of 32 x 32 x 32 (.sdf, .df, .vox).
+        """Embeddings [Q, D] of scans: files of distances on a grid (.sdf, .df, .vox), of a run on one of 32 x 32 x 32.
 
         Raises:
           DataError: scans that cannot be used, all of them; or this system takes no scans.
         """
         return self._embed_files('scan', paths)
+
+    takes_text = property(lambda self: self._parts.texts is not None, doc='Whether texts can be embedded as queries.')
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings [Q, D] of texts, such as 'round table with one leg'.
+
+        Raises:
+          ConfigError: the extra `text` is not installed.
+          DataError: texts without a word, all of them; a model without words, or without tokenizer.
+        """
+        if self._parts.texts is None:
+            raise refused(str(self.workdir), 'a model without words', 'index with one of CLIP, OpenCLIP or SigLIP')
+        return self._parts.texts(texts)
 
     def embed_shapes(
         self,
@@ -135,7 +152,7 @@ class Model:
           progress: show a progress bar.
 
         Returns:
-          float32 [G, D], or [G, V, D] where views are compared one by one (CMIC).
+          float32 [G, D], or [G, V, D] where views are compared one by one (CMIC); of the built-in model float16.
 
         Raises:
           DataError: files that cannot be used, all of them.
@@ -159,7 +176,7 @@ class Model:
 
     def embed_shape_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         """Embeddings of shapes that `shape_record` or `shape_arrays` made: float32 [G, D] or [G, V, D]."""
-        return self._embed(arrays, self._parts.gallery)
+        return self._embed(arrays, self._parts.gallery).astype(self._parts.stored, copy=False)
 
     def embed_query_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str) -> np.ndarray:
         """Embeddings [Q, D] of queries of one kind, as `photo_arrays` and its neighbours make them."""
@@ -176,7 +193,7 @@ class Model:
             raise DataError(
                 Problem(
                     f'query of kind {kind!r}',
-                    f'a {self.system} run cannot embed it',
+                    f'a {self.system} model cannot embed it',
                     f'give {" or ".join(self.query_kinds)}',
                 )
             )
@@ -216,7 +233,7 @@ class Model:
     def _embed(self, arrays: Sequence[Mapping[str, np.ndarray]], modality: str) -> np.ndarray:
         """Embeddings of any number of items, in batches of sizes that are compiled once."""
         results = []
-        for start, count, size in _batches(len(arrays), self._batch_size):
+        for start, count, size in padded_batches(len(arrays), self._batch_size):
             rows = arrays[start : start + count]
             rows = [*rows, *[rows[-1]] * (size - count)]
             batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -224,69 +241,6 @@ class Model:
         if not results:
             raise ValueError('nothing to embed')
         return np.concatenate(results)
-
-
-def load(workdir: str | Path, *, gallery: str | None = None, default: str = '') -> Model:
-    """The system of a finished run with the weights of its best checkpoint; no data is needed.
-
-    Args:
-      workdir: of `experiments/run.py`.
-      gallery: cross-modal centers: by what a shape is searched, 'views' (default), 'faces' (the mesh) or 'points'.
-      default: what takes its place where it is None, if the system leaves that choice.
-
-    Raises:
-      CheckpointError: no finished run there, or one that this version cannot read.
-      ConfigError: `gallery` is none of the system's, or the environment asks JAX for devices that are not there.
-    """
-    check_platforms()
-    return model_of(read_run(workdir), gallery=gallery, default=default)
-
-
-def model_of(run: FinishedRun, *, gallery: str | None = None, default: str = '') -> Model:
-    """As `load`, of a run that was read."""
-    try:
-        parts = trained_system(run, gallery, default=default)
-        batch_size = run.config.evaluation.batch_size
-    except (AttributeError, KeyError) as error:  # of ConfigDict
-        raise CheckpointError(
-            f'{run.workdir / "config.json"}: a key is missing ({str(error).splitlines()[0]}); it was '
-            f'written by another version of jaxret; train again'
-        ) from error
-    return Model(
-        system=parts.name,
-        workdir=run.workdir,
-        step=run.step,
-        fingerprint=fingerprint(run.variables),
-        similarity=parts.similarity,
-        shape_inputs=parts.shape_inputs,
-        projection=None if parts.projection is None else np.asarray(parts.projection(run.variables)),
-        notes=parts.notes,
-        _parts=parts,
-        _variables=jax.device_put(dict(run.variables)),
-        _batch_size=batch_size,
-        _compiled=jax.jit(parts.embed, static_argnums=2),
-    )
-
-
-def fingerprint(variables: Variables) -> str:
-    """SHA-256 of the names, shapes, types and values of all variables."""
-    digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    for path, leaf in sorted(leaves, key=lambda pair: jax.tree_util.keystr(pair[0])):
-        array = np.asarray(leaf)
-        digest.update(f'{jax.tree_util.keystr(path)} {array.dtype.name} {array.shape}\n'.encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _batches(total: int, largest: int) -> Iterator[tuple[int, int, int]]:
-    """(first, items, size of the batch) that cover all items; a batch may be padded."""
-    sizes = (*(size for size in _SMALL_BATCHES if size < largest), largest)
-    first = 0
-    while first < total:
-        size = next((size for size in sizes if size >= total - first), largest)
-        yield first, min(size, total - first), size
-        first += size
 
 
 def _check_several(files: Sequence) -> None:

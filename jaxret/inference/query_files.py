@@ -11,7 +11,7 @@ from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
 from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces, point_arrays
-from jaxret.preprocessing.shapes import shape_arrays
+from jaxret.preprocessing.shapes import cloud_views, shape_arrays
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 # Of every kind of query. A .ply file is a mesh if it has faces.
@@ -70,7 +70,7 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
         else:
             what = f'a query of kind {kind!r}' if kind else f'a file of kind {argument.suffix!r}'
             problems.append(
-                Problem(str(argument), f'{what}, which an index of a {system} run cannot embed', f'give {can}')
+                Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', f'give {can}')
             )
     if problems:
         raise DataError(problems)
@@ -146,6 +146,8 @@ def query_arrays(
     """
     if kind == 'photo':
         return photo_arrays(query, inputs=inputs, mask=mask, box=box)
+    if kind == 'points' and inputs.representation == 'views':
+        return cloud_views(query, inputs=inputs, up_axis=up_axis or inputs.up_axis)
     if kind == 'points':
         return point_arrays(query, count=inputs.points, up_axis=up_axis or inputs.up_axis)
     return shape_arrays(Path(query), inputs=inputs, up_axis='y' if kind == 'scan' else up_axis or inputs.up_axis)

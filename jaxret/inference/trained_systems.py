@@ -2,8 +2,11 @@
 
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.runs.finished import FinishedRun
+from jaxret.search.references import TEMPERATURE, WEIGHT, Fusion
 from jaxret.systems.base import TrainedSystem
 from jaxret.systems.by_task import system_classes
+
+_MOST_WEIGHT = 0.99  # of references: at 1, shapes without any would not be told apart
 
 
 def trained_system(run: FinishedRun, gallery: str | None = None, *, default: str = '') -> TrainedSystem:
@@ -27,3 +30,13 @@ def trained_system(run: FinishedRun, gallery: str | None = None, *, default: str
     if gallery is not None and gallery not in system.GALLERIES:
         raise ConfigError(f'gallery {gallery!r}: choose one of {", ".join(system.GALLERIES)}')
     return system.trained(run, gallery or (default if default in system.GALLERIES else system.GALLERIES[0]))
+
+
+def trained_fusion(run: FinishedRun) -> Fusion:
+    """How references and views of a run's index are pooled: as in its own evaluation where that has references."""
+    evaluation, loss = run.config.evaluation, run.config.get('loss', {})
+    return Fusion(
+        weight=min(evaluation.get('references', 0.0) or WEIGHT, _MOST_WEIGHT),
+        temperature=evaluation.get('reference_temperature', TEMPERATURE),
+        view_temperature=loss.get('temperature', TEMPERATURE),
+    )

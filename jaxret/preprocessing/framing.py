@@ -70,6 +70,28 @@ def frame_photo(
     return framed, silhouette
 
 
+def place_object(
+    picture: np.ndarray, mask: np.ndarray, *, size: int, margin: float, fill: int = 255
+) -> tuple[np.ndarray, np.ndarray]:
+    """An object in the middle of a square, its longer side as long whatever picture it is cut from.
+
+    Args:
+      picture: uint8 [H, W, 3].
+      mask: uint8 [H, W], not empty.
+      size: S.
+      margin: free on each side, as a share of the longer side of the object.
+      fill: grey level around the object's box.
+
+    Returns:
+      uint8 [S, S, 3] and uint8 [S, S, 1], as `frame_photo`.
+    """
+    inner = max(1, round(size / (1 + 2 * margin)))
+    framed, silhouette = frame_photo(picture, mask, size=inner, crop='mask', fill=fill)
+    before = (size - inner) // 2
+    around = ((before, size - inner - before),) * 2 + ((0, 0),)
+    return np.pad(framed, around, constant_values=fill), np.pad(silhouette, around)
+
+
 def square_picture(picture: np.ndarray, *, size: int, fit: str) -> np.ndarray:
     """A picture resampled to a square.
 

@@ -14,6 +14,8 @@ from jaxret.geometry.formats import DISTANCE_SUFFIXES, FACE_VALUES, MESH_SUFFIXE
 from jaxret.geometry.view_ring import ViewRing
 
 RESOLUTION = 32
+OUTLINE_CELLS = 32  # a side of a silhouette
+_LATER = ('margin', 'outlines')  # that earlier versions did not store
 Arrays = Mapping[str, tuple[tuple[int, ...], type]]  # name -> shape without the batch axis, type
 
 
@@ -22,11 +24,14 @@ class PhotoInputs:
     """How a system sees a photo.
 
     Attributes:
-      kind: 'masked' (photo and mask, CMIC), 'plain' (photo alone, HIFA), or 'view' (grey, on white, as if it were a
-        rendered view; cross-modal centers).
+      kind: 'masked' (photo and mask, CMIC), 'plain' (photo alone, HIFA), 'view' (grey, on white, as if it were a
+        rendered view; cross-modal centers), or 'cutout' (the object in colours on white, as `place_object` places it
+        with the margin, and its silhouette as few cells, which is empty where only the box or the frame is known; the
+        built-in model).
       size: S.
       stored_size: 'plain': the photo is resampled to this side, then its middle S x S pixels are taken.
       crop, margin, fit: as for `frame_photo`; 'plain': fit as for `square_picture`.
+      frame_margin: 'cutout': white around a photo without mask and box, as a share of its longer side.
     """
 
     kind: str
@@ -35,6 +40,12 @@ class PhotoInputs:
     crop: str = 'none'
     margin: float = 0.0
     fit: str = 'pad'
+    frame_margin: float = 0.0
+
+    @property
+    def whole_frame(self) -> bool:
+        """Whether it sees the whole photo, wherever the object is."""
+        return self.kind == 'masked' and self.crop == 'none'
 
     @property
     def arrays(self) -> Arrays:
@@ -42,6 +53,8 @@ class PhotoInputs:
         colors = ((self.size, self.size, 3), np.uint8)
         if self.kind == 'masked':
             return {'image': colors, 'mask': ((self.size, self.size, 1), np.uint8)}
+        if self.kind == 'cutout':
+            return {'photo': colors, 'outline': ((OUTLINE_CELLS, OUTLINE_CELLS), np.uint8)}
         return {'photo': colors} if self.kind == 'plain' else {'views': ((1, self.size, self.size, 1), np.uint8)}
 
 
@@ -59,6 +72,9 @@ class ShapeInputs:
       faces: M.
       up_axis: axis that points up in mesh files where nothing else is said.
       placement: of meshes in grids (`grid_meshes.PLACEMENTS`).
+      margin: views are cut to what they show and placed anew with this margin, as `place_object` does it with photos;
+        None: as rendered.
+      outlines: cameras from which silhouettes are kept beside the views; None for none.
     """
 
     representation: str
@@ -70,6 +86,8 @@ class ShapeInputs:
     faces: int = 0
     up_axis: str = 'y'
     placement: str = 'centered'  # of indexes that do not say
+    margin: float | None = None
+    outlines: ViewRing | None = None
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -93,16 +111,23 @@ class ShapeInputs:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is the inverse."""
-        return asdict(self) | {'view_ids': list(self.view_ids)}
+        stored = asdict(self) | {'ring': self.ring.to_json(), 'view_ids': list(self.view_ids)}
+        stored['outlines'] = None if self.outlines is None else self.outlines.to_json()
+        return {name: value for name, value in stored.items() if name not in _LATER or value is not None}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> 'ShapeInputs':
         """Raises TypeError, KeyError or ValueError where it is not what `to_json` gave."""
-        return cls(**(stored | {'ring': ViewRing(**stored['ring']), 'view_ids': tuple(stored['view_ids'])}))
+        rings = {name: ViewRing.from_json(stored[name]) for name in ('ring', 'outlines') if stored.get(name)}
+        return cls(**(stored | rings | {'view_ids': tuple(stored['view_ids'])}))
 
     def azimuth(self, view: int) -> float:
         """Degrees in [0, 360) of one of the views that are used; 0 looks at the front (+z), 90 at the right (+x)."""
-        return (self.ring.first_azimuth + self.view_ids[view] * 360 / self.ring.views) % 360
+        return self.ring.poses[self.view_ids[view]][0]
+
+    def elevation(self, view: int) -> float:
+        """Degrees above the horizon of the camera of one of the views that are used."""
+        return self.ring.poses[self.view_ids[view]][1]
 
 
 def view_ring(render: ConfigDict, *, size: int) -> ViewRing:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from jaxret.errors import DataError, Problem, refused
+from jaxret.errors import DataError, refused
 from jaxret.preprocessing.mask_values import check_colors, object_pixels
 from jaxret.preprocessing.png_chunks import sound_chunks
 
@@ -61,6 +61,21 @@ def read_photo(path: Path | str) -> np.ndarray:
       DataError: missing, unreadable, empty, truncated, damaged, too large, or not an image.
     """
     return _decode(Path(path), _photo_pixels)[0]
+
+
+def read_layer(path: Path | str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Photo as displayed, and where it is transparent in part, what is opaque as its mask.
+
+    Returns:
+      uint8 [H, W, 3] RGB, and uint8 [H, W], 255 on the object and 0 elsewhere, or None.
+
+    Raises:
+      DataError: as `read_photo`.
+    """
+    layer = _decode(Path(path), _layer_pixels)[0]
+    if layer.shape[2] == 3:
+        return layer, None
+    return layer[:, :, :3], np.where(layer[:, :, 3] > 127, np.uint8(255), np.uint8(0))
 
 
 def read_mask(path: Path | str) -> np.ndarray:
@@ -105,8 +120,7 @@ def read_pair(image: Path | str, mask: Path | str) -> Pair:
     Raises:
       DataError: with the problems of both files; also if the two sizes differ.
     """
-    problems: list[Problem] = []
-    parts = []
+    problems, parts = [], []
     for path, pixels in ((Path(image), _photo_pixels), (Path(mask), _mask_pixels)):
         try:
             parts.append(_decode(path, pixels))
@@ -241,8 +255,7 @@ def _has_alpha(image: Image.Image) -> bool:
 
 def _photo_pixels(image: Image.Image, where: str) -> np.ndarray:
     del where
-    wide = _wide_grey(image)
-    if wide is not None:
+    if (wide := _wide_grey(image)) is not None:
         grey = wide.astype(np.int32)
         grey += 128
         grey //= 257
@@ -251,6 +264,17 @@ def _photo_pixels(image: Image.Image, where: str) -> np.ndarray:
         layer = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', layer.size, 'white'), layer)
     return np.array(image.convert('RGB'))
+
+
+def _layer_pixels(image: Image.Image, where: str) -> np.ndarray:
+    """RGB, and alpha as a fourth channel where it says what the object is."""
+    colors = _photo_pixels(image, where)
+    if not _has_alpha(image) or _wide_grey(image) is not None:
+        return colors
+    alpha = np.asarray(image.convert('RGBA'))[:, :, 3]
+    if not alpha.any():
+        raise refused(where, 'all of it is transparent', 'save it with its object opaque')
+    return np.dstack([colors, alpha]) if alpha.min() < 128 <= alpha.max() else colors
 
 
 def _mask_pixels(image: Image.Image, where: str) -> np.ndarray:

@@ -5,28 +5,33 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 
 import hashlib
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxret.errors import DataError, refused
 from jaxret.geometry.distance_grids import read_distances
 from jaxret.geometry.formats import DISTANCE_SUFFIXES
-from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid
+from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, mesh_from_points
 from jaxret.geometry.materials import material_files
 from jaxret.geometry.mesh import MAX_BYTES, Mesh, buffer_files, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.simplify import simplify_mesh
+from jaxret.preprocessing.framing import place_object
 from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
+from jaxret.preprocessing.outlines import mesh_outlines
 from jaxret.preprocessing.photo_files import png_file
+from jaxret.preprocessing.points import point_arrays
 
 STORED_POINTS = 2048  # an object; training stores as many and takes some of them
 # By what reports and pages show a shape: turned a little, which shows more than the front.
 THUMBNAIL = ViewRing(views=1, first_azimuth=30.0, elevation=25.0, size=192, supersample=2)
+_CLOUD_POINTS = 20_000  # of a cloud whose surface is rendered
 _MISSING = b'missing'
 _EXPORT_AGAIN = 'export the mesh again, or take it out of the folder'
 
@@ -40,11 +45,13 @@ class ShapeRecord:
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
         [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
       thumbnail: a PNG file.
+      outlines: silhouettes as bits (`outlines.mesh_outlines`); None where none are kept.
     """
 
     checksum: str
     arrays: dict[str, np.ndarray]
     thumbnail: bytes
+    outlines: np.ndarray | None = None
 
 
 def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecord:
@@ -63,7 +70,8 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
         distances = path.suffix.lower() in DISTANCE_SUFFIXES
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
-        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail)
+        outlines = None if inputs.outlines is None else mesh_outlines(mesh, inputs.outlines)
+        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail, outlines)
     except ValueError as error:  # of a grid without a surface
         raise _bad(path, str(error)) from error
 
@@ -76,10 +84,14 @@ def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeReco
 
 def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, np.ndarray]:
     """The arrays of `shape_record` alone."""
+    kind = inputs.representation
     if path.suffix.lower() in DISTANCE_SUFFIXES:
         _refuse_unread(path)
-        return {'grid': _occupancy(path)}
-    kind = inputs.representation
+        return (
+            _surface_views(path, mesh_from_grid, read_distances(path), inputs)
+            if kind == 'views'
+            else {'grid': _occupancy(path)}
+        )
     if kind == 'views' and not inputs.unit_sphere:
         return {'views': _chosen(render_file(path, inputs.ring, up_axis), inputs)}
     mesh = load_mesh(path, up_axis=up_axis)
@@ -92,6 +104,33 @@ def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, 
     if kind == 'views':
         return {'views': _chosen(arrays['views'], inputs)}
     return {'points': arrays['points'][: inputs.points]} if kind == 'points' else arrays
+
+
+def cloud_views(cloud: str | Path | np.ndarray, *, inputs: ShapeInputs, up_axis: str) -> dict[str, np.ndarray]:
+    """Views of the surface that the points of a cloud lie on, as `shape_arrays` makes them of a mesh.
+
+    Args:
+      cloud: file (.ply, .xyz, .npy), or array [N, 3].
+      inputs: with representation 'views'.
+      up_axis: axis that points up, 'y' or 'z'.
+
+    Raises:
+      DataError: the cloud cannot be used.
+    """
+    where = Path('points') if isinstance(cloud, np.ndarray) else Path(cloud)
+    points = point_arrays(cloud, count=_CLOUD_POINTS, up_axis=up_axis)['points']
+    return _surface_views(where, mesh_from_points, points, inputs)
+
+
+def _surface_views(
+    path: Path, surface: Callable[[Any], Mesh], given: Any, inputs: ShapeInputs
+) -> dict[str, np.ndarray]:
+    """Views of a surface that is found first."""
+    try:
+        mesh = surface(given)
+        return {'views': _chosen(_seen(render_views(mesh, inputs.ring), path), inputs)}
+    except ValueError as error:
+        raise _bad(path, str(error)) from error
 
 
 def mesh_arrays(
@@ -174,10 +213,29 @@ def _refuse_unread(path: Path) -> None:
 
 
 def _chosen(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
-    """The views that are used, and of each the middle: uint8 [V, S, S, C] of [V', S', S'] or [V', S', S', C]."""
+    """The views that are used, each cut or placed: uint8 [V, S, S, C] of [V', S', S'] or [V', S', S', C]."""
+    views = views[list(inputs.view_ids)]
+    views = views[..., None] if views.ndim == 3 else views
+    if inputs.margin is not None:
+        return placed_views(views, inputs)
     margin = (inputs.ring.size - inputs.side) // 2
-    middle = views[list(inputs.view_ids), margin : margin + inputs.side, margin : margin + inputs.side]
-    return middle[..., None] if middle.ndim == 3 else middle
+    return views[:, margin : margin + inputs.side, margin : margin + inputs.side]
+
+
+def placed_views(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
+    """Views uint8 [V, S', S', C] on the ground of `inputs`, each cut to what it shows and placed with its margin."""
+    return np.stack([_placed(view, inputs) for view in views])
+
+
+def _placed(view: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
+    """What a view [S', S', C] shows, cut out and placed anew: uint8 [S, S, C]; an empty one stays empty."""
+    ground = inputs.ring.background
+    mask = np.where((view != ground).any(axis=2), np.uint8(255), np.uint8(0))
+    if not mask.any():
+        return np.full((inputs.side, inputs.side, view.shape[2]), ground, np.uint8)
+    colors = np.broadcast_to(view, (*view.shape[:2], 3))
+    placed, _ = place_object(colors, mask, size=inputs.side, margin=inputs.margin, fill=ground)
+    return placed[..., : view.shape[2]]
 
 
 def _seen(views: np.ndarray, path: Path) -> np.ndarray:

@@ -10,7 +10,8 @@ from jaxret.errors import refused
 from jaxret.pretrained.network_configs import Description, ImageInput, Reader
 from jaxret.pretrained.vit_weights import Tower
 
-_ACTIVATIONS = {
+# Names in JSON files -> keys of `jaxret.encoders.transformer.ACTIVATIONS`.
+ACTIVATIONS = {
     'gelu': 'gelu',
     'gelu_new': 'gelu_tanh',
     'gelu_pytorch_tanh': 'gelu_tanh',
@@ -83,7 +84,7 @@ def _hugging_face(tower: Tower, configs: Mapping[str, Reader], family: str) -> D
     side = vision.sides('image_size', 224) if heads else None
     return Description(
         options={
-            'activation': vision.choice('hidden_act', _ACTIVATIONS, default.activation),
+            'activation': vision.choice('hidden_act', ACTIVATIONS, default.activation),
             'epsilon': vision.fraction('layer_norm_eps', default.epsilon),
             'resampling': 'bicubic' if tower.array('registers') is None else 'bicubic_antialias',
             **heads,

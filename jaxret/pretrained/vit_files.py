@@ -1,6 +1,5 @@
 """Vision transformers from local files: the network, its variables, and how images are prepared for it."""
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -10,26 +9,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxret.encoders.vit import STATISTICS, VisionTransformer
 from jaxret.errors import refused
-from jaxret.files import read_json
-from jaxret.pretrained.network_configs import Description, ImageInput, Reader
+from jaxret.pretrained.network_configs import Description, ImageInput
 from jaxret.pretrained.vit_configs import check_kind, describe
 from jaxret.pretrained.vit_weights import Tower, find_tower, tower_values
-from jaxret.pretrained.weight_files import read_weights
+from jaxret.pretrained.weight_folders import read_config, read_folder_weights, weights_file
 
-_WEIGHTS = (
-    'model.safetensors',
-    'model.safetensors.index.json',
-    'open_clip_model.safetensors',
-    'pytorch_model.bin',
-    'pytorch_model.bin.index.json',
-    'open_clip_pytorch_model.bin',
-)
-_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.npz')
 # Entries that are not read: text parts, whose tables are large, and the state of the training.
 _LEFT_OUT = re.compile(r'(^|[./])(text|text_model|txt|token_embedding)[./]|^opt/(?!target/)')
 _CONFIGS = ('config.json', 'open_clip_config.json', 'preprocessor_config.json', 'processor_config.json')
@@ -78,12 +66,12 @@ def read_vision_transformer(path: Path, *, classifier: bool = False) -> Pretrain
     Raises:
       DataError: no such file, not such weights, or JSON files that are missing or do not fit them.
     """
-    file = _weights_file(path)
+    file = weights_file(path)
     where = str(file)
-    configs = {name: config for name in _CONFIGS if (config := _config(file.parent / name))}
+    configs = {name: config for name in _CONFIGS if (config := read_config(file.parent / name))}
     if 'config.json' in configs:
         check_kind(configs['config.json'])
-    arrays, sha256 = _arrays(file)
+    arrays, sha256 = read_folder_weights(file, left_out=_LEFT_OUT)
     tower = find_tower(arrays, where=where)
     described = describe(tower, configs, where=where)
     module = VisionTransformer(**_options(tower, described, where, classifier=classifier))
@@ -93,71 +81,6 @@ def read_vision_transformer(path: Path, *, classifier: bool = False) -> Pretrain
     values = tower_values(tower, {path: leaf.shape for path, leaf in shapes.items()}, where=where)
     images = described.input or ImageInput(size, size, 'bilinear', *STATISTICS['half'])  # big_vision
     return PretrainedNetwork(module, {'params': unflatten_dict(values)}, images, sha256)
-
-
-def _weights_file(path: Path) -> Path:
-    """The file, or the one of a folder."""
-    if not path.is_dir():
-        return path
-    known = [path / name for name in _WEIGHTS if (path / name).exists()]
-    if known:
-        return known[0]
-    others = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-    if len(others) != 1:
-        found = f'{len(others)} files of weights' if others else 'no file of weights'
-        raise refused(str(path), found, f'name the file itself ({", ".join(_SUFFIXES)})')
-    return others[0]
-
-
-def _config(path: Path) -> Reader | None:
-    try:
-        values = read_json(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise refused(str(path), f'cannot be read ({error})', 'get the file anew') from error
-    if not isinstance(values, dict):
-        raise refused(str(path), f'a {type(values).__name__}, not an object', 'get the file anew')
-    return Reader(values, str(path))
-
-
-def _arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    """Arrays of the image part by name, and the SHA-256 of their file (of several: of those of all)."""
-    if path.suffix != '.json':
-        file = read_weights(path, left_out=_LEFT_OUT)
-        return _by_block({name.replace('/', '.'): array for name, array in file.arrays.items()}), file.sha256
-    index = _config(path)
-    if index is None:
-        raise refused(str(path), 'cannot be read (No such file or directory)', 'name a file of weights')
-    shards = index.part('weight_map').values
-    names = sorted({str(name) for name in shards.values()})
-    if not names:
-        raise index.refuse('weight_map', 'no files')
-    arrays, digests = {}, ''
-    for name in names:
-        if Path(name).name != name or not name.endswith(('.safetensors', '.bin')):
-            raise index.refuse('weight_map', f'{name!r:.100}, not a file of weights in this folder')
-        if not (path.parent / name).exists():
-            raise refused(str(path), f'{name} of its {len(names)} files is missing', 'get it and put it there')
-        file = read_weights(path.parent / name, left_out=_LEFT_OUT)
-        arrays, digests = arrays | file.arrays, digests + file.sha256
-    absent = [name for name in shards if name not in arrays and not _LEFT_OUT.search(name)]
-    if absent:
-        found = f'{ascii(absent[0])[1:-1]} is not in {shards[absent[0]]}'
-        raise refused(str(path), found, 'get the files anew from their authors')
-    return arrays, hashlib.sha256(digests.encode()).hexdigest()
-
-
-def _by_block(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of blocks that are stacked on each other, as big_vision can store them, one by one."""
-    result = {}
-    for name, array in arrays.items():
-        before, stacked, after = name.partition('.encoderblock.')
-        if stacked and array.ndim:
-            result |= {f'{before}.encoderblock_{i}.{after}': part for i, part in enumerate(array)}
-        else:
-            result[name] = array
-    return result
 
 
 def _options(tower: Tower, described: Description, where: str, *, classifier: bool) -> dict[str, Any]:

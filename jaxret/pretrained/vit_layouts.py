@@ -1,8 +1,9 @@
-"""Names of a vision transformer's weights in the files of Hugging Face, timm, Meta, OpenCLIP and big_vision.
+"""Names of the weights of transformers of images and texts in the files of Hugging Face, timm, Meta, OpenCLIP and
+big_vision.
 
-A layout is a table from the modules and parameters of `VisionTransformer` to the names there. Linear kernels are
-[O, I] in PyTorch and [I, O] here, those of the patches [O, I, H, W] and [H, W, I, O]; query, key and value are one
-kernel here. big_vision has Flax's order, its attention with an axis more for the heads.
+A layout is a table from the modules and parameters of `VisionTransformer`, or of `TextTransformer`, to the names
+there. Linear kernels are [O, I] in PyTorch and [I, O] here, those of the patches [O, I, H, W] and [H, W, I, O];
+query, key and value are one kernel here. big_vision has Flax's order, its attention with an axis more for the heads.
 
 Letters: H, W height and width of a kernel, I and O input and output channels, D width.
 """
@@ -166,6 +167,36 @@ LAYOUTS = (
             (r'\.MlpBlock_3\.', '.MlpBlock_0.'),
         ),
         flax=True,
+    ),
+)
+
+
+def _of_blocks(names: Mapping[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
+    return {path: name for path, name in names.items() if path.startswith('blocks/')}
+
+
+TEXT_LAYOUTS = (
+    Layout(
+        'clip',
+        _of_blocks(_HF_CLIP)
+        | {
+            'tokens': 'embeddings.token_embedding.weight',
+            'positions': 'embeddings.position_embedding.weight',
+            'norm': 'final_layer_norm',
+            'projection': BESIDE + 'text_projection',
+        },
+        ((r'(^|\.)text_model\.head\.', r'\1text_projection.'),),  # of SigLIP
+    ),
+    Layout(
+        'open_clip',
+        _of_blocks(_OPEN_CLIP)
+        | {
+            'tokens': 'token_embedding.weight',
+            'positions': 'positional_embedding',
+            'norm': 'ln_final',
+            'projection': 'text_projection',
+        },
+        ((r'(^|\.)text_projection$', r'\1text_projection.weight'),),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The vision transformer in a file of weights: found by its names, and its arrays in our order.
+"""The transformer of images or of texts in a file of weights: found by its names, and its arrays in our order.
 
 Letters: H, W height and width of a kernel, I and O input and output channels, D width.
 """
@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.errors import refused
-from jaxret.pretrained.vit_layouts import BESIDE, LAYOUTS, Layout, layout_names
+from jaxret.pretrained.vit_layouts import BESIDE, LAYOUTS, TEXT_LAYOUTS, Layout, layout_names
 
 Arrays = Mapping[str, np.ndarray]
 _SHOWN = 3  # entries named in a message
 _WRAPPERS = ('module', '_orig_mod')  # of data-parallel training and of compilation: parts of names that say nothing
 _ACTION = 'use weights of DINOv2, CLIP, SigLIP or a plain ViT'
+_TEXT_ACTION = 'use weights of CLIP, OpenCLIP or SigLIP with their text part'
 _TOKENS = ('class_token', 'registers')
 _OTHERS = {
     r'rope_embed|storage_tokens|(^|\.)layer\.0\.attention\.q_proj': 'DINOv3, whose rotary positions are not read',
@@ -30,7 +31,7 @@ _IGNORED = re.compile(
 
 
 class Tower(NamedTuple):
-    """The vision transformer in a file.
+    """A transformer in a file.
 
     Attributes:
       layout: of its names.
@@ -54,36 +55,42 @@ class Tower(NamedTuple):
         return sum(bool(re.fullmatch(pattern, name)) for name in self.arrays)
 
 
-def find_tower(arrays: Arrays, *, where: str) -> Tower:
-    """The vision transformer in a file, which may have it under any prefix, beside other networks.
+def find_tower(arrays: Arrays, *, where: str, text: bool = False) -> Tower:
+    """The transformer in a file, which may have it under any prefix, beside other networks.
 
     The parts 'module' and '_orig_mod' of names are left out wherever they stand.
 
     Args:
       arrays: by the file's names.
       where: the file, for messages.
+      text: whether that of texts is meant, not that of images.
 
     Raises:
       DataError: none, several, or one that is known not to be read.
     """
-    found = [candidate for layout in LAYOUTS for candidate in _candidates(arrays, layout)]
+    kind, action = ('text transformer', _TEXT_ACTION) if text else ('vision transformer', _ACTION)
+    layouts, first = (TEXT_LAYOUTS, 'tokens') if text else (LAYOUTS, 'patches/kernel')
+    found = [candidate for layout in layouts for candidate in _candidates(arrays, layout, first)]
     if not found:
-        raise refused(where, f'no vision transformer of a known layout ({_content(arrays)})', _ACTION)
+        raise refused(where, f'no {kind} of a known layout ({_content(arrays)})', action)
     if len(found) > 1:
         listed = ', '.join(ascii(prefix)[1:-1] for _, prefix, _ in found[:_SHOWN])
-        raise refused(where, f'{len(found)} vision transformers: {listed}', 'store the weights of one of them alone')
+        raise refused(where, f'{len(found)} {kind}s: {listed}', 'store the weights of one of them alone')
     layout, prefix, files = found[0]
     own = {name.removeprefix(prefix): file for name, file in files.items() if name.startswith(prefix)}
     parent = re.sub(r'[^.]+\.$', '', prefix)
-    for name in layout_names(layout, 'projection/kernel') if prefix else ():
+    names = (name for leaf in ('kernel', 'bias') for name in layout_names(layout, f'projection/{leaf}'))
+    for name in names if prefix else ():
         if (beside := parent + name.removeprefix(BESIDE)) in files:
             own.setdefault(name, files[beside])
     return Tower(layout, {name: arrays[file] for name, file in own.items()}, own)
 
 
-def _candidates(arrays: Arrays, layout: Layout) -> list[tuple[Layout, str, dict[str, str]]]:
-    """Networks of a layout: it, what stands before their names, and the file's names by the layout's."""
-    first, second = (layout_names(layout, path)[0] for path in ('patches/kernel', 'blocks/norm1/scale'))
+def _candidates(arrays: Arrays, layout: Layout, first: str) -> list[tuple[Layout, str, dict[str, str]]]:
+    """Networks of a layout that have a parameter: it, what stands before their names, and the file's names by the
+    layout's.
+    """
+    first, second = (layout_names(layout, path)[0] for path in (first, 'blocks/norm1/scale'))
     files = {_plain(name, layout): name for name in arrays}
     prefixes = {name.removesuffix(first) for name in files if re.search(rf'(^|\.){re.escape(first)}$', name)}
     return [(layout, prefix, files) for prefix in sorted(prefixes) if prefix + second in files]
@@ -100,6 +107,8 @@ def _content(arrays: Arrays) -> str:
     for pattern, text in _OTHERS.items():
         if any(re.search(pattern, name) for name in arrays):
             return f'its names are those of {text}'
+    if not arrays:
+        return 'nothing but other parts'
     return f'{len(arrays)} entries, such as {", ".join(ascii(name)[1:-1] for name in list(arrays)[:_SHOWN])}'
 
 
@@ -136,8 +145,9 @@ def tower_values(
     lines += [f'{ascii(tower.files[name])[1:-1]}: {list(arrays[name].shape)} there, absent here' for name in unused]
     if lines:
         entries = f'{len(lines)} entries do not fit' + (', such as ' if len(lines) > _SHOWN else ': ')
-        found = f'not the weights of a vision transformer that is known; {entries}{"; ".join(lines[:_SHOWN])}'
-        raise refused(where, found, _ACTION)
+        kind, action = ('text', _TEXT_ACTION) if ('tokens',) in shapes else ('vision', _ACTION)
+        found = f'not the weights of a {kind} transformer that is known; {entries}{"; ".join(lines[:_SHOWN])}'
+        raise refused(where, found, action)
     return values
 
 
@@ -154,14 +164,14 @@ def _tokens(tower: Tower, shapes: Mapping[tuple[str, ...], Sequence[int]]) -> di
 
     Positions of the class token, then of the registers, stand before those of the patches, where there are any.
     """
-    rows, columns, width = shapes['positions',]
+    *sides, width = shapes['positions',]
     names = {path: layout_names(tower.layout, path)[0] for path in ('positions', *_TOKENS) if (path,) in shapes}
     arrays = {path: tower.arrays.get(name) for path, name in names.items()}
     if any(array is None or _problem(array) or array.shape[-1] != width for array in arrays.values()):
         return {}  # reported like all others
     arrays = {path: array.astype(np.float32).reshape(-1, width) for path, array in arrays.items()}
     positions = arrays['positions']
-    before = len(positions) - rows * columns
+    before = len(positions) - math.prod(sides)
     for path in _TOKENS:
         if path in arrays and before > 0:
             count = min(before, len(arrays[path]))

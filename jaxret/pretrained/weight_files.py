@@ -78,7 +78,7 @@ def read_weights(path: Path, *, left_out: re.Pattern | None = None) -> WeightFil
             raise refused(where, found, 'name a file of weights; if it is one, it is damaged: ' + _ANEW)
     except OSError as error:
         raise refused(where, f'cannot be read ({error.strerror or error})', 'name a file of weights') from error
-    if not arrays:
+    if not arrays and left_out is None:  # else what is wanted may be in another file
         raise refused(where, 'holds no tensor', 'name a file of weights')
     return WeightFile(path, sha256, arrays, wrapper)
 

@@ -23,7 +23,7 @@ def percent(value: float | None) -> str:
 UNTRAINED = {
     'zero_shot': 'views, not trained',
     'zero_shot_prior': 'views and prior, not trained',
-    'references': 'training photos as references, not trained',
+    'references': 'training photos as references, whitened, no run',
     'references_views': 'references and views, not trained',
 }
 

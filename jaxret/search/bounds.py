@@ -8,8 +8,8 @@ what is left: r = P r^ + e. For a query split alike, Cauchy and Schwarz give
     q . r <= q^ . r^ + |e_q| |e_r|,
 
 one dot product of M + 1 numbers. A shape's score is at most the largest bound of its views: an attention score is a
-weighted mean of the q . r_v. For 'euclidean' the key q' . g' - |g'|^2 / 2 (see `similarity.fast_keys`) is bounded by
-one number more.
+weighted mean of the q . r_v, that of the best views a mean of two. For 'euclidean' the key q' . g' - |g'|^2 / 2 (see
+`similarity.fast_keys`) is bounded by one number more.
 """
 
 import jax
@@ -20,6 +20,7 @@ from jaxret.search.blocks import aligned_empty
 from jaxret.search.gallery import SearchGallery, parts
 
 _SAMPLE = 50_000  # rows that the axes are found from; any orthonormal axes give valid bounds
+_WIDEST, _WIDE_SAMPLE, _WIDE_AXES = 1024, 1024, 256  # of wider rows fewer are looked at, and fewer axes taken
 _HALF_UNIT = 2.0**-24  # of float32
 
 
@@ -28,7 +29,7 @@ class GalleryBounds:
 
     Args:
       gallery: the gallery.
-      axes: M; None takes a quarter of D.
+      axes: M; None takes a quarter of D, at most 256 where D is above 1,024.
 
     Attributes:
       rows: float32 [G, V, M + 1], one more for 'euclidean'.
@@ -37,13 +38,14 @@ class GalleryBounds:
 
     def __init__(self, gallery: SearchGallery, axes: int | None = None):
         self.resident: dict = {}
-        count = axes or max(1, gallery.width // 4)
+        wide = gallery.width > _WIDEST
+        count = axes or min(max(1, gallery.width // 4), _WIDE_AXES if wide else gallery.width)
         self._squares = gallery.similarity == 'euclidean'
         self._centre, self._radius = gallery.centre, gallery.radius
         flat = gallery.rows.reshape(-1, gallery.width)
-        sample = np.asarray(flat[:: max(1, len(flat) // _SAMPLE)], np.float64) - self._centre
+        sample = flat[:: max(1, len(flat) // (_WIDE_SAMPLE if wide else _SAMPLE))].astype(np.float64) - self._centre
         # Not centred further: what is bounded is the part of r that the axes leave.
-        self._axes = np.ascontiguousarray(np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :count])
+        self._axes = np.ascontiguousarray(_principal_axes(sample)[:, :count])
         self._defect = float(np.linalg.norm(self._axes.T @ self._axes - np.eye(self._axes.shape[1]), 2))
         width = self._axes.shape[1] + 1 + self._squares
         self.rows = aligned_empty((len(gallery), gallery.views, width), np.float32)
@@ -75,6 +77,13 @@ class GalleryBounds:
         )
         columns = [coordinates, left[:, None]] + [last[:, None]] * self._squares
         return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def _principal_axes(rows: np.ndarray) -> np.ndarray:
+    """Orthonormal axes [D, M] of rows [N, D] in float64, the strongest first; M = D, or N where that is less."""
+    if len(rows) >= rows.shape[1]:
+        return np.linalg.eigh(rows.T @ rows)[1][:, ::-1]
+    return np.linalg.qr(rows.T @ np.linalg.eigh(rows @ rows.T)[1][:, ::-1])[0]
 
 
 def prepare(gallery: SearchGallery) -> GalleryBounds:

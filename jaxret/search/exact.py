@@ -49,12 +49,15 @@ class Found:
         best); None for galleries without views.
       fully_scored: float64 [Q], share of the allowed shapes that were scored with all their numbers: 1 for brute
         force, 0 where none is allowed.
+      poses: float64 [Q, K, 2], azimuth and elevation in degrees from where a photo sees each shape; None where that is
+        no finer than `views`.
     """
 
     indices: np.ndarray
     scores: np.ndarray
     views: np.ndarray | None
     fully_scored: np.ndarray
+    poses: np.ndarray | None = None
 
 
 def search(

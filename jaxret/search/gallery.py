@@ -19,7 +19,7 @@ class SearchGallery:
     """Embeddings of a gallery and how they are scored. Make it once; searches share what is derived from it.
 
     Args:
-      embeddings: [G, V, D] for 'attention', 'mean' and 'max', else [G, D]; float32 or float16, kept as they are. Mapped
+      embeddings: [G, V, D] for `VIEW_KINDS`, else [G, D]; float32 or float16, kept as they are. Mapped
         from an .npy file they stay there; else make them in `blocks.aligned_empty`, or every block is copied.
       similarity: one of `similarity.KINDS`.
 
@@ -57,7 +57,7 @@ class SearchGallery:
             self.centre = sample.mean(axis=0).astype(np.float32)
         self.rows = (
             embeddings
-            if similarity in ('attention', 'dot', 'euclidean')
+            if similarity in ('attention', 'best_views', 'dot', 'euclidean')
             else aligned_empty((len(embeddings), self.width), np.float32)
         )
         self.radius = 0.0

@@ -11,6 +11,7 @@ the embeddings' length for 0; here they are not):
   'attention'  s = sum_v a_v (q . r_v), a = softmax_v(p . r_v), p = W q   CMIC
   'mean'       s = q . mean_v r_v                                        CMIC, model.pooling = 'mean'
   'max'        s = q . max_v r_v, element-wise                           CMIC, model.pooling = 'max'
+  'best_views' s = mean of the two largest q . r_v (of one view: that)   networks that were not trained for this
   'dot'        s = q . g                                                 cross-modal center loss (unit embeddings)
   'cosine'     s = (q / |q|) . (g / |g|), 0 for a zero vector            HIFA
   'euclidean'  s = -|q - g|                                              Scan-CAD
@@ -20,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-VIEW_KINDS = ('attention', 'mean', 'max')
+VIEW_KINDS = ('attention', 'mean', 'max', 'best_views')
+_BEST = 2  # views whose products are averaged
 KINDS = (*VIEW_KINDS, 'dot', 'cosine', 'euclidean')
 _UNIT = 2.0**-23  # twice the unit roundoff of float32: room for matrix units that split float32 into smaller parts
 _TINY = 2.0**-120  # products below the smallest normal float32 may be flushed to zero
@@ -41,8 +43,8 @@ def exact_scores(
       ids: [N], which of them.
 
     Returns:
-      (scores float32 [N], views int64 [N] or None). The view is the one that the attention weighted most, for 'mean'
-      and 'max' the one with the largest q . r_v; the first of those that tie.
+      (scores float32 [N], views int64 [N] or None). The view is the one that the attention weighted most, for the other
+      kinds with views the one with the largest q . r_v; the first of those that tie.
     """
     step = max(1, _PAIR_ELEMENTS // gallery[0].size) if len(ids) else 1
     parts = [
@@ -68,6 +70,8 @@ def _exact_block(
         logits = np.sum(shapes * projected.astype(np.float64), axis=-1)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.sum(weights * fit, axis=1) / np.sum(weights, axis=1) + 0.0, logits.argmax(axis=1)
+    if kind == 'best_views':
+        return np.sort(fit, axis=1)[:, -_BEST:].mean(axis=1) + 0.0, fit.argmax(axis=1)
     return np.sum(pooled64(kind, shapes) * query, axis=-1) + 0.0, fit.argmax(axis=1)
 
 
@@ -95,7 +99,8 @@ def fast_keys(
       kind: one of `KINDS`.
       queries: [Q, D]; for 'cosine' of unit length.
       projected: [Q, D] for 'attention', else None.
-      rows: [N, V, D] for 'attention'; else [N, D]: pooled ('mean', 'max'), of unit length ('cosine'), or as they are.
+      rows: [N, V, D] for 'attention' and 'best_views'; else [N, D]: pooled ('mean', 'max'), of unit length ('cosine'),
+        or as they are.
       centre: [D], subtracted from both sides for 'euclidean', where it loses fewer digits.
 
     Returns:
@@ -107,10 +112,23 @@ def fast_keys(
         both = _product(jnp.concatenate([queries, projected]), rows.reshape(-1, rows.shape[-1]))
         fit, logits = both.reshape(2, len(queries), *rows.shape[:2])
         return jnp.sum(jax.nn.softmax(logits, axis=-1) * fit, axis=-1)
+    if kind == 'best_views':
+        fit = _product(queries, rows.reshape(-1, rows.shape[-1])).reshape(len(queries), *rows.shape[:2])
+        return _mean_of_best(fit)
     if kind == 'euclidean':
         queries, rows = queries - centre[None], rows - centre[None]
         return _product(queries, rows) - jnp.sum(jnp.square(rows), axis=-1)[None] / 2
     return _product(queries, rows)
+
+
+def _mean_of_best(fit: jax.Array) -> jax.Array:
+    """[Q, N, V] -> [Q, N]. Two maxima, as sorting short rows is slow on CPUs."""
+    best = jnp.max(fit, axis=-1)
+    if fit.shape[-1] == 1:
+        return best
+    places = jnp.arange(fit.shape[-1], dtype=jnp.int32)[None, None]
+    others = jnp.where(places == jnp.argmax(fit, axis=-1).astype(jnp.int32)[..., None], -jnp.inf, fit)
+    return (best + jnp.max(others, axis=-1)) / _BEST
 
 
 def _product(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -124,7 +142,7 @@ def key_error(kind: str, queries: np.ndarray, projected: np.ndarray | None, radi
 
     A dot product of D terms in float32, summed in any order, is off by at most gamma |q| |r|, gamma = D u / (1 - D u)
     (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). A logit off by e changes a softmax weight by
-    a factor of at most exp(2 e).
+    a factor of at most exp(2 e); products off by e change the mean of the largest two by at most e.
 
     Args:
       kind, queries, projected: as for `fast_keys` (queries less the centre for 'euclidean').

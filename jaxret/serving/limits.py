@@ -24,7 +24,11 @@ class Limits:
       active: requests that are answered at a time.
       waiting: requests that have arrived and wait for their turn, and as many that arrive, on half of the connections
         at most; further ones are told to come back (503).
+      text: letters of the words that are asked with.
       top: results that one request may ask for.
+      photos: of one object that one request may search for.
+      queries: photos of how many searches are remembered, to be shown and taught; each takes some 50 kB.
+      references: known photos that an index may have, with those that were removed, to be taught more.
       view_faces: triangles up to which the 3D view shows a model as it is; larger ones are simplified.
     """
 
@@ -43,5 +47,9 @@ class Limits:
     mesh_memory: int = 4 * 2**30
     active: int = 8
     waiting: int = 1000
+    text: int = 1000
     top: int = 100
+    photos: int = 8
+    queries: int = 256
+    references: int = 100_000
     view_faces: int = 100_000

@@ -10,13 +10,17 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 from jaxret.index.index import Hit, Index
+from jaxret.index.references import Photo
+from jaxret.index.teaching import embed_pictures, photo_checksum
 from jaxret.inference.model import Model
 from jaxret.inference.query_files import SUFFIXES, kind_of
-from jaxret.preprocessing.photos import Box
+from jaxret.preprocessing.photos import Box, read_object
+from jaxret.preprocessing.reference_pictures import reference_picture
 from jaxret.search.bounds import prepare
 from jaxret.serving.limits import Limits
+from jaxret.serving.queries import KeptPhoto
 from jaxret.serving.uploads import Arrays, arrays_apart, check_picture, parse_box, shape_query_arrays, shown_name, store
 
 _PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
@@ -39,18 +43,20 @@ class Query:
     """A query as it was received.
 
     Attributes:
-      kind: one of `Searcher.query_kinds`.
-      path: of its file, under a name of our own.
+      kind: one of `Searcher.query_kinds`, or 'text' for words alone.
+      path: of its file, under a name of our own; None for words alone.
       mask: of a photo: a file, 'auto' or None.
       box: of a photo: left, top, right, bottom.
       names: path -> the client's name.
+      text: words, alone or with a photo; '' for none.
     """
 
     kind: str
-    path: Path
+    path: Path | None
     mask: Path | str | None
     box: Box | None
     names: Mapping[str, str]
+    text: str = ''
 
 
 class Searcher:
@@ -65,6 +71,7 @@ class Searcher:
     def __init__(self, index: Index, model: Model, *, limits: Limits):
         self._index, self._model, self._limits = index, model, limits
         self.query_kinds = tuple(model.query_kinds)
+        self.takes_text = model.takes_text
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -79,12 +86,55 @@ class Searcher:
             grey = np.full((64, 64, 3), 128, np.uint8)
             self._index.search(self._model.embed_photos([grey]), top_k=1)
 
+    def receive_all(
+        self,
+        folder: Path,
+        files: Sequence[Upload],
+        masks: Sequence[Upload],
+        boxes: Sequence[str],
+        *,
+        text: str = '',
+        kind: str | None = None,
+        find_object: bool = False,
+    ) -> list[Query]:
+        """Stores the uploads of a request: a query, several photos of one object, words, or words and photos.
+
+        Args:
+          folder: an empty one, which stays until the request is answered.
+          files: the queries; none for words alone.
+          masks, boxes: of each photo in their order, empty where one has none; or () where none has one.
+          text, kind, find_object: as for `receive`.
+
+        Raises:
+          DataError: as `receive`; or too many files, another number of masks or boxes, or several that are no photos.
+        """
+        if len(files) > self._limits.photos:
+            raise refused('file', f'{len(files)} files', f'send at most {self._limits.photos} photos of one object')
+        for name, given in (('mask', masks), ('box', boxes)):
+            if given and len(given) != len(files):
+                found = f'{len(given)} for {len(files)} files'
+                raise refused(name, found, 'give one for each photo, an empty one where it has none')
+        if not files:
+            return [self.receive(folder, None, text=text, kind=kind)]
+        queries = []
+        for number, file in enumerate(files):
+            place = folder / str(number)
+            place.mkdir(mode=0o700)
+            mask = masks[number] if masks and not (len(files) > 1 and _is_empty(masks[number])) else None
+            box = (boxes[number] or None) if boxes else None
+            options = {'text': text, 'kind': kind, 'box': box, 'find_object': find_object}
+            queries.append(self.receive(place, file, mask, **options))
+        if len(queries) > 1 and any(query.kind != 'photo' for query in queries):
+            raise refused('file', 'several files that are not all photos', 'send several photos, or one other file')
+        return queries
+
     def receive(
         self,
         folder: Path,
-        file: Upload,
+        file: Upload | None,
         mask: Upload | None = None,
         *,
+        text: str = '',
         kind: str | None = None,
         box: str | None = None,
         find_object: bool = False,
@@ -93,21 +143,32 @@ class Searcher:
 
         Args:
           folder: an empty one, which stays until the query is answered.
-          file: the query.
+          file: the query; None for words alone.
           mask: of a photo.
+          text: words, alone or with a photo.
           kind: one of `query_kinds`; None to see it by the suffix of the file's name.
           box: of a photo: 'left,top,right,bottom' in pixels.
           find_object: of a photo without a mask: cut the object out (of the box) by its colours.
 
         Raises:
-          DataError: no kind that this index takes, or no box.
+          DataError: nothing to search for, no kind that this index takes, no box, or words with another file than a
+            photo.
         """
+        if text and not self.takes_text:
+            action = 'ask an index of CLIP, OpenCLIP or SigLIP so'
+            raise DataError(Problem('text', 'the model of this index has no words', action))
+        if file is None:
+            if not text:
+                raise DataError(Problem('file', 'no query', 'send a file, or words in `text`'))
+            return Query('text', None, None, None, {}, text)
         uploads = {'file': file} | ({} if mask is None else {'mask': mask})
         paths = {part: store(upload.content, upload.name or '', folder / part) for part, upload in uploads.items()}
         names = {str(path): shown_name(uploads[part].name or '') for part, path in paths.items()}
         kind = self._kind(paths['file'], names[str(paths['file'])], kind)
+        if text and kind != 'photo':
+            raise DataError(Problem('text', f'words with a query of kind {kind!r}', 'send them alone or with a photo'))
         masked = 'auto' if find_object and mask is None else paths.get('mask')
-        return Query(kind, paths['file'], masked, None if box is None else parse_box(box), names)
+        return Query(kind, paths['file'], masked, None if box is None else parse_box(box), names, text)
 
     def read_apart(self, query: Query) -> Arrays:
         """Reads a query that is no photo, in a process of its own. For several threads at once.
@@ -117,32 +178,90 @@ class Searcher:
         """
         with _client_names(query):
             inputs, most = self._model.query_inputs(query.kind), self._limits.mesh_faces
-            make = partial(shape_query_arrays, kind=query.kind, inputs=inputs, max_faces=most)
+            up_axis = self._index.query_up_axis
+            make = partial(shape_query_arrays, kind=query.kind, inputs=inputs, up_axis=up_axis, max_faces=most)
             return arrays_apart(make, query.path, limits=self._limits)
 
     def answer(
-        self, query: Query, arrays: Arrays | None, *, top: int, categories: Sequence[str] | None = None
+        self,
+        query: Query,
+        arrays: Arrays,
+        *,
+        top: int,
+        categories: Sequence[str] | None = None,
+        purpose: str | None = None,
     ) -> list[Hit]:
-        """The best shapes. For one thread at a time.
+        """The best shapes for a query that is neither photo nor words. For one thread at a time.
 
         Args:
           query: what was received.
-          arrays: what `read_apart` made of it; None of a photo.
+          arrays: what `read_apart` made of it.
           top: number of shapes.
           categories: only shapes of these; None for all.
+          purpose: as for `Index.search`.
 
         Raises:
-          DataError: the photo or its mask cannot be used; they are named as the client did.
+          ConfigError: a purpose that the index does not have.
+          DataError: the query cannot be used; it is named as the client did.
         """
         with _client_names(query):
-            if arrays is None:
-                for picture in (query.path, query.mask):
-                    if isinstance(picture, Path):
-                        check_picture(picture, limits=self._limits)
-                embeddings = self._model.embed_photos([query.path], masks=[query.mask], boxes=[query.box])
-            else:
-                embeddings = self._model.embed_query_arrays([arrays], query.kind)
-        return self._index.search(embeddings, top_k=top, categories=categories)[0]
+            embeddings = self._model.embed_query_arrays([arrays], query.kind)
+        asked = {'top_k': top, 'categories': categories, 'purpose': purpose}
+        return self._index.search(embeddings, **asked, references=False)[0]
+
+    def answer_photos(
+        self, queries: Sequence[Query], *, top: int, categories: Sequence[str] | None = None, purpose: str | None = None
+    ) -> tuple[list[Hit], tuple[KeptPhoto, ...]]:
+        """The best shapes for photos of one object, for words, or both; and the photos to be remembered.
+
+        For one thread at a time.
+
+        Args:
+          queries: what was received.
+          top, categories, purpose: as for `answer`.
+
+        Raises:
+          ConfigError: a purpose that the index does not have.
+          DataError: photos or masks cannot be used, all of them; they are named as the client did. Or the words cannot.
+        """
+        asked = {'top_k': top, 'categories': categories, 'purpose': purpose}
+        words = self._model.embed_texts([queries[0].text]) if queries[0].text else None
+        if queries[0].kind == 'text':
+            return self._index.search(words, **asked, references=False)[0], ()
+        kept, rows, problems = [], [], []
+        for query in queries:
+            try:
+                with _client_names(query):
+                    photo, embedding = self._read_photo(query)
+                    kept.append(photo)
+                    rows.append(embedding)
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+        return self._index.search_together(np.concatenate(rows), **asked, texts=words), tuple(kept)
+
+    def prepare(self, photos: Sequence[KeptPhoto]) -> list[Photo]:
+        """Photos as they are taught, with embeddings. For one thread at a time."""
+        pictures, names = [photo.picture for photo in photos], [photo.name for photo in photos]
+        embeddings = embed_pictures(self._model, pictures, names=names)
+        return [
+            Photo(photo.name, photo.sha256, photo.picture, embedding)
+            for photo, embedding in zip(photos, embeddings, strict=True)
+        ]
+
+    def _read_photo(self, query: Query) -> tuple[KeptPhoto, np.ndarray]:
+        """What is remembered of a photo, and its embedding [1, D]. It is decoded once."""
+        for picture in (query.path, query.mask):
+            if isinstance(picture, Path):
+                check_picture(picture, limits=self._limits)
+        inputs = self._model.query_inputs('photo')
+        read = read_object(query.path, inputs=inputs, mask=query.mask, box=query.box)
+        checksum = photo_checksum(query.path, query.mask, query.box)
+        kept = reference_picture(read, whole=inputs.whole_frame)
+        masks = [read.silhouette if read.known else None]
+        embedding = self._model.embed_photos([read.pixels], masks=masks, boxes=[query.box])
+        return KeptPhoto(query.names[str(query.path)], checksum, kept), embedding
 
     def _kind(self, path: Path, name: str, given: str | None) -> str:
         kind = given or kind_of(path) or 'photo'
@@ -150,6 +269,13 @@ class Searcher:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
         return kind
+
+
+def _is_empty(upload: Upload) -> bool:
+    content = upload.content
+    size = content.seek(0, 2)
+    content.seek(0)
+    return not size
 
 
 @contextlib.contextmanager

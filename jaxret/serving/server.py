@@ -29,6 +29,7 @@ def serve(
     host: str = '127.0.0.1',
     port: int = 8000,
     names: Sequence[str] = (),
+    read_only: bool = False,
     limits: Limits | None = None,
 ) -> None:
     """Serves the page and `POST /search` until it is interrupted.
@@ -39,6 +40,7 @@ def serve(
       host: address to listen on. Any but a loopback address opens the index, and all its models, to the network.
       port: to listen on.
       names: under which a proxy calls the server, beside those of loopback.
+      read_only: nothing can be taught.
       limits: what clients may ask for.
 
     Raises:
@@ -48,7 +50,7 @@ def serve(
     hosts = allowed_hosts(host, names)
     searcher = Searcher(index, model, limits=limits)
     searcher.warm_up()
-    app = create_app(index, searcher, limits=limits, hosts=hosts)
+    app = create_app(index, searcher, limits=limits, hosts=hosts, read_only=read_only)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
@@ -56,7 +58,8 @@ def serve(
     address = f'[{host}]' if ':' in host else host
     print(f'{len(index.ids)} shapes at http://{address}:{listening.getsockname()[1]}/ (Ctrl-C ends it)', flush=True)
     if not is_loopback(host):
-        print('Everyone who reaches this address can search the index and download its models.', flush=True)
+        taught = '' if read_only else ', and teach it (--read-only: not that)'
+        print(f'Everyone who reaches this address can search the index and download its models{taught}.', flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         Server(settings(app, limits)).run(sockets=[listening])
 

@@ -105,11 +105,13 @@ def arrays_apart(make: Callable[[Path], Arrays], path: Path, *, limits: Limits) 
     return result
 
 
-def shape_query_arrays(path: Path, *, kind: str, inputs: ShapeInputs, max_faces: int) -> Arrays:
+def shape_query_arrays(
+    path: Path, *, kind: str, inputs: ShapeInputs, max_faces: int, up_axis: str | None = None
+) -> Arrays:
     """`query_arrays` of a query that is no photo; a mesh may have at most `max_faces` triangles. Raises DataError."""
     if kind == 'mesh':
         load_mesh(path, max_faces=max_faces)
-    return query_arrays(path, kind=kind, inputs=inputs)
+    return query_arrays(path, kind=kind, inputs=inputs, up_axis=up_axis)
 
 
 def _without_writing(make: Callable[[Path], Arrays], path: Path) -> Arrays:

@@ -18,12 +18,13 @@ _GREY = (122, 128, 137, 255)  # the viewer's light is so strong that a lighter o
 _OPENING, _DISTANCE = 45.0, 2.8  # of the camera: degrees; radii of the shape, which just fits
 
 
-def viewer_page(mesh: Mesh, *, max_faces: int) -> str:
+def viewer_page(mesh: Mesh, *, max_faces: int, azimuth: float | None = None, elevation: float | None = None) -> str:
     """HTML page in which a mesh is turned with the mouse.
 
     Args:
       mesh: the mesh, +y up.
       max_faces: a mesh with more is simplified.
+      azimuth, elevation: of the camera at first, in degrees, as of a `Hit`; None as the pictures of results have it.
     """
     if len(mesh.faces) > max_faces:
         mesh = simplify_mesh(mesh, max_faces=max_faces)
@@ -33,7 +34,8 @@ def viewer_page(mesh: Mesh, *, max_faces: int) -> str:
     material = PBRMaterial(baseColorFactor=_GREY, metallicFactor=0.0, roughnessFactor=0.9, doubleSided=True)
     shape.visual = trimesh.visual.TextureVisuals(material=material)
     scene = trimesh.Scene(shape)
-    elevation, azimuth = np.radians([THUMBNAIL.elevation, THUMBNAIL.first_azimuth])  # as the results show it
+    azimuth = np.radians(THUMBNAIL.first_azimuth if azimuth is None else azimuth)
+    elevation = np.radians(THUMBNAIL.elevation if elevation is None else elevation)
     turn = trimesh.transformations.euler_matrix(-elevation, azimuth, 0.0, 'sxyz')
     scene.camera = trimesh.scene.Camera(fov=(_OPENING, _OPENING))
     scene.camera_transform = turn @ trimesh.transformations.translation_matrix([0.0, 0.0, _DISTANCE])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
@@ -58,6 +59,8 @@ class TrainedSystem:
       similarity: how embeddings are compared, one of `jaxret.search.similarity.KINDS`.
       projection: of variables the map W [D, D] that 'attention' applies to queries; None for other similarities.
       notes: what a user should know.
+      stored: type in which embeddings of shapes are kept.
+      texts: from texts to embeddings [Q, D] of queries; None where the system has no words.
     """
 
     name: str
@@ -68,6 +71,8 @@ class TrainedSystem:
     similarity: str
     projection: Callable[[Variables], jax.Array] | None = None
     notes: tuple[str, ...] = ()
+    stored: np.dtype = np.dtype(np.float32)
+    texts: Callable[[Sequence[str]], np.ndarray] | None = None
 
 
 class System(Protocol):

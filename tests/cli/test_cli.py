@@ -92,7 +92,7 @@ def test_search_prints_rank_id_category_score_and_view(run):
     assert status == 0 and err == ''
     lines = out.splitlines()
     assert lines[0] == 'photos/one.jpg (photo, mask masks/one.png)' and len(lines) == 5
-    assert lines[1].split() == ['rank', 'score', 'category', 'id', 'view', 'azimuth']
+    assert lines[1].split() == ['rank', 'score', 'category', 'id', 'view', 'azimuth', 'elevation']
     for rank, line in enumerate(lines[2:], 1):
         fields = line.split()
         assert fields[0] == str(rank) and re.fullmatch(r'-?\d\.\d{4}', fields[1])
@@ -105,7 +105,7 @@ def test_search_as_json_and_csv_agree(run):
     assert status == 0
     found = json.loads(out)
     assert [entry['query'] for entry in found] == ['photos/one.jpg', 'photos/two.jpg']
-    assert all(entry['kind'] == 'photo' and entry['object'] == 'photo, whole frame' for entry in found)
+    assert all(entry['kind'] == 'photo' and entry['object'] == 'photo, no mask or box' for entry in found)
     assert all([hit['rank'] for hit in entry['hits']] == [1, 2] for entry in found)
     assert {hit['category'] for entry in found for hit in entry['hits']} == {'wide'}
     scores = [hit['score'] for hit in found[0]['hits']]
@@ -146,7 +146,7 @@ def test_sheet(run, place):
         (
             ['search', '--index', 'index', 'photos/gone.jpg', 'models/tall/00/box.obj'],
             r'2 problems:\n  .*gone.jpg: no such '
-            r"file.*\n  .*box.obj: a query of kind 'mesh', which an index of a cmic run cannot embed; give "
+            r"file.*\n  .*box.obj: a query of kind 'mesh', which an index of a cmic model cannot embed; give "
             r'photo \(\.jpg',
         ),
         (['search', '--index', 'gone', 'photos'], r'gone/index.json: no such file; make an index with `jaxret index`'),
@@ -159,6 +159,7 @@ def test_sheet(run, place):
         (['search', '--index', 'index', 'photos', '--sheet', 'nowhere/a.png'], 'no such folder'),
         (['search', '--index', 'index', 'photos', '--sheet', 'masks'], '--sheet=masks: a folder'),
         (['search', '--index', 'index', 'photos', '--sheet', ''], '--sheet is empty'),
+        (['search', '--index', 'index', 'photos', '--for', 'class'], '--for=class: the model of this index leaves no'),
         (['search', '--index', 'index', 'photos', '--checkpoint', 'photos'], 'config.json: no such file'),
         (['index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other'], '--models=gone: no such folder'),
         (['index', '--checkpoint', 'gone', '--models', 'models', '--out', 'other'], 'config.json: no such file'),
@@ -170,7 +171,7 @@ def test_sheet(run, place):
             ['index', '--checkpoint', 'run', '--models', 'models', '--out', 'o', '--gallery', 'points'],
             "gallery 'points': only cross-modal centers leave a choice",
         ),
-        (['export', '--checkpoint', 'run', '--out', 'e', '--kind', 'scan'], 'a cmic run cannot embed it; give photo'),
+        (['export', '--checkpoint', 'run', '--out', 'e', '--kind', 'scan'], 'a cmic model cannot embed it; give photo'),
     ],
 )
 def test_one_clear_error(run, place, arguments, found):
@@ -186,6 +187,7 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
 
     monkeypatch.setattr(cli, '_before_jax', started)
     assert run('search', '--index', 'index', 'photos/gone.jpg')[0] == 1
+    assert run('search', '--index', 'index', 'photos', '--for', 'class')[0] == 1
     for sheet in ('', 'masks', 'nowhere/a.png'):
         assert run('search', '--index', 'index', 'photos', '--sheet', sheet)[0] == 1
     assert run('index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other')[0] == 1
@@ -286,28 +288,6 @@ def test_help_needs_nothing(run):
         with pytest.raises(SystemExit) as stop:
             run(*arguments)
         assert stop.value.code == 0
-
-
-def test_the_example_of_the_readme(place, monkeypatch, capsys):
-    """README's ten lines of Python, run as they stand in a folder that has what they name."""
-    text = (Path(__file__).parents[2] / 'README.md').read_text()
-    example = next(block for block in re.findall(r'```python\n(.*?)```', text, re.DOTALL) if 'jaxret.load' in block)
-    assert len(example.strip().splitlines()) <= 10
-    monkeypatch.chdir(place)
-    for name, target in (
-        ('chair.jpg', 'photos/one.jpg'),
-        ('chair-mask.png', 'masks/one.png'),
-        ('models.index', 'index'),
-        ('runs/pix3d-small-sample', 'run'),
-    ):
-        (place / name).parent.mkdir(exist_ok=True)
-        if not (place / name).exists():
-            (place / name).symlink_to(place / target)
-    capsys.readouterr()
-    exec(compile(example, 'README.md', 'exec'), {'__name__': 'example'})
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) >= 3 and any('box' in line for line in lines)
-    assert (place / 'best.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_a_folder_with_box_models_only(run, place):

@@ -91,7 +91,7 @@ def test_beam(call, place, monkeypatch):
     ('line', 'message'),
     [
         ('export --checkpoint run --database shapes.db', '--database goes with --index'),
-        ('export --index index --out a.parquet --kind photo', '--kind goes with --checkpoint'),
+        ('export --index index --out a.parquet --kind photo', '--kind goes with --checkpoint or --model'),
         ('export --index index --out a.parquet --approximate', '--approximate goes with --database'),
         ('search --index index --candidates 5 query.stl', '--collection and --candidates go with --database'),
     ],

@@ -13,7 +13,7 @@ from jaxret.cli.answers import Answer, print_csv, print_json, print_tables
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
-HITS = [Hit(1, 'stühle-椅子/\udcffbös.obj', 'stühle-椅子', 0.5, 3, 90.0)]
+HITS = [Hit(1, 'stühle-椅子/\udcffbös.obj', 'stühle-椅子', 0.5, 3, 90.0, 30.0)]
 ANSWERS = [Answer(QueryFile(Path('phöto\udce9.png'), 'photo'), 'whole frame', HITS, True)]
 
 

@@ -1,6 +1,7 @@
 """Rendered views against a loop-written ray caster and analytic values."""
 
 import dataclasses
+import json
 import math
 import pickle
 
@@ -40,11 +41,17 @@ def test_equals_loop_written_ray_caster():
         light_elevation=-15,
         ambient=0.1,
         diffuse=0.7,
+        further=((-40.0, 2, 100.0),),
     )
     images = render_views(mesh, ring)
-    assert images.shape == (3, 20, 20) and images.dtype == np.uint8
+    assert images.shape == (5, 20, 20) and images.dtype == np.uint8
     unit = normalize_mesh(mesh, mode='sphere')
-    expected = np.stack([reference.render_view(unit.vertices, unit.faces, ring, view) for view in range(3)])
+    second = dataclasses.replace(ring, views=2, elevation=-40, first_azimuth=100)
+    cameras = [(ring, 0), (ring, 1), (ring, 2), (second, 0), (second, 1)]
+    expected = np.stack([reference.render_view(unit.vertices, unit.faces, *camera) for camera in cameras])
+    np.testing.assert_allclose(ring.poses, [(17, 25), (137, 25), (257, 25), (100, -40), (280, -40)])
+    assert ViewRing.from_json(json.loads(json.dumps(ring.to_json()))) == ring
+    assert ViewRing.of(ring.rings[1:], size=3) == ViewRing(2, -40, 100, size=3)
     assert len(np.unique(expected)) > 8
     different = np.abs(images.astype(int) - expected) > 1  # 1: float32 against float64 at rounding
     assert different.mean() < 0.003  # a ray along an edge may go either way

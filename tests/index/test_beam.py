@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from finished_runs import write_run
 from small_index import write_box, write_models
+from small_pretrained import small_pretrained
 
 import jaxret
 from jaxret.errors import CheckpointError, ConfigError, JaxretError
@@ -132,3 +133,16 @@ def test_options(monkeypatch):
     monkeypatch.setitem(sys.modules, 'apache_beam', None)
     with pytest.raises(ConfigError, match=r"--beam needs apache_beam: pip install 'jaxret\[beam\]'"):
         BeamEmbedding()
+
+
+def test_silhouettes_of_the_built_in_model_and_workers_with_other_cameras(tmp_path, monkeypatch):
+    model = small_pretrained()
+    write_models(tmp_path / 'models', 5)
+    update_index(tmp_path / 'alone', model, tmp_path / 'models', processes=1, progress=False)
+    monkeypatch.setattr(beam_embedding, '_model', lambda *_: model)
+    made = {'processes': 1, 'progress': False, 'embed': BeamEmbedding(HERE)}
+    update_index(tmp_path / 'beam', model, tmp_path / 'models', **made)
+    assert content(tmp_path / 'alone') == content(tmp_path / 'beam')
+    other = small_pretrained(outline_size=20)  # of the same fingerprint
+    with pytest.raises(CheckpointError, match='a worker makes other views, points or silhouettes of models'):
+        update_index(tmp_path / 'other', other, tmp_path / 'models', **made)

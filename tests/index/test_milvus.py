@@ -12,8 +12,8 @@ pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pymi
 
 from jaxret.index.milvus import export_to_database, opened
 from jaxret.index.milvus_search import DatabaseSearch
-
-KINDS = ('attention', 'mean', 'max', 'dot', 'cosine', 'euclidean')
+from jaxret.search.parts import Parts
+from jaxret.search.similarity import KINDS
 
 
 def written(tmp_path, similarity='attention', **options):
@@ -51,7 +51,7 @@ def test_answers_that_are_called_complete_are(tmp_path, similarity):
     if similarity == 'max':
         assert complete == [0, 0, 0]
     else:
-        assert complete[0] < 12 if similarity in ('attention', 'mean') else complete[0] >= 10
+        assert complete[0] < 12 if similarity in ('attention', 'mean', 'best_views') else complete[0] >= 10
         assert complete == sorted(complete) and complete[2] >= 6
 
 
@@ -152,3 +152,31 @@ def test_bad_names_and_missing_databases(tmp_path):
     index.ids = (*index.ids[:-1], 'x' * 70_000)
     with pytest.raises(DataError, match='more than 65535 bytes; shorten it'):
         export_to_database(index, uri, progress=False)
+
+
+def test_of_photos_with_parts_the_views_alone_are_compared(tmp_path):
+    weights = {'mixed': {'a': 1.0, 'b': 2.0}, 'class': {'a': 0.0, 'b': 1.0}}
+    parts = Parts({'a': (0, 5), 'b': (5, 8)}, weights, {'a': 1.0, 'b': 1.0}, cells=64, outline=2.0)
+    index = random_index(tmp_path / 'index', 'best_views', parts=parts)
+    uri = str(tmp_path / 'shapes.db')
+    export_to_database(index, uri, progress=False)
+    photos = np.concatenate([random_queries(index, 4), np.zeros((4, 64), np.float32)], axis=1)
+    for purpose in (None, 'mixed', 'class'):
+        wanted = index.search(photos, top_k=5, purpose=purpose)
+        for silhouette in (0, 1):
+            photos[:, 8:] = silhouette
+            answers = search(index, uri, photos, top_k=5, candidates=len(index), purpose=purpose)
+            assert [answer.hits for answer in answers] == wanted
+    words = np.zeros((1, 8), np.float32)
+    words[:, 6] = 1
+    assert search(index, uri, words, candidates=60)[0].hits == index.search(words)[0]
+    with pytest.raises(ConfigError, match="purpose 'shape': choose one of mixed, class"):
+        search(index, uri, photos, purpose='shape')
+    for wrong in (photos[:, :9], photos[:, :-1]):
+        with pytest.raises(DataError, match=r'queries: shape .*give \[Q, 8\]'):
+            search(index, uri, wrong)
+    with pytest.raises(DataError, match='a database answers photos; search without it'):
+        search(index, uri, index.gallery.embeddings[:1])
+    plain, uri = written(tmp_path / 'plain', 'dot')
+    with pytest.raises(ConfigError, match="purpose 'class': the model of this index leaves no choice"):
+        search(plain, uri, random_queries(plain, 1), purpose='class')

@@ -21,7 +21,7 @@ def read(path):
 
 
 @pytest.mark.parametrize('suffix', ['.parquet', '.arrow'])
-@pytest.mark.parametrize('similarity', ['attention', 'euclidean'])
+@pytest.mark.parametrize('similarity', ['attention', 'euclidean', 'best_views'])
 def test_what_is_read_is_what_the_index_has(tmp_path, monkeypatch, similarity, suffix):
     monkeypatch.setattr(embedding_table, '_PART_ELEMENTS', 200)  # several parts, the last one smaller
     index = random_index(tmp_path / 'index', similarity, shapes=31)
@@ -33,10 +33,11 @@ def test_what_is_read_is_what_the_index_has(tmp_path, monkeypatch, similarity, s
     assert table['id'].to_pylist() == list(index.ids) and table['category'].to_pylist() == list(index.categories)
     assert table['model'].to_pylist() == [f'/models/{name}' for name in index.ids]
     assert set(table['up_axis'].to_pylist()) == {'y'}
-    embeddings = np.array(table['embedding'].to_pylist(), np.float32)
-    np.testing.assert_array_equal(embeddings, index.gallery.embeddings, strict=True)
-    kind = table.schema.field('embedding').type
-    assert kind == (pa.list_(pa.list_(pa.float32(), 8), 3) if similarity == 'attention' else pa.list_(pa.float32(), 8))
+    embeddings = np.array(table['embedding'].to_pylist(), np.float16 if similarity == 'best_views' else np.float32)
+    np.testing.assert_array_equal(embeddings, index.gallery.embeddings)
+    kind = pa.list_(pa.float16() if similarity == 'best_views' else pa.float32(), 8)
+    kind = kind if similarity == 'euclidean' else pa.list_(kind, 3)
+    assert table.schema.field('embedding').type == kind
     about = json.loads(table.schema.metadata[b'jaxret'])
     assert about['similarity'] == similarity and about['fingerprint'] == index.fingerprint
     if similarity == 'attention':

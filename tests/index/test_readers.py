@@ -34,15 +34,7 @@ def update(tmp_path, **options):
 
 @pytest.mark.parametrize(
     'step',
-    [
-        'write_shard',
-        'without_gaps',
-        'write_failed',
-        'write_projection',
-        'write_table',
-        'write_manifest',
-        'remove_unused',
-    ],
+    ['write_shard', 'without_gaps', 'write_failed', 'write_matrix', 'write_table', 'write_manifest', 'remove_unused'],
 )
 def test_a_reader_sees_the_old_index_or_the_new_one_at_every_step(tmp_path, monkeypatch, step):
     names = write_models(tmp_path / 'models', 3)
@@ -231,7 +223,7 @@ def test_search_by_category_with_the_view_that_the_attention_chose(tmp_path):
         np.testing.assert_allclose([hit.score for hit in hits], np.sort(scores)[::-1], atol=1e-6)
         assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
         assert [hit.view for hit in hits] == [int(logits[names.index(hit.id)].argmax()) for hit in hits]
-        assert [hit.azimuth for hit in hits] == [hit.view * 120 for hit in hits]
+        assert [(hit.azimuth, hit.elevation) for hit in hits] == [(hit.view * 120, 30) for hit in hits]
         wide = index.search(np.concatenate([query, query]), categories=['wide'], top_k=1)
         assert wide[0] == wide[1] and len(wide) == 2
         assert wide[0][0].category == 'wide' and wide[0][0].rank == 1

@@ -79,7 +79,7 @@ def test_queries_of_folders_and_all_problems_at_once(tmp_path, photo):
     assert [problem.where for problem in caught.value.problems] == [
         str(tmp_path / name) for name in ('gone.png', 'deep/m.obj', 'notes.txt')
     ]
-    assert "a query of kind 'mesh', which an index of a cmic run cannot embed" in str(caught.value)
+    assert "a query of kind 'mesh', which an index of a cmic model cannot embed" in str(caught.value)
     assert 'give photo (.jpg' in str(caught.value)
 
 

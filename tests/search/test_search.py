@@ -9,6 +9,7 @@ from small_hifa import small_hifa
 
 from jaxret.errors import ConfigError, DataError
 from jaxret.search import blocks as row_blocks
+from jaxret.search import bounds as bounds_module
 from jaxret.search import exact as search_module
 from jaxret.search import pruned as pruned_search
 from jaxret.search import similarity
@@ -123,7 +124,7 @@ def test_more_shapes_than_a_block_keeps_can_tie(kind):
         np.testing.assert_array_equal(found.fully_scored, 1)
 
 
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(len(KINDS)))
 def test_random_shapes_sizes_and_masks(seed):
     rng = np.random.default_rng(seed)
     kind, name = KINDS[seed], EMBEDDINGS[rng.integers(len(EMBEDDINGS))]
@@ -136,6 +137,16 @@ def test_random_shapes_sizes_and_masks(seed):
     assert brute.indices.shape == (len(q), min(k, allowed.sum()))
     assert allowed[brute.indices].all()
     same(brute, search(gallery, q, k, method='pruned', block=int(rng.integers(5, 60)), **arguments))
+
+
+def test_the_best_views_of_one_or_two():
+    x, q, _ = embeddings('half', 'best_views', 20, 2)
+    for views, pooled in ((1, np.max), (2, np.mean)):
+        rows = x[:, :views].astype(np.float64)
+        scores = pooled((rows[:, None] * q.astype(np.float64)[None, :, None]).sum(-1), axis=-1)  # [G, Q]
+        for method in ('brute', 'pruned'):
+            found = search(SearchGallery(x[:, :views], 'best_views'), q, 20, method=method)
+            np.testing.assert_array_equal(found.scores, -np.sort(-scores.astype(np.float32), axis=0).T)
 
 
 def concentrated():
@@ -198,6 +209,16 @@ def check_system(system, variables, queries, gallery):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found.scores, np.take_along_axis(expected, found.indices, axis=1), atol=2e-6 * scale)
     assert sorted(found.indices[0]) == list(range(50))
+
+
+def test_wide_galleries_are_bounded_by_few_axes(monkeypatch):
+    for name, value in (('_WIDEST', 31), ('_WIDE_SAMPLE', 24), ('_WIDE_AXES', 6)):  # fewer rows than numbers in one
+        monkeypatch.setattr(bounds_module, name, value)
+    x, q = concentrated()
+    gallery, one = SearchGallery(x[:400], 'best_views'), jax.devices()[:1]
+    pruned = search(gallery, q, 5, method='pruned', devices=one)
+    assert gallery.bounds.rows.shape == (400, 4, 7) and pruned.fully_scored.max() < 0.7
+    same(search(gallery, q, 5, method='brute', devices=one), pruned)
 
 
 def test_auto_prunes_where_it_pays(monkeypatch):

@@ -7,12 +7,13 @@ import threading
 import time
 import types
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import trimesh
 from PIL import Image
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.index.index import Hit
 from jaxret.index.model_files import file_mark
 from jaxret.preprocessing.photos import PhotoInputs, photo_arrays
@@ -30,6 +31,7 @@ COLORS = {
     'white': (255, 255, 255),
     'black': (0, 0, 0),
 }
+CRASH = (1, 2, 3)  # a photo of this colour
 LIMITS = Limits(
     upload_bytes=200_000,
     upload_seconds=5.0,
@@ -46,6 +48,11 @@ class ColorIndex:
     """The part of `jaxret.Index` that a service needs; a shape's embedding is its colour."""
 
     system = 'colors'
+    fingerprint = 'colors'
+    references = None
+    query_up_axis = None
+    purposes = ()
+    certainty = MappingProxyType({})  # of the first hit
     categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
 
     def __init__(self, folder: Path):
@@ -70,8 +77,17 @@ class ColorIndex:
     def thumbnail(self, shape: str) -> bytes:
         return png(np.full((8, 8, 3), COLORS[Path(shape).stem], np.uint8))
 
-    def search(self, queries, *, top_k, categories=None):
+    def search_together(self, queries, *, top_k, categories=None, purpose=None, texts=None):
+        joined = queries.mean(axis=0, keepdims=True)
+        if texts is not None:
+            joined = (joined + texts) / 2
+        return self.search(joined, top_k=top_k, categories=categories, purpose=purpose)[0]
+
+    def search(self, queries, *, top_k, categories=None, purpose=None, references=True):
         assert queries.shape == (1, 3)
+        if purpose not in (None, *self.purposes):
+            raise ConfigError(f'purpose {purpose!r}: the model of this index leaves no choice')
+        self.purpose = purpose
         scores = -np.linalg.norm(self.embeddings - queries, axis=1)
         order = [
             number
@@ -87,6 +103,8 @@ class ColorIndex:
                     score=float(scores[number]),
                     view=number,
                     azimuth=30.0 * number,
+                    elevation=30.0,
+                    **(self.certainty if rank == 1 else {}),
                 )
                 for rank, number in enumerate(order[:top_k], 1)
             ]
@@ -100,14 +118,20 @@ class ColorModel:
         self.query_kinds = query_kinds
         self.photos = 0
 
+    takes_text = True
+
+    def embed_texts(self, texts):
+        return np.float32([[255 * (text == name) for name in ('red', 'green', 'blue')] for text in texts])
+
     def query_inputs(self, kind: str):
+        if kind == 'photo':
+            return PhotoInputs('masked', size=32, crop='none', fit='stretch')
         return ShapeInputs('points', points=16)
 
     def embed_photos(self, photos, *, masks=(None,), boxes=(None,)):
-        if isinstance(photos[0], Path) and photos[0].read_bytes() == b'crash':
+        if (photos[0] == CRASH).all():
             raise RuntimeError('a fault that nobody foresaw')
-        inputs = PhotoInputs('masked', size=32, crop='none', fit='stretch')
-        arrays = photo_arrays(photos[0], inputs=inputs, mask=masks[0], box=boxes[0])
+        arrays = photo_arrays(photos[0], inputs=self.query_inputs('photo'), mask=masks[0], box=boxes[0])
         self.photos += 1
         weight = arrays['mask'].astype(np.float32)
         return (arrays['image'] * weight).sum(axis=(0, 1), keepdims=True)[0] / weight.sum()

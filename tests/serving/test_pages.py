@@ -42,7 +42,11 @@ def test_description(client):
     assert described == {
         'system': 'colors',
         'query_kinds': ['photo', 'mesh'],
+        'takes_text': True,
+        'purposes': [],
         'shapes': 6,
+        'teaches': True,
+        'photos': 8,
         'upload_bytes': 200_000,
         'top': 5,
         'categories': [{'name': name, 'shapes': 2} for name in ('cold', 'none', 'warm')],

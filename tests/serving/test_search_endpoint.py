@@ -8,7 +8,7 @@ import trimesh
 from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
-from small_service import ColorModel, png, service, two_colors
+from small_service import CRASH, ColorModel, png, service, two_colors
 from starlette.testclient import TestClient
 
 RED = png(np.full((20, 30, 3), (250, 10, 10), np.uint8))
@@ -53,15 +53,60 @@ def test_answer(client):
     assert first.pop('score') == pytest.approx(-15, abs=0.1)  # (5, 10, 10) away
     assert first == {
         'rank': 1,
+        'number': 0,
         'id': 'warm/red.off',
         'category': 'warm',
         'view': 0,
         'azimuth': 0.0,
+        'elevation': 30.0,
+        'references': 0,
+        'chance': None,
+        'present': None,
         'thumbnail': 'shapes/0/thumbnail',
-        'viewer': 'shapes/0/viewer',
+        'viewer': 'shapes/0/viewer?azimuth=0&elevation=30',
         'download': 'shapes/0/model',
     }
     assert [result['rank'] for result in answer['results']] == [1, 2, 3]
+
+
+def test_how_sure_the_first_is(running, monkeypatch):
+    made, client = running
+    monkeypatch.setattr(made.index, 'certainty', {'chance': 0.625, 'present': 0.25}, raising=False)
+    first, second, *_ = search(client, RED).json()['results']
+    assert (first['chance'], first['present'], second['chance'], second['present']) == (0.625, 0.25, None, None)
+
+
+def test_words_alone_and_with_a_photo(client):
+    answer = client.post('/search', data={'text': ' green '})
+    assert best(answer).endswith('green.off') and answer.json()['kind'] == 'text'
+    both = search(client, RED, text='green')
+    distance = np.linalg.norm([250 / 2, 10 / 2 + 255 / 2 - 255, 10 / 2])
+    assert both.json()['kind'] == 'photo' and best(both).endswith('green.off')
+    assert both.json()['results'][0]['score'] == pytest.approx(-distance, abs=0.1)
+    assert 'send a file, or words' in refused(client, client.post('/search', data={'text': ' '}))
+    assert 'words with a query of kind' in refused(client, search(client, b'OFF', 'a.off', kind='mesh', text='green'))
+    assert 'text: String should have at most 1000' in refused(client, client.post('/search', data={'text': 'a' * 1001}))
+
+
+def test_an_index_without_words(tmp_path):
+    model = ColorModel()
+    model.takes_text = False
+    with TestClient(service(tmp_path, model=model).app, base_url='http://localhost') as client:
+        assert client.get('/index').json()['takes_text'] is False
+        message = refused(client, client.post('/search', data={'text': 'red'}))
+        assert message.startswith('text: the model of this index has no words')
+
+
+def test_what_is_searched_for(running, monkeypatch):
+    made, client = running
+    monkeypatch.setattr(made.index, 'purposes', ('mixed', 'class'), raising=False)
+    tall = trimesh.creation.box((1, 4, 1)).export(file_type='stl')
+    for fields, purpose in (({}, None), ({'purpose': ''}, None), ({'purpose': 'class'}, 'class')):
+        for content, name in ((tall, 'tall.stl'), (RED, 'photo.png')):
+            made.index.purpose = 'none'
+            assert best(search(client, content, name, **fields)) == 'warm/red.off' and made.index.purpose == purpose
+        assert best(client.post('/search', data={'text': 'green', **fields})) == 'cold/green.off'
+        assert made.index.purpose == purpose
 
 
 def test_mask_and_box_choose_the_object(client):
@@ -103,6 +148,7 @@ def test_meshes_in_every_way_a_name_can_be_written(client):
         ({'box': 'nan,0,1,1'}, 'left,top,right,bottom'),
         ({'box': '100,100,200,200'}, 'box'),
         ({'kind': 'scan'}, 'scan'),
+        ({'purpose': 'class'}, "purpose 'class': the model of this index leaves no choice"),
     ],
 )
 def test_fields_that_are_not_valid(client, fields, found):
@@ -189,7 +235,7 @@ def test_a_path_in_place_of_a_file_is_not_opened(client):
 
 
 def test_an_unforeseen_fault_costs_one_request(client):
-    message = refused(client, search(client, b'crash'), 500)
+    message = refused(client, search(client, png(np.full((4, 4, 3), CRASH, np.uint8))), 500)
     assert message == 'the server failed on this request; its terminal says why'
 
 
@@ -205,7 +251,7 @@ def test_nothing_is_left_of_uploads(client, tmp_path, monkeypatch):
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     search(client, RED)
     search(client, b'broken')
-    search(client, b'crash')
+    search(client, png(np.full((4, 4, 3), CRASH, np.uint8)))
     assert not list(tmp_path.iterdir())
 
 
@@ -221,12 +267,21 @@ def test_openapi_describes_the_endpoint(client):
     assert set(described['components']['schemas'][body]['properties']) == {
         'file',
         'mask',
+        'text',
         'kind',
         'box',
         'find_object',
+        'purpose',
         'top',
         'category',
     }
     answer = operation['responses']['200']['content']['application/json']['schema']['$ref'].rsplit('/')[-1]
-    assert set(described['components']['schemas'][answer]['properties']) == {'kind', 'shapes', 'seconds', 'results'}
+    assert set(described['components']['schemas'][answer]['properties']) == {
+        'kind',
+        'shapes',
+        'seconds',
+        'query',
+        'searched',
+        'results',
+    }
     assert set(operation['responses']) == {'200', '400', '403', '404', '408', '413', '422', '503'}

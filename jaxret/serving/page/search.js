@@ -1,31 +1,38 @@
 // The page: a query goes to POST /search, its answer becomes a grid, a click on a result opens it in 3D.
 
-import { Marking } from './marking.js';
+import { Marking, Marks } from './marking.js';
+import { answerOf, element, shownName } from './common.js';
+import { forget, listReferences, noneOf, offer } from './teaching.js';
 
+const NAMES = { points: 'point cloud', pretrained: 'built-in model' };
 const $ = (id) => document.getElementById(id);
 const marking = new Marking($('stage'), $('photo'), $('marks'));
 let about = null;  // GET /index
-let query = null;  // the file that is asked with
+let items = [];  // what is asked with: { file, marks, mask }, several are photos of one object
+let selected = null;  // the item that is shown
+let answer = null;  // the last one
 let running = null;  // AbortController of the request under way
-
-async function answerOf(response) {
-  let body = {};
-  try {
-    body = await response.json();
-  } catch { /* an answer that is none of the server's own, as of a proxy */ }
-  if (!response.ok) throw new Error(body.message ?? `The server answered ${response.status}.`);
-  return body;
-}
+let typing = null;  // timer of the category
 
 async function describe() {
   about = await answerOf(await fetch('index'));
-  $('description').textContent = `${about.shapes} shapes, ${about.categories.length} categories, ${about.system}`;
-  $('invitation').textContent = `Drop, paste or choose a ${about.query_kinds.join(', a ').replace(/, (?=[^,]*$)/, ' or ')}`;
+  $('description').textContent = `${about.shapes} shapes, ${about.categories.length} categories, ${NAMES[about.system] ?? about.system}`;
+  $('invitation').textContent = `Drop, paste or choose a ${about.query_kinds.map((kind) => NAMES[kind] ?? kind).join(', a ').replace(/, (?=[^,]*$)/, ' or ')}`;
   $('file').accept = about.suffixes.join(',');
   $('top').max = about.top;
   $('top').value = Math.min($('top').value, about.top);
   $('finding').hidden = !about.finds_objects;
-  for (const { name, shapes } of about.categories) $('category').add(new Option(`${name} (${shapes})`, name));
+  $('saying').hidden = !about.takes_text;
+  $('purposes').hidden = about.purposes.length < 2;
+  for (const name of about.purposes) $('purpose').add(new Option(name, name));
+  for (const { name, shapes } of about.categories) {
+    $('categories').append(element('option', { value: name, label: `${name} (${shapes})` }));
+  }
+}
+
+// Learnt of some photos, a chance is never certain.
+function percent(chance) {
+  return `${Math.min(Math.max(Math.round(100 * chance), 1), 99)} %`;
 }
 
 function tell(error) {
@@ -33,101 +40,187 @@ function tell(error) {
   $('error').hidden = !error;
 }
 
-async function take(file) {
+// Shows results of an answer; null for none.
+function fill(found) {
+  answer = found;
+  $('results').replaceChildren(...(found ? found.results.map(card) : []));
+  const pictures = (found ? found.searched : []).map((address) => element('img', { src: address, alt: '' }));
+  $('searched').replaceChildren($('searched').firstElementChild, ...pictures);
+  $('searched').hidden = !pictures.length;
+  const present = found?.results[0]?.present ?? 1;
+  $('absent').textContent = `Probably none of these models (${percent(1 - present)})`;
+  $('absent').hidden = present >= 0.5;
+  $('teaching').hidden = !found || !about.teaches || !found.query || !found.results.length;
+}
+
+// Asks with files: in the place of those before, or as more photos of the same object.
+async function take(files, more = false) {
   running?.abort();
-  query = file;
   tell(null);
   $('status').textContent = '';
-  $('results').replaceChildren();
-  $('mask').value = '';
-  $('name').textContent = file.name;
-  try {
-    await marking.show(file);
-  } catch {  // a mesh, or a picture that only the server can read, or tells what is wrong with
-    marking.hide();
-  }
-  if (query !== file) return;
-  $('tools').hidden = $('stage').hidden;
-  $('search').disabled = false;
+  fill(null);
+  forget();
+  for (const { url } of more ? [] : items) URL.revokeObjectURL(url);
+  const added = [...files].map((file) => ({ file, marks: new Marks(), mask: null, url: URL.createObjectURL(file) }));
+  items = more ? [...items, ...added] : added;
+  if (!await select(items.at(-1))) return;
   await search();
 }
 
+// Shows one of the items; false where another one was chosen meanwhile.
+async function select(item) {
+  selected = item;
+  $('mask').value = '';
+  $('name').textContent = item.mask ? `${item.file.name}, mask ${item.mask.name}` : item.file.name;
+  try {
+    await marking.show(item.file, item.marks);
+  } catch {  // a mesh, or a picture that only the server can read, or tells what is wrong with
+    marking.hide();
+  }
+  if (selected !== item) return false;
+  $('tools').hidden = $('stage').hidden;
+  $('adding').hidden = $('stage').hidden || about.photos < 2;
+  $('photos').hidden = items.length < 2;
+  $('photos').replaceChildren(...items.map((each, place) => photoButtons(each, place)));
+  $('search').disabled = false;
+  return true;
+}
+
+function photoButtons(item, place) {
+  const show = element('button', { type: 'button', title: item.file.name },
+    element('img', { src: item.url, alt: `photo ${place + 1}: ${item.file.name}` }));
+  show.setAttribute('aria-pressed', String(item === selected));
+  show.addEventListener('click', () => select(item));
+  const remove = element('button', { type: 'button', className: 'remove', textContent: '\u00d7' });
+  remove.setAttribute('aria-label', `leave out photo ${place + 1}`);
+  remove.addEventListener('click', async () => {
+    items = items.filter((other) => other !== item);
+    URL.revokeObjectURL(item.url);
+    if (await select(items.includes(selected) ? selected : items[0])) await search();
+  });
+  return element('li', {}, show, remove);
+}
+
+// Names of the categories that the text means: the one that it names, else all in which it occurs.
+function meant() {
+  const text = $('category').value.trim().toLowerCase();
+  const names = about.categories.map(({ name }) => name);
+  if (!text) return [];
+  const exact = names.filter((name) => name.toLowerCase() === text);
+  const found = exact.length ? exact : names.filter((name) => name.toLowerCase().includes(text));
+  if (!found.length) throw new Error(`No category has "${$('category').value}" in its name.`);
+  return found;
+}
+
+const words = () => about?.takes_text ? $('text').value.trim() : '';
+const asks = () => items.length > 0 || words() !== '';
+
+async function form() {
+  const made = new FormData();
+  const several = items.length > 1;
+  for (const { file, marks, mask } of items) {
+    made.append('file', file);
+    const painted = mask ?? await marks.mask();
+    if (painted) made.append('mask', painted, painted.name ?? 'painted.png');
+    else if (several) made.append('mask', new Blob([]), 'none');
+    if (several || marks.boxText()) made.append('box', marks.boxText() ?? '');
+  }
+  if (items.length && $('find').checked) made.append('find_object', 'true');
+  if (words()) made.append('text', words());
+  if ($('purpose').value) made.append('purpose', $('purpose').value);
+  made.append('top', $('top').value);
+  for (const category of meant()) made.append('category', category);
+  return made;
+}
+
 async function search() {
-  if (!query || !$('query').reportValidity()) return;
+  if (!asks() || !$('query').reportValidity()) return;
+  clearTimeout(typing);
   running?.abort();
   const own = running = new AbortController();
   tell(null);
   $('status').textContent = 'Searching …';
   try {
-    if (query.size > about.upload_bytes) {
-      throw new Error(`${query.name} is larger than ${about.upload_bytes / 2 ** 20} MiB.`);
+    if (items.length > about.photos) throw new Error(`At most ${about.photos} photos of one object.`);
+    if (items.reduce((sum, { file }) => sum + file.size, 0) > about.upload_bytes) {
+      const what = items.length > 1 ? 'The photos are' : `${items[0].file.name} is`;
+      throw new Error(`${what} larger than ${(about.upload_bytes / 2 ** 20).toFixed(1)} MiB.`);
     }
-    const form = new FormData();
-    form.append('file', query);
-    const mask = $('mask').files[0] ?? await marking.mask();
-    if (mask) form.append('mask', mask, mask.name ?? 'painted.png');
-    if (marking.boxText()) form.append('box', marking.boxText());
-    if ($('find').checked) form.append('find_object', 'true');
-    form.append('top', $('top').value);
-    if ($('category').value) form.append('category', $('category').value);
-    const answer = await answerOf(await fetch('search', { method: 'POST', body: form, signal: own.signal }));
-    $('results').replaceChildren(...answer.results.map(card));
-    $('status').textContent =
-      `The best ${answer.results.length} of ${answer.shapes} shapes, in ${answer.seconds.toFixed(2)} s`;
+    const body = await form();
+    const found = await answerOf(await fetch('search', { method: 'POST', body, signal: own.signal }));
+    fill(found);
+    $('status').textContent = `The best ${found.results.length} of ${found.shapes} shapes, in ${found.seconds.toFixed(2)} s`;
   } catch (error) {
     if (own !== running) return;  // another search has taken over
-    $('results').replaceChildren();
+    fill(null);
     $('status').textContent = '';
     tell(error instanceof TypeError ? new Error('The server cannot be reached, or refused the upload.') : error);
   }
 }
 
-function element(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
 function card(result) {
-  const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°`;
-  const button = element('button', { type: 'button', title: result.id },
+  const above = result.elevation === null ? '' : `, ${Math.round(result.elevation)}° above`;
+  const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°${above}`;
+  const chance = result.chance === null ? '' : `${percent(result.chance)} sure`;
+  const button = element('button', { type: 'button', className: 'card', title: result.id },
     element('img', { src: result.thumbnail, alt: '', loading: 'lazy' }),
     element('span', { className: 'heading' }, element('span', {}, `${result.rank}. ${result.category}`),
       element('span', {}, result.score.toFixed(3))),
-    element('span', { className: 'id' }, result.id), element('span', { className: 'angle' }, angle));
+    element('span', { className: 'id' }, shownName(result.id)), element('span', { className: 'angle' }, angle),
+    ...(chance ? [element('span', { className: 'angle' }, chance)] : []));
   button.addEventListener('click', () => open(result));
-  return element('li', {}, button);
+  const item = element('li', {}, button);
+  if (about.teaches && answer.query) item.append(...offer(answer.query, result));
+  return item;
 }
 
 function open(result) {
-  $('shape-name').textContent = result.category ? `${result.category}: ${result.id}` : result.id;
+  const name = shownName(result.id);
+  $('shape-name').textContent = result.category ? `${result.category}: ${name}` : name;
   $('viewer').src = result.viewer;
   $('download').href = result.download;
+  $('object').hidden = !answer.searched.length;
+  if (answer.searched.length) $('object').src = answer.searched[0];
+  listReferences(result, about.teaches);
   $('shape').showModal();
 }
 
 $('shape').addEventListener('close', () => { $('viewer').removeAttribute('src'); });
 $('close').addEventListener('click', () => $('shape').close());
 $('query').addEventListener('submit', (event) => { event.preventDefault(); search(); });
-$('category').addEventListener('change', search);
-$('clear').addEventListener('click', () => { marking.clear(); $('mask').value = ''; });
+$('category').addEventListener('input', () => {
+  clearTimeout(typing);
+  typing = setTimeout(search, 300);
+});
+$('purpose').addEventListener('change', search);
+$('text').addEventListener('input', () => { $('search').disabled = !asks(); });
+$('clear').addEventListener('click', () => {
+  marking.clear();
+  if (selected) selected.mask = null;
+  $('mask').value = '';
+});
+$('mask').addEventListener('change', () => { selected.mask = $('mask').files[0] ?? null; });
 $('width').addEventListener('input', () => { marking.brush = Number($('width').value); });
 for (const radio of document.querySelectorAll('input[name=tool]')) {
   radio.addEventListener('change', () => { marking.tool = radio.value; });
 }
-$('file').addEventListener('change', () => {
-  if ($('file').files[0]) take($('file').files[0]);
-  $('file').value = '';  // so that the same file can be chosen again
-});
+for (const [id, more] of [['file', false], ['more', true]]) {
+  $(id).addEventListener('change', () => {
+    const files = [...$(id).files];
+    $(id).value = '';  // so that the same file can be chosen again
+    if (files.length) take(files, more);
+  });
+}
 document.addEventListener('paste', (event) => {
-  if (event.clipboardData.files[0]) take(event.clipboardData.files[0]);
+  if (event.clipboardData.files.length) take([...event.clipboardData.files]);
 });
 document.addEventListener('dragover', (event) => { event.preventDefault(); $('drop').classList.add('over'); });
 document.addEventListener('dragleave', () => $('drop').classList.remove('over'));
 document.addEventListener('drop', (event) => {
   event.preventDefault();
   $('drop').classList.remove('over');
-  if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files.length) take([...event.dataTransfer.files]);
 });
+$('none').addEventListener('click', () => noneOf(answer.query));
 
 describe().catch(tell);

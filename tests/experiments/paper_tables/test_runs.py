@@ -15,6 +15,9 @@ import tables
 from interruption import Terminated, terminated_as_interrupted
 from paper_tables import runs
 from paper_tables.plan import Job
+from paper_tables.results import collect
+from paper_tables.rows.paper import Metric, Paper, Row, Table
+from paper_tables.summary import summarize
 from quick_compilation import quick_compilation
 
 CHILD = """
@@ -180,3 +183,23 @@ def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, dif
         runs.take_weights([first, second], second, 0)
         assert (folder / 'checkpoints' / '7' / 'weights').read_text() == 'its own'
         assert (source / 'checkpoints' / '7' / 'weights').read_text() == 'checkpoints/7/weights'
+
+
+def test_what_nobody_trained_stands_below_the_rows(tmp_path):
+    config = {'epochs': 1, 'data_dir': ''}
+    job = Job('a', tmp_path / 'a', config, (), frozenset())
+    facts = {'wall_seconds': 1.0, 'commit': '', 'dirty': False, 'hardware': {}, 'versions': {}}
+    for seed, share in enumerate((0.5, 0.7)):
+        (tmp_path / f'a-seed-{seed}').mkdir()
+        compared = {'zero_shot': {'top1': share - 0.4}, 'references_views': {'top1': share + 0.1, 'top10': 0.9}}
+        metrics = {'top1': share, 'comparators': compared}
+        runs.write_record(job, seed, facts | {'state': 'finished', 'metrics': metrics, 'config': job.config_of(seed)})
+    top1 = Metric('top1', 'Top-1')
+    paper = Paper('Somebody', tables=(Table('Table 1', (top1,), (Row('a', {}),)),), claims=(), notes=())
+    found = collect(paper, {'a': job}, {'data_dir': '', 'preset': '', 'overrides': {}}, names=['a'], seeds=2)
+    rows = {row['name']: row['values']['top1'] for row in found['tables'][0]['rows']}
+    assert list(rows) == ['a', 'not trained: zero shot', 'not trained: references views']
+    wanted = {'a': 60, 'not trained: zero shot': 20, 'not trained: references views': 70}
+    assert {name: round(values['mean'], 6) for name, values in rows.items()} == wanted
+    assert all(values['n'] == 2 and values['paper'] is None for values in rows.values())
+    assert [row['name'] for row in summarize(found)['rows']] == list(rows)

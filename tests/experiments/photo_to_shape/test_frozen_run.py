@@ -77,7 +77,7 @@ def test_features_are_computed_once(place, first, monkeypatch):
 
 def test_damaged_features_are_computed_anew(place, first, monkeypatch, capsys):
     files = sorted((place / 'cache' / 'features').glob('*.npz'))
-    assert len(files) == 4  # photos and views, as they are and changed
+    assert len(files) == 6  # photos and views, as they are and changed, and by the built-in model
     files[0].write_bytes(files[0].read_bytes()[:-100])
     computed = features_of(monkeypatch)
     _, again = train(place, 'mended')

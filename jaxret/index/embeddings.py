@@ -1,0 +1,43 @@
+"""Arrays of an index, from its shards to one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxret.errors import DataError, Problem
+from jaxret.index.shards import SHARDS, ShapeRow, check_shard, read_array
+from jaxret.search.blocks import aligned_empty
+
+
+def gather(folder: Path, rows: Sequence[ShapeRow], name: str = 'embeddings', *, checked: bool = False) -> np.ndarray:
+    """Embeddings or silhouettes of all rows of an index, in their order.
+
+    Args:
+      folder: of the index.
+      rows: of its table.
+      name: 'embeddings' or 'outlines'.
+      checked: the shards' checksums were compared already.
+
+    Raises:
+      DataError: a shard is missing or damaged, or there are no rows.
+    """
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row.shard, []).append(place)
+    array = None
+    for shard, wanted in places.items():
+        path = folder / SHARDS / shard
+        if not checked:
+            check_shard(path)
+        stored = read_array(path, name)
+        numbers = [rows[place].row for place in wanted]
+        if not 0 <= min(numbers) <= max(numbers) < len(stored):
+            action = 'run `jaxret index --rebuild`'
+            raise DataError(Problem(str(path), 'holds fewer shapes than the table names', action))
+        if array is None:
+            array = aligned_empty((len(rows), *stored.shape[1:]), stored.dtype)
+        array[wanted] = stored[numbers]
+    if array is None:
+        raise DataError(Problem(str(folder), 'the index holds no shapes', 'index a folder with models'))
+    return array

@@ -1,0 +1,41 @@
+"""The model of an index, to embed queries."""
+
+from pathlib import Path
+
+from jaxret.errors import CheckpointError
+from jaxret.index.files import Manifest
+from jaxret.inference.model import Model
+from jaxret.inference.pretrained_model import PRETRAINED, load_model
+
+
+def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Model:
+    """The model that embedded the shapes of an index, to embed queries.
+
+    Args:
+      manifest: of the index.
+      workdir: of its run, or the folder of the built-in model's weights, where that was moved; None for where it was.
+
+    Raises:
+      CheckpointError: no run there, or its best checkpoint has other weights.
+    """
+    try:
+        model = load_model(manifest.system, workdir or manifest.workdir, default=manifest.shape_inputs.representation)
+    except CheckpointError as error:
+        if workdir:
+            raise
+        raise CheckpointError(
+            f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
+        ) from error
+    if model.fingerprint != manifest.fingerprint and manifest.system == PRETRAINED:
+        raise CheckpointError(
+            f'{model.workdir}: has other weights or settings ({model.fingerprint[:12]}) than the built-in model of the '
+            f'index ({manifest.fingerprint[:12]}, {manifest.workdir}); embed the models anew with '
+            f'`jaxret index --rebuild`'
+        )
+    if model.fingerprint != manifest.fingerprint:
+        raise CheckpointError(
+            f'{model.workdir}: its best checkpoint, of step {model.step}, has other weights ({model.fingerprint[:12]}) '
+            f'than the index ({manifest.fingerprint[:12]}, step {manifest.step} of {manifest.workdir}); name that run '
+            f'with --checkpoint, or embed the models anew with `jaxret index --rebuild`'
+        )
+    return model
