@@ -93,7 +93,7 @@ def methods(
     yield 'built-in, no mask', orders(index, plain, depth=DEPTH)
     yield 'instance, mask', orders(index, masked, depth=DEPTH, purpose='instance')
     outlines, shapes = Outlines(bits), np.arange(len(index))
-    covered = [outlines.scores(row[None], shapes)[0] for row in model.parts.outlines(masked)]
+    covered = [outlines.scores(row[None], shapes) for row in model.parts.outlines(masked)]
     yield 'outlines alone', ordered(np.stack(covered), depth=DEPTH)
     gallery = np.stack(rendered(baseline_views, index, shapes, [VIEWS] * len(index), 'Rendering views'))
     asked = np.stack([baseline_features(picture) for picture in pictures])

@@ -1,6 +1,7 @@
 """The system of a finished run, found by the task that its class names among the modules of `jaxret.systems`."""
 
 from jaxret.errors import CheckpointError, ConfigError
+from jaxret.runs.config import flatten
 from jaxret.runs.finished import FinishedRun
 from jaxret.search.references import TEMPERATURE, WEIGHT, Fusion
 from jaxret.systems.base import TrainedSystem
@@ -34,9 +35,9 @@ def trained_system(run: FinishedRun, gallery: str | None = None, *, default: str
 
 def trained_fusion(run: FinishedRun) -> Fusion:
     """How references and views of a run's index are pooled: as in its own evaluation where that has references."""
-    evaluation, loss = run.config.evaluation, run.config.get('loss', {})
+    stored = flatten(run.config)  # of any system: not all have these keys
     return Fusion(
-        weight=min(evaluation.get('references', 0.0) or WEIGHT, _MOST_WEIGHT),
-        temperature=evaluation.get('reference_temperature', TEMPERATURE),
-        view_temperature=loss.get('temperature', TEMPERATURE),
+        weight=min(stored.get('evaluation.references') or WEIGHT, _MOST_WEIGHT),
+        temperature=stored.get('evaluation.reference_temperature', TEMPERATURE),
+        view_temperature=stored.get('loss.temperature', TEMPERATURE),
     )
