@@ -48,21 +48,12 @@ class Fusion:
             raise ConfigError(f'{self}: background must be finite')
 
 
-def standardized(features: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Features [..., F] of unit length, after they lost the mean and spread of their own domain's [..., F].
-
-    Photos and grey views differ more in these than in what they show.
-    """
-    rows = of.reshape(-1, of.shape[-1])
-    return _centred(features, rows.mean(axis=0), rows.std(axis=0) + 1e-3)
-
-
 def reference_space(references: np.ndarray, *, standardize: bool) -> Callable[[np.ndarray], np.ndarray]:
     """The map [..., D] -> unit vectors [..., D] into the space in which photos are compared with references [R, D].
 
     Args:
       references: embeddings.
-      standardize: whether they lose their mean and spread, as in `standardized`.
+      standardize: whether both lose the references' mean and spread.
     """
     if not standardize:
         return partial(_centred, mean=np.float32(0), spread=np.float32(1))
