@@ -8,10 +8,10 @@ import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES
+from jaxret.preprocessing.headings import query_shape_arrays
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
-from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces, point_arrays
-from jaxret.preprocessing.shapes import cloud_views, shape_arrays
+from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 # Of every kind of query. A .ply file is a mesh if it has faces.
@@ -146,11 +146,7 @@ def query_arrays(
     """
     if kind == 'photo':
         return photo_arrays(query, inputs=inputs, mask=mask, box=box)
-    if kind == 'points' and inputs.representation == 'views':
-        return cloud_views(query, inputs=inputs, up_axis=up_axis or inputs.up_axis)
-    if kind == 'points':
-        return point_arrays(query, count=inputs.points, up_axis=up_axis or inputs.up_axis)
-    return shape_arrays(Path(query), inputs=inputs, up_axis='y' if kind == 'scan' else up_axis or inputs.up_axis)
+    return query_shape_arrays(query, kind=kind, inputs=inputs, up_axis=up_axis or inputs.up_axis)
 
 
 def parse_box(text: str) -> Box:
