@@ -19,8 +19,8 @@ from jaxret.geometry.surfaces import Surface
 # What two files of one shape differ by, as a share of the longest side, beside what their triangles leave of curves.
 TOLERANCE = 0.001
 _ALIKE = 0.1  # principal moments that differ by less may be those of an axis of symmetry
-_SCORED, _REFINED = 150, 400  # points of each side
-_STEPS = 25
+_SCORED, _REFINED = 150, 300  # points of each side
+_STEPS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,9 +226,7 @@ def _close(one: np.ndarray, other: np.ndarray, most: float) -> bool:
     return bool(np.abs(one - other).max() < most)
 
 
-def _scores(
-    a: Surface, b: Surface, rotations: np.ndarray, scale: float, points: Iterable[np.ndarray]
-) -> np.ndarray:
+def _scores(a: Surface, b: Surface, rotations: np.ndarray, scale: float, points: Iterable[np.ndarray]) -> np.ndarray:
     """Mean distance of some points of each surface to the other, at every start, [S]."""
     own, other = points
     sums = np.zeros(len(rotations))
@@ -273,7 +271,7 @@ def _refined(
         turn, size = Rotation.from_rotvec(step[:3]).as_matrix(), 1 + step[6] if scale is None else 1.0
         size = min(max(size, 0.8), 1.25)
         pose = _Pose(turn @ pose.rotation, size * pose.scale, size * turn @ pose.move + step[3:6])
-        if np.abs(step).max() < 1e-7:
+        if np.abs(step).max() < 1e-6:
             break
     return error, pose
 

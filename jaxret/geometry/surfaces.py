@@ -19,8 +19,9 @@ SMOOTH_DEGREES = 40.0
 _COVER = 6000  # pieces by which the nearest face is found, about, beside one a face
 _NEAREST = 6  # faces whose distance to a point is computed first
 _BLOCK = 65536
+_EXACT = 512  # points whose distance is made exact at once
 _PROBE = 0.003  # how far past an edge the other surface is probed, as a share of the longest side
-_MOST = 16000  # points of each kind that are compared
+_MOST = 6000  # points of each kind that are compared
 _UNIFORM = 3000
 
 
@@ -160,8 +161,8 @@ class Surface:
         reach = np.linalg.norm(corners - middles[:, None], axis=2).max(axis=1)
         size = np.minimum(np.log2(reach.max() / reach).astype(int) // 2, 8)
         parts = [np.flatnonzero(size == number) for number in np.unique(size)]
-        trees = [(cKDTree(middles[part]), faces[part], float(reach[part].max())) for part in parts]
-        return cKDTree(middles), faces, trees
+        trees = [(_tree(middles[part]), faces[part], float(reach[part].max())) for part in parts]
+        return _tree(middles), faces, trees
 
     def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """About the nearest place of each point: distance [M], place [M, 3], face [M]; fast, for registration."""
@@ -188,14 +189,14 @@ class Surface:
         distances, sagitta, _ = self._among(points, *self._some(points))
         exact = np.zeros(len(points), bool)
         while True:
-            open_ = ~exact & ((distances > allowed + sagitta) | (distances >= distances.max()))
-            chosen = np.flatnonzero(open_)
+            chosen = np.flatnonzero(
+                ~exact & (distances > np.minimum(allowed + sagitta, distances.max(where=exact, initial=0) + 1e-5))
+            )
             if not len(chosen):
                 return distances, distances > allowed + sagitta
-            chosen = chosen[np.argsort(-distances[chosen], kind='stable')[:4096]]
-            distances[chosen], sagitta[chosen], _ = self._among(
-                points[chosen], *self._within(points[chosen], distances[chosen])
-            )
+            chosen = chosen[np.argsort(-distances[chosen], kind='stable')[:_EXACT]]
+            pairs = self._within(points[chosen], distances[chosen])
+            distances[chosen], sagitta[chosen], _ = self._among(points[chosen], *pairs)
             exact[chosen] = True
 
     def _some(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -219,17 +220,50 @@ class Surface:
 
     def _among(self, points: np.ndarray, rows: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, ...]:
         """Distance, sagitta and face of the nearest of the faces that are paired with each point."""
-        distances = np.empty(len(rows))
-        for start in range(0, len(rows), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            own = points[rows[part]]
-            distances[part] = np.linalg.norm(closest_point(self.corners[faces[part]], own) - own, axis=1)
+        distances = np.concatenate(
+            [
+                self._distances(points[rows[start : start + _BLOCK]], faces[start : start + _BLOCK])
+                for start in range(0, len(rows), _BLOCK)
+            ]
+        )
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
         least = np.minimum.reduceat(distances, starts)
         equal = distances <= np.repeat(least, np.diff(np.append(starts, len(rows)))) + 1e-6 * self.side
         sagitta = np.maximum.reduceat(np.where(equal, self.sagitta[faces], 0), starts)
         first = np.maximum.reduceat(np.where(equal, np.arange(len(rows)), -1), starts)
         return least, sagitta, faces[first]
+
+    @functools.cached_property
+    def _sides(self) -> tuple[np.ndarray, ...]:
+        """First corner and the two sides from there of each face, [F, 9], and their products, each [F]."""
+        a, b, c = self.corners.swapaxes(0, 1)
+        sides = np.concatenate([a, b - a, c - a], axis=1)
+        first, second = sides[:, 3:6], sides[:, 6:]
+        return sides, (first * first).sum(1), (first * second).sum(1), (second * second).sum(1)
+
+    def _distances(self, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """Distance of each point [M, 3] to one face [M], by products of vectors (Ericson, 2005, 5.1.5), [M]."""
+        sides, bb, bc, cc = self._sides
+        own = sides[faces]
+        bb, bc, cc = bb[faces], bc[faces], cc[faces]
+        points = points - own[:, :3]
+        b, c = np.einsum('mi,mi->m', points, own[:, 3:6]), np.einsum('mi,mi->m', points, own[:, 6:])
+        whole = np.einsum('mi,mi->m', points, points)
+        area = bb * cc - bc * bc
+        v, w = (cc * b - bc * c) / area, (bb * c - bc * b) / area
+        within = (v >= 0) & (w >= 0) & (v + w <= 1)
+        third, along = bb + cc - 2 * bc, c - b - bc + bb  # the side from b to c
+        squares = [
+            start - share * (2 * product - share * length)
+            for start, product, length in ((whole, b, bb), (whole, c, cc), (whole - 2 * b + bb, along, third))
+            for share in (np.clip(product / length, 0, 1),)
+        ]
+        least = np.minimum(np.minimum(*squares[:2]), squares[2])
+        return np.sqrt(np.maximum(np.where(within, whole - v * b - w * c, least), 0))
+
+
+def _tree(points: np.ndarray) -> cKDTree:
+    return cKDTree(points, balanced_tree=False, compact_nodes=False)
 
 
 def _bisected(corners: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
