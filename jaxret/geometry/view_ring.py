@@ -95,12 +95,11 @@ class ViewRing:
     def denser(self) -> 'ViewRing':
         """At every elevation cameras at all azimuths of these, evenly spaced: turned by a step they are there, too.
 
-        As many at an elevation as go into `MOST_STEPS` steps; where these are too few, the nearest ones are meant.
+        At most `MOST_STEPS` at an elevation; where that is too few, the nearest ones are meant.
         """
         first = self.rings[0][2]
         step = math.gcd(36_000, *(round(100 * (azimuth - first)) for azimuth, _ in self.poses))  # of 0.01 degrees
         count = min(36_000 // step, MOST_STEPS)
-        count *= MOST_STEPS // count
         return replace(self, views=count, further=tuple((up, count, first) for up, *_ in self.further))
 
     @property

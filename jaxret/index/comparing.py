@@ -89,7 +89,7 @@ class Comparison:
         self._view_poses = np.array(
             [(inputs.azimuth(view), inputs.elevation(view)) for view in range(len(inputs.view_ids))]
         )
-        self._asked_poses = np.array(inputs.ring.denser.poses)
+        self._turns = inputs.turns if self.gallery.similarity in VIEW_KINDS else None
 
     @property
     def width(self) -> int:
@@ -183,13 +183,13 @@ class Comparison:
         """
         if question.texts is not None:
             raise refused('texts', 'given with meshes, clouds or scans', 'give them alone or with photos')
-        if self.gallery.similarity not in VIEW_KINDS:
+        if self._turns is None:
             check_no_purpose(question.purpose)
             return search_headings(self.gallery, queries, question.top_k, candidates=question.candidates)
         if queries.shape[2] == self.gallery.width:
             queries = self._weighed(queries, question.purpose, None)
-        poses = {'asked': self._asked_poses, 'poses': self._view_poses}
-        return search_turned(self.gallery, queries, question.top_k, candidates=question.candidates, **poses)
+        how = {'turns': self._turns, 'poses': self._view_poses}
+        return search_turned(self.gallery, queries, question.top_k, candidates=question.candidates, **how)
 
     def _weighed(self, queries: np.ndarray, purpose: str | None, centre: np.ndarray | None) -> np.ndarray:
         """What is compared with embeddings of views, [..., D]."""

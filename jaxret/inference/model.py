@@ -99,7 +99,7 @@ class Model:
     def embed_meshes(self, paths: Sequence[str | Path], *, up_axis: str | None = None) -> np.ndarray:
         """Embeddings [Q, W, D] of mesh files as queries; `up_axis` as in training where it is None.
 
-        W are views all around where the gallery has one embedding a view, else headings.
+        W are headings, in each of them views where the gallery has one embedding a view (`ShapeInputs.all_around`).
 
         Raises:
           DataError: meshes that cannot be used, all of them; or this system takes no meshes.
@@ -185,7 +185,7 @@ class Model:
         turned = self.query_inputs(kind).headings is not None
         rows = [row for one in arrays for row in _rows(one)] if turned else arrays
         embeddings = self._embed(rows, self._parts.queries[kind].modality)
-        return embeddings.reshape(len(arrays), -1, embeddings.shape[1]) if turned else embeddings
+        return embeddings.reshape(len(arrays), -1, embeddings.shape[-1]) if turned else embeddings
 
     def query_inputs(self, kind: str) -> PhotoInputs | ShapeInputs:
         """What is made of a query of one kind.
@@ -215,9 +215,10 @@ class Model:
         def encode(**arrays: jax.Array) -> jax.Array:
             if query.inputs.headings is None:
                 return self._parts.embed(self._variables, arrays, query.modality)
-            count, turns = next(iter(arrays.values())).shape[:2]
+            count = next(iter(arrays.values())).shape[0]
             rows = {name: values.reshape(-1, *values.shape[2:]) for name, values in arrays.items()}
-            return self._parts.embed(self._variables, rows, query.modality).reshape(count, turns, -1)
+            embeddings = self._parts.embed(self._variables, rows, query.modality)
+            return embeddings.reshape(count, -1, embeddings.shape[-1])
 
         arrays = query.inputs.arrays.items()
         return encode, {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in arrays}

@@ -41,14 +41,9 @@ def query_shape_arrays(shape: Shape, *, kind: str, inputs: ShapeInputs, up_axis:
     standing = replace(inputs, headings=None)
     if inputs.headings is None:
         return _standing(shape, kind, standing, up_axis)
-    if inputs.representation == 'views':
-        ring = inputs.ring.denser
-        every = replace(standing, ring=ring, view_ids=tuple(range(ring.count)))
-        return {'views': _standing(shape, kind, every, up_axis)['views'][inputs.turned_views]}
     first = _standing(shape, kind, standing, up_axis)
     turned = _turning(shape, kind, standing, up_axis)
-    angles = 360 / inputs.headings * np.arange(1, inputs.headings)
-    rows = [first, *(turned(_about_vertical(angle)) for angle in angles)]
+    rows = [first, *(turned(_about_vertical(angle)) for angle in inputs.heading_angles[1:])]
     return {name: np.stack([row[name] for row in rows]) for name in first}
 
 

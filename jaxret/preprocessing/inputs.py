@@ -1,11 +1,11 @@
 """What a system takes of photos and shapes: plain values, without the tools that make arrays of files.
 
-Letters: V views, S size in pixels, N points, M faces, R voxels a side.
+Letters: V views, S size in pixels, N points, M faces, R voxels a side, T headings.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -15,8 +15,24 @@ from jaxret.geometry.view_ring import MOST_STEPS, ViewRing, turns_of
 
 RESOLUTION = 32
 OUTLINE_CELLS = 32  # a side of a silhouette
+_PICTURES = 96  # about, that a query is rendered to where the shape itself is turned
+_FEWEST_HEADINGS = 6
 _LATER = ('margin', 'outlines', 'headings')  # that earlier versions did not store
 Arrays = Mapping[str, tuple[tuple[int, ...], type]]  # name -> shape without the batch axis, type
+
+
+class Turns(NamedTuple):
+    """How a query is compared with views, one by one.
+
+    Attributes:
+      rows: int [T, V'], in every turn which of the query's embeddings is compared with each view.
+      views: V' of the shapes' views.
+      angles: [T], degrees from the azimuth at which the query is seen to that of the shape, in each turn.
+    """
+
+    rows: np.ndarray
+    views: tuple[int, ...]
+    angles: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,8 +92,8 @@ class ShapeInputs:
       margin: views are cut to what they show and placed anew with this margin, as `place_object` does it with photos;
         None: as rendered.
       outlines: cameras from which silhouettes are kept beside the views; None for none.
-      headings: of a query: in so many headings about the vertical it is made ready, evenly spaced; of views in those
-        that differ. Arrays then have an axis of headings first, the file's own the first. None as in a gallery.
+      headings: of a query: in so many headings about the vertical it is made ready. Arrays then have an axis of
+        headings first, the file's own the first. None as in a gallery.
     """
 
     representation: str
@@ -94,22 +110,48 @@ class ShapeInputs:
     headings: int | None = None
 
     def all_around(self, *, one_by_one: bool) -> 'ShapeInputs':
-        """As a query whose heading is not known.
+        """As a query whose heading about the vertical is not known.
+
+        Views that are placed by what they show look the same from one camera in whatever heading the shape stands: of
+        these there are more, from all azimuths (`ViewRing.denser`). All else depends on the box that the shape has in
+        its heading, by which it is moved and scaled: the shape itself is made ready in several.
 
         Args:
-          one_by_one: views are compared one by one: there are more of them, from all azimuths (`ViewRing.denser`).
+          one_by_one: a shape is one embedding a view; else one in all.
         """
         if not one_by_one:
-            return replace(self, headings=MOST_STEPS, outlines=None)
+            pictures = len(self.view_ids) if self.representation == 'views' else 1
+            return replace(self, headings=min(max(_PICTURES // pictures, _FEWEST_HEADINGS), MOST_STEPS), outlines=None)
+        if self.margin is None:
+            return replace(self, headings=MOST_STEPS, view_ids=tuple(self.view_ids[view] for view in self._compared))
         ring = self.ring.denser
         return replace(self, ring=ring, view_ids=tuple(range(ring.count)), outlines=None)
 
     @property
-    def turned_views(self) -> np.ndarray:
-        """Of `ring.denser` the views in every heading that shows others: int64 [T, V]; first those of `view_ids`."""
-        poses = np.array(self.ring.poses)[list(self.view_ids)]
-        turns, _ = turns_of(np.array(self.ring.denser.poses), poses)
-        return turns[np.sort(np.unique(np.sort(turns, axis=1), axis=0, return_index=True)[1])]
+    def _compared(self) -> tuple[int, ...]:
+        """Which of the views a query is compared with, where it is made ready in headings."""
+        return spaced(min(_PICTURES // MOST_STEPS, len(self.view_ids)), len(self.view_ids))
+
+    @property
+    def heading_angles(self) -> np.ndarray:
+        """By how many degrees about +y the shape is turned in each heading, [T].
+
+        All around; where these are few, as many views are pooled, also spread evenly over the step from one camera to
+        the next: a whole step changes little but the views' order.
+        """
+        pooled = self.representation == 'views' and self.headings < MOST_STEPS
+        step = 360 / len(self.view_ids) if pooled else 0.0
+        return (360 + step) / self.headings * np.arange(self.headings)
+
+    @property
+    def turns(self) -> Turns:
+        """How a query as `all_around` makes it of these inputs is compared with views, one by one."""
+        if self.margin is None:
+            angles, views = self.all_around(one_by_one=True).heading_angles, self._compared
+            return Turns(np.arange(len(angles) * len(views)).reshape(len(angles), -1), views, angles)
+        poses = np.array([(self.azimuth(view), self.elevation(view)) for view in range(len(self.view_ids))])
+        rows, angles = turns_of(np.array(self.ring.denser.poses), poses)
+        return Turns(rows, tuple(range(len(poses))), -angles)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -127,8 +169,7 @@ class ShapeInputs:
         }[self.representation]
         if self.headings is None:
             return one
-        count = len(self.turned_views) if self.representation == 'views' else self.headings
-        return {name: ((count, *shape), dtype) for name, (shape, dtype) in one.items()}
+        return {name: ((self.headings, *shape), dtype) for name, (shape, dtype) in one.items()}
 
     @property
     def textured(self) -> bool:

@@ -3,9 +3,7 @@
 Letters: Q queries, G gallery shapes, N shapes of a block, V views of a shape, W of a query, D embedding, T turns, K
 results.
 
-Where a shape is one embedding a view, a query has views from every elevation of the gallery's cameras, at least as
-dense in azimuth. Turning it about the vertical pairs each view v of a shape with another one of its own, t(v), the
-nearest of the same elevation (`turns_of`):
+Where a shape is one embedding a view, a turn pairs views v of a shape with embeddings of the query, t(v):
 
     s = max over turns t of mean over v of q_t(v) . r_v
 
@@ -21,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.errors import ConfigError, refused
-from jaxret.geometry.view_ring import turns_of
+from jaxret.preprocessing.inputs import Turns
 from jaxret.search.blocks import power_of_two
 from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
@@ -30,10 +28,10 @@ from jaxret.search.similarity import key_error
 _BLOCK_ELEMENTS = 2**25  # numbers of the gallery's views at a time
 
 
-def turned_score(query: np.ndarray, shape: np.ndarray, turns: np.ndarray) -> tuple[np.float32, int]:
+def turned_score(query: np.ndarray, shape: np.ndarray, turns: Turns) -> tuple[np.float32, int]:
     """The exact score of a query [W, D] and a shape [V, D], and the turn in which they have it."""
-    products = np.einsum('wd,vd->wv', query.astype(np.float64), shape.astype(np.float64))
-    means = products[turns, np.arange(len(shape))].mean(axis=1)
+    products = np.einsum('wd,vd->wv', query.astype(np.float64), shape[list(turns.views)].astype(np.float64))
+    means = products[turns.rows, np.arange(len(turns.views))].mean(axis=1)
     best = int(means.argmax())
     return np.float32(means[best] + 0.0), best
 
@@ -43,7 +41,7 @@ def search_turned(
     queries: np.ndarray,
     k: int,
     *,
-    asked: np.ndarray,
+    turns: Turns,
     poses: np.ndarray,
     candidates: np.ndarray | None = None,
     block: int | None = None,
@@ -54,7 +52,8 @@ def search_turned(
       gallery: with embeddings of views.
       queries: float [Q, W, D].
       k: how many results; fewer where fewer shapes are allowed.
-      asked, poses: cameras of the queries' and the shapes' views, as for `turns_of`.
+      turns: how they are compared.
+      poses: [V, 2] azimuth and elevation of the shapes' views, in degrees.
       candidates: bool [G], which shapes are allowed; None allows all.
       block: shapes at a time; None chooses. Bounds memory.
 
@@ -70,13 +69,14 @@ def search_turned(
         raise ConfigError(f'k = {k}, block = {block}: both must be at least 1')
     queries = np.asarray(queries)
     views, width = gallery.embeddings.shape[1:]
-    if queries.ndim != 3 or queries.shape[1:] != (len(asked), width) or len(poses) != views:
-        raise refused('queries', f'shape {list(queries.shape)}', f'give [Q, {len(asked)}, {width}]')
+    asked = turns.rows.max() + 1
+    if queries.ndim != 3 or queries.shape[1:] != (asked, width) or len(poses) != views:
+        raise refused('queries', f'shape {list(queries.shape)}', f'give [Q, {asked}, {width}]')
     if not np.isfinite(queries).all():
         raise refused('queries', 'not finite', 'embed them again')
     queries = queries.astype(np.float32)
     ids = np.arange(len(gallery)) if candidates is None else np.flatnonzero(candidates)
-    k, (turns, angles) = min(k, len(ids)), turns_of(asked, poses)
+    k = min(k, len(ids))
     found = np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
     best_turns = np.zeros((len(queries), k), np.int64)
     for row, query in enumerate(queries if k else ()):
@@ -86,8 +86,8 @@ def search_turned(
         order = np.argsort(-scores, kind='stable')[:k]
         found[0][row], found[1][row] = near[order], scores[order]
         best_turns[row] = [scored[place][1] for place in order]
-    azimuths = (asked[0, 0] - angles[best_turns]) % 360
-    seen = np.stack([azimuths, np.full_like(azimuths, asked[0, 1])], axis=-1)
+    azimuths = (poses[0, 0] + turns.angles[best_turns]) % 360
+    seen = np.stack([azimuths, np.full_like(azimuths, poses[0, 1])], axis=-1)
     apart = np.abs((poses[:, 0] - azimuths[..., None] + 180) % 360 - 180)
     return Found(*found, apart.argmin(axis=-1), np.full(len(queries), float(k > 0)), seen)
 
@@ -114,7 +114,7 @@ def search_headings(
 
 
 def _near(
-    gallery: SearchGallery, query: np.ndarray, ids: np.ndarray, k: int, turns: np.ndarray, block: int | None
+    gallery: SearchGallery, query: np.ndarray, ids: np.ndarray, k: int, turns: Turns, block: int | None
 ) -> np.ndarray:
     """Indices, ascending, of all shapes that can be among the k best of one query."""
     step = block or max(1, _BLOCK_ELEMENTS // query.size)
@@ -123,11 +123,11 @@ def _near(
         part = ids[start : start + step]
         missing = min(power_of_two(len(part)), step) - len(part)
         rows = gallery.embeddings[np.pad(part, (0, missing), mode='edge')]
-        keys.append(np.asarray(_keys(query, rows, turns))[: len(part)])
+        keys.append(np.asarray(_keys(query, rows[:, list(turns.views)], turns.rows))[: len(part)])
     keys = np.concatenate(keys).astype(np.float64)
     kth = -np.partition(-keys, k - 1)[k - 1]
     # Twice the error of a product is more than that of a mean of fewer products than D has numbers.
-    error = 2 * key_error('dot', query, None, gallery.longest, 1).max() * max(1.0, turns.shape[1] / query.shape[1])
+    error = 2 * key_error('dot', query, None, gallery.longest, 1).max() * max(1.0, turns.rows.shape[1] / query.shape[1])
     return ids[keys >= kth - 2 * error]
 
 

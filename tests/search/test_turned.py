@@ -5,13 +5,15 @@ import pytest
 
 from jaxret.errors import ConfigError, DataError
 from jaxret.geometry.view_ring import turns_of
+from jaxret.preprocessing.inputs import Turns
 from jaxret.search.gallery import SearchGallery
-from jaxret.search.turned import search_headings, search_turned
+from jaxret.search.turned import search_turned
 
 # Of a shape four cameras at 10 degrees, two at 30, one from above; of a query as many at each as in all there are.
 POSES = np.array([(0, 10), (90, 10), (180, 10), (270, 10), (45, 30), (225, 30), (0, 90)], float)
 ASKED = np.array([(45 * number, up) for up in (10, 30, 90) for number in range(8)], float)
-CAMERAS = {'asked': ASKED, 'poses': POSES}
+ROWS, ANGLES = turns_of(ASKED, POSES)
+CAMERAS = {'turns': Turns(ROWS, tuple(range(7)), -ANGLES), 'poses': POSES}
 
 
 def slow(query, shape):
@@ -32,9 +34,8 @@ def test_finds_what_a_slow_search_finds_whatever_the_blocks():
     x = rng.normal(size=(23, 7, 6)).astype(np.float16)
     x[5] = x[9]  # a tie
     queries = rng.normal(size=(2, 24, 6)).astype(np.float32)
-    turns, angles = turns_of(ASKED, POSES)
-    assert angles.tolist() == [45.0 * turn for turn in range(8)]
-    queries[0, turns[2]] = x[9]  # turned by 90 degrees
+    assert ANGLES.tolist() == [45.0 * turn for turn in range(8)]
+    queries[0, ROWS[2]] = x[9]  # turned by 90 degrees
     queries += 0.3 * rng.normal(size=queries.shape).astype(np.float32)
     gallery, allowed = SearchGallery(x, 'best_views'), rng.random(23) < 0.8
     allowed[[5, 9]] = True
