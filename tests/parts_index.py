@@ -82,7 +82,7 @@ def parts_index(folder: Path, world: World, *, model: PartsModel | None = None) 
     """The index of a world's shapes, open."""
     names = [f'{number:03d}.obj' for number in range(len(world.views))]
     bits = np.packbits(world.outlines, axis=-1)
-    content = Shard(world.views.astype(np.float16), [b'picture'] * len(names), names, bits)
+    content = Shard(world.views.astype(np.float16), [b'picture'] * len(names), names, {'outlines': bits})
     shard = write_shard(folder, content, key='key')
     rows = [
         ShapeRow(name, ('odd', 'even')[number % 2], 0, 'sum', [1, 2], shard, number)
