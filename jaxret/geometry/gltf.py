@@ -95,7 +95,7 @@ class _Document:
 
     def scene(self) -> trimesh.Scene:
         """The default scene."""
-        result = trimesh.Scene()
+        result = trimesh.Scene(metadata={'millimetres': 1000.0, 'name': self.top.get('name')})
         for node, matrix in self.nodes.values():
             if 'mesh' not in node:
                 continue
@@ -107,12 +107,16 @@ class _Document:
         return result
 
     @cached_property
+    def top(self) -> dict[str, Any]:
+        """The default scene as the file has it."""
+        if not self.header.get('scenes'):
+            raise UnusableMesh('there is no scene in it')
+        return self._item('scenes', self.header.get('scene', 0))
+
+    @cached_property
     def nodes(self) -> dict[int, tuple[dict, np.ndarray]]:
         """The nodes of the default scene by number, with their places in the world [4, 4]."""
-        scenes = self.header.get('scenes', [])
-        if not scenes:
-            raise UnusableMesh('there is no scene in it')
-        left = [(index, np.eye(4)) for index in self._item('scenes', self.header.get('scene', 0)).get('nodes', [])]
+        left = [(index, np.eye(4)) for index in self.top.get('nodes', [])]
         found = {}
         while left:
             index, above = left.pop()
