@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import trimesh
 
+from jaxret.geometry.colors import gltf_color
 from jaxret.geometry.formats import UnusableMesh
 
 _KINDS = {5120: '<i1', 5121: '<u1', 5122: '<i2', 5123: '<u2', 5125: '<u4', 5126: '<f4'}
@@ -31,7 +32,7 @@ def read_gltf(data: bytes, get: Callable[[str], bytes], *, max_faces: int) -> tr
     """Reads a file of either form.
 
     Sparse accessors, normalized integers, strides, strips and fans are read; morph targets and skins are applied as the
-    file poses them. Materials and textures are not read.
+    file poses them. Of materials the base colour is read, as metadata 'color' of a part; textures are not.
 
     Args:
       data: the file's content.
@@ -232,7 +233,8 @@ class _Document:
                 vertices = self._bent(vertices, attributes, rows, joints)
             colors = self._colors(attributes, len(positions))
             colors = None if colors is None else colors[rows]
-            yield trimesh.Trimesh(vertices, faces.reshape(-1, 3), vertex_colors=colors, process=False)
+            options = {'vertex_colors': colors, 'metadata': {'color': gltf_color(self.header, primitive)}}
+            yield trimesh.Trimesh(vertices, faces.reshape(-1, 3), **options, process=False)
 
     def _values(self, primitive: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Positions [N, 3] of a part, and its indices."""

@@ -17,6 +17,7 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import DataError, Problem
+from jaxret.geometry.colors import scene_colors
 from jaxret.geometry.formats import MESH_SUFFIXES, UnusableMesh
 from jaxret.geometry.gltf import buffer_names, read_gltf
 from jaxret.geometry.obj import read_obj
@@ -42,12 +43,14 @@ class Mesh:
       faces: int64 [F, 3], indices into `vertices`.
       millimetres: length of one unit of the coordinates; None where the file does not say.
       name: of the product or scene in the file; '' for none.
+      colors: '#rrggbb' of the materials, faces or vertices that the file itself colours, that of most faces first.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     millimetres: float | None = None
     name: str = ''
+    colors: tuple[str, ...] = ()
 
 
 def load_mesh(
@@ -217,7 +220,8 @@ def quiet() -> Iterator[None]:
 def _mesh(scene: trimesh.Scene, max_faces: int) -> Mesh:
     vertices, faces = _checked(*_flatten(scene, max_faces))
     name = ''.join(filter(str.isprintable, str(scene.metadata.get('name') or '')))
-    return Mesh(vertices, faces, scene.metadata.get('millimetres'), name.strip()[:_LONGEST_NAME])
+    unit, name = scene.metadata.get('millimetres'), name.strip()[:_LONGEST_NAME]
+    return Mesh(vertices, faces, unit, name, scene_colors(scene))
 
 
 def _flatten(scene: trimesh.Scene, max_faces: int) -> tuple[np.ndarray, np.ndarray]:

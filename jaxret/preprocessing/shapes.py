@@ -17,6 +17,7 @@ from jaxret.geometry.distance_grids import read_distances
 from jaxret.geometry.formats import DISTANCE_SUFFIXES
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, mesh_from_points
 from jaxret.geometry.materials import material_files
+from jaxret.geometry.measures import mesh_facts
 from jaxret.geometry.mesh import MAX_BYTES, Mesh, buffer_files, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.points import sample_surface
@@ -47,7 +48,7 @@ class ShapeRecord:
       thumbnail: a PNG file.
       extras: by their names what an index keeps beside embeddings; the same names of all files: 'outlines', silhouettes
         as bits (`outlines.mesh_outlines`), where `inputs` asks for them.
-      facts: size, triangles and more, as JSON has it; {} for none.
+      facts: size, triangles and more (`measures.mesh_facts`).
     """
 
     checksum: str
@@ -74,7 +75,8 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
         extras = {} if inputs.outlines is None else {'outlines': mesh_outlines(mesh, inputs.outlines)}
-        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail, extras)
+        facts, checksum = mesh_facts(mesh, up_axis=up_axis), file_checksum(path, textured=inputs.textured)
+        return ShapeRecord(checksum, arrays, thumbnail, extras, facts)
     except ValueError as error:  # of a grid without a surface
         raise _bad(path, str(error)) from error
 
