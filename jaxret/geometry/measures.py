@@ -72,11 +72,9 @@ def enclosed_volume(mesh: Mesh) -> tuple[bool, float | None]:
     faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]  # a triangle without area closes nothing
     start, stop = faces.reshape(-1), np.roll(faces, -1, axis=1).reshape(-1)
     edges = np.minimum(start, stop) * (faces.max(initial=0) + 1) + np.maximum(start, stop)
-    _, edge, count = np.unique(edges, return_inverse=True, return_counts=True)
-    if not len(faces) or (count % 2).any():
-        return False, None
-    if np.bincount(edge, np.where(start < stop, 1, -1)).any():
-        return True, None
+    if not np.array_equal(np.sort(edges[start < stop]), np.sort(edges[start > stop])):  # in both directions as often
+        edges = np.sort(edges)
+        return len(edges) % 2 == 0 and np.array_equal(edges[::2], edges[1::2]), None
     corners, extent = _unit_corners(mesh)
     a, b, c = np.moveaxis(corners, 1, 0)
     volume = abs(float(np.einsum('fk,fk->', a, np.cross(b, c)))) / 6
