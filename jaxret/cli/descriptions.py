@@ -47,6 +47,12 @@ else inside the frame less a small border.
 CLIP, OpenCLIP or SigLIP, its tokenizer in it (extra `text`). Beside a photo the scores of both are fused, each measured
 by how far it spreads over the index.
 
+--where keeps models whose facts meet all its conditions, joined by `and`: size (the longest side), width, height, depth
+(along x, y and z, +y up), area and volume with a unit (um mm cm in ft m; mm2, cm3, ...), triangles, watertight, not
+watertight, name~TEXT (in the id, or the name in the file), unit=mm, color=#ff0000. Operators: < <= > >= = !=. Models
+whose files have no unit (OBJ, OFF, PLY, STL) meet no condition on a length; it says how many these are. Answers are
+exact. An index of before sizes were kept needs `jaxret index --rebuild`.
+
 With --database candidates come from a vector database (`jaxret export --index INDEX --database DB`), and of INDEX only
 the description is read. Candidates are scored exactly; it says where a shape that is none could score more. Known
 photos do not count there.
