@@ -58,8 +58,8 @@ class ShapeFacts:
                 facts[number] = stored[self._rows[number].row]
         if without := sum(not one for one in facts):
             raise ConfigError(
-                f'where: {without} of {len(facts)} shapes of {self._folder} were indexed before sizes were kept; run '
-                f'`jaxret index --rebuild --out {self._folder}`'
+                f'where: {without} of {len(facts)} shapes were indexed before sizes were kept; run `jaxret index '
+                f'--rebuild` with the --out and --models of this index'
             )
         sides = np.array([self._sides(number, one) for number, one in enumerate(facts)], np.float64).reshape(-1, 3)
         numbers = dict(zip(('width', 'height', 'depth'), sides.T, strict=True)) | {'size': sides.max(axis=1)}
