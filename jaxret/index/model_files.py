@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxret.errors import DataError, Problem
 from jaxret.files import check_regular
 from jaxret.geometry.materials import material_files
-from jaxret.geometry.mesh import buffer_files
+from jaxret.geometry.places import model_files
 
 COLUMNS = ('path', 'category')
 _MOST_CATEGORIES = 2**30  # bytes
@@ -102,14 +102,14 @@ def read_categories(path: Path) -> dict[str, str]:
 
 
 def file_mark(path: Path, *, textured: bool) -> list[int]:
-    """(bytes, nanoseconds of last change) of a model's file, and of each buffer that a .gltf file names; [] if gone.
+    """(bytes, nanoseconds of last change) of each file that a model is made of; [] if any is gone.
 
     Args:
-      path: the file.
+      path: of the file; of a member of an archive, or a part, the mark is that of the file which holds it.
       textured: also of its materials and their textures, (0, 0) of those that are missing.
     """
     try:
-        states = [file.stat() for file in (path, *buffer_files(path))]
+        states = [file.stat() for file in model_files(path)]
     except (OSError, ValueError):
         return []
     mark = [number for state in states for number in (state.st_size, state.st_mtime_ns)]
