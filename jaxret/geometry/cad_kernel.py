@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import Any
 
 import numpy as np
 import trimesh
@@ -48,7 +47,7 @@ def read_cad(place: Place, *, max_bytes: int, max_faces: int) -> trimesh.Scene:
       max_faces: scenes with more triangles are refused.
 
     Returns:
-      The scene in millimetres; each geometry's metadata say of which part it is an instance.
+      The scene in millimetres; each geometry's metadata say which instance of a part it is of, and its name.
 
     Raises:
       UnusableMesh: damaged, without surfaces, or files are missing that it names.
@@ -113,22 +112,16 @@ class _Assembly:
             raise UnusableMesh(f'its parts are in files that are not beside it: {", ".join(missing)[:300]}')
         for number, (name, matrix) in enumerate(wanted):
             part = self.read(found[name], (*above, place))
-            own = {_of(part.geometry[key], 'part') for key in part.geometry}
+            instances = {mesh.metadata['instance'] for mesh in part.geometry.values()}
             for node in part.graph.nodes_geometry:
                 transform, key = part.graph[node]
                 mesh = part.geometry[key].copy()
-                mesh.metadata.update(
-                    part=(name, _of(mesh, 'part')),
-                    instance=(number, _of(mesh, 'instance')),
-                    name=PurePath(name).stem if len(own) == 1 else _of(mesh, 'name'),
-                )
+                mesh.metadata['instance'] = number, mesh.metadata['instance']
+                if len(instances) == 1:
+                    mesh.metadata['name'] = PurePath(name).stem
                 scene.add_geometry(mesh, transform=matrix @ transform)
             if sum(len(mesh.faces) for mesh in scene.geometry.values()) > self.max_faces:
                 raise UnusableMesh(f'more than {self.max_faces:,} faces')
-
-
-def _of(mesh: trimesh.Trimesh, key: str) -> Any:
-    return mesh.metadata[key]
 
 
 def _no_buffer(name: str) -> bytes:

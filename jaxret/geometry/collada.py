@@ -34,7 +34,7 @@ def read_collada(data: bytes, *, max_faces: int) -> trimesh.Scene:
       max_faces: scenes with more triangles are refused.
 
     Returns:
-      The scene, +y up; each geometry's metadata say of which geometry of the file it is an instance.
+      The scene, +y up; each geometry's metadata say which instance it is of, and its name.
 
     Raises:
       UnusableMesh: damaged, without a scene, or with geometry that cannot be read.
@@ -56,32 +56,32 @@ def read_collada(data: bytes, *, max_faces: int) -> trimesh.Scene:
     millimetres = 1000.0 * (info.unitmeter or 1.0)
     scene = trimesh.Scene(metadata={'millimetres': millimetres, 'name': info.title or '', 'up_axis': 'y'})
     turn, left = _TURNS[info.upaxis or 'Y_UP'], max_faces
-    for instance, (bound, geometry) in enumerate(_instances(document.scene)):
+    for instance, (geometry, matrix) in enumerate(_instances(document.scene)):
         if instance == _MOST_INSTANCES:
             raise UnusableMesh(f'more than {_MOST_INSTANCES:,} instances')
-        metadata = {'part': geometry.id, 'instance': instance, 'name': geometry.name or geometry.id or ''}
-        for vertices, faces in _surfaces(bound):
+        metadata = {'instance': instance, 'name': geometry.name or geometry.id or ''}
+        for vertices, faces in _surfaces(geometry):
             left -= len(faces)
             if left < 0:
                 raise UnusableMesh(f'more than {max_faces:,} faces')
             mesh = trimesh.Trimesh(vertices, faces, process=False, metadata=dict(metadata))
-            scene.add_geometry(mesh, transform=turn)
+            scene.add_geometry(mesh, transform=turn @ matrix)
     return scene
 
 
 def _instances(scene: Any) -> Iterator[tuple[Any, Any]]:
-    """Bound geometries of a scene, and what they are instances of."""
+    """Geometries of a scene, each with its place [4, 4]."""
     for bound in scene.objects('geometry'):
-        yield bound, bound.original
+        yield bound.original, np.asarray(bound.matrix)
     for bound in scene.objects('controller'):
         if not hasattr(bound, 'geometry'):
             raise UnusableMesh('it has a morph, which is not read')
-        yield bound.geometry, bound.geometry.original
+        yield bound.geometry.original, np.asarray(bound.geometry.matrix)
 
 
-def _surfaces(bound: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Vertices [N, 3] in the world and faces [F, 3] of a bound geometry; lines left out."""
-    for primitive in bound.primitives():
+def _surfaces(geometry: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Vertices [N, 3] and faces [F, 3] of a geometry; lines left out."""
+    for primitive in geometry.primitives:
         if primitive.vertex is None or primitive.vertex_index is None or not len(primitive.vertex_index):
             continue
         vertices, index = np.asarray(primitive.vertex), np.asarray(primitive.vertex_index)

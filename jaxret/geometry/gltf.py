@@ -55,7 +55,7 @@ class _Document:
         self.read = 0  # bytes
 
     def scene(self) -> trimesh.Scene:
-        """The default scene; metadata say of which mesh and node each geometry is, and which nodes end without one."""
+        """The default scene; metadata say of which node each geometry is, and which nodes end without one."""
         roots = [self._item('nodes', index).get('name') for index in self.top.get('nodes', [])]
         bare = [
             (node.get('name'), matrix) for node, matrix in self.nodes.values() if not {'mesh', 'children'} & node.keys()
@@ -70,7 +70,7 @@ class _Document:
             joints = self.joints(node['skin']) if 'skin' in node else None
             name = self._item('meshes', node['mesh']).get('name') or node.get('name')
             for part in self._parts(node, joints):
-                part.metadata.update(part=node['mesh'], instance=index, name=name)
+                part.metadata.update(instance=index, name=name)
                 result.add_geometry(part, transform=None if joints is not None else matrix)
         return result
 

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.formats import ARCHIVE_SUFFIX, MESH_SUFFIXES, UnusableMesh, model_suffix
+from jaxret.geometry.gltf_header import buffer_names
 
 MAX_BYTES = 512 * 2**20
 MOST_MEMBERS = 200_000
@@ -143,8 +144,6 @@ def _names(place: Place) -> list[str]:
         return []
     try:
         if place.suffix == '.gltf':
-            from jaxret.geometry.gltf import buffer_names
-
             return buffer_names(place.read())
         if place.file.stat().st_size > _LARGEST_OF_NODES:
             return []

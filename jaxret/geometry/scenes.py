@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import logging
 import re
 import warnings
@@ -153,18 +154,22 @@ def _part(scene: trimesh.Scene, name: str) -> trimesh.Scene:
 
 
 def _parts(scene: trimesh.Scene) -> dict[str, list[str]]:
-    """Nodes of the first place of every part with a surface, by its name."""
-    first: dict[object, tuple[object, str, list[str]]] = {}
+    """Nodes of the first place of every part with a surface, by its name; instances of one name and surface are one."""
+    instances: dict[object, list[str]] = {}
     for node in scene.graph.nodes_geometry:
         mesh = scene.geometry[scene.graph[node][1]]
-        if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
-            continue
-        part, instance, name = (mesh.metadata.get(key) for key in ('part', 'instance', 'name'))
-        _, _, nodes = first.setdefault(part, (instance, str(name or ''), []))
-        if first[part][0] == instance:
-            nodes.append(node)
+        if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
+            instances.setdefault(mesh.metadata.get('instance'), []).append(node)
+    first: dict[tuple[str, bytes], list[str]] = {}
+    for nodes in instances.values():
+        meshes = [scene.geometry[scene.graph[node][1]] for node in nodes]
+        digest = hashlib.sha256()
+        for mesh in meshes:
+            digest.update(np.ascontiguousarray(mesh.vertices).tobytes())
+            digest.update(np.ascontiguousarray(mesh.faces).tobytes())
+        first.setdefault((str(meshes[0].metadata.get('name') or ''), digest.digest()), nodes)
     found: dict[str, list[str]] = {}
-    for _, name, nodes in first.values():
+    for (name, _), nodes in first.items():
         name = re.sub(r'[/\\]+|[^\w .,()+#=@&!-]', '_', name).strip(' .')[:_LONGEST_NAME] or 'part'
         free, number = name, 2
         while free in found:

@@ -44,7 +44,7 @@ def read_threemf(data: bytes, *, max_bytes: int, max_faces: int) -> trimesh.Scen
       max_faces: scenes with more triangles are refused before they are made.
 
     Returns:
-      The scene; each geometry's metadata say of which object it is an instance.
+      The scene; each geometry's metadata say which instance of an object it is of, and its name.
 
     Raises:
       UnusableMesh: damaged, too large, without items to build, or it needs an extension that changes the shape.
@@ -85,7 +85,7 @@ def _built(files: Mapping[str, '_Model'], top: str, max_faces: int) -> trimesh.S
         if instances > _MOST_INSTANCES or depth > _DEEPEST:
             raise UnusableMesh('its objects contain one another too often or too deeply, or themselves')
         if found.faces:
-            part = {'part': (path, number), 'instance': instances, 'name': found.name}
+            part = {'instance': instances, 'name': found.name}
             mesh = trimesh.Trimesh(
                 np.array(found.vertices).reshape(-1, 3),
                 np.array(found.faces).reshape(-1, 3),

@@ -74,6 +74,8 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
     try:
         distances = path.suffix.lower() in DISTANCE_SUFFIXES
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
+        if len(mesh.faces) == 1:
+            raise _bad(path, 'a single triangle, no model', 'take it out of the folder')
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
         extras = {} if inputs.outlines is None else {'outlines': mesh_outlines(mesh, inputs.outlines)}
         facts, checksum = mesh_facts(mesh, up_axis=up_axis), file_checksum(path, textured=inputs.textured)
