@@ -33,6 +33,18 @@ those that were taught in the page of `jaxret serve` or in Python. The last colu
 --remove takes numbers of the list, or the CSV file that was added. Nothing is deleted: the file INDEX/references.sqlite
 is the log.
 """
+DUPLICATES = """Finds models that are alike, and says in which way, the strongest first:
+
+  same bytes   the same content
+  same mesh    the same triangles, in another order or format
+  same shape   turned, moved, scaled, triangulated otherwise, from another program
+  mirrored     the same after a reflection, and only then
+  near         almost the same: with the largest distance as a share of the longest side
+
+Of an INDEX, which keeps what is compared first, or of a folder. Equal models are groups; of mirrored and near ones one
+of each group stands for it. --keep proposes per group a CAD format before a mesh, then a closed surface, more faces, the
+shorter path. Nothing is ever deleted.
+"""
 SEARCH = """Finds the models that match each query best.
 
 An index of the built-in model is asked with photos, meshes, point clouds (.ply .xyz .npy) and scans (.sdf .df .vox).

@@ -6,6 +6,7 @@
   jaxret fit --index INDEX                                       learn of these
   jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
   jaxret search --index INDEX --text WORDS [PHOTO...]            words, where the model learned from them
+  jaxret duplicates --index INDEX | --models DIR                 models that are the same, mirrored or nearly the same
   jaxret serve --index INDEX                                     a web page, and an HTTP endpoint beside it
   jaxret export --checkpoint WORKDIR --out FILE                  the query encoder as a StableHLO program
   jaxret export --index INDEX --out FILE | --database DB         the embeddings: Parquet, Arrow, or a vector database
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from jaxret.cli import descriptions
+from jaxret.cli.duplicates_options import add_duplicates_options
 from jaxret.compilation_cache import default_cache, keep_programs
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines
@@ -169,6 +171,11 @@ def _parser() -> argparse.ArgumentParser:
         '--candidates', type=_positive, metavar='N', help='shapes from the database a query (default: 100, at least K)'
     )
 
+    duplicates = command(
+        'duplicates', 'find models that are the same, mirrored or nearly the same', descriptions.DUPLICATES, _duplicates
+    )
+    add_duplicates_options(duplicates, _positive)
+
     serve = command('serve', 'a web page and an HTTP endpoint for an index', 'Serves an index.', _serve)
     serve.add_argument('--index', required=True, metavar='INDEX')
     serve.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
@@ -241,6 +248,12 @@ def _search(options: argparse.Namespace) -> int:
     from jaxret.cli.search import run_search
 
     return run_search(options, before_jax=_before_jax)
+
+
+def _duplicates(options: argparse.Namespace) -> int:
+    from jaxret.cli.duplicates import run_duplicates
+
+    return run_duplicates(options)
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -183,8 +183,8 @@ class Surface:
           allowed: how far off each may lie, [M]; what the nearest triangle leaves of a curve (`sagitta`) comes on top.
 
         Returns:
-          Distances [M], of which the largest is exact to a hundredth and the others may be too large; and bool [M], none
-          true where none is too far, else perhaps some that are not.
+          Distances [M], of which the largest is exact to a hundredth and the others may be too large; and bool [M],
+          none true where none is too far, else perhaps some that are not.
         """
         distances, sagitta, _ = self._among(points, *self._some(points))
         exact, limits = np.zeros(len(points), bool), allowed + sagitta

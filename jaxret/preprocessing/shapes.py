@@ -23,6 +23,7 @@ from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.places import MAX_BYTES, locate, named_files
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
+from jaxret.geometry.signatures import signature
 from jaxret.geometry.simplify import simplify_mesh
 from jaxret.preprocessing.framing import place_object
 from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
@@ -47,8 +48,9 @@ class ShapeRecord:
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
         [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
       thumbnail: a PNG file.
-      extras: by their names what an index keeps beside embeddings; the same names of all files: 'outlines', silhouettes
-        as bits (`outlines.mesh_outlines`), where `inputs` asks for them.
+      extras: by their names what an index keeps beside embeddings; the same names of all files: 'signature', by
+        which `jaxret duplicates` finds equal shapes (`signatures.signature`); 'outlines', silhouettes as bits
+        (`outlines.mesh_outlines`), where `inputs` asks for them.
       facts: size, triangles and more (`measures.mesh_facts`).
     """
 
@@ -77,7 +79,9 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
         if len(mesh.faces) == 1:
             raise _bad(path, 'a single triangle, no model', 'take it out of the folder')
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
-        extras = {} if inputs.outlines is None else {'outlines': mesh_outlines(mesh, inputs.outlines)}
+        extras = {'signature': signature(mesh)}
+        if inputs.outlines is not None:
+            extras['outlines'] = mesh_outlines(mesh, inputs.outlines)
         facts, checksum = mesh_facts(mesh, up_axis=up_axis), file_checksum(path, textured=inputs.textured)
         return ShapeRecord(checksum, arrays, thumbnail, extras, facts)
     except ValueError as error:  # of a grid without a surface

@@ -23,7 +23,7 @@ class StepFile:
         angle = self.add('( NAMED_UNIT(*) PLANE_ANGLE_UNIT() SI_UNIT($,.RADIAN.) )')
         solid = self.add('( NAMED_UNIT(*) SI_UNIT($,.STERADIAN.) SOLID_ANGLE_UNIT() )')
         self.units = self.add(
-            f"( GEOMETRIC_REPRESENTATION_CONTEXT(3) GLOBAL_UNIT_ASSIGNED_CONTEXT(({length},{angle},{solid})) "
+            f'( GEOMETRIC_REPRESENTATION_CONTEXT(3) GLOBAL_UNIT_ASSIGNED_CONTEXT(({length},{angle},{solid})) '
             f"REPRESENTATION_CONTEXT('','') )"
         )
 
@@ -73,7 +73,9 @@ class StepFile:
             along = corners[quad[1]] - corners[quad[0]]
             place = self.axes(corners[quad[0]], normal / np.linalg.norm(normal), along / np.linalg.norm(along))
             faces.append(self.add(f"ADVANCED_FACE('',({bound}),{self.add(f'PLANE({chr(39)}{chr(39)},{place})')},.T.)"))
-        return self.add(f"MANIFOLD_SOLID_BREP('',{self.add(f'CLOSED_SHELL({chr(39)}{chr(39)},({chr(44).join(faces)}))')})")
+        return self.add(
+            f"MANIFOLD_SOLID_BREP('',{self.add(f'CLOSED_SHELL({chr(39)}{chr(39)},({chr(44).join(faces)}))')})"
+        )
 
     def place(self, above, part, name, offset):
         """Puts a product into another; both as `product` returns them."""
@@ -88,7 +90,9 @@ class StepFile:
 
     def outside(self, part, file):
         """Says that a product is in another file."""
-        document = self.add(f"DOCUMENT_FILE('{file}','','',{self.add(f'DOCUMENT_TYPE({chr(39)}geometry{chr(39)})')},'',$)")
+        document = self.add(
+            f"DOCUMENT_FILE('{file}','','',{self.add(f'DOCUMENT_TYPE({chr(39)}geometry{chr(39)})')},'',$)"
+        )
         self.add(f"APPLIED_DOCUMENT_REFERENCE({document},'',({part[0]}))")
 
     def text(self):
