@@ -2,13 +2,15 @@
 
 MODEL = 'built-in: efficientnet-lite0 (default), -lite1, -lite2, or a folder with DINOv2, CLIP, SigLIP or a plain ViT'
 
-INDEX = """Makes an index of the models (OBJ, OFF, PLY, STL, GLB, glTF) below a folder, at any depth.
+INDEX = """Makes an index of the models below a folder, at any depth, and in zip archives there: OBJ, OFF, PLY, STL,
+GLB, glTF, 3MF; with the extra `cad` also STEP, IGES and DAE; each also compressed (.gz, .stpz).
 
 The built-in model needs no training: published weights of images, which see the models as grey views. --checkpoint
 takes a training run in its place. Without either, an index keeps the model that it has.
 
 For scan-CAD also grids of distances of 32 x 32 x 32 (.vox, .df, .sdf). Ids are paths below DIR; the category of a model
-is its first folder, or what --categories says. Broken files are listed in INDEX/failed.csv and do not stop it.
+is its first folder (where one folder has all, the next that groups them), or what --categories says. Broken files, and files of formats that are not
+read, are listed in INDEX/failed.csv and do not stop it. An assembly is one model; with --parts each of its parts is.
 
 The same command again embeds only what is new or changed and drops what is gone; without --models it goes through all
 folders of the index. Size and time of change tell whether a file is as before; where they differ, its SHA-256 does.
@@ -31,6 +33,18 @@ those that were taught in the page of `jaxret serve` or in Python. The last colu
 --remove takes numbers of the list, or the CSV file that was added. Nothing is deleted: the file INDEX/references.sqlite
 is the log.
 """
+DUPLICATES = """Finds models that are alike, and says in which way, the strongest first:
+
+  same bytes   the same content
+  same mesh    the same triangles, in another order or format
+  same shape   turned, moved, scaled, triangulated otherwise, from another program
+  mirrored     the same after a reflection, and only then
+  near         almost the same: with the largest distance as a share of the longest side
+
+Of an INDEX, which keeps what is compared first, or of a folder. Equal models are groups; of mirrored and near ones one
+of each group stands for it. --keep proposes per group a CAD format before a mesh, then a closed surface, more faces, the
+shorter path. Nothing is ever deleted.
+"""
 SEARCH = """Finds the models that match each query best.
 
 An index of the built-in model is asked with photos, meshes, point clouds (.ply .xyz .npy) and scans (.sdf .df .vox).
@@ -46,6 +60,12 @@ else inside the frame less a small border.
 --text says in words what is wanted, alone or with every photo; for an index of the built-in model with a folder of
 CLIP, OpenCLIP or SigLIP, its tokenizer in it (extra `text`). Beside a photo the scores of both are fused, each measured
 by how far it spreads over the index.
+
+--where keeps models whose facts meet all its conditions, joined by `and`: size (the longest side), width, height, depth
+(along x, y and z, +y up), area and volume with a unit (um mm cm in ft m; mm2, cm3, ...), triangles, watertight, not
+watertight, name~TEXT (in the id, or the name in the file), unit=mm, color=#ff0000. Operators: < <= > >= = !=. Models
+whose files have no unit (OBJ, OFF, PLY, STL) meet no condition on a length; it says how many these are. Answers are
+exact. An index of before sizes were kept needs `jaxret index --rebuild`.
 
 With --database candidates come from a vector database (`jaxret export --index INDEX --database DB`), and of INDEX only
 the description is read. Candidates are scored exactly; it says where a shape that is none could score more. Known

@@ -6,6 +6,7 @@
   jaxret fit --index INDEX                                       learn of these
   jaxret search --index INDEX QUERY...                           photos, meshes, point clouds, scans, or folders of them
   jaxret search --index INDEX --text WORDS [PHOTO...]            words, where the model learned from them
+  jaxret duplicates --index INDEX | --models DIR                 models that are the same, mirrored or nearly the same
   jaxret serve --index INDEX                                     a web page, and an HTTP endpoint beside it
   jaxret export --checkpoint WORKDIR --out FILE                  the query encoder as a StableHLO program
   jaxret export --index INDEX --out FILE | --database DB         the embeddings: Parquet, Arrow, or a vector database
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from jaxret.cli import descriptions
+from jaxret.cli.duplicates_options import add_duplicates_options
 from jaxret.compilation_cache import default_cache, keep_programs
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines
@@ -82,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument('--rebuild', action='store_true', help='embed everything anew')
     index.add_argument(
         '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: y, or as in training)'
+    )
+    index.add_argument(
+        '--parts',
+        action=argparse.BooleanOptionalAction,
+        help='parts of an assembly are models of their own, such as toy.step/HEAD (default: as before, or no)',
     )
     index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
     index.add_argument(
@@ -144,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
         help='built-in model: find this very model, its category, or both (default: mixed)',
     )
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
+    search.add_argument(
+        '--where',
+        action='append',
+        metavar='EXPR',
+        help="only models that measure so, such as 'size<200mm and watertight'; may be repeated",
+    )
     form = search.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')
@@ -157,6 +170,11 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         '--candidates', type=_positive, metavar='N', help='shapes from the database a query (default: 100, at least K)'
     )
+
+    duplicates = command(
+        'duplicates', 'find models that are the same, mirrored or nearly the same', descriptions.DUPLICATES, _duplicates
+    )
+    add_duplicates_options(duplicates, _positive)
 
     serve = command('serve', 'a web page and an HTTP endpoint for an index', 'Serves an index.', _serve)
     serve.add_argument('--index', required=True, metavar='INDEX')
@@ -230,6 +248,12 @@ def _search(options: argparse.Namespace) -> int:
     from jaxret.cli.search import run_search
 
     return run_search(options, before_jax=_before_jax)
+
+
+def _duplicates(options: argparse.Namespace) -> int:
+    from jaxret.cli.duplicates import run_duplicates
+
+    return run_duplicates(options)
 
 
 def _serve(options: argparse.Namespace) -> int:

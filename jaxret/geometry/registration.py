@@ -21,6 +21,8 @@ TOLERANCE = 0.001
 _ALIKE = 0.1  # principal moments that differ by less may be those of an axis of symmetry
 _SCORED, _REFINED = 150, 300  # points of each side
 _STEPS = 20
+_SCALES = 0.8, 1.25  # between the root mean square radii of shapes that are alike
+_FITS = 0.02  # mean distance below which a pose may be the right one, the root mean square radius being 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +210,7 @@ def _best(
     seen: list[np.ndarray] = []
     for mirrored in (False, True):
         for error, pose in poses:
-            if pose.mirrored != mirrored or error > 2 * poses[0][0] + 0.01:
+            if pose.mirrored != mirrored or error > max(poses[0][0], _FITS):
                 continue
             if any(_close(pose.rotation, rotation, 0.002) for rotation in seen):
                 continue
@@ -269,7 +271,7 @@ def _refined(
         matrix += np.eye(len(matrix)) * 1e-6 * np.trace(matrix)
         step = np.linalg.solve(matrix, (rows * robust[:, None]).T @ residuals)
         turn, size = Rotation.from_rotvec(step[:3]).as_matrix(), 1 + step[6] if scale is None else 1.0
-        size = min(max(size, 0.8), 1.25)
+        size = np.clip(size * pose.scale, *_SCALES) / pose.scale if scale is None else 1.0
         pose = _Pose(turn @ pose.rotation, size * pose.scale, size * turn @ pose.move + step[3:6])
         if np.abs(step).max() < 1e-6:
             break

@@ -19,7 +19,7 @@ SMOOTH_DEGREES = 40.0
 _COVER = 6000  # pieces by which the nearest face is found, about, beside one a face
 _NEAREST = 6  # faces whose distance to a point is computed first
 _BLOCK = 65536
-_EXACT = 512  # points whose distance is made exact at once
+_EXACT = 64  # points whose distance is made exact at once
 _PROBE = 0.003  # how far past an edge the other surface is probed, as a share of the longest side
 _MOST = 6000  # points of each kind that are compared
 _UNIFORM = 3000
@@ -183,24 +183,26 @@ class Surface:
           allowed: how far off each may lie, [M]; what the nearest triangle leaves of a curve (`sagitta`) comes on top.
 
         Returns:
-          Distances [M], of which the largest and those that are too far are exact and the others at most too large, and
-          bool [M].
+          Distances [M], of which the largest is exact to a hundredth and the others may be too large; and bool [M],
+          none true where none is too far, else perhaps some that are not.
         """
         distances, sagitta, _ = self._among(points, *self._some(points))
-        exact = np.zeros(len(points), bool)
+        exact, limits = np.zeros(len(points), bool), allowed + sagitta
         while True:
-            chosen = np.flatnonzero(
-                ~exact & (distances > np.minimum(allowed + sagitta, distances.max(where=exact, initial=0) + 1e-5))
-            )
+            most = 1.01 * distances.max(where=exact, initial=0) + 1e-5
+            far = distances > limits
+            unsure = distances > most if (far & exact).any() else (distances > most) | far
+            chosen = np.flatnonzero(unsure & ~exact)
             if not len(chosen):
-                return distances, distances > allowed + sagitta
+                return distances, far
             chosen = chosen[np.argsort(-distances[chosen], kind='stable')[:_EXACT]]
             pairs = self._within(points[chosen], distances[chosen])
-            distances[chosen], sagitta[chosen], _ = self._among(points[chosen], *pairs)
+            distances[chosen], sagitta, _ = self._among(points[chosen], *pairs)
+            limits[chosen] = allowed[chosen] + sagitta
             exact[chosen] = True
 
     def _some(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of points and faces (rows of each) near them; of every point at least one, in its order."""
+        """Pairs of points and faces (rows of each) near them, in the points' order."""
         tree, faces, _ = self._pieces
         count = min(_NEAREST, tree.n)
         rows = tree.query(points, k=count)[1].reshape(-1)

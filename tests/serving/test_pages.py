@@ -53,6 +53,14 @@ def test_description(client):
     }
 
 
+def test_health_and_a_shape(client):
+    assert client.get('/health').json() == {'status': 'ok', 'shapes': 6, 'model': 'colors', 'fingerprint': 'colors'}
+    shape = client.get('/shapes/1').json()
+    assert (shape['number'], shape['id'], shape['category']) == (1, 'cold/green.off', 'cold')
+    assert (shape['facts']['size'], shape['viewer']) == ([1, 2, 2], 'shapes/1/viewer')
+    assert client.get('/shapes/6').status_code == 404
+
+
 def test_thumbnails(client):
     for number, color in enumerate(COLORS.values()):
         answer = client.get(f'/shapes/{number}/thumbnail')
@@ -213,8 +221,10 @@ def test_swapped_buffers_of_a_gltf_are_given_to_nobody(client, made, tmp_path):
 def test_page_loads_nothing_from_elsewhere(client):
     page = client.get('/')
     assert page.headers['content-type'].startswith('text/html')
-    for name in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text):
+    described = client.get('/docs')
+    for name in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text + described.text):
         assert client.get(f'/{name}').status_code == 200
-    texts = [page.text, *(client.get(f'/page/{name}').text for name in ('search.js', 'marking.js', 'style.css'))]
+    scripts = ('search.js', 'marking.js', 'teaching.js', 'docs.js', 'style.css')
+    texts = [page.text, described.text, *(client.get(f'/page/{name}').text for name in scripts)]
     assert not [address for text in texts for address in re.findall(r'(?:https?:)?//[a-z][\w.]*\.\w+', text)]
-    assert client.get('/docs').status_code == 404  # FastAPI's own would load from a CDN
+    assert client.get('/redoc').status_code == 404  # FastAPI's own would load from a CDN

@@ -1,0 +1,90 @@
+"""What worker processes do to find equal shapes: read a file's signature, and compare two files closely. No JAX."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from jaxret.errors import DataError, Problem
+from jaxret.geometry.measures import enclosed_volume
+from jaxret.geometry.mesh import load_mesh
+from jaxret.geometry.registration import Alignment, align
+from jaxret.geometry.signatures import signature
+from jaxret.geometry.surfaces import Surface
+from jaxret.preprocessing.shapes import file_checksum
+
+# Classes of evidence, the strongest first.
+BYTES, MESH, SHAPE, MIRRORED, NEAR = CLASSES = ('same bytes', 'same mesh', 'same shape', 'mirrored', 'near')
+_NEAR = 0.005  # mean distance up to which shapes are near, as a share of the longest side
+_STILL = 1e-5  # as shares of the longest side: what text formats round away
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How a shape is like a reference.
+
+    Attributes:
+      kind: one of `CLASSES`.
+      distance: the largest of one surface's points from the other, as a share of the longest side; mean: their mean.
+      factor: how many times as large as the reference, by the numbers in the files.
+      mirrored: whether it is a mirror image (also of one that is near).
+      millimetres: longest sides of the reference and the shape; None where a file does not say its unit.
+    """
+
+    kind: str
+    distance: float = 0.0
+    mean: float = 0.0
+    factor: float = 1.0
+    mirrored: bool = False
+    millimetres: tuple[float, float] | None = None
+
+
+def read_signature(path: Path) -> tuple[str, np.ndarray]:
+    """Checksum and signature of a model file. Raises DataError: it cannot be used."""
+    try:
+        return file_checksum(path), signature(load_mesh(path))
+    except ValueError as error:
+        raise DataError(Problem(str(path), str(error), 'export the mesh again, or take it out')) from error
+
+
+def is_closed(path: Path) -> bool:
+    """Whether the surface in a model file is closed. Raises DataError: it cannot be used."""
+    return enclosed_volume(load_mesh(path))[0]
+
+
+def compare_files(pair: tuple[Path, Path]) -> Likeness | None:
+    """How the second of two model files is like the first; None where it is not.
+
+    Raises:
+      DataError: a file cannot be used.
+    """
+    (fixed, unit), (moving, other_unit) = map(_read, pair)
+    found = align(moving, fixed)
+    if not found.same and found.mean > _NEAR:
+        return None
+    kind = NEAR if not found.same else MIRRORED if found.mirrored else SHAPE
+    if kind == SHAPE and _unmoved(moving, fixed, found):
+        kind = MESH
+    sides = [surface.side * surface.radius for surface in (fixed, moving)]
+    millimetres = None
+    if unit is not None and other_unit is not None:
+        millimetres = sides[0] * unit, sides[1] * other_unit
+    return Likeness(kind, found.distance, found.mean, 1 / found.scale, found.mirrored, millimetres)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path) -> tuple[Surface, float | None]:
+    mesh = load_mesh(path)
+    return Surface(mesh), mesh.millimetres
+
+
+def _unmoved(moving: Surface, fixed: Surface, found: Alignment) -> bool:
+    """Whether two surfaces have the same corners at the same places, and as many faces."""
+    if len(moving.faces) != len(fixed.faces) or len(moving.vertices) != len(fixed.vertices):
+        return False
+    own, other = (surface.vertices * surface.radius + surface.centre for surface in (moving, fixed))
+    most = _STILL * fixed.side * fixed.radius
+    near = np.abs(found.apply(own) - own).max() < 10 * most
+    return bool(near and (cKDTree(own).query(other)[0] < most).all() and (cKDTree(other).query(own)[0] < most).all())
