@@ -15,6 +15,7 @@ from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import render_views
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
+from jaxret.preprocessing.laid_shapes import MOST_SHOWN, distance_color
 from jaxret.preprocessing.photo_files import read_photo
 from jaxret.preprocessing.points import point_arrays
 from jaxret.preprocessing.shapes import THUMBNAIL
@@ -33,19 +34,26 @@ class Row:
       picture: uint8 [H, W] or [H, W, 3].
       hits: best first.
       thumbnails: PNG files of the hits.
+      differences: of each hit that was laid on the query the picture of where they differ; None for others.
     """
 
     query: str
     picture: np.ndarray
     hits: Sequence[Hit]
     thumbnails: Sequence[bytes]
+    differences: Sequence[np.ndarray | None] = ()
 
 
 def draw_answers(rows: Sequence[Row], *, title: str) -> Image.Image:
-    """One row a query: its picture, then its hits with score, category and, where there is one, the view's azimuth."""
+    """One row a query: its picture, then its hits with score, category and, where there is one, the view's azimuth.
+
+    Below a hit that was laid on the query, the query is shown in the colours of its distance to it, and their scale.
+    """
     shown = max(len(row.hits) for row in rows)
     width = max(480, (1 + shown) * (_CELL + _GAP) + 5 * _GAP)
-    height = _TITLE + _CELL + 2 * _NAME + _GAP
+    plain = _TITLE + _CELL + 2 * _NAME + _GAP
+    laid = any(picture is not None for row in rows for picture in row.differences)
+    height = plain + (_CELL + _NAME + _GAP if laid else 0)
     sheet = Image.new('RGB', (width, 48 + len(rows) * (height + _GAP)), 'white')
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, 12), fit(title, width - 2 * _GAP, 20), fill=INK, font=font(20))
@@ -63,7 +71,25 @@ def draw_answers(rows: Sequence[Row], *, title: str) -> Image.Image:
             centred(draw, f'{hit.score:.3f}{azimuth}', left, level, INK)
             centred(draw, fit(hit.category or Path(hit.id).stem, _CELL + _GAP, 12), left, level + _NAME - 2, MUTED)
             left += _CELL + _GAP
+        if laid:
+            _draw_differences(sheet, draw, row, top + plain)
     return sheet
+
+
+def _draw_differences(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, level: int) -> None:
+    """The scale of the colours below the query, and the pictures below the hits with the largest distances."""
+    if not any(picture is not None for picture in row.differences):
+        return
+    scale = np.linspace(0, MOST_SHOWN, _CELL - 2)
+    colors = np.rint(255 * distance_color(scale)).astype(np.uint8)
+    sheet.paste(Image.fromarray(np.broadcast_to(colors, (_NAME, *colors.shape)).copy()), (_GAP + 1, level + _CELL // 2))
+    centred(draw, f'0 to {MOST_SHOWN:.0%} apart', _GAP, level, MUTED)
+    left = _GAP + _CELL + 2 * _GAP
+    for hit, picture in zip(row.hits, row.differences, strict=True):
+        if picture is not None:
+            paste(sheet, draw, Image.fromarray(picture), left, level, LINE, 1)
+            centred(draw, f'{hit.distance:.2%}{" mirror" if hit.mirrored else ""}', left, level, INK)
+        left += _CELL + _GAP
 
 
 def png_file(image: Image.Image) -> bytes:

@@ -16,7 +16,22 @@ from jaxret.index.facts import told_facts
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
-FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance', 'present')
+FIELDS = (
+    'rank',
+    'id',
+    'category',
+    'score',
+    'view',
+    'azimuth',
+    'elevation',
+    'references',
+    'chance',
+    'present',
+    'distance',
+    'mean_distance',
+    'scale',
+    'mirrored',
+)
 # Sides in mm, area and volume in mm^2 and mm^3 where the unit is known, else in the file's units.
 FACTS = ('name', 'unit', 'size_x', 'size_y', 'size_z', 'area', 'volume', 'triangles', 'watertight', 'colors')
 
@@ -93,6 +108,7 @@ def print_tables(answers: Sequence[Answer]) -> None:
         console = Console(width=200, markup=False, emoji=False, highlight=False)
     with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
     with_photos = any(hit.references for answer in answers for hit in answer.hits)
+    with_distances = any(hit.distance is not None for answer in answers for hit in answer.hits)
     with_facts = any(facts for answer in answers for facts in answer.facts.values())
     for answer in answers:
         console.print(_shown(f'{answer.name} ({answer.seen})'), soft_wrap=True)
@@ -105,15 +121,26 @@ def print_tables(answers: Sequence[Answer]) -> None:
         table.add_column('id', overflow='fold')
         for column in ('view', 'azimuth', 'elevation') if with_views else ():
             table.add_column(column, justify='right', overflow='ellipsis')
+        for column in ('distance', 'mean', 'scale') if with_distances else ():
+            table.add_column(column, justify='right', overflow='ellipsis')
         for column in (*(('known photos',) if with_photos else ()), *(('size', 'triangles') if with_facts else ())):
             table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
             angles = (f'{angle:g}\N{DEGREE SIGN}' for angle in (hit.azimuth, hit.elevation)) if with_views else ()
             more = (str(hit.view), *angles) if with_views else ()
+            more += _told_distances(hit) if with_distances else ()
             more += (str(hit.references or ''),) if with_photos else ()
             more += told_facts(answer.facts.get(hit.id)) if with_facts else ()
             table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *more)))
         console.print(table)
+
+
+def _told_distances(hit: Hit) -> tuple[str, str, str]:
+    """Of a hit that was laid on the query, in percent of its longest side; and its scale, with 'mirrored'."""
+    if hit.distance is None:
+        return '', '', ''
+    scale = f'{hit.scale:.4g}{" mirrored" if hit.mirrored else ""}'
+    return f'{100 * hit.distance:.2f} %', f'{100 * hit.mean_distance:.3f} %', scale
 
 
 def certainty_text(hits: Sequence[Hit]) -> str:

@@ -164,6 +164,11 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         '--up-axis', choices=('y', 'z'), help="of mesh and point queries (default: of the index's models)"
     )
+    search.add_argument(
+        '--no-align',
+        action='store_true',
+        help='mesh queries: do not lay the first models on the query, which gives distances and the order',
+    )
     search.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     search.add_argument('--database', metavar='DB', help='take candidates from this vector database')
     search.add_argument('--collection', metavar='NAME', help='in the database (default: jaxret)')

@@ -46,6 +46,10 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     if where is not None:
         parse_where(where)
     _check_purpose(options.purpose, manifest)
+    meshes = any(query.kind == 'mesh' for query in queries)
+    if options.no_align and not meshes:
+        raise ConfigError('--no-align: there is no mesh among the queries')
+    aligns = meshes and not options.no_align and not options.database
     if options.together and not all(query.kind == 'photo' for query in queries):
         raise ConfigError('--together: give photos alone')
     if options.database and References(Path(options.index)).rows():
@@ -53,6 +57,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     if options.database and options.mask and manifest.shape_inputs.outlines is not None:
         print('warning: silhouettes do not count in a search of the database', file=sys.stderr)
     before_jax()
+    from jaxret.cli.aligning import FEWEST, align_answers
     from jaxret.cli.answers import Answer, print_csv, print_json, print_tables
     from jaxret.index.index import Index
     from jaxret.index.loading import load_for_index
@@ -75,7 +80,13 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         questions = [questions[number] for number in embeddings] or [(None, None)]
         photos = np.array([query is None or query.kind == 'photo' for query, _ in questions])
         asked = _asked(options, where, words if embeddings else None, database)
+        asked['top_k'] = max(options.top, FEWEST) if aligns else options.top
         found = _found(options, list(embeddings.values()) or list(words), photos, asked, index, database)
+        pictures = [{}] * len(questions)
+        if aligns:
+            axis, files = up_axis or model.shape_inputs.up_axis, [query for query, _ in questions]
+            found, pictures = align_answers(index, files, found, up_axis=axis, pictures=bool(options.sheet))
+            found = [(hits[: options.top], complete) for hits, complete in found]
         facts = {hit.id: index.facts(hit.id) for hits, _ in found for hit in hits} if index else {}
         if options.together:
             (query, mask), also = questions[0], tuple(query for query, _ in questions[1:])
@@ -95,7 +106,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             for note in model.notes:
                 print(printable(note))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, up_axis or model.shape_inputs.up_axis)
+            _draw(Path(options.sheet), index, answers, pictures, up_axis or model.shape_inputs.up_axis)
     return 1 if problems else 0
 
 
@@ -126,7 +137,7 @@ def _check_text(options: argparse.Namespace, queries: Sequence[QueryFile]) -> No
 
 def _asked(options: argparse.Namespace, where: str | None, words: np.ndarray | None, database: Any) -> dict[str, Any]:
     """Options of the search; with the words [1, D] that go with every photo, where there are any."""
-    asked = {'top_k': options.top, 'categories': options.category, 'purpose': options.purpose}
+    asked = {'categories': options.category, 'purpose': options.purpose}
     asked |= {} if where is None else {'where': where}
     if database is not None:
         asked['candidates'] = options.candidates or max(100, options.top)
@@ -265,7 +276,9 @@ def _warn_incomplete(complete: Sequence[bool]) -> None:
         )
 
 
-def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str) -> None:
+def _draw(
+    path: Path, index: Any, answers: Sequence[Any], pictures: Sequence[Mapping[str, np.ndarray]], up_axis: str
+) -> None:
     from jaxret.cli.answer_sheet import Row, draw_answers, empty_picture, png_file, query_picture
 
     rows = [
@@ -274,7 +287,8 @@ def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str) -> None:
             empty_picture() if answer.query is None else query_picture(answer.query, up_axis=up_axis),
             answer.hits,
             [index.thumbnail(hit.id) for hit in answer.hits],
+            [drawn.get(hit.id) for hit in answer.hits],
         )
-        for answer in answers
+        for answer, drawn in zip(answers, pictures, strict=False)
     ]
     write_atomically(path, png_file(draw_answers(rows, title=f'{index.folder.name}: {len(index)} shapes')))

@@ -61,6 +61,13 @@ def render_views(mesh: Mesh, ring: ViewRing) -> np.ndarray:
     return np.repeat(images[..., None], 3, axis=-1) if ring.shading == 'textured' else images
 
 
+def render_colored(mesh: Mesh, ring: ViewRing, color: np.ndarray) -> np.ndarray:
+    """As `render_views`, the grey times a colour [F, 3] in [0, 1] of each face: uint8 [V, S, S, 3]."""
+    count = len(mesh.faces)
+    plain = Surface(np.asarray(color, np.float32), np.full(count, -1, np.int32), np.zeros((count, 3, 2), np.float32))
+    return _render(mesh, ring, plain)[0]
+
+
 def render_file(path: Path, ring: ViewRing, up_axis: str = 'y') -> np.ndarray:
     """Loads a mesh file and renders it: uint8 [V, S, S], textured [V, S, S, 3].
 

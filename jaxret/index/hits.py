@@ -27,6 +27,11 @@ class Hit:
       references: how many known photos of the shape the index has.
       chance: of the first: that it is the right one; None for others, and where that is not known (`fitting`).
       present: of the first: chance that the right one is in the index at all; None likewise.
+      distance: of a mesh query, where the model was laid on it (`aligned`): largest distance of a point of one surface
+        to the other, as a share of the query's longest side; else None, and likewise
+      mean_distance: their mean distance,
+      scale: by which the model was scaled to lie on the query,
+      mirrored: whether it is a mirror image.
     """
 
     rank: int
@@ -39,6 +44,10 @@ class Hit:
     references: int = 0
     chance: float | None = None
     present: float | None = None
+    distance: float | None = None
+    mean_distance: float | None = None
+    scale: float | None = None
+    mirrored: bool | None = None
 
 
 def hits_of(

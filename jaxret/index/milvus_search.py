@@ -14,7 +14,7 @@ Letters: Q queries, G shapes, V views, D embedding, K results, N candidates.
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,7 @@ class DatabaseSearch:
         With N = G that is `Index.search` without references and silhouettes, of which a database knows nothing.
 
         Args:
-          queries: float32 [Q, D] of a model with the index's fingerprint.
+          queries: float32 [Q, D] of a model with the index's fingerprint; or [Q, T, D], headings of shapes.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
           candidates: N; at most 16,384 rows of the database.
@@ -128,10 +128,13 @@ class DatabaseSearch:
                 f'most {_MOST_ROWS // self._about.views}'
             )
         queries = np.asarray(queries, np.float32)
-        if queries.ndim == 3:
+        if queries.ndim == 3 and self.manifest.similarity in VIEW_KINDS:
             raise DataError(
                 Problem('queries', 'views of meshes, clouds or scans', 'a database answers photos; search without it')
             )
+        if queries.ndim == 3:  # headings
+            rest = {'top_k': top_k, 'categories': categories, 'candidates': candidates, 'purpose': purpose}
+            return [_best_of(self.search(headings, **rest), top_k) for headings in queries]
         if self._parts is None:
             check_no_purpose(purpose)
         elif queries.shape[-1] in (self._parts.width, self._parts.width + self._parts.cells):
@@ -249,6 +252,15 @@ class DatabaseSearch:
         else:
             error = key_error(kind if kind == 'euclidean' else 'dot', query[None], None, self._about.longest, 1)[0]
         return score**2 < beyond - 4 * error if kind == 'euclidean' else score > beyond + 2 * error
+
+
+def _best_of(answers: Sequence[Answer], top_k: int) -> Answer:
+    """The best of some answers, each shape once."""
+    best: dict[str, Hit] = {}
+    for hit in sorted((hit for answer in answers for hit in answer.hits), key=lambda hit: (-hit.score, hit.id)):
+        best.setdefault(hit.id, hit)
+    ranked = [replace(hit, rank=rank) for rank, hit in enumerate(list(best.values())[:top_k], start=1)]
+    return Answer(ranked, all(answer.complete for answer in answers))
 
 
 def _is_one_of(field: str, values: Sequence[str]) -> str:

@@ -1,0 +1,44 @@
+"""Answers to meshes of the command `jaxret search`, laid on the query."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxret.errors import DataError
+from jaxret.files import printable_lines
+from jaxret.index.aligned import FEWEST, aligned_hits
+from jaxret.inference.query_files import QueryFile
+
+__all__ = ['FEWEST', 'align_answers']
+Found = tuple[list, bool]  # hits of a query, and whether they are surely those of the index
+
+
+def align_answers(
+    index: Any, queries: Sequence[QueryFile | None], found: Sequence[Found], *, up_axis: str, pictures: bool
+) -> tuple[list[Found], list[Mapping[str, np.ndarray]]]:
+    """Lays the models that were found for meshes on them; says on stderr which files could not be read again.
+
+    Args:
+      index: that was searched.
+      queries: in the order of the answers; others than meshes keep theirs.
+      found: of each query.
+      up_axis: axis that points up in meshes.
+      pictures: also make pictures of where they differ.
+
+    Returns:
+      what was found, nearest first; and of each query the pictures by id.
+    """
+    answers, drawn = [], []
+    for query, (hits, complete) in zip(queries, found, strict=True):
+        if query is None or query.kind != 'mesh' or not hits:
+            answers.append((hits, complete))
+            drawn.append({})
+            continue
+        laid = aligned_hits(index, hits, query.path, up_axis=up_axis, pictures=pictures)
+        if laid.problems:
+            print(printable_lines(f'not laid on {query.path}: {DataError(laid.problems)}'), file=sys.stderr)
+        answers.append((laid.hits, complete))
+        drawn.append(laid.pictures)
+    return answers, drawn
