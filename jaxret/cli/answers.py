@@ -17,21 +17,9 @@ from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
 FIELDS = (
-    'rank',
-    'id',
-    'category',
-    'score',
-    'view',
-    'azimuth',
-    'elevation',
-    'references',
-    'chance',
-    'present',
-    'distance',
-    'mean_distance',
-    'scale',
-    'mirrored',
-)
+    'rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance', 'present', 'distance',
+    'mean_distance', 'scale', 'mirrored',
+)  # fmt: skip
 # Sides in mm, area and volume in mm^2 and mm^3 where the unit is known, else in the file's units.
 FACTS = ('name', 'unit', 'size_x', 'size_y', 'size_z', 'area', 'volume', 'triangles', 'watertight', 'colors')
 
@@ -88,8 +76,12 @@ def print_csv(answers: Sequence[Answer]) -> None:
     writer.writerow(('query', *FIELDS, *FACTS))
     for answer in answers:
         for hit in answer.hits:
-            values = [getattr(hit, name) for name in FIELDS] + _fact_values(answer.facts.get(hit.id))
+            values = [_plain(getattr(hit, name)) for name in FIELDS] + _fact_values(answer.facts.get(hit.id))
             writer.writerow((answer.name, *('' if value is None else value for value in values)))
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
 
 
 def _fact_values(facts: Mapping[str, Any] | None) -> list[Any]:

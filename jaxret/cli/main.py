@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from jaxret.cli import descriptions
-from jaxret.cli.duplicates_options import add_duplicates_options
+from jaxret.cli.search_options import add_search_options
 from jaxret.compilation_cache import default_cache, keep_programs
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines
@@ -127,54 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     search = command(
         'search', 'find the models that match photos, meshes, point clouds or scans', descriptions.SEARCH, _search
     )
-    search.add_argument('--index', required=True, metavar='INDEX')
-    search.add_argument('queries', nargs='*', metavar='QUERY', help='file, or folder of files')
-    search.add_argument('--text', metavar='WORDS', help='what is wanted in words: alone, or with every photo')
-    search.add_argument('--text-weight', type=float, metavar='W', help='0 to 1, beside a photo (default: 0.5)')
-    search.add_argument(
-        '--mask',
-        default='',
-        metavar='FILE|DIR|auto',
-        help='of the photo; a folder with one for each photo, of its name; or auto',
-    )
-    search.add_argument(
-        '--box',
-        metavar='X0,Y0,X1,Y1',
-        help='around the object, in pixels; for every photo (--box=-5,0,90,80 where it starts with a minus)',
-    )
-    search.add_argument('--together', action='store_true', help='all queries are photos of one object: one answer')
-    search.add_argument('--top', type=_positive, default=10, metavar='K', help='results a query (default: 10)')
-    search.add_argument(
-        '--for',
-        dest='purpose',
-        choices=('mixed', 'instance', 'class'),
-        help='built-in model: find this very model, its category, or both (default: mixed)',
-    )
-    search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
-    search.add_argument(
-        '--where',
-        action='append',
-        metavar='EXPR',
-        help="only models that measure so, such as 'size<200mm and watertight'; may be repeated",
-    )
-    form = search.add_mutually_exclusive_group()
-    form.add_argument('--json', action='store_true', help='print JSON')
-    form.add_argument('--csv', action='store_true', help='print CSV')
-    search.add_argument('--sheet', metavar='PNG', help='also write a picture of queries and results')
-    search.add_argument(
-        '--up-axis', choices=('y', 'z'), help="of mesh and point queries (default: of the index's models)"
-    )
-    search.add_argument(
-        '--no-align',
-        action='store_true',
-        help='mesh queries: do not lay the first models on the query, which gives distances and the order',
-    )
-    search.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
-    search.add_argument('--database', metavar='DB', help='take candidates from this vector database')
-    search.add_argument('--collection', metavar='NAME', help='in the database (default: jaxret)')
-    search.add_argument(
-        '--candidates', type=_positive, metavar='N', help='shapes from the database a query (default: 100, at least K)'
-    )
+    add_search_options(search, _positive)
 
     duplicates = command(
         'duplicates', 'find models that are the same, mirrored or nearly the same', descriptions.DUPLICATES, _duplicates

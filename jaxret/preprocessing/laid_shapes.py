@@ -65,7 +65,7 @@ def lay_shape(item: tuple[Path, Path], *, up_axis: str, pictures: bool) -> LaidS
 
 
 def distance_color(distances: np.ndarray) -> np.ndarray:
-    """Colours [M, 3] in [0, 1] of distances [M] as shares of the longest side: grey at 0, vermilion from `MOST_SHOWN`."""
+    """Colours [M, 3] in [0, 1] of distances [M], shares of the longest side: grey at 0, vermilion from `MOST_SHOWN`."""
     share = np.clip(distances / MOST_SHOWN, 0, 1)[:, None]
     return (1 - share) * _NEAR + share * _FAR
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import anyio
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
@@ -130,6 +130,13 @@ def create_app(
                 'where GET /index says that this is possible'
             ),
         ] = False,
+        up_axis: Annotated[
+            Literal['', 'y', 'z'],
+            Form(description="that points up in a mesh or cloud; by default that of the index's models"),
+        ] = '',
+        align: Annotated[
+            bool, Form(description='of a mesh: lay the first shapes on it, which gives distances and the order')
+        ] = True,
         purpose: Annotated[
             str | None,
             Form(description='what is searched for, one of those that GET /index lists; the first by default'),
@@ -153,7 +160,7 @@ def create_app(
         in_thread = anyio.to_thread.run_sync
         with tempfile.TemporaryDirectory(prefix='jaxret-upload-') as folder:
             files, masks = ([Upload(part.filename, part.file) for part in parts or ()] for parts in (file, mask))
-            options = {'text': text.strip(), 'kind': kind or None, 'find_object': find_object}
+            options = {'text': text.strip(), 'kind': kind or None, 'find_object': find_object, 'up_axis': up_axis}
             receive = partial(searcher.receive_all, Path(folder), files, masks, box or (), **options)
             asked = {'top_k': top, 'categories': category or None, 'purpose': purpose or None}
             asked['where'] = where if where.strip() else None
@@ -166,8 +173,11 @@ def create_app(
                     name = kept.keep(photos) if photos else None
                 else:
                     arrays = await in_thread(searcher.read_apart, queries[0], limiter=apart)
-                    answer = partial(searcher.answer, queries[0], arrays, **asked)
+                    aligns = align and queries[0].kind == 'mesh'
+                    answer = partial(searcher.answer, queries[0], arrays, aligns=aligns, **asked)
                     hits, photos, name = await in_thread(answer, limiter=one_query), (), None
+                    if aligns:
+                        hits = (await in_thread(searcher.align, queries[0], hits, limiter=apart))[:top]
             except (ConfigError, DataError) as error:
                 _check_index(error, index)
                 raise HTTPException(422, str(error)) from error

@@ -42,6 +42,13 @@ class Result(Shape):
     present: float | None = Field(
         description='of the first: chance that the right one is in the index at all, where that is known'
     )
+    distance: float | None = Field(
+        description='of a mesh, where the shape was laid on it: largest distance between their surfaces, as a share of '
+        "the mesh's longest side"
+    )
+    mean_distance: float | None = Field(description='likewise their mean distance')
+    scale: float | None = Field(description='likewise by what the size of the shape was multiplied')
+    mirrored: bool | None = Field(description='likewise whether it is a mirror image')
 
 
 class Answer(BaseModel):

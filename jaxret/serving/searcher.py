@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from jaxret.errors import DataError, Problem, refused
+from jaxret.index.aligned import FEWEST, aligned_hits
 from jaxret.index.index import Hit, Index
 from jaxret.index.references import Photo
 from jaxret.index.teaching import embed_pictures, photo_checksum
@@ -27,12 +28,7 @@ _PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
 
 
 class Upload(NamedTuple):
-    """One file of a request.
-
-    Attributes:
-      name: the client's name of it.
-      content: its bytes.
-    """
+    """One file of a request: the client's name of it, and its bytes."""
 
     name: str | None
     content: BinaryIO
@@ -49,6 +45,7 @@ class Query:
       box: of a photo: left, top, right, bottom.
       names: path -> the client's name.
       text: words, alone or with a photo; '' for none.
+      up_axis: that points up in a mesh or cloud; '' where the client does not say.
     """
 
     kind: str
@@ -57,6 +54,7 @@ class Query:
     box: Box | None
     names: Mapping[str, str]
     text: str = ''
+    up_axis: str = ''
 
 
 class Searcher:
@@ -96,6 +94,7 @@ class Searcher:
         text: str = '',
         kind: str | None = None,
         find_object: bool = False,
+        up_axis: str = '',
     ) -> list[Query]:
         """Stores the uploads of a request: a query, several photos of one object, words, or words and photos.
 
@@ -103,7 +102,7 @@ class Searcher:
           folder: an empty one, which stays until the request is answered.
           files: the queries; none for words alone.
           masks, boxes: of each photo in their order, empty where one has none; or () where none has one.
-          text, kind, find_object: as for `receive`.
+          text, kind, find_object, up_axis: as for `receive`.
 
         Raises:
           DataError: as `receive`; or too many files, another number of masks or boxes, or several that are no photos.
@@ -115,14 +114,14 @@ class Searcher:
                 found = f'{len(given)} for {len(files)} files'
                 raise refused(name, found, 'give one for each photo, an empty one where it has none')
         if not files:
-            return [self.receive(folder, None, text=text, kind=kind)]
+            return [self.receive(folder, None, text=text, kind=kind, up_axis=up_axis)]
         queries = []
         for number, file in enumerate(files):
             place = folder / str(number)
             place.mkdir(mode=0o700)
             mask = masks[number] if masks and not (len(files) > 1 and _is_empty(masks[number])) else None
             box = (boxes[number] or None) if boxes else None
-            options = {'text': text, 'kind': kind, 'box': box, 'find_object': find_object}
+            options = {'text': text, 'kind': kind, 'box': box, 'find_object': find_object, 'up_axis': up_axis}
             queries.append(self.receive(place, file, mask, **options))
         if len(queries) > 1 and any(query.kind != 'photo' for query in queries):
             raise refused('file', 'several files that are not all photos', 'send several photos, or one other file')
@@ -138,6 +137,7 @@ class Searcher:
         kind: str | None = None,
         box: str | None = None,
         find_object: bool = False,
+        up_axis: str = '',
     ) -> Query:
         """Stores the uploads of a query and sees what it is.
 
@@ -149,15 +149,17 @@ class Searcher:
           kind: one of `query_kinds`; None to see it by the suffix of the file's name.
           box: of a photo: 'left,top,right,bottom' in pixels.
           find_object: of a photo without a mask: cut the object out (of the box) by its colours.
+          up_axis: that points up in a mesh or cloud; '' for that of the index's models.
 
         Raises:
-          DataError: nothing to search for, no kind that this index takes, no box, or words with another file than a
-            photo.
+          DataError: nothing to search for, no kind that this index takes, no box, words with another file than a
+            photo, or an up axis of what has none.
         """
         if text and not self.takes_text:
             action = 'ask an index of CLIP, OpenCLIP or SigLIP so'
             raise DataError(Problem('text', 'the model of this index has no words', action))
         if file is None:
+            _check_up_axis(up_axis, 'text')
             if not text:
                 raise DataError(Problem('file', 'no query', 'send a file, or words in `text`'))
             return Query('text', None, None, None, {}, text)
@@ -167,8 +169,9 @@ class Searcher:
         kind = self._kind(paths['file'], names[str(paths['file'])], kind)
         if text and kind != 'photo':
             raise DataError(Problem('text', f'words with a query of kind {kind!r}', 'send them alone or with a photo'))
+        _check_up_axis(up_axis, kind)
         masked = 'auto' if find_object and mask is None else paths.get('mask')
-        return Query(kind, paths['file'], masked, None if box is None else parse_box(box), names, text)
+        return Query(kind, paths['file'], masked, None if box is None else parse_box(box), names, text, up_axis)
 
     def read_apart(self, query: Query) -> Arrays:
         """Reads a query that is no photo, in a process of its own. For several threads at once.
@@ -178,17 +181,19 @@ class Searcher:
         """
         with _client_names(query):
             inputs, most = self._model.query_inputs(query.kind), self._limits.mesh_faces
-            up_axis = self._index.query_up_axis
+            up_axis = query.up_axis or self._index.query_up_axis
             make = partial(shape_query_arrays, kind=query.kind, inputs=inputs, up_axis=up_axis, max_faces=most)
             return arrays_apart(make, query.path, limits=self._limits)
 
-    def answer(self, query: Query, arrays: Arrays, **asked: Any) -> list[Hit]:
+    def answer(self, query: Query, arrays: Arrays, *, top_k: int, aligns: bool, **asked: Any) -> list[Hit]:
         """The best shapes for a query that is neither photo nor words. For one thread at a time.
 
         Args:
           query: what was received.
           arrays: what `read_apart` made of it.
-          asked: top_k, categories, where and purpose, as for `Index.search`.
+          top_k: number of shapes.
+          aligns: give as many as `align` is to choose from.
+          asked: categories, where and purpose, as for `Index.search`.
 
         Raises:
           ConfigError: a purpose that the index does not have, or conditions that are not understood.
@@ -196,7 +201,12 @@ class Searcher:
         """
         with _client_names(query):
             embeddings = self._model.embed_query_arrays([arrays], query.kind)
-        return self._index.search(embeddings, **asked, references=False)[0]
+        most = max(top_k, FEWEST) if aligns else top_k
+        return self._index.search(embeddings, top_k=most, **asked, references=False)[0]
+
+    def align(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
+        """Hits of a mesh laid on it (`aligned_hits`), in processes of their own. For several threads at once."""
+        return aligned_hits(self._index, hits, query.path, processes=2, seconds=self._limits.mesh_seconds).hits
 
     def answer_photos(self, queries: Sequence[Query], **asked: Any) -> tuple[list[Hit], tuple[KeptPhoto, ...]]:
         """The best shapes for photos of one object, for words, or both; and the photos to be remembered.
@@ -256,6 +266,12 @@ class Searcher:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
         return kind
+
+
+def _check_up_axis(up_axis: str, kind: str) -> None:
+    """Raises DataError for an up axis with a query that has none."""
+    if up_axis and kind not in ('mesh', 'points'):
+        raise refused('up_axis', f'with a query of kind {kind!r}', 'send it with a mesh or a cloud')
 
 
 def _is_empty(upload: Upload) -> bool:

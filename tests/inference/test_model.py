@@ -26,6 +26,7 @@ from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_many
 from jaxret.inference.export import export_query_encoder, load_query_encoder
+from jaxret.inference.query_files import query_arrays
 from jaxret.preprocessing.framing import frame_files
 from jaxret.preprocessing.photos import photo_arrays
 from jaxret.preprocessing.points import point_arrays
@@ -37,6 +38,7 @@ from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.hifa import Hifa
 from jaxret.systems.scan_cad import ScanCad
 
+KINDS_OF_QUERIES = ('photo', 'mesh', 'points', 'scan')
 pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
@@ -86,7 +88,7 @@ def meshes(files):
 def test_cmic_embeds_as_training_does(runs, files):
     workdir, config, variables = runs('cmic')
     model = jaxret.load(workdir)
-    assert (model.system, model.step, model.query_kinds, model.similarity) == ('cmic', 3, ('photo',), 'attention')
+    assert (model.system, model.step, model.query_kinds, model.similarity) == ('cmic', 3, KINDS_OF_QUERIES, 'attention')
     ring = ViewRing(size=config.data.image_size, **config.render.to_dict())
     views = np.stack(
         [view for _, view in render_many(meshes(files), ring, up_axis='y', processes=1, ordered=True, progress=False)]
@@ -122,9 +124,9 @@ def test_cross_modal_centers_embed_as_training_does(runs, files):
         'faces': embed(system, variables, {'faces': record.faces[None], 'neighbors': record.neighbors[None]}, 'mesh'),
     }
     model = jaxret.load(workdir)
-    assert (model.similarity, model.query_kinds) == ('dot', ('photo', 'mesh', 'points'))
+    assert (model.similarity, model.query_kinds) == ('dot', KINDS_OF_QUERIES)
     np.testing.assert_allclose(model.embed_shapes([files / 'b.off']), wanted['views'], atol=1e-5)
-    np.testing.assert_allclose(model.embed_meshes([files / 'b.off']), wanted['faces'], atol=1e-5)
+    np.testing.assert_allclose(model.embed_meshes([files / 'b.off'])[:, 0], wanted['views'], atol=1e-5)
     np.testing.assert_allclose(
         jaxret.load(workdir, gallery='faces').embed_shapes([files / 'b.off']), wanted['faces'], atol=1e-5
     )
@@ -141,7 +143,7 @@ def test_cross_modal_centers_embed_as_training_does(runs, files):
     assert taken.points == data.points == len(points)
     of_cloud = point_arrays(cloud, count=data.points, up_axis='z')['points']
     np.testing.assert_allclose(np.abs(points).max(axis=0), np.abs(of_cloud).max(axis=0), atol=0.05)
-    assert by_points.embed_points([cloud, files / 'points.npy']).shape == (2, config.model.embedding_dim)
+    assert by_points.embed_points([cloud, files / 'points.npy']).shape == (2, 24, config.model.embedding_dim)
     assert model.embed_photos([files / 'photo.png']).shape == (1, config.model.embedding_dim)
     with pytest.raises(ConfigError, match="gallery 'mesh': choose one of views, faces, points"):
         jaxret.load(workdir, gallery='mesh')
@@ -167,10 +169,10 @@ def test_hifa_embeds_as_training_does(runs, files):
     photo = pixels(photo_png(files / 'photo.png', size=data.stored_size, fit=data.fit))
     photo = np.moveaxis(np.moveaxis(photo, -1, 0)[middle], 0, -1)[None]
     model = jaxret.load(workdir)
-    assert (model.similarity, model.query_kinds) == ('cosine', ('photo', 'mesh'))
+    assert (model.similarity, model.query_kinds) == ('cosine', KINDS_OF_QUERIES)
     wanted = embed(system, variables, {'views': views}, 'shape')
     np.testing.assert_allclose(model.embed_shapes(meshes(files), processes=1), wanted, atol=1e-5)
-    np.testing.assert_allclose(model.embed_meshes(meshes(files)[:1]), wanted[:1], atol=1e-5)
+    np.testing.assert_allclose(model.embed_meshes(meshes(files)[:1])[:, 0], wanted[:1], atol=1e-5)
     np.testing.assert_allclose(
         model.embed_photos([files / 'photo.png']), embed(system, variables, {'photo': photo}, 'photo'), atol=1e-5
     )
@@ -181,11 +183,11 @@ def test_scan_cad_embeds_as_training_does(runs, files):
     system = ScanCad.from_config(config)
     occupancy = grid_from_mesh(load_mesh(files / 'c.stl')).occupancy()[None].astype(np.uint8)
     model = jaxret.load(workdir)
-    assert (model.similarity, model.query_kinds) == ('euclidean', ('scan', 'mesh'))
+    assert (model.similarity, model.query_kinds) == ('euclidean', KINDS_OF_QUERIES[1:])
     shape = embed(system, variables, {'cad': occupancy}, 'cad')
     np.testing.assert_allclose(model.embed_shapes([files / 'c.stl']), shape, atol=1e-4)
     np.testing.assert_allclose(model.embed_shapes([files / 'scan.sdf']), shape, atol=1e-4)
-    np.testing.assert_allclose(model.embed_meshes([files / 'c.stl']), shape, atol=1e-4)
+    np.testing.assert_allclose(model.embed_meshes([files / 'c.stl'])[:, 0], shape, atol=1e-4)
     np.testing.assert_allclose(
         model.embed_scans([files / 'scan.sdf']), embed(system, variables, {'scan': occupancy}, 'scan'), atol=1e-4
     )
@@ -193,13 +195,7 @@ def test_scan_cad_embeds_as_training_does(runs, files):
 
 @pytest.mark.parametrize(
     'system,kind',
-    [
-        ('cmic', 'photo'),
-        ('cross_modal_center', 'mesh'),
-        ('cross_modal_center', 'points'),
-        ('hifa', 'photo'),
-        ('scan_cad', 'scan'),
-    ],
+    [('cmic', 'photo'), ('cross_modal_center', 'mesh'), ('cmic', 'points'), ('hifa', 'photo'), ('scan_cad', 'scan')],
 )
 def test_exported_encoder_gives_the_same_embeddings(runs, files, tmp_path, system, kind):
     model = jaxret.load(runs(system)[0])
@@ -210,9 +206,9 @@ def test_exported_encoder_gives_the_same_embeddings(runs, files, tmp_path, syste
     if kind == 'photo':
         arrays = photo_arrays(files / 'photo.png', inputs=inputs)
     elif kind == 'points':
-        arrays = {'points': np.random.default_rng(0).normal(size=(inputs.points, 3)).astype(np.float32)}
+        arrays = query_arrays(files / 'points.npy', kind=kind, inputs=inputs)
     else:
-        arrays = shape_arrays(files / ('scan.sdf' if kind == 'scan' else 'a.obj'), inputs=inputs, up_axis='y')
+        arrays = query_arrays(files / ('scan.sdf' if kind == 'scan' else 'a.obj'), kind=kind, inputs=inputs)
     wanted = model.embed_query_arrays([arrays], kind)
     for count in (1, 3):  # any batch
         found = np.asarray(program(**{name: np.stack([value] * count) for name, value in arrays.items()}))
@@ -221,14 +217,9 @@ def test_exported_encoder_gives_the_same_embeddings(runs, files, tmp_path, syste
 
 
 def test_queries_of_another_kind_and_bad_ones_are_named(runs, files):
+    with pytest.raises(DataError, match='a scan_cad model cannot embed it; give mesh or points or scan'):
+        jaxret.load(runs('scan_cad')[0]).embed_photos([files / 'photo.png'])
     model = jaxret.load(runs('cmic')[0])
-    for call in (
-        lambda: model.embed_meshes([files / 'a.obj']),
-        lambda: model.embed_points([files / 'points.npy']),
-        lambda: model.embed_scans([files / 'scan.sdf']),
-    ):
-        with pytest.raises(DataError, match='a cmic model cannot embed it; give photo'):
-            call()
     with pytest.raises(DataError, match='2 problems'):
         model.embed_photos([files / 'gone.png', files / 'photo.png', files / 'a.obj'])
     with pytest.raises(ValueError, match='1 photos, 2 masks'):

@@ -7,9 +7,10 @@ from PIL import Image
 
 from jaxret.geometry.mesh import Mesh
 from jaxret.geometry.render import ViewRing, render_views
+from jaxret.preprocessing.headings import query_shape_arrays
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import photo_arrays
-from jaxret.preprocessing.shapes import cloud_views, shape_arrays
+from jaxret.preprocessing.shapes import shape_arrays
 
 INPUTS = PhotoInputs('cutout', 26, margin=0.15)
 
@@ -70,7 +71,7 @@ def test_views_are_placed_as_photos_are():
     inputs = ShapeInputs('views', ring=ring, view_ids=(0, 1), side=26, margin=0.15)
     assert ShapeInputs.from_json(inputs.to_json()) == inputs and inputs.arrays['views'][0] == (2, 26, 26, 1)
     points = np.argwhere(np.ones((13, 25, 4))).astype(float)  # a board, higher than wide
-    for view in cloud_views(points, inputs=inputs, up_axis='y')['views']:
+    for view in query_shape_arrays(points, kind='points', inputs=inputs, up_axis='y')['views']:
         rows, columns = np.flatnonzero((view < 230).any(axis=(1, 2))), np.flatnonzero((view < 230).any(axis=(0, 2)))
         assert (rows[0], rows[-1]) == (3, 22) and columns[0] + columns[-1] == pytest.approx(25, abs=1)
 
@@ -81,7 +82,7 @@ def test_the_surface_of_a_cloud_looks_like_the_mesh(tmp_path):
     ring = ViewRing(views=1, size=40, elevation=20)
     inputs = ShapeInputs('views', ring=ring, view_ids=(0,), side=40)
     np.savetxt(tmp_path / 'torus.xyz', points)
-    found = cloud_views(tmp_path / 'torus.xyz', inputs=inputs, up_axis='z')['views'] < 255
+    found = query_shape_arrays(tmp_path / 'torus.xyz', kind='points', inputs=inputs, up_axis='z')['views'] < 255
     vertices = np.stack([shape.vertices[:, 0], shape.vertices[:, 2], -shape.vertices[:, 1]], axis=1)
     wanted = render_views(Mesh(vertices, shape.faces), ring)[..., None] < 255
     assert (found & wanted).sum() / (found | wanted).sum() > 0.9

@@ -69,6 +69,7 @@ async function take(files, more = false) {
 
 // Shows one of the items; false where another one was chosen meanwhile.
 async function select(item) {
+  if (selected !== item) $('standing').hidden = true;  // until the server says what it is
   selected = item;
   $('mask').value = '';
   $('name').textContent = item.mask ? `${item.file.name}, mask ${item.mask.name}` : item.file.name;
@@ -127,6 +128,7 @@ async function form() {
   }
   if (items.length && $('find').checked) made.append('find_object', 'true');
   if (words()) made.append('text', words());
+  if (!$('standing').hidden && $('up-axis').value) made.append('up_axis', $('up-axis').value);
   if ($('purpose').value) made.append('purpose', $('purpose').value);
   made.append('top', $('top').value);
   for (const category of meant()) made.append('category', category);
@@ -149,6 +151,7 @@ async function search() {
     const body = await form();
     const found = await answerOf(await fetch('search', { method: 'POST', body, signal: own.signal }));
     fill(found);
+    $('standing').hidden = !['mesh', 'points'].includes(found.kind);
     $('status').textContent = `The best ${found.results.length} of ${found.shapes} shapes, in ${found.seconds.toFixed(2)} s`;
   } catch (error) {
     if (own !== running) return;  // another search has taken over
@@ -161,12 +164,14 @@ async function search() {
 function card(result) {
   const above = result.elevation === null ? '' : `, ${Math.round(result.elevation)}° above`;
   const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°${above}`;
+  const apart = result.distance === null ? '' : `${(100 * result.distance).toFixed(2)} % apart${result.mirrored ? ', mirrored' : ''}`;
   const chance = result.chance === null ? '' : `${percent(result.chance)} sure`;
   const button = element('button', { type: 'button', className: 'card', title: result.id },
     element('img', { src: result.thumbnail, alt: '', loading: 'lazy' }),
     element('span', { className: 'heading' }, element('span', {}, `${result.rank}. ${result.category}`),
       element('span', {}, result.score.toFixed(3))),
     element('span', { className: 'id' }, shownName(result.id)), element('span', { className: 'angle' }, angle),
+    ...(apart ? [element('span', { className: 'angle', title: 'largest distance, of the longest side' }, apart)] : []),
     ...(chance ? [element('span', { className: 'angle' }, chance)] : []));
   button.addEventListener('click', () => open(result));
   const item = element('li', {}, button);
@@ -192,7 +197,7 @@ $('category').addEventListener('input', () => {
   clearTimeout(typing);
   typing = setTimeout(search, 300);
 });
-$('purpose').addEventListener('change', search);
+for (const id of ['purpose', 'up-axis']) $(id).addEventListener('change', search);
 $('text').addEventListener('input', () => { $('search').disabled = !asks(); });
 $('clear').addEventListener('click', () => {
   marking.clear();
