@@ -21,15 +21,12 @@ class Place:
     """Folders that a run may use: `cache` is meant to be written to; `home`, `cwd` and `temporary` must stay empty."""
 
     root: Path
+    cache: Path
 
     def folder(self, name: str) -> Path:
         path = self.root / name
         path.mkdir(exist_ok=True)
         return path
-
-    @property
-    def cache(self) -> Path:
-        return self.folder('cache')
 
     def start(self, workdir: Path, *arguments: str, largest_file: int = 0) -> subprocess.Popen:
         """A running command on the synthetic sample, with one device and none of the test session's settings.

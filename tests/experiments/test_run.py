@@ -31,8 +31,8 @@ FLAT_KEYS = {
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp('run'))
+def place(tmp_path_factory, cache):
+    return Place(tmp_path_factory.mktemp('run'), cache)
 
 
 @pytest.fixture(scope='module')
