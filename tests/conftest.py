@@ -14,6 +14,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 import data_pipelines  # noqa: F401  TensorFlow's settings, before a test imports TensorFlow
+from jaxret.workers import default_processes
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
@@ -43,6 +44,11 @@ SLOW = (
     'test_scan_to_cad_run',
     'test_cmic_config',
 )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: now and then each waits, for a process of its own or for time to pass."""
+    return default_processes() + 1
 
 
 def pytest_collection_modifyitems(items):
