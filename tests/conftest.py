@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
     gc.freeze()  # what is imported by now stays: Python's collector need not walk it every time,
-    gc.set_threshold(700, 10, 100)  # and goes through everything else less often; a session has millions of objects
+    gc.set_threshold(20_000, 10, 100)  # and goes through everything else less often; a session has millions of objects
 
 
 @pytest.fixture(scope='session')
