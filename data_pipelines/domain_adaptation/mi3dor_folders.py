@@ -9,8 +9,8 @@ from data_pipelines.domain_adaptation.dataset import PhotoFile, ShapeFiles
 from data_pipelines.folders import escaping, names_in
 from jaxret.errors import Problem
 from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.preprocessing.photo_formats import PHOTO_SUFFIXES
 
-PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 SPLITS = ('train', 'test')
 _VIEW_NUMBER = re.compile(r'^(.*?)[._-]?(\d+)$')
 
@@ -24,7 +24,7 @@ def list_photos(root: Path) -> tuple[list[PhotoFile], list[Problem]]:
             if is_picture(file):
                 photos.append(PhotoFile(name, root / name, category, split))
             else:
-                problems += _nested(root, name, PICTURE_SUFFIXES)
+                problems += _nested(root, name, PHOTO_SUFFIXES)
     return photos, problems + outside(root, [photo.name for photo in photos])
 
 
@@ -73,7 +73,7 @@ def list_meshes(root: Path, pattern: str) -> tuple[list[ShapeFiles], list[Proble
 
 def is_picture(file: str) -> bool:
     """Whether a file's name is that of a picture."""
-    return Path(file).suffix.lower() in PICTURE_SUFFIXES
+    return Path(file).suffix.lower() in PHOTO_SUFFIXES
 
 
 def view_number(file: str) -> tuple[str, int]:

@@ -35,6 +35,7 @@ _FORMAT = argparse.RawDescriptionHelpFormatter
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
+    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
     parser = _parser()
     try:
         options = parser.parse_args(arguments)
@@ -270,13 +271,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _before_jax() -> None:
-    """Checks that the devices are there, and keeps notes of Orbax, on which a user cannot act, off the terminal; makes
-    warnings one line each.
-    """
+    """Checks that the devices are there, and keeps notes of Orbax, on which a user cannot act, off the terminal."""
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
-    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
     check_platforms()
 
 
