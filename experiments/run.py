@@ -10,7 +10,7 @@
 --workdir    where checkpoints, metrics and the report go (default: runs/NAME-PRESET-DATA); the same command again
              resumes there
 --mode       train: train (or resume), then evaluate the best checkpoint on the test split and write the report
-             eval: only evaluate and report; the config is the workdir's (--config is not needed), and only what is
+             eval: only evaluate and report, in WORKDIR/evaluations; the config is the workdir's (--config is not needed), and only what is
              evaluated can be overridden (see below)
 --coordinator, --num_processes, --process_id
              the same command runs in N processes, on one host or more, which train one model together; I is 0 .. N - 1,
@@ -144,6 +144,8 @@ def _train(
     preset = flatten(config)
     check_keys(preset, f'--config={name}')
     apply_overrides(config, overrides)
+    if flatten(config).get('evaluation.photos') == 'all':
+        raise ConfigError('config.evaluation.photos: all is for --mode=eval; a run ends with its test photos')
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
     keep_programs(cache_folder(config).absolute())

@@ -61,6 +61,7 @@ def read_pix3d(
     val_fraction: float = 0.1,
     seed: int = 0,
     split_table: Mapping[str, str] | None = None,
+    unknown_split: str = '',
     required_splits: Sequence[str] = ('train', 'test'),
     min_shapes: int = 1,
     up_axis: str = 'y',
@@ -89,6 +90,7 @@ def read_pix3d(
       seed: of the split.
       split_table: split by photo name, from an earlier run; it takes the place of the entries' and of a new split.
         A photo that it does not know was never trained on: test, or what its own key `split` says.
+      unknown_split: split of the photos that split_table does not know, whatever their own; '' leaves them theirs.
       required_splits: splits that must not be empty.
       min_shapes: smallest gallery that is accepted (a batch needs as many distinct shapes as it has queries).
       up_axis: axis that points up in the mesh files, 'y' (Pix3D) or 'z'.
@@ -139,7 +141,7 @@ def read_pix3d(
         faults.problems += few_shapes(shapes, min_shapes, root / 'model', 'add shapes, or use a smaller batch')
     if not malformed:
         fractions = {'test_fraction': test_fraction, 'val_fraction': val_fraction}
-        photos = divided(photos, _split(photos, split_table=split_table, seed=seed, **fractions))
+        photos = divided(photos, _split(photos, split_table=split_table, unknown=unknown_split, seed=seed, **fractions))
         faults.problems += empty_splits(photos, required_splits, root / JSON_NAME)
     return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis, unsure=unsure)
 
@@ -248,13 +250,14 @@ def _split(
     photos: Sequence[PhotoEntry],
     *,
     split_table: Mapping[str, str] | None,
+    unknown: str,
     test_fraction: float,
     val_fraction: float,
     seed: int,
 ) -> dict[str, str]:
     marked = {photo.name: photo.split for photo in photos}
     if split_table is not None:
-        return {name: split_table.get(name, split or 'test') for name, split in marked.items()}
+        return {name: split_table.get(name, unknown or split or 'test') for name, split in marked.items()}
     shape_of = {photo.name: photo.model for photo in photos}
     split = marked if all(marked.values()) else split_photos(shape_of, test_fraction=test_fraction, seed=seed)
     if 'val' not in split.values():

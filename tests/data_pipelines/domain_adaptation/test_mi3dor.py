@@ -255,3 +255,12 @@ def test_counts_of_the_paper_are_noted(tmp_path):
     many = tuple(f'class_{label:02d}' for label in range(21))
     note = paper_note(type(dataset)(**{**vars(dataset), 'categories': many}))
     assert note.startswith('counts here (in the HIFA paper): train photos 12 (10500), test photos 6 (10500)')
+
+
+def test_photos_of_every_split_can_be_tested_but_those_that_taught(tmp_path):
+    photos = sorted(write_photos(tmp_path))
+    write_views(tmp_path)
+    taught = [name for name in photos if '/train/' in name][:2]
+    dataset = read(tmp_path, all_photos_but=taught, required_splits=('test',))
+    assert [photo.name for photo in dataset.photos] == [name for name in photos if name not in taught]
+    assert {photo.split for photo in dataset.photos} == {'test'}

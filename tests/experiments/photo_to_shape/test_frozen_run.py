@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import run
 from overrides import load_config
+from run_command import evaluation_of, metrics_of
 
 import jaxret
 from jaxret.reports.tables import UNTRAINED
@@ -92,7 +93,7 @@ def test_a_run_is_evaluated_without_stored_features(place, first):
     shutil.copytree(place / 'cache', place / 'other', ignore=shutil.ignore_patterns('features'))
     arguments = ['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={place / "other"}']
     assert run.main([*arguments, '--config.parallel.devices=1']) == 0
-    found = json.loads((workdir / 'metrics.json').read_text())
+    found = metrics_of(evaluation_of(workdir))
     assert found['top1'] == first[1]['top1'] and found['comparators'] == first[1]['comparators']
 
 
