@@ -10,8 +10,8 @@
 --workdir    where checkpoints, metrics and the report go (default: runs/NAME-PRESET-DATA); the same command again
              resumes there
 --mode       train: train (or resume), then evaluate the best checkpoint on the test split and write the report
-             eval: only evaluate and report, in WORKDIR/evaluations; the config is the workdir's (--config is not needed), and only what is
-             evaluated can be overridden (see below)
+             eval: only evaluate and report, in WORKDIR/evaluations; the config is the workdir's (--config is not
+             needed), and only what is evaluated can be overridden (see below)
 --coordinator, --num_processes, --process_id
              the same command runs in N processes, on one host or more, which train one model together; I is 0 .. N - 1,
              HOST:PORT a free port of process 0. With auto, SLURM, Open MPI or Kubernetes tell all three. Work directory
@@ -19,8 +19,9 @@
 
 Without --config.data_dir a synthetic sample is made in the cache folder and used.
 
-While it trains, a first Ctrl-C (or SIGTERM) saves at the next multiple of log_every steps and ends with status 0; the
-same command goes on from there. Interrupted at another time, it ends with 130 (Ctrl-C) or 143 (SIGTERM). Errors: 1.
+While it trains, a first Ctrl-C (or SIGTERM) saves at the next multiple of log_every steps, says which that is, and ends
+with status 0; the same command goes on from there. Interrupted at another time, it ends with 130 (Ctrl-C) or 143
+(SIGTERM). Errors: 1.
 """
 
 import argparse
@@ -47,7 +48,7 @@ from overrides import (
 from jaxret.compilation_cache import keep_programs
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters
-from jaxret.platforms import check_platforms
+from jaxret.platforms import check_platforms, quiet_libraries
 from jaxret.runs.config import covers, flatten, unflatten
 from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
 
@@ -55,6 +56,7 @@ from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, lock
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
+    quiet_libraries()
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument('--config', default='')
     parser.add_argument('--workdir', default='')

@@ -27,7 +27,7 @@ from jaxret.cli import descriptions
 from jaxret.compilation_cache import default_cache, keep_programs
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines
-from jaxret.platforms import check_platforms
+from jaxret.platforms import check_platforms, quiet_libraries
 
 _FORMAT = argparse.RawDescriptionHelpFormatter
 
@@ -35,6 +35,7 @@ _FORMAT = argparse.RawDescriptionHelpFormatter
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
+    quiet_libraries()
     warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
     parser = _parser()
     try:
@@ -208,7 +209,7 @@ def _positive(text: str) -> int:
 def _index(options: argparse.Namespace) -> int:
     from jaxret.cli.index import run_index
 
-    return run_index(options, before_jax=_before_jax)
+    return run_index(options, before_jax=check_platforms)
 
 
 def _photos(options: argparse.Namespace) -> int:
@@ -218,7 +219,7 @@ def _photos(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    _before_jax()
+    check_platforms()
     from jaxret.index.fitting import told
     from jaxret.index.index import Index
 
@@ -230,11 +231,11 @@ def _fit(options: argparse.Namespace) -> int:
 def _search(options: argparse.Namespace) -> int:
     from jaxret.cli.search import run_search
 
-    return run_search(options, before_jax=_before_jax)
+    return run_search(options, before_jax=check_platforms)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    _before_jax()
+    check_platforms()
     try:
         from jaxret.serving.server import serve
     except ModuleNotFoundError as error:
@@ -254,7 +255,7 @@ def _export(options: argparse.Namespace) -> int:
     from jaxret.cli.export import check_export, export_embeddings
 
     check_export(options)
-    _before_jax()
+    check_platforms()
     if options.index:
         export_embeddings(options)
         return 0
@@ -268,14 +269,6 @@ def _export(options: argparse.Namespace) -> int:
         f'{done.difference:.1g} of their largest value\n{done.description}: what it takes'
     )
     return 0
-
-
-def _before_jax() -> None:
-    """Checks that the devices are there, and keeps notes of Orbax, on which a user cannot act, off the terminal."""
-    from absl import logging
-
-    logging.set_verbosity(logging.ERROR)
-    check_platforms()
 
 
 if __name__ == '__main__':

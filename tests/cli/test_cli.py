@@ -185,7 +185,7 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
     def started():
         raise AssertionError('too late')
 
-    monkeypatch.setattr(cli, '_before_jax', started)
+    monkeypatch.setattr(cli, 'check_platforms', started)
     assert run('search', '--index', 'index', 'photos/gone.jpg')[0] == 1
     assert run('search', '--index', 'index', 'photos', '--for', 'class')[0] == 1
     for sheet in ('', 'masks', 'nowhere/a.png'):
