@@ -217,6 +217,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     )
     evaluation.show(metrics)
     console.print(f'report: {report}', soft_wrap=True)
+    if task.trains:
+        console.print(f'next: jaxret index --checkpoint {workdir} --models DIR --out INDEX', soft_wrap=True)
     return 0
 
 
