@@ -27,6 +27,7 @@ with status 0; the same command goes on from there. Interrupted at another time,
 import argparse
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,9 +46,10 @@ from overrides import (
     split_overrides,
 )
 
+from data_pipelines.folders import open_folder
 from jaxret.compilation_cache import keep_programs
-from jaxret.errors import ConfigError, JaxretError
-from jaxret.files import escape_missing_letters
+from jaxret.errors import ConfigError, DataError, JaxretError, StorageError
+from jaxret.files import escape_missing_letters, unwritable
 from jaxret.platforms import check_platforms, quiet_libraries
 from jaxret.runs.config import covers, flatten, unflatten
 from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
@@ -150,14 +152,20 @@ def _train(
         raise ConfigError('config.evaluation.photos: all is for --mode=eval; a run ends with its test photos')
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
-    keep_programs(cache_folder(config).absolute())
+    _check_folders(config, folder)
     if not has_checkpoints(folder):  # what a run was begun with stays
         _check_changes(preset, config)
-    with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
-        if first:
-            store_config(config, folder)
-            check_folders(folder)
-        return _run(config, folder, train=True)
+    new = together is None and not folder.exists()
+    try:
+        with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
+            if first:
+                store_config(config, folder)
+                check_folders(folder)
+            return _run(config, folder, train=True)
+    except (ConfigError, DataError):  # nothing was trained
+        if new and not has_checkpoints(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
@@ -185,10 +193,20 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
     config = unflatten(stored)
     before = flatten(config)
     apply_overrides(config, overrides)
-    keep_programs(cache_folder(config).absolute())
+    _check_folders(config, path.parent)
     _check_changes(before, config)
     check_folders(path.parent)
     return _run(config, path.parent, train=False)
+
+
+def _check_folders(config: ConfigDict, workdir: Path) -> None:
+    """Refuses folders that are not there or cannot be written, before anything slow is imported or anything is made."""
+    for option, folder in (('--workdir', workdir), ('--config.cache_dir', cache_folder(config))):
+        if reason := unwritable(folder):
+            raise StorageError(f'{folder}: cannot be written ({reason}); name another {option}')
+    if config.data_dir:
+        open_folder(config.data_dir, layout='the layout that the first lines of the config file describe')
+    keep_programs(cache_folder(config).absolute())
 
 
 def _check_changes(before: Mapping[str, Any], config: ConfigDict) -> None:

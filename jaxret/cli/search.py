@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxret.cli.next_step import quoted, tell_next
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
-from jaxret.files import printable, printable_lines, write_atomically
+from jaxret.files import printable, printable_lines, unwritable, write_atomically
 from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.references import References
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
@@ -161,6 +161,8 @@ def _check_sheet(sheet: str) -> None:
         raise StorageError(f'--sheet={sheet}: a folder; name a PNG file')
     if not Path(sheet).absolute().parent.is_dir():
         raise StorageError(f'--sheet={sheet}: no such folder')
+    if reason := unwritable(Path(sheet).absolute().parent):
+        raise StorageError(f'--sheet={sheet}: cannot be written ({reason})')
 
 
 def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -> Any:

@@ -122,11 +122,12 @@ def test_a_missing_data_folder(refused, tmp_path):
     message = refused(f'--config.data_dir={tmp_path / "none"}')
     assert str(tmp_path / 'none') in message
     assert 'does not exist' in message
-    assert 'pix3d.json, img, mask, model' in message
+    assert 'the layout that the first lines of the config file describe' in message and 'tensorflow' not in message
 
 
 def test_a_folder_without_the_layout(refused, tmp_path):
     assert 'pix3d.json: missing' in refused(f'--config.data_dir={tmp_path}')
+    assert not (tmp_path / 'workdir').exists()
 
 
 @pytest.mark.parametrize(('text', 'found'), [
@@ -210,8 +211,7 @@ def test_a_run_that_never_saved_can_take_another_config(tmp_path, capsys):
     for value in ('contrastive', 'triplet'):
         assert run.main([*arguments, f'--config.loss.kind={value}']) == 1
         assert 'does not exist' in capsys.readouterr().err
-        stored = json.loads((tmp_path / 'workdir' / 'config.json').read_text())
-        assert stored['loss.kind'] == value
+        assert not (tmp_path / 'workdir').exists()
 
 
 @pytest.mark.parametrize('text', ['', '{', '[]', '{}', '"text"'])
