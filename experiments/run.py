@@ -45,6 +45,7 @@ from overrides import (
     presets,
     split_overrides,
 )
+from training_packages import check_training_packages
 
 from data_pipelines.folders import open_folder
 from jaxret.compilation_cache import keep_programs
@@ -76,6 +77,7 @@ def main(arguments: list[str]) -> int:
         if known.mode not in ('train', 'eval'):
             raise ConfigError(f'--mode={known.mode}: use train or eval')
         together = _checked_processes(known)
+        check_training_packages()
         with terminated_as_interrupted():
             if known.mode == 'train':
                 return _train(known.config, known.workdir, overrides, together)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,12 @@ def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monk
 ])  # fmt: skip
 def test_wrong_values_are_found_before_training(refused, sample, override, message):
     assert message in refused(f'--config.data_dir={sample}', override)
+
+
+def test_without_the_packages_of_training(refused, monkeypatch):
+    for name in ('tensorflow', 'h5py'):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert refused() == "error: training needs tensorflow, h5py: pip install -e '.[train]'\n"
 
 
 def test_a_missing_data_folder(refused, tmp_path):
