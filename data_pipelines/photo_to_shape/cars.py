@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
 from data_pipelines.file_checks import FileChecks, Wrong, unsure_ones, wrong_ones
-from data_pipelines.folders import escaping, open_folder
+from data_pipelines.folders import open_folder
 from data_pipelines.photo_to_shape.car_folders import SETS, SYNSET, CarPhoto, read_photos, read_shapes
 from data_pipelines.photo_to_shape.car_masks import MaskWish, write_masks
 from data_pipelines.photo_to_shape.dataset import (
@@ -191,8 +191,6 @@ def _with_mask_files(
     if names and not folder.is_dir():
         raise DataError([*faults.problems, Problem(str(folder), 'missing', _NO_MASKS)])
     files = {name: PurePosixPath(name).with_suffix('.png').as_posix() for name in names}
-    inside = root if folder.is_relative_to(root) else folder
-    faults.problems += escaping(inside, [str(folder / file) for file in files.values()])
     return [
         dataclasses.replace(photo, mask=folder / files[photo.name]) if photo.name in files else photo for photo in used
     ]

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
 from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, unsure_ones, wrong_ones
-from data_pipelines.folders import link_problems, open_folder
+from data_pipelines.folders import open_folder
 from data_pipelines.photo_to_shape.dataset import (
     PhotoDataset,
     PhotoEntry,
@@ -119,8 +119,7 @@ def read_pix3d(
     used = _selected(entries, categories, occluded=not exclude_occluded, truncated=not exclude_truncated)
     if split_file and not malformed:
         used = published_split(root / split_file, used, faults)
-    masks_in, used = _other_masks(root, mask_dir, used) if mask_dir else (root, used)
-    faults.problems += _escaping(root, used, masks_in)
+    used = _other_masks(root, mask_dir, used) if mask_dir else used
     raw = {entry.model_raw for entry in entries if entry.model_raw}
     shapes, wrong = list_shapes(root, used, raw=raw, categories=categories, whole_folder=gallery == 'folder')
     faults.problems += wrong
@@ -180,26 +179,10 @@ def _unknown(
     return [Problem(where, f'no photo or shape of category {name!r}', action) for name in lacking]
 
 
-def _other_masks(root: Path, mask_dir: str, used: Sequence[Entry]) -> tuple[Path, list[Entry]]:
-    """Folder that holds all masks, and the entries with those of `mask_dir` (as absolute paths)."""
+def _other_masks(root: Path, mask_dir: str, used: Sequence[Entry]) -> list[Entry]:
+    """The entries with the masks of `mask_dir` (as absolute paths)."""
     folder = open_masks(root, mask_dir)
-    others = [replace(entry, mask=str(folder.joinpath(*PurePosixPath(entry.mask).parts[1:]))) for entry in used]
-    return root if folder.is_relative_to(root) else folder, others
-
-
-def _escaping(root: Path, used: Sequence[Entry], masks_in: Path) -> list[Problem]:
-    """Links that lead out of the folder, or out of that of the masks."""
-
-    def named(*keys: str) -> list[tuple[str, str]]:
-        return [
-            (f'{JSON_NAME}[{entry.index}].{key}', name)
-            for entry in used
-            for key, name in (('img', entry.image), ('mask', entry.mask), ('model', entry.model))
-            if key in keys
-        ]
-
-    found = '{} is a link that leaves the folder'
-    return link_problems(root, named('img', 'model'), found) + link_problems(masks_in, named('mask'), found)
+    return [replace(entry, mask=str(folder.joinpath(*PurePosixPath(entry.mask).parts[1:]))) for entry in used]
 
 
 def _check_photos(
