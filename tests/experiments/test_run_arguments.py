@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import run
-from overrides import config_names
+from overrides import config_names, load_config
 
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
+from jaxret.runs.config import flatten
 
 
 @pytest.fixture(scope='module')
@@ -231,7 +232,7 @@ def test_a_damaged_stored_config(tmp_path, capsys, text, mode):
 
 
 def test_only_what_is_evaluated_can_change_in_evaluation(tmp_path, capsys):
-    assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path}', f'--config.data_dir={tmp_path / "no"}']) == 1
+    (tmp_path / 'config.json').write_text(json.dumps(flatten(load_config('pix3d.py:smoke')[0])))
     for key in ('model.embedding_dim', 'seed', 'loss.temperature', 'experiment'):
         assert run.main(['--mode=eval', f'--workdir={tmp_path}', f'--config.{key}=3']) == 1
         assert f'--config.{key}: cannot change in --mode=eval; these, and the keys of' in capsys.readouterr().err

@@ -142,7 +142,7 @@ def test_everything_wrong_with_the_data_is_told_at_once(place, capsys):
     [
         ('select=best', 'is not one of last, mean_map'),
         ('select=mean_map', 'set --config.data.val_fraction above 0'),
-        ('data.layout=zip --config.data_dir=none', 'meshes, published'),
+        ('data.layout=zip --config.data_dir=.', 'meshes, published'),
         ('data.layout=published', "config.data.layout: 'published' needs --config.data_dir=DIR"),
         ('render.field_of_view=-1', 'config.render.field_of_view: must lie in [1, 150], not -1'),
         ('data.image_size=5000', 'config.data.image_size: must lie in [1, 4096], not 5000'),

@@ -243,6 +243,6 @@ def test_each_method_is_hifa_with_the_difference_that_its_name_says():
     ],
 )
 def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, argument, message):
-    assert command(tmp_path, tmp_path / 'none', 'never', f'--config.{argument}') == 1
+    assert command(tmp_path, tmp_path, 'never', f'--config.{argument}') == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'cache').exists()

@@ -190,7 +190,7 @@ def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatc
         ('data.classes_per_batch=4', 'does not divide'),
         ('model.variant=dgcnn', 'config.model.variant'),
         ('loss.margin_negative=-1', 'config.loss.margin_negative'),
-        ('simulate.scans_per_model=0 --config.data_dir=none', 'config.simulate.scans_per_model: 0 must be above 0'),
+        ('simulate.scans_per_model=0 --config.data_dir=.', 'config.simulate.scans_per_model: 0 must be above 0'),
         ('batch_size=0', 'config.batch_size'),
         ('optimizer.schedule=step', 'constant, cosine, steps'),
         ('start_from=bogus', 'config.start_from: bogus has no checkpoints; give the work directory of a trained run'),
