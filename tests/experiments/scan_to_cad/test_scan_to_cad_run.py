@@ -197,6 +197,7 @@ def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatc
     ],
 )
 def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, argument, message):
+    (tmp_path / 'data').mkdir()
     assert command(tmp_path, 'never', *f'--config.{argument}'.split(' ')) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'cache').exists()
