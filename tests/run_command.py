@@ -89,6 +89,12 @@ def metrics_of(workdir: Path) -> dict:
     return json.loads((workdir / 'metrics.json').read_text())
 
 
+def evaluation_of(workdir: Path, name: str = '*') -> Path:
+    """The folder of the one evaluation of a run by --mode=eval, of data of that name."""
+    (folder,) = (workdir / 'evaluations').glob(name)
+    return folder
+
+
 def logged(workdir: Path) -> list[dict]:
     """Lines of `metrics.jsonl` without what tells the time."""
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]

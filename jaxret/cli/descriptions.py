@@ -2,6 +2,10 @@
 
 MODEL = 'built-in: efficientnet-lite0 (default), -lite1, -lite2, or a folder with DINOv2, CLIP, SigLIP or a plain ViT'
 
+DEMO = """Writes simple models of furniture, a photo of one of them with its mask, and a list of known photos.
+
+Nothing is downloaded; the same models and photos each time.
+"""
 INDEX = """Makes an index of the models (OBJ, OFF, PLY, STL, GLB, glTF) below a folder, at any depth.
 
 The built-in model needs no training: published weights of images, which see the models as grey views. --checkpoint

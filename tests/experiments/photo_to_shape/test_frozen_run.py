@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import run
 from overrides import load_config
+from run_command import evaluation_of, metrics_of
 
 import jaxret
 from jaxret.reports.tables import UNTRAINED
@@ -95,7 +96,7 @@ def test_a_run_is_evaluated_without_stored_features(place, cache, first):
     (cache / 'features').rename(place / 'features')
     arguments = ['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={cache}']
     assert run.main([*arguments, '--config.parallel.devices=1']) == 0
-    found = json.loads((workdir / 'metrics.json').read_text())
+    found = metrics_of(evaluation_of(workdir))
     assert found['top1'] == first[1]['top1'] and found['comparators'] == first[1]['comparators']
 
 
