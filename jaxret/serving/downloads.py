@@ -20,12 +20,13 @@ from starlette.types import Receive, Scope, Send
 
 from jaxret.errors import DataError
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
-from jaxret.geometry.formats import MESH_SUFFIXES
+from jaxret.geometry.formats import CONVERTED_SUFFIXES, MESH_SUFFIXES
 from jaxret.geometry.grid_meshes import mesh_from_grid
 from jaxret.geometry.mesh import Mesh, load_mesh
 from jaxret.geometry.places import locate, model_files
 from jaxret.index.index import Index
 
+_QUICK = 8 * 2**20  # bytes
 _MEDIA_TYPE = 'application/octet-stream'
 _NAMING = ('.gltf', '.step', '.stp')  # formats whose geometry may go on in other files
 
@@ -47,6 +48,14 @@ def _model_id(index: Index, number: int) -> str:
     if locate(index.model_path(shape)).suffix not in (*MESH_SUFFIXES, *DISTANCE_SUFFIXES):
         raise HTTPException(404, f'{shape}: not a model file; index the models again')
     return shape
+
+
+def is_quick(index: Index, number: int, *, faces: int) -> bool:
+    """Whether a shape's file is read within a moment: not by a CAD kernel, and not large, of at most so many faces."""
+    shape = _model_id(index, number)
+    facts = index.facts(shape)
+    converted = locate(index.model_path(shape)).suffix in CONVERTED_SUFFIXES
+    return not converted and index.model_mark(shape)[0] <= _QUICK and facts is not None and facts['triangles'] <= faces
 
 
 def model_mesh(index: Index, number: int) -> Mesh:

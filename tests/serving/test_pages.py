@@ -15,7 +15,8 @@ pytest.importorskip('fastapi', reason="needs the extra 'serve'")
 from small_service import COLORS, service
 from starlette.testclient import TestClient
 
-from jaxret.geometry.mesh import Mesh
+from jaxret.geometry.mesh import Mesh, load_mesh
+from jaxret.geometry.render import ViewRing, render_views
 from jaxret.serving import downloads
 from jaxret.serving.viewer import viewer_page
 
@@ -66,6 +67,20 @@ def test_thumbnails(client):
         answer = client.get(f'/shapes/{number}/thumbnail')
         assert answer.headers['content-type'] == 'image/png'
         assert Image.open(io.BytesIO(answer.content)).getpixel((0, 0)) == color
+
+
+def test_thumbnails_from_where_a_photo_was_taken(client, made, monkeypatch):
+    answer = client.get('/shapes/1/thumbnail?azimuth=91&elevation=-14')
+    ring = ViewRing(views=1, first_azimuth=90.0, elevation=-15.0, size=192, supersample=2)  # the nearest of 5 degrees
+    expected = render_views(load_mesh(made.index.model_path('cold/green.off')), ring)[0]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), expected)
+    as_indexed = made.index.thumbnail('cold/green.off')
+    assert client.get('/shapes/1/thumbnail?azimuth=91').content == as_indexed
+    made.index.model_path('cold/green.off').write_text('changed')
+    assert client.get('/shapes/1/thumbnail?azimuth=20&elevation=0').content == as_indexed
+    assert client.get('/shapes/1/thumbnail?azimuth=20&elevation=91').status_code == 422
+    monkeypatch.setattr(made.index, 'facts', lambda shape: None)
+    assert client.get('/shapes/0/thumbnail?azimuth=20&elevation=0').content == made.index.thumbnail('warm/red.off')
 
 
 def test_model_is_the_file_itself(client, made):

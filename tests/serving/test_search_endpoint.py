@@ -62,7 +62,7 @@ def test_answer(client):
         'references': 0,
         'chance': None,
         'present': None,
-        'thumbnail': 'shapes/0/thumbnail',
+        'thumbnail': 'shapes/0/thumbnail?azimuth=0&elevation=30',
         'viewer': 'shapes/0/viewer?azimuth=0&elevation=30',
         'download': 'shapes/0/model',
         'facts': {
