@@ -76,7 +76,7 @@ def test_thumbnails_from_where_a_photo_was_taken(client, made, monkeypatch):
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), expected)
     as_indexed = made.index.thumbnail('cold/green.off')
     assert client.get('/shapes/1/thumbnail?azimuth=91').content == as_indexed
-    made.index.model_path('cold/green.off').write_text('changed')
+    made.index.model_path('cold/green.off').write_text(trimesh.creation.box((9, 2, 1)).export(file_type='off'))
     assert client.get('/shapes/1/thumbnail?azimuth=20&elevation=0').content == as_indexed
     assert client.get('/shapes/1/thumbnail?azimuth=20&elevation=91').status_code == 422
     monkeypatch.setattr(made.index, 'facts', lambda shape: None)
