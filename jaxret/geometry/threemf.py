@@ -8,7 +8,7 @@ Letters: N vertices, F faces.
 import io
 import zipfile
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -21,7 +21,7 @@ _UNITS = {'micron': 0.001, 'millimeter': 1.0, 'centimeter': 10.0, 'inch': 25.4, 
 _CORE = 'http://schemas.microsoft.com/3dmanufacturing/core/2015/02'
 # Extensions that change the shape, by words in their namespaces.
 _SHAPING = ('beamlattice', 'boolean', 'displacement', 'implicit', 'securecontent', 'volumetric')
-_MOST_INSTANCES = 100_000
+_MOST_INSTANCES = 20_000
 _DEEPEST = 50
 
 
@@ -68,33 +68,38 @@ def read_threemf(data: bytes, *, max_bytes: int, max_faces: int) -> trimesh.Scen
 
 def _built(files: Mapping[str, '_Model'], top: str, max_faces: int) -> trimesh.Scene:
     root = files[top]
+    placed = _placed(files, [(path or top, number, matrix) for path, number, matrix in root.items], max_faces)
     scene = trimesh.Scene(metadata={'millimetres': root.millimetres, 'name': root.title})
-    left = [(path or top, number, matrix, 0) for path, number, matrix in reversed(root.items)]
-    if not left:
+    for instance, (item, matrix) in enumerate(placed):
+        vertices, faces = np.array(item.vertices).reshape(-1, 3), np.array(item.faces).reshape(-1, 3)
+        metadata = {'instance': instance, 'name': item.name}
+        scene.add_geometry(trimesh.Trimesh(vertices, faces, process=False, metadata=metadata), transform=matrix)
+    return scene
+
+
+def _placed(
+    files: Mapping[str, '_Model'], items: Sequence[tuple[str, str, np.ndarray]], max_faces: int
+) -> list[tuple[_Object, np.ndarray]]:
+    """The meshes that some items of a build show, each with its place [4, 4]."""
+    if not items:
         raise UnusableMesh('its build has no items')
-    faces = instances = 0
+    placed, faces, visited = [], 0, 0
+    left = [(*item, 0) for item in reversed(items)]
     while left:
         path, number, matrix, depth = left.pop()
         found = files[path].objects.get(number) if path in files else None
         if found is None:
             raise UnusableMesh(f'it names object {number[:40]!r} of {path[:100]!r}, which is not in it')
-        instances += 1
+        visited += 1
+        if visited > _MOST_INSTANCES or depth > _DEEPEST:
+            raise UnusableMesh('its objects contain one another too often or too deeply, or themselves')
+        if found.faces:
+            placed.append((found, matrix))
         faces += len(found.faces) // 3
         if faces > max_faces:
             raise UnusableMesh(f'more than {max_faces:,} faces')
-        if instances > _MOST_INSTANCES or depth > _DEEPEST:
-            raise UnusableMesh('its objects contain one another too often or too deeply, or themselves')
-        if found.faces:
-            part = {'instance': instances, 'name': found.name}
-            mesh = trimesh.Trimesh(
-                np.array(found.vertices).reshape(-1, 3),
-                np.array(found.faces).reshape(-1, 3),
-                process=False,
-                metadata=part,
-            )
-            scene.add_geometry(mesh, transform=matrix)
         left += [(other or path, child, matrix @ own, depth + 1) for other, child, own in reversed(found.components)]
-    return scene
+    return placed
 
 
 class _Model:
