@@ -6,6 +6,7 @@ Letters: N vertices, F faces.
 """
 
 import io
+import re
 import zipfile
 from array import array
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ class _Object:
     vertices: array = field(default_factory=lambda: array('d'))
     faces: array = field(default_factory=lambda: array('q'))
     components: list[tuple[str, str, np.ndarray]] = field(default_factory=list)
+    property: tuple[str, str] = ('', '')  # group of its material or colour, and which of it
+    color: np.ndarray | None = None  # [3], sRGB from 0 to 1
 
 
 def read_threemf(data: bytes, *, max_bytes: int, max_faces: int) -> trimesh.Scene:
@@ -72,7 +75,7 @@ def _built(files: Mapping[str, '_Model'], top: str, max_faces: int) -> trimesh.S
     scene = trimesh.Scene(metadata={'millimetres': root.millimetres, 'name': root.title})
     for instance, (item, matrix) in enumerate(placed):
         vertices, faces = np.array(item.vertices).reshape(-1, 3), np.array(item.faces).reshape(-1, 3)
-        metadata = {'instance': instance, 'name': item.name}
+        metadata = {'instance': instance, 'name': item.name, 'color': item.color}
         scene.add_geometry(trimesh.Trimesh(vertices, faces, process=False, metadata=metadata), transform=matrix)
     return scene
 
@@ -118,10 +121,18 @@ class _Model:
         parser.StartDoctypeDeclHandler = _refuse_entities
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler = self._text
+        self._colors: dict[tuple[str, str], np.ndarray] = {}
+        self._group, self._place = '', 0
         parser.Parse(data, True)
+        for made in self.objects.values():
+            made.color = self._colors.get(made.property)
 
     def _start(self, tag: str, values: dict[str, str]) -> None:
         space, _, name = tag.rpartition('|')
+        if name in ('basematerials', 'colorgroup'):
+            self._group, self._place = values.get('id', ''), 0
+        elif name in ('base', 'color'):
+            self._color(values.get('displaycolor') or values.get('color') or '')
         if space != _CORE:
             return
         if name == 'vertex':
@@ -132,6 +143,7 @@ class _Model:
                 raise UnusableMesh(f'more than {self._most // 3:,} faces')
         elif name == 'object':
             self._object = self.objects[values['id']] = _Object(values.get('name') or values.get('partnumber') or '')
+            self._object.property = values.get('pid', ''), values.get('pindex', '0')
         elif name == 'component':
             self._object.components.append(_reference(values))
         elif name == 'item':
@@ -139,6 +151,12 @@ class _Model:
         elif name == 'model':
             self._model(values)
         self._title = name == 'metadata' and values.get('name') == 'Title'
+
+    def _color(self, text: str) -> None:
+        """Of the next place of a group, as '#rrggbb' or '#rrggbbaa'."""
+        if re.fullmatch('#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?', text):
+            self._colors[self._group, str(self._place)] = np.array([*bytes.fromhex(text[1:7])]) / 255
+        self._place += 1
 
     def _model(self, values: dict[str, str]) -> None:
         unit = values.get('unit', 'millimeter')

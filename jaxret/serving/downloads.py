@@ -4,11 +4,13 @@ A path that the index recorded is opened once, and what is open is compared with
 change): what was put in its place later, a link for example, is given to nobody.
 """
 
+import io
 import os
 import re
 import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -80,8 +82,8 @@ def model_answer(index: Index, number: int) -> Response:
     """A shape's model as a download.
 
     Returns:
-      its file as it is, that of the whole assembly for a part; of a member of an archive, the member; for a model
-      whose geometry goes on in other files, all of it as one GLB file.
+      its file as it is, that of the whole assembly for a part; of a member of an archive, the member; a STEP assembly
+      of several files as a zip archive of these; a glTF file with buffers in others, as one GLB file.
 
     Raises:
       HTTPException: 404, as `model_mesh`.
@@ -92,6 +94,8 @@ def model_answer(index: Index, number: int) -> Response:
     whole = shape.removesuffix(f'/{place.part}') if place.part else shape
     name = re.sub(r'[^A-Za-z0-9._-]+', '_', whole).strip('._') or 'model'
     stem = name[: -len(end)] if name.lower().endswith(end) else name
+    if len(mark) > 2 and place.suffix in ('.step', '.stp') and not place.member:
+        return _attached(_zipped(index, shape), f'{stem}.zip')
     if len(mark) > 2 and place.suffix in _NAMING:
         mesh = model_mesh(index, number)
         content = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type='glb')
@@ -104,6 +108,17 @@ def model_answer(index: Index, number: int) -> Response:
             return _attached(copy.content(), stem + end)
         except DataError as error:
             raise HTTPException(404, f'{shape}: {error.problems[0].found}; index the models again') from error
+
+
+def _zipped(index: Index, shape: str) -> bytes:
+    """A zip archive of a shape's file and those that it names. Raises HTTPException: 404, they have changed."""
+    content = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix='jaxret-model-') as folder:
+        _copied(index, shape, Path(folder))
+        with zipfile.ZipFile(content, 'w', zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(path for path in Path(folder).rglob('*') if path.is_file()):
+                archive.write(path, path.relative_to(folder))
+    return content.getvalue()
 
 
 def _attached(content: bytes, name: str) -> Response:

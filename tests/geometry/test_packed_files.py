@@ -91,6 +91,9 @@ CORE = 'http://schemas.microsoft.com/3dmanufacturing/core/2015/02'
 PRODUCTION = 'http://schemas.microsoft.com/3dmanufacturing/production/2015/06'
 
 
+COLORED = {'1': 'pid="5"', '2': 'pid="5" pindex="1"', '3': 'pid="5" pindex="2"', '4': 'pid="6" pindex="0"', '7': ''}
+
+
 def model(resources, build, head='unit="inch"'):
     return (
         f'<?xml version="1.0"?><model xmlns="{CORE}" xmlns:p="{PRODUCTION}" {head}>'
@@ -117,6 +120,16 @@ def test_threemf_units_components_and_names(tmp_path):
     np.testing.assert_allclose(mesh.vertices.min(axis=0), (0, 0, 100))
     np.testing.assert_allclose(mesh.vertices.max(axis=0), (20, 4, 106))  # turned: x from 9 to 10, y from 0 to 2
     assert part_names(path) == []  # two places of one part
+
+
+def test_threemf_colors(tmp_path):
+    parts = (
+        '<basematerials id="5"><base name="a" displaycolor="#FF8000FF"/><base name="b" displaycolor="#0000ff"/>'
+        '<base name="c" displaycolor="blue"/></basematerials>'
+    )
+    objects = ''.join(f'<object id="{n}" {pid}>{MESH}</object>' for n, pid in COLORED.items())
+    items = ''.join(f'<item objectid="{n}"/>' for n in (*COLORED, '1'))
+    assert loaded(tmp_path / 'a.3mf', threemf(parts + objects, items)).colors == ('#ff8000', '#0000ff')
 
 
 def test_threemf_parts_in_other_model_files(tmp_path):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ import trimesh
 from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
+from geometry.step_files import step_box, step_of_files
 from small_service import COLORS, service
 from starlette.testclient import TestClient
 
 from jaxret.geometry.mesh import Mesh, load_mesh
 from jaxret.geometry.render import ViewRing, render_views
+from jaxret.index.model_files import file_mark
 from jaxret.serving import downloads
 from jaxret.serving.viewer import viewer_page
 
@@ -101,6 +104,25 @@ def test_gltf_of_several_files_is_given_as_one(client, made):
     assert answer.headers['content-disposition'] == 'attachment; filename="parts_chair.glb"'
     loaded = trimesh.load_mesh(trimesh.util.wrap_as_stream(answer.content), file_type='glb')
     np.testing.assert_allclose(loaded.extents, (1, 2, 3))
+
+
+def test_members_and_assemblies_of_several_files_are_given_as_they_are(client, made):
+    folder, box = made.index.folder, trimesh.creation.box((1, 2, 3)).export(file_type='stl')
+    with zipfile.ZipFile(folder / 'parts.zip', 'w') as archive:
+        archive.writestr('sub/bolt.stl', box)
+    (folder / 'parts').mkdir()
+    files = {'toy.step': step_of_files([('pin', 'parts/pin.stp', (0, 0, 0))]), 'parts/pin.stp': step_box((1, 2, 3))}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    made.index.ids = (*made.index.ids[:-2], 'parts.zip/sub/bolt.stl', 'toy.step')
+    made.index.marks = {name: file_mark(folder / name, textured=False) for name in made.index.ids}
+    answer = client.get('/shapes/4/model')
+    assert answer.content == box
+    assert answer.headers['content-disposition'] == 'attachment; filename="parts.zip_sub_bolt.stl"'
+    answer = client.get('/shapes/5/model')
+    assert answer.headers['content-disposition'] == 'attachment; filename="toy.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {name: archive.read(name).decode() for name in archive.namelist()} == files
 
 
 def test_a_gltf_that_names_other_files_gives_none_of_them(client, made, tmp_path):
