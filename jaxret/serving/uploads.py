@@ -12,7 +12,9 @@ import numpy as np
 from PIL import Image
 
 from jaxret.errors import DataError, Problem
+from jaxret.geometry.formats import CONVERTED_SUFFIXES, model_suffix
 from jaxret.geometry.mesh import load_mesh
+from jaxret.geometry.places import MAX_BYTES
 from jaxret.inference.query_files import SUFFIXES, query_arrays
 from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.preprocessing.photo_files import FORMATS
@@ -40,8 +42,9 @@ def store(content: BinaryIO, name: str, folder: Path) -> Path:
       name: the client's name of it.
       folder: to be made. Alone in it, a file that names others finds none.
     """
-    suffix = Path(name[-20:]).suffix.lower()
-    path = folder / f'upload{suffix if suffix in _KNOWN else ""}'
+    suffix, end = model_suffix(name[-20:]), Path(name[-20:]).suffix.lower()
+    suffix = {'.gz': f'{suffix}.gz', '.stpz': end}.get(end, suffix) if suffix in _KNOWN else ''
+    path = folder / f'upload{suffix}'
     folder.mkdir(mode=0o700)
     with path.open('wb') as file:
         shutil.copyfileobj(content, file)
@@ -115,5 +118,9 @@ def shape_query_arrays(
 
 
 def _without_writing(make: Callable[[Path], Arrays], path: Path) -> Arrays:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    """The arrays, in a process that can fill no disk."""
+    most = (
+        MAX_BYTES if model_suffix(path) in CONVERTED_SUFFIXES else 0
+    )  # the kernel writes its mesh to memory, as a file
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     return make(path)

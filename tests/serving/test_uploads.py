@@ -37,6 +37,10 @@ read_mesh = partial(shape_query_arrays, kind='mesh', inputs=INPUTS, max_faces=10
         ('a' * 5000 + '.ply', '.ply'),
         ('a.obj\x00.txt', ''),
         ('.off', ''),
+        ('part.STEP', '.step'),
+        ('bolt.stl.GZ', '.stl.gz'),
+        ('part.stpz', '.stpz'),
+        ('notes.txt.gz', ''),
     ],
 )
 def test_stored_under_a_name_of_our_own(tmp_path, name, suffix):
