@@ -25,12 +25,11 @@ from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
 from jaxret.geometry.formats import CONVERTED_SUFFIXES, MESH_SUFFIXES
 from jaxret.geometry.grid_meshes import mesh_from_grid
 from jaxret.geometry.mesh import Mesh, load_mesh
-from jaxret.geometry.places import locate, model_files
+from jaxret.geometry.places import locate, model_files, other_names
 from jaxret.index.index import Index
 
 _QUICK = 8 * 2**20  # bytes
 _MEDIA_TYPE = 'application/octet-stream'
-_NAMING = ('.gltf', '.step', '.stp')  # formats whose geometry may go on in other files
 
 
 def shape_id(index: Index, number: int) -> str:
@@ -94,9 +93,9 @@ def model_answer(index: Index, number: int) -> Response:
     whole = shape.removesuffix(f'/{place.part}') if place.part else shape
     name = re.sub(r'[^A-Za-z0-9._-]+', '_', whole).strip('._') or 'model'
     stem = name[: -len(end)] if name.lower().endswith(end) else name
-    if len(mark) > 2 and place.suffix in ('.step', '.stp') and not place.member:
+    if other_names(place) and place.suffix in ('.step', '.stp') and not place.member:
         return _attached(_zipped(index, shape), f'{stem}.zip')
-    if len(mark) > 2 and place.suffix in _NAMING:
+    if other_names(place):
         mesh = model_mesh(index, number)
         content = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type='glb')
         return _attached(content, f'{stem}.glb')
@@ -168,11 +167,12 @@ def _copied(index: Index, shape: str, folder: Path) -> Path:
     """
     path, mark = index.model_path(shape), index.model_mark(shape)
     original = locate(path).file
-    for number, file in enumerate(model_files(path)):
-        copy = folder / (os.path.relpath(file, original.parent) if number else original.name)
-        if copy.exists():  # the reader says what is wrong with it
-            continue
+    result, number = folder / original.name / path.relative_to(original), 0
+    while number < len(files := model_files(folder / original.name)):  # more as soon as one is there that names them
+        copy = files[number]
         copy.parent.mkdir(parents=True, exist_ok=True)
+        file = original.parent / copy.relative_to(folder)
         with _opened(shape, file, mark[2 * number :]) as source, copy.open('wb') as target:
             shutil.copyfileobj(source, target)
-    return folder / original.name / path.relative_to(original)
+        number += 1
+    return result

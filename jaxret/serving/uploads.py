@@ -15,7 +15,7 @@ from PIL import Image
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.formats import ARCHIVE_SUFFIX, CONVERTED_SUFFIXES, MESH_SUFFIXES, model_suffix
 from jaxret.geometry.mesh import load_mesh
-from jaxret.geometry.places import locate, members, safe_member
+from jaxret.geometry.places import MAX_BYTES, locate, members, safe_member
 from jaxret.inference.query_files import SUFFIXES, query_arrays
 from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.preprocessing.photo_files import FORMATS
@@ -26,7 +26,6 @@ from jaxret.workers import map_parallel
 
 PACKED = ('.gz', '.stpz', ARCHIVE_SUFFIX)  # of meshes
 _KNOWN = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-_CONVERTED_BYTES = 2**30  # of what a CAD kernel writes, which stays in memory
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -140,5 +139,7 @@ def _sole_model(archive: Path) -> Path:
 
 def _without_writing(make: Callable[[Path], Arrays], path: Path) -> Arrays:
     cad = path.suffix == ARCHIVE_SUFFIX or model_suffix(path) in CONVERTED_SUFFIXES
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_CONVERTED_BYTES if cad else 0,) * 2)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (MAX_BYTES if cad else 0,) * 2
+    )  # what a CAD kernel writes stays in memory
     return make(path)

@@ -216,7 +216,7 @@ def test_dae_refused(tmp_path):
     path = tmp_path / 'a.dae'
     text = collada('Y_UP')
     assert 'not a readable DAE' in refusal(path, text[:-200])
-    assert 'cannot be read' in refusal(path, text.replace('source="#s"', 'source="#gone"'))
+    assert 'DAE file' in refusal(path, text.replace('source="#s"', 'source="#gone"'))
     assert 'document type' in refusal(path, text.replace('?>', '?><!DOCTYPE a [<!ENTITY b "c">]>', 1))
     assert 'zip archive' in refusal(path, packed(**{'a.dae': text}))
 

@@ -255,6 +255,27 @@ def test_swapped_buffers_of_a_gltf_are_given_to_nobody(client, made, tmp_path):
         assert 'has changed since' in client.get(f'/shapes/5/{part}').json()['message']
 
 
+def test_members_and_parts_are_given(client, made):
+    archive = made.index.folder / 'lib.zip'
+    box = trimesh.creation.box((1, 2, 3))
+    with zipfile.ZipFile(archive, 'w') as pack:
+        pack.writestr('a/box.stl', box.export(file_type='stl'))
+    scene = trimesh.Scene()
+    scene.add_geometry(box, geom_name='box', node_name='box')
+    scene.add_geometry(trimesh.creation.box((5, 5, 5)), geom_name='cube', node_name='cube')
+    (made.index.folder / 'toy.glb').write_bytes(scene.export(file_type='glb'))
+    made.index.ids = (*made.index.ids[:-2], 'lib.zip/a/box.stl', 'toy.glb/cube')
+    answer = client.get('/shapes/4/model')
+    assert answer.content == box.export(file_type='stl')
+    assert 'filename="lib.zip_a_box.stl"' in answer.headers['content-disposition']
+    answer = client.get('/shapes/5/model')
+    assert answer.content == (made.index.folder / 'toy.glb').read_bytes()
+    assert 'filename="toy.glb"' in answer.headers['content-disposition']
+    assert all(client.get(f'/shapes/{number}/viewer').status_code == 200 for number in (4, 5))
+    os.utime(archive, ns=(0, 0))
+    assert 'has changed' in client.get('/shapes/4/model').json()['message']
+
+
 def test_page_loads_nothing_from_elsewhere(client):
     page = client.get('/')
     assert page.headers['content-type'].startswith('text/html')
