@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import printable
-from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES
+from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES, unread_format
+from jaxret.geometry.places import locate
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photo_formats import PHOTO_SUFFIXES
 from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
@@ -36,9 +37,11 @@ class QueryFile:
 
 def kind_of(path: Path) -> str | None:
     """The kind of query that a file's name, and for .ply its header, tells; None for none."""
-    suffix = path.suffix.lower()
-    if suffix == '.ply':
+    suffix, place = path.suffix.lower(), locate(path)
+    if suffix == '.ply' and not place.member:
         return 'mesh' if has_faces(path) else 'points'
+    if place.suffix in MESH_SUFFIXES:
+        return 'mesh'
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), None)
 
 
@@ -66,17 +69,18 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
             found += queries
             if not queries:
                 problems.append(Problem(str(argument), 'no queries in it', f'give {can}'))
+                unread = [(path, action) for path in files if (action := unread_format(path))]
+                problems += [Problem(str(path), 'files of this format are not read', action) for path, action in unread]
             elif len(queries) < len(files):
                 _tell_left_out(argument, {*files} - {query.path for query in queries})
-        elif not argument.exists():
+        elif not locate(argument).exists():
             problems.append(Problem(str(argument), 'no such file', 'check the path'))
         elif (kind := kind_of(argument)) in kinds:
             found.append(QueryFile(argument, kind))
         else:
             what = f'a query of kind {kind!r}' if kind else f'a file of kind {argument.suffix!r}'
-            problems.append(
-                Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', f'give {can}')
-            )
+            action = unread_format(argument) or f'give {can}'
+            problems.append(Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', action))
     if problems:
         raise DataError(problems)
     return found
