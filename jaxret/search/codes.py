@@ -20,7 +20,7 @@ from jaxret.search.blocks import aligned_empty
 
 CENTROIDS = 256  # K, what a byte tells apart
 _WIDEST = 16  # numbers a byte
-_LEARNED_FROM = 20_000  # sub-vectors
+_LEARNED_FROM = 10_000  # sub-vectors
 _PART_ELEMENTS = 2**24  # numbers encoded, and keys computed, at a time
 Layout = Sequence[tuple[int, int]]  # of every part of an embedding places of a map and channels; (1, C) of a vector
 
@@ -56,7 +56,9 @@ class Codebook:
             for group, centres in enumerate(found):
                 points = np.unique(rows[:, group], axis=0)
                 if len(points) > CENTROIDS:
-                    means = MiniBatchKMeans(CENTROIDS, n_init=1, max_iter=10, batch_size=4096, random_state=0)
+                    means = MiniBatchKMeans(
+                        CENTROIDS, init='random', n_init=1, max_iter=10, batch_size=4096, random_state=0
+                    )
                     points = means.fit(rows[:, group]).cluster_centers_
                 centres[: len(points)], centres[len(points) :] = points, points[0]
             centroids.append(found)
