@@ -83,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument(
         '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: y, or as in training)'
     )
+    index.add_argument(
+        '--parts',
+        action=argparse.BooleanOptionalAction,
+        help='parts of an assembly are models of their own, such as toy.step/HEAD (default: as before, or no)',
+    )
     index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
     index.add_argument(
         '--add-photos', metavar='CSV', help='file with the columns photo,model and perhaps mask,box: known photos'
@@ -144,6 +149,12 @@ def _parser() -> argparse.ArgumentParser:
         help='built-in model: find this very model, its category, or both (default: mixed)',
     )
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
+    search.add_argument(
+        '--where',
+        action='append',
+        metavar='EXPR',
+        help="only models that measure so, such as 'size<200mm and watertight'; may be repeated",
+    )
     form = search.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')

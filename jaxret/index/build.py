@@ -6,6 +6,7 @@ that is missing or damaged are.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.files import printable
+from jaxret.index.assemblies import PartFinder
 from jaxret.index.compression import coded_key, compressed
 from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.embeddings import gather_views
@@ -30,7 +33,7 @@ from jaxret.index.files import (
 from jaxret.index.references import References
 from jaxret.index.reuse import broken_shards, known_contents, match_files
 from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_matrix
-from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
+from jaxret.index.sources import FoundModel, below, check_ids, find_files, read_failed, resolve_sources, write_failed
 from jaxret.index.teaching import embed_anew
 from jaxret.inference.model import Model
 from jaxret.inference.pretrained_model import PRETRAINED
@@ -81,6 +84,7 @@ def update_index(
     *,
     up_axis: str | None = None,
     categories: Path | str | None = None,
+    parts: bool | None = None,
     add: bool = False,
     rebuild: bool = False,
     processes: int | None = None,
@@ -96,6 +100,7 @@ def update_index(
       up_axis: axis that points up in its mesh files, 'y' or 'z'; None: as before, or as in training.
       categories: CSV file with columns path and category; other models have their first folder as category. None: as
         before.
+      parts: the parts of an assembly are shapes of their own, with ids like toy.step/HEAD; None: as before.
       add: `models` may be a further folder of the index.
       rebuild: embed everything anew, with another model than before for example; of `models` alone where it is given
         (without `add`).
@@ -117,11 +122,13 @@ def update_index(
         if manifest and not rebuild:
             _check_model(folder, manifest, model)
         sources, chosen = resolve_sources(
-            manifest, folder, models, up_axis, categories, add=add, rebuild=rebuild, default=inputs.up_axis
+            manifest, folder, models, up_axis, categories, parts, add=add, rebuild=rebuild, default=inputs.up_axis
         )
         whole, torn = ([], set()) if rebuild else _whole(folder, manifest, rows, **workers)
         scanned = chosen | torn
-        found, problems, without_file = find_files(sources, scanned, inputs)
+        finder = _part_finder(folder, manifest, whole, textured=inputs.textured, **workers)
+        tell = _tell if progress else _keep_quiet
+        found, problems, without_file = find_files(sources, scanned, inputs, finder, tell=tell)
         kept = _unread(whole, sources, scanned, closed=[problem.where for problem in problems])
         check_ids(found, kept, sources)
         known = {} if rebuild else known_contents(folder, key, whole, manifest)
@@ -152,6 +159,19 @@ def update_index(
             references=sum(shape in ids for shape in taught),
             without_model=sum(shape not in ids for shape in taught),
         )
+
+
+def _part_finder(folder: Path, manifest: Manifest | None, rows: Sequence[ShapeRow], **options: Any) -> PartFinder:
+    looked = {number for number, source in enumerate(manifest.sources if manifest else ()) if source.parts}
+    return PartFinder(rows, looked, [path for path, _ in read_failed(folder)], **options)
+
+
+def _tell(line: str) -> None:
+    print(printable(line), file=sys.stderr)
+
+
+def _keep_quiet(line: str) -> None:
+    pass
 
 
 def _whole(

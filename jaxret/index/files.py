@@ -45,11 +45,19 @@ _REBUILD = 'make it again with `jaxret index --rebuild --models DIR ...`'
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of models: absolute path, axis that points up in its meshes, CSV file of categories ('' for none)."""
+    """A folder of models.
+
+    Attributes:
+      folder: absolute path.
+      up_axis: axis that points up in its meshes.
+      categories: CSV file of categories; '' for none.
+      parts: whether the parts of an assembly are shapes of their own.
+    """
 
     folder: str
     up_axis: str
     categories: str
+    parts: bool = False  # in indexes that do not say
 
 
 @dataclass(frozen=True)
