@@ -16,8 +16,9 @@ from typing import Any
 from jaxret.errors import CheckpointError, DataError, Problem
 from jaxret.files import printable
 from jaxret.index.assemblies import PartFinder
+from jaxret.index.compression import coded_key, compressed
 from jaxret.index.embed import Result, embed_files, versions
-from jaxret.index.embeddings import gather
+from jaxret.index.embeddings import gather_views
 from jaxret.index.files import (
     FAILED,
     MANIFEST,
@@ -123,7 +124,7 @@ def update_index(
         sources, chosen = resolve_sources(
             manifest, folder, models, up_axis, categories, parts, add=add, rebuild=rebuild, default=inputs.up_axis
         )
-        whole, torn = ([], set()) if rebuild else _whole(folder, rows, **workers)
+        whole, torn = ([], set()) if rebuild else _whole(folder, manifest, rows, **workers)
         scanned = chosen | torn
         finder = _part_finder(folder, manifest, whole, textured=inputs.textured, **workers)
         tell = _tell if progress else _keep_quiet
@@ -135,14 +136,16 @@ def update_index(
         matched = len(done)
         problems += _embed_rest(found, done, partial(embed or embed_files, folder, model, key, **workers))
         embedded = len(done) - matched
-        table = sorted(without_gaps(folder, kept + _rows(found, done), key), key=lambda row: row.id)
         write_failed(folder, problems, sources, scanned)
+        table = kept + _rows(found, done)
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
+        table, codebook = compressed(folder, table, key, model.parts, manifest.codebook if whole else None)
+        table = sorted(without_gaps(folder, table, coded_key(key, codebook)), key=lambda row: row.id)
         before = manifest.fingerprint if manifest else None
         with contextlib.closing(References(folder)) as references:
             embed_anew(references, model, before=before, progress=progress)
-            commit(folder, model, sources, table, failed=len(problems))
+            commit(folder, model, sources, table, failed=len(problems), codebook=codebook)
             embed_anew(references, model, before=before, progress=False)  # taught meanwhile
             taught = [reference.model for reference in references.rows() if reference.model is not None]
         ids = {row.id for row in table}
@@ -172,10 +175,12 @@ def _keep_quiet(line: str) -> None:
 
 
 def _whole(
-    folder: Path, rows: Sequence[ShapeRow], *, processes: int | None, progress: bool
+    folder: Path, manifest: Manifest | None, rows: Sequence[ShapeRow], *, processes: int | None, progress: bool
 ) -> tuple[list[ShapeRow], set[int]]:
-    """Rows whose shards are whole, and the folders of the others."""
-    broken = broken_shards(folder, {row.shard for row in rows}, processes=processes, progress=progress)
+    """Rows whose shards are whole, and the folders of the others; codes are nothing without their codebook."""
+    shards, book = {row.shard for row in rows}, (manifest.codebook or {}).get('file') if manifest else None
+    broken = broken_shards(folder, shards | ({book} - {None}), processes=processes, progress=progress)
+    broken = shards if book in broken else broken
     return [row for row in rows if row.shard not in broken], {row.source for row in rows if row.shard in broken}
 
 
@@ -244,13 +249,21 @@ def _named(embedded: Manifest | Model) -> str:
     return f'the checkpoint of step {embedded.step} of {embedded.workdir} ({weights})'
 
 
-def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequence[ShapeRow], *, failed: int) -> None:
+def commit(
+    folder: Path,
+    model: Model,
+    sources: Sequence[Source],
+    table: Sequence[ShapeRow],
+    *,
+    failed: int,
+    codebook: dict[str, Any] | None = None,
+) -> None:
     """Makes the table the current one and removes what nobody needs any more."""
     projection = None if model.projection is None else write_matrix(folder, model.projection)
     centre = None
     if model.parts is not None:
         sample = table[:: -(-len(table) // _CENTRE_SHAPES)]
-        centre = write_matrix(folder, views_centre(gather(folder, sample)))
+        centre = write_matrix(folder, views_centre(gather_views(folder, sample, codebook)[:]))
     name, checksum = write_table(folder, table)
     manifest = Manifest(
         system=model.system,
@@ -271,6 +284,7 @@ def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequenc
         fusion=asdict(model.fusion),
         parts=None if model.parts is None else model.parts.to_json(),
         centre=centre,
+        codebook=codebook,
     )
     write_manifest(folder, manifest)
     remove_unused(folder, manifest)

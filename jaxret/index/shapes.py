@@ -29,7 +29,8 @@ class Shapes:
         self.categories = tuple(row.category for row in rows)
         self._rows = tuple(rows)
         self._row_of = {name: number for number, name in enumerate(self.ids)}
-        self._facts = ShapeFacts(folder, self._rows, lambda number: self.up_axis(self.ids[number]))
+        # Not of self: an index that nobody has any more is to be gone at once, and its lock with it.
+        self._facts = ShapeFacts(folder, self._rows, lambda row: manifest.sources[row.source].up_axis)
 
     def __len__(self) -> int:
         return len(self.ids)

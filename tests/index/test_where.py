@@ -47,7 +47,7 @@ def facts(tmp_path):
         shard = Shard(np.zeros((2, 1), np.float32), [b''] * 2, ['key'] * 2, facts=FACTS[part])
         name = write_shard(tmp_path, shard, key='key')
         rows += [ShapeRow(IDS[part][row], '', 0, 'sum', [1, 2], name, row) for row in range(2)]
-    return ShapeFacts(tmp_path, rows, AXES.__getitem__)
+    return ShapeFacts(tmp_path, rows, lambda row: AXES[IDS.index(row.id)])
 
 
 @pytest.mark.parametrize(
