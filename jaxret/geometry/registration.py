@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from jaxret.geometry.agreement import Pose, Proof, prove
 from jaxret.geometry.mesh import Mesh
 from jaxret.geometry.surfaces import Surface
 
-# What two files of one shape differ by, as a share of the longest side, beside what their triangles leave of curves.
-TOLERANCE = 0.001
 _ALIKE = 0.1  # principal moments that differ by less may be those of an axis of symmetry
 _SCORED, _REFINED = 150, 300  # points of each side
 _STEPS = 20
@@ -36,8 +35,8 @@ class Alignment:
       distance: largest distance of a point of one surface to the other, as a share of the fixed mesh's longest side.
       mean: mean of these distances over both areas, likewise.
       beyond: share of both areas that lies further from the other than `same` allows.
-      same: no point lies further from the other surface than `TOLERANCE` and what the triangles of both leave of the
-        curves that they stand for (`Surface.sagitta`).
+      same: no point lies further from the other surface than `agreement.TOLERANCE` and what the triangles of both
+        leave of the curves that they stand for (`Surface.sagitta`).
     """
 
     rotation: np.ndarray
@@ -52,45 +51,6 @@ class Alignment:
     def apply(self, points: np.ndarray) -> np.ndarray:
         """Points [M, 3] of the moving mesh, where they lie on the fixed one."""
         return self.scale * points @ self.rotation.T + self.translation
-
-
-@dataclass(frozen=True, eq=False)
-class _Pose:
-    """As `Alignment`, between the own coordinates of two surfaces."""
-
-    rotation: np.ndarray
-    scale: float
-    move: np.ndarray
-
-    def forth(self, points: np.ndarray) -> np.ndarray:
-        return self.scale * points @ self.rotation.T + self.move
-
-    def back(self, points: np.ndarray) -> np.ndarray:
-        return (points - self.move) @ self.rotation / self.scale
-
-    @property
-    def mirrored(self) -> bool:
-        return bool(np.linalg.det(self.rotation) < 0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Proof:
-    """How far two surfaces lie apart in a pose; `wrong` are the points of each that lie too far from the other."""
-
-    pose: _Pose
-    distance: float
-    mean: float
-    beyond: float
-    wrong: tuple[np.ndarray, np.ndarray]
-
-    @property
-    def same(self) -> bool:
-        return not any(map(len, self.wrong))
-
-    @property
-    def rank(self) -> tuple:
-        """Smaller is better: a mirror only where it is needed."""
-        return not self.same, self.mean * (1.5 if self.pose.mirrored else 1), self.distance
 
 
 def align(moving: Mesh | Surface, fixed: Mesh | Surface, *, scaled: bool = True, mirrors: bool = True) -> Alignment:
@@ -113,21 +73,35 @@ def align(moving: Mesh | Surface, fixed: Mesh | Surface, *, scaled: bool = True,
     best = _best(a, b, _allowed([b.axes @ sign @ a.axes.T for sign in signs], mirrors), scale)
     if not _done(best, mirrors):
         best = min([best, *_turned(a, b, best, scale, mirrors)], key=lambda proof: proof.rank)
-    pose = best.pose
+    return _alignment(a, b, best)
+
+
+def agreement(moving: Mesh | Surface, fixed: Mesh | Surface) -> Alignment:
+    """How far two meshes lie apart as they are, without moving them.
+
+    Raises:
+      ValueError: a mesh has no face with an area.
+    """
+    a, b = (mesh if isinstance(mesh, Surface) else Surface(mesh) for mesh in (moving, fixed))
+    return _alignment(a, b, prove(a, b, Pose(np.eye(3), a.radius / b.radius, (a.centre - b.centre) / b.radius)))
+
+
+def _alignment(a: Surface, b: Surface, proof: Proof) -> Alignment:
+    pose = proof.pose
     size = pose.scale * b.radius / a.radius
     return Alignment(
         rotation=pose.rotation,
         scale=size,
         translation=b.centre + b.radius * pose.move - size * pose.rotation @ a.centre,
         mirrored=pose.mirrored,
-        distance=best.distance,
-        mean=best.mean,
-        beyond=best.beyond,
-        same=best.same,
+        distance=proof.distance,
+        mean=proof.mean,
+        beyond=proof.beyond,
+        same=proof.same,
     )
 
 
-def _done(best: _Proof, mirrors: bool) -> bool:
+def _done(best: Proof, mirrors: bool) -> bool:
     return best.same and not (mirrors and best.pose.mirrored)
 
 
@@ -135,7 +109,7 @@ def _allowed(rotations: Iterable[np.ndarray], mirrors: bool) -> np.ndarray:
     return np.stack([rotation for rotation in rotations if mirrors or np.linalg.det(rotation) > 0])
 
 
-def _turned(a: Surface, b: Surface, best: _Proof, scale: float | None, mirrors: bool) -> list[_Proof]:
+def _turned(a: Surface, b: Surface, best: Proof, scale: float | None, mirrors: bool) -> list[Proof]:
     """Proofs from further starts: where moments are alike, principal axes say little."""
     alike = -np.diff(b.moments) < _ALIKE * b.moments[:-1]
     if not alike.any():
@@ -188,25 +162,25 @@ def _best(
     *,
     most: int = 8,
     guide: list[np.ndarray] | None = None,
-) -> _Proof:
+) -> Proof:
     """The best proof from some starts [S, 3, 3]; `guide` are points of each surface that are to fit above all."""
     points = [surface.uniform[0][:_SCORED] for surface in (a, b)] if guide is None else guide
     start = 1.0 if scale is None else scale
     scores = _scores(a, b, rotations, start, points)
     order = np.argsort(scores, kind='stable')
     order = order[scores[order] < 3 * scores[order[0]] + 0.05]
-    poses: list[tuple[float, _Pose]] = []
+    poses: list[tuple[float, Pose]] = []
     tried: list[np.ndarray] = []
     for number in order:
         if len(poses) == most:
             break
         if any(_close(rotations[number], rotation, 0.15) for rotation in tried):
             continue
-        error, pose = _refined(a, b, _Pose(rotations[number], start, np.zeros(3)), scale, guide)
+        error, pose = _refined(a, b, Pose(rotations[number], start, np.zeros(3)), scale, guide)
         tried += [rotations[number], pose.rotation]
         poses.append((error, pose))
     poses.sort(key=lambda item: item[0])
-    best: _Proof | None = None
+    best: Proof | None = None
     seen: list[np.ndarray] = []
     for mirrored in (False, True):
         for error, pose in poses:
@@ -215,7 +189,7 @@ def _best(
             if any(_close(pose.rotation, rotation, 0.002) for rotation in seen):
                 continue
             seen.append(pose.rotation)
-            proof = _proof(a, b, pose)
+            proof = prove(a, b, pose)
             if best is None or proof.rank < best.rank:
                 best = proof
             if best.same:
@@ -243,8 +217,8 @@ def _scores(a: Surface, b: Surface, rotations: np.ndarray, scale: float, points:
 
 
 def _refined(
-    a: Surface, b: Surface, pose: _Pose, scale: float | None, guide: list[np.ndarray] | None
-) -> tuple[float, _Pose]:
+    a: Surface, b: Surface, pose: Pose, scale: float | None, guide: list[np.ndarray] | None
+) -> tuple[float, Pose]:
     """Point-to-plane ICP of points of both surfaces; also the mean distance at its end."""
     own, other = (surface.uniform[0][:_REFINED] for surface in (a, b))
     if guide is not None:
@@ -272,28 +246,7 @@ def _refined(
         step = np.linalg.solve(matrix, (rows * robust[:, None]).T @ residuals)
         turn, size = Rotation.from_rotvec(step[:3]).as_matrix(), 1 + step[6] if scale is None else 1.0
         size = np.clip(size * pose.scale, *_SCALES) / pose.scale if scale is None else 1.0
-        pose = _Pose(turn @ pose.rotation, size * pose.scale, size * turn @ pose.move + step[3:6])
+        pose = Pose(turn @ pose.rotation, size * pose.scale, size * turn @ pose.move + step[3:6])
         if np.abs(step).max() < 1e-6:
             break
     return error, pose
-
-
-def _proof(a: Surface, b: Surface, pose: _Pose) -> _Proof:
-    """Distances of what must lie on the other surface, in both directions."""
-    size = pose.scale
-    spots_a, faces_a = a.places(pose.back(b.probes)) if len(b.probes) else (b.probes, np.zeros(0, int))
-    spots_b, faces_b = b.places(pose.forth(a.probes)) if len(a.probes) else (a.probes, np.zeros(0, int))
-    points_a, owners_a = (np.concatenate(both) for both in zip(a.samples, (spots_a, faces_a), strict=True))
-    points_b, owners_b = (np.concatenate(both) for both in zip(b.samples, (spots_b, faces_b), strict=True))
-    results, wrong = [], []
-    for surface, own, points, owners, moved, unit in (
-        (b, a, points_a, owners_a, pose.forth(points_a), size),
-        (a, b, points_b, owners_b, pose.back(points_b), 1 / size),
-    ):
-        allowed = TOLERANCE * surface.side + unit * own.sagitta[owners]
-        distances, far = surface.nearest(moved, allowed)
-        even = slice(len(own.uniform[0]))  # the first of the samples
-        results.append((distances.max() / surface.side, distances[even].mean() / surface.side, far[even].mean()))
-        wrong.append(points[far])
-    (one, mean, beyond), (other, other_mean, other_beyond) = results
-    return _Proof(pose, max(one, other), (mean + other_mean) / 2, (beyond + other_beyond) / 2, tuple(wrong))
