@@ -26,12 +26,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from jaxret.cli import descriptions
-<<<<<<< HEAD
 from jaxret.cli.duplicates_options import add_duplicates_options
-from jaxret.cli.search_options import add_search_options
-=======
 from jaxret.cli.next_step import quoted, tell_next
->>>>>>> main
+from jaxret.cli.search_options import add_search_options
 from jaxret.compilation_cache import default_cache, keep_programs
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines

@@ -21,14 +21,9 @@ from jaxret.search.gallery import SearchGallery
 from jaxret.search.joined import joined_queries
 from jaxret.search.outlines import Outlines
 from jaxret.search.parts import Parts
-<<<<<<< HEAD
-from jaxret.search.references import Evidence
+from jaxret.search.references import Evidence, mean_of_best
 from jaxret.search.similarity import VIEW_KINDS
 from jaxret.search.turned import search_headings, search_turned
-=======
-from jaxret.search.references import Evidence, mean_of_best
-from jaxret.search.turned import search_turned
->>>>>>> main
 from jaxret.search.viewpoint import refined_poses
 
 TEXT_WEIGHT = 0.5  # of a text beside a photo

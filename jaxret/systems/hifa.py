@@ -56,14 +56,8 @@ from jaxret.losses import mutual_information as information
 from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
-<<<<<<< HEAD
-from jaxret.systems import hifa_losses as losses
-from jaxret.systems import image_towers
-from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
-=======
 from jaxret.systems import hifa_losses, image_towers
-from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
->>>>>>> main
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
 from jaxret.systems.checks import check_values
 from jaxret.systems.encoding import global_rows
 from jaxret.systems.hifa_config import CHOICES, RANGES, Weighting

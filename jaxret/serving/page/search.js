@@ -179,13 +179,9 @@ async function search() {
     const body = await form();
     const found = await answerOf(await fetch('search', { method: 'POST', body, signal: own.signal }));
     fill(found);
-<<<<<<< HEAD
     $('standing').hidden = !['mesh', 'points'].includes(found.kind);
-    $('status').textContent = `The best ${found.results.length} of ${found.shapes} shapes, in ${found.seconds.toFixed(2)} s`;
-=======
     const without = found.left_out ? `; ${plural(found.left_out, 'shape')} left out whose files have no unit` : '';
     $('status').textContent = `The best ${found.results.length} of ${plural(found.shapes, 'shape')}, in ${found.seconds.toFixed(2)} s${without}`;
->>>>>>> main
   } catch (error) {
     if (own !== running) return;  // another search has taken over
     fill(null);
@@ -199,21 +195,15 @@ function card(result) {
   const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°${above}`;
   const apart = result.distance === null ? '' : `${(100 * result.distance).toFixed(2)} % apart${result.mirrored ? ', mirrored' : ''}`;
   const chance = result.chance === null ? '' : `${percent(result.chance)} sure`;
-  const lines = [...factLines(result.facts), angle, chance].filter(Boolean);
+  const lines = [apart, ...factLines(result.facts), angle, chance].filter(Boolean);
   const colors = swatches(result.facts);
   const button = element('button', { type: 'button', className: 'card', title: result.id },
     element('img', { src: result.thumbnail, alt: '', loading: 'lazy' }),
     element('span', { className: 'heading' }, element('span', {}, `${result.rank}. ${result.category}`),
       element('span', {}, result.score.toFixed(3))),
-<<<<<<< HEAD
-    element('span', { className: 'id' }, shownName(result.id)), element('span', { className: 'angle' }, angle),
-    ...(apart ? [element('span', { className: 'angle', title: 'largest distance, of the longest side' }, apart)] : []),
-    ...(chance ? [element('span', { className: 'angle' }, chance)] : []));
-=======
     element('span', { className: 'id' }, ...breakable(shownName(result.id))),
     ...(colors.length ? [element('span', { className: 'colors' }, ...colors)] : []),
     ...lines.map((line) => element('span', { className: 'angle' }, line)));
->>>>>>> main
   button.addEventListener('click', () => open(result));
   const item = element('li', {}, button);
   if (about.teaches && answer.query) item.append(...offer(answer.query, result));
@@ -257,12 +247,7 @@ $('category').addEventListener('input', () => {
   clearTimeout(typing);
   typing = setTimeout(search, 300);
 });
-<<<<<<< HEAD
-for (const id of ['purpose', 'up-axis']) $(id).addEventListener('change', search);
-=======
-$('where').addEventListener('change', search);
-$('purpose').addEventListener('change', search);
->>>>>>> main
+for (const id of ['purpose', 'up-axis', 'where']) $(id).addEventListener('change', search);
 $('text').addEventListener('input', () => { $('search').disabled = !asks(); });
 $('clear').addEventListener('click', () => {
   marking.clear();
