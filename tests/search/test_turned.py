@@ -72,3 +72,32 @@ def test_few_shapes_and_bad_arguments():
     for bad in (query[:, :6], np.full_like(query, np.nan)):
         with pytest.raises(DataError, match='queries'):
             search_turned(gallery, bad, 1, **CAMERAS)
+
+
+@pytest.mark.parametrize('similarity', ['dot', 'cosine', 'euclidean'])
+def test_the_best_heading_counts(similarity):
+    rng = np.random.default_rng(1)
+    x, queries = rng.normal(size=(15, 4)).astype(np.float32), rng.normal(size=(3, 5, 4)).astype(np.float32)
+    x[3] = x[8]  # a tie
+    queries[0, 2] = x[8]
+    allowed = rng.random(15) < 0.8
+    allowed[[3, 8]] = True
+
+    def score(query, shape):
+        query, shape = query.astype(np.float64), shape.astype(np.float64)
+        if similarity == 'euclidean':
+            return -float(np.sqrt(((query - shape) ** 2).sum()))
+        long = np.linalg.norm(query) * np.linalg.norm(shape) if similarity == 'cosine' else 1.0
+        return float(query @ shape / long)
+
+    for candidates in (None, allowed):
+        found = search_headings(SearchGallery(x, similarity), queries, 4, candidates=candidates)
+        for row, query in enumerate(queries):
+            ids = [n for n in range(15) if candidates is None or candidates[n]]
+            wanted = sorted((-np.float32(max(score(turn, x[n]) for turn in query)), n) for n in ids)[:4]
+            assert found.indices[row].tolist() == [n for _, n in wanted]
+            np.testing.assert_allclose(found.scores[row], [-value for value, _ in wanted], rtol=1e-5, atol=1e-6)
+    assert search_headings(SearchGallery(x, similarity), queries, 2, candidates=np.zeros(15, bool)).indices.shape == (
+        3,
+        0,
+    )
