@@ -7,7 +7,7 @@ from jaxret.errors import ConfigError, DataError
 from jaxret.geometry.view_ring import turns_of
 from jaxret.preprocessing.inputs import Turns
 from jaxret.search.gallery import SearchGallery
-from jaxret.search.turned import search_turned
+from jaxret.search.turned import search_headings, search_turned
 
 # Of a shape four cameras at 10 degrees, two at 30, one from above; of a query as many at each as in all there are.
 POSES = np.array([(0, 10), (90, 10), (180, 10), (270, 10), (45, 30), (225, 30), (0, 90)], float)
@@ -97,7 +97,5 @@ def test_the_best_heading_counts(similarity):
             wanted = sorted((-np.float32(max(score(turn, x[n]) for turn in query)), n) for n in ids)[:4]
             assert found.indices[row].tolist() == [n for _, n in wanted]
             np.testing.assert_allclose(found.scores[row], [-value for value, _ in wanted], rtol=1e-5, atol=1e-6)
-    assert search_headings(SearchGallery(x, similarity), queries, 2, candidates=np.zeros(15, bool)).indices.shape == (
-        3,
-        0,
-    )
+    none = search_headings(SearchGallery(x, similarity), queries, 2, candidates=np.zeros(15, bool))
+    assert none.indices.shape == (3, 0)
