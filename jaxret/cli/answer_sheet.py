@@ -1,14 +1,16 @@
 """One picture of queries and what was found for them. Letters: H, W, S pixels; K results."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from jaxret.errors import DataError
+from jaxret.files import write_atomically
 from jaxret.geometry.distance_grids import read_distances
 from jaxret.geometry.grid_meshes import mesh_from_grid
 from jaxret.geometry.mesh import load_mesh
@@ -74,6 +76,23 @@ def draw_answers(rows: Sequence[Row], *, title: str) -> Image.Image:
         if laid:
             _draw_differences(sheet, draw, row, top + plain)
     return sheet
+
+
+def write_sheet(
+    path: Path, index: Any, answers: Sequence[Any], pictures: Sequence[Mapping[str, np.ndarray]], up_axis: str
+) -> None:
+    """Draws answers of an index (`answers.Answer`) to a PNG file; `pictures` are their differences by id of the hit."""
+    rows = [
+        Row(
+            answer.name,
+            empty_picture() if answer.query is None else query_picture(answer.query, up_axis=up_axis),
+            answer.hits,
+            [index.thumbnail(hit.id) for hit in answer.hits],
+            [drawn.get(hit.id) for hit in answer.hits],
+        )
+        for answer, drawn in zip(answers, pictures, strict=False)  # photos of one object have one answer
+    ]
+    write_atomically(path, png_file(draw_answers(rows, title=f'{index.folder.name}: {len(index)} shapes')))
 
 
 def _draw_differences(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, level: int) -> None:

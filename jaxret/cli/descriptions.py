@@ -53,8 +53,13 @@ the shorter path. Nothing is ever deleted.
 SEARCH = """Finds the models that match each query best.
 
 An index of the built-in model is asked with photos, meshes, point clouds (.ply .xyz .npy) and scans (.sdf .df .vox).
-For an index of a run that depends on its system: photos (CMIC, HIFA, cross-modal centers), meshes (HIFA, cross-modal
-centers, scan-CAD), point clouds (cross-modal centers), scans (scan-CAD).
+So is an index of a run, of scan-CAD but for photos.
+
+Parts like this one: every index is asked with a mesh in the same way. It is embedded as the models are, turned about
+the vertical in many headings, and the best one counts; --up-axis says how it stands where not as the models do. The
+10 best models (or --top, at most 20) are then laid on the mesh, however they stand, are scaled or mirrored: the largest
+and the mean distance of the surfaces are given in percent of its longest side, and the nearest (by mean) come first.
+--no-align leaves that out. --sheet shows where each differs.
 
 Without --mask and --box the object of a photo is taken to fill the frame, or to be what is opaque (built-in model). The
 built-in model and CMIC compare the object alone: a mask helps them much. For the others a mask or box says where to

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxret.cli.next_step import quoted, tell_next
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
-from jaxret.files import printable, printable_lines, unwritable, write_atomically
+from jaxret.files import printable, printable_lines, unwritable
 from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.references import References
 from jaxret.index.where import parse_where
@@ -59,6 +59,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         print('warning: silhouettes do not count in a search of the database', file=sys.stderr)
     before_jax()
     from jaxret.cli.aligning import FEWEST, align_answers
+    from jaxret.cli.answer_sheet import write_sheet
     from jaxret.cli.answers import Answer, print_csv, print_json, print_tables
     from jaxret.index.index import Index
     from jaxret.index.loading import load_for_index
@@ -108,7 +109,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
                 print(printable(note))
             tell_next(*_next_steps(options.index, photos=bool(queries) and bool(photos.all())))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, pictures, up_axis or model.shape_inputs.up_axis)
+            write_sheet(Path(options.sheet), index, answers, pictures, up_axis or model.shape_inputs.up_axis)
     return 1 if problems else 0
 
 
@@ -283,21 +284,3 @@ def _warn_incomplete(complete: Sequence[bool]) -> None:
             f'give; more --candidates help, unless it was written with --approximate',
             file=sys.stderr,
         )
-
-
-def _draw(
-    path: Path, index: Any, answers: Sequence[Any], pictures: Sequence[Mapping[str, np.ndarray]], up_axis: str
-) -> None:
-    from jaxret.cli.answer_sheet import Row, draw_answers, empty_picture, png_file, query_picture
-
-    rows = [
-        Row(
-            answer.name,
-            empty_picture() if answer.query is None else query_picture(answer.query, up_axis=up_axis),
-            answer.hits,
-            [index.thumbnail(hit.id) for hit in answer.hits],
-            [drawn.get(hit.id) for hit in answer.hits],
-        )
-        for answer, drawn in zip(answers, pictures, strict=False)
-    ]
-    write_atomically(path, png_file(draw_answers(rows, title=f'{index.folder.name}: {len(index)} shapes')))

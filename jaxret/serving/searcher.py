@@ -27,6 +27,7 @@ from jaxret.serving.uploads import (
     Arrays,
     arrays_apart,
     check_picture,
+    check_up_axis,
     parse_box,
     shape_query_arrays,
     shown_name,
@@ -169,7 +170,7 @@ class Searcher:
             action = 'ask an index of CLIP, OpenCLIP or SigLIP so'
             raise DataError(Problem('text', 'the model of this index has no words', action))
         if file is None:
-            _check_up_axis(up_axis, 'text')
+            check_up_axis(up_axis, 'text')
             if not text:
                 raise DataError(Problem('file', 'no query', 'send a file, or words in `text`'))
             return Query('text', None, None, None, {}, text)
@@ -179,7 +180,7 @@ class Searcher:
         kind = self._kind(paths['file'], names[str(paths['file'])], kind)
         if text and kind != 'photo':
             raise DataError(Problem('text', f'words with a query of kind {kind!r}', 'send them alone or with a photo'))
-        _check_up_axis(up_axis, kind)
+        check_up_axis(up_axis, kind)
         masked = 'auto' if find_object and mask is None else paths.get('mask')
         return Query(kind, paths['file'], masked, None if box is None else parse_box(box), names, text, up_axis)
 
@@ -276,12 +277,6 @@ class Searcher:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
         return kind
-
-
-def _check_up_axis(up_axis: str, kind: str) -> None:
-    """Raises DataError for an up axis with a query that has none."""
-    if up_axis and kind not in ('mesh', 'points'):
-        raise refused('up_axis', f'with a query of kind {kind!r}', 'send it with a mesh or a cloud')
 
 
 def _is_empty(upload: Upload) -> bool:

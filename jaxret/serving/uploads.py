@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from jaxret.errors import DataError, Problem
+from jaxret.errors import DataError, Problem, refused
 from jaxret.geometry.formats import ARCHIVE_SUFFIX, CONVERTED_SUFFIXES, MESH_SUFFIXES, model_suffix
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.places import MAX_BYTES, locate, members, safe_member
@@ -64,6 +64,12 @@ def parse_box(text: str) -> Box:
     except ValueError:
         raise DataError(Problem('box', repr(text[:80]), 'give left,top,right,bottom in pixels')) from None
     return left, top, right, bottom
+
+
+def check_up_axis(up_axis: str, kind: str) -> None:
+    """Raises DataError for an up axis with a query that has none."""
+    if up_axis and kind not in ('mesh', 'points'):
+        raise refused('up_axis', f'with a query of kind {kind!r}', 'send it with a mesh or a cloud')
 
 
 def check_picture(path: Path, *, limits: Limits) -> None:

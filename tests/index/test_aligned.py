@@ -43,7 +43,6 @@ def hits(*names):
 def test_the_nearest_come_first_with_their_distances(models, monkeypatch):
     monkeypatch.setattr(aligned, 'MOST', 3)
     with opened(models) as index:
-        (models / 'models/a/gone.obj').unlink(missing_ok=True)
         asked = hits('other.ply', 'near.stl', 'same.obj') + hits('same.obj')
         found = aligned_hits(index, asked, models / 'query.stl', processes=1, pictures=True)
         same, near, other, beyond = found.hits
