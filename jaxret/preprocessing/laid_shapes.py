@@ -11,11 +11,11 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import refused
-from jaxret.geometry.mesh import Mesh, load_mesh
+from jaxret.geometry.mesh import Mesh
 from jaxret.geometry.registration import Alignment, align
 from jaxret.geometry.render import render_colored
 from jaxret.geometry.surfaces import Surface
-from jaxret.preprocessing.shapes import THUMBNAIL
+from jaxret.preprocessing.shapes import THUMBNAIL, file_surface
 
 MOST_SHOWN = 0.05  # distance, as a share of the longest side, from which on the colour stays the same
 _NEAR, _FAR = np.array([0.90, 0.90, 0.90]), np.array([0.84, 0.37, 0.0])  # grey to vermilion, ever darker
@@ -56,9 +56,9 @@ def lay_shape(item: tuple[Path, Path], *, up_axis: str, pictures: bool) -> LaidS
     query, model = item
     fixed = _surface(query)
     try:
-        moving = load_mesh(model)
+        moving = file_surface(model, up_axis='y')
         found = align(moving, fixed)
-        picture = _picture(load_mesh(query), moving, found, up_axis) if pictures else None
+        picture = _picture(file_surface(query, up_axis='y'), moving, found, up_axis) if pictures else None
     except ValueError as error:  # of a mesh without area
         raise refused(str(model), str(error), 'export the mesh again') from error
     return LaidShape(found.distance, found.mean, found.scale, found.mirrored, picture)
@@ -74,7 +74,7 @@ def distance_color(distances: np.ndarray) -> np.ndarray:
 def _surface(query: Path) -> Surface:
     """Of a query, which every process reads once."""
     try:
-        return Surface(load_mesh(query))
+        return Surface(file_surface(query, up_axis='y'))
     except ValueError as error:
         raise refused(str(query), str(error), 'export the mesh again') from error
 

@@ -113,7 +113,7 @@ class Searcher:
           folder: an empty one, which stays until the request is answered.
           files: the queries; none for words alone.
           masks, boxes: of each photo in their order, empty where one has none; or () where none has one.
-          text, kind, find_object, up_axis: as for `receive`.
+          text, kind, find_object, up_axis: see `receive`.
 
         Raises:
           DataError: as `receive`; or too many files, another number of masks or boxes, or several that are no photos.
@@ -280,9 +280,8 @@ class Searcher:
 
 
 def _is_empty(upload: Upload) -> bool:
-    content = upload.content
-    size = content.seek(0, 2)
-    content.seek(0)
+    size = upload.content.seek(0, 2)
+    upload.content.seek(0)
     return not size
 
 

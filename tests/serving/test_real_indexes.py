@@ -41,9 +41,15 @@ def write_queries(folder):
     [
         (
             'cross_modal_center',
-            {'photo.png': 'photo', 'mesh.stl': 'mesh', 'points.ply': 'points', 'points.npy': 'points'},
+            {
+                'photo.png': 'photo',
+                'mesh.stl': 'mesh',
+                'points.ply': 'points',
+                'points.npy': 'points',
+                'scan.sdf': 'scan',
+            },
         ),
-        ('scan_cad', {'scan.sdf': 'scan', 'mesh.stl': 'mesh'}),
+        ('scan_cad', {'scan.sdf': 'scan', 'mesh.stl': 'mesh', 'points.npy': 'points', 'points.ply': 'points'}),
     ],
 )
 def test_every_kind_of_query(tmp_path, system, kinds):
@@ -65,7 +71,9 @@ def test_every_kind_of_query(tmp_path, system, kinds):
         }
         with TestClient(create_app(index, searcher, limits=limits), base_url='http://localhost') as client:
             for path in write_queries(tmp_path / 'queries'):
-                answer = client.post('/search', files={'file': (path.name, path.read_bytes())}, data={'top': 3})
+                answer = client.post(
+                    '/search', files={'file': (path.name, path.read_bytes())}, data={'top': 3, 'align': False}
+                )
                 if path.name not in kinds:
                     assert answer.status_code == 422
                     assert f'this index is asked with {" or ".join(model.query_kinds)}' in answer.json()['message']

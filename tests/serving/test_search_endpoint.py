@@ -52,6 +52,7 @@ def test_answer(client):
     first = answer['results'][0]
     assert first.pop('score') == pytest.approx(-15, abs=0.1)  # (5, 10, 10) away
     assert first == {
+        **dict.fromkeys(('distance', 'mean_distance', 'scale', 'mirrored')),
         'rank': 1,
         'number': 0,
         'id': 'warm/red.off',
@@ -105,7 +106,10 @@ def test_what_is_searched_for(running, monkeypatch):
     for fields, purpose in (({}, None), ({'purpose': ''}, None), ({'purpose': 'class'}, 'class')):
         for content, name in ((tall, 'tall.stl'), (RED, 'photo.png')):
             made.index.purpose = 'none'
-            assert best(search(client, content, name, **fields)) == 'warm/red.off' and made.index.purpose == purpose
+            assert (
+                best(search(client, content, name, align=False, **fields)) == 'warm/red.off'
+                and made.index.purpose == purpose
+            )
         assert best(client.post('/search', data={'text': 'green', **fields})) == 'cold/green.off'
         assert made.index.purpose == purpose
 
@@ -134,7 +138,16 @@ def test_meshes_in_every_way_a_name_can_be_written(client):
         content = tall.export(file_type=kind)
         answer = search(client, content if isinstance(content, bytes) else content.encode(), name)
         assert answer.json()['kind'] == 'mesh'
-        assert best(answer) == 'warm/red.off'
+        assert answer.json()['results'][0]['distance'] is not None  # laid on it
+
+
+def test_the_up_axis_belongs_to_shapes(client):
+    tall = trimesh.creation.box((1, 4, 1)).export(file_type='stl')  # of one that is taller than wide it makes red
+    answers = {axis: search(client, tall, 'a.stl', align=False, up_axis=axis).json() for axis in ('', 'y', 'z')}
+    first = {axis: answer['results'][0]['id'] for axis, answer in answers.items()}
+    assert first[''] == first['y'] == 'warm/red.off' != first['z']
+    assert "up_axis: with a query of kind 'photo'" in refused(client, search(client, RED, up_axis='z'))
+    assert 'up_axis' in refused(client, search(client, tall, 'a.stl', up_axis='x'))
 
 
 @pytest.mark.parametrize(
@@ -266,6 +279,8 @@ def test_openapi_describes_the_endpoint(client):
     operation = described['paths']['/search']['post']
     body = operation['requestBody']['content']['multipart/form-data']['schema']['$ref'].rsplit('/')[-1]
     assert set(described['components']['schemas'][body]['properties']) == {
+        'align',
+        'up_axis',
         'file',
         'mask',
         'text',
