@@ -202,8 +202,7 @@ class Searcher:
         Args:
           query: what was received.
           arrays: what `read_apart` made of it.
-          top_k: number of shapes.
-          aligns: give as many as `align` is to choose from.
+          top_k: number of shapes; with `aligns` as many as `align` is to choose from.
           asked: categories, where and purpose, as for `Index.search`.
 
         Raises:
@@ -216,7 +215,7 @@ class Searcher:
         return self._index.search(embeddings, top_k=most, **asked, references=False)[0]
 
     def align(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
-        """Hits of a mesh laid on it (`aligned_hits`), in processes of their own. For several threads at once."""
+        """Hits of a mesh laid on it, in processes of their own. For several threads at once."""
         return aligned_hits(self._index, hits, query.path, processes=2, seconds=self._limits.mesh_seconds).hits
 
     def answer_photos(self, queries: Sequence[Query], **asked: Any) -> tuple[list[Hit], tuple[KeptPhoto, ...]]:
