@@ -1,0 +1,78 @@
+"""Which axis points up: the two measures against slow ones, shapes whose axis is known, and the vote of a folder."""
+
+import numpy as np
+import pytest
+from scipy.spatial import ConvexHull
+
+from jaxret.geometry.mesh import Mesh
+from jaxret.geometry.up_axis import _alike, _cells, _foot, folder_axes, guess_up_axis
+
+FACES = np.array(
+    [[0, 2, 1], [0, 3, 2], [4, 5, 6], [4, 6, 7], [0, 1, 5], [0, 5, 4], [1, 2, 6], [1, 6, 5], [2, 3, 7], [2, 7, 6]]
+    + [[3, 0, 4], [3, 4, 7]]
+)
+
+
+def boxes(*corners):
+    """Boxes [low, high], +y up."""
+    vertices, faces = [], []
+    for low, high in corners:
+        x, y, z = np.stack([low, high]).T
+        faces.append(FACES + 8 * len(vertices))
+        vertices.append([[x[a], y[c], z[b]] for c in (0, 1) for a, b in ((0, 0), (1, 0), (1, 1), (0, 1))])
+    return Mesh(np.concatenate(vertices).astype(float), np.concatenate(faces))
+
+
+LEGS = [((x, 0, z), (x + 0.1, 0.9, z + 0.1)) for x in (0, 1.1) for z in (0, 1.1)]
+TABLE = boxes(*LEGS, ((0, 0.9, 0), (1.2, 1, 1.2)))
+STOOL = boxes(*LEGS, ((0, 0.9, 0), (1.2, 1, 1.2)), ((0, 1, 0), (1.2, 2, 0.1)))
+CUBE = boxes(((0, 0, 0), (1, 1, 1)))
+
+
+def as_z_up(mesh, *, scale=1.0, shift=0.0):
+    x, y, z = mesh.vertices.T
+    return Mesh(np.stack([x, -z, y], axis=1) * scale + shift, mesh.faces)
+
+
+@pytest.mark.parametrize('mesh', [TABLE, STOOL], ids=['table', 'chair'])
+def test_known_axes(mesh):
+    axis, certainty = guess_up_axis(mesh)
+    assert axis == 'y' and certainty > 0.97
+    axis, certainty = guess_up_axis(as_z_up(mesh, scale=1e-3, shift=1e3))  # far off its origin, in other units
+    assert axis == 'z' and certainty > 0.97
+
+
+def test_a_cube_tells_nothing():
+    assert guess_up_axis(CUBE)[1] < 0.6
+
+
+def test_measures_against_loops():
+    unit = np.random.default_rng(0).random((400, 3)) * [1, 1, 0.5]
+    cells = {tuple(int(16 * c) for c in point) for point in unit}
+    near = {tuple(np.add(cell, step)) for cell in cells for step in [*np.eye(3, dtype=int), *-np.eye(3, dtype=int)]}
+    found = _cells(unit)
+    assert {tuple(cell) for cell in np.argwhere(found)} == {c for c in cells | near if max(c) < 16 and min(c) >= 0}
+    for axis, other in ((1, 2), (2, 1)):
+        hits = 0
+        for point in unit:
+            for mirrored in ((point[other], point[0]), (1 - point[other], 1 - point[0])):
+                place = point.copy()
+                place[0], place[other] = mirrored
+                hits += bool(found[tuple(np.minimum(16 * place, 15).astype(int))])
+        assert _alike(unit, found, axis) == hits / 800
+        low = unit[unit[:, axis] <= 0.03][:, [0, other]]
+        assert _foot(unit, axis) == pytest.approx(ConvexHull(low).volume, rel=0.03)
+
+
+def test_votes():
+    y, z, weak = ('y', 0.92), ('z', 0.92), ('z', 0.7)
+    # two agree: all of the folder, also those that do not tell
+    assert folder_axes(['a', 'b', 'c', 'd'], [y, y, None, weak]) == ['y'] * 4
+    # three to one is agreement, two to one is not, and one alone counts only where it is sure
+    assert folder_axes(['a', 'b', 'c', 'd'], [z, z, z, y]) == ['z'] * 4
+    assert folder_axes(['a', 'b', 'c'], [z, z, ('y', 0.99)]) == [None, None, 'y']
+    assert folder_axes(['a', 'b'], [z, None]) == [None, None]
+    assert folder_axes([], []) == []
+    # a folder that disagrees is looked at folder by folder
+    names = ['in/p/a', 'in/p/b', 'in/q/a', 'in/q/b', 'in/r', 'out']
+    assert folder_axes(names, [y, y, z, z, ('z', 0.99), None]) == ['y', 'y', 'z', 'z', 'z', None]
