@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import trimesh
 
+from jaxret.geometry.colors import gltf_color
 from jaxret.geometry.formats import UnusableMesh
 
 _KINDS = {5120: '<i1', 5121: '<u1', 5122: '<i2', 5123: '<u2', 5125: '<u4', 5126: '<f4'}
@@ -31,7 +32,7 @@ def read_gltf(data: bytes, get: Callable[[str], bytes], *, max_faces: int) -> tr
     """Reads a file of either form.
 
     Sparse accessors, normalized integers, strides, strips and fans are read; morph targets and skins are applied as the
-    file poses them. Materials and textures are not read.
+    file poses them. Of materials the base colour is read, as metadata 'color' of a part; textures are not.
 
     Args:
       data: the file's content.
@@ -95,7 +96,7 @@ class _Document:
 
     def scene(self) -> trimesh.Scene:
         """The default scene."""
-        result = trimesh.Scene()
+        result = trimesh.Scene(metadata={'millimetres': 1000.0, 'name': self.top.get('name')})
         for node, matrix in self.nodes.values():
             if 'mesh' not in node:
                 continue
@@ -107,12 +108,16 @@ class _Document:
         return result
 
     @cached_property
+    def top(self) -> dict[str, Any]:
+        """The default scene as the file has it."""
+        if not self.header.get('scenes'):
+            raise UnusableMesh('there is no scene in it')
+        return self._item('scenes', self.header.get('scene', 0))
+
+    @cached_property
     def nodes(self) -> dict[int, tuple[dict, np.ndarray]]:
         """The nodes of the default scene by number, with their places in the world [4, 4]."""
-        scenes = self.header.get('scenes', [])
-        if not scenes:
-            raise UnusableMesh('there is no scene in it')
-        left = [(index, np.eye(4)) for index in self._item('scenes', self.header.get('scene', 0)).get('nodes', [])]
+        left = [(index, np.eye(4)) for index in self.top.get('nodes', [])]
         found = {}
         while left:
             index, above = left.pop()
@@ -228,7 +233,8 @@ class _Document:
                 vertices = self._bent(vertices, attributes, rows, joints)
             colors = self._colors(attributes, len(positions))
             colors = None if colors is None else colors[rows]
-            yield trimesh.Trimesh(vertices, faces.reshape(-1, 3), vertex_colors=colors, process=False)
+            options = {'vertex_colors': colors, 'metadata': {'color': gltf_color(self.header, primitive)}}
+            yield trimesh.Trimesh(vertices, faces.reshape(-1, 3), **options, process=False)
 
     def _values(self, primitive: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Positions [N, 3] of a part, and its indices."""

@@ -9,7 +9,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,6 +17,7 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import DataError, Problem
+from jaxret.geometry.colors import scene_colors
 from jaxret.geometry.formats import MESH_SUFFIXES, UnusableMesh
 from jaxret.geometry.gltf import buffer_names, read_gltf
 from jaxret.geometry.obj import read_obj
@@ -29,20 +30,27 @@ MAX_FACES = 5_000_000
 # A mesh whose whole surface is smaller than this (longest side scaled to 1) is a line, invisible in any picture.
 _MIN_AREA = 1e-6
 _MAX_COORDINATE = 1e100  # beyond it, areas and lengths overflow
+_LONGEST_NAME = 200
 _EXPORT_AGAIN = 'export the mesh again, or take it out of the data set'
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A triangle mesh, right-handed, +y up, in arbitrary units.
+    """A triangle mesh, right-handed, +y up.
 
     Attributes:
       vertices: float64 [N, 3].
       faces: int64 [F, 3], indices into `vertices`.
+      millimetres: length of one unit of the coordinates; None where the file does not say.
+      name: of the product or scene in the file; '' for none.
+      colors: '#rrggbb' of the materials, faces or vertices that the file itself colours, that of most faces first.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
+    millimetres: float | None = None
+    name: str = ''
+    colors: tuple[str, ...] = ()
 
 
 def load_mesh(
@@ -70,10 +78,10 @@ def load_mesh(
     if up_axis not in ('y', 'z'):
         raise ValueError(f"up_axis must be 'y' or 'z', not {up_axis!r}")
     path = Path(path)
-    mesh = _read(path, lambda scene: _checked(*_flatten(scene, max_faces)), max_bytes, max_faces)
+    mesh = _read(path, lambda scene: _mesh(scene, max_faces), max_bytes, max_faces)
     if up_axis == 'z':
         x, y, z = mesh.vertices.T
-        mesh = Mesh(np.stack([x, z, -y], axis=1), mesh.faces)
+        mesh = replace(mesh, vertices=np.stack([x, z, -y], axis=1))
     return mesh
 
 
@@ -86,7 +94,7 @@ def normalize_mesh(mesh: Mesh, *, mode: str) -> Mesh:
         side 1; 'none': unchanged.
 
     Returns:
-      A mesh with new vertices and the same faces.
+      A mesh with new vertices, units that follow, and the same faces.
     """
     if mode == 'none':
         return mesh
@@ -98,7 +106,8 @@ def normalize_mesh(mesh: Mesh, *, mode: str) -> Mesh:
         scale = (high - low).max()
     else:
         raise ValueError(f"mode must be 'sphere', 'cube' or 'none', not {mode!r}")
-    return Mesh(centred / scale, mesh.faces)
+    millimetres = None if mesh.millimetres is None else mesh.millimetres * scale
+    return replace(mesh, vertices=centred / scale, millimetres=millimetres)
 
 
 def face_normals(corners: np.ndarray) -> np.ndarray:
@@ -208,6 +217,13 @@ def quiet() -> Iterator[None]:
         logger.handlers, logger.propagate = before
 
 
+def _mesh(scene: trimesh.Scene, max_faces: int) -> Mesh:
+    vertices, faces = _checked(*_flatten(scene, max_faces))
+    name = ''.join(filter(str.isprintable, str(scene.metadata.get('name') or '')))
+    unit, name = scene.metadata.get('millimetres'), name.strip()[:_LONGEST_NAME]
+    return Mesh(vertices, faces, unit, name, scene_colors(scene))
+
+
 def _flatten(scene: trimesh.Scene, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
     """All triangle geometry of a scene in world coordinates: float64 [N, 3], int64 [F, 3]."""
     vertices, faces, vertex_count, face_count = [], [], 0, 0
@@ -234,7 +250,7 @@ def _flatten(scene: trimesh.Scene, max_faces: int) -> tuple[np.ndarray, np.ndarr
     return np.concatenate(vertices), np.concatenate(faces)
 
 
-def _checked(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
+def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     used = np.zeros(len(vertices), bool)
     used[faces] = True
     if not used.all():  # stray vertices would shift and shrink the normalised shape
@@ -253,4 +269,4 @@ def _checked(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
     area = np.linalg.norm(face_normals(corners), axis=1).sum() / 2
     if area < _MIN_AREA:
         raise UnusableMesh('its triangles have no area')
-    return Mesh(vertices, faces)
+    return vertices, faces

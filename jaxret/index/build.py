@@ -127,10 +127,7 @@ def update_index(
         matched = len(done)
         problems += _embed_rest(found, done, partial(embed or embed_files, folder, model, key, **workers))
         embedded = len(done) - matched
-        table = sorted(
-            without_gaps(folder, kept + _rows(found, done), key, outlines=inputs.outlines is not None),
-            key=lambda row: row.id,
-        )
+        table = sorted(without_gaps(folder, kept + _rows(found, done), key), key=lambda row: row.id)
         write_failed(folder, problems, sources, scanned)
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))

@@ -11,12 +11,12 @@ from jaxret.search.blocks import aligned_empty
 
 
 def gather(folder: Path, rows: Sequence[ShapeRow], name: str = 'embeddings', *, checked: bool = False) -> np.ndarray:
-    """Embeddings or silhouettes of all rows of an index, in their order.
+    """Embeddings, or an extra such as silhouettes, of all rows of an index, in their order.
 
     Args:
       folder: of the index.
       rows: of its table.
-      name: 'embeddings' or 'outlines'.
+      name: 'embeddings', or that of an extra.
       checked: the shards' checksums were compared already.
 
     Raises:

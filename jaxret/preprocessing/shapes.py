@@ -6,7 +6,7 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 import hashlib
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jaxret.geometry.distance_grids import read_distances
 from jaxret.geometry.formats import DISTANCE_SUFFIXES
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, mesh_from_points
 from jaxret.geometry.materials import material_files
+from jaxret.geometry.measures import mesh_facts
 from jaxret.geometry.mesh import MAX_BYTES, Mesh, buffer_files, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.points import sample_surface
@@ -45,13 +46,16 @@ class ShapeRecord:
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
         [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
       thumbnail: a PNG file.
-      outlines: silhouettes as bits (`outlines.mesh_outlines`); None where none are kept.
+      extras: by their names what an index keeps beside embeddings; the same names of all files: 'outlines', silhouettes
+        as bits (`outlines.mesh_outlines`), where `inputs` asks for them.
+      facts: size, triangles and more (`measures.mesh_facts`).
     """
 
     checksum: str
     arrays: dict[str, np.ndarray]
     thumbnail: bytes
-    outlines: np.ndarray | None = None
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecord:
@@ -70,8 +74,9 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
         distances = path.suffix.lower() in DISTANCE_SUFFIXES
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
-        outlines = None if inputs.outlines is None else mesh_outlines(mesh, inputs.outlines)
-        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail, outlines)
+        extras = {} if inputs.outlines is None else {'outlines': mesh_outlines(mesh, inputs.outlines)}
+        facts, checksum = mesh_facts(mesh, up_axis=up_axis), file_checksum(path, textured=inputs.textured)
+        return ShapeRecord(checksum, arrays, thumbnail, extras, facts)
     except ValueError as error:  # of a grid without a surface
         raise _bad(path, str(error)) from error
 
