@@ -81,9 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
     index.add_argument('--rebuild', action='store_true', help='embed everything anew')
     index.add_argument(
-        '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: y, or as in training)'
+        '--up-axis',
+        choices=('auto', 'y', 'z'),
+        help='axis that points up in files that do not say; auto, the default for a new folder, guesses it',
     )
-    index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
+    index.add_argument('--categories', metavar='CSV', help='file with the columns path,category and perhaps up_axis')
     index.add_argument(
         '--add-photos', metavar='CSV', help='file with the columns photo,model and perhaps mask,box: known photos'
     )

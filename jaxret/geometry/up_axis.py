@@ -1,4 +1,4 @@
-"""Which axis of a mesh points up, y or z, where its file does not say.
+"""Which axis of a mesh points up, y or z: what its format says, else what the mesh and its neighbours tell.
 
 What stands upright rests on a wide foot, and it is more alike along its two horizontal directions than along a
 horizontal and the vertical one (A. Fu, D. Cohen-Or, G. Dror, A. Sheffer, "Upright Orientation of Man-Made Objects",
@@ -10,10 +10,12 @@ Letters: P points.
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from jaxret.geometry.mesh import Mesh, normalize_mesh
+from jaxret.geometry.formats import DISTANCE_SUFFIXES
+from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
 from jaxret.geometry.points import sample_surface
 
 Guess = tuple[str, float]  # 'y' or 'z', and a certainty
@@ -24,8 +26,15 @@ _FOOT = 0.03  # of the height: what of a model touches the ground
 _ALIKE_WEIGHT, _FOOT_WEIGHT = 7.0, 5.0
 _LEAST_LEAD, _LEAST_SHARE = 2, 0.75  # of the firm guesses that decide for a folder
 _AXES = {'y': 1, 'z': 2}
+# glTF 2.0 specification, 3.4; COLLADA's <up_axis>, by which its reader turns; 3MF core specification, 2.2.
+_STATED = {**dict.fromkeys(('.glb', '.gltf', '.dae', *DISTANCE_SUFFIXES), 'y'), '.3mf': 'z'}
 _angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
 _DIRECTIONS = np.stack([np.cos(_angles), np.sin(_angles)])
+
+
+def stated_axis(path: Path) -> str | None:
+    """The axis that points up by a file's format, as `load_mesh` takes it; None where the format leaves it open."""
+    return _STATED.get(path.suffix.lower())
 
 
 def guess_up_axis(mesh: Mesh) -> Guess:
@@ -38,9 +47,18 @@ def guess_up_axis(mesh: Mesh) -> Guess:
       'y' or 'z', and a certainty from 0.5 (nothing tells) to 1; below `FIRM` it says little. The certainty is of one
       model among models of all kinds: some kinds, such as flat screens, mislead with high certainty.
     """
-    points = sample_surface(normalize_mesh(mesh, mode='cube'), _POINTS, seed=0).astype(np.float64)
+    return guess_of_points(sample_surface(normalize_mesh(mesh, mode='cube'), _POINTS, seed=0).astype(np.float64))
+
+
+def guess_file_axis(path: Path) -> Guess:
+    """`guess_up_axis` of a mesh file. Raises DataError: it cannot be used."""
+    return guess_up_axis(load_mesh(path))
+
+
+def guess_of_points(points: np.ndarray) -> Guess:
+    """`guess_up_axis` of points [P, 3] that lie evenly on a surface."""
     low, high = points.min(axis=0), points.max(axis=0)
-    unit = (points - low) / np.maximum(high - low, 1e-9)  # every side of its box 1
+    unit = (points - low) / np.maximum(high - low, 1e-9 * (high - low).max())  # every side of its box 1
     cells = _cells(unit)
     leads = {
         name: _ALIKE_WEIGHT * _alike(unit, cells, axis) + _FOOT_WEIGHT * _foot(unit, axis)
@@ -51,7 +69,7 @@ def guess_up_axis(mesh: Mesh) -> Guess:
 
 
 def _cells(unit: np.ndarray) -> np.ndarray:
-    """Cells of the unit cube that have a point of [P, 3] in them or in a neighbour along an axis: bool [N, N, N]."""
+    """Cells of the unit cube that have a point of [P, 3] in them or in one of the 26 around: bool [N, N, N]."""
     own = np.zeros((_CELLS,) * 3, bool)
     own[_places(unit)] = True
     near = np.pad(own, 1)

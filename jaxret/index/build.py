@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.index.axes import settle_axes, told_axes
 from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.embeddings import gather
 from jaxret.index.files import (
     FAILED,
     MANIFEST,
+    OVERVIEW,
     Manifest,
     Source,
     held_table,
@@ -25,9 +27,10 @@ from jaxret.index.files import (
     write_table,
     writing,
 )
+from jaxret.index.overview import write_overview
 from jaxret.index.references import References
 from jaxret.index.reuse import broken_shards, known_contents, match_files
-from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_matrix
+from jaxret.index.shards import STATED, Place, ShapeRow, embedding_key, without_gaps, write_matrix
 from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
 from jaxret.index.teaching import embed_anew
 from jaxret.inference.model import Model
@@ -50,6 +53,8 @@ class Summary:
       without_file: lines of the CSV files of categories that name no model.
       references: known photos of these shapes.
       without_model: known photos of models that the index does not have; they count again when it has.
+      axes: which axes point up, in words.
+      doubtful: models that look as if another axis pointed up.
     """
 
     shapes: int
@@ -60,6 +65,8 @@ class Summary:
     without_file: int
     references: int = 0
     without_model: int = 0
+    axes: str = ''
+    doubtful: int = 0
 
     def told(self, folder: Path) -> str:
         """One line for people, of an index in this folder."""
@@ -67,6 +74,8 @@ class Summary:
         parts += [f'{self.removed} removed'] if self.removed else []
         parts += [f'{len(self.failed)} files failed (see {folder / FAILED})'] if self.failed else []
         parts += [f'{self.without_file} lines of the categories name no model'] if self.without_file else []
+        otherwise = f', {self.doubtful} of them look otherwise' if self.doubtful else ''
+        parts += [f'up axis: {self.axes}{otherwise} (see {folder / OVERVIEW})'] if self.axes else []
         gone = f' ({self.without_model} more of models that are gone)' if self.without_model else ''
         parts += [f'{self.references} known photos{gone}'] if self.references or gone else []
         return '; '.join(parts)
@@ -91,9 +100,10 @@ def update_index(
       folder: of the index; made where missing.
       model: that embeds; an index is of one model.
       models: folder of models; None updates all folders of the index.
-      up_axis: axis that points up in its mesh files, 'y' or 'z'; None: as before, or as in training.
-      categories: CSV file with columns path and category; other models have their first folder as category. None: as
-        before.
+      up_axis: axis that points up in its files, 'y' or 'z', or 'auto' to guess (`settle_axes`); None: as before, 'auto'
+        for a new folder. Formats that say their axis are as they say.
+      categories: CSV file with columns path, category, and perhaps up_axis (of this model, y or z); other models have
+        their first folder as category. None: as before.
       add: `models` may be a further folder of the index.
       rebuild: embed everything anew, with another model than before for example; of `models` alone where it is given
         (without `add`).
@@ -114,14 +124,14 @@ def update_index(
         manifest, rows = _current(folder, damaged_too=rebuild and models is not None)
         if manifest and not rebuild:
             _check_model(folder, manifest, model)
-        sources, chosen = resolve_sources(
-            manifest, folder, models, up_axis, categories, add=add, rebuild=rebuild, default=inputs.up_axis
-        )
+        sources, chosen = resolve_sources(manifest, folder, models, up_axis, categories, add=add, rebuild=rebuild)
         whole, torn = ([], set()) if rebuild else _whole(folder, rows, **workers)
         scanned = chosen | torn
         found, problems, without_file = find_files(sources, scanned, inputs)
         kept = _unread(whole, sources, scanned, closed=[problem.where for problem in problems])
         check_ids(found, kept, sources)
+        settled = {'default': inputs.up_axis, 'textured': inputs.textured, **workers}
+        found = settle_axes(found, [] if rebuild else rows, **settled)
         known = {} if rebuild else known_contents(folder, key, whole, manifest)
         done = match_files(found, rows, known, textured=inputs.textured, **workers)
         matched = len(done)
@@ -131,11 +141,11 @@ def update_index(
         write_failed(folder, problems, sources, scanned)
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
-        before = manifest.fingerprint if manifest else None
+        weights = manifest.fingerprint if manifest else None
         with contextlib.closing(References(folder)) as references:
-            embed_anew(references, model, before=before, progress=progress)
+            embed_anew(references, model, before=weights, progress=progress)
             commit(folder, model, sources, table, failed=len(problems))
-            embed_anew(references, model, before=before, progress=False)  # taught meanwhile
+            embed_anew(references, model, before=weights, progress=False)  # taught meanwhile
             taught = [reference.model for reference in references.rows() if reference.model is not None]
         ids = {row.id for row in table}
         return Summary(
@@ -147,6 +157,8 @@ def update_index(
             without_file=without_file,
             references=sum(shape in ids for shape in taught),
             without_model=sum(shape not in ids for shape in taught),
+            axes=told_axes(table),
+            doubtful=write_overview(folder, table, sources),
         )
 
 
@@ -183,7 +195,16 @@ def _embed_rest(
 
 def _rows(found: Sequence[FoundModel], done: Mapping[int, tuple[str, Place]]) -> list[ShapeRow]:
     return [
-        ShapeRow(item.file.id, item.file.category, item.source, done[number][0], item.mark, *done[number][1])
+        ShapeRow(
+            item.file.id,
+            item.file.category,
+            item.source,
+            done[number][0],
+            item.mark,
+            *done[number][1],
+            item.up_axis,
+            item.axis_from,
+        )
         for number, item in enumerate(found)
         if number in done
     ]
@@ -250,6 +271,7 @@ def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequenc
         fusion=asdict(model.fusion),
         parts=None if model.parts is None else model.parts.to_json(),
         centre=centre,
+        axes=sorted({row.up_axis for row in table if row.up_axis and row.axis_from != STATED}),
     )
     write_manifest(folder, manifest)
     remove_unused(folder, manifest)

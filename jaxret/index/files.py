@@ -5,6 +5,7 @@
     <index>/tables/<table>.jsonl     one line a shape: id, category, checksum, where its embedding is; never changed
     <index>/shards/<key>.safetensors embeddings, thumbnails (PNG) and checksums of some shapes; never changed
     <index>/failed.csv               path,reason of the files that could not be used
+    <index>/overview.html            pictures of the models, and which axis points up in each (`overview`)
     <index>/fit.safetensors          what `jaxret fit` learnt of them; replaced atomically
     <index>/references.sqlite        photos known to show models (`references`); changes by transactions of its own
     <index>/.lock                    held by the process that writes
@@ -21,7 +22,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
 
 MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
-FIT = 'fit.safetensors'
-_BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT)))  # files beside the folders, and files in each of these
+FIT, OVERVIEW = 'fit.safetensors', 'overview.html'
+AUTO = 'auto'  # up axis of a folder whose models are guessed
+# Files beside the folders, and files in each of these.
+_BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT, OVERVIEW)))
 _DATABASE = rf'{re.escape(REFERENCES)}(?:-journal)?'  # which SQLite itself rolls back and removes
 _NAMES = {TABLES: r'[0-9a-f]{16}\.jsonl', SHARDS: r'[0-9a-f]{32}\.safetensors'}
 _TEMPORARY = r'\.(?:{0})\.[0-9a-f]{{16}}'
@@ -45,7 +48,13 @@ _REBUILD = 'make it again with `jaxret index --rebuild --models DIR ...`'
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of models: absolute path, axis that points up in its meshes, CSV file of categories ('' for none)."""
+    """A folder of models.
+
+    Attributes:
+      folder: absolute path.
+      up_axis: that points up in its files, 'y' or 'z'; `AUTO` where it is guessed.
+      categories: CSV file of categories; '' for none.
+    """
 
     folder: str
     up_axis: str
@@ -70,6 +79,7 @@ class Manifest:
       fusion: how references and views are pooled (values of `jaxret.search.references.Fusion`).
       parts: of embeddings (`jaxret.search.parts.Parts.to_json`); None where they have none.
       centre: file below shards/ with what photos are taken to have in common with views; None without parts.
+      axes: that point up in the models' files, of formats that do not say.
     """
 
     system: str
@@ -90,6 +100,7 @@ class Manifest:
     fusion: dict[str, Any] = field(default_factory=dict)  # of indexes that do not say
     parts: dict[str, Any] | None = None
     centre: str | None = None
+    axes: list[str] = field(default_factory=list)  # of indexes of one axis a folder
 
     @property
     def shape_inputs(self) -> ShapeInputs:
@@ -97,10 +108,10 @@ class Manifest:
         return ShapeInputs.from_json(self.inputs)
 
     @property
-    def query_up_axis(self) -> str | None:
-        """The axis that points up in meshes and clouds as queries: that of the models, where all folders have one."""
-        axes = {source.up_axis for source in self.sources}
-        return axes.pop() if len(axes) == 1 else None
+    def query_up_axis(self) -> str:
+        """The axis that points up in meshes and clouds as queries: that of the models, `AUTO` where they have both."""
+        axes = self.axes or {source.up_axis for source in self.sources}
+        return min(axes) if len(axes) == 1 else AUTO
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -149,7 +160,8 @@ def read_table(content: bytes, manifest: Manifest, where: Path) -> list[ShapeRow
     """
     if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
         raise DataError(Problem(str(where), 'damaged: another checksum', _REBUILD))
-    return [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
+    rows = [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
+    return [row if row.up_axis else replace(row, up_axis=manifest.sources[row.source].up_axis) for row in rows]
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ class Shapes:
         self.categories = tuple(row.category for row in rows)
         self._rows = tuple(rows)
         self._row_of = {name: number for number, name in enumerate(self.ids)}
-        self._facts = ShapeFacts(folder, self._rows, lambda number: self.up_axis(self.ids[number]))
+        self._facts = ShapeFacts(folder, self._rows)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,4 +96,4 @@ class Shapes:
 
     def up_axis(self, id: str) -> str:
         """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
-        return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
+        return self._rows[self._row_of[id]].up_axis

@@ -23,6 +23,7 @@ from jaxret.preprocessing.shapes import ShapeInputs
 FORMAT = 'jaxret-index-1'
 SHARDS = 'shards'
 SHARD_SHAPES = 128  # what a killed run may lose
+GIVEN, STATED, GUESSED, DEFAULT = 'given', 'stated', 'guessed', 'default'  # how an up axis is known
 Place = tuple[str, int]  # shard and row
 _MATRIX = 'projection'  # as earlier versions named it
 _OWN = ('embeddings', 'thumbnails', 'starts')  # arrays that are no extras
@@ -40,6 +41,8 @@ class ShapeRow:
       checksum: of its content (`file_checksum`).
       mark: sizes and times of change of its files when they were read (`file_mark`).
       shard, row: where its embedding and thumbnail are.
+      up_axis: that points up in its file, 'y' or 'z'.
+      axis_from: how that is known, `GIVEN` or another; '' in tables that earlier versions wrote.
     """
 
     id: str
@@ -49,6 +52,8 @@ class ShapeRow:
     mark: list[int]
     shard: str
     row: int
+    up_axis: str = ''
+    axis_from: str = ''
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,19 +10,28 @@ from pathlib import Path
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import check_regular, write_atomically
-from jaxret.index.files import FAILED, Manifest, Source
+from jaxret.geometry.up_axis import stated_axis
+from jaxret.index.files import AUTO, FAILED, Manifest, Source
 from jaxret.index.model_files import ModelFile, file_mark, find_models, read_categories
-from jaxret.index.shards import ShapeRow
+from jaxret.index.shards import GIVEN, STATED, ShapeRow
 from jaxret.preprocessing.shapes import ShapeInputs
 
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model's file, which of the folders it is in, its up axis, and what it was when it was found (`file_mark`)."""
+    """A model's file.
+
+    Attributes:
+      file: where it is.
+      source: which of the folders it is in.
+      up_axis, axis_from: as of a `ShapeRow`; '' where nothing says which it is.
+      mark: what it was when it was found (`file_mark`).
+    """
 
     file: ModelFile
     source: int
     up_axis: str
+    axis_from: str
     mark: list[int]
 
 
@@ -35,7 +44,6 @@ def resolve_sources(
     *,
     add: bool,
     rebuild: bool,
-    default: str,
 ) -> tuple[list[Source], set[int]]:
     """The folders of models from now on, and which of them are looked through.
 
@@ -46,7 +54,6 @@ def resolve_sources(
       up_axis, categories: of that folder; None as before.
       add: it may be a further one.
       rebuild: it takes the place of all others, where `add` is not given too.
-      default: axis that points up in a new folder where `up_axis` is None.
 
     Raises:
       ConfigError: `models` is missing, or a further folder without `add`, or a folder of the index is gone.
@@ -57,7 +64,7 @@ def resolve_sources(
         return sources, set(range(len(sources)))
     place, table = os.path.abspath(models), os.path.abspath(categories) if categories else ''
     number = next((number for number, source in enumerate(sources) if source.folder == place), len(sources))
-    before = [*sources, Source(place, default, '')][number]
+    before = [*sources, Source(place, AUTO, '')][number]
     if number == len(sources) and not add and not rebuild:
         _refuse_further(sources, folder, place)
     chosen = Source(place, up_axis or before.up_axis, table or before.categories)
@@ -125,15 +132,24 @@ def find_files(
         without_file += len(categories.keys() - {file.id for file in files})
         found += [
             FoundModel(
-                dataclasses.replace(file, category=categories.get(file.id, file.category)),
+                dataclasses.replace(file, category=categories.get(file.id, (file.category,))[0]),
                 number,
-                source.up_axis,
+                *_told_axis(file.path, source, *categories.get(file.id, ())[1:]),
                 file_mark(file.path, textured=inputs.textured),
             )
             for file in files
         ]
         problems += wrong
     return found, problems, without_file
+
+
+def _told_axis(path: Path, source: Source, given: str = '') -> tuple[str, str]:
+    """The axis that points up in a model and how that is known: what is said of it, its format, or of its folder."""
+    if given:
+        return given, GIVEN
+    if stated := stated_axis(path):
+        return stated, STATED
+    return ('', '') if source.up_axis == AUTO else (source.up_axis, GIVEN)
 
 
 def check_ids(found: Sequence[FoundModel], rows: Sequence[ShapeRow], sources: Sequence[Source]) -> None:

@@ -6,7 +6,7 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 import hashlib
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from jaxret.geometry.mesh_features import mesh_features
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.simplify import simplify_mesh
+from jaxret.geometry.up_axis import Guess, guess_up_axis
 from jaxret.preprocessing.framing import place_object
 from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
 from jaxret.preprocessing.outlines import mesh_outlines
@@ -48,7 +49,8 @@ class ShapeRecord:
       thumbnail: a PNG file.
       extras: by their names what an index keeps beside embeddings; the same names of all files: 'outlines', silhouettes
         as bits (`outlines.mesh_outlines`), where `inputs` asks for them.
-      facts: size, triangles and more (`measures.mesh_facts`).
+      facts: size, triangles and more (`measures.mesh_facts`); 'upright': which axis of the file looks as if it pointed
+        up, and how certain that is (`up_axis.guess_up_axis`).
     """
 
     checksum: str
@@ -75,10 +77,17 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
         extras = {} if inputs.outlines is None else {'outlines': mesh_outlines(mesh, inputs.outlines)}
-        facts, checksum = mesh_facts(mesh, up_axis=up_axis), file_checksum(path, textured=inputs.textured)
+        facts = mesh_facts(mesh, up_axis=up_axis) | {'upright': _upright(mesh, up_axis)}
+        checksum = file_checksum(path, textured=inputs.textured)
         return ShapeRecord(checksum, arrays, thumbnail, extras, facts)
     except ValueError as error:  # of a grid without a surface
         raise _bad(path, str(error)) from error
+
+
+def _upright(mesh: Mesh, up_axis: str) -> Guess:
+    """Which axis of its file a mesh looks as if it pointed up."""
+    x, y, z = mesh.vertices.T
+    return guess_up_axis(replace(mesh, vertices=np.stack([x, -z, y], axis=1)) if up_axis == 'z' else mesh)
 
 
 def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeRecord:
