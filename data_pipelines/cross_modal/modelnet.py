@@ -21,7 +21,7 @@ from data_pipelines.dataset import Faults, unknown_names
 from data_pipelines.file_checks import FileChecks, wrong_ones
 from data_pipelines.folders import leaves, link_problem, names_in, open_folder
 from jaxret.errors import Problem
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES, model_suffix
 
 
 def read_modelnet(
@@ -138,7 +138,7 @@ def _list_split(root: Path, category: str, split: str, problems: list[Problem]) 
 
 
 def _is_mesh(name: str) -> bool:
-    return Path(name).suffix.lower() in MESH_SUFFIXES
+    return model_suffix(name) in MESH_SUFFIXES
 
 
 def _meshes_below(folder: Path) -> int:

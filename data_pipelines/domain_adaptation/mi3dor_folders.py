@@ -8,7 +8,7 @@ from pathlib import Path
 from data_pipelines.domain_adaptation.dataset import PhotoFile, ShapeFiles
 from data_pipelines.folders import escaping, names_in
 from jaxret.errors import Problem
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES, model_suffix
 
 PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 SPLITS = ('train', 'test')
@@ -64,7 +64,7 @@ def list_meshes(root: Path, pattern: str) -> tuple[list[ShapeFiles], list[Proble
     for split, category, folder in _class_folders(root, pattern, problems):
         for file in names_in(root / folder, problems):
             name = f'{folder}/{file}'
-            if Path(file).suffix.lower() in MESH_SUFFIXES:
+            if model_suffix(file) in MESH_SUFFIXES:
                 shapes.append(ShapeFiles(name, file, category, split, mesh=root / name))
             else:
                 problems += _nested(root, name, MESH_SUFFIXES)

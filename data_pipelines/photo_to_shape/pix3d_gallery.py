@@ -8,7 +8,7 @@ from data_pipelines.folders import leaves, link_problem, resolve
 from data_pipelines.photo_to_shape.dataset import ShapeEntry
 from data_pipelines.photo_to_shape.pix3d_annotations import Entry
 from jaxret.errors import Problem
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES, model_suffix
 
 
 def list_shapes(
@@ -61,7 +61,7 @@ class _Walk:
         """Name below the root, and category, of every mesh file that is not hidden."""
         for folder, names in self._folders([self._root / 'model' / category for category in categories]):
             for path in (folder / name for name in names if not name.startswith('.')):
-                if path.suffix.lower() in MESH_SUFFIXES:
+                if model_suffix(path) in MESH_SUFFIXES:
                     name = path.relative_to(self._root)
                     yield name.as_posix(), name.parts[1]
 

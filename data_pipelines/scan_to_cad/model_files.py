@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data_pipelines.folders import leaves, link_problem, names_in
 from jaxret.errors import Problem
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES
 
 SOURCES = {'grids': ('.vox', '.df', '.sdf'), 'meshes': MESH_SUFFIXES}
 

@@ -27,7 +27,7 @@ from PIL import Image
 
 from data_pipelines.photo_to_shape.pix3d_annotations import read_entries
 from jaxret.errors import DataError
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES
 from jaxret.geometry.render import ViewRing, render_file
 from jaxret.preprocessing.photo_files import read_mask, read_photo
 

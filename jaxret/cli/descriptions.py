@@ -2,13 +2,15 @@
 
 MODEL = 'built-in: efficientnet-lite0 (default), -lite1, -lite2, or a folder with DINOv2, CLIP, SigLIP or a plain ViT'
 
-INDEX = """Makes an index of the models (OBJ, OFF, PLY, STL, GLB, glTF) below a folder, at any depth.
+INDEX = """Makes an index of the models below a folder, at any depth, and in zip archives there: OBJ, OFF, PLY, STL,
+GLB, glTF, 3MF; with the extra `cad` also STEP, IGES and DAE; each also compressed (.gz, .stpz).
 
 The built-in model needs no training: published weights of images, which see the models as grey views. --checkpoint
 takes a training run in its place. Without either, an index keeps the model that it has.
 
 For scan-CAD also grids of distances of 32 x 32 x 32 (.vox, .df, .sdf). Ids are paths below DIR; the category of a model
-is its first folder, or what --categories says. Broken files are listed in INDEX/failed.csv and do not stop it.
+is its first folder (where one folder has all, the next that groups them), or what --categories says. Broken files, and files of formats that are not
+read, are listed in INDEX/failed.csv and do not stop it. An assembly is one model; with --parts each of its parts is.
 
 The same command again embeds only what is new or changed and drops what is gone; without --models it goes through all
 folders of the index. Size and time of change tell whether a file is as before; where they differ, its SHA-256 does.

@@ -41,6 +41,7 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
         options.models,
         up_axis=options.up_axis,
         categories=options.categories,
+        parts=options.parts,
         add=options.add,
         rebuild=options.rebuild,
         processes=options.processes,

@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=('auto', 'y', 'z'),
         help='axis that points up in files that do not say; auto, the default for a new folder, guesses it',
     )
+    index.add_argument(
+        '--parts',
+        action=argparse.BooleanOptionalAction,
+        help='parts of an assembly are models of their own, such as toy.step/HEAD (default: as before, or no)',
+    )
     index.add_argument('--categories', metavar='CSV', help='file with the columns path,category and perhaps up_axis')
     index.add_argument(
         '--add-photos', metavar='CSV', help='file with the columns photo,model and perhaps mask,box: known photos'

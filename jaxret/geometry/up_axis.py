@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxret.geometry.formats import DISTANCE_SUFFIXES
 from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
+from jaxret.geometry.places import locate
 from jaxret.geometry.points import sample_surface
 
 Guess = tuple[str, float]  # 'y' or 'z', and a certainty
@@ -26,7 +27,7 @@ _FOOT = 0.03  # of the height: what of a model touches the ground
 _ALIKE_WEIGHT, _FOOT_WEIGHT = 7.0, 5.0
 _LEAST_LEAD, _LEAST_SHARE = 2, 0.75  # of the firm guesses that decide for a folder
 _AXES = {'y': 1, 'z': 2}
-# glTF 2.0 specification, 3.4; COLLADA's <up_axis>, by which its reader turns; 3MF core specification, 2.2.
+# glTF 2.0 specification, 3.4; COLLADA's <up_axis>, by which it is read; 3MF core specification, 2.2.
 _STATED = {**dict.fromkeys(('.glb', '.gltf', '.dae', *DISTANCE_SUFFIXES), 'y'), '.3mf': 'z'}
 _angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
 _DIRECTIONS = np.stack([np.cos(_angles), np.sin(_angles)])
@@ -34,7 +35,7 @@ _DIRECTIONS = np.stack([np.cos(_angles), np.sin(_angles)])
 
 def stated_axis(path: Path) -> str | None:
     """The axis that points up by a file's format, as `load_mesh` takes it; None where the format leaves it open."""
-    return _STATED.get(path.suffix.lower())
+    return _STATED.get(locate(path).suffix)
 
 
 def guess_up_axis(mesh: Mesh) -> Guess:

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePosixPath
 
 from jaxret.errors import DataError
 from jaxret.geometry.up_axis import Guess, agreed_axis, folder_axes, guess_file_axis
 from jaxret.index.shards import DEFAULT, GIVEN, GUESSED, STATED, ShapeRow
 from jaxret.index.sources import FoundModel
-from jaxret.preprocessing.shapes import file_checksum
+from jaxret.preprocessing.shapes import ShapeInputs, file_checksum
 from jaxret.workers import map_parallel, reading_memory
 
 _SAMPLE = 256  # models that speak for a folder; where they do not agree, all are asked
@@ -21,42 +22,50 @@ _TOLD = {GIVEN: 'as given', STATED: 'by format', GUESSED: 'guessed', DEFAULT: 'b
 
 
 def settle_axes(
-    found: Sequence[FoundModel],
-    rows: Sequence[ShapeRow],
-    *,
-    default: str,
-    textured: bool,
-    processes: int | None,
-    progress: bool,
+    found: Sequence[FoundModel], rows: Sequence[ShapeRow], inputs: ShapeInputs, *, processes: int | None, progress: bool
 ) -> list[FoundModel]:
     """The models, each with its axis.
 
     Args:
       found: models as they are now.
       rows: of the index as it is.
-      default: of models of which nothing tells.
-      textured: as for `file_checksum`.
+      inputs: what is made of a model; its axis is that of models of which nothing tells.
       processes: that read models; None takes one a core.
       progress: show a progress bar.
     """
-    settled = _as_before(found, rows, textured=textured)
+    settled = _as_before(found, rows, textured=inputs.textured)
     guess = partial(_guesses, processes=processes, progress=progress)
     for source in sorted({item.source for item in settled}):
-        own = [number for number, item in enumerate(settled) if item.source == source]
+        own, parts = _wholes([number for number, item in enumerate(settled) if item.source == source], settled)
         open_ones = [number for number in own if not settled[number].axis_from]
-        if not open_ones:
-            continue
         guesses = {number: (settled[number].up_axis, 1.0) for number in own if settled[number].axis_from == GUESSED}
-        sample = open_ones[:: -(-len(open_ones) // _SAMPLE)]
+        sample = open_ones[:: -(-len(open_ones) // _SAMPLE) or 1]
         guesses |= guess(settled, sample)
         if agreed_axis(guesses.values()) is None and len(sample) < len(open_ones):
             guesses |= guess(settled, sorted({*open_ones} - {*sample}))
         axes = folder_axes([settled[number].file.id for number in own], [guesses.get(number) for number in own])
         for number, axis in zip(own, axes, strict=True):
             if not settled[number].axis_from:
-                known = (axis, GUESSED) if axis else (default, DEFAULT)
+                known = (axis, GUESSED) if axis else (inputs.up_axis, DEFAULT)
                 settled[number] = replace(settled[number], up_axis=known[0], axis_from=known[1])
+        for part, whole in parts.items():
+            if not settled[part].axis_from:
+                known = settled[whole].up_axis, settled[whole].axis_from
+                settled[part] = replace(settled[part], up_axis=known[0], axis_from=known[1])
     return settled
+
+
+def _wholes(numbers: Sequence[int], models: Sequence[FoundModel]) -> tuple[list[int], dict[int, int]]:
+    """The numbers of models that are no parts of others, and of each part the whole in whose axes it lies."""
+    number_of = {models[number].file.id: number for number in numbers}
+    wholes, parts = [], {}
+    for name, number in number_of.items():
+        above = [number_of[str(place)] for place in PurePosixPath(name).parents if str(place) in number_of]
+        if above:
+            parts[number] = above[-1]
+        else:
+            wholes.append(number)
+    return wholes, parts
 
 
 def _as_before(found: Sequence[FoundModel], rows: Sequence[ShapeRow], *, textured: bool) -> list[FoundModel]:

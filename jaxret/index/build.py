@@ -6,12 +6,16 @@ that is missing or damaged are.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.files import printable
+from jaxret.index.assemblies import PartFinder
 from jaxret.index.axes import settle_axes, told_axes
 from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.embeddings import gather
@@ -31,7 +35,7 @@ from jaxret.index.overview import write_overview
 from jaxret.index.references import References
 from jaxret.index.reuse import broken_shards, known_contents, match_files
 from jaxret.index.shards import STATED, Place, ShapeRow, embedding_key, without_gaps, write_matrix
-from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
+from jaxret.index.sources import FoundModel, below, check_ids, find_files, read_failed, resolve_sources, write_failed
 from jaxret.index.teaching import embed_anew
 from jaxret.inference.model import Model
 from jaxret.inference.pretrained_model import PRETRAINED
@@ -88,6 +92,7 @@ def update_index(
     *,
     up_axis: str | None = None,
     categories: Path | str | None = None,
+    parts: bool | None = None,
     add: bool = False,
     rebuild: bool = False,
     processes: int | None = None,
@@ -104,6 +109,7 @@ def update_index(
         for a new folder. Formats that say their axis are as they say.
       categories: CSV file with columns path, category, and perhaps up_axis (of this model, y or z); other models have
         their first folder as category. None: as before.
+      parts: the parts of an assembly are shapes of their own, with ids like toy.step/HEAD; None: as before.
       add: `models` may be a further folder of the index.
       rebuild: embed everything anew, with another model than before for example; of `models` alone where it is given
         (without `add`).
@@ -124,14 +130,17 @@ def update_index(
         manifest, rows = _current(folder, damaged_too=rebuild and models is not None)
         if manifest and not rebuild:
             _check_model(folder, manifest, model)
-        sources, chosen = resolve_sources(manifest, folder, models, up_axis, categories, add=add, rebuild=rebuild)
+        sources, chosen = resolve_sources(
+            manifest, folder, models, up_axis, categories, parts, add=add, rebuild=rebuild
+        )
         whole, torn = ([], set()) if rebuild else _whole(folder, rows, **workers)
         scanned = chosen | torn
-        found, problems, without_file = find_files(sources, scanned, inputs)
+        finder = _part_finder(folder, manifest, whole, textured=inputs.textured, **workers)
+        tell = _tell if progress else _keep_quiet
+        found, problems, without_file = find_files(sources, scanned, inputs, finder, tell=tell)
         kept = _unread(whole, sources, scanned, closed=[problem.where for problem in problems])
         check_ids(found, kept, sources)
-        settled = {'default': inputs.up_axis, 'textured': inputs.textured, **workers}
-        found = settle_axes(found, [] if rebuild else rows, **settled)
+        found = settle_axes(found, [] if rebuild else rows, inputs, **workers)
         known = {} if rebuild else known_contents(folder, key, whole, manifest)
         done = match_files(found, rows, known, textured=inputs.textured, **workers)
         matched = len(done)
@@ -160,6 +169,19 @@ def update_index(
             axes=told_axes(table),
             doubtful=write_overview(folder, table, sources),
         )
+
+
+def _part_finder(folder: Path, manifest: Manifest | None, rows: Sequence[ShapeRow], **options: Any) -> PartFinder:
+    looked = {number for number, source in enumerate(manifest.sources if manifest else ()) if source.parts}
+    return PartFinder(rows, looked, [path for path, _ in read_failed(folder)], **options)
+
+
+def _tell(line: str) -> None:
+    print(printable(line), file=sys.stderr)
+
+
+def _keep_quiet(line: str) -> None:
+    pass
 
 
 def _whole(

@@ -54,11 +54,13 @@ class Source:
       folder: absolute path.
       up_axis: that points up in its files, 'y' or 'z'; `AUTO` where it is guessed.
       categories: CSV file of categories; '' for none.
+      parts: whether the parts of an assembly are shapes of their own.
     """
 
     folder: str
     up_axis: str
     categories: str
+    parts: bool = False  # in indexes that do not say
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import check_regular, write_atomically
@@ -41,6 +41,7 @@ def resolve_sources(
     models: Path | str | None,
     up_axis: str | None,
     categories: Path | str | None,
+    parts: bool | None,
     *,
     add: bool,
     rebuild: bool,
@@ -51,7 +52,7 @@ def resolve_sources(
       manifest: of the index as it is; None for a new one.
       folder: of the index, for messages.
       models: folder of models; None for all that the index has.
-      up_axis, categories: of that folder; None as before.
+      up_axis, categories, parts: of that folder; None as before.
       add: it may be a further one.
       rebuild: it takes the place of all others, where `add` is not given too.
 
@@ -60,14 +61,16 @@ def resolve_sources(
     """
     sources = _stored(manifest)
     if models is None:
-        _refuse_all(sources, folder, named=bool(up_axis or categories))
+        _refuse_all(sources, folder, named=bool(up_axis or categories or parts is not None))
         return sources, set(range(len(sources)))
     place, table = os.path.abspath(models), os.path.abspath(categories) if categories else ''
     number = next((number for number, source in enumerate(sources) if source.folder == place), len(sources))
     before = [*sources, Source(place, AUTO, '')][number]
     if number == len(sources) and not add and not rebuild:
         _refuse_further(sources, folder, place)
-    chosen = Source(place, up_axis or before.up_axis, table or before.categories)
+    chosen = Source(
+        place, up_axis or before.up_axis, table or before.categories, before.parts if parts is None else parts
+    )
     if rebuild and not add:
         return [chosen], {0}
     sources[number : number + 1] = [chosen]
@@ -85,7 +88,7 @@ def _refuse_all(sources: Sequence[Source], folder: Path, *, named: bool) -> None
     if not sources:
         raise ConfigError('--models is missing; name the folder with models')
     if named:
-        raise ConfigError('--up-axis and --categories belong to a folder; name it with --models')
+        raise ConfigError('--up-axis, --categories and --parts belong to a folder; name it with --models')
     if gone := _gone(sources):
         raise ConfigError(
             f'{folder} is an index of {", ".join(gone)}, which is no longer there; use --rebuild '
@@ -114,9 +117,21 @@ def _gone(sources: Sequence[Source]) -> list[str]:
 
 
 def find_files(
-    sources: Sequence[Source], scanned: set[int], inputs: ShapeInputs
+    sources: Sequence[Source],
+    scanned: set[int],
+    inputs: ShapeInputs,
+    parts: Callable[[int, Sequence[ModelFile]], list[ModelFile]],
+    *,
+    tell: Callable[[str], None],
 ) -> tuple[list[FoundModel], list[Problem], int]:
     """Files of the folders, what is wrong with the folders, and lines of categories without a file.
+
+    Args:
+      sources: all folders.
+      scanned: numbers of those that are looked through.
+      inputs: what is made of a model.
+      parts: gives the parts of the files of a folder, by its number.
+      tell: takes a line for people about files that are not read.
 
     Raises:
       DataError: a folder that is missing or has no models, or categories that cannot be read.
@@ -124,32 +139,46 @@ def find_files(
     found, problems, without_file = [], [], 0
     for number in sorted(scanned):
         source = sources[number]
-        categories = read_categories(Path(source.categories)) if source.categories else {}
-        files, wrong = find_models(Path(source.folder), inputs.suffixes)
+        told = read_categories(Path(source.categories)) if source.categories else {}
+        below = find_models(Path(source.folder), inputs.suffixes)
+        files, wrong = below.models, [*below.problems, *below.unread]
         if not files:
             kinds = f'it takes {" ".join(inputs.suffixes)}'
             raise DataError([Problem(source.folder, 'no models in it', kinds), *wrong])
-        without_file += len(categories.keys() - {file.id for file in files})
-        found += [
-            FoundModel(
-                dataclasses.replace(file, category=categories.get(file.id, (file.category,))[0]),
-                number,
-                *_told_axis(file.path, source, *categories.get(file.id, ())[1:]),
-                file_mark(file.path, textured=inputs.textured),
-            )
-            for file in files
-        ]
+        if line := below.told(source.folder, FAILED):
+            tell(line)
+        named = {file.id for file in files}
+        files = parts(number, files) if source.parts else files
+        named |= {file.id for file in files}
+        without_file += len(
+            told.keys() - named - {str(place) for name in named for place in PurePosixPath(name).parents}
+        )
+        for file in files:
+            category, given = _told(file, told)
+            mark = file_mark(file.path, textured=inputs.textured)
+            axis = _told_axis(file.path, given or source.up_axis, given=bool(given))
+            found.append(FoundModel(dataclasses.replace(file, category=category), number, *axis, mark))
         problems += wrong
     return found, problems, without_file
 
 
-def _told_axis(path: Path, source: Source, given: str = '') -> tuple[str, str]:
-    """The axis that points up in a model and how that is known: what is said of it, its format, or of its folder."""
-    if given:
-        return given, GIVEN
-    if stated := stated_axis(path):
+def _told(file: ModelFile, told: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """Category and up axis of a model by a CSV file: of its own line, else of the nearest of the folders above it."""
+    lines = [told[str(place)] for place in (file.id, *PurePosixPath(file.id).parents) if str(place) in told]
+    category = told[file.id][0] if file.id in told else next((line[0] for line in lines if line[0]), file.category)
+    return category, next((line[1] for line in lines if line[1]), '')
+
+
+def _told_axis(path: Path, axis: str, *, given: bool) -> tuple[str, str]:
+    """The axis that points up in a model, and how that is known.
+
+    Args:
+      path: of the model.
+      axis: `given` of this very model; else what is said of its folder.
+    """
+    if not given and (stated := stated_axis(path)):
         return stated, STATED
-    return ('', '') if source.up_axis == AUTO else (source.up_axis, GIVEN)
+    return ('', '') if axis == AUTO else (axis, GIVEN)
 
 
 def check_ids(found: Sequence[FoundModel], rows: Sequence[ShapeRow], sources: Sequence[Source]) -> None:

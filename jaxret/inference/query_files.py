@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
-from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES
+from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES, unread_format
+from jaxret.geometry.places import locate
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
 from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces, point_arrays
@@ -36,6 +37,8 @@ def kind_of(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix == '.ply':
         return 'mesh' if has_faces(path) else 'points'
+    if locate(path).suffix in MESH_SUFFIXES:
+        return 'mesh'
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), None)
 
 
@@ -63,15 +66,16 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
             found += queries
             if not queries:
                 problems.append(Problem(str(argument), 'no queries in it', f'give {can}'))
-        elif not argument.exists():
+                unread = [(path, action) for path in files if (action := unread_format(path))]
+                problems += [Problem(str(path), 'files of this format are not read', action) for path, action in unread]
+        elif not locate(argument).exists():
             problems.append(Problem(str(argument), 'no such file', 'check the path'))
         elif (kind := kind_of(argument)) in kinds:
             found.append(QueryFile(argument, kind))
         else:
             what = f'a query of kind {kind!r}' if kind else f'a file of kind {argument.suffix!r}'
-            problems.append(
-                Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', f'give {can}')
-            )
+            action = unread_format(argument) or f'give {can}'
+            problems.append(Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', action))
     if problems:
         raise DataError(problems)
     return found

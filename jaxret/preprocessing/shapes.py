@@ -18,8 +18,9 @@ from jaxret.geometry.formats import DISTANCE_SUFFIXES
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, mesh_from_points
 from jaxret.geometry.materials import material_files
 from jaxret.geometry.measures import mesh_facts
-from jaxret.geometry.mesh import MAX_BYTES, Mesh, buffer_files, load_mesh, normalize_mesh
+from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
+from jaxret.geometry.places import MAX_BYTES, locate, named_files
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.simplify import simplify_mesh
@@ -75,6 +76,8 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
     try:
         distances = path.suffix.lower() in DISTANCE_SUFFIXES
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
+        if len(mesh.faces) == 1:
+            raise _bad(path, 'a single triangle, no model', 'take it out of the folder')
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
         extras = {} if inputs.outlines is None else {'outlines': mesh_outlines(mesh, inputs.outlines)}
         facts = mesh_facts(mesh, up_axis=up_axis) | {'upright': _upright(mesh, up_axis)}
@@ -182,23 +185,28 @@ def mesh_arrays(
 
 
 def file_checksum(path: Path, *, textured: bool = False) -> str:
-    """SHA-256 of a model file, and of the buffers that a .gltf names.
+    """SHA-256 of a model's content, unpacked, of the files in which its geometry goes on, and of the name of a part.
 
     Args:
-      path: the file.
+      path: of the file, member or part.
       textured: also of its materials and their textures; never what it is without.
 
     Raises:
       DataError: the file cannot be read, is no regular file (reading a pipe would wait for ever), or is too large.
     """
-    digest = hashlib.sha256()
+    digest, place = hashlib.sha256(), locate(path)
     try:
-        for file in (path, *buffer_files(path)):
-            _refuse_unread(file)
-            with file.open('rb') as stream:
+        for each in (place, *named_files(place)):
+            if each.packed:
+                digest.update(hashlib.sha256(each.read()).digest())
+                continue
+            _refuse_unread(each.file)
+            with each.file.open('rb') as stream:
                 digest.update(hashlib.file_digest(stream, 'sha256').digest())
     except (OSError, ValueError) as error:
         raise _bad(path, f'the file cannot be read ({error})') from error
+    if place.part:
+        digest.update(f'part {place.part}'.encode())
     if textured:
         digest.update(b''.join([b'colors', *map(_color_digest, material_files(path))]))
     return digest.hexdigest()

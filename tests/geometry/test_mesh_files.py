@@ -11,7 +11,8 @@ import pytest
 import trimesh
 
 from jaxret.errors import DataError
-from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, load_mesh, normalize_mesh
+from jaxret.geometry.formats import MESH_SUFFIXES
+from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
 
 KINDS = ['.obj', '.off', '.ply', '.ply text', '.stl', '.stl text', '.glb', '.gltf']
 
