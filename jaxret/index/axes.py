@@ -5,20 +5,22 @@ of the training. What is once settled stays while the file is the same; `jaxret 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path
 
 from jaxret.errors import DataError
+from jaxret.geometry.places import locate
 from jaxret.geometry.up_axis import Guess, agreed_axis, folder_axes, guess_file_axis
-from jaxret.index.shards import DEFAULT, GIVEN, GUESSED, STATED, ShapeRow
+from jaxret.index.model_files import ModelFile
+from jaxret.index.shards import BEFORE, DEFAULT, GIVEN, GUESSED, STATED, ShapeRow
 from jaxret.index.sources import FoundModel
 from jaxret.preprocessing.shapes import ShapeInputs, file_checksum
 from jaxret.workers import map_parallel, reading_memory
 
 _SAMPLE = 256  # models that speak for a folder; where they do not agree, all are asked
-_TOLD = {GIVEN: 'as given', STATED: 'by format', GUESSED: 'guessed', DEFAULT: 'by default', '': 'as given'}
+_TOLD = {GIVEN: 'as given', STATED: 'by format', GUESSED: 'guessed', DEFAULT: 'by default', BEFORE: 'as given'}
 
 
 def settle_axes(
@@ -34,38 +36,52 @@ def settle_axes(
       progress: show a progress bar.
     """
     settled = _as_before(found, rows, textured=inputs.textured)
-    guess = partial(_guesses, processes=processes, progress=progress)
     for source in sorted({item.source for item in settled}):
-        own, parts = _wholes([number for number, item in enumerate(settled) if item.source == source], settled)
-        open_ones = [number for number in own if not settled[number].axis_from]
-        guesses = {number: (settled[number].up_axis, 1.0) for number in own if settled[number].axis_from == GUESSED}
-        sample = open_ones[:: -(-len(open_ones) // _SAMPLE) or 1]
-        guesses |= guess(settled, sample)
-        if agreed_axis(guesses.values()) is None and len(sample) < len(open_ones):
-            guesses |= guess(settled, sorted({*open_ones} - {*sample}))
-        axes = folder_axes([settled[number].file.id for number in own], [guesses.get(number) for number in own])
-        for number, axis in zip(own, axes, strict=True):
+        wholes: dict[str, list[int]] = {}
+        for number, item in enumerate(settled):
+            if item.source == source:
+                wholes.setdefault(_whole(item.file)[0], []).append(number)
+        axes = _axes(wholes, settled, processes=processes, progress=progress)
+        for name, number in ((name, number) for name, numbers in wholes.items() for number in numbers):
             if not settled[number].axis_from:
-                known = (axis, GUESSED) if axis else (inputs.up_axis, DEFAULT)
-                settled[number] = replace(settled[number], up_axis=known[0], axis_from=known[1])
-        for part, whole in parts.items():
-            if not settled[part].axis_from:
-                known = settled[whole].up_axis, settled[whole].axis_from
-                settled[part] = replace(settled[part], up_axis=known[0], axis_from=known[1])
+                axis, known = (axes[name], GUESSED) if axes[name] else (inputs.up_axis, DEFAULT)
+                settled[number] = replace(settled[number], up_axis=axis, axis_from=known)
     return settled
 
 
-def _wholes(numbers: Sequence[int], models: Sequence[FoundModel]) -> tuple[list[int], dict[int, int]]:
-    """The numbers of models that are no parts of others, and of each part the whole in whose axes it lies."""
-    number_of = {models[number].file.id: number for number in numbers}
-    wholes, parts = [], {}
-    for name, number in number_of.items():
-        above = [number_of[str(place)] for place in PurePosixPath(name).parents if str(place) in number_of]
-        if above:
-            parts[number] = above[-1]
-        else:
-            wholes.append(number)
-    return wholes, parts
+def _axes(
+    wholes: Mapping[str, Sequence[int]], models: Sequence[FoundModel], *, processes: int | None, progress: bool
+) -> dict[str, str | None]:
+    """The axis of each file of a folder, as far as anything tells; the parts of an assembly lie in its axes.
+
+    Args:
+      wholes: ids of the files, each with the numbers of its models.
+      models: of all folders.
+      processes, progress: as for `settle_axes`.
+    """
+    guesses = {
+        name: (models[number].up_axis, 1.0)
+        for name, numbers in wholes.items()
+        for number in numbers
+        if models[number].axis_from == GUESSED
+    }
+    waiting = [
+        name
+        for name, numbers in wholes.items()
+        if name not in guesses and any(not models[number].axis_from for number in numbers)
+    ]
+    guess = partial(_guesses, models, wholes, processes=processes, progress=progress)
+    sample = waiting[:: -(-len(waiting) // _SAMPLE) or 1]
+    guesses |= guess(sample)
+    if agreed_axis(guesses.values()) is None:
+        guesses |= guess(sorted({*waiting} - {*sample}))
+    return dict(zip(wholes, folder_axes(list(wholes), [guesses.get(name) for name in wholes]), strict=True))
+
+
+def _whole(file: ModelFile) -> tuple[str, Path]:
+    """Id and path of the file, or the member of an archive, that a model is or is a part of."""
+    part = locate(file.path).part
+    return (file.id[: -len(part) - 1], Path(str(file.path)[: -len(part) - 1])) if part else (file.id, file.path)
 
 
 def _as_before(found: Sequence[FoundModel], rows: Sequence[ShapeRow], *, textured: bool) -> list[FoundModel]:
@@ -85,7 +101,7 @@ def _stays(item: FoundModel, row: ShapeRow) -> bool:
     """Whether a model that is the same keeps its axis: guessed before and open now; or as an earlier version had it."""
     if not item.axis_from:
         return row.axis_from in (GUESSED, DEFAULT)
-    return item.axis_from == STATED and not row.axis_from
+    return (item.axis_from, row.axis_from) == (STATED, BEFORE)
 
 
 def _same(item: FoundModel, row: ShapeRow, *, textured: bool) -> bool:
@@ -99,18 +115,23 @@ def _same(item: FoundModel, row: ShapeRow, *, textured: bool) -> bool:
 
 
 def _guesses(
-    found: Sequence[FoundModel], numbers: Sequence[int], *, processes: int | None, progress: bool
-) -> dict[int, Guess]:
-    """Guesses of some models; none of those that cannot be read, which is said where they are embedded."""
+    models: Sequence[FoundModel],
+    wholes: Mapping[str, Sequence[int]],
+    names: Sequence[str],
+    *,
+    processes: int | None,
+    progress: bool,
+) -> dict[str, Guess]:
+    """Guesses of some of the files; none of those that cannot be read, which is said where they are embedded."""
     results = map_parallel(
         guess_file_axis,
-        [found[number].file.path for number in numbers],
+        [_whole(models[wholes[name][0]].file)[1] for name in names],
         processes=processes,
         serial_below=1,  # a file that crashes, hangs or asks for all memory costs only itself
         memory=reading_memory(processes),
         progress='Guessing which axis points up' if progress else None,
     )
-    return {numbers[place]: guess for place, guess in results if not isinstance(guess, DataError)}
+    return {names[place]: guess for place, guess in results if not isinstance(guess, DataError)}
 
 
 def how_known(row: ShapeRow) -> str:

@@ -29,7 +29,7 @@ from typing import Any
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.files import check_regular, exclusive, read_json, remove_temporaries, same_file, write_atomically
 from jaxret.index.references import REFERENCES
-from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
+from jaxret.index.shards import BEFORE, FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
@@ -163,7 +163,8 @@ def read_table(content: bytes, manifest: Manifest, where: Path) -> list[ShapeRow
     if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
         raise DataError(Problem(str(where), 'damaged: another checksum', _REBUILD))
     rows = [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
-    return [row if row.up_axis else replace(row, up_axis=manifest.sources[row.source].up_axis) for row in rows]
+    axes = [source.up_axis for source in manifest.sources]
+    return [row if row.up_axis else replace(row, up_axis=axes[row.source], axis_from=BEFORE) for row in rows]
 
 
 @contextlib.contextmanager

@@ -150,9 +150,8 @@ def find_files(
         named = {file.id for file in files}
         files = parts(number, files) if source.parts else files
         named |= {file.id for file in files}
-        without_file += len(
-            told.keys() - named - {str(place) for name in named for place in PurePosixPath(name).parents}
-        )
+        named |= {str(folder) for name in named for folder in PurePosixPath(name).parents}
+        without_file += len(told.keys() - named)
         for file in files:
             category, given = _told(file, told)
             mark = file_mark(file.path, textured=inputs.textured)
