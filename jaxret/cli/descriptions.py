@@ -9,8 +9,13 @@ The built-in model needs no training: published weights of images, which see the
 takes a training run in its place. Without either, an index keeps the model that it has.
 
 For scan-CAD also grids of distances of 32 x 32 x 32 (.vox, .df, .sdf). Ids are paths below DIR; the category of a model
-is its first folder (where one folder has all, the next that groups them), or what --categories says. Broken files, and files of formats that are not
-read, are listed in INDEX/failed.csv and do not stop it. An assembly is one model; with --parts each of its parts is.
+is its first folder (where one folder has all, the next that groups them), or what --categories says. Broken files, and
+files of formats that are not read, are listed in INDEX/failed.csv and do not stop it. An assembly is one model; with
+--parts each of its parts is.
+
+GLB, glTF and DAE files say which axis points up, 3MF files have +z. Of the others it is guessed, and what the models of
+a folder agree on holds for all of them; where nothing tells, it is y, or as in training. INDEX/overview.html shows it.
+--up-axis says it of a folder, a column up_axis of --categories of a model, or of all below a folder's path.
 
 The same command again embeds only what is new or changed and drops what is gone; without --models it goes through all
 folders of the index. Size and time of change tell whether a file is as before; where they differ, its SHA-256 does.

@@ -156,7 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument('--csv', action='store_true', help='print CSV')
     search.add_argument('--sheet', metavar='PNG', help='also write a picture of queries and results')
     search.add_argument(
-        '--up-axis', choices=('y', 'z'), help="of mesh and point queries (default: of the index's models)"
+        '--up-axis',
+        choices=('auto', 'y', 'z'),
+        help="of mesh and point queries (default: of the index's models; auto, where it has both)",
     )
     search.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     search.add_argument('--database', metavar='DB', help='take candidates from this vector database')

@@ -88,7 +88,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             for note in model.notes:
                 print(printable(note))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, up_axis or model.shape_inputs.up_axis)
+            _draw(Path(options.sheet), index, answers, up_axis, model.shape_inputs)
     return 1 if problems else 0
 
 
@@ -246,16 +246,19 @@ def _warn_incomplete(complete: Sequence[bool]) -> None:
         )
 
 
-def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str) -> None:
+def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str, inputs: Any) -> None:
     from jaxret.cli.answer_sheet import Row, draw_answers, empty_picture, png_file, query_picture
+    from jaxret.preprocessing.headings import query_up_axis
+
+    def picture(query: QueryFile | None) -> np.ndarray:
+        if query is None:
+            return empty_picture()
+        photo = query.kind == 'photo'
+        axis = '' if photo else query_up_axis(query.path, kind=query.kind, up_axis=up_axis, inputs=inputs)
+        return query_picture(query, up_axis=axis)
 
     rows = [
-        Row(
-            answer.name,
-            empty_picture() if answer.query is None else query_picture(answer.query, up_axis=up_axis),
-            answer.hits,
-            [index.thumbnail(hit.id) for hit in answer.hits],
-        )
+        Row(answer.name, picture(answer.query), answer.hits, [index.thumbnail(hit.id) for hit in answer.hits])
         for answer in answers
     ]
     write_atomically(path, png_file(draw_answers(rows, title=f'{index.folder.name}: {len(index)} shapes')))

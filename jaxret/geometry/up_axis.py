@@ -19,6 +19,7 @@ from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
 from jaxret.geometry.places import locate
 from jaxret.geometry.points import sample_surface
 
+AUTO = 'auto'  # in the place of an axis: it is guessed
 Guess = tuple[str, float]  # 'y' or 'z', and a certainty
 FIRM = 0.9  # certainty from which a guess counts for its folder
 _SURE = 0.97  # and from which it stands alone

@@ -28,6 +28,7 @@ from typing import Any
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.files import check_regular, exclusive, read_json, remove_temporaries, same_file, write_atomically
+from jaxret.geometry.up_axis import AUTO
 from jaxret.index.references import REFERENCES
 from jaxret.index.shards import BEFORE, FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
@@ -36,7 +37,6 @@ from jaxret.search.references import Fusion
 
 MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
 FIT, OVERVIEW = 'fit.safetensors', 'overview.html'
-AUTO = 'auto'  # up axis of a folder whose models are guessed
 # Files beside the folders, and files in each of these.
 _BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT, OVERVIEW)))
 _DATABASE = rf'{re.escape(REFERENCES)}(?:-journal)?'  # which SQLite itself rolls back and removes

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import check_regular, write_atomically
-from jaxret.geometry.up_axis import stated_axis
-from jaxret.index.files import AUTO, FAILED, Manifest, Source
+from jaxret.geometry.up_axis import AUTO, stated_axis
+from jaxret.index.files import FAILED, Manifest, Source
 from jaxret.index.model_files import ModelFile, file_mark, find_models, read_categories
 from jaxret.index.shards import GIVEN, STATED, ShapeRow
 from jaxret.preprocessing.shapes import ShapeInputs
