@@ -64,8 +64,9 @@ def counted(models: str, up: str, row: str, axes: Sequence[str | None], right: S
     """A row: the axes that were guessed, None where they are left open, and the right ones."""
     hits = [axis == true for axis, true in zip(axes, right, strict=True)]
     left = [axis is None for axis in axes]
-    shares = {'right': np.mean(hits), 'open': np.mean(left), 'wrong': 1 - np.mean(hits) - np.mean(left)}
-    return {'models': models, 'up': up, 'row': row, 'count': len(axes)} | {k: float(v) for k, v in shares.items()}
+    lost = [not hit and not one for hit, one in zip(hits, left, strict=True)]
+    shares = {name: float(np.mean(some)) for name, some in (('right', hits), ('wrong', lost), ('open', left))}
+    return {'models': models, 'up': up, 'row': row, 'count': len(axes)} | shares
 
 
 def rows_of(models: str, names: Sequence[str], up: str, guesses: Sequence[Guess], seed: int) -> list[dict[str, Any]]:
@@ -92,10 +93,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
     for axis in ('y', 'z'):
         text = f'folder whose models have +{axis} up; may be repeated'
-        parser.add_argument(f'--{axis}', type=Path, action='append', default=[], metavar='DIR', help=text)
+        parser.add_argument(f'--{axis}', action='append', default=[], metavar='DIR', help=text)
     parser.add_argument('--seed', type=positive, default=1, help='of the models that are drawn')
     known, _, _ = parse(parser, arguments)
-    folders = [(folder, axis) for axis in ('y', 'z') for folder in getattr(known, axis)]
+    folders = [(Path(folder), axis) for axis in ('y', 'z') for folder in getattr(known, axis)]
     if not folders:
         raise ConfigError('--y and --z are missing; name a folder whose models have this axis up')
     rows, names, guesses, right = [], [], [], []

@@ -27,6 +27,7 @@ _POINTS, _CELLS = 6000, 16
 _FOOT = 0.03  # of the height: what of a model touches the ground
 _ALIKE_WEIGHT, _FOOT_WEIGHT = 7.0, 5.0
 _LEAST_LEAD, _LEAST_SHARE = 2, 0.75  # of the firm guesses that decide for a folder
+_LEAST_FOLDERS = 3  # that agree on another axis than the folder above
 _AXES = {'y': 1, 'z': 2}
 # glTF 2.0 specification, 3.4; COLLADA's <up_axis>, by which it is read; 3MF core specification, 2.2.
 _STATED = {**dict.fromkeys(('.glb', '.gltf', '.dae', *DISTANCE_SUFFIXES), 'y'), '.3mf': 'z'}
@@ -113,6 +114,9 @@ def agreed_axis(guesses: Sequence[Guess | None]) -> str | None:
 def folder_axes(names: Sequence[str], guesses: Sequence[Guess | None]) -> list[str | None]:
     """The axis of each model: what its folder's models agree on, the highest folder first; else its own sure guess.
 
+    A folder below has another axis than the one above where several of its own folders agree on that. One folder alone
+    says less: models of one kind, such as screens, all mislead in the same way.
+
     Args:
       names: paths of the models below one folder, with /.
       guesses: of `guess_up_axis`; None for models of which there is none.
@@ -121,15 +125,19 @@ def folder_axes(names: Sequence[str], guesses: Sequence[Guess | None]) -> list[s
       of each 'y', 'z', or None where neither its folders nor the model itself tell.
     """
     axes = [guess[0] if guess and guess[1] >= _SURE else None for guess in guesses]
-    waiting = [[(number, name.split('/')) for number, name in enumerate(names)]]
+    waiting = [([(number, name.split('/')) for number, name in enumerate(names)], None)]
     while waiting:
-        members = waiting.pop()
-        agreed = agreed_axis([guesses[number] for number, _ in members])
+        members, above = waiting.pop()
         below: dict[str, list[tuple[int, list[str]]]] = {}
         for number, (first, *rest) in members:
-            if agreed:
-                axes[number] = agreed
-            elif rest:
+            if rest:
                 below.setdefault(first, []).append((number, rest))
-        waiting += below.values()
+        agreed = agreed_axis([guesses[number] for number, _ in members])
+        if above and agreed != above:
+            votes = Counter(agreed_axis([guesses[number] for number, _ in inside]) for inside in below.values())
+            differs = votes[agreed] >= _LEAST_FOLDERS and votes[agreed] >= _LEAST_SHARE * (votes['y'] + votes['z'])
+            agreed = agreed if agreed and differs else above
+        for number, _ in members if agreed else ():
+            axes[number] = agreed
+        waiting += [(inside, agreed) for inside in below.values()]
     return axes

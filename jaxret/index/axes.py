@@ -19,7 +19,7 @@ from jaxret.index.sources import FoundModel
 from jaxret.preprocessing.shapes import ShapeInputs, file_checksum
 from jaxret.workers import map_parallel, reading_memory
 
-_SAMPLE = 256  # models that speak for a folder; where they do not agree, all are asked
+_SAMPLE = 1000  # models that speak for a folder; where they do not agree, all are asked
 _TOLD = {GIVEN: 'as given', STATED: 'by format', GUESSED: 'guessed', DEFAULT: 'by default', BEFORE: 'as given'}
 
 

@@ -52,3 +52,8 @@ def test_votes():
     # a folder that disagrees is looked at folder by folder
     names = ['in/p/a', 'in/p/b', 'in/q/a', 'in/q/b', 'in/r', 'out']
     assert folder_axes(names, [y, y, z, z, ('z', 0.99), None]) == ['y', 'y', 'z', 'z', 'z', None]
+    # below a folder that agrees, another axis takes three folders that agree on it: not one kind of models
+    names = [f'{top}/{kind}/{number}' for top in 'ab' for kind in 'pqr' for number in (0, 1, 2)] + ['a/s/0'] * 20
+    most = [y] * 9 + [z] * 9 + [y] * 20
+    assert folder_axes(names, most) == ['y'] * 9 + ['z'] * 9 + ['y'] * 20
+    assert folder_axes(names, [y] * 9 + [z] * 6 + [None] * 3 + [y] * 20) == ['y'] * 38
