@@ -44,7 +44,7 @@ def write_overview(folder: Path, rows: Sequence[ShapeRow], sources: Sequence[Sou
     }
     page = rendered(
         'overview.html',
-        title=f'{folder.name}: which axis points up',
+        title='Which axis points up',
         folders={source.folder: _counts(rows, number) for number, source in enumerate(sources)},
         groups=cards,
         shown=len(shown) + len(others),

@@ -83,7 +83,8 @@ def run(place, capsys, monkeypatch):
 def test_index_tells_what_it_did(run, place):
     status, out, _ = run('index', '--checkpoint', 'run', '--out', 'index', '--processes', '1')
     assert status == 0
-    assert out == 'index: 4 shapes: 0 embedded, 4 as before; 1 files failed (see index/failed.csv)\n'
+    told = 'index: 4 shapes: 0 embedded, 4 as before; 1 files failed (see index/failed.csv)'
+    assert out == f'{told}; up axis: 4 y by default (see index/overview.html)\n'
     assert 'broken.obj' in (place / 'index/failed.csv').read_text()
 
 
