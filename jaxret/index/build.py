@@ -78,10 +78,10 @@ class Summary:
         parts += [f'{self.removed} removed'] if self.removed else []
         parts += [f'{len(self.failed)} files failed (see {folder / FAILED})'] if self.failed else []
         parts += [f'{self.without_file} lines of the categories name no model'] if self.without_file else []
-        otherwise = f', {self.doubtful} of them look otherwise' if self.doubtful else ''
-        parts += [f'up axis: {self.axes}{otherwise} (see {folder / OVERVIEW})'] if self.axes else []
         gone = f' ({self.without_model} more of models that are gone)' if self.without_model else ''
         parts += [f'{self.references} known photos{gone}'] if self.references or gone else []
+        otherwise = f', {self.doubtful} of them look otherwise' if self.doubtful else ''
+        parts += [f'up axis: {self.axes}{otherwise} (see {folder / OVERVIEW})'] if self.axes else []
         return '; '.join(parts)
 
 
