@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxret.files import write_atomically
+from jaxret.geometry.places import locate
 from jaxret.geometry.up_axis import FIRM
 from jaxret.index.axes import how_known
 from jaxret.index.files import OVERVIEW, Source
@@ -32,7 +33,7 @@ def write_overview(folder: Path, rows: Sequence[ShapeRow], sources: Sequence[Sou
       DataError: a damaged shard.
       StorageError: the page cannot be written.
     """
-    doubtful = _doubtful(folder, rows)
+    doubtful = _doubtful(folder, rows, [Path(source.folder) for source in sources])
     others = [number for number in range(len(rows)) if number not in doubtful]
     shown = sorted(doubtful)[:: -(-len(doubtful) // _MOST_DOUBTFUL) or 1]
     others = others[:: -(-len(others) // (_MOST - len(shown))) or 1]
@@ -56,14 +57,14 @@ def write_overview(folder: Path, rows: Sequence[ShapeRow], sources: Sequence[Sou
     return len(doubtful)
 
 
-def _doubtful(folder: Path, rows: Sequence[ShapeRow]) -> set[int]:
-    """Numbers of the rows whose own guess is firm, and another axis than they have."""
+def _doubtful(folder: Path, rows: Sequence[ShapeRow], places: Sequence[Path]) -> set[int]:
+    """Numbers of the rows whose own guess is firm, and another axis than they have; parts alone tell nothing."""
     facts = {shard: read_facts(folder / SHARDS / shard) for shard in sorted({row.shard for row in rows})}
     guesses = [facts[row.shard][row.row].get(UPRIGHT, (row.up_axis, 0.0)) for row in rows]
     return {
         number
         for number, (row, (axis, certainty)) in enumerate(zip(rows, guesses, strict=True))
-        if certainty >= FIRM and axis != row.up_axis
+        if certainty >= FIRM and axis != row.up_axis and not locate(places[row.source] / row.id).part
     }
 
 

@@ -9,6 +9,7 @@ from upright_shapes import CHAIR, CUBE, TABLE, as_z_up, write_obj
 
 from jaxret.errors import DataError
 from jaxret.index import axes as index_axes
+from jaxret.index import overview as index_overview
 from jaxret.index.axes import settle_axes
 from jaxret.index.files import held_table, read_manifest
 from jaxret.index.model_files import ModelFile
@@ -124,7 +125,7 @@ def test_an_index_of_an_earlier_version_keeps_its_axes(update, tmp_path):
     assert update().embedded == 0 and read_manifest(tmp_path / 'index').sources[0].up_axis == 'z'
 
 
-def test_the_overview_shows_all_models_and_those_that_look_otherwise_first(update, tmp_path):
+def test_the_overview_shows_models_and_those_that_look_otherwise_first(update, tmp_path, monkeypatch):
     write_z_up(tmp_path / 'models')
     write_obj(tmp_path / 'models/a "b", <i>/table.obj', TABLE)
     done = update(up_axis='z')
@@ -133,4 +134,8 @@ def test_the_overview_shows_all_models_and_those_that_look_otherwise_first(updat
     assert page.count('class="model"') == 4 and page.count('data:image/png;base64,') == 4
     first = page.index('class="model"')
     assert 'a &#34;b&#34;, &lt;i&gt;/table.obj' in page[first : first + 300] and 'looks as if y pointed up' in page
+    monkeypatch.setattr(index_overview, '_MOST', 3)
+    update()
+    page = (tmp_path / 'index/overview.html').read_text()
+    assert page.count('class="model"') == 3 and '3 of 4 models are shown' in page
     assert '<i>' not in page and 'http' not in page and ' src="data:' in page
