@@ -151,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
         help='built-in model: find this very model, its category, or both (default: mixed)',
     )
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
+    search.add_argument(
+        '--where',
+        action='append',
+        metavar='EXPR',
+        help="only models that measure so, such as 'size<200mm and watertight'; may be repeated",
+    )
     form = search.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')

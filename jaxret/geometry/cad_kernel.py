@@ -93,7 +93,7 @@ class _Assembly:
             _check_ends(data, place)
             names = external_names(data) if kind == 'step' else []
             glb, notes = _converted(data, kind)
-            scene = _scaled(read_gltf(glb, _no_buffer, max_faces=self.max_faces), _UNITS[kind]) if glb else None
+            scene = _scaled(_surfaces(glb, self.max_faces), _UNITS[kind]) if glb else None
             if scene is not None and names:
                 self._add_parts(scene, _files_of_nodes(data), place, above)
             if scene is None or not scene.geometry:
@@ -124,8 +124,14 @@ class _Assembly:
                 raise UnusableMesh(f'more than {self.max_faces:,} faces')
 
 
-def _no_buffer(name: str) -> bytes:
-    raise UnusableMesh(f'the kernel names a buffer {name!r}')
+def _surfaces(glb: bytes, max_faces: int) -> trimesh.Scene:
+    """What the kernel wrote, in its units."""
+    try:
+        return read_gltf(glb, lambda name: b'', max_faces=max_faces)
+    except UnusableMesh as error:
+        if 'JSON' in str(error):  # the kernel writes inf and nan as they are
+            raise UnusableMesh('coordinates in it are infinite') from None
+        raise
 
 
 def _scaled(scene: trimesh.Scene, millimetres: float) -> trimesh.Scene:
@@ -179,7 +185,10 @@ def _converted(data: bytes, kind: str) -> tuple[bytes, str]:
 
 
 def _face_count(glb: bytes) -> int:
-    header, _ = gltf_header(glb)
+    try:
+        header, _ = gltf_header(glb)
+    except UnusableMesh:  # its reader says what is wrong
+        return 0
     counts = [
         sum(header['accessors'][part['indices']]['count'] // 3 for part in mesh['primitives'] if 'indices' in part)
         for mesh in header.get('meshes', [])

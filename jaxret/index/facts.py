@@ -57,10 +57,11 @@ class ShapeFacts:
                 facts[number] = stored[self._rows[number].row]
         if without := sum(not one for one in facts):
             raise ConfigError(
-                f'where: {without} of {len(facts)} shapes of {self._folder} were indexed before sizes were kept; run '
-                f'`jaxret index --rebuild --out {self._folder}`'
+                f'where: {without} of {len(facts)} shapes were indexed before sizes were kept; run `jaxret index '
+                f'--rebuild` with the --out and --models of this index'
             )
-        sides = np.array([self._sides(number, one) for number, one in enumerate(facts)], np.float64).reshape(-1, 3)
+        sides = [self._sides(row, one) for row, one in zip(self._rows, facts, strict=True)]
+        sides = np.array(sides, np.float64).reshape(-1, 3)
         numbers = dict(zip(('width', 'height', 'depth'), sides.T, strict=True)) | {'size': sides.max(axis=1)}
         for field in ('area', 'volume', 'triangles'):
             numbers[field] = np.array([one[field] for one in facts], np.float64)  # None becomes NaN
@@ -72,10 +73,10 @@ class ShapeFacts:
             colors=[one['colors'] for one in facts],
         )
 
-    def _sides(self, number: int, facts: dict[str, Any]) -> list[float | None]:
+    def _sides(self, row: ShapeRow, facts: dict[str, Any]) -> list[float | None]:
         """Width, height and depth in mm: extents along x, y, z once +y is up."""
         x, y, z = facts['size_mm'] or (None,) * 3
-        return [x, z, y] if self._rows[number].up_axis == 'z' else [x, y, z]
+        return [x, z, y] if row.up_axis == 'z' else [x, y, z]
 
 
 def told_facts(facts: dict[str, Any] | None) -> tuple[str, str]:

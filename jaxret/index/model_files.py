@@ -123,7 +123,7 @@ def _add_members(found: FoundFiles, folder: Path, archive: Path) -> None:
         found.problems += error.problems
         return
     for name, info in infos.items():
-        if any(part.startswith(('.', '__MACOSX')) for part in name.split('/')):
+        if any(part.startswith(('.', '__MACOSX')) and part != '..' for part in name.split('/')):
             continue
         path, suffix = archive / name.lstrip('/'), model_suffix(name)
         if suffix in (ARCHIVE_SUFFIX, *DISTANCE_SUFFIXES):

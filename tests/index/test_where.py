@@ -139,7 +139,7 @@ def test_facts_of_shapes(facts):
 def test_an_index_of_before_there_were_facts(tmp_path):
     index = random_index(tmp_path, 'euclidean', shapes=4)
     assert index.facts(index.ids[0]) is None
-    with pytest.raises(ConfigError, match=r'4 of 4 shapes .* run `jaxret index --rebuild'):
+    with pytest.raises(ConfigError, match=r'4 of 4 shapes .* run `jaxret index --rebuild`'):
         index.search(random_queries(index, 1), where='watertight')
     with pytest.raises(KeyError):
         index.facts('no such shape')
