@@ -67,9 +67,11 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         if where is not None:
             _tell_matching(index, where)
         model = load_for_index(manifest, options.checkpoint)
-        up_axis = options.up_axis or manifest.query_up_axis
+        known = index.axis_of_query if index else lambda _: manifest.query_up_axis
+        shapes = [query for query, _ in questions if query.kind != 'photo']
+        axes = {query: options.up_axis or known(query.path) for query in shapes}
         words = None if options.text is None else model.embed_texts([options.text])
-        embeddings, problems = _embed(model, questions, box, up_axis) if questions else ({}, [])
+        embeddings, problems = _embed(model, questions, box, axes) if questions else ({}, [])
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings] or [(None, None)]
@@ -95,7 +97,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             for note in model.notes:
                 print(printable(note))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, up_axis, model.shape_inputs)
+            _draw(Path(options.sheet), index, answers, axes, model.shape_inputs)
     return 1 if problems else 0
 
 
@@ -218,7 +220,7 @@ def _found(
 
 
 def _embed(
-    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None
+    model: Any, questions: Sequence[Question], box: Box | None, axes: Mapping[QueryFile, str]
 ) -> tuple[dict[int, np.ndarray], list[Problem]]:
     """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
 
@@ -229,7 +231,7 @@ def _embed(
         try:
             inputs = model.query_inputs(query.kind)
             arrays[number] = query_arrays(
-                query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=up_axis
+                query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=axes.get(query)
             )
         except DataError as error:
             problems += error.problems
@@ -265,16 +267,16 @@ def _warn_incomplete(complete: Sequence[bool]) -> None:
         )
 
 
-def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str, inputs: Any) -> None:
+def _draw(path: Path, index: Any, answers: Sequence[Any], axes: Mapping[QueryFile, str], inputs: Any) -> None:
     from jaxret.cli.answer_sheet import Row, draw_answers, empty_picture, png_file, query_picture
     from jaxret.preprocessing.headings import query_up_axis
 
     def picture(query: QueryFile | None) -> np.ndarray:
         if query is None:
             return empty_picture()
-        photo = query.kind == 'photo'
-        axis = '' if photo else query_up_axis(query.path, kind=query.kind, up_axis=up_axis, inputs=inputs)
-        return query_picture(query, up_axis=axis)
+        axis = axes.get(query)
+        axis = axis and query_up_axis(query.path, kind=query.kind, up_axis=axis, inputs=inputs)
+        return query_picture(query, up_axis=axis or 'y')
 
     rows = [
         Row(answer.name, picture(answer.query), answer.hits, [index.thumbnail(hit.id) for hit in answer.hits])

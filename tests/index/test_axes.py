@@ -40,7 +40,7 @@ def test_models_of_a_folder_are_guessed_together_and_formats_speak_for_themselve
     assert done.axes == '1 y by format, 3 z guessed' and 'overview.html' in done.told(tmp_path / 'index')
     with opened(tmp_path) as index:
         assert index.up_axis('b/cube.obj') == 'z' and index.up_axis('b/box.glb') == 'y'
-        assert index.query_up_axis == 'z'  # of a query whose format does not say
+        assert index.axis_of_query(tmp_path / 'gone.obj') == 'z'  # of a query whose format does not say
     assert update().embedded == 0
     # given: only where a format does not say
     assert update(up_axis='y').embedded == 3 and set(axes(tmp_path).values()) == {('y', 'given'), ('y', 'stated')}
@@ -57,7 +57,8 @@ def test_what_is_settled_stays_until_a_rebuild(update, tmp_path):
     assert update().embedded == 3
     assert axes(tmp_path)['cube.obj'] == ('y', 'default') and axes(tmp_path)['b/cube.obj'] == ('z', 'guessed')
     with opened(tmp_path) as index:
-        assert index.query_up_axis == 'auto'
+        assert index.query_up_axis == 'auto' == index.axis_of_query(tmp_path / 'index/index.json')
+        assert index.axis_of_query(tmp_path / 'models/b/cube.obj') == 'z'  # as it is indexed, whatever it looks like
     (tmp_path / 'models/a/table.obj').unlink()
     write_obj(tmp_path / 'models/new.obj', CUBE)  # follows what was guessed before
     assert update().embedded == 1 and axes(tmp_path)['new.obj'] == ('z', 'guessed')
