@@ -2,6 +2,13 @@
 
 MODEL = 'built-in: efficientnet-lite0 (default), -lite1, -lite2, or a folder with DINOv2, CLIP, SigLIP or a plain ViT'
 
+UP_AXIS = 'axis that points up in files that do not say; auto, the default of a new folder, guesses it'
+QUERY_UP_AXIS = "of mesh and point queries that do not say (default: of the index's models; auto, where they have both)"
+
+DEMO = """Writes simple models of furniture, a photo of one of them with its mask, and a list of known photos.
+
+Nothing is downloaded; the same models and photos each time.
+"""
 INDEX = """Makes an index of the models below a folder, at any depth, and in zip archives there: OBJ, OFF, PLY, STL,
 GLB, glTF, 3MF; with the extra `cad` also STEP, IGES and DAE; each also compressed (.gz, .stpz).
 

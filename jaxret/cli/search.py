@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxret.cli.next_step import quoted, tell_next
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
-from jaxret.files import printable, printable_lines, write_atomically
+from jaxret.files import printable, printable_lines, unwritable, write_atomically
 from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.references import References
 from jaxret.index.where import parse_where
@@ -96,9 +97,15 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             print_tables(answers)
             for note in model.notes:
                 print(printable(note))
+            tell_next(*_next_steps(options.index, photos=bool(queries) and bool(photos.all())))
         if options.sheet:
             _draw(Path(options.sheet), index, answers, axes, model.shape_inputs)
     return 1 if problems else 0
+
+
+def _next_steps(index: str, *, photos: bool) -> list[str]:
+    teach = [f'jaxret index --out {quoted(index)} --add-photos photos.csv'] if photos else []
+    return [f'jaxret serve --index {quoted(index)}', *teach]
 
 
 def _checked_box(text: str | None, queries: Sequence[QueryFile]) -> Box | None:
@@ -175,6 +182,8 @@ def _check_sheet(sheet: str) -> None:
         raise StorageError(f'--sheet={sheet}: a folder; name a PNG file')
     if not Path(sheet).absolute().parent.is_dir():
         raise StorageError(f'--sheet={sheet}: no such folder')
+    if reason := unwritable(Path(sheet).absolute().parent):
+        raise StorageError(f'--sheet={sheet}: cannot be written ({reason})')
 
 
 def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -> Any:

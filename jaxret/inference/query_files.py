@@ -1,20 +1,23 @@
 """Files that are asked with: which kind each is, folders of them, masks beside them, arrays of each. No JAX."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.files import printable
 from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES, unread_format
 from jaxret.geometry.places import locate
 from jaxret.preprocessing.headings import query_shape_arrays, query_up_axis
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
+from jaxret.preprocessing.photo_formats import PHOTO_SUFFIXES
 from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
 from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces
 
-PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 # Of every kind of query. A .ply file is a mesh if it has faces.
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     'photo': PHOTO_SUFFIXES,
@@ -46,7 +49,7 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
     """The files that are named, and those of any kind in use below the folders that are named.
 
     Args:
-      arguments: files and folders. Of a folder, other files are left out, and hidden ones.
+      arguments: files and folders. Of a folder, hidden files are left out, and other ones with a warning.
       kinds: that the index's system can embed.
       system: its name, for messages.
 
@@ -68,6 +71,8 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
                 problems.append(Problem(str(argument), 'no queries in it', f'give {can}'))
                 unread = [(path, action) for path in files if (action := unread_format(path))]
                 problems += [Problem(str(path), 'files of this format are not read', action) for path, action in unread]
+            elif len(queries) < len(files):
+                _tell_left_out(argument, {*files} - {query.path for query in queries})
         elif not locate(argument).exists():
             problems.append(Problem(str(argument), 'no such file', 'check the path'))
         elif (kind := kind_of(argument)) in kinds:
@@ -79,6 +84,12 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
     if problems:
         raise DataError(problems)
     return found
+
+
+def _tell_left_out(folder: Path, files: Collection[Path]) -> None:
+    kinds = Counter(path.suffix.lower() or 'without suffix' for path in files)
+    told = ', '.join(f'{count} {kind}' for kind, count in kinds.most_common())
+    warnings.warn(printable(f'{folder}: files that this index is not asked with are left out: {told}'), stacklevel=3)
 
 
 def find_masks(mask: str, queries: Sequence[QueryFile]) -> list[str | Path | None]:

@@ -93,8 +93,8 @@ class Searcher:
         if len(self._index) >= _PRUNED_FROM:
             prepare(self._index.gallery)
         if 'photo' in self.query_kinds:
-            grey = np.full((64, 64, 3), 128, np.uint8)
-            self._index.search(self._model.embed_photos([grey]), top_k=1)
+            grey, everywhere = np.full((64, 64, 3), 128, np.uint8), np.full((64, 64), 255, np.uint8)
+            self._index.search(self._model.embed_photos([grey], masks=[everywhere]), top_k=1)
 
     def receive_all(
         self,

@@ -1,6 +1,5 @@
 """What a client sends: into files that the server names, and checked. A name from the client opens nothing."""
 
-import io
 import resource
 import shutil
 from collections.abc import Callable, Mapping
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.formats import ARCHIVE_SUFFIX, CONVERTED_SUFFIXES, MESH_SUFFIXES, model_suffix
@@ -18,7 +16,7 @@ from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.places import MAX_BYTES, locate, members, safe_member
 from jaxret.inference.query_files import SUFFIXES, query_arrays
 from jaxret.preprocessing.inputs import ShapeInputs
-from jaxret.preprocessing.photo_files import FORMATS
+from jaxret.preprocessing.photo_formats import open_picture
 from jaxret.preprocessing.photos import Box
 from jaxret.preprocessing.png_chunks import sound_chunks
 from jaxret.serving.limits import Limits
@@ -76,7 +74,7 @@ def check_picture(path: Path, *, limits: Limits) -> None:
     """
     try:
         data = sound_chunks(path.read_bytes(), where=str(path), action='')  # as its reader sees it
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with open_picture(data, where=str(path)) as image:
             width, height = image.size
     except Exception:  # its reader says what is wrong with it
         return
