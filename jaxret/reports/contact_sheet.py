@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 
 from jaxret.files import printable
 from jaxret.reports.cards import Card, Shown, Thumbnails, as_image
-from jaxret.reports.drawing import CAPTION, CELL, GAP, HIT, INK, LINE, MISS, MUTED, centred, fit, font, paste
+from jaxret.reports.drawing import CAPTION, CELL, GAP, centred, font, height, paste, wrap, write
+from jaxret.reports.palette import HIT, INK, LINE, MISS, MUTED, PAPER
 
 Sections = Mapping[str, Sequence['QueryCard']]
 
@@ -148,39 +149,57 @@ def draw_contact_sheet(sections: Sections, *, title: str, columns: int = 2) -> I
         return None
     shown = max(len(card.results) for card in every)
     width = (3 + shown) * (CELL + GAP) + 4 * GAP
-    height = CELL + 2 * CAPTION + 2 * GAP
-    rows = sum(-(-len(cards) // columns) for cards in sections.values())
-    sheet = Image.new('RGB', (columns * (width + 16) + 16, 84 + 40 * len(sections) + rows * (height + 10)), 'white')
+    lines = [
+        (name, cards[start : start + columns])
+        for name, cards in sections.items()
+        for start in range(0, len(cards), columns)
+    ]
+    heights = [max(_height(card, width) for card in cards) for _, cards in lines]
+    title = wrap(title, columns * (width + 16) - 16, 22)
+    y = 54 + height(title, 22)
+    tall = y + 40 * len(sections) + sum(heights) + 10 * len(lines)
+    sheet = Image.new('RGB', (columns * (width + 16) + 16, tall), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((16, 12), fit(title, sheet.width - 32, 22), fill=INK, font=font(22))
+    write(draw, title, 16, 12, INK, 22)
     legend = [('Each row: photo, mask, true shape | answers, best first, with scores.  ', MUTED)]
     if not any(card.verdict for card in every):
         legend += [('\u2713 true shape   ', HIT), ('\u2717 wrong best answer', MISS)]
     x = 16
     for text, colour in legend:
-        draw.text((x, 46), text, fill=colour, font=font(13))
+        write(draw, text, x, y - 30, colour, 13)
         x += draw.textlength(text, font=font(13))
-    y = 76
-    for name, cards in sections.items():
-        draw.text((16, y + 8), printable(_heading(name, cards)), fill=INK, font=font(16))
-        y += 40
-        for position, card in enumerate(cards):
-            column = position % columns
-            _draw_card(sheet, draw, card, 16 + column * (width + 16), y, width, height)
-            if column == columns - 1 or position == len(cards) - 1:
-                y += height + 10
+    above = None
+    for (name, cards), line in zip(lines, heights, strict=True):
+        if name != above:
+            above = name
+            write(draw, printable(_heading(name, sections[name])), 16, y + 8, INK, 16)
+            y += 40
+        for column, card in enumerate(cards):
+            _draw_card(sheet, draw, card, 16 + column * (width + 16), y, width, line)
+        y += line + 10
     return sheet
+
+
+def _verdict(card: QueryCard) -> str:
+    return card.verdict or ('\u2713 hit' if card.hit else f'\u2717 miss, rank {card.rank}')
+
+
+def _names(card: QueryCard, width: int) -> str:
+    """What stands behind the verdict, in lines."""
+    return wrap(card.names, width - 36 - font(13).getlength(_verdict(card)), 12)
+
+
+def _height(card: QueryCard, width: int) -> int:
+    return CELL + CAPTION + 3 * GAP + height(_names(card, width), 12)
 
 
 def _draw_card(sheet, draw, card: QueryCard, x: int, y: int, width: int, height: int) -> None:
     colour = MUTED if card.verdict else HIT if card.hit else MISS
     draw.rectangle((x, y, x + width - 1, y + height - 1), outline=LINE)
     draw.rectangle((x, y, x + 4, y + height - 1), fill=colour)
-    verdict = card.verdict or ('\u2713 hit' if card.hit else f'\u2717 miss, rank {card.rank}')
-    draw.text((x + 14, y + 5), verdict, fill=colour, font=font(13))
-    offset = x + 26 + draw.textlength(verdict, font=font(13))
-    draw.text((offset, y + 5), fit(card.names, x + width - offset - 6, 12), fill=MUTED, font=font(12))
-    top, left = y + CAPTION + 8, x + 14
+    write(draw, _verdict(card), x + 14, y + 5, colour, 13)
+    write(draw, _names(card, width), x + 26 + font(13).getlength(_verdict(card)), y + 5, MUTED, 12)
+    top, left = y + height - CELL - CAPTION - GAP, x + 14
     parts = ((card.photo, 'photo', 'photo'), (card.mask, 'mask', 'mask'), (card.true_view, 'view', 'true shape'))
     for array, kind, label in parts:
         paste(sheet, draw, as_image(array, kind), left, top, LINE, 1)

@@ -8,17 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from jaxret.reports.figures import (
-    BLUE,
-    GREY,
-    ORANGE,
-    cycle,
-    name_rows,
-    new_figure,
-    percent_axis,
-    plot_known,
-    style_axes,
-)
+from jaxret.reports.figures import name_rows, new_figure, percent_axis, plot_known, style_axes
+from jaxret.reports.palette import BLUE, GREY, LINE, ORANGE, cycle
 
 VALIDATION = 'Validation accuracy'
 
@@ -123,7 +114,7 @@ def draw_categories(metrics: Mapping, names: Mapping[str, str]) -> Figure | None
         ):
             style = {'marker': marker, 'markersize': size, 'color': colour, 'label': label, 'linestyle': 'none'}
             plot_known(axes, zip([row[f'{key}{suffix}'] for row in rows.values()], places, strict=True), **style)
-        axes.axhline(0.5, color='#c5ccd5', linewidth=1)
+        axes.axhline(0.5, color=LINE, linewidth=1)
         axes.set_xlim(-0.02, 1.02)
         percent_axis(axes.xaxis)
     handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -7,8 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxret.reports.figures import BLUE, GREY, ORANGE, name_rows, new_figure, plot_known, style_axes
+from jaxret.reports.figures import name_rows, new_figure, plot_known, style_axes
 from jaxret.reports.page import report_folder, write_page
+from jaxret.reports.palette import BLUE, GREY, ORANGE
 from jaxret.reports.tables import UNKNOWN, number
 
 COLUMNS = 5  # panels side by side

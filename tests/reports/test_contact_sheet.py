@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import ImageColor
 from test_photo_report import make_cards
 
 from jaxret.reports.contact_sheet import QueryCard, draw_contact_sheet, select_queries
+from jaxret.reports.palette import HIT, MISS
 
 
 def test_views_in_colour_are_shown_in_colour(tmp_path):
@@ -53,6 +55,6 @@ def test_sheet_draws_hits_green_and_misses_red():
     cards = make_cards(4)
     picture = np.asarray(draw_contact_sheet({'Cards': cards}, title='x' * 500)).reshape(-1, 3)
     colours = {tuple(c) for c in np.unique(picture, axis=0).tolist()}
-    assert (0x12, 0x79, 0x4A) in colours and (0xC2, 0x28, 0x1D) in colours
+    assert ImageColor.getrgb(HIT) in colours and ImageColor.getrgb(MISS) in colours
     binary = QueryCard(cards[0].photo, np.ones((8, 8, 1), np.uint8), cards[0].true_view, [], '', '', 9)
     draw_contact_sheet({'': [binary]}, title='')  # 0/1 mask with a channel, no answers, no names
