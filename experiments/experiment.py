@@ -9,7 +9,9 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,14 +20,17 @@ from typing import Any, ClassVar, Protocol
 import jax
 import numpy as np
 from console import console, print_banner
+from machine import code_text, command_text, source
 from ml_collections import ConfigDict
 from overrides import cache_folder
 from pretrained_start import pretrained_facts
+from scalar_writer import ScalarWriter
 from trained_state import device_text, trained_state
 
 from data_pipelines.batching import Share
 from jaxret.errors import CheckpointError, ConfigError, Problem
 from jaxret.files import write_atomically
+from jaxret.reports.tables import duration, metric_name
 from jaxret.runs.config import chosen_on_test, flatten, selection_metric
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
@@ -199,6 +204,9 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     }
     write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     checkpoint = [checkpoint_note(config, workdir, step, held_out=data.held_out)] if task.trains else []
+    if task.trains and train:
+        with closing(ScalarWriter(workdir / 'tensorboard')) as writer:
+            writer.write_results(step, metrics)
     report = evaluation.report(
         workdir / 'report',
         title=f'{task.heading}: {workdir.name}',
@@ -282,7 +290,7 @@ def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: s
     if chosen_on_test(config):
         held_out = 'the TEST split'
     if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
-        return f'Checkpoint of step {step}, best {metric.removeprefix("val_").removeprefix("test_")} on {held_out}.'
+        return f'Checkpoint of step {step}, best {metric_name(metric.partition("_")[2])} on {held_out}.'
     return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'
 
 
@@ -291,9 +299,12 @@ def provenance(config: ConfigDict, data: Data, parallel: Parallel, *, started: f
     packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
     return {
         'synthetic': data.synthetic,
+        'Command': command_text(),
+        'Code': code_text(source()),
+        'Date': f'{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}',
         'Data': str(data.folder),
         'Seed': str(config.seed),
         'Software': f'Python {platform.python_version()}, {packages}',
         'Devices': f'{device_text(parallel)}, {os.cpu_count()} CPU cores',
-        'Time': f'{time.monotonic() - started:.0f} s for this command',
+        'Time': f'{duration(time.monotonic() - started)} for this command',
     }

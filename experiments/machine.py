@@ -2,8 +2,10 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,17 +38,32 @@ def machine(devices: str | None = None) -> dict[str, Any]:
 
 
 def source() -> dict[str, Any]:
-    """The commit of this code, and whether the tree differs from it; None where git does not know."""
+    """The commit of this code, and whether the tree differs from it; None where git does not know this file."""
+    here = Path(__file__)
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(['git', '-C', str(Path(__file__).parent), *arguments], capture_output=True, text=True)
+            done = subprocess.run(['git', '-C', str(here.parent), *arguments], capture_output=True, text=True)
         except OSError:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
+    if git('ls-files', '--error-unmatch', here.name) is None:  # installed, in a folder of another checkout
+        return {'commit': None, 'dirty': None}
     status = git('status', '--porcelain')
     return {'commit': git('rev-parse', 'HEAD'), 'dirty': None if status is None else bool(status)}
+
+
+def code_text(found: Mapping[str, Any]) -> str:
+    """What `source` found in words; the package's version where that is no commit."""
+    if not found['commit']:
+        return f'jaxret {_version("jaxret")}, no git checkout'
+    return f'commit {found["commit"]}{", with changes" if found["dirty"] else ""}'
+
+
+def command_text() -> str:
+    """The command line of this process."""
+    return shlex.join(['python', *sys.argv])
 
 
 def _version(name: str) -> str | None:

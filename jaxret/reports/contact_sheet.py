@@ -74,10 +74,10 @@ class QueryCard:
 def select_queries(
     ranks: np.ndarray, gaps: np.ndarray, *, best: int = 6, worst: int = 6, random: int = 24, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Chooses the queries of the contact sheet: extremes first, then a fixed random selection.
+    """Chooses the queries of the contact sheet: a fixed random selection, and extremes of the others; none twice.
 
-    The random selection is drawn from all queries, the extremes included, so its share of hits estimates Top-1. Up to
-    `random` queries it is all of them, and the extremes shrink to at most a quarter of the queries each.
+    The random selection is drawn from all queries, so its share of hits estimates Top-1. Up to `random` queries it is
+    all of them, and there are no extremes; these are at most a quarter of the queries each.
 
     Args:
       ranks: [Q] rank of the true shape.
@@ -90,13 +90,14 @@ def select_queries(
       reverse, the random selection is in the order of the queries.
     """
     ranks, gaps = np.asarray(ranks), np.nan_to_num(np.asarray(gaps, np.float64), nan=0.0)
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(ranks))[:random])
     order = np.lexsort((-gaps, ranks))
-    quarter = len(order) // 4
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(order))[:random])
+    order = order[~np.isin(order, drawn)]
+    half, quarter = len(order) // 2, len(ranks) // 4
     sections = {
-        'Best queries': order[: min(best, quarter)],
-        'Worst queries': order[::-1][: min(worst, quarter)],
-        'All queries' if len(order) <= random else f'{len(drawn)} queries at random (fixed seed)': drawn,
+        'Best of the others': order[: min(best, half, quarter)],
+        'Worst of the others': order[::-1][: min(worst, half, quarter)],
+        'All queries' if len(ranks) <= random else f'{len(drawn)} queries at random (fixed seed)': drawn,
     }
     return {heading: indices for heading, indices in sections.items() if len(indices)}
 

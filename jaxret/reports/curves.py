@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from jaxret.reports.figures import name_rows, new_figure, percent_axis, plot_known, style_axes
 from jaxret.reports.palette import BLUE, GREY, LINE, ORANGE, cycle
+from jaxret.reports.tables import metric_name
 
 VALIDATION = 'Validation accuracy'
 
@@ -73,7 +74,7 @@ def _draw_panel(
 ) -> None:
     style_axes(axes, panel.title, 'step', panel.label)
     for colour, (name, (steps, values)) in zip(cycle(len(lines)), lines.items(), strict=True):
-        _line(axes, steps, values, name, colour, smooth=panel.smooth)
+        _line(axes, steps, values, metric_name(name), colour, smooth=panel.smooth)
     for name, value in reference.items():
         axes.axhline(value, color=GREY, linewidth=1, linestyle=':', label=f'{name} {value:.1%}')
     if panel.fraction:
@@ -99,7 +100,8 @@ def draw_categories(metrics: Mapping, names: Mapping[str, str]) -> Figure | None
     rows = dict(metrics.get('per_category', {}))
     if not rows or not names:
         return None
-    rows['all queries'] = metrics
+    if len(rows) > 1:
+        rows['all queries'] = metrics
     figure = new_figure(3.8 * len(names), 1.25 + 0.34 * len(rows))
     for column, (key, title) in enumerate(names.items()):
         axes = figure.add_subplot(1, len(names), column + 1)

@@ -12,7 +12,6 @@ from jaxret.reports.palette import SOFT
 
 CELL, GAP, CAPTION = 92, 8, 18  # side of a cell, between cells, height of a line under it
 LEADING = 1.25  # from line to line, of the size of the letters
-BREAKS = r'(?<=[\s/\\_.,:-])'  # a name may go on in the next line behind these
 
 
 @lru_cache
@@ -24,7 +23,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 def wrap(text: str, width: float, size: int) -> str:
     """The text in lines no wider than `width` pixels, broken behind words and signs such as / and _, else anywhere."""
     own, lines = font(size), ['']
-    for part in re.split(BREAKS, printable(text)):
+    for part in re.split(r'(?<=[\s/\\_,:-])', printable(text)):
         if own.getlength(lines[-1] + part.rstrip()) > width and lines[-1]:
             lines.append('')
         for letter in part:

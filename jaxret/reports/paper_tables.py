@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from jaxret.reports.figures import name_rows, new_figure, plot_known, style_axes
 from jaxret.reports.page import report_folder, write_page
 from jaxret.reports.palette import BLUE, GREY, ORANGE
-from jaxret.reports.tables import UNKNOWN, number
+from jaxret.reports.tables import UNKNOWN, duration, number
 
 COLUMNS = 5  # panels side by side
 _INTERVAL = 'our 95 % interval over seeds'
@@ -91,7 +91,7 @@ def _runs(tables: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, A
                     'seed': run['seed'],
                     'folder': path,
                     'state': run['state'] + (f': {run["error"]}' if run.get('error') else ''),
-                    'time': UNKNOWN if seconds is None else f'{seconds:.0f} s',
+                    'time': UNKNOWN if seconds is None else duration(seconds),
                     'commit': f'{(run.get("commit") or UNKNOWN)[:10]}{" changed" if run.get("dirty") else ""}',
                     'report': report if run['state'] == 'finished' and (folder / report).exists() else '',
                 }

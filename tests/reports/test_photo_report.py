@@ -27,7 +27,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.sources, self.links, self.classes, self.text, self.tags = [], [], [], [], [], set()
-        self.feed(text)
+        self.feed(text.replace('<wbr>', ''))
         self.close()
 
     def handle_starttag(self, tag, attrs):
