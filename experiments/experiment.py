@@ -5,22 +5,18 @@ What differs is a `Task`, one a folder beside this file (`<task>/task.py`), foun
 
 import importlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import jax
 import numpy as np
 from console import console, print_banner
-from machine import code_text, command_text, source
+from machine import provenance
 from ml_collections import ConfigDict
 from overrides import cache_folder
 from pretrained_start import pretrained_facts
@@ -30,13 +26,13 @@ from trained_state import device_text, trained_state
 from data_pipelines.batching import Share
 from jaxret.errors import CheckpointError, ConfigError, Problem
 from jaxret.files import write_atomically
-from jaxret.reports.tables import duration, metric_name
+from jaxret.reports.tables import metric_name
 from jaxret.runs.config import chosen_on_test, flatten, selection_metric
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 from jaxret.training.embedder import Embedder
 from jaxret.training.logging import read_history
-from jaxret.training.parallel import Parallel, make_parallel
+from jaxret.training.parallel import make_parallel
 from jaxret.training.processes import first_before_others, is_first
 from jaxret.workers import default_processes
 
@@ -215,7 +211,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         history=read_history(workdir / 'metrics.jsonl'),
         skipped=[str(problem) for problem in (*data.skipped, *evaluation.skipped)],
         notes=[*checkpoint, *evaluation.notes],
-        provenance=provenance(config, data, parallel, started=started) | pretrained_facts(workdir),
+        provenance=provenance(config, data, device_text(parallel), started=started) | pretrained_facts(workdir),
     )
     evaluation.show(metrics)
     console.print(f'report: {report}', soft_wrap=True)
@@ -292,19 +288,3 @@ def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: s
     if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
         return f'Checkpoint of step {step}, best {metric_name(metric.partition("_")[2])} on {held_out}.'
     return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'
-
-
-def provenance(config: ConfigDict, data: Data, parallel: Parallel, *, started: float) -> dict[str, str | bool]:
-    """What ran on what, for the report; `started` is `time.monotonic()` at the start."""
-    packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
-    return {
-        'synthetic': data.synthetic,
-        'Command': command_text(),
-        'Code': code_text(source()),
-        'Date': f'{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}',
-        'Data': str(data.folder),
-        'Seed': str(config.seed),
-        'Software': f'Python {platform.python_version()}, {packages}',
-        'Devices': f'{device_text(parallel)}, {os.cpu_count()} CPU cores',
-        'Time': f'{duration(time.monotonic() - started)} for this command',
-    }

@@ -5,12 +5,17 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from jaxret.compilation_cache import processor
+from jaxret.reports.tables import duration
 from jaxret.workers import default_processes
 
 
@@ -64,6 +69,29 @@ def code_text(found: Mapping[str, Any]) -> str:
 def command_text() -> str:
     """The command line of this process."""
     return shlex.join(['python', *sys.argv])
+
+
+def provenance(config: ConfigDict, data: Any, devices: str, *, started: float) -> dict[str, str | bool]:
+    """What ran on what, for the report.
+
+    Args:
+      config: of the run.
+      data: of the run (`experiment.Data`).
+      devices: what to call them.
+      started: `time.monotonic()` at the start.
+    """
+    packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
+    return {
+        'synthetic': data.synthetic,
+        'Command': command_text(),
+        'Code': code_text(source()),
+        'Date': f'{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}',
+        'Data': str(data.folder),
+        'Seed': str(config.seed),
+        'Software': f'Python {platform.python_version()}, {packages}',
+        'Devices': f'{devices}, {os.cpu_count()} CPU cores',
+        'Time': f'{duration(time.monotonic() - started)} for this command',
+    }
 
 
 def _version(name: str) -> str | None:

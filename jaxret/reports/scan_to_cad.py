@@ -66,6 +66,7 @@ def write_scan_report(
         'tiles': tiles(main, headlines),
         'splits': {heading: rate_rows(metrics) for heading, metrics in splits.items()},
         'measures': _measures(splits),
+        'untrained': 'comparators' in main,
         'has_pools': 'annotations' in main,
         'class_columns': list(headlines.values()),
         'classes': [

@@ -99,7 +99,7 @@ def other_measures(metrics: Mapping) -> list[tuple[str, str]]:
         measures.append(('Queries whose shape is not in the gallery', str(metrics['queries_without_positive'])))
     for key, digits in (('median_rank', 1), ('mean_reciprocal_rank', 3)):
         if key in metrics:
-            measures.append((metric_name(key), number(metrics[key], digits)))
+            measures.append((metric_name(key).capitalize(), number(metrics[key], digits)))
     if 'shape_metric_queries' in metrics and metrics['shape_metric_queries'] != metrics['queries']:
         measures.append(('Queries that Hausdorff and IoU cover', str(metrics['shape_metric_queries'])))
     return measures
