@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-from tensorboard.summary import Writer
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from jaxret.errors import StorageError
@@ -31,11 +31,10 @@ class ScalarWriter:
     def __init__(self, folder: Path, config: Mapping[str, Any] | None = None):
         self._folder = folder
         with self._storage_errors():
-            if config is not None:  # in a file before that of the scalars: TensorBoard goes from each to the next
+            self._writer = EventFileWriter(str(folder))
+            if config is not None:
                 values = {key: value if isinstance(value, int | float) else str(value) for key, value in config.items()}
-                with contextlib.closing(EventFileWriter(str(folder))) as file:
-                    file.add_event(Event(wall_time=time.time(), summary=hparams_pb(values)))
-            self._writer = Writer(str(folder))
+                self._writer.add_event(Event(wall_time=time.time(), summary=hparams_pb(values)))
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds a point to each curve: 'loss' to train/loss, 'val_top1' to eval/top1."""
@@ -54,7 +53,8 @@ class ScalarWriter:
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:
         with self._storage_errors():
             for tag, value in scalars.items():
-                self._writer.add_scalar(tag, value, step)
+                event = Event(wall_time=time.time(), step=step, summary=scalar_pb(tag, value))
+                self._writer.add_event(event)
             self._writer.flush()
 
     @contextlib.contextmanager

@@ -45,7 +45,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(writer._writer, 'add_scalar', full)
+    monkeypatch.setattr(writer._writer, 'add_event', full)
     with pytest.raises(StorageError, match='No space left on device'):
         writer.write_scalars(1, {'loss': 0.5})
     writer.close()
