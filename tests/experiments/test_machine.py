@@ -11,9 +11,7 @@ def test_the_commit_of_a_checkout_and_the_version_elsewhere(tmp_path, monkeypatc
     assert found['commit'] is None or len(found['commit']) == 40
     assert machine.code_text({'commit': 'abc', 'dirty': True}) == 'commit abc, with changes'
     shutil.copy(machine.__file__, tmp_path / 'machine.py')
-    subprocess.run(
-        ['git', 'init', '--quiet', tmp_path], check=True
-    )  # somebody else's checkout: it is not tracked there
+    subprocess.run(['git', 'init', '--quiet', tmp_path], check=True)  # somebody else's
     monkeypatch.setattr(machine, '__file__', str(tmp_path / 'machine.py'))
     assert machine.source() == {'commit': None, 'dirty': None}
     assert machine.code_text(machine.source()).startswith('jaxret ')
