@@ -38,4 +38,4 @@ def class_colours(count: int) -> list[tuple[float, ...]]:
     if count <= len(COLOURS):
         return [matplotlib.colors.to_rgb(colour) for colour in COLOURS[:count]]
     scale = matplotlib.colormaps['viridis']
-    return [scale(0.93 * i / (count - 1))[:3] for i in range(count)]
+    return [scale(0.88 * i / (count - 1))[:3] for i in range(count)]
