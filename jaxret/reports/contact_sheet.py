@@ -95,9 +95,9 @@ def select_queries(
     order = order[~np.isin(order, drawn)]
     half, quarter = len(order) // 2, len(ranks) // 4
     sections = {
+        'All queries' if len(ranks) <= random else f'{len(drawn)} queries at random (fixed seed)': drawn,
         'Best of the others': order[: min(best, half, quarter)],
         'Worst of the others': order[::-1][: min(worst, half, quarter)],
-        'All queries' if len(ranks) <= random else f'{len(drawn)} queries at random (fixed seed)': drawn,
     }
     return {heading: indices for heading, indices in sections.items() if len(indices)}
 

@@ -13,6 +13,7 @@ from jaxret.reports.palette import BLUE, ORANGE, SOFT
 
 OBJECT, CLUTTER = 1, 2  # values of a cell and how they are painted: blue, orange
 _PALETTE = np.array([ImageColor.getrgb(colour) for colour in (SOFT, BLUE, ORANGE)], np.float32)  # of cells 0, 1, 2
+_PALETTE[1:] += 0.25 * (255 - _PALETTE[1:])  # lighter, so that shades can be told
 _SHADES = np.array([0.78, 1.0, 0.6], np.float32)  # of faces across x, y (seen from above), z
 _SAMPLES = 2  # rays a pixel along each side
 
