@@ -81,6 +81,8 @@ class Manifest:
       fusion: how references and views are pooled (values of `jaxret.search.references.Fusion`).
       parts: of embeddings (`jaxret.search.parts.Parts.to_json`); None where they have none.
       centre: file below shards/ with what photos are taken to have in common with views; None without parts.
+      codebook: {'file': below shards/, 'layout'} of the embeddings' codes (`jaxret.search.codes`); None where shards
+        hold embeddings as they are.
       axes: that point up in the models' files, of formats that do not say.
     """
 
@@ -102,6 +104,7 @@ class Manifest:
     fusion: dict[str, Any] = field(default_factory=dict)  # of indexes that do not say
     parts: dict[str, Any] | None = None
     centre: str | None = None
+    codebook: dict[str, Any] | None = None
     axes: list[str] = field(default_factory=list)  # of indexes of one axis a folder
 
     @property
@@ -261,7 +264,7 @@ def remove_unused(folder: Path, manifest: Manifest) -> None:
 
     Files of other names, folders and links are someone else's, and stay.
     """
-    used = {*manifest.shards, manifest.projection, manifest.centre}
+    used = {*manifest.shards, manifest.projection, manifest.centre, (manifest.codebook or {}).get('file')}
     for path in _own_files(folder, TABLES):
         if path.name == manifest.table:
             continue

@@ -37,10 +37,10 @@ class QueryFile:
 
 def kind_of(path: Path) -> str | None:
     """The kind of query that a file's name, and for .ply its header, tells; None for none."""
-    suffix = path.suffix.lower()
-    if suffix == '.ply':
+    suffix, place = path.suffix.lower(), locate(path)
+    if suffix == '.ply' and not place.member:
         return 'mesh' if has_faces(path) else 'points'
-    if locate(path).suffix in MESH_SUFFIXES:
+    if place.suffix in MESH_SUFFIXES:
         return 'mesh'
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), None)
 

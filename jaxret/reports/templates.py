@@ -1,8 +1,12 @@
 """Pages from the templates beside this file."""
 
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from jaxret.reports.palette import PAGE
 
 
 def rendered(template: str, **values) -> str:
@@ -18,4 +22,10 @@ def rendered(template: str, **values) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    environment.filters['breakable'] = _breakable
+    return environment.get_template(template).render(palette=PAGE, **values)
+
+
+def _breakable(text: str) -> Markup:
+    """Escaped text whose lines may end behind slashes and underscores too."""
+    return Markup(re.sub(r'([/\\_])', r'\1<wbr>', str(escape(text))))

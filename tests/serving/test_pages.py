@@ -13,9 +13,9 @@ import trimesh
 from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
-from geometry.step_files import step_box, step_of_files
 from small_service import COLORS, service
 from starlette.testclient import TestClient
+from step_files import step_box, step_of_files
 
 from jaxret.geometry.mesh import Mesh, load_mesh
 from jaxret.geometry.render import ViewRing, render_views
@@ -61,7 +61,9 @@ def test_health_and_a_shape(client):
     assert client.get('/health').json() == {'status': 'ok', 'shapes': 6, 'model': 'colors', 'fingerprint': 'colors'}
     shape = client.get('/shapes/1').json()
     assert (shape['number'], shape['id'], shape['category']) == (1, 'cold/green.off', 'cold')
-    assert (shape['facts']['size'], shape['viewer']) == ([1, 2, 2], 'shapes/1/viewer')
+    measured = {'name': '', 'unit': None, 'size': [1, 2, 2], 'size_mm': None, 'area': 16, 'volume': 4}
+    assert shape['facts'] == measured | {'triangles': 12, 'watertight': True, 'colors': []}
+    assert shape['viewer'] == 'shapes/1/viewer'
     assert client.get('/shapes/6').status_code == 404
 
 
