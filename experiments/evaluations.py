@@ -7,6 +7,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jaxret.files import write_atomically
+from jaxret.reports.tables import metric_name
 from jaxret.runs.config import chosen_on_test, covers, flatten, selection_metric
 from jaxret.training.logging import read_history
 
@@ -53,5 +54,5 @@ def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: s
     if chosen_on_test(config):
         held_out = 'the TEST split'
     if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
-        return f'Checkpoint of step {step}, best {metric.removeprefix("val_").removeprefix("test_")} on {held_out}.'
+        return f'Checkpoint of step {step}, best {metric_name(metric.partition("_")[2])} on {held_out}.'
     return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'

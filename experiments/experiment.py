@@ -5,13 +5,11 @@ What differs is a `Task`, one a folder beside this file (`<task>/task.py`), foun
 
 import importlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -19,10 +17,12 @@ import jax
 import numpy as np
 from console import console, print_banner
 from evaluations import checkpoint_note, evaluation_folder
+from machine import provenance
 from ml_collections import ConfigDict
 from overrides import cache_folder
 from predictions import Ranking, write_predictions
 from pretrained_start import pretrained_facts
+from scalar_writer import ScalarWriter
 from trained_state import device_text, trained_state
 
 from data_pipelines.batching import Share
@@ -33,7 +33,7 @@ from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 from jaxret.training.embedder import Embedder
 from jaxret.training.logging import read_history
-from jaxret.training.parallel import Parallel, make_parallel
+from jaxret.training.parallel import make_parallel
 from jaxret.training.processes import first_before_others, is_first
 from jaxret.workers import default_processes
 
@@ -205,6 +205,9 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     write_atomically(folder / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     write_predictions(folder, evaluation.predictions())
     checkpoint = [checkpoint_note(config, workdir, step, held_out=data.held_out)] if task.trains else []
+    if task.trains and train:
+        with closing(ScalarWriter(workdir / 'tensorboard')) as writer:
+            writer.write_results(step, metrics)
     report = evaluation.report(
         folder / 'report',
         title=f'{task.heading}: {workdir.name}{"" if train else f", {folder.name}"}',
@@ -213,7 +216,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         history=read_history(workdir / 'metrics.jsonl'),
         skipped=[str(problem) for problem in (*data.skipped, *evaluation.skipped)],
         notes=[*checkpoint, *evaluation.notes],
-        provenance=provenance(config, data, parallel, started=started) | pretrained_facts(workdir),
+        provenance=provenance(config, data, device_text(parallel), started=started) | pretrained_facts(workdir),
     )
     evaluation.show(metrics)
     console.print(f'report: {report}', soft_wrap=True)
@@ -273,16 +276,3 @@ def process_share() -> Share:
 def counts(tables: Mapping[str, Sequence | np.ndarray]) -> str:
     """'480 train, 54 val, 60 test'."""
     return ', '.join(f'{len(table)} {split}' for split, table in tables.items())
-
-
-def provenance(config: ConfigDict, data: Data, parallel: Parallel, *, started: float) -> dict[str, str | bool]:
-    """What ran on what, for the report; `started` is `time.monotonic()` at the start."""
-    packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
-    return {
-        'synthetic': data.synthetic,
-        'Data': str(data.folder),
-        'Seed': str(config.seed),
-        'Software': f'Python {platform.python_version()}, {packages}',
-        'Devices': f'{device_text(parallel)}, {os.cpu_count()} CPU cores',
-        'Time': f'{time.monotonic() - started:.0f} s for this command',
-    }

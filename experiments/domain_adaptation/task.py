@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from console import console
-from domain_adaptation.comparators import untrained_metrics
+from domain_adaptation.comparators import scores, untrained_metrics
 from domain_adaptation.data import DomainData, load_domain_data, shown_view
 from domain_adaptation.embedding import Pictures
 from domain_adaptation.scores_table import photo_rankings, print_scores
@@ -45,6 +45,8 @@ ALIGNMENTS = {
     'jgsa': (domain_alignment.jgsa, domain_alignment.MAX_ITEMS),
     'meda': (meda.meda, meda.MAX_ITEMS),
 }
+
+INITIAL = 'initial weights'  # of the same network, before it was trained
 
 
 @dataclass(eq=False)
@@ -239,14 +241,15 @@ class DomainAdaptation:
         metrics = benchmark_metrics(
             queries, found, test.label, labels, test.categories, train_labels=data.photos['train'].label
         )
+        initial = partial(self._initial, data, embedder)
+        before = before_stage(self.config.evaluation.before, test.names, gallery.names, initial)
         if self.pictures.frozen:
             metrics['comparators'] = untrained_metrics(data, self.pictures, labels)
+        elif before[0] == INITIAL:
+            metrics['comparators'] = {'initial_weights': scores(*before[1:], test.label, labels, test.categories)}
 
         def report(folder: Path, **page: Any) -> Path:
             store_embeddings(folder.parent, queries, found, test.names, gallery.names)
-            before = before_stage(
-                self.config.evaluation.before, test.names, gallery.names, lambda: self._initial(data, embedder)
-            )
             return write_domain_report(
                 folder,
                 photos=queries,
@@ -273,7 +276,7 @@ class DomainAdaptation:
             variables = self.published(variables)
         random = self.config.pretrained.backbone and self.published is None
         tables = (data.photos['test'], 'test'), (data.shapes['gallery'], 'gallery')
-        return 'random weights' if random else 'initial weights', *(
+        return 'random weights' if random else INITIAL, *(
             self.pictures.embed(embedder, variables, *table) for table in tables
         )
 

@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 from data_pipelines.scan_to_cad.dataset import PUBLISHED_COLUMNS
 from jaxret.metrics.scan_to_cad import Annotations, pool_metrics, scan_cad_metrics
 from jaxret.reports.scan_to_cad import RATES
+from jaxret.reports.tables import metric_name
 
 
 def all_metrics(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarray) -> dict[str, dict]:
@@ -68,7 +69,7 @@ def flat_metrics(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
-    """Prints every rate by its key, of every split beside its chance level; of test also interval and class mean."""
+    """Prints every rate, of every split beside its chance level; of test also interval and class mean."""
     test, others = splits['test'], [split for split in splits if split != 'test']
     table = Table(title=f'{test["scans"]} test scans against {test["gallery"]} CADs of all categories')
     chances = [title for split in others for title in (split, 'chance')]
@@ -78,7 +79,7 @@ def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
         value, macro, chance = (_three_digits(test[key + suffix]) for suffix in ('', '_macro', '_chance'))
         interval = f'{test[f"{key}_low"]:.2f}-{test[f"{key}_high"]:.2f}' if value else ''
         more = (splits[split].get(name) for split in others for name in (key, f'{key}_chance'))
-        table.add_row(key, value, interval, macro, chance, *map(_three_digits, more))
+        table.add_row(metric_name(key), value, interval, macro, chance, *map(_three_digits, more))
     console.print(table)
     console.print(
         f'domain confusion, {test["domain_confusion_neighbors"]} neighbours: '

@@ -1,7 +1,7 @@
 """Answers to meshes of the command `jaxret search`, laid on the query."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ Found = tuple[list, bool]  # hits of a query, and whether they are surely those 
 
 
 def align_answers(
-    index: Any, queries: Sequence[QueryFile | None], found: Sequence[Found], *, up_axis: str, pictures: bool
+    index: Any,
+    queries: Sequence[QueryFile | None],
+    found: Sequence[Found],
+    *,
+    axis_of: Callable[[QueryFile], str],
+    pictures: bool,
 ) -> tuple[list[Found], list[Mapping[str, np.ndarray]]]:
     """Lays the models that were found for meshes on them; says on stderr which files could not be read again.
 
@@ -24,7 +29,7 @@ def align_answers(
       index: that was searched.
       queries: in the order of the answers; others than meshes keep theirs.
       found: of each query.
-      up_axis: axis that points up in meshes.
+      axis_of: axis that points up in a mesh, for its picture.
       pictures: also make pictures of where they differ.
 
     Returns:
@@ -36,7 +41,7 @@ def align_answers(
             answers.append((hits, complete))
             drawn.append({})
             continue
-        laid = aligned_hits(index, hits, query.path, up_axis=up_axis, pictures=pictures)
+        laid = aligned_hits(index, hits, query.path, up_axis=axis_of(query), pictures=pictures)
         if laid.problems:
             print(printable_lines(f'not laid on {query.path}: {DataError(laid.problems)}'), file=sys.stderr)
         answers.append((laid.hits, complete))

@@ -90,15 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument('--out', required=True, metavar='INDEX', help='folder of the index')
     index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
     index.add_argument('--rebuild', action='store_true', help='embed everything anew')
-    index.add_argument(
-        '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: y, or as in training)'
-    )
+    index.add_argument('--up-axis', choices=('auto', 'y', 'z'), help=descriptions.UP_AXIS)
     index.add_argument(
         '--parts',
         action=argparse.BooleanOptionalAction,
         help='parts of an assembly are models of their own, such as toy.step/HEAD (default: as before, or no)',
     )
-    index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
+    index.add_argument('--categories', metavar='CSV', help='file with the columns path,category and perhaps up_axis')
     index.add_argument(
         '--add-photos', metavar='CSV', help='file with the columns photo,model and perhaps mask,box: known photos'
     )

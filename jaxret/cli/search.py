@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxret.index.references import References
 from jaxret.index.where import parse_where
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
 from jaxret.preprocessing.auto_mask import can_mask
+from jaxret.preprocessing.headings import query_up_axis
 from jaxret.preprocessing.photos import Box
 from jaxret.search.parts import Parts
 
@@ -74,9 +76,12 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         if where is not None:
             _tell_matching(index, where)
         model = load_for_index(manifest, options.checkpoint)
-        up_axis = options.up_axis or manifest.query_up_axis
+        known = index.axis_of_query if index else lambda _: manifest.query_up_axis
+        shapes = [query for query, _ in questions if query.kind != 'photo']
+        axes = {query: options.up_axis or known(query.path) for query in shapes}
         words = None if options.text is None else model.embed_texts([options.text])
-        embeddings, problems = _embed(model, questions, box, up_axis) if questions else ({}, [])
+        axis_of = partial(_axis_of, axes, model.shape_inputs)
+        embeddings, problems = _embed(model, questions, box, axes) if questions else ({}, [])
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings] or [(None, None)]
@@ -86,8 +91,8 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         found = _found(options, list(embeddings.values()) or list(words), photos, asked, index, database)
         pictures = [{}] * len(questions)
         if aligns:
-            axis, files = up_axis or model.shape_inputs.up_axis, [query for query, _ in questions]
-            found, pictures = align_answers(index, files, found, up_axis=axis, pictures=bool(options.sheet))
+            files = [query for query, _ in questions]
+            found, pictures = align_answers(index, files, found, axis_of=axis_of, pictures=bool(options.sheet))
             found = [(hits[: options.top], complete) for hits, complete in found]
         facts = {hit.id: index.facts(hit.id) for hits, _ in found for hit in hits} if index else {}
         if options.together:
@@ -109,7 +114,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
                 print(printable(note))
             tell_next(*_next_steps(options.index, photos=bool(queries) and bool(photos.all())))
         if options.sheet:
-            write_sheet(Path(options.sheet), index, answers, pictures, up_axis or model.shape_inputs.up_axis)
+            write_sheet(Path(options.sheet), index, answers, pictures, axis_of)
     return 1 if problems else 0
 
 
@@ -239,7 +244,7 @@ def _found(
 
 
 def _embed(
-    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None
+    model: Any, questions: Sequence[Question], box: Box | None, axes: Mapping[QueryFile, str]
 ) -> tuple[dict[int, np.ndarray], list[Problem]]:
     """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
 
@@ -250,7 +255,7 @@ def _embed(
         try:
             inputs = model.query_inputs(query.kind)
             arrays[number] = query_arrays(
-                query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=up_axis
+                query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=axes.get(query)
             )
         except DataError as error:
             problems += error.problems
@@ -264,6 +269,12 @@ def _embed(
         rows = model.embed_query_arrays([arrays[number] for number in numbers], kind)
         embeddings |= dict(zip(numbers, rows, strict=True))
     return dict(sorted(embeddings.items())), problems
+
+
+def _axis_of(axes: Mapping[QueryFile, str], inputs: Any, query: QueryFile) -> str:
+    """The axis that points up in the picture of a query."""
+    axis = axes.get(query)
+    return (axis and query_up_axis(query.path, kind=query.kind, up_axis=axis, inputs=inputs)) or 'y'
 
 
 def _seen(query: QueryFile | None, mask: str | Path | None, box: Box | None) -> str:

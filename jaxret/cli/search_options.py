@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable
 
+from jaxret.cli.descriptions import QUERY_UP_AXIS
+
 
 def add_search_options(parser: argparse.ArgumentParser, positive: Callable[[str], int]) -> None:
     """Adds them to its parser; `positive` reads a whole number from 1."""
@@ -40,9 +42,7 @@ def add_search_options(parser: argparse.ArgumentParser, positive: Callable[[str]
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')
     parser.add_argument('--sheet', metavar='PNG', help='also write a picture of queries and results')
-    parser.add_argument(
-        '--up-axis', choices=('y', 'z'), help="of mesh and point queries (default: of the index's models)"
-    )
+    parser.add_argument('--up-axis', choices=('auto', 'y', 'z'), help=QUERY_UP_AXIS)
     parser.add_argument(
         '--no-align',
         action='store_true',

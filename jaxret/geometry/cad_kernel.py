@@ -25,6 +25,7 @@ from jaxret.workers import apart, map_parallel, reading_memory
 # Deviation as a share of each edge's size, and angle in radians between neighbouring triangles' edges.
 _FINE = {'tol_linear': 0.002, 'tol_relative': True, 'tol_angular': 0.3}
 _COARSE = {'tol_linear': 0.02, 'tol_relative': True, 'tol_angular': 0.8}
+_FARTHEST = 2.0**24 / 1000  # from the origin, in longest sides
 _MANY_FACES = 400_000  # of a fine mesh: it is made again, coarse
 _UNITS = {'step': 1000.0, 'iges': 1.0}  # millimetres of what the kernel writes: STEP in metres, IGES in millimetres
 _SECONDS = 300.0
@@ -145,6 +146,10 @@ def _scaled(scene: trimesh.Scene, millimetres: float) -> trimesh.Scene:
         mesh = scene.geometry[key]
         mesh.vertices = mesh.vertices * millimetres
         result.add_geometry(mesh, transform=_longer(matrix, millimetres))
+    if result.geometry:
+        largest, side = max(np.abs(mesh.vertices).max() for mesh in result.geometry.values()), result.extents.max()
+        if largest > _FARTHEST * side:  # the kernel writes float32
+            raise UnusableMesh(f'it is {side:.3g} mm large and {largest:.3g} mm from the origin: too far to be exact')
     return result
 
 

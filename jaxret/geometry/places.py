@@ -71,7 +71,7 @@ class Place:
 
     def exists(self) -> bool:
         """Whether there is such a file or member."""
-        return self.member in members(self.file) if self.member else self.file.is_file()
+        return self.member in members(self.file) if self.member else self.file.exists()
 
     def read(self, max_bytes: int = MAX_BYTES) -> bytes:
         """The model's content, unpacked: of a part, that of the whole assembly.

@@ -87,7 +87,7 @@ class Index(Shapes):
         return self.manifest.fingerprint
 
     @property
-    def query_up_axis(self) -> str | None:
+    def query_up_axis(self) -> str:
         """That of the manifest."""
         return self.manifest.query_up_axis
 

@@ -13,6 +13,7 @@ from jaxret.errors import refused
 from jaxret.geometry.grid_meshes import mesh_from_points
 from jaxret.geometry.mesh import Mesh
 from jaxret.geometry.simplify import simplify_mesh
+from jaxret.geometry.up_axis import AUTO, FIRM, guess_file_axis, guess_of_points, stated_axis
 from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.preprocessing.points import point_arrays
 from jaxret.preprocessing.shapes import arrays_of_mesh, file_surface, shape_arrays
@@ -29,7 +30,7 @@ def query_shape_arrays(shape: Shape, *, kind: str, inputs: ShapeInputs, up_axis:
       shape: a file; of a cloud also an array [P, 3].
       kind: 'mesh', 'points' or 'scan'.
       inputs: with headings or without (`ShapeInputs.headings`).
-      up_axis: axis that points up in meshes and clouds; distances are y up.
+      up_axis: axis that points up in it.
 
     Returns:
       as `shape_arrays`; with headings each array has them as first axis.
@@ -37,7 +38,6 @@ def query_shape_arrays(shape: Shape, *, kind: str, inputs: ShapeInputs, up_axis:
     Raises:
       DataError: the shape cannot be used.
     """
-    up_axis = 'y' if kind == 'scan' else up_axis
     standing = replace(inputs, headings=None)
     if inputs.headings is None:
         return _standing(shape, kind, standing, up_axis)
@@ -45,6 +45,25 @@ def query_shape_arrays(shape: Shape, *, kind: str, inputs: ShapeInputs, up_axis:
     turned = _turning(shape, kind, standing, up_axis)
     rows = [first, *(turned(_about_vertical(angle)) for angle in inputs.heading_angles[1:])]
     return {name: np.stack([row[name] for row in rows]) for name in first}
+
+
+def query_up_axis(shape: Shape, *, kind: str, up_axis: str | None, inputs: ShapeInputs) -> str:
+    """The axis that points up in a shape that is asked with, 'y' or 'z'.
+
+    Args:
+      shape, kind: as for `query_shape_arrays`.
+      up_axis: of shapes whose format does not say; `AUTO` guesses it of the shape.
+      inputs: its axis holds where `up_axis` is None, or nothing tells.
+
+    Raises:
+      DataError: a shape that is guessed cannot be used.
+    """
+    stated = 'y' if kind == 'scan' else None if kind == 'points' else stated_axis(Path(shape))
+    if stated or up_axis != AUTO:
+        return stated or up_axis or inputs.up_axis
+    points = point_arrays(shape, count=_CLOUD_POINTS)['points'] if kind == 'points' else None
+    axis, certainty = guess_file_axis(Path(shape)) if points is None else guess_of_points(points)
+    return axis if certainty >= FIRM else inputs.up_axis
 
 
 def query_surface(shape: Shape, *, kind: str, up_axis: str) -> Mesh:

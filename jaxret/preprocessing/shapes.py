@@ -6,7 +6,7 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 import hashlib
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.signatures import signature
 from jaxret.geometry.simplify import simplify_mesh
+from jaxret.geometry.up_axis import Guess, guess_up_axis
 from jaxret.preprocessing.framing import place_object
 from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
 from jaxret.preprocessing.outlines import mesh_outlines
@@ -49,7 +50,8 @@ class ShapeRecord:
       extras: by their names what an index keeps beside embeddings; the same names of all files: 'signature', by
         which `jaxret duplicates` finds equal shapes (`signatures.signature`); 'outlines', silhouettes as bits
         (`outlines.mesh_outlines`), where `inputs` asks for them.
-      facts: size, triangles and more (`measures.mesh_facts`).
+      facts: size, triangles and more (`measures.mesh_facts`); 'upright': which axis of the file looks as if it pointed
+        up, and how certain that is (`up_axis.guess_up_axis`).
     """
 
     checksum: str
@@ -79,10 +81,17 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
         extras = {'signature': signature(mesh)}
         if inputs.outlines is not None:
             extras['outlines'] = mesh_outlines(mesh, inputs.outlines)
-        facts, checksum = mesh_facts(mesh, up_axis=up_axis), file_checksum(path, textured=inputs.textured)
+        facts = mesh_facts(mesh, up_axis=up_axis) | {'upright': _upright(mesh, up_axis)}
+        checksum = file_checksum(path, textured=inputs.textured)
         return ShapeRecord(checksum, arrays, thumbnail, extras, facts)
     except ValueError as error:
         raise _bad(path, str(error)) from error
+
+
+def _upright(mesh: Mesh, up_axis: str) -> Guess:
+    """Which axis of its file a mesh looks as if it pointed up."""
+    x, y, z = mesh.vertices.T
+    return guess_up_axis(replace(mesh, vertices=np.stack([x, -z, y], axis=1)) if up_axis == 'z' else mesh)
 
 
 def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeRecord:

@@ -131,7 +131,7 @@ def create_app(
             ),
         ] = False,
         up_axis: Annotated[
-            Literal['', 'y', 'z'],
+            Literal['', 'auto', 'y', 'z'],
             Form(description="that points up in a mesh or cloud; by default that of the index's models"),
         ] = '',
         align: Annotated[

@@ -134,7 +134,7 @@ def test_synthetic_data_is_said_in_one_line(uninterrupted):
 def test_the_report_opens_offline(uninterrupted):
     page = (uninterrupted[0] / 'report' / 'index.html').read_text()
     split = json.loads((uninterrupted[0] / 'split.json').read_text())['split']
-    assert f'best mean_reciprocal_rank on {list(split.values()).count("val")} held-out training photos' in page
+    assert f'best mean reciprocal rank on {list(split.values()).count("val")} held-out training photos' in page
     assert 'synthetic' in page.lower()
     assert 'src="http' not in page
     assert 'href="http' not in page

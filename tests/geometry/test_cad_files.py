@@ -106,6 +106,32 @@ def test_a_sheet_is_a_mesh(tmp_path):
     np.testing.assert_allclose(extents(load_mesh(path)), (1, 2, 3), rtol=1e-6)
 
 
+def test_triangles_follow_the_size_of_a_ball(tmp_path):
+    counts = set()
+    for radius in (0.5, 2000):
+        file = StepFile()
+        file.product('ball', [file.sphere(radius)])
+        path = tmp_path / 'a.step'
+        path.write_text(file.text())
+        mesh = load_mesh(path)
+        counts.add(len(mesh.faces))
+        distances = np.linalg.norm(mesh.vertices[mesh.faces].mean(axis=1), axis=1) / radius
+        assert distances.min() > 0.98 and np.ptp(mesh.vertices, axis=0) / radius == pytest.approx(2, abs=0.02)
+    assert len(counts) == 1 and counts.pop() < 6000
+
+
+def test_far_from_the_origin(tmp_path):
+    path = tmp_path / 'a.step'
+    for offset, reason in ((1e5, None), (1e7, 'from the origin')):
+        file = StepFile()
+        file.product('box', [file.solid((10, 10, 10), (offset, 0, 0))])
+        path.write_text(file.text())
+        if reason:
+            assert reason in problem(path)
+        else:
+            np.testing.assert_allclose(extents(load_mesh(path)), 10, rtol=2e-3)
+
+
 def test_damage_costs_only_the_file(tmp_path):
     """Cut off, bytes changed, references and numbers replaced: one reason, or a mesh."""
     data, generator = step_assembly().encode(), np.random.default_rng(3)

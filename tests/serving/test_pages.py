@@ -13,9 +13,9 @@ import trimesh
 from PIL import Image
 
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
-from geometry.step_files import step_box, step_of_files
 from small_service import COLORS, service
 from starlette.testclient import TestClient
+from step_files import step_box, step_of_files
 
 from jaxret.geometry.mesh import Mesh, load_mesh
 from jaxret.geometry.render import ViewRing, render_views

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from geometry.step_files import step_box
+from step_files import step_box
 
 from jaxret.errors import DataError
 from jaxret.inference.query_files import SUFFIXES
@@ -53,6 +53,13 @@ def test_stored_under_a_name_of_our_own(tmp_path, name, suffix):
     assert path.read_bytes() == b'content'
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_step_file_is_read_where_nothing_else_can_be_written(tmp_path):
+    pytest.importorskip('cascadio')
+    path = tmp_path / 'upload.step'
+    path.write_text(step_box((1, 2, 3)))
+    assert arrays_apart(read_mesh, path, limits=Limits())['points'].shape == (16, 3)
 
 
 def test_shown_names():

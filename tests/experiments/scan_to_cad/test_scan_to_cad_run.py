@@ -76,6 +76,10 @@ def test_metrics_of_every_split_and_a_report(place, trained, capsys):
     shown = set(re.findall(r'src="([^"]+)"', page))
     assert len(shown) > 10 and all((trained / 'report' / name).stat().st_size > 0 for name in shown)
     assert 'Euclidean distance to one grid of every CAD model' in page and 'http' not in page
+    untrained = metrics['comparators']['overlap']
+    assert untrained.keys() >= {'category_top1', 'exact_top1', 'instance_top1'} and 0 <= untrained['exact_top1'] <= 1
+    assert f'not trained {100 * untrained["exact_top1"]:.1f} %' in page
+    assert all(f'<th scope="row">{name}</th>' in page for name in ('Command', 'Code', 'Date', 'Time'))
 
 
 def test_evaluation_gives_the_same_numbers_and_prints_them(place, trained, capsys):
@@ -89,7 +93,7 @@ def test_evaluation_gives_the_same_numbers_and_prints_them(place, trained, capsy
     mine = [row for row in rows if row['search'] == 'test scans']
     assert metrics_of(trained)['scans'] == len(mine) and all(row['results'][0]['score'] <= 0 for row in mine)
     assert all((row['rank_of_truth'] == 1) <= (row['results'][0]['id'] == row['truth']) for row in mine)
-    assert 'ranking_quality_filtered' in out and 'domain confusion' in out and 'those of training scans too' in out
+    assert 'ranking quality filtered' in out and 'domain confusion' in out and 'those of training scans too' in out
 
 
 def test_without_annotations_nothing_is_said_about_pools(place, trained):

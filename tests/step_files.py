@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+_NONE = "''"
 _MM = '( LENGTH_UNIT() NAMED_UNIT(*) SI_UNIT(.MILLI.,.METRE.) )'
 
 
@@ -50,9 +51,9 @@ class StepFile:
         self.add(f'SHAPE_DEFINITION_REPRESENTATION({shape},{representation})')
         return definition, representation
 
-    def box(self, size, shell='CLOSED_SHELL'):
-        """The shell of a box from 0 to `size`."""
-        corners = np.array(list(itertools.product((0, 1), repeat=3))) * size
+    def box(self, size, shell='CLOSED_SHELL', at=(0, 0, 0)):
+        """The shell of a box from `at`."""
+        corners = np.array(list(itertools.product((0, 1), repeat=3))) * size + np.array(at)
         vertices = [self.add(f"VERTEX_POINT('',{self.point(corner)})") for corner in corners]
         edges = {}
         faces = []
@@ -75,8 +76,16 @@ class StepFile:
         line = self.add(f"LINE('',{self.point(corners[a])},{vector})")
         return self.add(f"EDGE_CURVE('',{vertices[a]},{vertices[b]},{line},.T.)")
 
-    def solid(self, size):
-        return self.add(f"MANIFOLD_SOLID_BREP('',{self.box(size)})")
+    def solid(self, size, at=(0, 0, 0)):
+        return self.add(f"MANIFOLD_SOLID_BREP('',{self.box(size, at=at)})")
+
+    def sphere(self, radius):
+        """A solid ball about 0."""
+        loop = self.add(f"VERTEX_LOOP('',{self.add(f'VERTEX_POINT({_NONE},{self.point((0, 0, -radius))})')})")
+        surface = self.add(f"SPHERICAL_SURFACE('',{self.axes()},{_real(radius)})")
+        bound = self.add(f"FACE_BOUND('',{loop},.T.)")
+        face = self.add(f"ADVANCED_FACE('',({bound}),{surface},.T.)")
+        return self.add(f"MANIFOLD_SOLID_BREP('',{self.add(f'CLOSED_SHELL({_NONE},({face}))')})")
 
     def place(self, above, part, name, offset):
         """Puts a product into another; both as `product` returns them."""
