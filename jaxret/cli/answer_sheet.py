@@ -1,7 +1,7 @@
 """One picture of queries and what was found for them. Letters: H, W, S pixels; K results."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
