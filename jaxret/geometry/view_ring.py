@@ -6,7 +6,7 @@ Letters: V views, S image size in pixels.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,20 @@ from jaxret.errors import ConfigError
 SHADINGS = ('grey', 'textured')
 MOST_STEPS = 24  # of 15 degrees
 Ring = tuple[float, int, float]  # elevation, number of cameras, azimuth of the first
+
+
+class Turns(NamedTuple):
+    """How a query is compared with views, one by one.
+
+    Attributes:
+      rows: int [T, V'], in every turn which of the query's embeddings is compared with each view.
+      views: V' of the shapes' views.
+      angles: [T], degrees from the azimuth at which the query is seen to that of the shape, in each turn.
+    """
+
+    rows: np.ndarray
+    views: tuple[int, ...]
+    angles: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side, T headin
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxret.geometry.formats import DISTANCE_SUFFIXES, FACE_VALUES, MESH_SUFFIXES
-from jaxret.geometry.view_ring import MOST_STEPS, ViewRing, turns_of
+from jaxret.geometry.view_ring import MOST_STEPS, Turns, ViewRing, turns_of
 
 RESOLUTION = 32
 OUTLINE_CELLS = 32  # a side of a silhouette
@@ -19,20 +19,6 @@ _PICTURES = 96  # about, that a query is rendered to where the shape itself is t
 _FEWEST_HEADINGS = 6
 _LATER = ('margin', 'outlines', 'headings')  # that earlier versions did not store
 Arrays = Mapping[str, tuple[tuple[int, ...], type]]  # name -> shape without the batch axis, type
-
-
-class Turns(NamedTuple):
-    """How a query is compared with views, one by one.
-
-    Attributes:
-      rows: int [T, V'], in every turn which of the query's embeddings is compared with each view.
-      views: V' of the shapes' views.
-      angles: [T], degrees from the azimuth at which the query is seen to that of the shape, in each turn.
-    """
-
-    rows: np.ndarray
-    views: tuple[int, ...]
-    angles: np.ndarray
 
 
 @dataclass(frozen=True)

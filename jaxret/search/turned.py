@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.errors import ConfigError, refused
-from jaxret.preprocessing.inputs import Turns
+from jaxret.geometry.view_ring import Turns
 from jaxret.search.blocks import power_of_two
 from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery

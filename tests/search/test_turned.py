@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from jaxret.errors import ConfigError, DataError
-from jaxret.geometry.view_ring import turns_of
-from jaxret.preprocessing.inputs import Turns
+from jaxret.geometry.view_ring import Turns, turns_of
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.turned import search_headings, search_turned
 
