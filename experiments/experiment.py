@@ -5,33 +5,35 @@ What differs is a `Task`, one a folder beside this file (`<task>/task.py`), foun
 
 import importlib
 import json
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import jax
 import numpy as np
 from console import console, print_banner
+from evaluations import checkpoint_note, evaluation_folder
+from machine import provenance
 from ml_collections import ConfigDict
 from overrides import cache_folder
+from predictions import Ranking, write_predictions
 from pretrained_start import pretrained_facts
+from scalar_writer import ScalarWriter
 from trained_state import device_text, trained_state
 
 from data_pipelines.batching import Share
 from jaxret.errors import CheckpointError, ConfigError, Problem
 from jaxret.files import write_atomically
-from jaxret.runs.config import chosen_on_test, flatten, selection_metric
+from jaxret.runs.config import flatten
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 from jaxret.training.embedder import Embedder
 from jaxret.training.logging import read_history
-from jaxret.training.parallel import Parallel, make_parallel
+from jaxret.training.parallel import make_parallel
 from jaxret.training.processes import first_before_others, is_first
 from jaxret.workers import default_processes
 
@@ -64,9 +66,10 @@ class Evaluation:
 
     Attributes:
       metrics: of metrics.json.
-      report: writes the report; called with folder, metrics and what every report has (title, config, history, skipped,
-        notes, provenance); returns the path of the page.
+      report: writes the report; called with its folder, which lies in that of the evaluation, metrics and what every
+        report has (title, config, history, skipped, notes, provenance); returns the path of the page.
       show: prints the metrics.
+      predictions: what was found for every query.
       notes: what a reader of the numbers must know, besides how the checkpoint was chosen.
       skipped: what could not be measured.
     """
@@ -74,6 +77,7 @@ class Evaluation:
     metrics: Mapping[str, Any]
     report: Callable[..., Path]
     show: Callable[[Mapping[str, Any]], None]
+    predictions: Callable[[], Iterable[Ranking]]
     notes: Sequence[str] = ()
     skipped: Sequence[Problem] = ()
 
@@ -197,20 +201,27 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         'synthetic': data.synthetic,
         'seed': config.seed,
     }
-    write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
+    folder = workdir if train else evaluation_folder(workdir, config, data.folder)
+    write_atomically(folder / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
+    write_predictions(folder, evaluation.predictions())
     checkpoint = [checkpoint_note(config, workdir, step, held_out=data.held_out)] if task.trains else []
+    if task.trains and train:
+        with closing(ScalarWriter(workdir / 'tensorboard')) as writer:
+            writer.write_results(step, metrics)
     report = evaluation.report(
-        workdir / 'report',
-        title=f'{task.heading}: {workdir.name}',
+        folder / 'report',
+        title=f'{task.heading}: {workdir.name}{"" if train else f", {folder.name}"}',
         metrics=metrics,
         config=flatten(config),
         history=read_history(workdir / 'metrics.jsonl'),
         skipped=[str(problem) for problem in (*data.skipped, *evaluation.skipped)],
         notes=[*checkpoint, *evaluation.notes],
-        provenance=provenance(config, data, parallel, started=started) | pretrained_facts(workdir),
+        provenance=provenance(config, data, device_text(parallel), started=started) | pretrained_facts(workdir),
     )
     evaluation.show(metrics)
     console.print(f'report: {report}', soft_wrap=True)
+    if task.trains:
+        console.print(f'next: jaxret index --checkpoint {workdir} --models DIR --out INDEX', soft_wrap=True)
     return 0
 
 
@@ -265,35 +276,3 @@ def process_share() -> Share:
 def counts(tables: Mapping[str, Sequence | np.ndarray]) -> str:
     """'480 train, 54 val, 60 test'."""
     return ', '.join(f'{len(table)} {split}' for split, table in tables.items())
-
-
-def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: str) -> str:
-    """How the evaluated checkpoint was chosen, for the report.
-
-    Args:
-      config: of the run.
-      workdir: of the run.
-      step: of the checkpoint.
-      held_out: on what the metric that picks it was measured ('12 held-out training photos').
-    """
-    if config.select == 'last':
-        return f'Checkpoint of step {step}, the last one.'
-    metric = selection_metric(config)
-    if chosen_on_test(config):
-        held_out = 'the TEST split'
-    if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
-        return f'Checkpoint of step {step}, best {metric.removeprefix("val_").removeprefix("test_")} on {held_out}.'
-    return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'
-
-
-def provenance(config: ConfigDict, data: Data, parallel: Parallel, *, started: float) -> dict[str, str | bool]:
-    """What ran on what, for the report; `started` is `time.monotonic()` at the start."""
-    packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
-    return {
-        'synthetic': data.synthetic,
-        'Data': str(data.folder),
-        'Seed': str(config.seed),
-        'Software': f'Python {platform.python_version()}, {packages}',
-        'Devices': f'{device_text(parallel)}, {os.cpu_count()} CPU cores',
-        'Time': f'{time.monotonic() - started:.0f} s for this command',
-    }

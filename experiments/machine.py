@@ -2,13 +2,20 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from jaxret.compilation_cache import processor
+from jaxret.reports.tables import duration
 from jaxret.workers import default_processes
 
 
@@ -36,17 +43,55 @@ def machine(devices: str | None = None) -> dict[str, Any]:
 
 
 def source() -> dict[str, Any]:
-    """The commit of this code, and whether the tree differs from it; None where git does not know."""
+    """The commit of this code, and whether the tree differs from it; None where git does not know this file."""
+    here = Path(__file__)
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(['git', '-C', str(Path(__file__).parent), *arguments], capture_output=True, text=True)
+            done = subprocess.run(['git', '-C', str(here.parent), *arguments], capture_output=True, text=True)
         except OSError:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
+    if git('ls-files', '--error-unmatch', here.name) is None:  # installed, in a folder of another checkout
+        return {'commit': None, 'dirty': None}
     status = git('status', '--porcelain')
     return {'commit': git('rev-parse', 'HEAD'), 'dirty': None if status is None else bool(status)}
+
+
+def code_text(found: Mapping[str, Any]) -> str:
+    """What `source` found in words; the package's version where that is no commit."""
+    if not found['commit']:
+        return f'jaxret {_version("jaxret")}, no git checkout'
+    return f'commit {found["commit"]}{", with changes" if found["dirty"] else ""}'
+
+
+def command_text() -> str:
+    """The command line of this process."""
+    return shlex.join(['python', *sys.argv])
+
+
+def provenance(config: ConfigDict, data: Any, devices: str, *, started: float) -> dict[str, str | bool]:
+    """What ran on what, for the report.
+
+    Args:
+      config: of the run.
+      data: of the run (`experiment.Data`).
+      devices: what to call them.
+      started: `time.monotonic()` at the start.
+    """
+    packages = ' '.join(f'{name} {version(name)}' for name in ('jaxret', 'jax', 'flax', 'optax'))
+    return {
+        'synthetic': data.synthetic,
+        'Command': command_text(),
+        'Code': code_text(source()),
+        'Date': f'{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}',
+        'Data': str(data.folder),
+        'Seed': str(config.seed),
+        'Software': f'Python {platform.python_version()}, {packages}',
+        'Devices': f'{devices}, {os.cpu_count()} CPU cores',
+        'Time': f'{duration(time.monotonic() - started)} for this command',
+    }
 
 
 def _version(name: str) -> str | None:

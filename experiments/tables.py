@@ -36,15 +36,18 @@ from pathlib import Path
 from typing import Any
 
 from interruption import exit_status, terminated_as_interrupted
+from machine import code_text, command_text
 from overrides import cache_folder, split_overrides
 from paper_tables.plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
 from paper_tables.results import collect
 from paper_tables.runs import run_jobs
 from paper_tables.summary import summarize
 from result_text import one_line_a_row
+from training_packages import check_training_packages
 
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, write_atomically
+from jaxret.reports.tables import duration
 from jaxret.runs.config import covers, unflatten
 from jaxret.runs.workdir import locked
 
@@ -67,6 +70,7 @@ def main(arguments: list[str]) -> int:
         overrides = split_overrides(rest, known=KNOWN)
         if not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
             raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
+        check_training_packages()
         with terminated_as_interrupted():
             return _run(known, overrides, int(known.seeds))
     except (JaxretError, argparse.ArgumentError) as error:
@@ -167,18 +171,19 @@ def _provenance(results: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -
     unique = {run['folder']: run.get('wall_seconds', 0.0) for run in runs}
     return {
         'synthetic': not settings['data_dir'],
+        'Command': command_text(),
         'Data': settings['data_dir'] or 'the synthetic sample',
         'Seeds': f'0 to {results["seeds"] - 1}',
         'Runs': f'{len(unique)}; rows of equal configs share theirs',
-        'Code': kinds(lambda run: f'commit {run["commit"]}{", with changes" if run["dirty"] else ""}'),
+        'Code': kinds(code_text),
         'Software': kinds(lambda run: ', '.join(f'{name} {number}' for name, number in run['versions'].items())),
         'Hardware': kinds(
             lambda run: (
                 f'{run["hardware"]["devices"]}, {run["hardware"]["cores"]} cores, {run["hardware"]["processor"]}'
             )
         ),
-        'Time': f'{sum(unique.values()) / 60:.1f} minutes in all runs',
-        'Written': results['written'],
+        'Time': f'{duration(sum(unique.values()))} in all runs',
+        'Date': results['written'],
     }
 
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from scalar_writer import ScalarWriter
 
 from jaxret.errors import CheckpointError
-from jaxret.runs.config import selection_metric
+from jaxret.runs.config import flatten, selection_metric
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 from jaxret.training.checkpoints import Checkpoints
@@ -100,6 +100,8 @@ def trained_state(
         newest = checkpoints.latest_step
         if 'frozen' in variables and (train or newest):
             freeze((checkpoints.restore(state, step=newest) if newest else state).variables)
+        if train and newest:
+            console.print(f'resumes after step {newest:,} of {steps:,}' if newest < steps else 'trained already')
         if train:
             step = make_train_step(
                 make_system(axis_name=parallel.axis_name),
@@ -108,7 +110,8 @@ def trained_state(
                 average_decay=decay,
                 axis_name=parallel.axis_name,
             )
-            with closing(ScalarWriter(workdir / 'tensorboard')) if is_first() else nullcontext() as writer:
+            events = workdir / 'tensorboard'
+            with closing(ScalarWriter(events, flatten(config))) if is_first() else nullcontext() as writer:
                 finished = fit(
                     state,
                     step,

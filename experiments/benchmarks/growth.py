@@ -37,6 +37,7 @@ from growth_curves import CURVES, Curve
 
 from jaxret.errors import ConfigError
 from jaxret.geometry.render import ViewRing
+from jaxret.reports.palette import GREY, cycle
 
 matplotlib.use('Agg')
 
@@ -118,14 +119,15 @@ def draw(path: Path, axis: str, rows: Sequence[dict[str, Any]], fits: Sequence[d
     for panel, (name, key, label) in zip(
         panels, (('time', 'cpu_ms', 'processor time, ms'), ('memory', 'memory_mib', 'memory, MiB')), strict=True
     ):
-        for fit in fits:
+        for fit, colour in zip(fits, cycle(len(fits)), strict=True):
             own = [row for row in rows if row['curve'] == fit['curve']]
             slope = fit[f'{name}_exponent']
             title = fit['curve'] + ('' if slope is None else f' (exponent {slope:.2f})')
-            panel.loglog([row['size'] for row in own], [row[key] for row in own], marker='o', label=title)
+            style = {'marker': 'o', 'color': colour, 'label': title}
+            panel.loglog([row['size'] for row in own], [row[key] for row in own], **style)
         ends = np.array([min(row['size'] for row in rows), max(row['size'] for row in rows)])
         lowest = min(row[key] for row in rows)
-        panel.loglog(ends, lowest * ends / ends[0], linestyle=':', color='grey', label='linear')
+        panel.loglog(ends, lowest * ends / ends[0], linestyle=':', color=GREY, label='linear')
         panel.set_xlabel(axis)
         panel.set_ylabel(label)
         panel.legend(fontsize='small')

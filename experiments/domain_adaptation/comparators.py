@@ -38,11 +38,10 @@ def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) 
         return found.reshape(*rows.shape[:-1], -1)
 
     compared = {'zero_shot': (asked, views.mean(axis=1)), 'references': (classes(asked), classes(views).mean(axis=1))}
-    return {
-        name: {
-            key: value
-            for key, value in benchmark_metrics(*pair, test.label, labels, test.categories).items()
-            if key in (*SCORES, *(f'standard_{score}' for score in SCORES))
-        }
-        for name, pair in compared.items()
-    }
+    return {name: scores(*pair, test.label, labels, test.categories) for name, pair in compared.items()}
+
+
+def scores(*given: Any) -> dict[str, float | None]:
+    """The scores of `benchmark_metrics` in both modes, without what goes with them; takes its arguments."""
+    names = {*SCORES, *(f'standard_{score}' for score in SCORES)}
+    return {name: value for name, value in benchmark_metrics(*given).items() if name in names}

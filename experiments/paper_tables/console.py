@@ -14,7 +14,7 @@ LINES = (('paper', 'paper'), ('mean', 'ours'), ('sd', 'sd'), ('chance', 'chance'
 def print_results(results: Mapping[str, Any]) -> None:
     """Prints every table, a line each for the paper, our mean, its standard deviation over seeds, and chance."""
     for table in results['tables']:
-        shown = Table(title=table['title'])
+        shown = Table(title=table['title'], caption=results['warning'] or None)
         for column in ('', 'seeds', '', *(metric['title'] for metric in table['metrics'])):
             shown.add_column(column, justify='right' if shown.columns else 'left')
         for row in table['rows']:

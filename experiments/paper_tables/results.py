@@ -30,7 +30,7 @@ def collect(
     Returns:
       Plain data. Values of metrics are in the units that the paper prints (`scale` times metrics.json's); the `metrics`
       of a run are metrics.json's own.
-        title, notes, settings, seeds, written
+        title, notes, warning (why values and the paper's are not of the same training, or ''), settings, seeds, written
         tables: [{title, axis, metrics: [{key, title, scale, digits, higher_is_better, chance_key}], rows (last those
           that nobody trained): [{name,
           state, uses_answer (sentences), config, runs: [record], place (on the axis, or None), values: {metric: {paper,
@@ -44,6 +44,7 @@ def collect(
     return {
         'title': paper.title,
         'notes': [*paper.notes, *_answer_notes(records)],
+        'warning': _warning(settings, records, jobs),
         'settings': dict(settings),
         'seeds': seeds,
         'written': datetime.now(UTC).isoformat(timespec='seconds'),
@@ -52,6 +53,23 @@ def collect(
             _claim(paper, claim, records) for claim in paper.claims if claim.better in names and claim.worse in names
         ],
     }
+
+
+def _warning(
+    settings: Mapping[str, Any], records: Mapping[str, Sequence[Mapping[str, Any]]], jobs: Mapping[str, Job]
+) -> str:
+    """How these runs fall short of the published setting; '' where they are of it."""
+    changed = sorted({'epochs', 'batch_size'} & settings['overrides'].keys())
+    if settings['preset'] == 'paper' and settings['data_dir'] and not changed:
+        return ''
+    epochs = [jobs[name].config['epochs'] for name in records]
+    steps = [run['metrics'].get('step', 0) for runs in records.values() for run in runs if run['state'] == 'finished']
+    size = ' to '.join(dict.fromkeys(f'{value:g}' for value in (min(epochs), max(epochs))))
+    data = 'its own data' if settings['data_dir'] else 'the synthetic sample'
+    return (
+        f'Not the published training: preset {settings["preset"]!r} on {data}, {size} epochs, at most '
+        f'{max(steps, default=0):,} steps. Compare differences of rows with those of the paper, not values with values.'
+    )
 
 
 def measured(metric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -122,7 +140,8 @@ def _untrained_rows(
     """What nobody trained reaches on the same photos (`comparators` of metrics.json), by the first row that has it."""
     for row in rows:
         found = [record.get('metrics', {}).get(COMPARATORS, {}) for record in records[row.name]]
-        names = dict.fromkeys(name for one in found for name in one)
+        shown = {jobs[other.name].config.get('method') for other in rows}  # those that are rows of their own
+        names = [name for name in dict.fromkeys(name for one in found for name in one) if name not in shown]
         if names:
             return [
                 _row(

@@ -20,6 +20,7 @@ from paper_tables.progress import progress
 from pretrained_start import FILE as PRETRAINED
 
 from jaxret.files import storage_errors, write_atomically
+from jaxret.reports.tables import duration
 from jaxret.runs.config import changed_keys
 from jaxret.runs.workdir import FREE, has_checkpoints
 
@@ -73,7 +74,7 @@ def run_jobs(
             if record['state'] == 'not possible':
                 impossible[job.key] = record
             reason = f': {record["error"].splitlines()[0]}' if record.get('error') else ''
-            seconds = f'{record["wall_seconds"]:.0f} s; {job.workdir(seed)}'
+            seconds = f'{duration(record["wall_seconds"])}; {job.workdir(seed)}'
             show(f'{title}: {record["state"]}{reason} ({seconds})', record)
             after()
 

@@ -1,16 +1,19 @@
-"""Metrics of scans against CAD models, of every split, and the table that a run prints."""
+"""Metrics of scans against CAD models, of every split, the table that a run prints, and what was found."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from console import console
+from predictions import Ranking
 from rich.table import Table
 from scan_to_cad.data import ScanData
+from scipy.spatial.distance import cdist
 
 from data_pipelines.scan_to_cad.dataset import PUBLISHED_COLUMNS
 from jaxret.metrics.scan_to_cad import Annotations, pool_metrics, scan_cad_metrics
 from jaxret.reports.scan_to_cad import RATES
+from jaxret.reports.tables import metric_name
 
 
 def all_metrics(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarray) -> dict[str, dict]:
@@ -66,7 +69,7 @@ def flat_metrics(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
-    """Prints every rate by its key, of every split beside its chance level; of test also interval and class mean."""
+    """Prints every rate, of every split beside its chance level; of test also interval and class mean."""
     test, others = splits['test'], [split for split in splits if split != 'test']
     table = Table(title=f'{test["scans"]} test scans against {test["gallery"]} CADs of all categories')
     chances = [title for split in others for title in (split, 'chance')]
@@ -76,7 +79,7 @@ def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
         value, macro, chance = (_three_digits(test[key + suffix]) for suffix in ('', '_macro', '_chance'))
         interval = f'{test[f"{key}_low"]:.2f}-{test[f"{key}_high"]:.2f}' if value else ''
         more = (splits[split].get(name) for split in others for name in (key, f'{key}_chance'))
-        table.add_row(key, value, interval, macro, chance, *map(_three_digits, more))
+        table.add_row(metric_name(key), value, interval, macro, chance, *map(_three_digits, more))
     console.print(table)
     console.print(
         f'domain confusion, {test["domain_confusion_neighbors"]} neighbours: '
@@ -84,6 +87,15 @@ def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
         + ('; all: the annotations of all splits together, those of training scans too' if 'all' in splits else ''),
         soft_wrap=True,
     )
+
+
+def scan_rankings(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarray) -> Iterator[Ranking]:
+    """What was found for every scan of every split; arguments as for `all_metrics`. Scores are negative distances."""
+    for split, embeddings in scans.items():
+        table, labels = data.scans[split], np.arange(len(cads))
+        truths = [data.cads.names[row] if row >= 0 else '' for row in table.instance.tolist()]
+        distances = cdist(embeddings, cads)
+        yield Ranking(f'{split} scans', table.names, truths, data.cads.names, -distances, table.instance, labels)
 
 
 def _three_digits(value: float | None) -> str:

@@ -20,7 +20,7 @@ from scan_to_cad.data import (
     training_batches,
 )
 from scan_to_cad.pictures import scan_cards
-from scan_to_cad.scores_table import all_metrics, flat_metrics, print_rates
+from scan_to_cad.scores_table import all_metrics, flat_metrics, print_rates, scan_rankings
 from value_checks import check_values
 
 from data_pipelines.batching import Batch
@@ -29,7 +29,7 @@ from jaxret.baselines.descriptors import fpfh_descriptors, open3d, overlap_descr
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.geometry.grid_meshes import PLACEMENTS
 from jaxret.preprocessing.shapes import RESOLUTION
-from jaxret.reports.scan_to_cad import write_scan_report
+from jaxret.reports.scan_to_cad import RATES, write_scan_report
 from jaxret.runs.config import read_run_config, selection_metric
 from jaxret.runs.finished import start_variables
 from jaxret.runs.workdir import has_checkpoints
@@ -165,8 +165,14 @@ class ScanToCad:
         """Rates of every split."""
         del workdir
         system = self.system(data, steps=1) if self.trains else None
-        embeddings = self._embed(data, embedder, variables, SPLITS) if self.trains else self._describe(data)
+        if self.trains:
+            embeddings = self._embed(data, embedder, variables, SPLITS)
+        else:
+            embeddings = self._describe(data, self.config.method, SPLITS)
         splits = all_metrics(data, *embeddings)
+        if self.trains:
+            found = all_metrics(data, *self._describe(data, 'overlap', ('test',)))['test']
+            splits['test']['comparators'] = {'overlap': {key: found[key] for key in RATES if key in found}}
         test, scans, gallery = data.scans['test'], embeddings[0]['test'], embeddings[1]
         own, first = np.unique(test.instance, return_index=True)  # one scan of each model
 
@@ -182,7 +188,8 @@ class ScanToCad:
                 **page,
             )
 
-        return Evaluation(flat_metrics(splits), report, lambda metrics: print_rates(splits), self._notes(data))
+        rankings = partial(scan_rankings, data, *embeddings)
+        return Evaluation(flat_metrics(splits), report, lambda _: print_rates(splits), rankings, self._notes(data))
 
     def _embed(self, data: ScanData, embedder: Embedder, variables: Variables, splits: tuple[str, ...]) -> Embeddings:
         """Embeddings of the scans of some splits and of the gallery."""
@@ -194,14 +201,14 @@ class ScanToCad:
         cads = cad_batches(data.cads, batch_size=self.config.evaluation.batch_size)
         return scans, embedder.embed(variables, cads, 'cad', valid='valid')
 
-    def _describe(self, data: ScanData) -> Embeddings:
-        """Descriptors of the scans, clutter included, and of the gallery."""
+    def _describe(self, data: ScanData, method: str, splits: tuple[str, ...]) -> Embeddings:
+        """Descriptors of the scans of some splits, clutter included, and of the gallery."""
         describe = partial(fpfh_descriptors, processes=processes(self.config))
-        if self.config.method == 'overlap':
+        if method == 'overlap':
             describe = overlap_descriptors
         scans = {
             split: describe(data.scans[split].scans(np.arange(len(data.scans[split]))))
-            for split in SPLITS
+            for split in splits
             if len(data.scans[split])
         }
         return scans, describe(data.cads.cads(np.arange(len(data.cads))))

@@ -18,9 +18,10 @@ from jaxret.inference.query_files import QueryFile
 from jaxret.preprocessing.photo_files import read_photo
 from jaxret.preprocessing.points import point_arrays
 from jaxret.preprocessing.shapes import THUMBNAIL
-from jaxret.reports.drawing import INK, LINE, MUTED, centred, fit, font, paste
+from jaxret.reports.drawing import centred, height, paste, wrap, write
+from jaxret.reports.palette import INK, LINE, MUTED, PAPER
 
-_CELL, _GAP, _TITLE, _NAME = 92, 10, 22, 18
+_CELL, _GAP, _LINE = 112, 10, 20  # side of a picture, between pictures, the score under it
 _MOST_POINTS = 4000
 
 
@@ -42,28 +43,40 @@ class Row:
 
 
 def draw_answers(rows: Sequence[Row], *, title: str) -> Image.Image:
-    """One row a query: its picture, then its hits with score, category and, where there is one, the view's azimuth."""
+    """One row a query: its picture, then its hits with score, where there is one the view's azimuth, name, category."""
     shown = max(len(row.hits) for row in rows)
     width = max(480, (1 + shown) * (_CELL + _GAP) + 5 * _GAP)
-    height = _TITLE + _CELL + 2 * _NAME + _GAP
-    sheet = Image.new('RGB', (width, 48 + len(rows) * (height + _GAP)), 'white')
+    title = wrap(title, width - 2 * _GAP, 20)
+    queries = [wrap(row.query, width - 2 * _GAP, 12) for row in rows]
+    names = [[wrap(_named(hit), _CELL, 12) for hit in row.hits] for row in rows]
+    heights = [
+        height(query, 12) + _CELL + _LINE + max((height(name, 12) for name in own), default=0) + 2 * _GAP
+        for query, own in zip(queries, names, strict=True)
+    ]
+    top = 2 * _GAP + height(title, 20)
+    sheet = Image.new('RGB', (width, top + sum(heights) + _GAP * len(rows)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, 12), fit(title, width - 2 * _GAP, 20), fill=INK, font=font(20))
-    for number, row in enumerate(rows):
-        top = 48 + number * (height + _GAP)
-        draw.rectangle((_GAP // 2, top, width - _GAP // 2 - 1, top + height - 1), outline=LINE)
-        draw.text((_GAP, top + 4), fit(row.query, width - 2 * _GAP, 12), fill=INK, font=font(12))
-        left, level = _GAP, top + _TITLE
-        paste(sheet, draw, Image.fromarray(row.picture), left, level, INK, 2)
-        centred(draw, 'query', left, level, MUTED)
+    write(draw, title, _GAP, _GAP, INK, 20)
+    for row, query, own, tall in zip(rows, queries, names, heights, strict=True):
+        draw.rectangle((_GAP // 2, top, width - _GAP // 2 - 1, top + tall - 1), outline=LINE)
+        write(draw, query, _GAP, top + 4, INK, 12)
+        left, level = _GAP, top + height(query, 12) + _GAP
+        paste(sheet, draw, Image.fromarray(row.picture), left, level, INK, 2, cell=_CELL)
+        centred(draw, 'query', left, level, MUTED, cell=_CELL)
         left += _CELL + 2 * _GAP
-        for hit, picture in zip(row.hits, row.thumbnails, strict=True):
-            paste(sheet, draw, Image.open(io.BytesIO(picture)), left, level, LINE, 1)
+        for hit, name, picture in zip(row.hits, own, row.thumbnails, strict=True):
+            paste(sheet, draw, Image.open(io.BytesIO(picture)), left, level, LINE, 1, cell=_CELL)
             azimuth = '' if hit.azimuth is None else f'  {hit.azimuth:g}\N{DEGREE SIGN}'
-            centred(draw, f'{hit.score:.3f}{azimuth}', left, level, INK)
-            centred(draw, fit(hit.category or Path(hit.id).stem, _CELL + _GAP, 12), left, level + _NAME - 2, MUTED)
+            centred(draw, f'{hit.score:.3f}{azimuth}', left, level, INK, cell=_CELL)
+            write(draw, name, left + _CELL / 2, level + _CELL + _LINE, MUTED, 12, middle=True)
             left += _CELL + _GAP
+        top += tall + _GAP
     return sheet
+
+
+def _named(hit: Hit) -> str:
+    """Name of a hit, and its category where the name does not hold it."""
+    return hit.id if not hit.category or hit.category in Path(hit.id).parts else f'{hit.id} ({hit.category})'
 
 
 def png_file(image: Image.Image) -> bytes:

@@ -25,6 +25,7 @@ from jaxret.workers import apart, map_parallel, reading_memory
 # Deviation as a share of each edge's size, and angle in radians between neighbouring triangles' edges.
 _FINE = {'tol_linear': 0.002, 'tol_relative': True, 'tol_angular': 0.3}
 _COARSE = {'tol_linear': 0.02, 'tol_relative': True, 'tol_angular': 0.8}
+_FARTHEST = 2.0**24 / 1000  # from the origin, in longest sides
 _MANY_FACES = 400_000  # of a fine mesh: it is made again, coarse
 _UNITS = {'step': 1000.0, 'iges': 1.0}  # millimetres of what the kernel writes: STEP in metres, IGES in millimetres
 _SECONDS = 300.0
@@ -93,7 +94,7 @@ class _Assembly:
             _check_ends(data, place)
             names = external_names(data) if kind == 'step' else []
             glb, notes = _converted(data, kind)
-            scene = _scaled(read_gltf(glb, _no_buffer, max_faces=self.max_faces), _UNITS[kind]) if glb else None
+            scene = _scaled(_surfaces(glb, self.max_faces), _UNITS[kind]) if glb else None
             if scene is not None and names:
                 self._add_parts(scene, _files_of_nodes(data), place, above)
             if scene is None or not scene.geometry:
@@ -124,8 +125,14 @@ class _Assembly:
                 raise UnusableMesh(f'more than {self.max_faces:,} faces')
 
 
-def _no_buffer(name: str) -> bytes:
-    raise UnusableMesh(f'the kernel names a buffer {name!r}')
+def _surfaces(glb: bytes, max_faces: int) -> trimesh.Scene:
+    """What the kernel wrote, in its units."""
+    try:
+        return read_gltf(glb, lambda name: b'', max_faces=max_faces)
+    except UnusableMesh as error:
+        if 'JSON' in str(error):  # the kernel writes inf and nan as they are
+            raise UnusableMesh('coordinates in it are infinite') from None
+        raise
 
 
 def _scaled(scene: trimesh.Scene, millimetres: float) -> trimesh.Scene:
@@ -139,6 +146,10 @@ def _scaled(scene: trimesh.Scene, millimetres: float) -> trimesh.Scene:
         mesh = scene.geometry[key]
         mesh.vertices = mesh.vertices * millimetres
         result.add_geometry(mesh, transform=_longer(matrix, millimetres))
+    if result.geometry:
+        largest, side = max(np.abs(mesh.vertices).max() for mesh in result.geometry.values()), result.extents.max()
+        if largest > _FARTHEST * side:  # the kernel writes float32
+            raise UnusableMesh(f'it is {side:.3g} mm large and {largest:.3g} mm from the origin: too far to be exact')
     return result
 
 
@@ -179,7 +190,10 @@ def _converted(data: bytes, kind: str) -> tuple[bytes, str]:
 
 
 def _face_count(glb: bytes) -> int:
-    header, _ = gltf_header(glb)
+    try:
+        header, _ = gltf_header(glb)
+    except UnusableMesh:  # its reader says what is wrong
+        return 0
     counts = [
         sum(header['accessors'][part['indices']]['count'] // 3 for part in mesh['primitives'] if 'indices' in part)
         for mesh in header.get('meshes', [])

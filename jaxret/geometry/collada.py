@@ -17,7 +17,7 @@ from jaxret.geometry.formats import UnusableMesh
 from jaxret.geometry.polygons import triangulate
 from jaxret.optional_packages import need
 
-_MOST_INSTANCES = 100_000
+_MOST_INSTANCES = 20_000
 # Columns are where the file's x, y and z point to, with +y up.
 _TURNS = {
     'Y_UP': np.eye(4),

@@ -11,6 +11,7 @@ import re
 import stat
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -70,7 +71,7 @@ class Place:
 
     def exists(self) -> bool:
         """Whether there is such a file or member."""
-        return self.member in members(self.file) if self.member else self.file.is_file()
+        return self.member in members(self.file) if self.member else self.file.exists()
 
     def read(self, max_bytes: int = MAX_BYTES) -> bytes:
         """The model's content, unpacked: of a part, that of the whole assembly.
@@ -120,9 +121,9 @@ def named_files(place: Place) -> list[Place]:
     Nothing for other formats, embedded buffers, or damaged files; those that are missing are among them.
     """
     found: list[Place] = []
-    left = [replace(place, part='')]
+    left = deque([replace(place, part='')])
     while left and len(found) < MOST_MEMBERS:
-        for name in _names(left.pop()):
+        for name in other_names(left.popleft()):
             try:
                 other = place.beside(name)
             except UnusableMesh:  # the reader says so
@@ -139,7 +140,8 @@ def model_files(path: Path) -> list[Path]:
     return list(dict.fromkeys(each.file for each in (place, *named_files(place))))
 
 
-def _names(place: Place) -> list[str]:
+def other_names(place: Place) -> list[str]:
+    """Names that a model gives of files in which its geometry goes on, wherever they lead; [] for damaged ones."""
     if place.suffix not in ('.gltf', '.stp', '.step'):
         return []
     try:

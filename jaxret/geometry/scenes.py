@@ -26,7 +26,7 @@ from jaxret.geometry.formats import (
 from jaxret.geometry.gltf import read_gltf
 from jaxret.geometry.obj import read_obj
 from jaxret.geometry.off import read_off
-from jaxret.geometry.places import MAX_BYTES, Place, bad, locate
+from jaxret.geometry.places import MAX_BYTES, Place, bad, locate, model_files
 from jaxret.geometry.ply import read_ply
 from jaxret.geometry.stl import read_stl
 from jaxret.geometry.threemf import read_threemf
@@ -50,14 +50,14 @@ def read_scene(
       DataError: as `load_mesh`.
     """
     place = locate(path)
+    if place.file.suffix.lower() == ARCHIVE_SUFFIX and not place.member:
+        raise bad(path, 'an archive, not a model', f'name a model in it, such as {path / "model.stl"}')
     if place.suffix not in MESH_SUFFIXES:
         action = unread_format(place.member or place.file.name) or f'use one of {" ".join(MESH_SUFFIXES)}'
         raise bad(path, f'unknown mesh format {place.suffix!r}', action)
-    if place.file.suffix.lower() == ARCHIVE_SUFFIX and not place.member:
-        raise bad(path, 'an archive, not a model', f'name a model in it, such as {path / "model.stl"}')
     with refusals(path, place.suffix):
         if place.part or place.suffix in CONVERTED_SUFFIXES:
-            scene = _kept(Place(place.file, place.member), _mark(place.file), max_bytes, max_faces)
+            scene = _kept(Place(place.file, place.member), _mark(path), max_bytes, max_faces)
         else:
             scene = _read(place, max_bytes, max_faces, materials)
         return _part(scene, place.part) if place.part else scene
@@ -76,7 +76,7 @@ def part_names(path: Path) -> list[str]:
     if place.suffix not in ASSEMBLY_SUFFIXES:
         return []
     with refusals(path, place.suffix):
-        names = list(_parts(_kept(place, _mark(place.file), MAX_BYTES, MAX_FACES)))
+        names = list(_parts(_kept(place, _mark(path), MAX_BYTES, MAX_FACES)))
     return names if len(names) > 1 else []
 
 
@@ -128,16 +128,17 @@ def _read(place: Place, max_bytes: int, max_faces: int, materials: bytes | None 
     return {'.off': read_off, '.ply': read_ply, '.stl': read_stl}[suffix](data)
 
 
-def _mark(file: Path) -> tuple[int, int]:
+def _mark(path: Path) -> tuple[tuple[int, int], ...]:
+    """Sizes and times of change of a model's files."""
     try:
-        status = file.stat()
+        states = [file.stat() for file in model_files(path)]
     except (OSError, ValueError):  # reading it says what is wrong
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
+        return ()
+    return tuple((state.st_size, state.st_mtime_ns) for state in states)
 
 
 @functools.lru_cache(maxsize=1)  # parts are read one after the other, and conversions take long
-def _kept(place: Place, mark: tuple[int, int], max_bytes: int, max_faces: int) -> trimesh.Scene:
+def _kept(place: Place, mark: tuple[tuple[int, int], ...], max_bytes: int, max_faces: int) -> trimesh.Scene:
     return _read(place, max_bytes, max_faces)
 
 

@@ -6,9 +6,10 @@ Letters: N vertices, F faces.
 """
 
 import io
+import re
 import zipfile
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -21,7 +22,7 @@ _UNITS = {'micron': 0.001, 'millimeter': 1.0, 'centimeter': 10.0, 'inch': 25.4, 
 _CORE = 'http://schemas.microsoft.com/3dmanufacturing/core/2015/02'
 # Extensions that change the shape, by words in their namespaces.
 _SHAPING = ('beamlattice', 'boolean', 'displacement', 'implicit', 'securecontent', 'volumetric')
-_MOST_INSTANCES = 100_000
+_MOST_INSTANCES = 20_000
 _DEEPEST = 50
 
 
@@ -33,6 +34,8 @@ class _Object:
     vertices: array = field(default_factory=lambda: array('d'))
     faces: array = field(default_factory=lambda: array('q'))
     components: list[tuple[str, str, np.ndarray]] = field(default_factory=list)
+    property: tuple[str, str] = ('', '')  # group of its material or colour, and which of it
+    color: np.ndarray | None = None  # [3], sRGB from 0 to 1
 
 
 def read_threemf(data: bytes, *, max_bytes: int, max_faces: int) -> trimesh.Scene:
@@ -68,33 +71,38 @@ def read_threemf(data: bytes, *, max_bytes: int, max_faces: int) -> trimesh.Scen
 
 def _built(files: Mapping[str, '_Model'], top: str, max_faces: int) -> trimesh.Scene:
     root = files[top]
+    placed = _placed(files, [(path or top, number, matrix) for path, number, matrix in root.items], max_faces)
     scene = trimesh.Scene(metadata={'millimetres': root.millimetres, 'name': root.title})
-    left = [(path or top, number, matrix, 0) for path, number, matrix in reversed(root.items)]
-    if not left:
+    for instance, (item, matrix) in enumerate(placed):
+        vertices, faces = np.array(item.vertices).reshape(-1, 3), np.array(item.faces).reshape(-1, 3)
+        metadata = {'instance': instance, 'name': item.name, 'color': item.color}
+        scene.add_geometry(trimesh.Trimesh(vertices, faces, process=False, metadata=metadata), transform=matrix)
+    return scene
+
+
+def _placed(
+    files: Mapping[str, '_Model'], items: Sequence[tuple[str, str, np.ndarray]], max_faces: int
+) -> list[tuple[_Object, np.ndarray]]:
+    """The meshes that some items of a build show, each with its place [4, 4]."""
+    if not items:
         raise UnusableMesh('its build has no items')
-    faces = instances = 0
+    placed, faces, visited = [], 0, 0
+    left = [(*item, 0) for item in reversed(items)]
     while left:
         path, number, matrix, depth = left.pop()
         found = files[path].objects.get(number) if path in files else None
         if found is None:
             raise UnusableMesh(f'it names object {number[:40]!r} of {path[:100]!r}, which is not in it')
-        instances += 1
+        visited += 1
+        if visited > _MOST_INSTANCES or depth > _DEEPEST:
+            raise UnusableMesh('its objects contain one another too often or too deeply, or themselves')
+        if found.faces:
+            placed.append((found, matrix))
         faces += len(found.faces) // 3
         if faces > max_faces:
             raise UnusableMesh(f'more than {max_faces:,} faces')
-        if instances > _MOST_INSTANCES or depth > _DEEPEST:
-            raise UnusableMesh('its objects contain one another too often or too deeply, or themselves')
-        if found.faces:
-            part = {'instance': instances, 'name': found.name}
-            mesh = trimesh.Trimesh(
-                np.array(found.vertices).reshape(-1, 3),
-                np.array(found.faces).reshape(-1, 3),
-                process=False,
-                metadata=part,
-            )
-            scene.add_geometry(mesh, transform=matrix)
         left += [(other or path, child, matrix @ own, depth + 1) for other, child, own in reversed(found.components)]
-    return scene
+    return placed
 
 
 class _Model:
@@ -113,10 +121,18 @@ class _Model:
         parser.StartDoctypeDeclHandler = _refuse_entities
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler = self._text
+        self._colors: dict[tuple[str, str], np.ndarray] = {}
+        self._group, self._place = '', 0
         parser.Parse(data, True)
+        for made in self.objects.values():
+            made.color = self._colors.get(made.property)
 
     def _start(self, tag: str, values: dict[str, str]) -> None:
         space, _, name = tag.rpartition('|')
+        if name in ('basematerials', 'colorgroup'):
+            self._group, self._place = values.get('id', ''), 0
+        elif name in ('base', 'color'):
+            self._color(values.get('displaycolor') or values.get('color') or '')
         if space != _CORE:
             return
         if name == 'vertex':
@@ -127,6 +143,7 @@ class _Model:
                 raise UnusableMesh(f'more than {self._most // 3:,} faces')
         elif name == 'object':
             self._object = self.objects[values['id']] = _Object(values.get('name') or values.get('partnumber') or '')
+            self._object.property = values.get('pid', ''), values.get('pindex', '0')
         elif name == 'component':
             self._object.components.append(_reference(values))
         elif name == 'item':
@@ -134,6 +151,12 @@ class _Model:
         elif name == 'model':
             self._model(values)
         self._title = name == 'metadata' and values.get('name') == 'Title'
+
+    def _color(self, text: str) -> None:
+        """Of the next place of a group, as '#rrggbb' or '#rrggbbaa'."""
+        if re.fullmatch('#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?', text):
+            self._colors[self._group, str(self._place)] = np.array([*bytes.fromhex(text[1:7])]) / 255
+        self._place += 1
 
     def _model(self, values: dict[str, str]) -> None:
         unit = values.get('unit', 'millimeter')

@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,10 @@ class ShapeFacts:
     Args:
       folder: of the index.
       rows: of its table.
-      up_axis: of a shape's number, the axis that points up in its file.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[ShapeRow], up_axis: Callable[[int], str]):
-        self._folder, self._rows, self._up_axis = folder, rows, up_axis
+    def __init__(self, folder: Path, rows: Sequence[ShapeRow]):
+        self._folder, self._rows = folder, rows
         self._of_shard = functools.lru_cache(maxsize=_KEPT_SHARDS)(lambda name: read_facts(folder / SHARDS / name))
         self._lock, self._columns = threading.Lock(), None
 
@@ -61,7 +60,8 @@ class ShapeFacts:
                 f'where: {without} of {len(facts)} shapes were indexed before sizes were kept; run `jaxret index '
                 f'--rebuild` with the --out and --models of this index'
             )
-        sides = np.array([self._sides(number, one) for number, one in enumerate(facts)], np.float64).reshape(-1, 3)
+        sides = [self._sides(row, one) for row, one in zip(self._rows, facts, strict=True)]
+        sides = np.array(sides, np.float64).reshape(-1, 3)
         numbers = dict(zip(('width', 'height', 'depth'), sides.T, strict=True)) | {'size': sides.max(axis=1)}
         for field in ('area', 'volume', 'triangles'):
             numbers[field] = np.array([one[field] for one in facts], np.float64)  # None becomes NaN
@@ -73,10 +73,10 @@ class ShapeFacts:
             colors=[one['colors'] for one in facts],
         )
 
-    def _sides(self, number: int, facts: dict[str, Any]) -> list[float | None]:
+    def _sides(self, row: ShapeRow, facts: dict[str, Any]) -> list[float | None]:
         """Width, height and depth in mm: extents along x, y, z once +y is up."""
         x, y, z = facts['size_mm'] or (None,) * 3
-        return [x, z, y] if self._up_axis(number) == 'z' else [x, y, z]
+        return [x, z, y] if row.up_axis == 'z' else [x, y, z]
 
 
 def told_facts(facts: dict[str, Any] | None) -> tuple[str, str]:

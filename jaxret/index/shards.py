@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from jaxret.preprocessing.shapes import ShapeInputs
 FORMAT = 'jaxret-index-1'
 SHARDS = 'shards'
 SHARD_SHAPES = 128  # what a killed run may lose
+# How an up axis is known; `BEFORE`: as an earlier version took it.
+GIVEN, STATED, GUESSED, DEFAULT, BEFORE = 'given', 'stated', 'guessed', 'default', 'before'
 Place = tuple[str, int]  # shard and row
 _MATRIX = 'projection'  # as earlier versions named it
 _OWN = ('embeddings', 'thumbnails', 'starts')  # arrays that are no extras
@@ -40,6 +43,8 @@ class ShapeRow:
       checksum: of its content (`file_checksum`).
       mark: sizes and times of change of its files when they were read (`file_mark`).
       shard, row: where its embedding and thumbnail are.
+      up_axis: that points up in its file, 'y' or 'z'.
+      axis_from: how that is known, `GIVEN` or another. Both are '' in tables of earlier versions.
     """
 
     id: str
@@ -49,6 +54,8 @@ class ShapeRow:
     mark: list[int]
     shard: str
     row: int
+    up_axis: str = ''
+    axis_from: str = ''
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,22 +111,21 @@ def read_matrix(path: Path) -> np.ndarray:
     return read_array(path, _MATRIX)
 
 
-def read_embeddings(path: Path) -> np.ndarray:
-    """Embeddings [n, ...] of a shard. Raises DataError: missing or damaged."""
-    check_shard(path)
-    return read_array(path, 'embeddings')
+def read_shard(path: Path) -> Shard:
+    """A shard whose checksum was compared. Raises DataError: missing or damaged."""
+    with _opened(path) as file:
+        keys = json.loads(file.metadata()['shard'])['shapes']
+        pictures, starts = file.get_tensor('thumbnails').tobytes(), file.get_tensor('starts').tolist()
+        extras = {name: file.get_tensor(name) for name in sorted(file.keys()) if name not in _OWN}
+        embeddings = file.get_tensor('embeddings')
+    thumbnails = [pictures[start:stop] for start, stop in pairwise(starts)]
+    return Shard(embeddings, thumbnails, keys, extras, read_facts(path))
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
     """'embeddings' or an extra of a shard whose checksum was compared. Raises DataError: missing or damaged."""
     with _opened(path) as file:
         return file.get_tensor(name)
-
-
-def read_extras(path: Path) -> dict[str, np.ndarray]:
-    """All extras of a shard whose checksum was compared. Raises DataError: missing or damaged."""
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in sorted(file.keys()) if name not in _OWN}
 
 
 def read_facts(path: Path) -> list[dict[str, Any]]:
@@ -193,12 +199,12 @@ def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str) -> list[Shape
         keys = shard_shapes(path, key=key) or []
         if 2 * len(numbers) >= len(keys):
             continue
-        embeddings, extras, facts = read_embeddings(path), read_extras(path), read_facts(path)
-        shapes = waiting.setdefault(tuple(extras), [])
+        whole = read_shard(path)
+        shapes = waiting.setdefault(tuple(whole.extras), [])
         for number in sorted(numbers):
             one = slice(number, number + 1)
-            own = {name: array[one] for name, array in extras.items()}
-            shape = Shard(embeddings[one], [read_thumbnail(path, number)], keys[one], own, facts[one])
+            own = {name: array[one] for name, array in whole.extras.items()}
+            shape = Shard(whole.embeddings[one], whole.thumbnails[one], whole.keys[one], own, whole.facts[one])
             shapes.append(((shard, number), shape))
             if len(shapes) == SHARD_SHAPES:
                 flush(shapes)

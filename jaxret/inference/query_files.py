@@ -1,20 +1,23 @@
 """Files that are asked with: which kind each is, folders of them, masks beside them, arrays of each. No JAX."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.files import printable
 from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES, unread_format
 from jaxret.geometry.places import locate
+from jaxret.preprocessing.headings import query_shape_arrays, query_up_axis
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
+from jaxret.preprocessing.photo_formats import PHOTO_SUFFIXES
 from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
-from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces, point_arrays
-from jaxret.preprocessing.shapes import cloud_views, shape_arrays
+from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces
 
-PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 # Of every kind of query. A .ply file is a mesh if it has faces.
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     'photo': PHOTO_SUFFIXES,
@@ -34,10 +37,10 @@ class QueryFile:
 
 def kind_of(path: Path) -> str | None:
     """The kind of query that a file's name, and for .ply its header, tells; None for none."""
-    suffix = path.suffix.lower()
-    if suffix == '.ply':
+    suffix, place = path.suffix.lower(), locate(path)
+    if suffix == '.ply' and not place.member:
         return 'mesh' if has_faces(path) else 'points'
-    if locate(path).suffix in MESH_SUFFIXES:
+    if place.suffix in MESH_SUFFIXES:
         return 'mesh'
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), None)
 
@@ -46,7 +49,7 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
     """The files that are named, and those of any kind in use below the folders that are named.
 
     Args:
-      arguments: files and folders. Of a folder, other files are left out, and hidden ones.
+      arguments: files and folders. Of a folder, hidden files are left out, and other ones with a warning.
       kinds: that the index's system can embed.
       system: its name, for messages.
 
@@ -68,6 +71,8 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
                 problems.append(Problem(str(argument), 'no queries in it', f'give {can}'))
                 unread = [(path, action) for path in files if (action := unread_format(path))]
                 problems += [Problem(str(path), 'files of this format are not read', action) for path, action in unread]
+            elif len(queries) < len(files):
+                _tell_left_out(argument, {*files} - {query.path for query in queries})
         elif not locate(argument).exists():
             problems.append(Problem(str(argument), 'no such file', 'check the path'))
         elif (kind := kind_of(argument)) in kinds:
@@ -79,6 +84,12 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
     if problems:
         raise DataError(problems)
     return found
+
+
+def _tell_left_out(folder: Path, files: Collection[Path]) -> None:
+    kinds = Counter(path.suffix.lower() or 'without suffix' for path in files)
+    told = ', '.join(f'{count} {kind}' for kind, count in kinds.most_common())
+    warnings.warn(printable(f'{folder}: files that this index is not asked with are left out: {told}'), stacklevel=3)
 
 
 def find_masks(mask: str, queries: Sequence[QueryFile]) -> list[str | Path | None]:
@@ -143,18 +154,15 @@ def query_arrays(
       kind: 'photo', 'mesh', 'points' or 'scan'.
       inputs: of that kind.
       mask, box: of a photo, see `photo_arrays`.
-      up_axis: axis that points up in meshes and clouds; None as in training.
+      up_axis: axis that points up in meshes and clouds whose format does not say; None as in training, 'auto' guesses.
 
     Raises:
       DataError: the query, or its mask, cannot be used.
     """
     if kind == 'photo':
         return photo_arrays(query, inputs=inputs, mask=mask, box=box)
-    if kind == 'points' and inputs.representation == 'views':
-        return cloud_views(query, inputs=inputs, up_axis=up_axis or inputs.up_axis)
-    if kind == 'points':
-        return point_arrays(query, count=inputs.points, up_axis=up_axis or inputs.up_axis)
-    return shape_arrays(Path(query), inputs=inputs, up_axis='y' if kind == 'scan' else up_axis or inputs.up_axis)
+    axis = query_up_axis(query, kind=kind, up_axis=up_axis, inputs=inputs)
+    return query_shape_arrays(query, kind=kind, inputs=inputs, up_axis=axis)
 
 
 def parse_box(text: str) -> Box:

@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxret.reports.embedding_plots import in_plane
-from jaxret.reports.figures import class_colours, new_figure, scatter, style_plane
+from jaxret.reports.figures import new_figure, scatter, style_plane
+from jaxret.reports.palette import INK, LINE, class_colours
 
 _COLUMNS = 2
-_HIGHLIGHT = '#1c2128'
-_RING = {'marker': 'o', 'markerfacecolor': 'none', 'markeredgecolor': _HIGHLIGHT, 'linestyle': 'none'}
-_STAR = {'marker': '*', 'color': _HIGHLIGHT, 'linestyle': 'none'}
+_RING = {'marker': 'o', 'markerfacecolor': 'none', 'markeredgecolor': INK, 'linestyle': 'none'}
+_STAR = {'marker': '*', 'color': INK, 'linestyle': 'none'}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def draw_category_planes(
         axes = figure.add_subplot(rows, columns, number)
         style_plane(axes, '')
         axes.set_title(plane.title, fontsize=10, loc='left', parse_math=False)
-        axes.spines[:].set(visible=True, color='#d9dee5')
+        axes.spines[:].set(visible=True, color=LINE)
         for c in np.unique(plane.category).tolist():
             scatter(axes, position[:-1][np.asarray(plane.category) == c], colours[c], 'o', 30)
         if plane.true_shape >= 0:

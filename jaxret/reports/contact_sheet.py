@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 
 from jaxret.files import printable
 from jaxret.reports.cards import Card, Shown, Thumbnails, as_image
-from jaxret.reports.drawing import CAPTION, CELL, GAP, HIT, INK, LINE, MISS, MUTED, centred, fit, font, paste
+from jaxret.reports.drawing import CAPTION, CELL, GAP, centred, font, height, paste, wrap, write
+from jaxret.reports.palette import HIT, INK, LINE, MISS, MUTED, PAPER
 
 Sections = Mapping[str, Sequence['QueryCard']]
 
@@ -73,10 +74,10 @@ class QueryCard:
 def select_queries(
     ranks: np.ndarray, gaps: np.ndarray, *, best: int = 6, worst: int = 6, random: int = 24, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Chooses the queries of the contact sheet: extremes first, then a fixed random selection.
+    """Chooses the queries of the contact sheet: a fixed random selection, and extremes of the others; none twice.
 
-    The random selection is drawn from all queries, the extremes included, so its share of hits estimates Top-1. Up to
-    `random` queries it is all of them, and the extremes shrink to at most a quarter of the queries each.
+    The random selection is drawn from all queries, so its share of hits estimates Top-1. Up to `random` queries it is
+    all of them, and there are no extremes; these are at most a quarter of the queries each.
 
     Args:
       ranks: [Q] rank of the true shape.
@@ -89,13 +90,14 @@ def select_queries(
       reverse, the random selection is in the order of the queries.
     """
     ranks, gaps = np.asarray(ranks), np.nan_to_num(np.asarray(gaps, np.float64), nan=0.0)
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(ranks))[:random])
     order = np.lexsort((-gaps, ranks))
-    quarter = len(order) // 4
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(order))[:random])
+    order = order[~np.isin(order, drawn)]
+    half, quarter = len(order) // 2, len(ranks) // 4
     sections = {
-        'Best queries': order[: min(best, quarter)],
-        'Worst queries': order[::-1][: min(worst, quarter)],
-        'All queries' if len(order) <= random else f'{len(drawn)} queries at random (fixed seed)': drawn,
+        'All queries' if len(ranks) <= random else f'{len(drawn)} queries at random (fixed seed)': drawn,
+        'Best of the others': order[: min(best, half, quarter)],
+        'Worst of the others': order[::-1][: min(worst, half, quarter)],
     }
     return {heading: indices for heading, indices in sections.items() if len(indices)}
 
@@ -148,39 +150,57 @@ def draw_contact_sheet(sections: Sections, *, title: str, columns: int = 2) -> I
         return None
     shown = max(len(card.results) for card in every)
     width = (3 + shown) * (CELL + GAP) + 4 * GAP
-    height = CELL + 2 * CAPTION + 2 * GAP
-    rows = sum(-(-len(cards) // columns) for cards in sections.values())
-    sheet = Image.new('RGB', (columns * (width + 16) + 16, 84 + 40 * len(sections) + rows * (height + 10)), 'white')
+    lines = [
+        (name, cards[start : start + columns])
+        for name, cards in sections.items()
+        for start in range(0, len(cards), columns)
+    ]
+    heights = [max(_height(card, width) for card in cards) for _, cards in lines]
+    title = wrap(title, columns * (width + 16) - 16, 22)
+    y = 54 + height(title, 22)
+    tall = y + 40 * len(sections) + sum(heights) + 10 * len(lines)
+    sheet = Image.new('RGB', (columns * (width + 16) + 16, tall), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((16, 12), fit(title, sheet.width - 32, 22), fill=INK, font=font(22))
+    write(draw, title, 16, 12, INK, 22)
     legend = [('Each row: photo, mask, true shape | answers, best first, with scores.  ', MUTED)]
     if not any(card.verdict for card in every):
         legend += [('\u2713 true shape   ', HIT), ('\u2717 wrong best answer', MISS)]
     x = 16
     for text, colour in legend:
-        draw.text((x, 46), text, fill=colour, font=font(13))
+        write(draw, text, x, y - 30, colour, 13)
         x += draw.textlength(text, font=font(13))
-    y = 76
-    for name, cards in sections.items():
-        draw.text((16, y + 8), printable(_heading(name, cards)), fill=INK, font=font(16))
-        y += 40
-        for position, card in enumerate(cards):
-            column = position % columns
-            _draw_card(sheet, draw, card, 16 + column * (width + 16), y, width, height)
-            if column == columns - 1 or position == len(cards) - 1:
-                y += height + 10
+    above = None
+    for (name, cards), line in zip(lines, heights, strict=True):
+        if name != above:
+            above = name
+            write(draw, printable(_heading(name, sections[name])), 16, y + 8, INK, 16)
+            y += 40
+        for column, card in enumerate(cards):
+            _draw_card(sheet, draw, card, 16 + column * (width + 16), y, width, line)
+        y += line + 10
     return sheet
+
+
+def _verdict(card: QueryCard) -> str:
+    return card.verdict or ('\u2713 hit' if card.hit else f'\u2717 miss, rank {card.rank}')
+
+
+def _names(card: QueryCard, width: int) -> str:
+    """What stands behind the verdict, in lines."""
+    return wrap(card.names, width - 36 - font(13).getlength(_verdict(card)), 12)
+
+
+def _height(card: QueryCard, width: int) -> int:
+    return CELL + CAPTION + 3 * GAP + height(_names(card, width), 12)
 
 
 def _draw_card(sheet, draw, card: QueryCard, x: int, y: int, width: int, height: int) -> None:
     colour = MUTED if card.verdict else HIT if card.hit else MISS
     draw.rectangle((x, y, x + width - 1, y + height - 1), outline=LINE)
     draw.rectangle((x, y, x + 4, y + height - 1), fill=colour)
-    verdict = card.verdict or ('\u2713 hit' if card.hit else f'\u2717 miss, rank {card.rank}')
-    draw.text((x + 14, y + 5), verdict, fill=colour, font=font(13))
-    offset = x + 26 + draw.textlength(verdict, font=font(13))
-    draw.text((offset, y + 5), fit(card.names, x + width - offset - 6, 12), fill=MUTED, font=font(12))
-    top, left = y + CAPTION + 8, x + 14
+    write(draw, _verdict(card), x + 14, y + 5, colour, 13)
+    write(draw, _names(card, width), x + 26 + font(13).getlength(_verdict(card)), y + 5, MUTED, 12)
+    top, left = y + height - CELL - CAPTION - GAP, x + 14
     parts = ((card.photo, 'photo', 'photo'), (card.mask, 'mask', 'mask'), (card.true_view, 'view', 'true shape'))
     for array, kind, label in parts:
         paste(sheet, draw, as_image(array, kind), left, top, LINE, 1)

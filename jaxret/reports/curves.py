@@ -8,17 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from jaxret.reports.figures import (
-    BLUE,
-    GREY,
-    ORANGE,
-    cycle,
-    name_rows,
-    new_figure,
-    percent_axis,
-    plot_known,
-    style_axes,
-)
+from jaxret.reports.figures import name_rows, new_figure, percent_axis, plot_known, style_axes
+from jaxret.reports.palette import BLUE, GREY, LINE, ORANGE, cycle
+from jaxret.reports.tables import metric_name
 
 VALIDATION = 'Validation accuracy'
 
@@ -82,7 +74,7 @@ def _draw_panel(
 ) -> None:
     style_axes(axes, panel.title, 'step', panel.label)
     for colour, (name, (steps, values)) in zip(cycle(len(lines)), lines.items(), strict=True):
-        _line(axes, steps, values, name, colour, smooth=panel.smooth)
+        _line(axes, steps, values, metric_name(name), colour, smooth=panel.smooth)
     for name, value in reference.items():
         axes.axhline(value, color=GREY, linewidth=1, linestyle=':', label=f'{name} {value:.1%}')
     if panel.fraction:
@@ -108,7 +100,8 @@ def draw_categories(metrics: Mapping, names: Mapping[str, str]) -> Figure | None
     rows = dict(metrics.get('per_category', {}))
     if not rows or not names:
         return None
-    rows['all queries'] = metrics
+    if len(rows) > 1:
+        rows['all queries'] = metrics
     figure = new_figure(3.8 * len(names), 1.25 + 0.34 * len(rows))
     for column, (key, title) in enumerate(names.items()):
         axes = figure.add_subplot(1, len(names), column + 1)
@@ -123,7 +116,7 @@ def draw_categories(metrics: Mapping, names: Mapping[str, str]) -> Figure | None
         ):
             style = {'marker': marker, 'markersize': size, 'color': colour, 'label': label, 'linestyle': 'none'}
             plot_known(axes, zip([row[f'{key}{suffix}'] for row in rows.values()], places, strict=True), **style)
-        axes.axhline(0.5, color='#c5ccd5', linewidth=1)
+        axes.axhline(0.5, color=LINE, linewidth=1)
         axes.set_xlim(-0.02, 1.02)
         percent_axis(axes.xaxis)
     handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -26,7 +26,11 @@ TITLES = {
 }
 HEADLINES = ('nn', 'ft', 'anmrr')
 # What is measured beside a trained system, by name in its metrics.
-UNTRAINED = {'zero_shot': 'Frozen features, not trained', 'references': 'Training photos as references, not trained'}
+UNTRAINED = {
+    'zero_shot': 'Frozen features, not trained',
+    'references': 'Training photos as references, not trained',
+    'initial_weights': 'Initial weights, not trained',
+}
 
 
 def write_domain_report(

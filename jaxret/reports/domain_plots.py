@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxret.reports.embedding_plots import FEW_CLASSES, Plane, draw_by_class, draw_by_group, group_handles, lay_out_rows
-from jaxret.reports.figures import BLUE, GREY, ORANGE, new_figure, style_plane, style_precision_recall
+from jaxret.reports.figures import new_figure, style_plane, style_precision_recall
+from jaxret.reports.palette import BLUE, GREY, ORANGE
 
-COLOURS = ('#c2281d', '#1f5fa8')  # photos red, shapes blue, as in the paper's figure 3
+COLOURS = (ORANGE, BLUE)  # of photos, of shapes
 
 
 def lay_out_domains(

@@ -1,5 +1,6 @@
-"""What the sheets drawn as one picture share: colours, text that fits, and pictures in cells."""
+"""What the sheets drawn as one picture share: text that fits, and pictures in cells."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from jaxret.files import printable
+from jaxret.reports.palette import SOFT
 
-HIT, MISS = '#12794a', '#c2281d'
-INK, MUTED, LINE, PAPER = '#1c2128', '#5f6b7a', '#d5dae1', '#f5f7f9'
 CELL, GAP, CAPTION = 92, 8, 18  # side of a cell, between cells, height of a line under it
+LEADING = 1.25  # from line to line, of the size of the letters
 
 
 @lru_cache
@@ -19,15 +20,31 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / 'fonts/ttf/DejaVuSans.ttf', size)
 
 
-def fit(text: str, width: float, size: int) -> str:
-    """The text in one line, shortened in the middle until it fits."""
-    text = printable(text)  # Pillow lays out no line breaks here
-    own, keep = font(size), len(text)
-    short = text
-    while own.getlength(short) > width and keep > 2:
-        keep -= 1
-        short = f'{text[: (keep + 1) // 2]}\u2026{text[len(text) - keep // 2 :]}'
-    return short
+def wrap(text: str, width: float, size: int) -> str:
+    """The text in lines no wider than `width` pixels, broken behind words and signs such as / and _, else anywhere."""
+    own, lines = font(size), ['']
+    for part in re.split(r'(?<=[\s/\\_,:-])', printable(text)):
+        if own.getlength(lines[-1] + part.rstrip()) > width and lines[-1]:
+            lines.append('')
+        for letter in part:
+            if own.getlength(lines[-1] + letter) > width and lines[-1] and letter != ' ':
+                lines.append('')
+            lines[-1] += letter
+    return '\n'.join(line.strip() for line in lines)
+
+
+def height(text: str, size: int) -> int:
+    """Pixels that a text of `wrap` takes."""
+    return 0 if not text else round((text.count('\n') + 1) * LEADING * size)
+
+
+def write(
+    draw: ImageDraw.ImageDraw, text: str, left: float, top: float, colour: str, size: int, *, middle: bool = False
+) -> None:
+    """Writes a text of `wrap`; `middle`: the lines centred at `left`."""
+    for number, line in enumerate(text.split('\n')):
+        start = left - font(size).getlength(line) / 2 if middle else left
+        draw.text((start, top + round(number * LEADING * size)), line, fill=colour, font=font(size))
 
 
 def paste(
@@ -42,11 +59,10 @@ def paste(
     cell: int = CELL,
 ) -> None:
     """Puts a picture into a cell, with a frame."""
-    sheet.paste(ImageOps.pad(image.convert('RGB'), (cell, cell), color=PAPER), (int(left), top))
+    sheet.paste(ImageOps.pad(image.convert('RGB'), (cell, cell), color=SOFT), (int(left), top))
     draw.rectangle((left, top, left + cell - 1, top + cell - 1), outline=edge, width=thickness)
 
 
 def centred(draw: ImageDraw.ImageDraw, text: str, left: int, top: int, colour: str, *, cell: int = CELL) -> None:
-    """Writes a line under the middle of a cell."""
-    x = left + (cell - draw.textlength(text, font=font(12))) / 2
-    draw.text((x, top + cell + 3), text, fill=colour, font=font(12))
+    """Writes a text of `wrap` under the middle of a cell."""
+    write(draw, text, left + cell / 2, top + cell + 3, colour, 12, middle=True)

@@ -11,15 +11,8 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from jaxret.metrics.average_precision import normalized_rows
-from jaxret.reports.figures import (
-    MARKERS,
-    class_colours,
-    cycle,
-    new_figure,
-    scatter,
-    style_plane,
-    style_precision_recall,
-)
+from jaxret.reports.figures import MARKERS, new_figure, scatter, style_plane, style_precision_recall
+from jaxret.reports.palette import class_colours, cycle
 
 FEW_CLASSES = 20  # more have no room for their names
 _LONGEST_NAME = 24  # of a class, in letters

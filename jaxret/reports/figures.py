@@ -1,16 +1,15 @@
-"""What the figures of the reports share: colours, empty figures without a display, and the look of axes."""
+"""What the figures of the reports share: empty figures without a display, and the look of axes."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-BLUE, ORANGE, GREY = '#1f5fa8', '#d1701c', '#6b7582'
-COLOURS = (BLUE, ORANGE, '#2b8a5b', '#7a4fa3', GREY)
+from jaxret.reports.palette import INK, LINE
+
 MARKERS = 'o^sDvP*X'
 
 
@@ -23,11 +22,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 def style_axes(axes, title: str, x: str = '', y: str = '') -> None:
     """Title, labels and a quiet grid."""
-    axes.set_title(title, fontsize=10.5, loc='left', fontweight='bold', color='#1c2128')
+    axes.set_title(title, fontsize=10.5, loc='left', fontweight='bold', color=INK)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=8.5)
-    axes.grid(True, color='#e6e9ee', linewidth=0.8)
+    axes.grid(True, color=LINE, alpha=0.7, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
 
@@ -65,17 +64,6 @@ def plot_known(axes, points: Iterable[tuple[float | None, float | None]], **styl
     known = [point for point in points if None not in point]
     if known:
         axes.plot(*zip(*known, strict=True), **style)
-
-
-def cycle(count: int) -> list[str]:
-    """That many colours, again from the first where there are more than `COLOURS`."""
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
-
-
-def class_colours(count: int) -> list[tuple[float, ...]]:
-    """Colours told apart as far as `count` allows: the hue wheel, in two shades."""
-    wheel = matplotlib.colormaps['hsv']
-    return [tuple(np.array(wheel(i / max(count, 1))[:3]) * (0.85, 0.55)[i % 2]) for i in range(count)]
 
 
 def scatter(axes, points: np.ndarray, colour, marker: str, size: float) -> None:

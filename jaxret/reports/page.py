@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxret.files import storage_errors
 from jaxret.reports.cards import Card, Thumbnails
+from jaxret.reports.templates import rendered
 
 Picture = Figure | Image.Image
 
@@ -71,14 +71,8 @@ def write_page(
         _save_picture(picture, folder / f'{name}.png')
     cards = [card for sheet in sheets for group in sheet.values() for card in group]
     provenance = facts['provenance']
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template(template).render(
+    page = rendered(
+        template,
         title=facts['title'],
         data={True: 'synthetic', False: 'real', None: 'unstated'}[provenance.get('synthetic')],
         real=real,

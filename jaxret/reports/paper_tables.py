@@ -7,9 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxret.reports.figures import BLUE, GREY, ORANGE, name_rows, new_figure, plot_known, style_axes
+from jaxret.reports.figures import name_rows, new_figure, plot_known, style_axes
 from jaxret.reports.page import report_folder, write_page
-from jaxret.reports.tables import UNKNOWN, number
+from jaxret.reports.palette import BLUE, GREY, ORANGE
+from jaxret.reports.tables import UNKNOWN, duration, number
 
 COLUMNS = 5  # panels side by side
 _INTERVAL = 'our 95 % interval over seeds'
@@ -25,7 +26,8 @@ def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: 
 
     Args:
       folder: made if it is missing.
-      results: as `experiments/paper_tables/results.py` describes it: {title, notes, settings, seeds, tables, claims}.
+      results: as `experiments/paper_tables/results.py` describes it: {title, notes, warning, settings, seeds, tables,
+        claims}.
       provenance: what was run on what, as in `page.Facts`.
 
     Returns:
@@ -41,6 +43,7 @@ def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: 
         pictures |= {f'table_{place}': draw_table(table), f'curve_{place}': draw_curve(table)}
     values = {
         'seeds': results['seeds'],
+        'warning': results['warning'],
         'tables': [
             {**table, 'rows': [{**row, 'cells': cells(row, table['metrics'])} for row in table['rows']]}
             for table in tables
@@ -77,25 +80,26 @@ def _texts(values: Mapping[str, Any], digits: int, *, signed: bool = False) -> d
 
 
 def _runs(tables: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """The rows of the list of runs; a row of several tables once."""
-    lines = []
+    """The rows of the list of runs, each run once, with all rows of tables that show it."""
+    lines: dict[str, dict[str, Any]] = {}
     for row in {row['name']: row for table in tables for row in table['rows']}.values():
         for run in row['runs']:
+            if run['folder'] in lines:
+                lines[run['folder']]['row'] += f'; {row["name"]}'
+                continue
             path = os.path.relpath(run['folder'], folder)
             report = f'{path}/report/index.html'
             seconds = run.get('wall_seconds')
-            lines.append(
-                {
-                    'row': row['name'],
-                    'seed': run['seed'],
-                    'folder': path,
-                    'state': run['state'] + (f': {run["error"]}' if run.get('error') else ''),
-                    'time': UNKNOWN if seconds is None else f'{seconds:.0f} s',
-                    'commit': f'{(run.get("commit") or UNKNOWN)[:10]}{" changed" if run.get("dirty") else ""}',
-                    'report': report if run['state'] == 'finished' and (folder / report).exists() else '',
-                }
-            )
-    return lines
+            lines[run['folder']] = {
+                'row': row['name'],
+                'seed': run['seed'],
+                'folder': path,
+                'state': run['state'] + (f': {run["error"]}' if run.get('error') else ''),
+                'time': UNKNOWN if seconds is None else duration(seconds),
+                'commit': f'{(run.get("commit") or UNKNOWN)[:10]}{" changed" if run.get("dirty") else ""}',
+                'report': report if run['state'] == 'finished' and (folder / report).exists() else '',
+            }
+    return list(lines.values())
 
 
 def draw_table(table: Mapping[str, Any]) -> Figure:

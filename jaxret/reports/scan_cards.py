@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from jaxret.reports.cards import Card, Shown, Thumbnails
-from jaxret.reports.drawing import CAPTION, GAP, HIT, INK, LINE, MISS, MUTED, centred, fit, font, paste
+from jaxret.reports.drawing import CAPTION, GAP, centred, height, paste, wrap, write
+from jaxret.reports.palette import HIT, INK, LINE, MISS, MUTED, PAPER
 
 _CELL = 112
 _MARKS = {'own': 'true', 'category': '', 'other': 'wrong'}
@@ -69,30 +70,43 @@ def draw_scan_sheet(sections: Mapping[str, Sequence[ScanCard]], *, title: str) -
     if not cards:
         return None
     columns = max(len(card.stages) + len(card.results) for card in cards)
-    row = _CELL + 2 * CAPTION + 2 * GAP
-    sheet = Image.new('RGB', (columns * (_CELL + GAP) + 4 * GAP, 64 + 34 * len(sections) + row * len(cards)), 'white')
-    draw = ImageDraw.Draw(sheet)
-    draw.text((16, 12), fit(title, sheet.width - 32, 20), fill=INK, font=font(20))
+    width = columns * (_CELL + GAP) + 4 * GAP
+    title = wrap(title, width - 32, 20)
     legend = 'Blue: object, orange: clutter. CADs, nearest first: green its own model, red another category'
-    draw.text((16, 40), legend, fill=MUTED, font=font(12))
-    y = 62
+    legend = wrap(legend, width - 32, 12)
+    above = 20 + height(title, 20) + height(legend, 12)
+    tall = above + 34 * len(sections) + sum(_height(card, width) for card in cards)
+    sheet = Image.new('RGB', (width, tall), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    write(draw, title, 16, 12, INK, 20)
+    write(draw, legend, 16, 16 + height(title, 20), MUTED, 12)
+    y = above
     for heading, group in sections.items():
-        draw.text((16, y + 8), heading, fill=INK, font=font(15))
+        write(draw, heading, 16, y + 8, INK, 15)
         y += 34
         for card in group:
             _draw_card(sheet, draw, card, y)
-            y += row
+            y += _height(card, width)
     return sheet
 
 
+def _text(card: ScanCard, width: int) -> str:
+    return wrap(f'{card.verdict}: {card.name} ({card.category})', width - 32, 12)
+
+
+def _height(card: ScanCard, width: int) -> int:
+    return height(_text(card, width), 12) + _CELL + CAPTION + 2 * GAP
+
+
 def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, card: ScanCard, y: int) -> None:
-    text = f'{card.verdict}: {card.name} ({card.category})'
-    draw.text((16, y), fit(text, sheet.width - 32, 12), fill=HIT if card.hit else MISS, font=font(12))
+    text = _text(card, sheet.width)
+    write(draw, text, 16, y, HIT if card.hit else MISS, 12)
     cells = [(picture, caption, LINE) for caption, picture in card.stages.items()]
     for picture, _, distance, kind in card.results:
         edge, sign = _FRAMES[kind]
         cells.append((picture, f'{sign}{distance:.2f}', edge))
+    top = y + height(text, 12) + 4
     for place, (picture, caption, edge) in enumerate(cells):
-        left, top = 16 + place * (_CELL + GAP) + (GAP if place >= len(card.stages) else 0), y + CAPTION
+        left = 16 + place * (_CELL + GAP) + (GAP if place >= len(card.stages) else 0)
         paste(sheet, draw, Image.fromarray(picture), left, top, edge, 1 if edge == LINE else 3, cell=_CELL)
         centred(draw, caption, left, top, MUTED if edge == LINE else edge, cell=_CELL)

@@ -16,11 +16,11 @@ RATES = {
     'category_top1': 'Category of the nearest CAD',
     'exact_top1': 'Own model, among the CADs of its category',
     'instance_top1': 'Nearest of the pool is a ranked one',
-    'instance_top1_filtered': 'The same, pools with 3 ranked CADs',
+    'instance_top1_filtered': 'Nearest of the pool, of pools with 3 ranked CADs',
     'ranking_quality': 'Exact order of the pool',
-    'ranking_quality_filtered': 'The same, pools with 3 ranked CADs',
+    'ranking_quality_filtered': 'Exact order, of pools with 3 ranked CADs',
     'ranking_overlap': 'Overlap with the ranked CADs of the pool',
-    'ranking_overlap_filtered': 'The same, pools with 3 ranked CADs',
+    'ranking_overlap_filtered': 'Overlap, of pools with 3 ranked CADs',
 }
 HEADLINES = ('category_top1', 'exact_top1', 'instance_top1', 'ranking_quality')
 
@@ -66,6 +66,7 @@ def write_scan_report(
         'tiles': tiles(main, headlines),
         'splits': {heading: rate_rows(metrics) for heading, metrics in splits.items()},
         'measures': _measures(splits),
+        'untrained': 'comparators' in main,
         'has_pools': 'annotations' in main,
         'class_columns': list(headlines.values()),
         'classes': [
@@ -86,7 +87,11 @@ def write_scan_report(
 
 
 def rate_rows(metrics: Mapping) -> list[dict]:
-    """Rows of the table of one split: texts, and fractions to draw, of the rates that were measured."""
+    """Rows of the table of one split: texts, and fractions to draw, of the rates that were measured.
+
+    Where all pools have 3 ranked CADs, the rates of these alone are left out.
+    """
+    same = metrics.get('annotations') == metrics.get('annotations_filtered')
     return [
         {
             'title': title,
@@ -96,7 +101,7 @@ def rate_rows(metrics: Mapping) -> list[dict]:
             'macro_chance': percent(metrics[f'{key}_macro_chance']),
         }
         for key, title in RATES.items()
-        if metrics.get(key) is not None
+        if metrics.get(key) is not None and not (same and key.endswith('_filtered'))
     ]
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 UNKNOWN = '\u2013'
+_ABBREVIATIONS = ('anmrr', 'auc', 'cad', 'dcg', 'f', 'ft', 'iou', 'ndcg', 'nn', 'st')
 
 
 def accuracy_names(metrics: Mapping) -> dict[str, str]:
@@ -26,6 +27,22 @@ UNTRAINED = {
     'references': 'training photos as references, whitened, no run',
     'references_views': 'references and views, not trained',
 }
+
+
+def metric_name(key: str) -> str:
+    """A key of metrics as words: 'val_mean_map' is 'held-out mean mAP', 'category_top1' 'category Top-1'."""
+    words = key.split('_')
+    words = [{'val': 'held-out', 'map': 'mAP'}.get(word, word) for word in words]
+    words = [word.upper() if word in _ABBREVIATIONS else re.sub(r'^top(\d+)$', r'Top-\1', word) for word in words]
+    return ' '.join(words)
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '3 min 32 s' or '2 h 5 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f'{whole} s'
+    return f'{whole // 60} min {whole % 60} s' if whole < 3600 else f'{whole // 3600} h {whole // 60 % 60} min'
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -62,35 +79,44 @@ def accuracy(row: Mapping, key: str) -> dict:
 
 
 def tiles(metrics: Mapping, titles: Mapping[str, str]) -> list[dict]:
-    """The headline accuracies, {key: title}."""
-    return [{'title': title, **accuracy(metrics, key)} for key, title in titles.items()]
+    """The headline accuracies, {key: title}, each with what its comparators reach that nobody trained."""
+    return [
+        {'title': title, **accuracy(metrics, key), 'untrained': _untrained_range(metrics, key)}
+        for key, title in titles.items()
+    ]
+
+
+def _untrained_range(metrics: Mapping, key: str) -> str:
+    values = sorted(row[key] for row in metrics.get('comparators', {}).values() if not _unknown(row.get(key)))
+    ends = dict.fromkeys(map(percent, values[:1] + values[-1:]))
+    return ' to '.join(ends)
 
 
 def other_measures(metrics: Mapping) -> list[tuple[str, str]]:
-    """(name, text) of what is not an accuracy."""
+    """(name, text) of what is no accuracy and in no table of categories."""
     measures = [('Queries', str(metrics['queries'])), ('Gallery shapes', str(metrics['gallery']))]
     if metrics.get('queries_without_positive'):
         measures.append(('Queries whose shape is not in the gallery', str(metrics['queries_without_positive'])))
-    for key, title, digits in (
-        ('median_rank', 'Median rank', 1),
-        ('mean_reciprocal_rank', 'Mean reciprocal rank', 3),
-        ('hausdorff', 'Modified Hausdorff distance of the Top-1 shape (0 is exact; longest side = 1)', 4),
-        ('hausdorff_macro', 'Modified Hausdorff distance, mean of categories', 4),
-        ('iou', 'Voxel IoU of the Top-1 shape (1 is exact)', 4),
-        ('iou_macro', 'Voxel IoU, mean of categories', 4),
-    ):
+    for key, digits in (('median_rank', 1), ('mean_reciprocal_rank', 3)):
         if key in metrics:
-            measures.append((title, number(metrics[key], digits)))
+            measures.append((metric_name(key).capitalize(), number(metrics[key], digits)))
     if 'shape_metric_queries' in metrics and metrics['shape_metric_queries'] != metrics['queries']:
         measures.append(('Queries that Hausdorff and IoU cover', str(metrics['shape_metric_queries'])))
     return measures
 
 
 def category_table(metrics: Mapping, names: Sequence[str]) -> list[dict]:
-    """Rows of the table of accuracies `names`: every category, all queries (micro), the mean of categories (macro)."""
-    rows = [(name, row, '', 'category') for name, row in metrics.get('per_category', {}).items()]
-    rows.append(('All queries (micro)', metrics, '', 'total'))
-    if all(f'{key}_macro' in metrics for key in names):
+    """Rows of the table of accuracies `names`: every category, all queries (micro), the mean of categories (macro).
+
+    Of a single category these three are the same: it has one row.
+    """
+    categories = metrics.get('per_category', {})
+    if len(categories) == 1:
+        rows = [(next(iter(categories)), metrics, '', 'total')]
+    else:
+        rows = [(name, row, '', 'category') for name, row in categories.items()]
+        rows.append(('All queries (micro)', metrics, '', 'total'))
+    if len(categories) != 1 and all(f'{key}_macro' in metrics for key in names):
         rows.append(('Mean of categories (macro)', metrics, '_macro', 'total'))
     return [
         {
@@ -110,6 +136,7 @@ def unseen_table(metrics: Mapping) -> list[dict]:
     keys = ('hausdorff', 'hausdorff_chance', 'iou', 'iou_chance')
     total = {key: metrics[f'unseen_{key}'] for key in ('queries', 'gallery', *keys)}
     rows = [(name, row, 'category') for name, row in metrics['unseen_per_category'].items()]
+    every = [('All queries', total, 'total')] if len(rows) != 1 else []
     return [
         {
             'name': name,
@@ -118,7 +145,7 @@ def unseen_table(metrics: Mapping) -> list[dict]:
             'gallery': row['gallery'],
             **{key: number(row[key]) for key in keys},
         }
-        for name, row, kind in (*rows, ('All queries', total, 'total'))
+        for name, row, kind in (*rows, *every)
     ]
 
 

@@ -6,11 +6,14 @@ Letters: N grids, R cells a side, S picture side, M rays of a picture, T cells a
 from functools import lru_cache
 
 import numpy as np
+from PIL import ImageColor
 
 from jaxret.geometry.render import ViewRing, camera_axes
+from jaxret.reports.palette import BLUE, ORANGE, SOFT
 
 OBJECT, CLUTTER = 1, 2  # values of a cell and how they are painted: blue, orange
-_PALETTE = np.array([[250, 251, 252], [74, 124, 189], [224, 146, 66]], np.float32)  # 0 is the background
+_PALETTE = np.array([ImageColor.getrgb(colour) for colour in (SOFT, BLUE, ORANGE)], np.float32)  # of cells 0, 1, 2
+_PALETTE[1:] += 0.25 * (255 - _PALETTE[1:])  # lighter, so that shades can be told
 _SHADES = np.array([0.78, 1.0, 0.6], np.float32)  # of faces across x, y (seen from above), z
 _SAMPLES = 2  # rays a pixel along each side
 

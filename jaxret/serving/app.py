@@ -234,6 +234,7 @@ class _KnownHosts:
 def _result(index: Index, hit: Hit, number: int) -> schemas.Result:
     pose = {'azimuth': hit.azimuth, 'elevation': hit.elevation}
     pose = '&'.join(f'{name}={angle:g}' for name, angle in pose.items() if angle is not None)
+    pose = f'?{pose}' if pose else ''
     own = {name: getattr(hit, name) for name in schemas.Result.model_fields if name not in schemas.Shape.model_fields}
     return schemas.Result(**shape_fields(index, hit.id, number, pose), **own)
 

@@ -4,11 +4,13 @@ A path that the index recorded is opened once, and what is open is compared with
 change): what was put in its place later, a link for example, is given to nobody.
 """
 
+import io
 import os
 import re
 import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -20,14 +22,14 @@ from starlette.types import Receive, Scope, Send
 
 from jaxret.errors import DataError
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
-from jaxret.geometry.formats import MESH_SUFFIXES
+from jaxret.geometry.formats import CONVERTED_SUFFIXES, MESH_SUFFIXES
 from jaxret.geometry.grid_meshes import mesh_from_grid
 from jaxret.geometry.mesh import Mesh, load_mesh
-from jaxret.geometry.places import locate, model_files
+from jaxret.geometry.places import locate, model_files, other_names
 from jaxret.index.index import Index
 
+_QUICK = 8 * 2**20  # bytes
 _MEDIA_TYPE = 'application/octet-stream'
-_NAMING = ('.gltf', '.step', '.stp')  # formats whose geometry may go on in other files
 
 
 def shape_id(index: Index, number: int) -> str:
@@ -47,6 +49,14 @@ def _model_id(index: Index, number: int) -> str:
     if locate(index.model_path(shape)).suffix not in (*MESH_SUFFIXES, *DISTANCE_SUFFIXES):
         raise HTTPException(404, f'{shape}: not a model file; index the models again')
     return shape
+
+
+def is_quick(index: Index, number: int, *, faces: int) -> bool:
+    """Whether a shape's file is read within a moment: not by a CAD kernel, and not large, of at most so many faces."""
+    shape = _model_id(index, number)
+    facts = index.facts(shape)
+    converted = locate(index.model_path(shape)).suffix in CONVERTED_SUFFIXES
+    return not converted and index.model_mark(shape)[0] <= _QUICK and facts is not None and facts['triangles'] <= faces
 
 
 def model_mesh(index: Index, number: int) -> Mesh:
@@ -71,8 +81,8 @@ def model_answer(index: Index, number: int) -> Response:
     """A shape's model as a download.
 
     Returns:
-      its file as it is, that of the whole assembly for a part; of a member of an archive, the member; for a model
-      whose geometry goes on in other files, all of it as one GLB file.
+      its file as it is, that of the whole assembly for a part; of a member of an archive, the member; a STEP assembly
+      of several files as a zip archive of these; a glTF file with buffers in others, as one GLB file.
 
     Raises:
       HTTPException: 404, as `model_mesh`.
@@ -83,7 +93,9 @@ def model_answer(index: Index, number: int) -> Response:
     whole = shape.removesuffix(f'/{place.part}') if place.part else shape
     name = re.sub(r'[^A-Za-z0-9._-]+', '_', whole).strip('._') or 'model'
     stem = name[: -len(end)] if name.lower().endswith(end) else name
-    if len(mark) > 2 and place.suffix in _NAMING:
+    if other_names(place) and place.suffix in ('.step', '.stp') and not place.member:
+        return _attached(_zipped(index, shape), f'{stem}.zip')
+    if other_names(place):
         mesh = model_mesh(index, number)
         content = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type='glb')
         return _attached(content, f'{stem}.glb')
@@ -95,6 +107,17 @@ def model_answer(index: Index, number: int) -> Response:
             return _attached(copy.content(), stem + end)
         except DataError as error:
             raise HTTPException(404, f'{shape}: {error.problems[0].found}; index the models again') from error
+
+
+def _zipped(index: Index, shape: str) -> bytes:
+    """A zip archive of a shape's file and those that it names. Raises HTTPException: 404, they have changed."""
+    content = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix='jaxret-model-') as folder:
+        _copied(index, shape, Path(folder))
+        with zipfile.ZipFile(content, 'w', zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(path for path in Path(folder).rglob('*') if path.is_file()):
+                archive.write(path, path.relative_to(folder))
+    return content.getvalue()
 
 
 def _attached(content: bytes, name: str) -> Response:
@@ -144,11 +167,12 @@ def _copied(index: Index, shape: str, folder: Path) -> Path:
     """
     path, mark = index.model_path(shape), index.model_mark(shape)
     original = locate(path).file
-    for number, file in enumerate(model_files(path)):
-        copy = folder / (os.path.relpath(file, original.parent) if number else original.name)
-        if copy.exists():  # the reader says what is wrong with it
-            continue
+    result, number = folder / original.name / path.relative_to(original), 0
+    while number < len(files := model_files(folder / original.name)):  # more as soon as one is there that names them
+        copy = files[number]
         copy.parent.mkdir(parents=True, exist_ok=True)
+        file = original.parent / copy.relative_to(folder)
         with _opened(shape, file, mark[2 * number :]) as source, copy.open('wb') as target:
             shutil.copyfileobj(source, target)
-    return folder / original.name / path.relative_to(original)
+        number += 1
+    return result

@@ -21,7 +21,16 @@ from jaxret.preprocessing.reference_pictures import reference_picture, shading
 from jaxret.search.bounds import prepare
 from jaxret.serving.limits import Limits
 from jaxret.serving.queries import KeptPhoto
-from jaxret.serving.uploads import Arrays, arrays_apart, check_picture, parse_box, shape_query_arrays, shown_name, store
+from jaxret.serving.uploads import (
+    PACKED,
+    Arrays,
+    arrays_apart,
+    check_picture,
+    parse_box,
+    shape_query_arrays,
+    shown_name,
+    store,
+)
 
 _PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
 
@@ -76,15 +85,16 @@ class Searcher:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Kinds of files that are taken."""
-        return tuple(dict.fromkeys(suffix for kind in self.query_kinds for suffix in SUFFIXES[kind]))
+        found = [suffix for kind in self.query_kinds for suffix in SUFFIXES[kind]]
+        return tuple(dict.fromkeys([*found, *(PACKED if 'mesh' in self.query_kinds else ())]))
 
     def warm_up(self) -> None:
         """Prepares pruned search of large galleries and compiles the programs of a photo, before the first client."""
         if len(self._index) >= _PRUNED_FROM:
             prepare(self._index.gallery)
         if 'photo' in self.query_kinds:
-            grey = np.full((64, 64, 3), 128, np.uint8)
-            self._index.search(self._model.embed_photos([grey]), top_k=1)
+            grey, everywhere = np.full((64, 64, 3), 128, np.uint8), np.full((64, 64), 255, np.uint8)
+            self._index.search(self._model.embed_photos([grey], masks=[everywhere]), top_k=1)
 
     def receive_all(
         self,
@@ -178,7 +188,7 @@ class Searcher:
         """
         with _client_names(query):
             inputs, most = self._model.query_inputs(query.kind), self._limits.mesh_faces
-            up_axis = self._index.query_up_axis
+            up_axis = self._index.axis_of_query(query.path)
             make = partial(shape_query_arrays, kind=query.kind, inputs=inputs, up_axis=up_axis, max_faces=most)
             return arrays_apart(make, query.path, limits=self._limits)
 
@@ -251,7 +261,7 @@ class Searcher:
         return KeptPhoto(query.names[str(query.path)], checksum, kept, mask), embedding
 
     def _kind(self, path: Path, name: str, given: str | None) -> str:
-        kind = given or kind_of(path) or 'photo'
+        kind = given or kind_of(path) or ('mesh' if path.suffix in PACKED else 'photo')
         if kind not in self.query_kinds:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))

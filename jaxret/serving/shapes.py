@@ -1,17 +1,27 @@
 """What the server tells and gives of single shapes: /shapes/{number}."""
 
+import contextlib
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
 
 import anyio
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, HTTPException, Query
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
+from jaxret.geometry.render import render_views
 from jaxret.index.index import Index
+from jaxret.preprocessing.photo_files import png_file
+from jaxret.preprocessing.shapes import THUMBNAIL
 from jaxret.serving import downloads, schemas, viewer
 from jaxret.serving.limits import Limits
 
 _KEPT_PAGES = 8  # of 3D views
+_KEPT_PICTURES = 1000  # from the sides that results were asked for
+_STEP = 5  # degrees between these
+_WAITING = 24  # for a turn; beyond them the pictures of the index will do
+Azimuth = Annotated[float | None, Query(ge=-360, le=360, description='of the camera, in degrees')]
+Elevation = Annotated[float | None, Query(ge=-90, le=90, description='of the camera, in degrees')]
 
 
 def add_shapes(app: FastAPI, index: Index, *, limits: Limits) -> None:
@@ -28,17 +38,26 @@ def add_shapes(app: FastAPI, index: Index, *, limits: Limits) -> None:
         """What is known of a shape."""
         return schemas.Shape(**shape_fields(index, downloads.shape_id(index, number), number))
 
+    @lru_cache(maxsize=_KEPT_PICTURES)
+    def picture_of(number: int, azimuth: float, elevation: float) -> bytes:
+        ring = replace(THUMBNAIL, first_azimuth=azimuth, elevation=elevation)
+        return png_file(render_views(downloads.model_mesh(index, number), ring)[0])
+
     @app.get('/shapes/{number}/thumbnail', response_class=Response)
-    def thumbnail(number: int) -> Response:
-        """Picture of a shape."""
-        return Response(index.thumbnail(downloads.shape_id(index, number)), media_type='image/png')
+    async def thumbnail(number: int, azimuth: Azimuth = None, elevation: Elevation = None) -> Response:
+        """Picture of a shape: from there where its model is read quickly and the server has time, else as indexed."""
+        shape, picture = downloads.shape_id(index, number), None
+        asked = azimuth is not None and elevation is not None and one_model.statistics().tasks_waiting < _WAITING
+        if asked and downloads.is_quick(index, number, faces=limits.view_faces):
+            pose = (_STEP * round(angle / _STEP) for angle in (azimuth, elevation))
+            with contextlib.suppress(HTTPException):  # gone, or changed since
+                picture = await anyio.to_thread.run_sync(picture_of, number, *pose, limiter=one_model)
+        if picture is None:
+            picture = await anyio.to_thread.run_sync(index.thumbnail, shape)
+        return Response(picture, media_type='image/png')
 
     @app.get('/shapes/{number}/viewer', response_class=HTMLResponse)
-    async def view(
-        number: int,
-        azimuth: Annotated[float | None, Query(ge=-360, le=360, description='of the camera at first')] = None,
-        elevation: Annotated[float | None, Query(ge=-90, le=90, description='of the camera at first')] = None,
-    ) -> HTMLResponse:
+    async def view(number: int, azimuth: Azimuth = None, elevation: Elevation = None) -> HTMLResponse:
         """Page that shows a shape in 3D."""
         page = await anyio.to_thread.run_sync(page_of, number, azimuth, elevation, limiter=one_model)
         return HTMLResponse(page, headers={'Content-Security-Policy': viewer.CONTENT_SECURITY_POLICY})
@@ -55,7 +74,7 @@ def shape_fields(index: Index, shape: str, number: int, pose: str = '') -> dict:
     Args:
       index: of the shape.
       shape, number: its id and place.
-      pose: query of the address of its 3D view.
+      pose: query of the addresses of its picture and 3D view, with its ?; '' for none.
     """
     address = f'shapes/{number}'
     return {
@@ -63,7 +82,7 @@ def shape_fields(index: Index, shape: str, number: int, pose: str = '') -> dict:
         'id': shape,
         'category': index.categories[number],
         'facts': index.facts(shape),
-        'thumbnail': f'{address}/thumbnail',
-        'viewer': f'{address}/viewer?{pose}' if pose else f'{address}/viewer',
+        'thumbnail': f'{address}/thumbnail{pose}',
+        'viewer': f'{address}/viewer{pose}',
         'download': f'{address}/model',
     }

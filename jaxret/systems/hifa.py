@@ -56,9 +56,8 @@ from jaxret.losses import mutual_information as information
 from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
-from jaxret.systems import hifa_losses as losses
-from jaxret.systems import image_towers
-from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems import hifa_losses, image_towers
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
 from jaxret.systems.checks import check_values
 from jaxret.systems.encoding import global_rows
 from jaxret.systems.hifa_config import CHOICES, RANGES, Weighting
@@ -84,9 +83,10 @@ class Hifa:
     TASK: ClassVar[str] = 'domain_adaptation'
     LATER: ClassVar[Mapping[str, Any]] = {
         'backbone_optimizer.embedding': False,
+        'evaluation.photos': 'test',
         'loss.adversarial_ramp': 0,
         'loss.pseudo_confidence': 0.0,
-        **{key: value for key, value in image_towers.LATER.items() if key not in ('model.taps', 'model.normalization')},
+        **{key: image_towers.LATER[key] for key in image_towers.LATER.keys() - {'model.taps', 'model.normalization'}},
     }
     GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
     similarity: ClassVar[str] = 'cosine'
@@ -126,14 +126,14 @@ class Hifa:
 
     @classmethod
     def trained(cls, run: Run, gallery: str) -> TrainedSystem:
-        """See `System.trained`: photos and meshes find shapes by their views."""
+        """See `System.trained`: photos and shapes find shapes by their views."""
         config, data = run.config, run.config.data
         system = cls.from_config(config, classes=len(run.categories), steps=1)
         ring = view_ring(config.render, size=data.stored_size)
         view_ids = spaced(min(config.evaluation.views, ring.views), ring.views)
         shapes = ShapeInputs(gallery, ring=ring, view_ids=view_ids, side=data.image_size, up_axis=data.up_axis)
         photo = PhotoInputs('plain', size=data.image_size, stored_size=data.stored_size, fit=data.fit)
-        queries = {'photo': QueryKind(photo, 'photo'), 'mesh': QueryKind(shapes, 'shape')}
+        queries = {'photo': QueryKind(photo, 'photo'), **shape_queries(shapes, 'shape', one_by_one=False)}
         note = (
             f'Its evaluation aligned the embeddings with {config.evaluation.alignment}, which needs the training '
             f'data; here they are those of the network.'
@@ -192,27 +192,27 @@ class Hifa:
         adapting, growth, reversal = self._schedule(step)
         classify = partial(self.classifier.apply, own(variables, 'classifier'))
         photo_logits, shape_logits = classify(rows['photos']), classify(rows['shapes'])
-        pseudo = losses.pseudo_labels(shape_logits)
+        pseudo = hifa_losses.pseudo_labels(shape_logits)
         label = cross_modal_cross_entropy(photo_logits[None], rows['label'], valid=rows['valid'])
         parts = {'label': (weighting.label_weight, label)}
-        report = {'ramp': growth, **losses.observations(rows, photo_logits, pseudo, self.classes)}
+        report = {'ramp': growth, **hifa_losses.observations(rows, photo_logits, pseudo, self.classes)}
         if weighting.mutual_information != 'none':
-            value, state['mutual_information'] = losses.mutual_information_loss(
+            value, state['mutual_information'] = hifa_losses.mutual_information_loss(
                 weighting, self.discriminator, variables, rows
             )
             parts['mutual_information'] = weighting.mutual_information_weight, value
         if weighting.norm != 'none':
-            parts['norm'] = weighting.norm_weight, losses.norm_loss(weighting, rows)
+            parts['norm'] = weighting.norm_weight, hifa_losses.norm_loss(weighting, rows)
         if weighting.centroid != 'none':
-            value, state['centroids'] = losses.centroid_loss(weighting, rows, pseudo, self.classes, variables)
+            value, state['centroids'] = hifa_losses.centroid_loss(weighting, rows, pseudo, self.classes, variables)
             parts['centroid'] = growth * weighting.centroid_weight, value
         if weighting.adversarial != 'none':
-            value, report['domain_accuracy'] = losses.adversarial_loss(self.domain, variables, rows, reversal)
+            value, report['domain_accuracy'] = hifa_losses.adversarial_loss(self.domain, variables, rows, reversal)
             parts['adversarial'] = weighting.adversarial_weight, value
         if weighting.mmd != 'none':
-            parts['mmd'] = weighting.mmd_weight, losses.mmd_loss(weighting, rows, photo_logits, shape_logits)
+            parts['mmd'] = weighting.mmd_weight, hifa_losses.mmd_loss(weighting, rows, photo_logits, shape_logits)
         if weighting.coral_weight > 0:
-            parts['coral'] = weighting.coral_weight, losses.coral_loss(rows)
+            parts['coral'] = weighting.coral_weight, hifa_losses.coral_loss(rows)
         total = sum(weight * value * (1.0 if name == 'label' else adapting) for name, (weight, value) in parts.items())
         report |= {f'{name}_loss': value for name, (_, value) in parts.items()}
         kept = {name: value for name, value in variables.items() if name not in ('params', 'frozen')}

@@ -83,7 +83,10 @@ def run(place, capsys, monkeypatch):
 def test_index_tells_what_it_did(run, place):
     status, out, _ = run('index', '--checkpoint', 'run', '--out', 'index', '--processes', '1')
     assert status == 0
-    assert out == 'index: 4 shapes: 0 embedded, 4 as before; 1 files failed (see index/failed.csv)\n'
+    first, last = out.splitlines()
+    told = 'index: 4 shapes: 0 embedded, 4 as before; 1 files failed (see index/failed.csv)'
+    assert first == f'{told}; up axis: 4 y by default (see index/overview.html)'
+    assert last == 'next: jaxret search --index index QUERY   or   jaxret serve --index index'
     assert 'broken.obj' in (place / 'index/failed.csv').read_text()
 
 
@@ -91,7 +94,8 @@ def test_search_prints_rank_id_category_score_and_view(run):
     status, out, err = run('search', '--index', 'index', 'photos/one.jpg', '--mask', 'masks/one.png', '--top', '3')
     assert status == 0 and err == ''
     lines = out.splitlines()
-    assert lines[0] == 'photos/one.jpg (photo, mask masks/one.png)' and len(lines) == 5
+    assert lines[0] == 'photos/one.jpg (photo, mask masks/one.png)' and len(lines) == 6
+    assert lines.pop().startswith('next: jaxret serve --index index   or   jaxret index --out index --add-photos')
     columns = ['rank', 'score', 'category', 'id', 'view', 'azimuth', 'elevation', 'size', 'triangles']
     assert lines[1].split() == columns
     for rank, line in enumerate(lines[2:], 1):
@@ -206,7 +210,7 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
     def started():
         raise AssertionError('too late')
 
-    monkeypatch.setattr(cli, '_before_jax', started)
+    monkeypatch.setattr(cli, 'check_platforms', started)
     assert run('search', '--index', 'index', 'photos/gone.jpg')[0] == 1
     assert run('search', '--index', 'index', 'photos', '--for', 'class')[0] == 1
     assert run('search', '--index', 'index', 'photos', '--where', 'heavy')[0] == 1

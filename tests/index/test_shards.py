@@ -9,9 +9,8 @@ from jaxret.index.shards import (
     ShapeRow,
     Shard,
     read_array,
-    read_embeddings,
-    read_extras,
     read_facts,
+    read_shard,
     read_thumbnail,
     shard_shapes,
     without_gaps,
@@ -35,7 +34,7 @@ def test_extras_and_facts_are_read_as_they_were_written(tmp_path):
     shard = some_shard(3, extras=('outlines', 'signature'))
     path = tmp_path / SHARDS / write_shard(tmp_path, shard, key='key')
     assert read_facts(path) == shard.facts
-    assert list(read_extras(path)) == ['outlines', 'signature']
+    assert list(read_shard(path).extras) == ['outlines', 'signature']
     for name in shard.extras:
         np.testing.assert_array_equal(read_array(path, name), shard.extras[name])
     assert shard_shapes(path, key='key') == shard.keys
@@ -69,10 +68,10 @@ def test_moved_shapes_keep_extras_and_facts_of_every_version(tmp_path):
     assert len({row.shard for row in moved}) == 3 and not {row.shard for row in moved} & {row.shard for row in rows}
     for place, (row, (extras, facts)) in enumerate(zip(moved, kinds, strict=True)):
         path, number = tmp_path / SHARDS / row.shard, 11 * place
-        assert (read_embeddings(path)[row.row] == number).all()
+        assert (read_shard(path).embeddings[row.row] == number).all()
         assert read_thumbnail(path, row.row) == f'picture {number}'.encode()
         assert shard_shapes(path, key='key')[row.row] == f'key {number}'
         assert read_facts(path)[row.row] == ({'name': f'shape {number}', 'size': [1.5, None]} if facts else {})
-        stored = read_extras(path)
+        stored = read_shard(path).extras
         assert tuple(stored) == extras
         assert all((array[row.row] == number).all() for array in stored.values())

@@ -136,6 +136,7 @@ def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
     results = {
         'title': 'T & U',
         'notes': ['Note.'],
+        'warning': 'Short <runs>.',
         'settings': {'preset': 'small'},
         'seeds': 3,
         'tables': [TABLE],
@@ -145,6 +146,7 @@ def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
     for text in (
         'T &amp; U',
         'Note.',
+        'Short &lt;runs&gt;.',
         '&lt;b&gt;none&lt;/b&gt;',
         '86.33',
         '<strong>91.00</strong>',

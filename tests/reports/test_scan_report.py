@@ -93,8 +93,9 @@ def test_the_page_is_whole_and_offline(tmp_path):
 
 def test_the_tables_hold_the_metrics():
     metrics = make_metrics()
-    rows = {row['title']: row for row in reversed(rate_rows(metrics))}
-    assert len(rate_rows(metrics)) == 8
+    rows = {row['title']: row for row in rate_rows(metrics)}
+    assert len(rows) == len(rate_rows(metrics)) == 5
+    assert len({row['title'] for row in rate_rows(metrics | {'annotations_filtered': 11})}) == 8
     row = rows['Exact order of the pool']
     assert row['value'] == f'{100 * metrics["ranking_quality"]:.1f} %' and row['count'] == 12
     assert row['chance'] == '16.7 %' and row['macro'] == f'{100 * metrics["ranking_quality_macro"]:.1f} %'

@@ -26,7 +26,7 @@ function field(name, schema, { description = schema.description ?? '', required 
   if (file) input.multiple = true;
   input.dataset.place = place;
   if (resolved(schema).default !== undefined) input.placeholder = String(resolved(schema).default);
-  return element('label', { className: 'field' }, element('code', {}, name), ` ${typeOf(schema)}${required ? ', required' : ''}`,
+  return element('label', { className: 'field' }, element('span', {}, element('code', {}, name), ` ${typeOf(schema)}${required ? ', required' : ''}`),
     input, element('span', { className: 'hint' }, description));
 }
 

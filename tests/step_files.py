@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+_NONE = "''"
 _MM = '( LENGTH_UNIT() NAMED_UNIT(*) SI_UNIT(.MILLI.,.METRE.) )'
 
 
@@ -50,32 +51,41 @@ class StepFile:
         self.add(f'SHAPE_DEFINITION_REPRESENTATION({shape},{representation})')
         return definition, representation
 
-    def box(self, size):
-        """A solid box from 0 to `size`."""
-        corners = np.array(list(itertools.product((0, 1), repeat=3))) * size
+    def box(self, size, shell='CLOSED_SHELL', at=(0, 0, 0)):
+        """The shell of a box from `at`."""
+        corners = np.array(list(itertools.product((0, 1), repeat=3))) * size + np.array(at)
         vertices = [self.add(f"VERTEX_POINT('',{self.point(corner)})") for corner in corners]
         edges = {}
-
-        def edge(a, b):
-            low, high = min(a, b), max(a, b)
-            if (low, high) not in edges:
-                along = corners[high] - corners[low]
-                vector = self.add(f"VECTOR('',{self.direction(along / np.linalg.norm(along))},1.)")
-                line = self.add(f"LINE('',{self.point(corners[low])},{vector})")
-                edges[low, high] = self.add(f"EDGE_CURVE('',{vertices[low]},{vertices[high]},{line},.T.)")
-            return self.add(f"ORIENTED_EDGE('',*,*,{edges[low, high]},.{'T' if a == low else 'F'}.)")
-
         faces = []
         for quad in ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)):
-            loop = self.add(f"EDGE_LOOP('',({','.join(edge(a, b) for a, b in zip(quad, (*quad[1:], quad[0])))}))")
+            turn = []
+            for a, b in itertools.pairwise((*quad, quad[0])):
+                ends = min(a, b), max(a, b)
+                if ends not in edges:
+                    edges[ends] = self.edge(vertices, corners, *ends)
+                turn.append(self.add(f"ORIENTED_EDGE('',*,*,{edges[ends]},.{'T' if a < b else 'F'}.)"))
+            loop = self.add(f"EDGE_LOOP('',({','.join(turn)}))")
             bound = self.add(f"FACE_OUTER_BOUND('',{loop},.T.)")
-            normal = np.cross(corners[quad[1]] - corners[quad[0]], corners[quad[2]] - corners[quad[1]])
-            along = corners[quad[1]] - corners[quad[0]]
-            place = self.axes(corners[quad[0]], normal / np.linalg.norm(normal), along / np.linalg.norm(along))
-            faces.append(self.add(f"ADVANCED_FACE('',({bound}),{self.add(f'PLANE({chr(39)}{chr(39)},{place})')},.T.)"))
-        return self.add(
-            f"MANIFOLD_SOLID_BREP('',{self.add(f'CLOSED_SHELL({chr(39)}{chr(39)},({chr(44).join(faces)}))')})"
-        )
+            x, y = (_unit(corners[quad[k + 1]] - corners[quad[k]]) for k in (0, 1))
+            plane = self.add(f"PLANE('',{self.axes(corners[quad[0]], np.cross(x, y), x)})")
+            faces.append(self.add(f"ADVANCED_FACE('',({bound}),{plane},.T.)"))
+        return self.add(f"{shell}('',({','.join(faces)}))")
+
+    def edge(self, vertices, corners, a, b):
+        vector = self.add(f"VECTOR('',{self.direction(_unit(corners[b] - corners[a]))},1.)")
+        line = self.add(f"LINE('',{self.point(corners[a])},{vector})")
+        return self.add(f"EDGE_CURVE('',{vertices[a]},{vertices[b]},{line},.T.)")
+
+    def solid(self, size, at=(0, 0, 0)):
+        return self.add(f"MANIFOLD_SOLID_BREP('',{self.box(size, at=at)})")
+
+    def sphere(self, radius):
+        """A solid ball about 0."""
+        loop = self.add(f"VERTEX_LOOP('',{self.add(f'VERTEX_POINT({_NONE},{self.point((0, 0, -radius))})')})")
+        surface = self.add(f"SPHERICAL_SURFACE('',{self.axes()},{_real(radius)})")
+        bound = self.add(f"FACE_BOUND('',{loop},.T.)")
+        face = self.add(f"ADVANCED_FACE('',({bound}),{surface},.T.)")
+        return self.add(f"MANIFOLD_SOLID_BREP('',{self.add(f'CLOSED_SHELL({_NONE},({face}))')})")
 
     def place(self, above, part, name, offset):
         """Puts a product into another; both as `product` returns them."""
@@ -106,15 +116,15 @@ class StepFile:
 
 def step_box(size, unit='mm', name='box'):
     file = StepFile(unit)
-    file.product(name, [file.box(size)])
+    file.product(name, [file.solid(size)])
     return file.text()
 
 
 def step_assembly():
     """A plate of 30 x 20 x 2 mm with two pins of 2 x 2 x 10 on it."""
     file = StepFile()
-    plate = file.product('plate', [file.box((30, 20, 2))])
-    pin = file.product('pin/left', [file.box((2, 2, 10))])
+    plate = file.product('plate', [file.solid((30, 20, 2))])
+    pin = file.product('pin/left', [file.solid((2, 2, 10))])
     above = file.product('toy', [], kind='SHAPE_REPRESENTATION')
     file.place(above, plate, 'base', (0, 0, 0))
     file.place(above, pin, 'one', (4, 9, 2))
@@ -131,6 +141,10 @@ def step_of_files(parts):
         file.outside(part, other)
         file.place(above, part, name, offset)
     return file.text()
+
+
+def _unit(vector):
+    return vector / np.linalg.norm(vector)
 
 
 def _real(value):
