@@ -1,11 +1,16 @@
-"""The options of `jaxret duplicates`, apart from its code, which imports what other commands do not need."""
+"""The command `jaxret duplicates` without its code, which imports what other commands do not need."""
 
 import argparse
 from collections.abc import Callable
 
+from jaxret.cli import descriptions
 
-def add_duplicates_options(parser: argparse.ArgumentParser, positive: Callable[[str], int]) -> None:
-    """Adds them to its parser; `positive` reads a whole number from 1."""
+
+def add_duplicates(command: Callable[..., argparse.ArgumentParser], positive: Callable[[str], int]) -> None:
+    """Adds the command by `command`, with its options; `positive` reads a whole number from 1."""
+    parser = command(
+        'duplicates', 'find models that are the same, mirrored or nearly the same', descriptions.DUPLICATES, _run
+    )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument('--index', metavar='INDEX')
     where.add_argument('--models', metavar='DIR', help='folder of models, without an index')
@@ -17,3 +22,9 @@ def add_duplicates_options(parser: argparse.ArgumentParser, positive: Callable[[
     parser.add_argument('--json', metavar='FILE', help='write the groups with their evidence')
     parser.add_argument('--keep', action='store_true', help='say which member of each group to keep; none is deleted')
     parser.add_argument('--processes', type=positive, metavar='N', help='that read models (default: one a core)')
+
+
+def _run(options: argparse.Namespace) -> int:
+    from jaxret.cli.duplicates import run_duplicates
+
+    return run_duplicates(options)

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from jaxret.cli import descriptions
-from jaxret.cli.duplicates_options import add_duplicates_options
+from jaxret.cli.duplicates_options import add_duplicates
 from jaxret.cli.next_step import quoted, tell_next
 from jaxret.cli.search_options import add_search_options
 from jaxret.compilation_cache import default_cache, keep_programs
@@ -135,10 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_search_options(search, _positive)
 
-    duplicates = command(
-        'duplicates', 'find models that are the same, mirrored or nearly the same', descriptions.DUPLICATES, _duplicates
-    )
-    add_duplicates_options(duplicates, _positive)
+    add_duplicates(command, _positive)
 
     serve = command('serve', 'a web page and an HTTP endpoint for an index', 'Serves an index.', _serve)
     serve.add_argument('--index', required=True, metavar='INDEX')
@@ -219,12 +216,6 @@ def _search(options: argparse.Namespace) -> int:
     from jaxret.cli.search import run_search
 
     return run_search(options, before_jax=check_platforms)
-
-
-def _duplicates(options: argparse.Namespace) -> int:
-    from jaxret.cli.duplicates import run_duplicates
-
-    return run_duplicates(options)
 
 
 def _serve(options: argparse.Namespace) -> int:

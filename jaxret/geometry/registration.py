@@ -19,7 +19,7 @@ from jaxret.geometry.surfaces import Surface
 
 _ALIKE = 0.1  # principal moments that differ by less may be those of an axis of symmetry
 _SCORED, _REFINED = 150, 300  # points of each side
-_STEPS = 20
+_FIRST_STEPS, _STEPS = 5, 20  # of every start, and of those that then fit well
 _SCALES = 0.8, 1.25  # between the root mean square radii of shapes that are alike
 _FITS = 0.02  # mean distance below which a pose may be the right one, the root mean square radius being 1
 
@@ -176,9 +176,13 @@ def _best(
             break
         if any(_close(rotations[number], rotation, 0.15) for rotation in tried):
             continue
-        error, pose = _refined(a, b, Pose(rotations[number], start, np.zeros(3)), scale, guide)
+        error, pose = _refined(a, b, Pose(rotations[number], start, np.zeros(3)), scale, guide, steps=_FIRST_STEPS)
         tried += [rotations[number], pose.rotation]
         poses.append((error, pose))
+    least = min(error for error, _ in poses)
+    poses = [
+        _refined(a, b, pose, scale, guide, steps=_STEPS) for error, pose in poses if error < max(1.5 * least, _FITS)
+    ]
     poses.sort(key=lambda item: item[0])
     best: Proof | None = None
     seen: list[np.ndarray] = []
@@ -217,7 +221,7 @@ def _scores(a: Surface, b: Surface, rotations: np.ndarray, scale: float, points:
 
 
 def _refined(
-    a: Surface, b: Surface, pose: Pose, scale: float | None, guide: list[np.ndarray] | None
+    a: Surface, b: Surface, pose: Pose, scale: float | None, guide: list[np.ndarray] | None, *, steps: int
 ) -> tuple[float, Pose]:
     """Point-to-plane ICP of points of both surfaces; also the mean distance at its end."""
     own, other = (surface.uniform[0][:_REFINED] for surface in (a, b))
@@ -227,7 +231,7 @@ def _refined(
     if guide is not None:  # these few say what all others leave open
         weights[_REFINED : len(own)] = weights[len(own) + _REFINED :] = 20
     error = np.inf
-    for _ in range(_STEPS):
+    for _ in range(steps):
         moved = pose.forth(own)
         _, there, faces = b.near(moved)
         back = pose.back(other)

@@ -20,7 +20,7 @@ from jaxret.geometry.signatures import Signatures
 from jaxret.index.files import held_table
 from jaxret.index.like_shapes import Joined, Link, find_links
 from jaxret.index.model_files import find_models
-from jaxret.index.shards import SHARDS, check_shard, read_extras, read_thumbnail
+from jaxret.index.shards import SHARDS, check_shard, read_extra, read_thumbnail
 from jaxret.preprocessing.shape_pairs import CLASSES, MIRRORED, NEAR, Likeness, is_closed, read_signature
 from jaxret.workers import map_parallel, reading_memory
 
@@ -144,7 +144,7 @@ def index_models(folder: Path | str) -> list[ModelEntry]:
             shard, source = folder / SHARDS / row.shard, manifest.sources[row.source]
             if shard not in held:
                 check_shard(shard)
-                held[shard] = read_extras(shard).get('signature')
+                held[shard] = read_extra(shard, 'signature')
             signature = None if held[shard] is None else held[shard][row.row]
             path = Path(source.folder) / row.id
             models.append(ModelEntry(row.id, path, source.up_axis, row.checksum, signature, (shard, row.row)))

@@ -16,6 +16,7 @@ from jaxret.preprocessing.shape_pairs import BYTES, MESH, SHAPE, Likeness, compa
 from jaxret.workers import map_parallel, reading_memory
 
 _NEIGHBORS = 8  # of each shape, that are compared closely
+_FAR, _FAR_NEIGHBORS = 1.5, 1  # the nearest may be further, as near shapes differ by more than equal ones
 _AT_ONCE = 3  # pairs of a group in one round: it may be joined with another by any of them
 Link = tuple[int, int, Likeness]  # reference, shape, how the shape is like the reference
 
@@ -45,12 +46,15 @@ def candidate_pairs(signatures: Signatures, numbers: Sequence[int]) -> list[tupl
       signatures: of all shapes.
       numbers: of the shapes that count.
     """
+    if len(numbers) < 2:
+        return []
     rows = np.asarray(numbers)
     points = signatures.shapes[rows]
     count = min(_NEIGHBORS + 1, len(rows))
-    distances, found = cKDTree(points).query(points, k=count, p=np.inf, distance_upper_bound=1.0)
+    distances, found = cKDTree(points).query(points, k=count, p=np.inf, distance_upper_bound=_FAR)
     distances, found = distances.reshape(len(rows), count), found.reshape(len(rows), count)
-    one, place = np.nonzero(np.isfinite(distances))
+    # each is the nearest of itself, or one equal to it is
+    one, place = np.nonzero((distances <= 1) | ((np.arange(count) <= _FAR_NEIGHBORS) & np.isfinite(distances)))
     pairs: dict[tuple[int, int], float] = {}
     for a, b, distance in zip(rows[one], rows[found[one, place]], distances[one, place], strict=True):
         if a != b:
@@ -88,28 +92,31 @@ def find_links(
     equal = _equal([signatures.digests[number] for number in first], MESH)
     links += [(first[one], first[other], like) for one, other, like in equal]
     first = sorted(set(first) - {first[other] for _, other, _ in equal})
-    waiting = candidate_pairs(signatures, first) if len(first) > 1 else []
-    joined, apart, problems = Joined(len(paths)), [], {}
-    while waiting:
-        chosen, waiting = _round(waiting, joined, apart)
-        results = map_parallel(
-            compare,
-            [(paths[one], paths[other]) for one, other in chosen],
-            processes=processes,
-            serial_below=4,
-            memory=reading_memory(processes),
-            progress='Comparing' if progress else None,
-        )
-        for number, like in results:
-            if isinstance(like, DataError):
-                problems.update({str(problem): problem for problem in like.problems})
-                like = None
-            if like is not None:
-                links.append((*chosen[number], like))
-            if like is not None and like.kind in (MESH, SHAPE):
-                joined.join(*chosen[number])
-            else:
-                apart.append(chosen[number])
+    joined, apart, problems, compared = Joined(len(paths)), [], {}, -1
+    while compared:  # again for one of each group: many that are equal hide what is near them
+        waiting = candidate_pairs(signatures, sorted({joined.root(number) for number in first}))
+        compared = 0
+        while waiting:
+            chosen, waiting = _round(waiting, joined, apart)
+            compared += len(chosen)
+            results = map_parallel(
+                compare,
+                [(paths[one], paths[other]) for one, other in chosen],
+                processes=processes,
+                serial_below=4,
+                memory=reading_memory(processes),
+                progress='Comparing' if progress else None,
+            )
+            for number, like in results:
+                if isinstance(like, DataError):
+                    problems.update({str(problem): problem for problem in like.problems})
+                    like = None
+                if like is not None:
+                    links.append((*chosen[number], like))
+                if like is not None and like.kind in (MESH, SHAPE):
+                    joined.join(*chosen[number])
+                else:
+                    apart.append(chosen[number])
     return links, list(problems.values())
 
 

@@ -128,6 +128,12 @@ def read_array(path: Path, name: str) -> np.ndarray:
         return file.get_tensor(name)
 
 
+def read_extra(path: Path, name: str) -> np.ndarray | None:
+    """An extra of a shard whose checksum was compared, None where it has none. Raises DataError: missing or damaged."""
+    with _opened(path) as file:
+        return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+
+
 def read_facts(path: Path) -> list[dict[str, Any]]:
     """Of each shape of a shard its facts; {} where it has none. Raises DataError: missing or damaged."""
     with _opened(path) as file:

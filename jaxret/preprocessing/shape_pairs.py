@@ -9,11 +9,10 @@ from scipy.spatial import cKDTree
 
 from jaxret.errors import DataError, Problem
 from jaxret.geometry.measures import enclosed_volume
-from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.registration import Alignment, align
 from jaxret.geometry.signatures import signature
 from jaxret.geometry.surfaces import Surface
-from jaxret.preprocessing.shapes import file_checksum
+from jaxret.preprocessing.shapes import file_checksum, file_surface
 
 # Classes of evidence, the strongest first.
 BYTES, MESH, SHAPE, MIRRORED, NEAR = CLASSES = ('same bytes', 'same mesh', 'same shape', 'mirrored', 'near')
@@ -44,14 +43,14 @@ class Likeness:
 def read_signature(path: Path) -> tuple[str, np.ndarray]:
     """Checksum and signature of a model file. Raises DataError: it cannot be used."""
     try:
-        return file_checksum(path), signature(load_mesh(path))
+        return file_checksum(path), signature(file_surface(path, up_axis='y'))
     except ValueError as error:
         raise DataError(Problem(str(path), str(error), 'export the mesh again, or take it out')) from error
 
 
 def is_closed(path: Path) -> bool:
     """Whether the surface in a model file is closed. Raises DataError: it cannot be used."""
-    return enclosed_volume(load_mesh(path))[0]
+    return enclosed_volume(file_surface(path, up_axis='y'))[0]
 
 
 def compare_files(pair: tuple[Path, Path]) -> Likeness | None:
@@ -76,7 +75,7 @@ def compare_files(pair: tuple[Path, Path]) -> Likeness | None:
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path) -> tuple[Surface, float | None]:
-    mesh = load_mesh(path)
+    mesh = file_surface(path, up_axis='y')
     return Surface(mesh), mesh.millimetres
 
 
