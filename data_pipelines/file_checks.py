@@ -15,6 +15,7 @@ import jaxret
 from jaxret.errors import DataError, Problem
 from jaxret.files import write_atomically
 from jaxret.geometry import distance_grids, mesh
+from jaxret.geometry.places import model_files
 from jaxret.preprocessing import photo_files as photos
 from jaxret.preprocessing.framing import mask_box
 from jaxret.workers import map_parallel
@@ -106,9 +107,9 @@ def unsure_ones(names: Iterable[Name], results: Iterable[PairFacts | Wrong]) -> 
 
 
 def signature(path: Path) -> tuple[int, ...] | None:
-    """(bytes, nanoseconds of last change) of a file, then of each buffer of a .gltf file; None if any is missing."""
+    """(bytes, nanoseconds of last change) of each file that a model is made of; None if any is missing."""
     try:
-        states = [file.stat() for file in (path, *mesh.buffer_files(path))]
+        states = [file.stat() for file in model_files(path)]
     except (OSError, ValueError):
         return None
     return tuple(number for state in states for number in (state.st_size, state.st_mtime_ns))

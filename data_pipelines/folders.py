@@ -1,12 +1,10 @@
-"""The folder of a data set: opened, and where the paths below it really lead."""
+"""The folder of a data set: opened, and what is in it."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from jaxret.errors import Problem, refused
-
-_FEW_LINKS = 3  # to files of one folder, told one by one
 
 
 def open_folder(folder: Path | str, *, layout: str, key: str = 'data_dir') -> Path:
@@ -32,72 +30,16 @@ def open_folder(folder: Path | str, *, layout: str, key: str = 'data_dir') -> Pa
         raise refused(str(folder), f'{key} cannot be read ({error})', 'check its permissions') from error
 
 
-def resolve(root: Path, name: str) -> Path:
-    """Where a path below `root` really leads; `root` itself where that cannot be told (found by the file checks)."""
-    try:
-        return (root / name).resolve()
-    except (OSError, RuntimeError, ValueError):
-        return root
+def leaves(name: str) -> bool:
+    """Whether a path that a file names leads out of the folder. Links below it may lead anywhere, and are followed."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or '..' in path.parts
 
 
-def leaves(root: Path, name: str) -> bool:
-    """Whether a path below `root` leads out of it."""
-    return not resolve(root, name).is_relative_to(root)
-
-
-def link_problem(path: Path | str, found: str = 'a link that leaves the folder') -> Problem:
-    """Problem of a path that leads out of the folder."""
-    action = 'put the file or folder itself below the data folder (a copy, or a mount of the other disk)'
-    return Problem(str(path), found, action)
-
-
-def escaping(root: Path, names: Iterable[str], found: str = 'a link that leaves the folder') -> list[Problem]:
-    """A problem for each path that leads out of the folder; see `link_problems`."""
-    return link_problems(root, [(str(root / name), name) for name in names], found)
-
-
-def link_problems(root: Path, named: Iterable[tuple[str, str]], found: str) -> list[Problem]:
-    """A problem for each path that leads out of the folder: one for all below a folder that is a link as a whole, and
-    one for many links in one folder.
-
-    Args:
-      root: the folder, links resolved.
-      named: where each path below it is named, and the path.
-      found: what is said of a single one; {} stands for the path.
-    """
-    of_folder: dict[str, set[str]] = {}
-    of_files: dict[str, dict[str, str]] = {}
-    bad: dict[str, bool] = {}
-    for where, name in named:
-        if linked := _linked_folder(root, name, bad):
-            of_folder.setdefault(linked, set()).add(name)
-        elif leaves(root, name):
-            of_files.setdefault(str(PurePosixPath(name).parent), {})[where] = name
-    problems = [_folder_problem(root, folder, len(names)) for folder, names in of_folder.items()]
-    for folder, files in of_files.items():
-        if len(files) > _FEW_LINKS and all((root / name).is_symlink() for name in files.values()):
-            first = next(iter(files.values()))
-            many = f'{len(files)} files are links that leave the data folder, such as {first} to {resolve(root, first)}'
-            problems.append(link_problem(root / folder, many))
-        else:
-            problems += [link_problem(where, found.format(repr(name))) for where, name in files.items()]
-    return problems
-
-
-def _folder_problem(root: Path, folder: str, count: int) -> Problem:
-    leads = f'that leaves the data folder, to {resolve(root, folder)}' if leaves(root, folder) else 'to nothing'
-    return link_problem(root / folder, f'as a whole a link {leads} ({count} files of it are used)')
-
-
-def _linked_folder(root: Path, name: str, bad: dict[str, bool]) -> str | None:
-    """The first folder of a path that is a link out of the root or to nothing; `bad` keeps which ones are."""
-    for folder in [str(part) for part in PurePosixPath(name).parents if part.name][::-1]:
-        if folder not in bad:
-            path = root / folder
-            bad[folder] = path.is_symlink() and (leaves(root, folder) or not path.exists())
-        if bad[folder]:
-            return folder
-    return None
+def outside(root: Path, names: Iterable[str]) -> list[Problem]:
+    """A problem for each path that leads out of the folder (`leaves`)."""
+    action = 'name a file below the data folder; a link there may lead elsewhere'
+    return [Problem(str(root / name), 'leaves the data folder', action) for name in names if leaves(name)]
 
 
 def names_in(folder: Path, problems: list[Problem]) -> list[str]:

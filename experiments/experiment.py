@@ -6,7 +6,7 @@ What differs is a `Task`, one a folder beside this file (`<task>/task.py`), foun
 import importlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,11 @@ from typing import Any, ClassVar, Protocol
 import jax
 import numpy as np
 from console import console, print_banner
+from evaluations import checkpoint_note, evaluation_folder
 from machine import provenance
 from ml_collections import ConfigDict
 from overrides import cache_folder
+from predictions import Ranking, write_predictions
 from pretrained_start import pretrained_facts
 from scalar_writer import ScalarWriter
 from trained_state import device_text, trained_state
@@ -26,8 +28,7 @@ from trained_state import device_text, trained_state
 from data_pipelines.batching import Share
 from jaxret.errors import CheckpointError, ConfigError, Problem
 from jaxret.files import write_atomically
-from jaxret.reports.tables import metric_name
-from jaxret.runs.config import chosen_on_test, flatten, selection_metric
+from jaxret.runs.config import flatten
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 from jaxret.training.embedder import Embedder
@@ -65,9 +66,10 @@ class Evaluation:
 
     Attributes:
       metrics: of metrics.json.
-      report: writes the report; called with folder, metrics and what every report has (title, config, history, skipped,
-        notes, provenance); returns the path of the page.
+      report: writes the report; called with its folder, which lies in that of the evaluation, metrics and what every
+        report has (title, config, history, skipped, notes, provenance); returns the path of the page.
       show: prints the metrics.
+      predictions: what was found for every query.
       notes: what a reader of the numbers must know, besides how the checkpoint was chosen.
       skipped: what could not be measured.
     """
@@ -75,6 +77,7 @@ class Evaluation:
     metrics: Mapping[str, Any]
     report: Callable[..., Path]
     show: Callable[[Mapping[str, Any]], None]
+    predictions: Callable[[], Iterable[Ranking]]
     notes: Sequence[str] = ()
     skipped: Sequence[Problem] = ()
 
@@ -198,14 +201,16 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         'synthetic': data.synthetic,
         'seed': config.seed,
     }
-    write_atomically(workdir / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
+    folder = workdir if train else evaluation_folder(workdir, config, data.folder)
+    write_atomically(folder / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
+    write_predictions(folder, evaluation.predictions())
     checkpoint = [checkpoint_note(config, workdir, step, held_out=data.held_out)] if task.trains else []
     if task.trains and train:
         with closing(ScalarWriter(workdir / 'tensorboard')) as writer:
             writer.write_results(step, metrics)
     report = evaluation.report(
-        workdir / 'report',
-        title=f'{task.heading}: {workdir.name}',
+        folder / 'report',
+        title=f'{task.heading}: {workdir.name}{"" if train else f", {folder.name}"}',
         metrics=metrics,
         config=flatten(config),
         history=read_history(workdir / 'metrics.jsonl'),
@@ -215,6 +220,8 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     )
     evaluation.show(metrics)
     console.print(f'report: {report}', soft_wrap=True)
+    if task.trains:
+        console.print(f'next: jaxret index --checkpoint {workdir} --models DIR --out INDEX', soft_wrap=True)
     return 0
 
 
@@ -269,22 +276,3 @@ def process_share() -> Share:
 def counts(tables: Mapping[str, Sequence | np.ndarray]) -> str:
     """'480 train, 54 val, 60 test'."""
     return ', '.join(f'{len(table)} {split}' for split, table in tables.items())
-
-
-def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: str) -> str:
-    """How the evaluated checkpoint was chosen, for the report.
-
-    Args:
-      config: of the run.
-      workdir: of the run.
-      step: of the checkpoint.
-      held_out: on what the metric that picks it was measured ('12 held-out training photos').
-    """
-    if config.select == 'last':
-        return f'Checkpoint of step {step}, the last one.'
-    metric = selection_metric(config)
-    if chosen_on_test(config):
-        held_out = 'the TEST split'
-    if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
-        return f'Checkpoint of step {step}, best {metric_name(metric.partition("_")[2])} on {held_out}.'
-    return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'

@@ -30,7 +30,8 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
     """Reads a config file.
 
     Args:
-      name: file in experiments/configs (with or without .py) or a path, then optionally ':preset'.
+      name: file in experiments/configs (with or without .py) or a path, then optionally ':preset'. A file needs
+        get_config(preset), and PRESETS, the first of which is the default; without PRESETS get_config().
 
     Returns:
       The config, and its short name, such as 'pix3d-small'.
@@ -48,19 +49,19 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
         )
     try:
         module = _module(path)
-        choices = tuple(module.PRESETS)
-        preset = preset or choices[0]
-        config = module.get_config(preset) if preset in choices else None
+        choices = tuple(getattr(module, 'PRESETS', ()))
+        preset = preset or next(iter(choices), '')
+        config = (module.get_config(preset) if preset else module.get_config()) if preset in (choices or '') else None
         if not isinstance(config, ConfigDict | None):
             raise TypeError(f'get_config returns a {type(config).__name__}, not a ConfigDict')
     except Exception as error:
         raise ConfigError(
             f'--config={name}: {path} is not a config file ({type(error).__name__}: {error}); it needs '
-            f'PRESETS and get_config(preset), as {FOLDER.name}/pix3d.py has them'
+            f'get_config(), or PRESETS and get_config(preset) as {FOLDER.name}/pix3d.py has them'
         ) from error
     if config is None:
-        raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(choices)}')
-    return config, f'{path.stem}-{preset}'
+        raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(choices) or "none"}')
+    return config, f'{path.stem}-{preset}' if preset else path.stem
 
 
 def presets(name: str) -> tuple[str, ...]:
@@ -84,7 +85,7 @@ def check_keys(flat: dict[str, Any], where: str) -> None:
     if 'experiment' not in flat:
         raise ConfigError(f'{where}: missing key experiment')
     known = set()
-    for name in config_names():
+    for name in sorted(config_names(), key=_derived):
         reference = flatten(load_config(name)[0])
         known.add(reference['experiment'])
         if reference['experiment'] == flat['experiment']:
@@ -100,6 +101,11 @@ def check_keys(flat: dict[str, Any], where: str) -> None:
                 raise ConfigError(f'{where}: {"; ".join(wrong)}; {name} has every key of this version with its default')
             return
     raise ConfigError(f'{where}: config.experiment: {flat["experiment"]!r} is not one of {", ".join(sorted(known))}')
+
+
+def _derived(name: str) -> bool:
+    """Whether a config changes what another one says, which has all the keys."""
+    return any(hasattr(value, 'get_config') for value in vars(_module(FOLDER / name)).values())
 
 
 def cache_folder(config: ConfigDict) -> Path:

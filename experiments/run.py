@@ -10,8 +10,8 @@
 --workdir    where checkpoints, metrics and the report go (default: runs/NAME-PRESET-DATA); the same command again
              resumes there
 --mode       train: train (or resume), then evaluate the best checkpoint on the test split and write the report
-             eval: only evaluate and report; the config is the workdir's (--config is not needed), and only what is
-             evaluated can be overridden (see below)
+             eval: only evaluate and report, in WORKDIR/evaluations; the config is the workdir's (--config is not
+             needed), and only what is evaluated can be overridden (see below)
 --coordinator, --num_processes, --process_id
              the same command runs in N processes, on one host or more, which train one model together; I is 0 .. N - 1,
              HOST:PORT a free port of process 0. With auto, SLURM, Open MPI or Kubernetes tell all three. Work directory
@@ -19,13 +19,15 @@
 
 Without --config.data_dir a synthetic sample is made in the cache folder and used.
 
-While it trains, a first Ctrl-C (or SIGTERM) saves at the next multiple of log_every steps and ends with status 0; the
-same command goes on from there. Interrupted at another time, it ends with 130 (Ctrl-C) or 143 (SIGTERM). Errors: 1.
+While it trains, a first Ctrl-C (or SIGTERM) saves at the next multiple of log_every steps, says which that is, and ends
+with status 0; the same command goes on from there. Interrupted at another time, it ends with 130 (Ctrl-C) or 143
+(SIGTERM). Errors: 1.
 """
 
 import argparse
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,11 +45,13 @@ from overrides import (
     presets,
     split_overrides,
 )
+from training_packages import check_training_packages
 
+from data_pipelines.folders import open_folder
 from jaxret.compilation_cache import keep_programs
-from jaxret.errors import ConfigError, JaxretError
-from jaxret.files import escape_missing_letters
-from jaxret.platforms import check_platforms
+from jaxret.errors import ConfigError, DataError, JaxretError, StorageError
+from jaxret.files import escape_missing_letters, unwritable
+from jaxret.platforms import check_platforms, quiet_libraries
 from jaxret.runs.config import covers, flatten, unflatten
 from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
 
@@ -55,6 +59,7 @@ from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, lock
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
+    quiet_libraries()
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument('--config', default='')
     parser.add_argument('--workdir', default='')
@@ -72,6 +77,7 @@ def main(arguments: list[str]) -> int:
         if known.mode not in ('train', 'eval'):
             raise ConfigError(f'--mode={known.mode}: use train or eval')
         together = _checked_processes(known)
+        check_training_packages()
         with terminated_as_interrupted():
             if known.mode == 'train':
                 return _train(known.config, known.workdir, overrides, together)
@@ -144,16 +150,24 @@ def _train(
     preset = flatten(config)
     check_keys(preset, f'--config={name}')
     apply_overrides(config, overrides)
+    if flatten(config).get('evaluation.photos') == 'all':
+        raise ConfigError('config.evaluation.photos: all is for --mode=eval; a run ends with its test photos')
     data = Path(config.data_dir).name if config.data_dir else 'sample'
     folder = Path(workdir) if workdir else Path('runs') / f'{short}-{data}'
-    keep_programs(cache_folder(config).absolute())
+    _check_folders(config, folder)
     if not has_checkpoints(folder):  # what a run was begun with stays
         _check_changes(preset, config)
-    with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
-        if first:
-            store_config(config, folder)
-            check_folders(folder)
-        return _run(config, folder, train=True)
+    new = together is None and not folder.exists()
+    try:
+        with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
+            if first:
+                store_config(config, folder)
+                check_folders(folder)
+            return _run(config, folder, train=True)
+    except (ConfigError, DataError):  # nothing was trained
+        if new and not has_checkpoints(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
@@ -181,10 +195,20 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
     config = unflatten(stored)
     before = flatten(config)
     apply_overrides(config, overrides)
-    keep_programs(cache_folder(config).absolute())
+    _check_folders(config, path.parent)
     _check_changes(before, config)
     check_folders(path.parent)
     return _run(config, path.parent, train=False)
+
+
+def _check_folders(config: ConfigDict, workdir: Path) -> None:
+    """Refuses folders that are not there or cannot be written, before anything slow is imported or anything is made."""
+    for option, folder in (('--workdir', workdir), ('--config.cache_dir', cache_folder(config))):
+        if reason := unwritable(folder):
+            raise StorageError(f'{folder}: cannot be written ({reason}); name another {option}')
+    if config.data_dir:
+        open_folder(config.data_dir, layout='the layout that the first lines of the config file describe')
+    keep_programs(cache_folder(config).absolute())
 
 
 def _check_changes(before: Mapping[str, Any], config: ConfigDict) -> None:

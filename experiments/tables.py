@@ -43,6 +43,7 @@ from paper_tables.results import collect
 from paper_tables.runs import run_jobs
 from paper_tables.summary import summarize
 from result_text import one_line_a_row
+from training_packages import check_training_packages
 
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, write_atomically
@@ -69,6 +70,7 @@ def main(arguments: list[str]) -> int:
         overrides = split_overrides(rest, known=KNOWN)
         if not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
             raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
+        check_training_packages()
         with terminated_as_interrupted():
             return _run(known, overrides, int(known.seeds))
     except (JaxretError, argparse.ArgumentError) as error:

@@ -100,6 +100,8 @@ def trained_state(
         newest = checkpoints.latest_step
         if 'frozen' in variables and (train or newest):
             freeze((checkpoints.restore(state, step=newest) if newest else state).variables)
+        if train and newest:
+            console.print(f'resumes after step {newest:,} of {steps:,}' if newest < steps else 'trained already')
         if train:
             step = make_train_step(
                 make_system(axis_name=parallel.axis_name),

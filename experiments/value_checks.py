@@ -10,6 +10,7 @@ from jaxret.geometry.render import ViewRing
 from jaxret.runs.config import flatten
 from jaxret.training.optimizers import check_optimizer
 
+EVALUATED = ('test', 'all')  # evaluation.photos
 # What every experiment has: rule -> keys.
 POSITIVE = ('batch_size', 'epochs', 'log_every', 'checkpoint_every', 'optimizer.learning_rate')
 NOT_NEGATIVE = ('processes', 'parallel.devices', 'optimizer.weight_decay', 'optimizer.clip_norm')

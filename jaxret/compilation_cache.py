@@ -6,6 +6,8 @@ import platform
 import re
 from pathlib import Path
 
+from jaxret.files import unwritable
+
 
 def default_cache() -> Path:
     """$XDG_CACHE_HOME/jaxret, or ~/.cache/jaxret."""
@@ -13,7 +15,12 @@ def default_cache() -> Path:
 
 
 def keep_programs(cache: Path) -> None:
-    """Has JAX, once it is imported, keep what it compiles, and libraries their files, below a cache folder."""
+    """Has JAX, once it is imported, keep what it compiles, and libraries their files, below a cache folder.
+
+    Where that cannot be written, nothing is kept.
+    """
+    if unwritable(cache):
+        return
     # TensorFlow and matplotlib would leave files in the home folder; both look at these when they are imported.
     for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
         os.environ.setdefault(name, str(cache / 'libraries'))

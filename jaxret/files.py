@@ -92,6 +92,14 @@ def replaced_atomically(path: Path) -> Iterator[Path]:
             raise
 
 
+def unwritable(folder: Path) -> str:
+    """Why a folder cannot be made, or written into; '' where it seems it can. Makes nothing."""
+    there = next((path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()), Path('/'))
+    if not there.is_dir():
+        return f'{there} is not a folder'
+    return '' if os.access(there, os.W_OK | os.X_OK) else f'{there} is read-only'
+
+
 def remove_temporaries(folder: Path, names: str) -> None:
     """Removes what killed processes left of files that they wrote with `replaced_atomically`.
 

@@ -1,4 +1,4 @@
-"""The kind of device that the environment asks JAX for, checked before anything slow."""
+"""Before JAX is imported: the devices that the environment asks for, and what libraries may say."""
 
 import os
 
@@ -25,3 +25,11 @@ def check_platforms() -> None:
         reason = f' ({str(error).splitlines()[0]})' if str(error) else ''
         unset = f'unset {"it" if len(asked) == 1 else "them"} or install jaxret[cuda12]'
         raise ConfigError(f'{named}: no such device here{reason}; {unset}') from error
+
+
+def quiet_libraries() -> None:
+    """Keeps notes of libraries, on which a user cannot act, off the terminal. To be called before JAX is imported."""
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)  # of Orbax
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # a compilation of minutes is an error to XLA

@@ -31,6 +31,7 @@ from jaxret.errors import DataError, JaxretError, Problem
 
 _START = 'import sys; sys.path[:] = sys.argv[2:]; from jaxret.workers import serve; serve(int(sys.argv[1]))'
 _START_SECONDS = 120.0
+_serving = False
 
 
 def default_processes() -> int:
@@ -51,6 +52,11 @@ def reading_memory(processes: int | None = None) -> int:
     """
     installed = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     return max(4 * 2**30, installed // (processes or default_processes()))
+
+
+def apart() -> bool:
+    """Whether this is a process of `map_parallel`, whose crash costs only its item."""
+    return _serving
 
 
 def map_parallel(
@@ -126,6 +132,8 @@ def progress_bar(title: str | None, total: int) -> Iterator[Callable[[], None]]:
 
 def serve(descriptor: int) -> None:
     """What a process does: receive the function, then items until the pipe closes, as it also does with the parent."""
+    global _serving
+    _serving = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
     connection, received = Connection(descriptor), queue.SimpleQueue()
 

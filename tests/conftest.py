@@ -2,17 +2,19 @@
 
 import gc
 import os
+from pathlib import Path
 
 from quick_compilation import quick_compilation
 
 for name, value in quick_compilation(devices=8).items():
     os.environ.setdefault(name, value)
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-os.environ.setdefault('NO_GCE_CHECK', 'true')
 
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+import data_pipelines  # noqa: F401  TensorFlow's settings, before a test imports TensorFlow
+from jaxret.workers import default_processes
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
@@ -44,21 +46,39 @@ SLOW = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: now and then each waits, for a process of its own or for time to pass."""
+    return default_processes() + 1
+
+
 def pytest_collection_modifyitems(items):
     """Starts with the slow files: one that begins last would leave the other workers idle."""
     order = {name: place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
     gc.freeze()  # what is imported by now stays: Python's collector need not walk it every time,
-    gc.set_threshold(700, 10, 100)  # and goes through everything else less often; a session has millions of objects
+    gc.set_threshold(20_000, 10, 100)  # and goes through everything else less often; a session has millions of objects
+
+
+@pytest.fixture(scope='session')
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder of all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if 'PYTEST_XDIST_WORKER' in os.environ else folder
+
+
+@pytest.fixture(scope='session')
+def cache(shared_folder) -> Path:
+    """The cache folder of runs that need not start with an empty one: a sample is made and prepared once for all."""
+    folder = shared_folder / 'cache'
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope='module')
-def kept_programs(tmp_path_factory):
+def kept_programs(shared_folder):
     """A program that several tests make anew is compiled once: JAX keeps it in a folder of all workers."""
-    folder = tmp_path_factory.getbasetemp()
-    if 'PYTEST_XDIST_WORKER' in os.environ:
-        folder = folder.parent
-    options = {'jax_compilation_cache_dir': str(folder / 'compiled'), 'jax_persistent_cache_min_compile_time_secs': 0.0}
+    folder = shared_folder / 'compiled'
+    options = {'jax_compilation_cache_dir': str(folder), 'jax_persistent_cache_min_compile_time_secs': 0.0}
     before = {name: getattr(jax.config, name) for name in options}
     for name, value in options.items():
         jax.config.update(name, value)

@@ -78,11 +78,11 @@ def by_parts(vectors: np.ndarray) -> np.ndarray:
     return np.concatenate([unit(vectors[..., slice(*PARTS.slices[name])]) for name in PARTS.slices], axis=-1)
 
 
-def parts_index(folder: Path, world: World, *, model: PartsModel | None = None) -> jaxret.Index:
+def parts_index(folder: Path, world: World, *, model: PartsModel | None = None, facts=()) -> jaxret.Index:
     """The index of a world's shapes, open."""
     names = [f'{number:03d}.obj' for number in range(len(world.views))]
     bits = np.packbits(world.outlines, axis=-1)
-    content = Shard(world.views.astype(np.float16), [b'picture'] * len(names), names, bits)
+    content = Shard(world.views.astype(np.float16), [b'picture'] * len(names), names, {'outlines': bits}, facts)
     shard = write_shard(folder, content, key='key')
     rows = [
         ShapeRow(name, ('odd', 'even')[number % 2], 0, 'sum', [1, 2], shard, number)

@@ -1,5 +1,6 @@
 """An index of random embeddings, without models."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ CATEGORIES = ('a "quoted" \\ chair', 'Stühle', '', "it's a table")
 
 
 def random_index(
-    folder: Path, similarity: str, *, shapes: int = 60, repeated: int = 1, seed: int = 0, parts: Parts | None = None
+    folder: Path,
+    similarity: str,
+    *,
+    shapes: int = 60,
+    repeated: int = 1,
+    seed: int = 0,
+    parts: Parts | None = None,
+    facts: Sequence[dict] = (),
 ) -> jaxret.Index:
     """An index in two shards; of `repeated` shapes one after the other all have one embedding."""
     rng = np.random.default_rng(seed)
@@ -31,7 +39,9 @@ def random_index(
     projection = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) if similarity == 'attention' else None
     rows = []
     for part in np.array_split(np.arange(shapes), 2):
-        shard = write_shard(folder, Shard(embeddings[part], [b'picture'] * len(part), list(map(str, part))), key='key')
+        own = [facts[number] for number in part] if facts else ()
+        content = Shard(embeddings[part], [b'picture'] * len(part), list(map(str, part)), facts=own)
+        shard = write_shard(folder, content, key='key')
         rows += [
             ShapeRow(f'{number:03d} chair.obj', CATEGORIES[number % 4], 0, 'checksum', [1, 2], shard, row)
             for row, number in enumerate(part)

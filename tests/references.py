@@ -110,15 +110,20 @@ def _log_probabilities(row, allowed, temperature):
     return {j: v - total for j, v in logits.items()}
 
 
-def info_nce(scores, positives, *, temperature, valid=None, candidates=None):
-    """-log of the summed probability of the positives; 0 without one."""
-    losses = []
+def _positive_logs(scores, positives, temperature, valid, candidates):
+    """log p of each row's positives."""
     for i, row in enumerate(scores):
         allowed = [
             (valid is None or bool(valid[j])) and (candidates is None or bool(candidates[i][j]))
             for j in range(len(row))
         ]
-        logs = [p for j, p in _log_probabilities(row, allowed, temperature).items() if positives[i][j]]
+        yield [p for j, p in _log_probabilities(row, allowed, temperature).items() if positives[i][j]]
+
+
+def info_nce(scores, positives, *, temperature, valid=None, candidates=None):
+    """-log of the summed probability of the positives; 0 without one."""
+    losses = []
+    for logs in _positive_logs(scores, positives, temperature, valid, candidates):
         if not logs:
             losses.append(0.0)
             continue
@@ -130,12 +135,7 @@ def info_nce(scores, positives, *, temperature, valid=None, candidates=None):
 def supervised_contrastive(scores, positives, *, temperature, valid=None, candidates=None):
     """Mean over the positives of -log p; 0 without one."""
     losses = []
-    for i, row in enumerate(scores):
-        allowed = [
-            (valid is None or bool(valid[j])) and (candidates is None or bool(candidates[i][j]))
-            for j in range(len(row))
-        ]
-        logs = [p for j, p in _log_probabilities(row, allowed, temperature).items() if positives[i][j]]
+    for logs in _positive_logs(scores, positives, temperature, valid, candidates):
         losses.append(-sum(logs) / len(logs) if logs else 0.0)
     return np.array(losses)
 

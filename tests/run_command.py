@@ -21,15 +21,12 @@ class Place:
     """Folders that a run may use: `cache` is meant to be written to; `home`, `cwd` and `temporary` must stay empty."""
 
     root: Path
+    cache: Path
 
     def folder(self, name: str) -> Path:
         path = self.root / name
         path.mkdir(exist_ok=True)
         return path
-
-    @property
-    def cache(self) -> Path:
-        return self.folder('cache')
 
     def start(self, workdir: Path, *arguments: str, largest_file: int = 0) -> subprocess.Popen:
         """A running command on the synthetic sample, with one device and none of the test session's settings.
@@ -90,6 +87,12 @@ def wait_for_checkpoint(process: subprocess.Popen, workdir: Path, *, after: int 
 def metrics_of(workdir: Path) -> dict:
     """`metrics.json`."""
     return json.loads((workdir / 'metrics.json').read_text())
+
+
+def evaluation_of(workdir: Path, name: str = '*') -> Path:
+    """The folder of the one evaluation of a run by --mode=eval, of data of that name."""
+    (folder,) = (workdir / 'evaluations').glob(name)
+    return folder
 
 
 def logged(workdir: Path) -> list[dict]:

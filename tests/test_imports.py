@@ -1,8 +1,10 @@
 """What may import what, and that encoders, losses, systems and training need neither TensorFlow nor mesh tools."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,9 +40,10 @@ LAYERS = (
 # Folder -> other packages that nothing in it may import.
 TASKS = ('photo_to_shape', 'cross_modal', 'domain_adaptation', 'scan_to_cad')
 EXPERIMENTS = ('experiments', 'experiment', 'overrides', 'configs', 'paper_tables', *TASKS)
+INPUT_TOOLS = ('tensorflow', 'tensorflow_datasets', 'tensorboard', 'array_record', 'h5py')
 MESH_TOOLS, WEB = ('trimesh', 'embreex'), ('fastapi', 'uvicorn')
 FORBIDDEN = {
-    'jaxret': ('tensorflow', 'tensorflow_datasets', 'data_pipelines', *EXPERIMENTS),
+    'jaxret': (*INPUT_TOOLS, 'data_pipelines', *EXPERIMENTS),
     **{f'jaxret/{layer}': MESH_TOOLS for layer in ('losses', 'encoders', 'systems', 'pretrained', 'training')},
     'jaxret/search': (*MESH_TOOLS, 'jaxret.systems', 'jaxret.runs', 'jaxret.preprocessing'),
     **{f'jaxret/{layer}': WEB for layer in ('metrics', 'reports', 'index', 'inference')},
@@ -95,6 +98,25 @@ def test_layers_import_downwards():
     assert not found
 
 
+def test_search_needs_no_package_of_training():
+    """All that commands, server and index import, wherever in it, is installed without the extra `train`."""
+    files = {'.'.join(path.relative_to(ROOT).with_suffix('').parts): path for path in modules('jaxret')}
+    todo = [name for name in files if name.split('.')[1] in ('cli', 'serving', 'index', 'inference', 'search')]
+    reached, others = set(), set()
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        for name in imported(files[module]):
+            inside = [part for part in (name, name.rpartition('.')[0]) if part in files]
+            todo += [part for part in inside if part not in reached]
+            others |= {name.split('.')[0]} - {'jaxret'}
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    train = {re.split('[<>=]', line)[0] for line in project['optional-dependencies']['train']}
+    assert train == {'tensorflow-cpu', 'tensorflow-datasets', 'tensorboard', 'array_record', 'h5py'}
+    assert not others & {*INPUT_TOOLS} and {'jax', 'trimesh', 'safetensors'} <= others
+    assert 'jaxret.inference.loading' in reached
+
+
 def test_nothing_that_runs_loaded_code():
     found = [
         f'{path.relative_to(ROOT)} imports {name}'
@@ -110,7 +132,8 @@ WITHOUT = """
 import importlib, pkgutil, sys
 sys.path[:0] = ['tests', 'experiments', '.']
 mesh_tools = ['trimesh', 'embreex', 'scipy.spatial', 'matplotlib', 'jinja2']
-blocked = ['tensorflow', 'tensorflow_datasets', 'data_pipelines', 'experiments', *mesh_tools]
+blocked = ['tensorflow', 'tensorflow_datasets', 'tensorboard', 'array_record', 'h5py', 'data_pipelines', 'experiments']
+blocked += mesh_tools
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):

@@ -19,9 +19,9 @@ from data_pipelines.cross_modal.dataset import (
 )
 from data_pipelines.dataset import Faults, unknown_names
 from data_pipelines.file_checks import FileChecks, wrong_ones
-from data_pipelines.folders import leaves, link_problem, names_in, open_folder
+from data_pipelines.folders import names_in, open_folder
 from jaxret.errors import Problem
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES, model_suffix
 
 
 def read_modelnet(
@@ -107,10 +107,7 @@ def _list_class(root: Path, category: str) -> tuple[list[ObjectEntry], list[Prob
     problems: list[Problem] = []
     splits = [split for split in ('train', 'test') if (root / category / split).is_dir()]
     for split in splits:
-        if leaves(root, f'{category}/{split}'):  # once for all that is in it
-            problems.append(link_problem(root / category / split))
-        else:
-            entries += _list_split(root, category, split, problems)
+        entries += _list_split(root, category, split, problems)
     if splits and not entries and not problems:
         found = f'no meshes in {" and ".join(splits)}'
         problems.append(Problem(str(root / category), found, 'add some, or remove the folder'))
@@ -130,15 +127,13 @@ def _list_split(root: Path, category: str, split: str, problems: list[Problem]) 
             if count := _meshes_below(root / name):
                 found = f'{count} meshes in a folder below {split}'
                 problems.append(Problem(str(root / name), found, f'put them into <class>/{split} itself'))
-        elif leaves(root, name):
-            problems.append(link_problem(root / name))
         else:
             entries.append(ObjectEntry(name, category, split, root / name))
     return entries
 
 
 def _is_mesh(name: str) -> bool:
-    return Path(name).suffix.lower() in MESH_SUFFIXES
+    return model_suffix(name) in MESH_SUFFIXES
 
 
 def _meshes_below(folder: Path) -> int:

@@ -68,6 +68,7 @@ def read_mi3dor(
     gallery: str = 'test',
     unmatched_classes: str = 'drop',
     on_bad_file: str = 'error',
+    all_photos_but: Collection[str] | None = None,
     required_splits: Sequence[str] = ('train', 'test'),
     up_axis: str = 'z',
     cache_dir: Path | str | None = None,
@@ -93,6 +94,7 @@ def read_mi3dor(
         shapes; 'error' refuses them.
       on_bad_file: 'error', or 'skip': bad photos and shapes, and classes that then lack one domain, are left out and
         listed. Faults of the lists themselves are errors in either case.
+      all_photos_but: names of photos to leave out; all others are test photos. None leaves photos their splits.
       required_splits: splits that must not be empty; ('test',) for an evaluation.
       up_axis: axis that points up in the mesh files.
       cache_dir, check_processes, progress: as `FileChecks`.
@@ -114,9 +116,8 @@ def read_mi3dor(
         on_bad_file=bad_file_choice(on_bad_file),
         up_axis=one_of(up_axis, 'y', 'z'),
     )
-    root = shape_root = open_folder(data_dir, layout=_LAYOUT)
-    if shapes_dir:
-        shape_root = open_folder(shapes_dir, layout="ModelNet's layout", key='shapes_dir')
+    root = open_folder(data_dir, layout=_LAYOUT)
+    shape_root = open_folder(shapes_dir, layout="ModelNet's layout", key='shapes_dir') if shapes_dir else root
     names = read_class_names(root, class_names)
     faults = Faults(on_bad_file == 'skip')
     photos = _list_photos(root, photo_lists, names, faults)
@@ -126,6 +127,8 @@ def read_mi3dor(
     present = [item.category for item in (*photos, *shapes)]
     faults.problems += unknown_names(classes, present, root, 'photo or shape of class')
     photos, shapes = _wanted(photos, classes), _wanted(shapes, classes)
+    if all_photos_but is not None:
+        photos = [replace(photo, split='test') for photo in photos if photo.name not in all_photos_but]
     if 'train' not in required_splits:
         photos = [photo for photo in photos if photo.split == 'test']
         shapes = [shape for shape in shapes if gallery in ('all', shape.split)]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipelines.domain_adaptation.dataset import PhotoFile, ShapeFiles
-from data_pipelines.folders import escaping, names_in
+from data_pipelines.folders import names_in
 from jaxret.errors import Problem
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES, model_suffix
+from jaxret.preprocessing.photo_formats import PHOTO_SUFFIXES
 
-PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 SPLITS = ('train', 'test')
 _VIEW_NUMBER = re.compile(r'^(.*?)[._-]?(\d+)$')
 
@@ -24,8 +24,8 @@ def list_photos(root: Path) -> tuple[list[PhotoFile], list[Problem]]:
             if is_picture(file):
                 photos.append(PhotoFile(name, root / name, category, split))
             else:
-                problems += _nested(root, name, PICTURE_SUFFIXES)
-    return photos, problems + outside(root, [photo.name for photo in photos])
+                problems += _nested(root, name, PHOTO_SUFFIXES)
+    return photos, problems
 
 
 def list_views(root: Path) -> tuple[list[ShapeFiles], list[Problem]]:
@@ -45,8 +45,7 @@ def list_views(root: Path) -> tuple[list[ShapeFiles], list[Problem]]:
                 loose[view_number(file)[0] or Path(file).stem].append(name)
         for key, files in loose.items():
             shapes.append(_shape(root, f'{folder}/{key}', category, split, files))
-    names = [path.relative_to(root).as_posix() for shape in shapes for path in shape.views]
-    return shapes, problems + outside(root, names)
+    return shapes, problems
 
 
 def list_meshes(root: Path, pattern: str) -> tuple[list[ShapeFiles], list[Problem]]:
@@ -64,16 +63,16 @@ def list_meshes(root: Path, pattern: str) -> tuple[list[ShapeFiles], list[Proble
     for split, category, folder in _class_folders(root, pattern, problems):
         for file in names_in(root / folder, problems):
             name = f'{folder}/{file}'
-            if Path(file).suffix.lower() in MESH_SUFFIXES:
+            if model_suffix(file) in MESH_SUFFIXES:
                 shapes.append(ShapeFiles(name, file, category, split, mesh=root / name))
             else:
                 problems += _nested(root, name, MESH_SUFFIXES)
-    return shapes, problems + outside(root, [shape.name for shape in shapes])
+    return shapes, problems
 
 
 def is_picture(file: str) -> bool:
     """Whether a file's name is that of a picture."""
-    return Path(file).suffix.lower() in PICTURE_SUFFIXES
+    return Path(file).suffix.lower() in PHOTO_SUFFIXES
 
 
 def view_number(file: str) -> tuple[str, int]:
@@ -86,11 +85,6 @@ def view_number(file: str) -> tuple[str, int]:
 def in_order(files: Sequence[str]) -> list[str]:
     """Files of views by their number (2 before 10), then by name."""
     return sorted(files, key=lambda file: (view_number(file)[1], file))
-
-
-def outside(root: Path, names: Sequence[str]) -> list[Problem]:
-    """A problem for each file that does not lie below the folder, or is a link that leads out of it."""
-    return escaping(root, names, 'leaves the data folder')
 
 
 def _nested(root: Path, name: str, suffixes: Sequence[str]) -> list[Problem]:

@@ -11,8 +11,8 @@ from itertools import groupby
 from pathlib import Path
 
 from data_pipelines.domain_adaptation.dataset import PhotoFile, ShapeFiles
-from data_pipelines.domain_adaptation.mi3dor_folders import SPLITS, in_order, is_picture, outside, view_number
-from data_pipelines.folders import names_in
+from data_pipelines.domain_adaptation.mi3dor_folders import SPLITS, in_order, is_picture, view_number
+from data_pipelines.folders import names_in, outside
 from jaxret.errors import DataError, Problem
 from jaxret.files import read_text
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipelines.file_checks import FileChecks, Wrong, wrong_ones
-from data_pipelines.folders import escaping, names_in
+from data_pipelines.folders import names_in, outside
 from data_pipelines.photo_to_shape.car_annotations import CarAnnotation, read_annotations
 from data_pipelines.photo_to_shape.dataset import ShapeEntry
 from data_pipelines.photo_to_shape.shapenet import find_models
@@ -57,7 +57,7 @@ def read_photos(root: Path, layout: str) -> tuple[list[CarPhoto], list[Problem]]
             if name in used:
                 problems.append(Problem(where, f'is in {split} and in {used[name].split}', 'list each photo once'))
             used[name] = CarPhoto(name, folder / annotation.photo, None, split, annotation, where)
-        problems += escaping(folder.resolve(), [annotation.photo for annotation in annotations])
+        problems += outside(folder, [annotation.photo for annotation in annotations])
     return list(used.values()), list(dict.fromkeys(problems))
 
 

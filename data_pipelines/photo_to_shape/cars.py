@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
 from data_pipelines.file_checks import FileChecks, Wrong, unsure_ones, wrong_ones
-from data_pipelines.folders import escaping, open_folder
+from data_pipelines.folders import open_folder
 from data_pipelines.photo_to_shape.car_folders import SETS, SYNSET, CarPhoto, read_photos, read_shapes
 from data_pipelines.photo_to_shape.car_masks import MaskWish, write_masks
 from data_pipelines.photo_to_shape.dataset import (
@@ -66,6 +66,7 @@ def read_cars(
     val_fraction: float = 0.1,
     seed: int = 0,
     split_table: Mapping[str, str] | None = None,
+    unknown_split: str = '',
     required_splits: Sequence[str] = ('train', 'test'),
     min_shapes: int = 1,
     cache_dir: Path | str,
@@ -91,6 +92,7 @@ def read_cars(
       seed: of the photos held out.
       split_table: split by photo name, from an earlier run; it takes the place of the annotations' and of a new
         choice of val.
+      unknown_split: split of the photos that split_table does not know, whatever their own; '' leaves them theirs.
       required_splits: splits that must not be empty.
       min_shapes: smallest gallery that is accepted.
       cache_dir: folder for masks and for what sound files are remembered.
@@ -116,6 +118,8 @@ def read_cars(
     )
     root = open_folder(data_dir, layout=f'the layout of {SETS[layout]} (photos, *_anno.pkl, {SYNSET}/)')
     used, problems = read_photos(root, layout)
+    if unknown_split:
+        used = [dataclasses.replace(photo, split=unknown_split) for photo in used]
     malformed = bool(problems)
     faults = Faults(on_bad_file == 'skip', problems)
     folder = open_masks(root, mask_dir) if mask_dir else root / 'mask'
@@ -187,8 +191,6 @@ def _with_mask_files(
     if names and not folder.is_dir():
         raise DataError([*faults.problems, Problem(str(folder), 'missing', _NO_MASKS)])
     files = {name: PurePosixPath(name).with_suffix('.png').as_posix() for name in names}
-    inside = root if folder.is_relative_to(root) else folder
-    faults.problems += escaping(inside, [str(folder / file) for file in files.values()])
     return [
         dataclasses.replace(photo, mask=folder / files[photo.name]) if photo.name in files else photo for photo in used
     ]

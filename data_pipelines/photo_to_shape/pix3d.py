@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options, one_of, share
 from data_pipelines.file_checks import FileChecks, PairFacts, Wrong, is_wrong, unsure_ones, wrong_ones
-from data_pipelines.folders import link_problems, open_folder
+from data_pipelines.folders import open_folder
 from data_pipelines.photo_to_shape.dataset import (
     PhotoDataset,
     PhotoEntry,
@@ -61,6 +61,7 @@ def read_pix3d(
     val_fraction: float = 0.1,
     seed: int = 0,
     split_table: Mapping[str, str] | None = None,
+    unknown_split: str = '',
     required_splits: Sequence[str] = ('train', 'test'),
     min_shapes: int = 1,
     up_axis: str = 'y',
@@ -89,6 +90,7 @@ def read_pix3d(
       seed: of the split.
       split_table: split by photo name, from an earlier run; it takes the place of the entries' and of a new split.
         A photo that it does not know was never trained on: test, or what its own key `split` says.
+      unknown_split: split of the photos that split_table does not know, whatever their own; '' leaves them theirs.
       required_splits: splits that must not be empty.
       min_shapes: smallest gallery that is accepted (a batch needs as many distinct shapes as it has queries).
       up_axis: axis that points up in the mesh files, 'y' (Pix3D) or 'z'.
@@ -117,8 +119,7 @@ def read_pix3d(
     used = _selected(entries, categories, occluded=not exclude_occluded, truncated=not exclude_truncated)
     if split_file and not malformed:
         used = published_split(root / split_file, used, faults)
-    masks_in, used = _other_masks(root, mask_dir, used) if mask_dir else (root, used)
-    faults.problems += _escaping(root, used, masks_in)
+    used = _other_masks(root, mask_dir, used) if mask_dir else used
     raw = {entry.model_raw for entry in entries if entry.model_raw}
     shapes, wrong = list_shapes(root, used, raw=raw, categories=categories, whole_folder=gallery == 'folder')
     faults.problems += wrong
@@ -139,7 +140,7 @@ def read_pix3d(
         faults.problems += few_shapes(shapes, min_shapes, root / 'model', 'add shapes, or use a smaller batch')
     if not malformed:
         fractions = {'test_fraction': test_fraction, 'val_fraction': val_fraction}
-        photos = divided(photos, _split(photos, split_table=split_table, seed=seed, **fractions))
+        photos = divided(photos, _split(photos, split_table=split_table, unknown=unknown_split, seed=seed, **fractions))
         faults.problems += empty_splits(photos, required_splits, root / JSON_NAME)
     return photo_dataset(root, photos, shapes, faults, required_splits=required_splits, up_axis=up_axis, unsure=unsure)
 
@@ -178,26 +179,10 @@ def _unknown(
     return [Problem(where, f'no photo or shape of category {name!r}', action) for name in lacking]
 
 
-def _other_masks(root: Path, mask_dir: str, used: Sequence[Entry]) -> tuple[Path, list[Entry]]:
-    """Folder that holds all masks, and the entries with those of `mask_dir` (as absolute paths)."""
+def _other_masks(root: Path, mask_dir: str, used: Sequence[Entry]) -> list[Entry]:
+    """The entries with the masks of `mask_dir` (as absolute paths)."""
     folder = open_masks(root, mask_dir)
-    others = [replace(entry, mask=str(folder.joinpath(*PurePosixPath(entry.mask).parts[1:]))) for entry in used]
-    return root if folder.is_relative_to(root) else folder, others
-
-
-def _escaping(root: Path, used: Sequence[Entry], masks_in: Path) -> list[Problem]:
-    """Links that lead out of the folder, or out of that of the masks."""
-
-    def named(*keys: str) -> list[tuple[str, str]]:
-        return [
-            (f'{JSON_NAME}[{entry.index}].{key}', name)
-            for entry in used
-            for key, name in (('img', entry.image), ('mask', entry.mask), ('model', entry.model))
-            if key in keys
-        ]
-
-    found = '{} is a link that leaves the folder'
-    return link_problems(root, named('img', 'model'), found) + link_problems(masks_in, named('mask'), found)
+    return [replace(entry, mask=str(folder.joinpath(*PurePosixPath(entry.mask).parts[1:]))) for entry in used]
 
 
 def _check_photos(
@@ -248,13 +233,14 @@ def _split(
     photos: Sequence[PhotoEntry],
     *,
     split_table: Mapping[str, str] | None,
+    unknown: str,
     test_fraction: float,
     val_fraction: float,
     seed: int,
 ) -> dict[str, str]:
     marked = {photo.name: photo.split for photo in photos}
     if split_table is not None:
-        return {name: split_table.get(name, split or 'test') for name, split in marked.items()}
+        return {name: split_table.get(name, unknown or split or 'test') for name, split in marked.items()}
     shape_of = {photo.name: photo.model for photo in photos}
     split = marked if all(marked.values()) else split_photos(shape_of, test_fraction=test_fraction, seed=seed)
     if 'val' not in split.values():

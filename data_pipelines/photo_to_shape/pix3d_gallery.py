@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_pipelines.folders import leaves, link_problem, resolve
 from data_pipelines.photo_to_shape.dataset import ShapeEntry
 from data_pipelines.photo_to_shape.pix3d_annotations import Entry
 from jaxret.errors import Problem
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES, model_suffix
 
 
 def list_shapes(
@@ -39,7 +38,7 @@ def list_shapes(
             continue
         if printable(name) != name:
             walk.problems.append(Problem(printable(root / name), 'a name that is not UTF-8', 'rename it'))
-        elif not walk.leaves(name):
+        else:
             category_of[name] = category
     return _shapes(root, category_of), walk.problems
 
@@ -54,14 +53,13 @@ class _Walk:
     def __init__(self, root: Path):
         self.problems: list[Problem] = []
         self._root = root
-        self._whole = [resolve(root, '.'), resolve(root, 'model')]  # a link to these is a loop
         self._entered: set[tuple[str, Path]] = set()
 
     def meshes(self, categories: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Name below the root, and category, of every mesh file that is not hidden."""
         for folder, names in self._folders([self._root / 'model' / category for category in categories]):
             for path in (folder / name for name in names if not name.startswith('.')):
-                if path.suffix.lower() in MESH_SUFFIXES:
+                if model_suffix(path) in MESH_SUFFIXES:
                     name = path.relative_to(self._root)
                     yield name.as_posix(), name.parts[1]
 
@@ -78,18 +76,14 @@ class _Walk:
                 if Path(parent) != top:
                     yield Path(parent), files
 
-    def leaves(self, name: str) -> bool:
-        """Whether a path leads out of the root, which is a problem."""
-        out = leaves(self._root, name)
-        if out:
-            self.problems.append(link_problem(printable(self._root / name)))
-        return out
-
     def _enter(self, folder: Path) -> bool:
         """Whether a folder is to be looked at, for the first time."""
-        name = folder.relative_to(self._root).as_posix()
-        place = (name.split('/')[1], resolve(self._root, name))
-        if place[1] in self._whole or place in self._entered or self.leaves(name):
+        try:
+            leads = folder.resolve()
+        except (OSError, RuntimeError):  # a link to itself
+            return False
+        place = (folder.relative_to(self._root).parts[1], leads)
+        if (self._root / 'model').resolve().is_relative_to(leads) or place in self._entered:  # a loop
             return False
         self._entered.add(place)
         return True

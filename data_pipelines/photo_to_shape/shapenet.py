@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_pipelines.dataset import Faults, bad_file_choice, check_options
 from data_pipelines.file_checks import FileChecks, wrong_ones
-from data_pipelines.folders import link_problem, names_in, open_folder, resolve
+from data_pipelines.folders import names_in, open_folder
 from data_pipelines.photo_to_shape.dataset import PhotoDataset, ShapeEntry, few_shapes, photo_dataset, without_bad
 from data_pipelines.photo_to_shape.pix3d_gallery import printable
 from jaxret.errors import Problem
@@ -107,7 +107,6 @@ def find_models(root: Path, synset: str, ids: Iterable[str]) -> tuple[list[Shape
       shapes in the order of `ids`, and by name what is wrong with the other ids.
     """
     shapes, missing = [], {}
-    inside = resolve(root, synset)  # the folder of a synset may itself be a link
     for model_id in ids:
         name = f'{synset}/{model_id}'
         where = printable(root / name)
@@ -117,8 +116,6 @@ def find_models(root: Path, synset: str, ids: Iterable[str]) -> tuple[list[Shape
         elif path is None:
             found = 'missing' if not (root / name).exists() else f'neither {" nor ".join(MODEL_FILES)} in it'
             missing[name] = Problem(where, found, 'restore the CAD model, or leave it out with on_bad_file=skip')
-        elif not resolve(root, path.relative_to(root).as_posix()).is_relative_to(inside):
-            missing[name] = link_problem(printable(path))
         else:
             shapes.append(ShapeEntry(name, path, category_name(synset)))
     return shapes, missing

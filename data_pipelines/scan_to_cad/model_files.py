@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipelines.folders import leaves, link_problem, names_in
+from data_pipelines.folders import names_in
 from jaxret.errors import Problem
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import MESH_SUFFIXES
 
 SOURCES = {'grids': ('.vox', '.df', '.sdf'), 'meshes': MESH_SUFFIXES}
 
@@ -34,9 +34,7 @@ def find_models(root: Path, source: str) -> tuple[list[ModelFile], list[Problem]
             if path.suffix.lower() not in SOURCES[source]:
                 continue
             file = ModelFile(category.replace('_', '-'), path.stem.replace('_', '-'), root / category / name)
-            if leaves(root, f'{category}/{name}'):
-                problems.append(link_problem(file.path))
-            elif file.key in files:
+            if file.key in files:
                 found = f'has the same name as {files[file.key].path}'
                 problems.append(Problem(str(file.path), found, 'rename one of them'))
             else:

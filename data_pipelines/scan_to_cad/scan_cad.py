@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data_pipelines.dataset import Faults, all_problems, bad_file_choice, check_options, fingerprint, split_of
 from data_pipelines.file_checks import FileChecks, signature, wrong_ones
-from data_pipelines.folders import escaping, leaves, open_folder
+from data_pipelines.folders import leaves, open_folder, outside
 from data_pipelines.scan_to_cad.dataset import Annotation, CadEntry, ScanCadDataset, ScanEntry, empty_splits
 from data_pipelines.scan_to_cad.scan_cad_annotations import Pair, Sample, model_key, read_pairs, read_similarity
 from jaxret.errors import Problem
@@ -68,8 +68,8 @@ def read_scan_cad(
     faults = Faults(on_bad_file == 'skip')
     listed, problems = read_pairs(root / pairs)
     samples, wrong = read_similarity(root / similarity) if similarity else ([], [])
-    scans, outside = _scans(root, listed, scan_dir, cad_dir)
-    faults.of_files([*problems, *wrong, *outside])
+    scans, left = _scans(root, listed, scan_dir, cad_dir)
+    faults.of_files([*problems, *wrong, *left])
     files, lost = _pool_files(root, samples, cad_dir, faults)
     checks = FileChecks(root, cache_dir, check_processes, progress)
     items = [(entry.scan, entry.mask, entry.cad) for entry in scans] + [(path,) for path in files.values()]
@@ -103,15 +103,13 @@ def read_scan_cad(
 
 
 def _scans(root: Path, pairs: Sequence[Pair], scan_dir: str, cad_dir: str) -> tuple[list[ScanEntry], list[Problem]]:
-    scans, outside = [], []
+    scans = []
     for pair in pairs:
         names = f'{scan_dir}/{pair.name}.sdf', f'{scan_dir}/{pair.name}.mask', f'{cad_dir}/{pair.name}.df'
-        lost = [name for name in names if leaves(root, name)]
-        outside += lost[:1]
-        if not lost:
+        if not leaves(pair.name):
             files = (root / name for name in names)
             scans.append(ScanEntry(pair.name, pair.split, pair.synset, f'{pair.synset}_{pair.model}', *files))
-    return scans, escaping(root, outside)
+    return scans, outside(root / scan_dir, [pair.name for pair in pairs])
 
 
 def _pool_files(
@@ -120,9 +118,9 @@ def _pool_files(
     """The file of every model in a pool by its name in the annotations, and names of those outside of the folder."""
     names = sorted({name for sample in samples for name in sample.pool})
     files = {name: root / cad_dir / f'{name}{POOL_SUFFIX}' for name in names}
-    lost = [name for name in names if leaves(root, str(files[name]))]
-    faults.of_files(escaping(root, [files.pop(name).relative_to(root).as_posix() for name in lost]))
-    return files, lost
+    lost = [name for name in names if leaves(name)]
+    faults.of_files(outside(root / cad_dir, lost))
+    return {name: path for name, path in files.items() if name not in lost}, lost
 
 
 def _gallery(scans: Sequence[ScanEntry], files: Mapping[str, Path]) -> list[CadEntry]:

@@ -27,7 +27,7 @@ from PIL import Image
 
 from data_pipelines.photo_to_shape.pix3d_annotations import read_entries
 from jaxret.errors import DataError
-from jaxret.geometry.mesh import MESH_SUFFIXES
+from jaxret.geometry.formats import CONVERTED_SUFFIXES, MESH_SUFFIXES
 from jaxret.geometry.render import ViewRing, render_file
 from jaxret.preprocessing.photo_files import read_mask, read_photo
 
@@ -78,7 +78,9 @@ def originals() -> dict[str, tuple[bytes, str, Callable[[Path], object]]]:
     kinds['mask PNG'] = (buffer.getvalue(), 'mask.png', read_mask)
     ball = trimesh.creation.icosphere(subdivisions=2)
     ring = ViewRing(views=4, size=64)
-    for suffix in MESH_SUFFIXES:
+    for suffix in sorted(
+        set(MESH_SUFFIXES) - {*CONVERTED_SUFFIXES, '.3mf', '.dae'}
+    ):  # which trimesh alone cannot write
         for form, options in MESH_FORMS.get(suffix, {'': {'file_type': suffix[1:]}}).items():
             content = ball.export(**options)
             content = content['model.gltf'] if suffix == '.gltf' else content

@@ -136,6 +136,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.evaluation = evaluation = ConfigDict()
     evaluation.batch_size = 32  # photos or shapes encoded at once
+    evaluation.photos = 'test'  # --mode=eval: 'all' scores photos of every split that the run was not trained on
     evaluation.views = 0  # fixed, evenly spaced views of a shape; 0 is all
     evaluation.alignment = 'none'  # of extracted features: 'coral', 'jgsa', 'meda'
     evaluation.before = ''  # work directory of the run shown before this one in the report; '': the initial weights

@@ -155,6 +155,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.evaluation = evaluation = ConfigDict()
     evaluation.batch_size = 32  # photos, or shapes, encoded at once
+    evaluation.photos = 'test'  # --mode=eval: 'all' scores photos of every split that the run was not trained on
     evaluation.shape_metrics = True  # Hausdorff distance and voxel IoU of the Top-1 shapes
     # Training photos as further evidence for their shapes: the weight of soft nearest neighbours beside the views.
     evaluation.references = 0.0  # 0 is none, 1 is references alone

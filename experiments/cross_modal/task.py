@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cross_modal.data import (
 from experiment import Evaluation, process_share
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
+from predictions import Ranking
 from pretrained_start import pretrained_start
 from rich.table import Table
 from value_checks import check_at_most, check_values, checked_view_ring
@@ -30,6 +32,7 @@ from data_pipelines.cross_modal.prepare import ObjectTable
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import ConfigError
 from jaxret.geometry.render import ViewRing
+from jaxret.metrics.average_precision import normalized_rows
 from jaxret.metrics.cross_modal import cross_modal_metrics
 from jaxret.preprocessing.inputs import spaced
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
@@ -185,7 +188,8 @@ class CrossModal:
             view_of=partial(_shown_view, test),
         )
         metrics = cross_modal_metrics(embeddings, test.label, test.categories)
-        return Evaluation(metrics, report, print_directions, self._notes(test.views_encoded.shape[1]))
+        rankings = partial(object_rankings, embeddings, test)
+        return Evaluation(metrics, report, print_directions, rankings, self._notes(test.views_encoded.shape[1]))
 
     def _embed(self, embedder: Embedder, variables: Variables, table: ObjectTable, split: str) -> dict[str, np.ndarray]:
         """Embeddings [N, D] of all objects in every modality."""
@@ -247,6 +251,23 @@ def print_directions(metrics: Mapping[str, Any]) -> None:
     table.add_section()
     row('mean of the nine', 'mean_map', alone=True)
     console.print(table)
+
+
+def object_rankings(embeddings: Mapping[str, np.ndarray], table: ObjectTable) -> Iterator[Ranking]:
+    """What was found for every object in every direction, by cosine; within a modality without the object itself."""
+    truths = [table.categories[label] for label in table.label.tolist()]
+    rows = {modality: normalized_rows(modality, values) for modality, values in embeddings.items()}
+    for query, gallery in product(MODALITIES, repeat=2):
+        yield Ranking(
+            f'{query} to {gallery}',
+            table.names,
+            truths,
+            table.names,
+            rows[query] @ rows[gallery].T,
+            table.label,
+            table.label,
+            alone=query == gallery,
+        )
 
 
 def _shown_view(table: ObjectTable, row: int) -> np.ndarray:

@@ -127,6 +127,7 @@ def read_domains(
             'up_axis': data.up_axis,
         }
     )
+    stored = DomainSplit.read(workdir) if has_checkpoints(workdir) else None
     both = train or config.evaluation.alignment != 'none'
     dataset = read_mi3dor(
         data_dir,
@@ -137,12 +138,14 @@ def read_domains(
         gallery=data.gallery,
         unmatched_classes=data.unmatched_classes,
         on_bad_file=config.on_bad_file,
+        all_photos_but=None
+        if train or config.evaluation.photos == 'test'
+        else [name for name, split in stored.photos.items() if split != 'test'],
         required_splits=('train', 'test') if both else ('test',),
         cache_dir=cache_folder(config),
         check_processes=processes(config),
         **real,
     )
-    stored = DomainSplit.read(workdir) if has_checkpoints(workdir) else None
     now = DomainSplit(categories=list(dataset.categories), **dataset.split_table())
     if not train:
         check_unseen(workdir, stored.photos, now.photos, ('test',), kind='photos', seen=('train', 'val'))

@@ -1,11 +1,15 @@
-"""The table of scores that a run prints."""
+"""The table of scores that a run prints, and what was found for every photo."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from console import console
+from predictions import Ranking
 from rich.table import Table
 
+from data_pipelines.domain_adaptation.prepare import PhotoTable
+from jaxret.metrics.average_precision import normalized_rows
 from jaxret.metrics.shrec_scores import SCORES
 from jaxret.reports.domain_adaptation import TITLES, untrained_scores
 
@@ -33,3 +37,12 @@ def print_scores(metrics: Mapping[str, Any]) -> None:
             f'{metrics["queries_without_relevant"]} photos have no shape of their class in the gallery; they '
             f'are in no score'
         )
+
+
+def photo_rankings(
+    queries: np.ndarray, shapes: np.ndarray, photos: PhotoTable, names: Sequence[str], labels: np.ndarray
+) -> list[Ranking]:
+    """What was found for every photo [Q, D] among the shapes [G, D] with their names and labels, by cosine."""
+    truths = [photos.categories[label] for label in photos.label.tolist()]
+    cosines = normalized_rows('photos', queries) @ normalized_rows('shapes', shapes).T
+    return [Ranking('test photos', photos.names, truths, names, cosines, photos.label, labels)]

@@ -17,13 +17,13 @@ from console import console
 from domain_adaptation.comparators import scores, untrained_metrics
 from domain_adaptation.data import DomainData, load_domain_data, shown_view
 from domain_adaptation.embedding import Pictures
-from domain_adaptation.scores_table import print_scores
+from domain_adaptation.scores_table import photo_rankings, print_scores
 from domain_adaptation.stages import Stage, before_stage, check_before, store_embeddings
 from experiment import Evaluation, process_share
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
 from pretrained_start import pretrained_start
-from value_checks import check_at_most, check_values, checked_view_ring
+from value_checks import EVALUATED, check_at_most, check_values, checked_view_ring
 
 from data_pipelines.batching import Batch
 from data_pipelines.domain_adaptation.batches import training_batches
@@ -94,6 +94,7 @@ class DomainAdaptation:
                 'data.fit': ('cover', 'stretch', 'pad'),
                 'data.sampling': ('balanced', 'uniform'),
                 'evaluation.alignment': ('none', *ALIGNMENTS),
+                'evaluation.photos': EVALUATED,
             },
             optimizers=('backbone_optimizer',),
         )
@@ -248,7 +249,7 @@ class DomainAdaptation:
             metrics['comparators'] = {'initial_weights': scores(*before[1:], test.label, labels, test.categories)}
 
         def report(folder: Path, **page: Any) -> Path:
-            store_embeddings(workdir, queries, found, test.names, gallery.names)
+            store_embeddings(folder.parent, queries, found, test.names, gallery.names)
             return write_domain_report(
                 folder,
                 photos=queries,
@@ -264,7 +265,8 @@ class DomainAdaptation:
                 **page,
             )
 
-        return Evaluation(metrics, report, print_scores, self._notes(data))
+        rankings = partial(photo_rankings, queries, found, test, gallery.names, labels)
+        return Evaluation(metrics, report, print_scores, rankings, self._notes(data))
 
     def _initial(self, data: DomainData, embedder: Embedder) -> Stage:
         """Embeddings of the weights before training; random ones where the published file is read no more."""

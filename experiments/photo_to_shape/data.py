@@ -125,6 +125,7 @@ def read_photos(config: ConfigDict, folder: Path, workdir: Path, *, train: bool)
         split_table=stored.split if stored else None,
         required_splits=_required(config) if train else ('test',),
         min_shapes=config.batch_size if train else 1,
+        unknown_split='' if train or config.evaluation.photos == 'test' else 'test',
     )
     if not train:
         return dataset, stored

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from console import console
+from predictions import Ranking
 from rich.table import Table
 
 from data_pipelines.photo_to_shape.dataset import PhotoDataset, PhotoEntry
@@ -210,3 +211,9 @@ def _print_unseen(metrics: Mapping[str, Any]) -> None:
             *(str(row[key]) for key in ('queries', 'gallery', 'hausdorff', 'hausdorff_chance', 'iou', 'iou_chance')),
         )
     console.print(table)
+
+
+def photo_rankings(scores: np.ndarray, photos: QueryTable, gallery: GalleryTable) -> list[Ranking]:
+    """What was found for every photo, scores [Q, G]."""
+    truths, labels = [gallery.names[shape] for shape in photos.shape.tolist()], np.arange(len(gallery.names))
+    return [Ranking('test photos', photos.names, truths, gallery.names, scores, photos.shape, labels)]

@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 from photo_to_shape.comparators import reference_vectors, untrained_metrics, with_references
 from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive, uses_answer
 from photo_to_shape.embedding import Pictures
-from photo_to_shape.pictures import ANSWERS, print_metrics, query_cards, query_planes, unseen_cards
+from photo_to_shape.pictures import ANSWERS, photo_rankings, print_metrics, query_cards, query_planes, unseen_cards
 from photo_to_shape.unseen_gallery import compare_unseen
 from pretrained_start import pretrained_start
-from value_checks import check_at_most, check_values, checked_view_ring
+from value_checks import EVALUATED, check_at_most, check_values, checked_view_ring
 
 from data_pipelines.batching import Batch
 from data_pipelines.photo_to_shape.batches import training_batches
@@ -37,10 +37,8 @@ from jaxret.training.embedder import Embedder
 
 HELD_OUT = ('mean_reciprocal_rank', 'top1', 'top10')
 SELECT = (*HELD_OUT, 'last', 'test_top1')
-OF_PIX3D = tuple(
-    f'data.{key}'
-    for key in ('categories', 'exclude_occluded', 'exclude_truncated', 'test_fraction', 'split_file', 'up_axis')
-)
+_OF_PIX3D = 'categories', 'exclude_occluded', 'exclude_truncated', 'test_fraction', 'split_file', 'up_axis'
+OF_PIX3D = tuple(f'data.{key}' for key in _OF_PIX3D)
 
 
 @dataclass(eq=False)
@@ -93,6 +91,7 @@ class PhotoToShape:
                 'data.crop': ('mask', 'bbox', 'none'),
                 'data.fit': ('pad', 'stretch'),
                 'data.masks': MASK_CHOICES,
+                'evaluation.photos': EVALUATED,
                 'evaluation.unseen_categories': ('own', 'all'),
                 'pretrained.first_convolution': FIRST_CONVOLUTIONS,
             },
@@ -210,10 +209,11 @@ class PhotoToShape:
             unseen=shown,
         )
         answers = uses_answer(self.config, data.dataset, workdir)
-        masks = dict(zip(('train', 'test'), data.dataset.masks, strict=True))
-        metrics |= {'masks': masks, 'uses_answer': '; '.join(answers)}
+        metrics['masks'] = dict(zip(('train', 'test'), data.dataset.masks, strict=True))
+        metrics['uses_answer'] = '; '.join(answers)
         notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
-        return Evaluation(metrics, report, print_metrics, notes, problems)
+        rankings = partial(photo_rankings, scores, test, gallery)
+        return Evaluation(metrics, report, print_metrics, rankings, notes, problems)
 
     def _scores(
         self,

@@ -1,12 +1,14 @@
-"""Metrics of scans against CAD models, of every split, and the table that a run prints."""
+"""Metrics of scans against CAD models, of every split, the table that a run prints, and what was found."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from console import console
+from predictions import Ranking
 from rich.table import Table
 from scan_to_cad.data import ScanData
+from scipy.spatial.distance import cdist
 
 from data_pipelines.scan_to_cad.dataset import PUBLISHED_COLUMNS
 from jaxret.metrics.scan_to_cad import Annotations, pool_metrics, scan_cad_metrics
@@ -85,6 +87,15 @@ def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
         + ('; all: the annotations of all splits together, those of training scans too' if 'all' in splits else ''),
         soft_wrap=True,
     )
+
+
+def scan_rankings(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarray) -> Iterator[Ranking]:
+    """What was found for every scan of every split; arguments as for `all_metrics`. Scores are negative distances."""
+    for split, embeddings in scans.items():
+        table, labels = data.scans[split], np.arange(len(cads))
+        truths = [data.cads.names[row] if row >= 0 else '' for row in table.instance.tolist()]
+        distances = cdist(embeddings, cads)
+        yield Ranking(f'{split} scans', table.names, truths, data.cads.names, -distances, table.instance, labels)
 
 
 def _three_digits(value: float | None) -> str:

@@ -20,7 +20,7 @@ from scan_to_cad.data import (
     training_batches,
 )
 from scan_to_cad.pictures import scan_cards
-from scan_to_cad.scores_table import all_metrics, flat_metrics, print_rates
+from scan_to_cad.scores_table import all_metrics, flat_metrics, print_rates, scan_rankings
 from value_checks import check_values
 
 from data_pipelines.batching import Batch
@@ -188,7 +188,8 @@ class ScanToCad:
                 **page,
             )
 
-        return Evaluation(flat_metrics(splits), report, lambda metrics: print_rates(splits), self._notes(data))
+        rankings = partial(scan_rankings, data, *embeddings)
+        return Evaluation(flat_metrics(splits), report, lambda _: print_rates(splits), rankings, self._notes(data))
 
     def _embed(self, data: ScanData, embedder: Embedder, variables: Variables, splits: tuple[str, ...]) -> Embeddings:
         """Embeddings of the scans of some splits and of the gallery."""

@@ -3,18 +3,22 @@
 import csv
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jaxret.files import printable
+from jaxret.index.facts import told_facts
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
 
 FIELDS = ('rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance', 'present')
+# Sides in mm, area and volume in mm^2 and mm^3 where the unit is known, else in the file's units.
+FACTS = ('name', 'unit', 'size_x', 'size_y', 'size_z', 'area', 'volume', 'triangles', 'watertight', 'colors')
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Answer:
       complete: whether no shape is missing.
       also: further photos of the same object.
       text: the words that were asked with; None for none.
+      facts: of the hits (`Index.facts`), by their ids; none where the index was not opened.
     """
 
     query: QueryFile | None
@@ -36,6 +41,7 @@ class Answer:
     complete: bool
     also: Sequence[QueryFile] = ()
     text: str | None = None
+    facts: Mapping[str, dict[str, Any] | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -54,7 +60,7 @@ def print_json(answers: Sequence[Answer]) -> None:
             'object': answer.seen,
             'complete': answer.complete,
             **({'also': [str(query.path) for query in answer.also]} if answer.also else {}),
-            'hits': [asdict(hit) for hit in answer.hits],
+            'hits': [asdict(hit) | {'facts': answer.facts.get(hit.id)} for hit in answer.hits],
         }
         for answer in answers
     ]
@@ -64,11 +70,20 @@ def print_json(answers: Sequence[Answer]) -> None:
 def print_csv(answers: Sequence[Answer]) -> None:
     """One line a hit."""
     writer = csv.writer(sys.stdout, lineterminator='\n')
-    writer.writerow(('query', *FIELDS))
+    writer.writerow(('query', *FIELDS, *FACTS))
     for answer in answers:
         for hit in answer.hits:
-            values = (getattr(hit, name) for name in FIELDS)
+            values = [getattr(hit, name) for name in FIELDS] + _fact_values(answer.facts.get(hit.id))
             writer.writerow((answer.name, *('' if value is None else value for value in values)))
+
+
+def _fact_values(facts: Mapping[str, Any] | None) -> list[Any]:
+    """Of `FACTS`."""
+    if not facts:
+        return [None] * len(FACTS)
+    sides = dict(zip(('size_x', 'size_y', 'size_z'), facts['size_mm'] or facts['size'], strict=True))
+    told = facts | sides | {'watertight': int(facts['watertight']), 'colors': ' '.join(facts['colors'])}
+    return [told[name] for name in FACTS]
 
 
 def print_tables(answers: Sequence[Answer]) -> None:
@@ -78,6 +93,7 @@ def print_tables(answers: Sequence[Answer]) -> None:
         console = Console(width=200, markup=False, emoji=False, highlight=False)
     with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
     with_photos = any(hit.references for answer in answers for hit in answer.hits)
+    with_facts = any(facts for answer in answers for facts in answer.facts.values())
     for answer in answers:
         console.print(_shown(f'{answer.name} ({answer.seen})'), soft_wrap=True)
         if sure := certainty_text(answer.hits):
@@ -89,12 +105,13 @@ def print_tables(answers: Sequence[Answer]) -> None:
         table.add_column('id', overflow='fold')
         for column in ('view', 'azimuth', 'elevation') if with_views else ():
             table.add_column(column, justify='right', overflow='ellipsis')
-        for column in ('known photos',) if with_photos else ():
+        for column in (*(('known photos',) if with_photos else ()), *(('size', 'triangles') if with_facts else ())):
             table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
             angles = (f'{angle:g}\N{DEGREE SIGN}' for angle in (hit.azimuth, hit.elevation)) if with_views else ()
             more = (str(hit.view), *angles) if with_views else ()
             more += (str(hit.references or ''),) if with_photos else ()
+            more += told_facts(answer.facts.get(hit.id)) if with_facts else ()
             table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *more)))
         console.print(table)
 

@@ -2,13 +2,20 @@
 
 MODEL = 'built-in: efficientnet-lite0 (default), -lite1, -lite2, or a folder with DINOv2, CLIP, SigLIP or a plain ViT'
 
-INDEX = """Makes an index of the models (OBJ, OFF, PLY, STL, GLB, glTF) below a folder, at any depth.
+DEMO = """Writes simple models of furniture, a photo of one of them with its mask, and a list of known photos.
+
+Nothing is downloaded; the same models and photos each time.
+"""
+INDEX = """Makes an index of the models below a folder, at any depth, and in zip archives there: OBJ, OFF, PLY, STL,
+GLB, glTF, 3MF; with the extra `cad` also STEP, IGES and DAE; each also compressed (.gz, .stpz).
 
 The built-in model needs no training: published weights of images, which see the models as grey views. --checkpoint
 takes a training run in its place. Without either, an index keeps the model that it has.
 
-For scan-CAD also grids of distances of 32 x 32 x 32 (.vox, .df, .sdf). Ids are paths below DIR; the category of a model
-is its first folder, or what --categories says. Broken files are listed in INDEX/failed.csv and do not stop it.
+For scan-CAD also grids of distances of 32 x 32 x 32 (.vox, .df, .sdf). Ids are paths below DIR, which go on below an
+archive; the category of a model is its first folder (where one has all, the next that groups them), or what
+--categories says. Broken files, and models of formats that are not read, are listed in INDEX/failed.csv and do not stop
+it. An assembly is one model; with --parts each of its parts is one, with an id such as toy.step/HEAD.
 
 The same command again embeds only what is new or changed and drops what is gone; without --models it goes through all
 folders of the index. Size and time of change tell whether a file is as before; where they differ, its SHA-256 does.
@@ -46,6 +53,12 @@ else inside the frame less a small border.
 --text says in words what is wanted, alone or with every photo; for an index of the built-in model with a folder of
 CLIP, OpenCLIP or SigLIP, its tokenizer in it (extra `text`). Beside a photo the scores of both are fused, each measured
 by how far it spreads over the index.
+
+--where keeps models whose facts meet all its conditions, joined by `and`: size (the longest side), width, height, depth
+(along x, y and z, +y up), area and volume with a unit (um mm cm in ft m; mm2, cm3, ...), triangles, watertight, not
+watertight, name~TEXT (in the id, or the name in the file), unit=mm, color=#ff0000. Operators: < <= > >= = !=. Models
+whose files have no unit (OBJ, OFF, PLY, STL) meet no condition on a length; it says how many these are. Answers are
+exact. An index of before sizes were kept needs `jaxret index --rebuild`.
 
 With --database candidates come from a vector database (`jaxret export --index INDEX --database DB`), and of INDEX only
 the description is read. Candidates are scored exactly; it says where a shape that is none could score more. Known

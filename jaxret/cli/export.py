@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from jaxret.cli.next_step import quoted, tell_next
 from jaxret.errors import ConfigError
 from jaxret.index.index import Index
 from jaxret.index.parquet import check_table_path, write_table_file
@@ -33,6 +34,8 @@ def export_embeddings(options: argparse.Namespace) -> None:
         with Index.open(options.index) as index:
             size = write_table_file(index, options.out)
             print(f'{options.out}: {len(index)} shapes, {size / 2**20:.1f} MiB')
+        read = 'pyarrow.parquet.read_table' if Path(options.out).suffix == '.parquet' else 'pyarrow.feather.read_table'
+        tell_next(f'python -c "import {read.rpartition(".")[0]}; print({read}({options.out!r}))"')
         return
     from jaxret.index.milvus import COLLECTION, export_to_database
 
@@ -42,3 +45,4 @@ def export_embeddings(options: argparse.Namespace) -> None:
             index, options.database, collection=collection, kind='hnsw' if options.approximate else 'flat'
         )
         print(f'{options.database}: {len(index)} shapes, {rows} rows in collection {collection!r}')
+    tell_next(f'jaxret search --index {quoted(options.index)} --database {quoted(options.database)} QUERY')

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxret.cli.photos import add_photos, added_alone, tell_of_fit
+from jaxret.cli.next_step import quoted, tell_next
+from jaxret.cli.photos import add_photos, added_alone, after_photos, tell_of_fit
 from jaxret.errors import ConfigError, DataError
 from jaxret.index.files import check_writable, read_manifest
 from jaxret.index.model_files import read_categories
@@ -25,6 +26,7 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
     check_writable(Path(options.out))
     if options.add_photos is not None and added_alone(options, before_jax=before_jax):
         tell_of_fit(Path(options.out))
+        after_photos(Path(options.out))
         return 0
     before_jax()
     from jaxret.index.build import update_index
@@ -41,6 +43,7 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
         options.models,
         up_axis=options.up_axis,
         categories=options.categories,
+        parts=options.parts,
         add=options.add,
         rebuild=options.rebuild,
         processes=options.processes,
@@ -50,6 +53,7 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
     if options.add_photos is not None:
         add_photos(options, model)
     tell_of_fit(Path(options.out))
+    tell_next(f'jaxret search --index {quoted(options.out)} QUERY', f'jaxret serve --index {quoted(options.out)}')
     return 0
 
 

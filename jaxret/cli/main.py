@@ -1,5 +1,6 @@
 """The command `jaxret`: index folders of 3D models, search them, serve them, export an encoder or embeddings.
 
+  jaxret demo DIR                                                a few models and photos to try the others on
   jaxret index --models DIR --out INDEX                          make or update an index
   jaxret index --out INDEX --add-photos CSV                      add photos that are known to show some of its models
   jaxret photos --index INDEX                                    list these, remove them, take the last ones back
@@ -24,10 +25,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from jaxret.cli import descriptions
+from jaxret.cli.next_step import quoted, tell_next
 from jaxret.compilation_cache import default_cache, keep_programs
 from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines
-from jaxret.platforms import check_platforms
+from jaxret.platforms import check_platforms, quiet_libraries
 
 _FORMAT = argparse.RawDescriptionHelpFormatter
 
@@ -35,6 +37,8 @@ _FORMAT = argparse.RawDescriptionHelpFormatter
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
+    quiet_libraries()
+    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
     parser = _parser()
     try:
         options = parser.parse_args(arguments)
@@ -72,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
+    demo = command('demo', 'write a few models and photos to try the other commands on', descriptions.DEMO, _demo)
+    demo.add_argument('folder', metavar='DIR', help='a new folder')
+
     index = command('index', 'make or update an index of a folder of models', descriptions.INDEX, _index)
     embeds = index.add_mutually_exclusive_group()
     embeds.add_argument('--model', metavar='NAME|FOLDER', help=descriptions.MODEL)
@@ -82,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument('--rebuild', action='store_true', help='embed everything anew')
     index.add_argument(
         '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: y, or as in training)'
+    )
+    index.add_argument(
+        '--parts',
+        action=argparse.BooleanOptionalAction,
+        help='parts of an assembly are models of their own, such as toy.step/HEAD (default: as before, or no)',
     )
     index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
     index.add_argument(
@@ -144,6 +156,12 @@ def _parser() -> argparse.ArgumentParser:
         help='built-in model: find this very model, its category, or both (default: mixed)',
     )
     search.add_argument('--category', action='append', metavar='NAME', help='only models of it; may be repeated')
+    search.add_argument(
+        '--where',
+        action='append',
+        metavar='EXPR',
+        help="only models that measure so, such as 'size<200mm and watertight'; may be repeated",
+    )
     form = search.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')
@@ -204,10 +222,16 @@ def _positive(text: str) -> int:
     return value
 
 
+def _demo(options: argparse.Namespace) -> int:
+    from jaxret.cli.demo import run_demo
+
+    return run_demo(options)
+
+
 def _index(options: argparse.Namespace) -> int:
     from jaxret.cli.index import run_index
 
-    return run_index(options, before_jax=_before_jax)
+    return run_index(options, before_jax=check_platforms)
 
 
 def _photos(options: argparse.Namespace) -> int:
@@ -217,23 +241,24 @@ def _photos(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    _before_jax()
+    check_platforms()
     from jaxret.index.fitting import told
     from jaxret.index.index import Index
 
     with Index.open(options.index) as index:
         print('\n'.join(told(index.fit(progress=True))))
+    tell_next(f'jaxret search --index {quoted(options.index)} QUERY')
     return 0
 
 
 def _search(options: argparse.Namespace) -> int:
     from jaxret.cli.search import run_search
 
-    return run_search(options, before_jax=_before_jax)
+    return run_search(options, before_jax=check_platforms)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    _before_jax()
+    check_platforms()
     try:
         from jaxret.serving.server import serve
     except ModuleNotFoundError as error:
@@ -253,7 +278,7 @@ def _export(options: argparse.Namespace) -> int:
     from jaxret.cli.export import check_export, export_embeddings
 
     check_export(options)
-    _before_jax()
+    check_platforms()
     if options.index:
         export_embeddings(options)
         return 0
@@ -266,18 +291,8 @@ def _export(options: argparse.Namespace) -> int:
         f"{done.program}: {done.size / 2**20:.1f} MiB; its embeddings differ from the model's by at most "
         f'{done.difference:.1g} of their largest value\n{done.description}: what it takes'
     )
+    tell_next(f'python -c "import jax; print(jax.export.deserialize(open({str(done.program)!r}, {"rb"!r}).read()))"')
     return 0
-
-
-def _before_jax() -> None:
-    """Checks that the devices are there, and keeps notes of Orbax, on which a user cannot act, off the terminal; makes
-    warnings one line each.
-    """
-    from absl import logging
-
-    logging.set_verbosity(logging.ERROR)
-    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
-    check_platforms()
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jaxret.cli.next_step import quoted, tell_next
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import printable
 from jaxret.index.files import FIT, held_table, read_manifest
@@ -106,7 +107,15 @@ def run_photos(options: argparse.Namespace) -> int:
         _print(options, [(row, _state(row, ids, waiting)) for row in references.rows()])
     references.close()
     tell_of_fit(folder)
+    if not (options.json or options.csv):
+        after_photos(folder)
     return 0
+
+
+def after_photos(folder: Path) -> None:
+    """Says what comes after known photos: an index of the built-in model can learn of them. Raises DataError: none."""
+    learns = read_manifest(folder).parts is not None
+    tell_next(f'jaxret fit --index {quoted(folder)}' if learns else f'jaxret search --index {quoted(folder)} QUERY')
 
 
 def tell_of_fit(folder: Path) -> None:

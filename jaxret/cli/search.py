@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxret.cli.next_step import quoted, tell_next
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
-from jaxret.files import printable, printable_lines, write_atomically
+from jaxret.files import printable, printable_lines, unwritable, write_atomically
 from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.references import References
+from jaxret.index.where import parse_where
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.photos import Box
@@ -41,6 +43,9 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     questions = list(zip(queries, find_masks(options.mask, queries), strict=True))
     box = _checked_box(options.box, queries)
     _check_options(options)
+    where = ' and '.join(options.where) if options.where else None
+    if where is not None:
+        parse_where(where)
     _check_purpose(options.purpose, manifest)
     if options.together and not all(query.kind == 'photo' for query in queries):
         raise ConfigError('--together: give photos alone')
@@ -60,6 +65,8 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             index = stack.enter_context(Index.open(options.index))
             manifest = index.manifest
             index.check_categories(options.category or ())
+        if where is not None:
+            _tell_matching(index, where)
         model = load_for_index(manifest, options.checkpoint)
         up_axis = options.up_axis or manifest.query_up_axis
         words = None if options.text is None else model.embed_texts([options.text])
@@ -68,14 +75,15 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings] or [(None, None)]
         photos = np.array([query is None or query.kind == 'photo' for query, _ in questions])
-        asked = _asked(options, words if embeddings else None, database)
+        asked = _asked(options, where, words if embeddings else None, database)
         found = _found(options, list(embeddings.values()) or list(words), photos, asked, index, database)
+        facts = {hit.id: index.facts(hit.id) for hits, _ in found for hit in hits} if index else {}
         if options.together:
             (query, mask), also = questions[0], tuple(query for query, _ in questions[1:])
-            answers = [Answer(query, _seen(query, mask, box), *found[0], also=also, text=options.text)]
+            answers = [Answer(query, _seen(query, mask, box), *found[0], also, options.text, facts)]
         else:
             answers = [
-                Answer(query, _seen(query, mask, box), *one, text=options.text)
+                Answer(query, _seen(query, mask, box), *one, (), options.text, facts)
                 for (query, mask), one in zip(questions, found, strict=True)
             ]
         _warn_incomplete([answer.complete for answer in answers])
@@ -87,9 +95,15 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             print_tables(answers)
             for note in model.notes:
                 print(printable(note))
+            tell_next(*_next_steps(options.index, photos=bool(queries) and bool(photos.all())))
         if options.sheet:
             _draw(Path(options.sheet), index, answers, up_axis or model.shape_inputs.up_axis)
     return 1 if problems else 0
+
+
+def _next_steps(index: str, *, photos: bool) -> list[str]:
+    teach = [f'jaxret index --out {quoted(index)} --add-photos photos.csv'] if photos else []
+    return [f'jaxret serve --index {quoted(index)}', *teach]
 
 
 def _checked_box(text: str | None, queries: Sequence[QueryFile]) -> Box | None:
@@ -117,9 +131,10 @@ def _check_text(options: argparse.Namespace, queries: Sequence[QueryFile]) -> No
         raise ConfigError('--text with a photo is scored by the index itself: leave out --database')
 
 
-def _asked(options: argparse.Namespace, words: np.ndarray | None, database: Any) -> dict[str, Any]:
+def _asked(options: argparse.Namespace, where: str | None, words: np.ndarray | None, database: Any) -> dict[str, Any]:
     """Options of the search; with the words [1, D] that go with every photo, where there are any."""
     asked = {'top_k': options.top, 'categories': options.category, 'purpose': options.purpose}
+    asked |= {} if where is None else {'where': where}
     if database is not None:
         asked['candidates'] = options.candidates or max(100, options.top)
     if words is not None:
@@ -135,6 +150,8 @@ def _check_options(options: argparse.Namespace) -> None:
         _check_sheet(options.sheet)
     if not options.database and (options.collection or options.candidates):
         raise ConfigError('--collection and --candidates go with --database')
+    if options.database and options.where:
+        raise ConfigError('--where does not go with --database, which does not hold what models measure')
     if options.database and options.together:
         raise ConfigError('--together does not go with --database')
 
@@ -147,6 +164,15 @@ def _check_purpose(purpose: str | None, manifest: Manifest) -> None:
         Parts.from_json(manifest.parts).check_purpose(purpose)
 
 
+def _tell_matching(index: Any, where: str) -> None:
+    """Says where no model meets the conditions, and how many could not be asked for lack of a unit."""
+    found = index.matching(where)
+    told = [] if found.shapes.any() else ['no model meets it']
+    told += [f'{found.left_out} models left out whose files have no unit'] if found.left_out else []
+    if told:
+        print(printable(f'--where {where!r}: {"; ".join(told)}'), file=sys.stderr)
+
+
 def _check_sheet(sheet: str) -> None:
     if not sheet:
         raise ConfigError('--sheet is empty: name a PNG file')
@@ -154,6 +180,8 @@ def _check_sheet(sheet: str) -> None:
         raise StorageError(f'--sheet={sheet}: a folder; name a PNG file')
     if not Path(sheet).absolute().parent.is_dir():
         raise StorageError(f'--sheet={sheet}: no such folder')
+    if reason := unwritable(Path(sheet).absolute().parent):
+        raise StorageError(f'--sheet={sheet}: cannot be written ({reason})')
 
 
 def _opened_database(options: argparse.Namespace, stack: contextlib.ExitStack) -> Any:

@@ -6,7 +6,6 @@ Letters: N vertices, F faces, K components.
 """
 
 import base64
-import json
 import operator
 from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
@@ -16,14 +15,14 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import trimesh
 
+from jaxret.geometry.colors import gltf_color
 from jaxret.geometry.formats import UnusableMesh
+from jaxret.geometry.gltf_header import gltf_header
 
 _KINDS = {5120: '<i1', 5121: '<u1', 5122: '<i2', 5123: '<u2', 5125: '<u4', 5126: '<f4'}
 _COMPONENTS = {'SCALAR': 1, 'VEC2': 2, 'VEC3': 3, 'VEC4': 4, 'MAT4': 16}
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _WITHOUT_SURFACE = (0, 1, 2, 3)  # points and lines
-# Required extensions that do not change the shape, or are read.
-_KNOWN = ('KHR_mesh_quantization', 'KHR_materials_', 'KHR_texture_', 'EXT_texture_', 'MSFT_texture_', 'KHR_lights_')
 _INSTANCES = 'EXT_mesh_gpu_instancing'
 
 
@@ -31,7 +30,7 @@ def read_gltf(data: bytes, get: Callable[[str], bytes], *, max_faces: int) -> tr
     """Reads a file of either form.
 
     Sparse accessors, normalized integers, strides, strips and fans are read; morph targets and skins are applied as the
-    file poses them. Materials and textures are not read.
+    file poses them. Of materials the base colour is read, as metadata 'color' of a part; textures are not.
 
     Args:
       data: the file's content.
@@ -42,45 +41,7 @@ def read_gltf(data: bytes, get: Callable[[str], bytes], *, max_faces: int) -> tr
       UnusableMesh: the file is cut off, reads past its buffers, needs an extension that is not known, or its nodes are
         not a tree.
     """
-    return _Document(*_header(data), get, max_faces).scene()
-
-
-def buffer_names(data: bytes) -> list[str]:
-    """Names of the buffers outside a .gltf file; ValueError and others where it is damaged."""
-    uris = [buffer.get('uri', 'data:') for buffer in json.loads(data).get('buffers', [])]
-    return [uri for uri in uris if not uri.startswith('data:')]
-
-
-def _header(data: bytes) -> tuple[dict[str, Any], bytes | None]:
-    """The JSON object of a file, and the binary part of a GLB file that has one."""
-    text, binary = data, None
-    if data[:4] == b'glTF':
-        version, declared, length = (int.from_bytes(data[at : at + 4], 'little') for at in (4, 8, 12))
-        if version != 2:
-            raise UnusableMesh(f'version {version} of GLB, only 2 is known')
-        if len(data) < declared:
-            raise UnusableMesh(f'{len(data)} bytes, but the GLB header names {declared}')
-        if data[16:20] != b'JSON':
-            raise UnusableMesh('the first part of the GLB file is not JSON')
-        text, at = data[20 : 20 + length], 20 + length
-        while binary is None and at + 8 <= declared:
-            length = int.from_bytes(data[at : at + 4], 'little')
-            if data[at + 4 : at + 8] == b'BIN\0':
-                binary = data[at + 8 : at + 8 + length]
-            at += 8 + length
-    try:
-        header = json.loads(text)  # a byte order mark is passed over
-    except (ValueError, RecursionError) as error:
-        raise UnusableMesh(f'not valid JSON ({error})') from None
-    if not isinstance(header, dict):
-        raise UnusableMesh('the JSON in it is not an object')
-    version = str(header.get('asset', {}).get('version', '2.0'))
-    if version.partition('.')[0] != '2':
-        raise UnusableMesh(f'version {version[:20]} of glTF, only 2 is known')
-    unknown = [name for name in header.get('extensionsRequired', []) if not name.startswith(_KNOWN)]
-    if unknown:
-        raise UnusableMesh(f'it needs the glTF extension {", ".join(unknown)[:200]}, which is not known')
-    return header, binary
+    return _Document(*gltf_header(data), get, max_faces).scene()
 
 
 class _Document:
@@ -94,25 +55,36 @@ class _Document:
         self.read = 0  # bytes
 
     def scene(self) -> trimesh.Scene:
-        """The default scene."""
-        result = trimesh.Scene()
-        for node, matrix in self.nodes.values():
+        """The default scene; metadata say of which node each geometry is, and which nodes end without one."""
+        roots = [self._item('nodes', index).get('name') for index in self.top.get('nodes', [])]
+        bare = [
+            (node.get('name'), matrix) for node, matrix in self.nodes.values() if not {'mesh', 'children'} & node.keys()
+        ]
+        metadata = {'root': roots[0] if len(roots) == 1 else None, 'bare': bare}
+        result = trimesh.Scene(metadata={'millimetres': 1000.0, 'name': self.top.get('name'), **metadata})
+        for index, (node, matrix) in self.nodes.items():
             if 'mesh' not in node:
                 continue
             if _INSTANCES in node.get('extensions', {}):
                 raise UnusableMesh(f'a node is repeated by the glTF extension {_INSTANCES}, which is not known')
             joints = self.joints(node['skin']) if 'skin' in node else None
+            name = self._item('meshes', node['mesh']).get('name') or node.get('name')
             for part in self._parts(node, joints):
+                part.metadata.update(instance=index, name=name)
                 result.add_geometry(part, transform=None if joints is not None else matrix)
         return result
 
     @cached_property
+    def top(self) -> dict[str, Any]:
+        """The default scene as the file has it."""
+        if not self.header.get('scenes'):
+            raise UnusableMesh('there is no scene in it')
+        return self._item('scenes', self.header.get('scene', 0))
+
+    @cached_property
     def nodes(self) -> dict[int, tuple[dict, np.ndarray]]:
         """The nodes of the default scene by number, with their places in the world [4, 4]."""
-        scenes = self.header.get('scenes', [])
-        if not scenes:
-            raise UnusableMesh('there is no scene in it')
-        left = [(index, np.eye(4)) for index in self._item('scenes', self.header.get('scene', 0)).get('nodes', [])]
+        left = [(index, np.eye(4)) for index in self.top.get('nodes', [])]
         found = {}
         while left:
             index, above = left.pop()
@@ -228,7 +200,8 @@ class _Document:
                 vertices = self._bent(vertices, attributes, rows, joints)
             colors = self._colors(attributes, len(positions))
             colors = None if colors is None else colors[rows]
-            yield trimesh.Trimesh(vertices, faces.reshape(-1, 3), vertex_colors=colors, process=False)
+            options = {'vertex_colors': colors, 'metadata': {'color': gltf_color(self.header, primitive)}}
+            yield trimesh.Trimesh(vertices, faces.reshape(-1, 3), **options, process=False)
 
     def _values(self, primitive: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Positions [N, 3] of a part, and its indices."""

@@ -16,8 +16,10 @@ import numpy as np
 import trimesh
 
 from jaxret.errors import DataError
-from jaxret.geometry.mesh import Mesh, read_scene
+from jaxret.geometry.mesh import Mesh
 from jaxret.geometry.mtl import Materials
+from jaxret.geometry.places import locate
+from jaxret.geometry.scenes import read_scene
 
 _AT_ONCE = 2**16  # pixels whose place in their face is computed together, in float64
 
@@ -109,7 +111,7 @@ def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
         np.full(len(mesh.faces), -1, np.int32),
         np.zeros((len(mesh.faces), 3, 2), np.float32),
     )
-    materials = Materials(path) if path.suffix.lower() == '.obj' else None
+    materials = Materials(path) if _own_materials(path) else None
     try:
         scene = read_scene(path, materials=None if materials is None else materials.names())
         parts = [_part(scene.geometry[scene.graph[node][1]], materials) for node in scene.graph.nodes_geometry]
@@ -139,7 +141,13 @@ def material_files(path: Path) -> list[Path]:
     Args:
       path: mesh file.
     """
-    return Materials(path).files if path.suffix.lower() == '.obj' else []
+    return Materials(path).files if _own_materials(path) else []
+
+
+def _own_materials(path: Path) -> bool:
+    """Whether it is an OBJ file in a folder: a member of an archive is untextured."""
+    place = locate(path)
+    return place.suffix == '.obj' and not place.member
 
 
 def _part(

@@ -10,7 +10,6 @@ MVCNN (Su et al., ICCV 2015), used by CMIC (Lin et al., ICCV 2021).
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from jaxret.geometry.materials import Surface, load_surface
 from jaxret.geometry.mesh import Mesh, face_normals, load_mesh, normalize_mesh
 from jaxret.geometry.rays import LANES, PACKETS, build_scene
 from jaxret.geometry.view_ring import ViewRing
-from jaxret.workers import map_parallel
 
 _SIDE = 4  # of a tile, whose rays are cast together
 
@@ -72,35 +70,6 @@ def render_file(path: Path, ring: ViewRing, up_axis: str = 'y') -> np.ndarray:
     if not visible:  # usually a stray vertex far away, beside which the shape is smaller than a pixel
         raise DataError(Problem(str(path), 'no view shows anything of the mesh', 'remove stray vertices or faces'))
     return images
-
-
-def render_many(
-    paths: Sequence[Path],
-    ring: ViewRing,
-    *,
-    up_axis: str = 'y',
-    processes: int | None = None,
-    ordered: bool = False,
-    progress: bool = True,
-    timeout: float = 300.0,
-) -> Iterator[tuple[int, np.ndarray | DataError]]:
-    """Renders many mesh files in parallel processes.
-
-    Args:
-      paths: mesh files.
-      ring: cameras, light and image size.
-      up_axis: the axis that points up in the files, 'y' or 'z'.
-      processes: how many; None takes one per usable core; 1 renders in this process, which a crash would end.
-      ordered: yield in order of the paths, not of completion.
-      progress: show a progress bar on standard error.
-      timeout: seconds after which a mesh is given up (not with `processes=1`).
-
-    Yields:
-      (index into `paths`, result of `render_file`), or (index, DataError) for a mesh that cannot be used.
-    """
-    function = functools.partial(render_file, ring=ring, up_axis=up_axis)
-    title = 'Rendering' if progress else None
-    return map_parallel(function, paths, processes=processes, ordered=ordered, timeout=timeout, progress=title)
 
 
 def _render(mesh: Mesh, ring: ViewRing, surface: Surface | None) -> tuple[np.ndarray, bool]:

@@ -4,6 +4,7 @@ Letters: N vertices, F faces.
 """
 
 import contextlib
+from dataclasses import replace
 
 import fast_simplification
 import numpy as np
@@ -40,7 +41,7 @@ def weld_mesh(mesh: Mesh) -> Mesh:
     if not len(faces):
         raise ValueError('the mesh has no face with an area')
     _, kept = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
-    return _compact(mesh.vertices, faces[np.sort(kept)])
+    return _compact(replace(mesh, faces=faces[np.sort(kept)]))
 
 
 def simplify_mesh(mesh: Mesh, *, max_faces: int) -> Mesh:
@@ -69,7 +70,8 @@ def simplify_mesh(mesh: Mesh, *, max_faces: int) -> Mesh:
     vertices, faces = fast_simplification.simplify(
         (welded.vertices - low) / extent, welded.faces.astype(np.int32), target_count=max_faces
     )
-    reduced = Mesh(np.asarray(vertices, np.float64) * extent + low, np.asarray(faces, np.int64))
+    vertices = np.asarray(vertices, np.float64) * extent + low
+    reduced = replace(mesh, vertices=vertices, faces=np.asarray(faces, np.int64))
     if len(reduced.faces) and np.isfinite(reduced.vertices).all() and np.ptp(reduced.vertices, axis=0).any():
         with contextlib.suppress(ValueError):  # only lines are left: rather the largest faces of the whole mesh
             welded = weld_mesh(reduced)
@@ -78,11 +80,11 @@ def simplify_mesh(mesh: Mesh, *, max_faces: int) -> Mesh:
     corners = welded.vertices[welded.faces]
     areas = np.linalg.norm(face_normals(corners), axis=1)
     largest = np.sort(np.argsort(-areas, kind='stable')[:max_faces])
-    return _compact(welded.vertices, welded.faces[largest])
+    return _compact(replace(welded, faces=welded.faces[largest]))
 
 
-def _compact(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
+def _compact(mesh: Mesh) -> Mesh:
     """Without vertices that no face uses."""
-    used = np.zeros(len(vertices), bool)
-    used[faces] = True
-    return Mesh(vertices[used], (np.cumsum(used) - 1)[faces])
+    used = np.zeros(len(mesh.vertices), bool)
+    used[mesh.faces] = True
+    return replace(mesh, vertices=mesh.vertices[used], faces=(np.cumsum(used) - 1)[mesh.faces])

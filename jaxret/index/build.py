@@ -6,14 +6,19 @@ that is missing or damaged are.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jaxret.errors import CheckpointError, DataError, Problem
+from jaxret.files import printable
+from jaxret.index.assemblies import PartFinder
+from jaxret.index.compression import coded_key, compressed
 from jaxret.index.embed import Result, embed_files, versions
-from jaxret.index.embeddings import gather
+from jaxret.index.embeddings import gather_views
 from jaxret.index.files import (
     FAILED,
     MANIFEST,
@@ -28,7 +33,7 @@ from jaxret.index.files import (
 from jaxret.index.references import References
 from jaxret.index.reuse import broken_shards, known_contents, match_files
 from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_matrix
-from jaxret.index.sources import FoundModel, below, check_ids, find_files, resolve_sources, write_failed
+from jaxret.index.sources import FoundModel, below, check_ids, find_files, read_failed, resolve_sources, write_failed
 from jaxret.index.teaching import embed_anew
 from jaxret.inference.model import Model
 from jaxret.inference.pretrained_model import PRETRAINED
@@ -79,6 +84,7 @@ def update_index(
     *,
     up_axis: str | None = None,
     categories: Path | str | None = None,
+    parts: bool | None = None,
     add: bool = False,
     rebuild: bool = False,
     processes: int | None = None,
@@ -94,6 +100,7 @@ def update_index(
       up_axis: axis that points up in its mesh files, 'y' or 'z'; None: as before, or as in training.
       categories: CSV file with columns path and category; other models have their first folder as category. None: as
         before.
+      parts: the parts of an assembly are shapes of their own, with ids like toy.step/HEAD; None: as before.
       add: `models` may be a further folder of the index.
       rebuild: embed everything anew, with another model than before for example; of `models` alone where it is given
         (without `add`).
@@ -115,11 +122,13 @@ def update_index(
         if manifest and not rebuild:
             _check_model(folder, manifest, model)
         sources, chosen = resolve_sources(
-            manifest, folder, models, up_axis, categories, add=add, rebuild=rebuild, default=inputs.up_axis
+            manifest, folder, models, up_axis, categories, parts, add=add, rebuild=rebuild, default=inputs.up_axis
         )
-        whole, torn = ([], set()) if rebuild else _whole(folder, rows, **workers)
+        whole, torn = ([], set()) if rebuild else _whole(folder, manifest, rows, **workers)
         scanned = chosen | torn
-        found, problems, without_file = find_files(sources, scanned, inputs)
+        finder = _part_finder(folder, manifest, whole, textured=inputs.textured, **workers)
+        tell = _tell if progress else _keep_quiet
+        found, problems, without_file = find_files(sources, scanned, inputs, finder, tell=tell)
         kept = _unread(whole, sources, scanned, closed=[problem.where for problem in problems])
         check_ids(found, kept, sources)
         known = {} if rebuild else known_contents(folder, key, whole, manifest)
@@ -127,17 +136,16 @@ def update_index(
         matched = len(done)
         problems += _embed_rest(found, done, partial(embed or embed_files, folder, model, key, **workers))
         embedded = len(done) - matched
-        table = sorted(
-            without_gaps(folder, kept + _rows(found, done), key, outlines=inputs.outlines is not None),
-            key=lambda row: row.id,
-        )
         write_failed(folder, problems, sources, scanned)
+        table = kept + _rows(found, done)
         if not table:
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
+        table, codebook = compressed(folder, table, key, model.parts, manifest.codebook if whole else None)
+        table = sorted(without_gaps(folder, table, coded_key(key, codebook)), key=lambda row: row.id)
         before = manifest.fingerprint if manifest else None
         with contextlib.closing(References(folder)) as references:
             embed_anew(references, model, before=before, progress=progress)
-            commit(folder, model, sources, table, failed=len(problems))
+            commit(folder, model, sources, table, failed=len(problems), codebook=codebook)
             embed_anew(references, model, before=before, progress=False)  # taught meanwhile
             taught = [reference.model for reference in references.rows() if reference.model is not None]
         ids = {row.id for row in table}
@@ -153,11 +161,26 @@ def update_index(
         )
 
 
+def _part_finder(folder: Path, manifest: Manifest | None, rows: Sequence[ShapeRow], **options: Any) -> PartFinder:
+    looked = {number for number, source in enumerate(manifest.sources if manifest else ()) if source.parts}
+    return PartFinder(rows, looked, [path for path, _ in read_failed(folder)], **options)
+
+
+def _tell(line: str) -> None:
+    print(printable(line), file=sys.stderr)
+
+
+def _keep_quiet(line: str) -> None:
+    pass
+
+
 def _whole(
-    folder: Path, rows: Sequence[ShapeRow], *, processes: int | None, progress: bool
+    folder: Path, manifest: Manifest | None, rows: Sequence[ShapeRow], *, processes: int | None, progress: bool
 ) -> tuple[list[ShapeRow], set[int]]:
-    """Rows whose shards are whole, and the folders of the others."""
-    broken = broken_shards(folder, {row.shard for row in rows}, processes=processes, progress=progress)
+    """Rows whose shards are whole, and the folders of the others; codes are nothing without their codebook."""
+    shards, book = {row.shard for row in rows}, (manifest.codebook or {}).get('file') if manifest else None
+    broken = broken_shards(folder, shards | ({book} - {None}), processes=processes, progress=progress)
+    broken = shards if book in broken else broken
     return [row for row in rows if row.shard not in broken], {row.source for row in rows if row.shard in broken}
 
 
@@ -226,13 +249,21 @@ def _named(embedded: Manifest | Model) -> str:
     return f'the checkpoint of step {embedded.step} of {embedded.workdir} ({weights})'
 
 
-def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequence[ShapeRow], *, failed: int) -> None:
+def commit(
+    folder: Path,
+    model: Model,
+    sources: Sequence[Source],
+    table: Sequence[ShapeRow],
+    *,
+    failed: int,
+    codebook: dict[str, Any] | None = None,
+) -> None:
     """Makes the table the current one and removes what nobody needs any more."""
     projection = None if model.projection is None else write_matrix(folder, model.projection)
     centre = None
     if model.parts is not None:
         sample = table[:: -(-len(table) // _CENTRE_SHAPES)]
-        centre = write_matrix(folder, views_centre(gather(folder, sample)))
+        centre = write_matrix(folder, views_centre(gather_views(folder, sample, codebook)[:]))
     name, checksum = write_table(folder, table)
     manifest = Manifest(
         system=model.system,
@@ -253,6 +284,7 @@ def commit(folder: Path, model: Model, sources: Sequence[Source], table: Sequenc
         fusion=asdict(model.fusion),
         parts=None if model.parts is None else model.parts.to_json(),
         centre=centre,
+        codebook=codebook,
     )
     write_manifest(folder, manifest)
     remove_unused(folder, manifest)

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import ConfigError, refused
-from jaxret.index.embeddings import gather
+from jaxret.index.embeddings import gather, gather_views
 from jaxret.index.files import Manifest
 from jaxret.index.shards import SHARDS, ShapeRow, read_matrix
 from jaxret.search.blocks import aligned_empty
+from jaxret.search.codes import CodedViews
 from jaxret.search.exact import Found, search
 from jaxret.search.fusion import fused_search
-from jaxret.search.gallery import SearchGallery, parts
+from jaxret.search.gallery import SearchGallery
 from jaxret.search.joined import joined_queries
 from jaxret.search.outlines import Outlines
 from jaxret.search.parts import Parts
-from jaxret.search.references import Evidence
+from jaxret.search.references import Evidence, mean_of_best
 from jaxret.search.turned import search_turned
 from jaxret.search.viewpoint import refined_poses
 
@@ -28,6 +29,7 @@ TEXT_WEIGHT = 0.5  # of a text beside a photo
 # Neighbours of the best camera: where cameras are dense, nearer ones.
 _OUTLINE_REACH = {'reach': 30.0, 'temperature': 0.05}
 _VIEW_REACH = {'reach': 45.0, 'temperature': 0.04}
+_SCORED_ELEMENTS = 2**25  # products at a time
 _WIDENED_BYTES = 2**31  # float16 embeddings that take no more as float32 are kept as such, which saves every query that
 
 
@@ -76,7 +78,7 @@ class Comparison:
             None if name is None else read_matrix(folder / SHARDS / name)
             for name in (manifest.projection, manifest.centre)
         )
-        embeddings = gather(folder, rows)
+        embeddings = gather_views(folder, rows, manifest.codebook)
         self.stored = embeddings.dtype
         self.gallery = SearchGallery(_widened(embeddings), manifest.similarity)
         self.parts = None if manifest.parts is None else Parts.from_json(manifest.parts)
@@ -150,7 +152,7 @@ class Comparison:
                     self._outlines.overlaps(outlined[0], ids), self._outline_poses, **_OUTLINE_REACH
                 )
             else:
-                views = self.gallery.embeddings[ids].astype(np.float32, copy=False) @ seen[query, 0]
+                views = self.gallery.products(seen[query, :1], ids)[0]
                 poses[query] = refined_poses(views, self._view_poses, **_VIEW_REACH)
         return replace(found, poses=poses)
 
@@ -164,11 +166,10 @@ class Comparison:
         queries = self.parts.view_queries(embeddings, None, centre)
         silhouettes = self.parts.outlines(embeddings) if self._outlines is not None else None
         scores = np.zeros((len(queries), len(self.gallery)), np.float32)
-        for part in parts(self.gallery.embeddings):
-            rows = self.gallery.embeddings[part].astype(np.float32, copy=False)
-            products = np.einsum('gvd,qd->qgv', rows, queries, optimize=True)
-            best = min(2, products.shape[2])
-            scores[:, part] = np.partition(products, -best, axis=2)[..., -best:].mean(axis=2)
+        step = max(1, _SCORED_ELEMENTS // (len(self.gallery) * self.gallery.views))
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            scores[part] = mean_of_best(self.gallery.products(queries[part]))
         for number in range(len(queries) if silhouettes is not None else 0):
             covered = self._outlines.scores(silhouettes[number][None], np.arange(len(self.gallery)))
             scores[number] += self.parts.outline * covered
@@ -213,7 +214,7 @@ def check_no_purpose(purpose: str | None) -> None:
         raise ConfigError(f'purpose {purpose!r}: the model of this index leaves no choice')
 
 
-def _widened(embeddings: np.ndarray) -> np.ndarray:
+def _widened(embeddings: np.ndarray | CodedViews) -> np.ndarray | CodedViews:
     """Embeddings in float32 where these are not too large; their values are the same."""
     if embeddings.dtype == np.float32 or 2 * embeddings.nbytes > _WIDENED_BYTES:
         return embeddings

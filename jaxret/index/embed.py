@@ -52,10 +52,10 @@ def embed_files(
         if waiting and ((number + 1) % SHARD_SHAPES == 0 or number + 1 == len(items)):
             embeddings = model.embed_shape_arrays([record.arrays for _, record in waiting])
             keys = [content_key(record.checksum, items[place][1]) for place, record in waiting]
-            outlines = [record.outlines for _, record in waiting]
-            silhouettes = None if outlines[0] is None else np.stack(outlines)
-            pictures = [record.thumbnail for _, record in waiting]
-            shard = write_shard(folder, Shard(embeddings, pictures, keys, silhouettes), key=key)
+            records = [record for _, record in waiting]
+            extras = {name: np.stack([record.extras[name] for record in records]) for name in records[0].extras}
+            pictures, facts = [record.thumbnail for record in records], [record.facts for record in records]
+            shard = write_shard(folder, Shard(embeddings, pictures, keys, extras, facts), key=key)
             for row, (place, record) in enumerate(waiting):
                 yield place, (record.checksum, (shard, row))
             waiting.clear()

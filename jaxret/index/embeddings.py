@@ -1,22 +1,24 @@
 """Arrays of an index, from its shards to one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxret.errors import DataError, Problem
-from jaxret.index.shards import SHARDS, ShapeRow, check_shard, read_array
+from jaxret.index.shards import SHARDS, ShapeRow, check_shard, read_array, read_matrix, unreadable
 from jaxret.search.blocks import aligned_empty
+from jaxret.search.codes import Codebook, CodedViews
 
 
 def gather(folder: Path, rows: Sequence[ShapeRow], name: str = 'embeddings', *, checked: bool = False) -> np.ndarray:
-    """Embeddings or silhouettes of all rows of an index, in their order.
+    """Embeddings, or an extra such as silhouettes, of all rows of an index, in their order.
 
     Args:
       folder: of the index.
       rows: of its table.
-      name: 'embeddings' or 'outlines'.
+      name: 'embeddings', or that of an extra.
       checked: the shards' checksums were compared already.
 
     Raises:
@@ -41,3 +43,22 @@ def gather(folder: Path, rows: Sequence[ShapeRow], name: str = 'embeddings', *, 
     if array is None:
         raise DataError(Problem(str(folder), 'the index holds no shapes', 'index a folder with models'))
     return array
+
+
+def gather_views(folder: Path, rows: Sequence[ShapeRow], codebook: Mapping[str, Any] | None) -> np.ndarray | CodedViews:
+    """Embeddings of all rows; by their codes where the index has a codebook (`Manifest.codebook`).
+
+    Raises:
+      DataError: as `gather`, or the codebook is missing or damaged.
+    """
+    embeddings = gather(folder, rows)
+    return embeddings if codebook is None else CodedViews(read_codebook(folder, codebook), embeddings)
+
+
+def read_codebook(folder: Path, codebook: Mapping[str, Any]) -> Codebook:
+    """The codebook of an index (`Manifest.codebook`). Raises DataError: missing or damaged."""
+    path = folder / SHARDS / codebook['file']
+    try:
+        return Codebook.of_flat(read_matrix(path), codebook['layout'])
+    except ValueError as error:
+        raise unreadable(path, error) from error

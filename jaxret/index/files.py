@@ -45,11 +45,19 @@ _REBUILD = 'make it again with `jaxret index --rebuild --models DIR ...`'
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of models: absolute path, axis that points up in its meshes, CSV file of categories ('' for none)."""
+    """A folder of models.
+
+    Attributes:
+      folder: absolute path.
+      up_axis: axis that points up in its meshes.
+      categories: CSV file of categories; '' for none.
+      parts: whether the parts of an assembly are shapes of their own.
+    """
 
     folder: str
     up_axis: str
     categories: str
+    parts: bool = False  # in indexes that do not say
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,8 @@ class Manifest:
       fusion: how references and views are pooled (values of `jaxret.search.references.Fusion`).
       parts: of embeddings (`jaxret.search.parts.Parts.to_json`); None where they have none.
       centre: file below shards/ with what photos are taken to have in common with views; None without parts.
+      codebook: {'file': below shards/, 'layout'} of the embeddings' codes (`jaxret.search.codes`); None where shards
+        hold embeddings as they are.
     """
 
     system: str
@@ -90,6 +100,7 @@ class Manifest:
     fusion: dict[str, Any] = field(default_factory=dict)  # of indexes that do not say
     parts: dict[str, Any] | None = None
     centre: str | None = None
+    codebook: dict[str, Any] | None = None
 
     @property
     def shape_inputs(self) -> ShapeInputs:
@@ -246,7 +257,7 @@ def remove_unused(folder: Path, manifest: Manifest) -> None:
 
     Files of other names, folders and links are someone else's, and stay.
     """
-    used = {*manifest.shards, manifest.projection, manifest.centre}
+    used = {*manifest.shards, manifest.projection, manifest.centre, (manifest.codebook or {}).get('file')}
     for path in _own_files(folder, TABLES):
         if path.name == manifest.table:
             continue

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from jaxret.errors import ConfigError
 from jaxret.files import check_regular, write_atomically
 from jaxret.index.files import FIT, Manifest
-from jaxret.index.fitting import LEAST_AREA, Fit
+from jaxret.index.fitting import LEAST_AREA, Fit, Learnt
 from jaxret.index.shards import unreadable
 from jaxret.search.certainty import Certainty
 from jaxret.search.references import Fusion
@@ -25,20 +25,13 @@ _GROWN = 1.2  # times as many references or models, or as few, from which learni
 
 
 @dataclass(frozen=True, eq=False)
-class StoredFit:
-    """What search takes of a `Fit`; attributes as there, and `fit_key` of the index that it is for.
+class StoredFit(Learnt):
+    """What search takes of a `Fit`, and `fit_key` of the index that it is for.
 
-    `present` is None where it tells too little (`LEAST_AREA`).
+    `present` is None where it tells too little (`LEAST_AREA`), too.
     """
 
     key: str
-    fusion: Fusion
-    whitening: Whitening | None
-    right: Certainty | None
-    present: Certainty | None
-    outlined: bool
-    references: int
-    shapes: int
 
 
 def fit_key(manifest: Manifest) -> str:
@@ -107,9 +100,9 @@ def read_fit(folder: Path) -> StoredFit | None:
         if present and present.area < LEAST_AREA:
             certainties['present'] = None
         return StoredFit(
-            str(about['key']),
-            Fusion(**about['fusion']),
-            whitening,
+            key=str(about['key']),
+            fusion=Fusion(**about['fusion']),
+            whitening=whitening,
             **certainties,
             outlined=bool(about['outlined']),
             references=int(about['references']),

@@ -53,7 +53,7 @@ class Ranks:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class Learnt:
     """What was learnt.
 
     Attributes:
@@ -64,7 +64,6 @@ class Fit:
       outlined: whether both are of photos with silhouettes, or of those without.
       references: how many it was learnt of.
       shapes: how many the index had.
-      before, after: ranks of held-out references, without and with what was learnt.
     """
 
     fusion: Fusion
@@ -74,6 +73,12 @@ class Fit:
     outlined: bool
     references: int
     shapes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fit(Learnt):
+    """What was learnt, and the ranks of held-out references without it (`before`) and with it (`after`)."""
+
     before: Ranks
     after: Ranks
 

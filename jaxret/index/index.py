@@ -21,7 +21,8 @@ from jaxret.index.fit_file import StoredFit, fit_key, write_fit
 from jaxret.index.fitting import FOLDS, Fit, fit_references
 from jaxret.index.hits import Hit, hits_of
 from jaxret.index.references import Reference, References, new_session
-from jaxret.index.shards import SHARDS, ShapeRow, read_thumbnail
+from jaxret.index.shapes import Shapes
+from jaxret.index.shards import ShapeRow
 from jaxret.index.teaching import LiveEvidence, check_embeds, prepare_photos
 from jaxret.inference.model import Model
 from jaxret.preprocessing.photos import Box, Mask
@@ -31,25 +32,18 @@ from jaxret.search.references import Fusion
 from jaxret.workers import progress_bar
 
 
-class Index:
+class Index(Shapes):
     """The shapes of one state of an index; `open` makes it. Safe to search from several threads.
 
-    Attributes:
-      folder: of the index.
-      manifest: what the index is.
-      ids: of the shapes.
-      categories: one a shape; '' where it has none.
+    Attributes, beside those of `Shapes`:
       gallery: what is searched; its `embeddings` are [G, D] or [G, V, D].
       references: photos known to show some of the shapes.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, rows: Sequence[ShapeRow], held: contextlib.ExitStack):
-        self.folder, self.manifest = folder, manifest
-        self.ids = tuple(row.id for row in rows)
-        self.categories = tuple(row.category for row in rows)
-        self._rows, self._held = tuple(rows), held
+        super().__init__(folder, manifest, rows)
+        self._held = held
         self._names = list(zip(self.ids, self.categories, strict=True))
-        self._row_of = {name: number for number, name in enumerate(self.ids)}
         self._inputs = manifest.shape_inputs
         self._comparison = Comparison(folder, manifest, rows)
         self.gallery = self._comparison.gallery
@@ -81,9 +75,6 @@ class Index:
 
     def __exit__(self, *_) -> None:
         self.close()
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     @property
     def system(self) -> str:
@@ -121,6 +112,7 @@ class Index:
         *,
         top_k: int = 10,
         categories: Sequence[str] | None = None,
+        where: str | None = None,
         purpose: str | None = None,
         references: bool = True,
         texts: np.ndarray | None = None,
@@ -134,6 +126,8 @@ class Index:
             heading, and not with known photos.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
+          where: only shapes whose facts meet this, such as 'size<200mm and watertight' (`where.parse_where`); none of
+            unknown unit meets a condition in mm.
           purpose: what is searched for, one of `purposes`; None for the default.
           references: let known photos count (`jaxret.search.fusion`); for queries that are no photos give False.
           texts: [Q, D] of `Model.embed_texts`, which together with the photos say what is wanted; None for none.
@@ -144,8 +138,9 @@ class Index:
           of each query its hits, best first.
 
         Raises:
-          ConfigError: `top_k` below 1, a weight out of range, a category or purpose that the index does not have, or a
-            purpose of which words say nothing.
+          ConfigError: `top_k` below 1, a weight out of range, a category or purpose that the index does not have, a
+            condition that is not understood or that the index's shapes have no facts for, or a purpose of which words
+            say nothing.
           DataError: queries or texts of another length, or with values that are not finite; texts with views, or for a
             model without words; or damaged references.
         """
@@ -153,7 +148,7 @@ class Index:
         views = queries.ndim == 3 and self.manifest.similarity == 'best_views'
         words = not views and queries.shape[-1:] == (self.gallery.width,) != (self._comparison.width,)
         known = references and not views and not words
-        question, fit = self._question(top_k, categories, purpose, texts, text_weight, references=known)
+        question, fit = self._question(top_k, (categories, where), purpose, texts, text_weight, references=known)
         if views:
             found = self._comparison.found_turned(queries, question)
         else:
@@ -167,6 +162,7 @@ class Index:
         *,
         top_k: int = 10,
         categories: Sequence[str] | None = None,
+        where: str | None = None,
         purpose: str | None = None,
         references: bool = True,
         texts: np.ndarray | None = None,
@@ -180,14 +176,14 @@ class Index:
         queries = self._checked(np.asarray(queries, np.float32))
         if not len(queries):
             raise refused('queries', 'no photo', 'give at least one')
-        question, fit = self._question(top_k, categories, purpose, texts, text_weight, references=references)
+        question, fit = self._question(top_k, (categories, where), purpose, texts, text_weight, references=references)
         found = self._comparison.found(queries[None], question)
         return self._hits(found, 0, question, top_k, fit, self._comparison.outlined(queries).any())
 
     def _question(
         self,
         top_k: int,
-        categories: Sequence[str] | None,
+        among: tuple[Sequence[str] | None, str | None],
         purpose: str | None,
         texts: np.ndarray | None,
         text_weight: float,
@@ -196,10 +192,12 @@ class Index:
     ) -> tuple[Question, StoredFit | None]:
         """What is asked, and what tells how sure the answer is: known of photos alone, among all shapes, by default."""
         evidence, fit = self._evidence.now() if references else (None, None)
-        if categories is not None or texts is not None or purpose not in (None, *self.purposes[:1]):
+        if top_k < 1:
+            raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
+        if among != (None, None) or texts is not None or purpose not in (None, *self.purposes[:1]):
             fit = None
         most = top_k if fit is None else max(top_k, 2)  # of which the second tells how far the first is ahead
-        return Question(most, self._candidates(top_k, categories), purpose, evidence, texts, text_weight), fit
+        return Question(most, self.candidates(*among), purpose, evidence, texts, text_weight), fit
 
     def _hits(
         self, found: Found, query: int, question: Question, most: int, fit: StoredFit | None, outlined: bool
@@ -233,15 +231,6 @@ class Index:
             raise refused('queries', f'shape {list(queries.shape)}', action)
         return queries
 
-    def _candidates(self, top_k: int, categories: Sequence[str] | None) -> np.ndarray | None:
-        """Which shapes are allowed, bool [G], or None for all."""
-        if top_k < 1:
-            raise ConfigError(f'top_k = {top_k}: top_k must be at least 1')
-        if categories is None:
-            return None
-        self.check_categories(categories)
-        return np.isin(np.array(self.categories), list(categories))
-
     def teach(self, model: Model, photo: Picture, id: str, *, mask: Mask = None, box: Box | None = None) -> None:
         """Adds a photo that is known to show a shape to the references, at once and for all who have the index open.
 
@@ -268,32 +257,3 @@ class Index:
     def undo(self) -> list[Reference]:
         """Takes back what `teach` added last and still counts; returns it, [] for nothing."""
         return self.references.undo(self._session)
-
-    def check_categories(self, categories: Sequence[str]) -> None:
-        """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
-        if isinstance(categories, str):
-            raise ConfigError(f'categories = {categories!r}: give a list of names, such as [{categories!r}]')
-        unknown = sorted(set(categories) - set(self.categories))
-        if unknown:
-            raise ConfigError(
-                f'category {unknown[0]!r}: no shape has it; choose from '
-                f'{", ".join(sorted(set(self.categories) - {""})) or "none"}'
-            )
-
-    def thumbnail(self, id: str) -> bytes:
-        """A picture of a shape: a PNG file. Raises KeyError for an unknown id, DataError where it is damaged."""
-        row = self._rows[self._row_of[id]]
-        return read_thumbnail(self.folder / SHARDS / row.shard, row.row)
-
-    def model_path(self, id: str) -> Path:
-        """The model's file, where it was when it was indexed. Raises KeyError for an unknown id."""
-        row = self._rows[self._row_of[id]]
-        return Path(self.manifest.sources[row.source].folder) / row.id
-
-    def model_mark(self, id: str) -> list[int]:
-        """What its files were when it was indexed (`file_mark`). Raises KeyError for an unknown id."""
-        return self._rows[self._row_of[id]].mark
-
-    def up_axis(self, id: str) -> str:
-        """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
-        return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis

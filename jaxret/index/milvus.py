@@ -83,8 +83,9 @@ def export_to_database(
     check_names(uri, collection, kind)
     _check_texts(index)
     embeddings = index.gallery.embeddings
-    rows = embeddings if embeddings.ndim == 3 else embeddings[:, None]
-    longest = max((float(np.linalg.norm(part.astype(np.float64), axis=-1).max()) for part in rows), default=0.0)
+    views = embeddings.shape[1] if embeddings.ndim == 3 else 1
+    shape = len(embeddings), views, embeddings.shape[-1]
+    longest = max((float(np.linalg.norm(part.astype(np.float64), axis=-1).max()) for part in embeddings), default=0.0)
     name = f'{collection}_{Path(index.manifest.table).stem}'
     with opened(uri) as client:
         current = current_collection(client, collection)
@@ -95,10 +96,8 @@ def export_to_database(
             client.drop_alias(collection)
             client.drop_collection(name)
             current = None
-        _create(
-            client, name, _METRICS[index.manifest.similarity], About(index.manifest.table, kind, *rows.shape, longest)
-        )
-        step = max(1, _WRITTEN_ELEMENTS // rows[:1].size)
+        _create(client, name, _METRICS[index.manifest.similarity], About(index.manifest.table, kind, *shape, longest))
+        step = max(1, _WRITTEN_ELEMENTS // embeddings[:1].size)
         with progress_bar('Writing shapes' if progress else None, len(index)) as advance:
             for start in range(0, len(index), step):
                 shapes = range(start, min(start + step, len(index)))
@@ -106,14 +105,14 @@ def export_to_database(
                     name,
                     [
                         {
-                            'row': shape * rows.shape[1] + view,
+                            'row': shape * views + view,
                             'shape': shape,
                             'id': index.ids[shape],
                             'category': index.categories[shape],
-                            'embedding': rows[shape, view].astype(np.float32),
+                            'embedding': row.astype(np.float32),
                         }
                         for shape in shapes
-                        for view in range(rows.shape[1])
+                        for view, row in enumerate(embeddings[shape].reshape(views, -1))
                     ],
                 )
                 for _ in shapes:
@@ -125,7 +124,7 @@ def export_to_database(
         else:
             client.alter_alias(name, collection)
             client.drop_collection(current)
-    return rows.shape[0] * rows.shape[1]
+    return len(embeddings) * views
 
 
 def _create(client: Any, name: str, metric: str, about: About) -> None:

@@ -2,14 +2,16 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jaxret.errors import DataError, Problem
 from jaxret.files import check_regular
+from jaxret.geometry.formats import ARCHIVE_SUFFIX, DISTANCE_SUFFIXES, MESH_SUFFIXES, model_suffix, unread_format
 from jaxret.geometry.materials import material_files
-from jaxret.geometry.mesh import buffer_files
+from jaxret.geometry.places import members, model_files, safe_member
 
 COLUMNS = ('path', 'category')
 _MOST_CATEGORIES = 2**30  # bytes
@@ -24,18 +26,41 @@ class ModelFile:
     category: str
 
 
-def find_models(folder: Path, suffixes: Sequence[str]) -> tuple[list[ModelFile], list[Problem]]:
-    """Models below a folder, at any depth, and what is wrong with it.
+@dataclass
+class FoundFiles:
+    """What is below a folder.
+
+    Attributes:
+      models: sorted by id.
+      problems: folders and archives that cannot be read, names that cannot be ids.
+      unread: files that are models by their names, of formats that are not read here.
+    """
+
+    models: list[ModelFile] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    unread: list[Problem] = field(default_factory=list)
+
+    def told(self, folder: str, failed: str) -> str:
+        """One line for people about the files that are not read; '' for none."""
+        if not self.unread:
+            return ''
+        kinds = Counter((model_suffix(problem.where), problem.action) for problem in self.unread)
+        listed = ', '.join(f'{count} {suffix} ({action})' for (suffix, action), count in kinds.most_common(8))
+        total = len(self.models) + len(self.unread)
+        most = 'most models cannot be read: ' if len(self.unread) > total / 2 else ''
+        return f'{folder}: {most}{len(self.unread)} of {total} are of other formats: {listed}; each is in {failed}'
+
+
+def find_models(folder: Path, suffixes: Sequence[str]) -> FoundFiles:
+    """Models below a folder, at any depth, and in zip archives there.
 
     Hidden files and folders are left out. Links are followed; a folder that is reached by several ways, or by a loop,
-    is entered once. The category is the first folder of the path; a file directly in `folder` has none.
+    is entered once. The category is the first folder of the path; where one folder has all models, the next that
+    groups them. A file directly in `folder` has none.
 
     Args:
       folder: where to look.
       suffixes: of models, in lower case.
-
-    Returns:
-      models sorted by id, and problems: folders that cannot be read, names that are not UTF-8.
 
     Raises:
       DataError: no such folder.
@@ -46,12 +71,13 @@ def find_models(folder: Path, suffixes: Sequence[str]) -> tuple[list[ModelFile],
                 str(folder), 'no such folder', 'name a folder with models; if it has moved, use --rebuild --models DIR'
             )
         )
-    found: list[ModelFile] = []
-    problems: list[Problem] = []
+    found = FoundFiles()
     entered = {folder.resolve()}
 
     def unreadable(error: OSError) -> None:
-        problems.append(Problem(str(error.filename), f'cannot be read ({error.strerror})', 'check its permissions'))
+        found.problems.append(
+            Problem(str(error.filename), f'cannot be read ({error.strerror})', 'check its permissions')
+        )
 
     for parent, children, files in os.walk(folder, onerror=unreadable, followlinks=True):
         places = {child: Path(parent, child).resolve() for child in sorted(children) if not child.startswith('.')}
@@ -59,18 +85,63 @@ def find_models(folder: Path, suffixes: Sequence[str]) -> tuple[list[ModelFile],
         entered |= {places[child] for child in children}
         for file in files:
             path = Path(parent, file)
-            if file.startswith('.') or path.suffix.lower() not in suffixes:
+            if file.startswith('.'):
                 continue
-            name = path.relative_to(folder).as_posix()
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                problems.append(
-                    Problem(os.fsencode(path).decode(errors='replace'), 'a name that is not UTF-8', 'rename it')
-                )
-                continue
-            found.append(ModelFile(name, path, name.split('/')[0] if '/' in name else ''))
-    return sorted(found, key=lambda model: model.id), problems
+            if path.suffix.lower() == ARCHIVE_SUFFIX:
+                _add_members(found, folder, path)
+            else:
+                _add(found, folder, path, suffixes)
+    models = sorted(found.models, key=lambda model: model.id)
+    categories = _categories([model.id for model in models])
+    found.models = [replace(model, category=name) for model, name in zip(models, categories, strict=True)]
+    return found
+
+
+def _add(found: FoundFiles, folder: Path, path: Path, suffixes: Sequence[str]) -> None:
+    """Adds a file, or a member of an archive, where its name says that it is a model."""
+    suffix, action = model_suffix(path), unread_format(path)
+    if action is None and suffix not in suffixes:
+        return
+    name = path.relative_to(folder).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        where = os.fsencode(path).decode(errors='replace')
+        found.problems.append(Problem(where, 'a name that is not UTF-8', 'rename it'))
+        return
+    if action is None:
+        found.models.append(ModelFile(name, path, ''))
+    else:
+        found.unread.append(Problem(str(path), f'{suffix} files are not read here', action))
+
+
+def _add_members(found: FoundFiles, folder: Path, archive: Path) -> None:
+    """Adds the members of a zip archive that are meshes; other archives, and grids, in it are not read."""
+    try:
+        infos = members(archive)
+    except DataError as error:
+        found.problems += error.problems
+        return
+    for name, info in infos.items():
+        if any(part.startswith(('.', '__MACOSX')) and part != '..' for part in name.split('/')):
+            continue
+        path, suffix = archive / name.lstrip('/'), model_suffix(name)
+        if suffix in (ARCHIVE_SUFFIX, *DISTANCE_SUFFIXES):
+            found.unread.append(Problem(str(path), f'{suffix} files in an archive are not read', 'unpack the archive'))
+        elif suffix in MESH_SUFFIXES and not safe_member(name):
+            found.problems.append(Problem(str(path), 'a path that leads out of the archive', 'pack it again'))
+        elif suffix in MESH_SUFFIXES and info.flag_bits & 1:
+            found.problems.append(Problem(str(path), 'it is encrypted', 'unpack the archive'))
+        else:
+            _add(found, folder, path, MESH_SUFFIXES)
+
+
+def _categories(ids: Sequence[str], *, top: bool = True) -> list[str]:
+    """The first folder of each path; where all are in one, the next that groups them; '' for none."""
+    first = [name.partition('/')[0] if '/' in name else '' for name in ids]
+    if len(set(first)) == 1 and first[0]:
+        return _categories([name.partition('/')[2] for name in ids], top=False)
+    return first if top or len(set(first)) < len(ids) else [''] * len(ids)
 
 
 def read_categories(path: Path) -> dict[str, str]:
@@ -102,14 +173,14 @@ def read_categories(path: Path) -> dict[str, str]:
 
 
 def file_mark(path: Path, *, textured: bool) -> list[int]:
-    """(bytes, nanoseconds of last change) of a model's file, and of each buffer that a .gltf file names; [] if gone.
+    """(bytes, nanoseconds of last change) of each file that a model is made of; [] if any is gone.
 
     Args:
-      path: the file.
+      path: of the file; of a member of an archive, or a part, the mark is that of the file which holds it.
       textured: also of its materials and their textures, (0, 0) of those that are missing.
     """
     try:
-        states = [file.stat() for file in (path, *buffer_files(path))]
+        states = [file.stat() for file in model_files(path)]
     except (OSError, ValueError):
         return []
     mark = [number for state in states for number in (state.st_size, state.st_mtime_ns)]

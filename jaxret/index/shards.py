@@ -1,14 +1,15 @@
-"""Shards of an index: embeddings, thumbnails and contents of some shapes in one file that never changes.
+"""Shards of an index: embeddings, thumbnails, contents and facts of some shapes in one file that never changes.
 
 A shard is named by its content, which is compared with the name before its embeddings are used. They are read whole; of
-its thumbnails only the one that is asked for.
+its thumbnails only the one that is asked for, and facts when they are first asked for.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ SHARDS = 'shards'
 SHARD_SHAPES = 128  # what a killed run may lose
 Place = tuple[str, int]  # shard and row
 _MATRIX = 'projection'  # as earlier versions named it
+_OWN = ('embeddings', 'thumbnails', 'starts')  # arrays that are no extras
 _INDEX_AGAIN = 'run `jaxret index` again'
 
 
@@ -52,12 +54,21 @@ class ShapeRow:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Content of one shard: embeddings [n, ...], n PNG files, of each the key of its content, perhaps silhouettes."""
+    """Content of one shard of n shapes.
+
+    Attributes:
+      embeddings: [n, ...].
+      thumbnails: PNG files.
+      keys: of their contents (`content_key`).
+      extras: by their names what else is kept, [n, ...] each, such as silhouettes 'outlines' uint8 [n, V, B].
+      facts: of each what `ShapeRecord.facts` says, {} for one of an earlier version; () where none has any.
+    """
 
     embeddings: np.ndarray
     thumbnails: Sequence[bytes]
     keys: Sequence[str]
-    outlines: np.ndarray | None = None  # uint8 [n, V, B]
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    facts: Sequence[Mapping[str, Any]] = ()
 
 
 def write_shard(folder: Path, shard: Shard, *, key: str) -> str:
@@ -71,10 +82,10 @@ def write_shard(folder: Path, shard: Shard, *, key: str) -> str:
     lengths = np.cumsum([0, *(len(picture) for picture in shard.thumbnails)]).astype(np.int64)
     pictures = np.frombuffer(b''.join(shard.thumbnails), np.uint8)
     arrays = {'embeddings': np.ascontiguousarray(shard.embeddings), 'thumbnails': pictures, 'starts': lengths}
-    if shard.outlines is not None:
-        arrays['outlines'] = np.ascontiguousarray(shard.outlines)
+    arrays |= {extra: np.ascontiguousarray(array) for extra, array in shard.extras.items()}
+    told = {'key': key, 'shapes': list(shard.keys)} | ({'facts': list(shard.facts)} if any(shard.facts) else {})
     # One entry: safetensors writes several in random order, and the file would not be a function of its content.
-    content = save(arrays, metadata={'shard': json.dumps({'key': key, 'shapes': list(shard.keys)})})
+    content = save(arrays, metadata={'shard': json.dumps(told, allow_nan=False)})
     name = _named(hashlib.sha256(content).hexdigest())
     write_atomically(folder / SHARDS / name, content)
     return name
@@ -94,16 +105,28 @@ def read_matrix(path: Path) -> np.ndarray:
     return read_array(path, _MATRIX)
 
 
-def read_embeddings(path: Path) -> np.ndarray:
-    """Embeddings [n, ...] of a shard. Raises DataError: missing or damaged."""
-    check_shard(path)
-    return read_array(path, 'embeddings')
+def read_shard(path: Path) -> Shard:
+    """A shard whose checksum was compared. Raises DataError: missing or damaged."""
+    with _opened(path) as file:
+        keys = json.loads(file.metadata()['shard'])['shapes']
+        pictures, starts = file.get_tensor('thumbnails').tobytes(), file.get_tensor('starts').tolist()
+        extras = {name: file.get_tensor(name) for name in sorted(file.keys()) if name not in _OWN}
+        embeddings = file.get_tensor('embeddings')
+    thumbnails = [pictures[start:stop] for start, stop in pairwise(starts)]
+    return Shard(embeddings, thumbnails, keys, extras, read_facts(path))
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
-    """'embeddings' or 'outlines' of a shard whose checksum was compared. Raises DataError: missing or damaged."""
+    """'embeddings' or an extra of a shard whose checksum was compared. Raises DataError: missing or damaged."""
     with _opened(path) as file:
         return file.get_tensor(name)
+
+
+def read_facts(path: Path) -> list[dict[str, Any]]:
+    """Of each shape of a shard its facts; {} where it has none. Raises DataError: missing or damaged."""
+    with _opened(path) as file:
+        stored = json.loads(file.metadata()['shard'])
+        return stored.get('facts') or [{} for _ in stored['shapes']]
 
 
 def read_thumbnail(path: Path, row: int) -> bytes:
@@ -146,45 +169,56 @@ def content_key(checksum: str, up_axis: str) -> str:
     return f'{checksum} {up_axis}'
 
 
-def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str, *, outlines: bool) -> list[ShapeRow]:
+def without_gaps(folder: Path, rows: Sequence[ShapeRow], key: str) -> list[ShapeRow]:
     """The rows, those of shards that are mostly unused (of changed and removed models) moved to new shards.
 
     Args:
       folder: of the index.
       rows: all of the next table.
       key: of the model and inputs.
-      outlines: whether shards hold silhouettes.
     """
     used: dict[str, set[int]] = {}
     for row in rows:
         used.setdefault(row.shard, set()).add(row.row)
     moved: dict[Place, Place] = {}
-    waiting: list[tuple[Place, np.ndarray, bytes, str, np.ndarray | None]] = []
+    waiting: dict[tuple[str, ...], list[tuple[Place, Shard]]] = {}  # by their extras, which versions may add
 
-    def flush() -> None:
-        places, embeddings, thumbnails, keys, outlines = zip(*waiting, strict=True)
-        silhouettes = None if outlines[0] is None else np.stack(outlines)
-        name = write_shard(folder, Shard(np.stack(embeddings), thumbnails, keys, silhouettes), key=key)
-        moved.update({place: (name, number) for number, place in enumerate(places)})
-        waiting.clear()
+    def flush(shapes: list[tuple[Place, Shard]]) -> None:
+        name = write_shard(folder, _joined([shape for _, shape in shapes]), key=key)
+        moved.update({place: (name, number) for number, (place, _) in enumerate(shapes)})
+        shapes.clear()
 
     for shard, numbers in used.items():
         path = folder / SHARDS / shard
         keys = shard_shapes(path, key=key) or []
         if 2 * len(numbers) >= len(keys):
             continue
-        embeddings, silhouettes = read_embeddings(path), read_array(path, 'outlines') if outlines else None
+        whole = read_shard(path)
+        shapes = waiting.setdefault(tuple(whole.extras), [])
         for number in sorted(numbers):
-            outline = None if silhouettes is None else silhouettes[number]
-            waiting.append(((shard, number), embeddings[number], read_thumbnail(path, number), keys[number], outline))
-            if len(waiting) == SHARD_SHAPES:
-                flush()
-    if waiting:
-        flush()
+            one = slice(number, number + 1)
+            own = {name: array[one] for name, array in whole.extras.items()}
+            shape = Shard(whole.embeddings[one], whole.thumbnails[one], whole.keys[one], own, whole.facts[one])
+            shapes.append(((shard, number), shape))
+            if len(shapes) == SHARD_SHAPES:
+                flush(shapes)
+    for shapes in filter(None, waiting.values()):
+        flush(shapes)
     return [
         replace(row, shard=place[0], row=place[1]) if (place := moved.get((row.shard, row.row))) else row
         for row in rows
     ]
+
+
+def _joined(shards: Sequence[Shard]) -> Shard:
+    """One shard of several with the same extras."""
+    return Shard(
+        np.concatenate([shard.embeddings for shard in shards]),
+        [picture for shard in shards for picture in shard.thumbnails],
+        [key for shard in shards for key in shard.keys],
+        {name: np.concatenate([shard.extras[name] for shard in shards]) for name in shards[0].extras},
+        [facts for shard in shards for facts in shard.facts],
+    )
 
 
 @contextlib.contextmanager

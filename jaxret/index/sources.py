@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ def resolve_sources(
     models: Path | str | None,
     up_axis: str | None,
     categories: Path | str | None,
+    parts: bool | None,
     *,
     add: bool,
     rebuild: bool,
@@ -43,7 +44,7 @@ def resolve_sources(
       manifest: of the index as it is; None for a new one.
       folder: of the index, for messages.
       models: folder of models; None for all that the index has.
-      up_axis, categories: of that folder; None as before.
+      up_axis, categories, parts: of that folder; None as before.
       add: it may be a further one.
       rebuild: it takes the place of all others, where `add` is not given too.
       default: axis that points up in a new folder where `up_axis` is None.
@@ -53,14 +54,16 @@ def resolve_sources(
     """
     sources = _stored(manifest)
     if models is None:
-        _refuse_all(sources, folder, named=bool(up_axis or categories))
+        _refuse_all(sources, folder, named=bool(up_axis or categories or parts is not None))
         return sources, set(range(len(sources)))
     place, table = os.path.abspath(models), os.path.abspath(categories) if categories else ''
     number = next((number for number, source in enumerate(sources) if source.folder == place), len(sources))
     before = [*sources, Source(place, default, '')][number]
     if number == len(sources) and not add and not rebuild:
         _refuse_further(sources, folder, place)
-    chosen = Source(place, up_axis or before.up_axis, table or before.categories)
+    chosen = Source(
+        place, up_axis or before.up_axis, table or before.categories, before.parts if parts is None else parts
+    )
     if rebuild and not add:
         return [chosen], {0}
     sources[number : number + 1] = [chosen]
@@ -78,7 +81,7 @@ def _refuse_all(sources: Sequence[Source], folder: Path, *, named: bool) -> None
     if not sources:
         raise ConfigError('--models is missing; name the folder with models')
     if named:
-        raise ConfigError('--up-axis and --categories belong to a folder; name it with --models')
+        raise ConfigError('--up-axis, --categories and --parts belong to a folder; name it with --models')
     if gone := _gone(sources):
         raise ConfigError(
             f'{folder} is an index of {", ".join(gone)}, which is no longer there; use --rebuild '
@@ -107,9 +110,21 @@ def _gone(sources: Sequence[Source]) -> list[str]:
 
 
 def find_files(
-    sources: Sequence[Source], scanned: set[int], inputs: ShapeInputs
+    sources: Sequence[Source],
+    scanned: set[int],
+    inputs: ShapeInputs,
+    parts: Callable[[int, Sequence[ModelFile]], list[ModelFile]],
+    *,
+    tell: Callable[[str], None],
 ) -> tuple[list[FoundModel], list[Problem], int]:
     """Files of the folders, what is wrong with the folders, and lines of categories without a file.
+
+    Args:
+      sources: all folders.
+      scanned: numbers of those that are looked through.
+      inputs: what is made of a model.
+      parts: gives the parts of the files of a folder, by its number.
+      tell: takes a line for people about files that are not read.
 
     Raises:
       DataError: a folder that is missing or has no models, or categories that cannot be read.
@@ -118,11 +133,18 @@ def find_files(
     for number in sorted(scanned):
         source = sources[number]
         categories = read_categories(Path(source.categories)) if source.categories else {}
-        files, wrong = find_models(Path(source.folder), inputs.suffixes)
+        below = find_models(Path(source.folder), inputs.suffixes)
+        files, wrong = below.models, [*below.problems, *below.unread]
         if not files:
             kinds = f'it takes {" ".join(inputs.suffixes)}'
             raise DataError([Problem(source.folder, 'no models in it', kinds), *wrong])
-        without_file += len(categories.keys() - {file.id for file in files})
+        if line := below.told(source.folder, FAILED):
+            tell(line)
+        named = {file.id for file in files}
+        files = [dataclasses.replace(file, category=categories.get(file.id, file.category)) for file in files]
+        files = parts(number, files) if source.parts else files
+        named |= {file.id for file in files}
+        without_file += len(categories.keys() - named)
         found += [
             FoundModel(
                 dataclasses.replace(file, category=categories.get(file.id, file.category)),

@@ -24,7 +24,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jaxret.encoders.image_backbones import Triple, image_network, normalization
-from jaxret.encoders.picture_parts import PictureParts
+from jaxret.encoders.picture_parts import PARTS, PictureParts
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.geometry.view_ring import Ring, ViewRing
 from jaxret.inference.loading import load, made_model
@@ -191,6 +191,7 @@ def network_model(
         settings.references,
         cells=OUTLINE_CELLS**2,
         outline=settings.outline,
+        places=dict.fromkeys(PARTS[:2], settings.cells**2) if settings.cells else {},
     )
     inputs = settings.shape_inputs
     denser = inputs.ring.denser

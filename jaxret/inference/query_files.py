@@ -1,19 +1,23 @@
 """Files that are asked with: which kind each is, folders of them, masks beside them, arrays of each. No JAX."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError, Problem
-from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES
+from jaxret.files import printable
+from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES, unread_format
+from jaxret.geometry.places import locate
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
+from jaxret.preprocessing.photo_formats import PHOTO_SUFFIXES
 from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
 from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces, point_arrays
 from jaxret.preprocessing.shapes import cloud_views, shape_arrays
 
-PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 # Of every kind of query. A .ply file is a mesh if it has faces.
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     'photo': PHOTO_SUFFIXES,
@@ -33,9 +37,11 @@ class QueryFile:
 
 def kind_of(path: Path) -> str | None:
     """The kind of query that a file's name, and for .ply its header, tells; None for none."""
-    suffix = path.suffix.lower()
-    if suffix == '.ply':
+    suffix, place = path.suffix.lower(), locate(path)
+    if suffix == '.ply' and not place.member:
         return 'mesh' if has_faces(path) else 'points'
+    if place.suffix in MESH_SUFFIXES:
+        return 'mesh'
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), None)
 
 
@@ -43,7 +49,7 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
     """The files that are named, and those of any kind in use below the folders that are named.
 
     Args:
-      arguments: files and folders. Of a folder, other files are left out, and hidden ones.
+      arguments: files and folders. Of a folder, hidden files are left out, and other ones with a warning.
       kinds: that the index's system can embed.
       system: its name, for messages.
 
@@ -63,18 +69,27 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
             found += queries
             if not queries:
                 problems.append(Problem(str(argument), 'no queries in it', f'give {can}'))
-        elif not argument.exists():
+                unread = [(path, action) for path in files if (action := unread_format(path))]
+                problems += [Problem(str(path), 'files of this format are not read', action) for path, action in unread]
+            elif len(queries) < len(files):
+                _tell_left_out(argument, {*files} - {query.path for query in queries})
+        elif not locate(argument).exists():
             problems.append(Problem(str(argument), 'no such file', 'check the path'))
         elif (kind := kind_of(argument)) in kinds:
             found.append(QueryFile(argument, kind))
         else:
             what = f'a query of kind {kind!r}' if kind else f'a file of kind {argument.suffix!r}'
-            problems.append(
-                Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', f'give {can}')
-            )
+            action = unread_format(argument) or f'give {can}'
+            problems.append(Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', action))
     if problems:
         raise DataError(problems)
     return found
+
+
+def _tell_left_out(folder: Path, files: Collection[Path]) -> None:
+    kinds = Counter(path.suffix.lower() or 'without suffix' for path in files)
+    told = ', '.join(f'{count} {kind}' for kind, count in kinds.most_common())
+    warnings.warn(printable(f'{folder}: files that this index is not asked with are left out: {told}'), stacklevel=3)
 
 
 def find_masks(mask: str, queries: Sequence[QueryFile]) -> list[str | Path | None]:

@@ -3,7 +3,8 @@
 How unusual files are read:
   - grey, palette, 1-bit, CMYK, 16-bit grey and pictures with alpha all become 8-bit RGB; 16-bit grey is scaled by
     1/257, alpha is composited over white, colour profiles are ignored, of an animation the first frame is taken;
-  - an EXIF orientation is applied, so a photo is an array as a viewer displays it;
+  - an EXIF orientation (of AVIF and HEIC the file's own turn) is applied, so a photo is an array as a
+    viewer displays it;
   - a mask belongs to the photo as displayed. If its size is instead that of the stored (unrotated) pixels, it is
     turned together with the photo. Where both sizes are the same and the mask has no orientation of its own, nothing
     tells which it is: it is taken as displayed, and `Pair.unsure` says so;
@@ -22,15 +23,11 @@ from PIL import ExifTags, Image
 
 from jaxret.errors import DataError, refused
 from jaxret.preprocessing.mask_values import check_colors, object_pixels
+from jaxret.preprocessing.photo_formats import RESTORE, open_picture, reason
 from jaxret.preprocessing.png_chunks import sound_chunks
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
-# Formats whose decoders only decode (EPS, for one, would start an interpreter).
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
-MAX_PIXELS = 90_000_000
 MAX_BYTES = 1 << 30
-# Advice for what reads many files for training.
-RESTORE = 'restore the file, or leave it out with on_bad_file=skip'
 SAME_SIZE = "give a mask of its photo's size, or use on_bad_file=skip"
 # What is said of an unsure pair.
 UNSURE = (
@@ -52,7 +49,7 @@ def read_photo(path: Path | str) -> np.ndarray:
     """Photo as displayed.
 
     Args:
-      path: JPEG, PNG, WebP, BMP, TIFF or GIF file of any colour mode.
+      path: JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF or (with the extra `heic`) HEIC file of any colour mode.
 
     Returns:
       uint8 [H, W, 3] RGB.
@@ -192,19 +189,8 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
     """(pixels(image), turned as displayed; EXIF orientation or 0). Every failure of the decoder is a DataError."""
     data = sound_chunks(read_bytes(path), where=str(path), action=RESTORE)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # odd metadata is no concern here; sizes are checked below
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.UnidentifiedImageError:
-            found = f'not an image, or of an unsupported format (supported: {", ".join(FORMATS)})'
-            raise refused(str(path), found, RESTORE) from None
-        except Image.DecompressionBombError:
-            raise refused(str(path), f'over {MAX_PIXELS:,} pixels', 'store a smaller picture') from None
-        except Exception as error:  # damaged headers raise nearly anything
-            raise refused(str(path), f'damaged image ({_reason(error)})', RESTORE) from error
-        if image.width * image.height > MAX_PIXELS:
-            found = f'{image.width} x {image.height}, over {MAX_PIXELS:,} pixels'
-            raise refused(str(path), found, 'store a smaller picture')
+        warnings.simplefilter('ignore')  # odd metadata is no concern here
+        image = open_picture(data, where=str(path))
         before = _orientation(image)  # of a TIFF file it is applied, and forgotten, as the pixels are decoded
         try:
             image.load()
@@ -212,7 +198,7 @@ def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
         except DataError:
             raise
         except Exception as error:
-            raise refused(str(path), f'truncated or damaged image ({_reason(error)})', RESTORE) from error
+            raise refused(str(path), f'truncated or damaged image ({reason(error)})', RESTORE) from error
         after = _orientation(image)
     return _turned(array, after), after or before
 
@@ -222,11 +208,6 @@ def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation not in _TURNS:
         return array
     return np.asarray(Image.fromarray(array).transpose(_TURNS[orientation]))
-
-
-def _reason(error: Exception) -> str:
-    """Short reason: the decoder's own words, on one line."""
-    return ' '.join(str(error).split())[:120] or type(error).__name__
 
 
 def _orientation(image: Image.Image) -> int:

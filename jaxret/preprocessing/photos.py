@@ -16,22 +16,19 @@ from jaxret.preprocessing.framing import clip_box, frame_photo, mask_box, place_
 from jaxret.preprocessing.inputs import OUTLINE_CELLS, PhotoInputs
 from jaxret.preprocessing.mask_values import object_pixels
 from jaxret.preprocessing.outlines import outline_cells
-from jaxret.preprocessing.photo_files import (
-    RESTORE,
-    SAME_SIZE,
-    UNSURE,
-    Box,
-    read_layer,
-    read_mask,
-    read_pair,
-    read_photo,
-)
+from jaxret.preprocessing.photo_files import SAME_SIZE, UNSURE, Box, read_layer, read_mask, read_pair, read_photo
+from jaxret.preprocessing.photo_formats import RESTORE
 from jaxret.preprocessing.plain_ground import plain_ground_mask
 
 Photo = str | Path | np.ndarray
 Mask = str | Path | np.ndarray | None
 # Space around the object of a photo that stands for a rendered view, where the unit sphere just fits.
 _VIEW_MARGIN = 0.15
+# What is said where a system trained with masks gets none.
+UNMASKED = (
+    'this run was trained with photos and masks, and a photo comes without: give a mask (auto finds one), a box, or a '
+    'photo that is transparent around its object'
+)
 # A query has no on_bad_file.
 _ADVICE = {RESTORE: 'restore the file, or leave it out', SAME_SIZE: "give a mask of its photo's size"}
 
@@ -45,8 +42,8 @@ def photo_arrays(
       photo: file, or uint8 [H, W, 3].
       inputs: how the system sees it.
       mask: file, or array [H, W] (see `mask_values`); 'auto' (`auto_mask`); or None: what is opaque in a file that is
-        transparent in part, else what stands on a plain ground (both 'cutout' alone, the latter without a box), else
-        the box or the whole frame.
+        transparent in part, else what stands on a plain ground ('cutout' alone, without a box), else the box or the
+        whole frame. Neither mask nor box is a warning where a system was trained with masks ('masked').
       box: (left, top, right, bottom) in pixels of the photo as displayed, around the object; outside of it the mask is
         empty.
 
@@ -87,7 +84,7 @@ def read_object(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Bo
     """A photo and its object; arguments and errors as for `photo_arrays`."""
     where = str(photo) if isinstance(photo, str | Path) else 'photo'
     try:
-        pixels, silhouette = _read(photo, mask, where, transparent=inputs.kind == 'cutout')
+        pixels, silhouette = _read(photo, mask, where)
     except DataError as error:
         raise DataError(
             [replace(problem, action=_ADVICE.get(problem.action, problem.action)) for problem in error.problems]
@@ -99,6 +96,8 @@ def read_object(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Bo
     elif silhouette is None and window is None and inputs.kind == 'cutout':
         silhouette = plain_ground_mask(pixels)
     known = silhouette is not None and not (silhouette > 127).all()  # of a crop it says no more than its frame
+    if inputs.kind == 'masked' and silhouette is None and window is None:
+        warnings.warn(UNMASKED, stacklevel=1)  # the same place and words each time, so that it is told once
     if window is not None and not auto:
         silhouette = window[1] if silhouette is None else np.minimum(silhouette, window[1])
     elif silhouette is None:
@@ -157,15 +156,15 @@ def _window(box: Box, size: tuple[int, int], where: str) -> tuple[Box, np.ndarra
     return inside, window
 
 
-def _read(photo: Photo, mask: Mask, where: str, *, transparent: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Photo uint8 [H, W, 3], and its mask uint8 [H, W]: the given one, with `transparent` what is opaque, or None."""
+def _read(photo: Photo, mask: Mask, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Photo uint8 [H, W, 3], and its mask uint8 [H, W]: the given one, what is opaque in a file, or None."""
     given = mask is not None and not (isinstance(mask, str) and mask == 'auto')
     if isinstance(photo, str | Path) and given and isinstance(mask, str | Path):
         pair = read_pair(photo, mask)  # turns a mask of the stored pixels with its photo
         if pair.unsure:
             warnings.warn(f'{printable(str(photo))}: {UNSURE}', stacklevel=2)
         return pair.photo, pair.mask
-    if transparent and mask is None and isinstance(photo, str | Path):
+    if mask is None and isinstance(photo, str | Path):
         return read_layer(photo)
     pixels = read_photo(photo) if isinstance(photo, str | Path) else np.asarray(photo)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:

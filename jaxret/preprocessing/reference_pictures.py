@@ -17,6 +17,7 @@ from jaxret.preprocessing.photos import PhotoObject
 SIDE = 512  # pixels of the longer side, at most
 _MARGIN = 0.25  # of the object's box around it, as a share of its longer side: for networks that see surroundings
 _QUALITY = 92  # of JPEG
+_SHADE = 150  # opacity of 255 of what is not the object
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,18 @@ def _smaller(silhouette: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask [H, W] at a size (width, height); an object of less than a pixel keeps one."""
     mask = np.asarray(Image.fromarray(silhouette).resize(size, Image.Resampling.BOX))
     return np.where(mask >= min(128, int(mask.max())), np.uint8(255), np.uint8(0))
+
+
+def shading(silhouette: np.ndarray) -> bytes:
+    """PNG file that darkens what is not the object, to be laid over a photo.
+
+    Args:
+      silhouette: uint8 [H, W] of the photo, 255 on the object. The picture has at most 512 pixels a side.
+    """
+    scale = min(1.0, SIDE / max(silhouette.shape))
+    height, width = (max(1, round(side * scale)) for side in silhouette.shape)
+    dark = np.where(_smaller(silhouette, (width, height)) > 127, np.uint8(0), np.uint8(_SHADE))
+    return png_file(np.stack([np.zeros_like(dark), dark], axis=2))
 
 
 def _jpeg(picture: Image.Image) -> bytes:

@@ -6,7 +6,7 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 import hashlib
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from jaxret.geometry.distance_grids import read_distances
 from jaxret.geometry.formats import DISTANCE_SUFFIXES
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, mesh_from_points
 from jaxret.geometry.materials import material_files
-from jaxret.geometry.mesh import MAX_BYTES, Mesh, buffer_files, load_mesh, normalize_mesh
+from jaxret.geometry.measures import mesh_facts
+from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
 from jaxret.geometry.mesh_features import mesh_features
+from jaxret.geometry.places import MAX_BYTES, locate, named_files
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.simplify import simplify_mesh
@@ -45,13 +47,16 @@ class ShapeRecord:
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
         [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
       thumbnail: a PNG file.
-      outlines: silhouettes as bits (`outlines.mesh_outlines`); None where none are kept.
+      extras: by their names what an index keeps beside embeddings; the same names of all files: 'outlines', silhouettes
+        as bits (`outlines.mesh_outlines`), where `inputs` asks for them.
+      facts: size, triangles and more (`measures.mesh_facts`).
     """
 
     checksum: str
     arrays: dict[str, np.ndarray]
     thumbnail: bytes
-    outlines: np.ndarray | None = None
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecord:
@@ -69,9 +74,12 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
     try:
         distances = path.suffix.lower() in DISTANCE_SUFFIXES
         mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
+        if len(mesh.faces) == 1:
+            raise _bad(path, 'a single triangle, no model', 'take it out of the folder')
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
-        outlines = None if inputs.outlines is None else mesh_outlines(mesh, inputs.outlines)
-        return ShapeRecord(file_checksum(path, textured=inputs.textured), arrays, thumbnail, outlines)
+        extras = {} if inputs.outlines is None else {'outlines': mesh_outlines(mesh, inputs.outlines)}
+        facts, checksum = mesh_facts(mesh, up_axis=up_axis), file_checksum(path, textured=inputs.textured)
+        return ShapeRecord(checksum, arrays, thumbnail, extras, facts)
     except ValueError as error:  # of a grid without a surface
         raise _bad(path, str(error)) from error
 
@@ -168,23 +176,28 @@ def mesh_arrays(
 
 
 def file_checksum(path: Path, *, textured: bool = False) -> str:
-    """SHA-256 of a model file, and of the buffers that a .gltf names.
+    """SHA-256 of a model's content, unpacked, of the files in which its geometry goes on, and of the name of a part.
 
     Args:
-      path: the file.
+      path: of the file, member or part.
       textured: also of its materials and their textures; never what it is without.
 
     Raises:
       DataError: the file cannot be read, is no regular file (reading a pipe would wait for ever), or is too large.
     """
-    digest = hashlib.sha256()
+    digest, place = hashlib.sha256(), locate(path)
     try:
-        for file in (path, *buffer_files(path)):
-            _refuse_unread(file)
-            with file.open('rb') as stream:
+        for each in (place, *named_files(place)):
+            if each.packed:
+                digest.update(hashlib.sha256(each.read()).digest())
+                continue
+            _refuse_unread(each.file)
+            with each.file.open('rb') as stream:
                 digest.update(hashlib.file_digest(stream, 'sha256').digest())
     except (OSError, ValueError) as error:
         raise _bad(path, f'the file cannot be read ({error})') from error
+    if place.part:
+        digest.update(f'part {place.part}'.encode())
     if textured:
         digest.update(b''.join([b'colors', *map(_color_digest, material_files(path))]))
     return digest.hexdigest()

@@ -86,9 +86,12 @@ def _principal_axes(rows: np.ndarray) -> np.ndarray:
     return np.linalg.qr(rows.T @ np.linalg.eigh(rows @ rows.T)[1][:, ::-1])[0]
 
 
-def prepare(gallery: SearchGallery) -> GalleryBounds:
-    """The gallery's bounds, computed at the first call: one pass over it, and a quarter of its memory more."""
-    if gallery.bounds is None:
+def prepare(gallery: SearchGallery) -> GalleryBounds | None:
+    """The gallery's bounds, computed at the first call: one pass over it, and a quarter of its memory more.
+
+    None for a gallery of codes, which cost less to look at than bounds.
+    """
+    if gallery.bounds is None and not gallery.coded:
         gallery.bounds = GalleryBounds(gallery)
     return gallery.bounds
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxret.search.blocks import AXIS, RowBlocks, power_of_two
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.references import mean_of_best
 from jaxret.search.similarity import fast_keys, key_error
 
 _KEPT_ELEMENTS = 2**22  # keys kept of all blocks
@@ -39,6 +40,8 @@ def brute_candidates(
       devices: to work on.
       block: shapes at a time on a device; None chooses.
     """
+    if gallery.coded:
+        return [_coded_candidates(gallery, query, k, allowed) for query in queries]
     blocks = RowBlocks(gallery.rows, allowed, devices, block, len(queries), gallery.resident)
     count = min(blocks.size // len(devices), power_of_two(k + 16))
     step = max(1, min(blocks.queries, _KEPT_ELEMENTS // (len(blocks) * len(devices) * count)))
@@ -47,6 +50,14 @@ def brute_candidates(
         part = slice(start, start + step)
         found += _candidates(gallery, blocks, queries[part], None if projected is None else projected[part], k, count)
     return found
+
+
+def _coded_candidates(gallery: SearchGallery, query: np.ndarray, k: int, allowed: np.ndarray) -> np.ndarray:
+    """As `brute_candidates`, of one query and a gallery of codes."""
+    ids = np.flatnonzero(allowed)
+    keys = mean_of_best(gallery.products(query[None], ids)[0], np.float64)
+    error = key_error(gallery.similarity, query[None], None, gallery.radius, gallery.views)[0]
+    return ids[keys >= -np.partition(-keys, k - 1)[k - 1] - 2 * error]
 
 
 def _candidates(

@@ -79,7 +79,7 @@ def search(
       k: how many results; fewer where fewer shapes are allowed.
       projected: W q [Q, D], for 'attention' only.
       candidates: bool [G], which shapes are allowed; None allows all.
-      method: 'brute', 'pruned' or 'auto'. The results are the same.
+      method: 'brute', 'pruned' or 'auto'. The results are the same. Codes are always looked at one by one.
       block: shapes at a time on a device; None chooses. Bounds memory.
       devices: to share the work among; None takes all local ones.
 
@@ -101,7 +101,11 @@ def search(
         tried = method == 'auto' and gallery.share is None and _may_prune(gallery, devices)
         rest = slice(len(near), len(near) + _TRIED if tried else None)
         part = (fast[rest], None if projected is None else projected[rest], k, allowed)
-        if method == 'pruned' or (method == 'auto' and _pays(gallery, total, len(part[0]), devices)):
+        if (
+            method == 'pruned'
+            and not gallery.coded
+            or (method == 'auto' and _pays(gallery, total, len(part[0]), devices))
+        ):
             more, counts = pruned_candidates(gallery, prepare(gallery), *part, devices=devices, block=block)
             gallery.share = float(counts.mean() / total)
         else:

@@ -20,12 +20,11 @@ import numpy as np
 from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.outlines import Outlines
-from jaxret.search.references import BEST_VIEWS, Evidence
+from jaxret.search.references import Evidence, mean_of_best
 from jaxret.search.similarity import key_error
 
 RESCORED = 1000  # shapes whose silhouettes are compared
 
-_BLOCK_ELEMENTS = 2**25  # float32 numbers of shapes at a time
 _FIRST = 64  # shapes a photo that are looked at first, where several photos are one query
 
 
@@ -154,13 +153,8 @@ def _can_be_best(
     """
     if gallery.similarity != 'best_views' or len(ids) <= k:
         return np.arange(len(ids))
-    step = max(1, _BLOCK_ELEMENTS // gallery.embeddings[0].size)
-    products = np.empty((len(photos), len(ids), gallery.views), np.float32)
-    for start in range(0, len(ids), step):
-        part = slice(start, start + step)
-        products[:, part] = (gallery.embeddings[ids[part]].astype(np.float32, copy=False) @ photos.T).transpose(2, 0, 1)
-    best = min(BEST_VIEWS, gallery.views)
-    keys = np.partition(products, -best, axis=2)[:, :, -best:].mean(axis=(0, 2), dtype=np.float64)
+    products = gallery.products(photos, ids)
+    keys = mean_of_best(products, np.float64).mean(axis=0)
     error = scale * key_error('best_views', photos, None, gallery.radius, gallery.views).max()
     keys = scale * keys + also
     return np.flatnonzero(keys >= -np.partition(-keys, k - 1)[k - 1] - 3 * error - 1e-9 * np.abs(keys).max())

@@ -9,9 +9,11 @@ import numpy as np
 
 from jaxret.errors import ConfigError, refused
 from jaxret.search.blocks import aligned_empty
+from jaxret.search.codes import CodedViews
 from jaxret.search.similarity import KINDS, VIEW_KINDS, exact_scores, pooled64, unit64
 
 _LONGEST = 1e15  # longer embeddings could overflow in float32
+_LOOKED_UP = 1 / 8  # from this share of the shapes on all products are looked up: that is quicker than to decode some
 _PART_ELEMENTS = 8_000_000  # numbers converted at a time
 
 
@@ -20,7 +22,8 @@ class SearchGallery:
 
     Args:
       embeddings: [G, V, D] for `VIEW_KINDS`, else [G, D]; float32 or float16, kept as they are. Mapped
-        from an .npy file they stay there; else make them in `blocks.aligned_empty`, or every block is copied.
+        from an .npy file they stay there; else make them in `blocks.aligned_empty`, or every block is copied. For
+        'best_views' also `CodedViews`: scores are then those of what the codes stand for.
       similarity: one of `similarity.KINDS`.
 
     Attributes:
@@ -38,7 +41,7 @@ class SearchGallery:
       DataError: wrong shape or type, values that are not finite, or embeddings longer than 1e15.
     """
 
-    def __init__(self, embeddings: np.ndarray, similarity: str):
+    def __init__(self, embeddings: np.ndarray | CodedViews, similarity: str):
         if similarity not in KINDS:
             raise ConfigError(f'similarity {similarity!r} is unknown; choose one of {", ".join(KINDS)}')
         rank = 3 if similarity in VIEW_KINDS else 2
@@ -64,6 +67,9 @@ class SearchGallery:
         self.bounds = None
         self.share = None
         self.resident: dict = {}  # blocks that stay on accelerators
+        if self.coded:
+            self.radius = embeddings.longest
+            return
         for part in parts(embeddings):
             self._add(part)
 
@@ -92,6 +98,22 @@ class SearchGallery:
         return exact_scores(self.similarity, query, projected, self.embeddings, ids)
 
     @property
+    def coded(self) -> bool:
+        """Whether the embeddings are codes."""
+        return isinstance(self.embeddings, CodedViews)
+
+    def products(self, queries: np.ndarray, ids: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Products in float32 of queries [Q, D] and the views of shapes of these indices: [Q, N, V]."""
+        ids = np.arange(len(self))[ids]
+        if self.coded and len(ids) > _LOOKED_UP * len(self):
+            return self.embeddings.products(queries)[:, ids]
+        products = np.empty((len(queries), len(ids), self.views), np.float32)
+        for part in parts(self.embeddings, len(ids)):
+            rows = self.embeddings[ids[part]].astype(np.float32, copy=False)
+            products[:, part] = (rows @ queries.T).transpose(2, 0, 1)
+        return products
+
+    @property
     def width(self) -> int:
         """D."""
         return self.embeddings.shape[-1]
@@ -102,8 +124,9 @@ class SearchGallery:
         return self.rows.shape[1] if self.rows.ndim == 3 else 1
 
 
-def parts(array: np.ndarray) -> Iterator[slice]:
-    """Slices of the first axis that bound how much is converted at a time."""
+def parts(array: np.ndarray, count: int | None = None) -> Iterator[slice]:
+    """Slices of the first axis, or of so many rows, that bound how much is converted at a time."""
+    count = len(array) if count is None else count
     step = max(1, _PART_ELEMENTS // max(1, array[:1].size))
-    for start in range(0, len(array), step):
-        yield slice(start, min(start + step, len(array)))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))

@@ -4,7 +4,7 @@ Letters: D embedding, Q queries, R references, C cells of a silhouette.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Parts:
       references: of the parts where photos are compared with photos.
       cells: C, or 0.
       outline: weight of the silhouettes' intersection over union, beside the parts' weights, which add up to 1.
+      places: of parts that are maps, how many places they have.
     """
 
     slices: Mapping[str, tuple[int, int]]
@@ -33,6 +34,7 @@ class Parts:
     references: Mapping[str, float]
     cells: int = 0
     outline: float = 0.0
+    places: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def purposes(self) -> tuple[str, ...]:
@@ -43,6 +45,12 @@ class Parts:
     def width(self) -> int:
         """D."""
         return max(stop for _, stop in self.slices.values())
+
+    @property
+    def layout(self) -> list[tuple[int, int]]:
+        """Of each part its places and its channels, as `codes.Codebook` takes them."""
+        counts = [(self.places.get(name, 1), stop - start) for name, (start, stop) in self.slices.items()]
+        return [(places, length // places) for places, length in counts]
 
     def check_purpose(self, purpose: str | None) -> str:
         """A purpose, or the default for None. Raises ConfigError for another one."""

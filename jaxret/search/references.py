@@ -68,8 +68,13 @@ def _centred(features: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.n
 def view_scores(queries: np.ndarray, views: np.ndarray) -> np.ndarray:
     """Mean cosine of each shape's best views, [Q, G], of unit vectors [Q, F] and [G, V, F]."""
     cosines = np.einsum('qf,gvf->qgv', queries, views, optimize=True)
-    best = min(BEST_VIEWS, cosines.shape[-1])
-    return np.partition(cosines, -best, axis=-1)[..., -best:].mean(axis=-1)
+    return mean_of_best(cosines)
+
+
+def mean_of_best(products: np.ndarray, dtype: type | None = None) -> np.ndarray:
+    """Mean of the largest products [..., V] with a shape's views, [...]; `dtype` is what is added up in."""
+    best = min(BEST_VIEWS, products.shape[-1])
+    return np.partition(products, -best, axis=-1)[..., -best:].mean(axis=-1, dtype=dtype)
 
 
 def reference_probabilities(

@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxret.search.references import BEST_VIEWS
+
 VIEW_KINDS = ('attention', 'mean', 'max', 'best_views')
-_BEST = 2  # views whose products are averaged
 KINDS = (*VIEW_KINDS, 'dot', 'cosine', 'euclidean')
 _UNIT = 2.0**-23  # twice the unit roundoff of float32: room for matrix units that split float32 into smaller parts
 _TINY = 2.0**-120  # products below the smallest normal float32 may be flushed to zero
@@ -71,7 +72,7 @@ def _exact_block(
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.sum(weights * fit, axis=1) / np.sum(weights, axis=1) + 0.0, logits.argmax(axis=1)
     if kind == 'best_views':
-        return np.sort(fit, axis=1)[:, -_BEST:].mean(axis=1) + 0.0, fit.argmax(axis=1)
+        return np.sort(fit, axis=1)[:, -BEST_VIEWS:].mean(axis=1) + 0.0, fit.argmax(axis=1)
     return np.sum(pooled64(kind, shapes) * query, axis=-1) + 0.0, fit.argmax(axis=1)
 
 
@@ -128,7 +129,7 @@ def _mean_of_best(fit: jax.Array) -> jax.Array:
         return best
     places = jnp.arange(fit.shape[-1], dtype=jnp.int32)[None, None]
     others = jnp.where(places == jnp.argmax(fit, axis=-1).astype(jnp.int32)[..., None], -jnp.inf, fit)
-    return (best + jnp.max(others, axis=-1)) / _BEST
+    return (best + jnp.max(others, axis=-1)) / BEST_VIEWS
 
 
 def _product(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -8,14 +8,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import anyio
-from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as PlainHTTPException
@@ -26,18 +26,18 @@ from jaxret.errors import ConfigError, DataError
 from jaxret.files import printable_lines
 from jaxret.index.index import Hit, Index
 from jaxret.preprocessing.auto_mask import can_mask
-from jaxret.serving import downloads, schemas, viewer
+from jaxret.serving import schemas
 from jaxret.serving.admission import Admission
 from jaxret.serving.answers import Answers
+from jaxret.serving.forms import no_unknown_fields
 from jaxret.serving.limits import Limits
 from jaxret.serving.queries import KeptQueries
 from jaxret.serving.searcher import Searcher, Upload
-from jaxret.serving.teaching import teaching_routes
+from jaxret.serving.shapes import add_shapes, shape_fields
+from jaxret.serving.teaching import add_teaching
 
 LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
 _PAGE = Path(__file__).with_name('page')
-_KEPT_PAGES = 8  # of 3D views
-_REFUSALS = {status: {'model': schemas.Refusal} for status in (400, 403, 404, 408, 413, 422, 503)}
 
 
 def create_app(
@@ -53,13 +53,15 @@ def create_app(
         give the server's address a name of theirs.
       read_only: nothing can be taught.
     """
-    # FastAPI's pages of documentation load scripts from elsewhere, and variables of the environment could have its
-    # telemetry send what it sees elsewhere.
+    # FastAPI's pages of documentation load scripts from elsewhere, so that /docs is one of our own; and variables of
+    # the environment could have its telemetry send what it sees elsewhere.
     app = FastAPI(
         title='jaxret',
         summary='Search an index of CAD models',
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(no_unknown_fields)],
+        responses={status: {'model': schemas.Refusal} for status in (400, 403, 404, 408, 413, 422, 503)},
         telemetry={'tracing': False, 'metrics': False, 'logs': False, 'auto_configure': False},
     )
     app.add_middleware(Admission, limits=limits)
@@ -67,17 +69,12 @@ def create_app(
     app.add_middleware(Answers)
     _answer_errors(app)
     numbers = {shape: number for number, shape in enumerate(index.ids)}
-    # One query and one model at a time: each takes all cores, and the memory is then that of one. A mesh that takes
-    # long to read keeps no photo waiting.
-    one_query, one_model, apart = (anyio.CapacityLimiter(number) for number in (1, 1, limits.apart))
+    # One query at a time: each takes all cores, and the memory is then that of one. A mesh that takes long to read
+    # keeps no photo waiting.
+    one_query, apart = (anyio.CapacityLimiter(number) for number in (1, limits.apart))
     kept = KeptQueries(limits.queries)
 
-    @lru_cache(maxsize=_KEPT_PAGES)
-    def page_of(number: int, azimuth: float | None, elevation: float | None) -> bytes:
-        mesh = downloads.model_mesh(index, number)
-        return viewer.viewer_page(mesh, max_faces=limits.view_faces, azimuth=azimuth, elevation=elevation).encode()
-
-    @app.get('/index', responses=_REFUSALS)
+    @app.get('/index')
     def describe() -> schemas.Description:
         """What is searched, and what may be sent."""
         counts = sorted(Counter(category for category in index.categories if category).items())
@@ -96,7 +93,7 @@ def create_app(
             top=limits.top,
         )
 
-    @app.post('/search', responses=_REFUSALS)
+    @app.post('/search')
     async def search(
         file: Annotated[
             list[UploadFile] | None,
@@ -139,6 +136,14 @@ def create_app(
         ] = None,
         top: Annotated[int, Form(ge=1, le=limits.top, description='number of results')] = 12,
         category: Annotated[list[str] | None, Form(description='only shapes of these; may be repeated')] = None,
+        where: Annotated[
+            str,
+            Form(
+                max_length=limits.text,
+                description='only shapes that measure so: conditions joined by `and`, such as size<200mm, '
+                'volume>10cm3, triangles<5000, watertight, name~bolt, unit=mm, color=#ff0000',
+            ),
+        ] = '',
     ) -> schemas.Answer:
         """The shapes that match an upload best, or several photos of one object."""
         started = time.monotonic()
@@ -150,8 +155,10 @@ def create_app(
             files, masks = ([Upload(part.filename, part.file) for part in parts or ()] for parts in (file, mask))
             options = {'text': text.strip(), 'kind': kind or None, 'find_object': find_object}
             receive = partial(searcher.receive_all, Path(folder), files, masks, box or (), **options)
-            asked = {'top': top, 'categories': category or None, 'purpose': purpose or None}
+            asked = {'top_k': top, 'categories': category or None, 'purpose': purpose or None}
+            asked['where'] = where if where.strip() else None
             try:
+                left_out = (await in_thread(index.matching, where)).left_out if asked['where'] else 0
                 queries = await in_thread(receive)
                 if queries[0].kind in ('photo', 'text'):
                     answer = partial(searcher.answer_photos, queries, **asked)
@@ -164,38 +171,33 @@ def create_app(
             except (ConfigError, DataError) as error:
                 _check_index(error, index)
                 raise HTTPException(422, str(error)) from error
+        results = await in_thread(lambda: [_result(index, hit, numbers[hit.id]) for hit in hits])
         return schemas.Answer(
             kind=queries[0].kind,
             shapes=len(index.ids),
             seconds=time.monotonic() - started,
             query=name,
             searched=[f'queries/{name}/{place}' for place in range(len(photos))],
-            results=[_result(hit, numbers[hit.id]) for hit in hits],
+            masks=[
+                None if photo.mask is None else f'queries/{name}/{place}/mask' for place, photo in enumerate(photos)
+            ],
+            left_out=left_out,
+            results=results,
         )
 
-    @app.get('/shapes/{number}/thumbnail', response_class=Response, responses=_REFUSALS)
-    def thumbnail(number: int) -> Response:
-        """Picture of a shape."""
-        return Response(index.thumbnail(downloads.shape_id(index, number)), media_type='image/png')
+    add_shapes(app, index, limits=limits)
+    add_teaching(app, index, searcher, kept, limits=limits, hosts=hosts, read_only=read_only, one_query=one_query)
 
-    @app.get('/shapes/{number}/viewer', response_class=HTMLResponse, responses=_REFUSALS)
-    async def view(
-        number: int,
-        azimuth: Annotated[float | None, Query(ge=-360, le=360, description='of the camera at first')] = None,
-        elevation: Annotated[float | None, Query(ge=-90, le=90, description='of the camera at first')] = None,
-    ) -> HTMLResponse:
-        """Page that shows a shape in 3D."""
-        page = await anyio.to_thread.run_sync(page_of, number, azimuth, elevation, limiter=one_model)
-        return HTMLResponse(page, headers={'Content-Security-Policy': viewer.CONTENT_SECURITY_POLICY})
+    @app.get('/health')
+    async def health() -> schemas.Health:
+        """That the server answers, and with what."""
+        return schemas.Health(
+            status='ok', shapes=len(index.ids), model=index.system, fingerprint=index.fingerprint[:12]
+        )
 
-    @app.get('/shapes/{number}/model', response_class=FileResponse, responses=_REFUSALS)
-    async def model(number: int) -> Response:
-        """Model file of a shape; its geometry as one GLB file if it is a glTF file of several parts."""
-        return await anyio.to_thread.run_sync(downloads.model_answer, index, number, limiter=one_model)
-
-    app.include_router(
-        teaching_routes(index, searcher, kept, limits=limits, hosts=hosts, read_only=read_only, one_query=one_query)
-    )
+    @app.get('/docs', include_in_schema=False)
+    def documentation() -> FileResponse:
+        return FileResponse(_PAGE / 'docs.html')
 
     @app.get('/', include_in_schema=False)
     def page() -> FileResponse:
@@ -229,26 +231,12 @@ class _KnownHosts:
         await answer(scope, receive, send)
 
 
-def _result(hit: Hit, number: int) -> schemas.Result:
-    address = f'shapes/{number}'
+def _result(index: Index, hit: Hit, number: int) -> schemas.Result:
     pose = {'azimuth': hit.azimuth, 'elevation': hit.elevation}
     pose = '&'.join(f'{name}={angle:g}' for name, angle in pose.items() if angle is not None)
-    return schemas.Result(
-        rank=hit.rank,
-        number=number,
-        id=hit.id,
-        category=hit.category,
-        score=hit.score,
-        view=hit.view,
-        azimuth=hit.azimuth,
-        elevation=hit.elevation,
-        references=hit.references,
-        chance=hit.chance,
-        present=hit.present,
-        thumbnail=f'{address}/thumbnail',
-        viewer=f'{address}/viewer?{pose}' if pose else f'{address}/viewer',
-        download=f'{address}/model',
-    )
+    pose = f'?{pose}' if pose else ''
+    own = {name: getattr(hit, name) for name in schemas.Result.model_fields if name not in schemas.Shape.model_fields}
+    return schemas.Result(**shape_fields(index, hit.id, number, pose), **own)
 
 
 def _check_index(error: ConfigError | DataError, index: Index) -> None:

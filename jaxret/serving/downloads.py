@@ -4,11 +4,13 @@ A path that the index recorded is opened once, and what is open is compared with
 change): what was put in its place later, a link for example, is given to nobody.
 """
 
+import io
 import os
 import re
 import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -20,10 +22,13 @@ from starlette.types import Receive, Scope, Send
 
 from jaxret.errors import DataError
 from jaxret.geometry.distance_grids import DISTANCE_SUFFIXES, read_distances
+from jaxret.geometry.formats import CONVERTED_SUFFIXES, MESH_SUFFIXES
 from jaxret.geometry.grid_meshes import mesh_from_grid
-from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, buffer_files, load_mesh
+from jaxret.geometry.mesh import Mesh, load_mesh
+from jaxret.geometry.places import locate, model_files, other_names
 from jaxret.index.index import Index
 
+_QUICK = 8 * 2**20  # bytes
 _MEDIA_TYPE = 'application/octet-stream'
 
 
@@ -41,9 +46,17 @@ def shape_id(index: Index, number: int) -> str:
 def _model_id(index: Index, number: int) -> str:
     """As `shape_id`, of a shape whose file is a model by its name: only these are opened."""
     shape = shape_id(index, number)
-    if Path(shape).suffix.lower() not in (*MESH_SUFFIXES, *DISTANCE_SUFFIXES):
+    if locate(index.model_path(shape)).suffix not in (*MESH_SUFFIXES, *DISTANCE_SUFFIXES):
         raise HTTPException(404, f'{shape}: not a model file; index the models again')
     return shape
+
+
+def is_quick(index: Index, number: int, *, faces: int) -> bool:
+    """Whether a shape's file is read within a moment: not by a CAD kernel, and not large, of at most so many faces."""
+    shape = _model_id(index, number)
+    facts = index.facts(shape)
+    converted = locate(index.model_path(shape)).suffix in CONVERTED_SUFFIXES
+    return not converted and index.model_mark(shape)[0] <= _QUICK and facts is not None and facts['triangles'] <= faces
 
 
 def model_mesh(index: Index, number: int) -> Mesh:
@@ -56,7 +69,7 @@ def model_mesh(index: Index, number: int) -> Mesh:
     with tempfile.TemporaryDirectory(prefix='jaxret-model-') as folder:
         path = _copied(index, shape, Path(folder))
         try:
-            if path.suffix in DISTANCE_SUFFIXES:
+            if path.suffix.lower() in DISTANCE_SUFFIXES:
                 return mesh_from_grid(read_distances(path))
             return load_mesh(path, up_axis=index.up_axis(shape))
         except (DataError, ValueError) as error:  # without the path, which is no client's business
@@ -68,22 +81,48 @@ def model_answer(index: Index, number: int) -> Response:
     """A shape's model as a download.
 
     Returns:
-      its file as it is; for a glTF file with buffers in other files, its geometry as one GLB file.
+      its file as it is, that of the whole assembly for a part; of a member of an archive, the member; a STEP assembly
+      of several files as a zip archive of these; a glTF file with buffers in others, as one GLB file.
 
     Raises:
       HTTPException: 404, as `model_mesh`.
     """
     shape = _model_id(index, number)
-    suffix = Path(shape).suffix.lower()
-    name = re.sub(r'[^A-Za-z0-9._-]+', '_', shape).strip('._') or 'model'
-    stem = name[: -len(suffix)] if name.lower().endswith(suffix) else name
-    if len(index.model_mark(shape)) > 2 and suffix == '.gltf':  # it names other files
+    place, mark = locate(index.model_path(shape)), index.model_mark(shape)
+    end = Path(place.member or place.file).suffix.lower()
+    whole = shape.removesuffix(f'/{place.part}') if place.part else shape
+    name = re.sub(r'[^A-Za-z0-9._-]+', '_', whole).strip('._') or 'model'
+    stem = name[: -len(end)] if name.lower().endswith(end) else name
+    if other_names(place) and place.suffix in ('.step', '.stp') and not place.member:
+        return _attached(_zipped(index, shape), f'{stem}.zip')
+    if other_names(place):
         mesh = model_mesh(index, number)
         content = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type='glb')
-        return Response(
-            content, media_type=_MEDIA_TYPE, headers={'Content-Disposition': f'attachment; filename="{stem}.glb"'}
-        )
-    return _OpenedFile(_opened(shape, index.model_path(shape), index.model_mark(shape)), stem + suffix)
+        return _attached(content, f'{stem}.glb')
+    if not place.member:
+        return _OpenedFile(_opened(shape, place.file, mark), stem + end)
+    with tempfile.TemporaryDirectory(prefix='jaxret-model-') as folder:
+        copy = locate(_copied(index, shape, Path(folder)))
+        try:
+            return _attached(copy.content(), stem + end)
+        except DataError as error:
+            raise HTTPException(404, f'{shape}: {error.problems[0].found}; index the models again') from error
+
+
+def _zipped(index: Index, shape: str) -> bytes:
+    """A zip archive of a shape's file and those that it names. Raises HTTPException: 404, they have changed."""
+    content = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix='jaxret-model-') as folder:
+        _copied(index, shape, Path(folder))
+        with zipfile.ZipFile(content, 'w', zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(path for path in Path(folder).rglob('*') if path.is_file()):
+                archive.write(path, path.relative_to(folder))
+    return content.getvalue()
+
+
+def _attached(content: bytes, name: str) -> Response:
+    """An answer that is saved as a file."""
+    return Response(content, media_type=_MEDIA_TYPE, headers={'Content-Disposition': f'attachment; filename="{name}"'})
 
 
 class _OpenedFile(FileResponse):
@@ -121,21 +160,19 @@ def _opened(shape: str, path: Path, mark: Sequence[int]) -> BinaryIO:
 
 
 def _copied(index: Index, shape: str, folder: Path) -> Path:
-    """Copies a shape's file, and the buffers that it names, all as they were indexed, to an empty folder.
+    """Copies the files of a shape, all as they were indexed, to an empty folder; returns the shape's path there.
 
     Raises:
       HTTPException: 404, they are not as they were.
     """
-    original, mark = index.model_path(shape), index.model_mark(shape)
-    copy = folder / f'model{original.suffix.lower()}'
-    with _opened(shape, original, mark) as source, copy.open('wb') as target:
-        shutil.copyfileobj(source, target)
-    for number, place in enumerate(buffer_files(copy), 1):
-        name = os.path.relpath(place, folder)
-        place = folder / name
-        if name.startswith('..') or place.exists():  # the reader says what is wrong with it
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _opened(shape, original.parent / name, mark[2 * number :]) as source, place.open('wb') as target:
+    path, mark = index.model_path(shape), index.model_mark(shape)
+    original = locate(path).file
+    result, number = folder / original.name / path.relative_to(original), 0
+    while number < len(files := model_files(folder / original.name)):  # more as soon as one is there that names them
+        copy = files[number]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        file = original.parent / copy.relative_to(folder)
+        with _opened(shape, file, mark[2 * number :]) as source, copy.open('wb') as target:
             shutil.copyfileobj(source, target)
-    return copy
+        number += 1
+    return result

@@ -16,11 +16,13 @@ class KeptPhoto:
       name: the client's.
       sha256: of the photo, its mask and box.
       picture: what was searched for in it.
+      mask: PNG file that darkens what is not its object; None without a mask.
     """
 
     name: str
     sha256: str
     picture: ReferencePicture
+    mask: bytes | None = None
 
 
 class KeptQueries:

@@ -3,13 +3,36 @@
 from pydantic import BaseModel, Field
 
 
-class Result(BaseModel):
-    """One shape that answers a query."""
+class Facts(BaseModel):
+    """What a shape measures."""
 
-    rank: int = Field(description='1 is the best')
+    name: str = Field(description='of the product or scene in its file; empty for none')
+    unit: str | None = Field(description='of its file; None where that does not say')
+    size: list[float | None] = Field(description="extents along x, y, z of its file, in the file's units")
+    size_mm: list[float | None] | None = Field(description='likewise in mm; None without a unit')
+    area: float | None = Field(description="in mm2; without a unit in the file's")
+    volume: float | None = Field(description="in mm3; without a unit in the file's; None for an open surface")
+    triangles: int
+    watertight: bool = Field(description='whether it encloses a volume without a gap')
+    colors: list[str] = Field(description='#rrggbb of its materials')
+
+
+class Shape(BaseModel):
+    """One shape of the index."""
+
     number: int = Field(description='of the shape in the index')
     id: str
     category: str
+    facts: Facts | None = Field(description='None for a shape that was indexed before they were kept')
+    thumbnail: str = Field(description='address of its picture (PNG), relative to the page')
+    viewer: str = Field(description='address of a page that shows it in 3D, from where the view was taken')
+    download: str = Field(description='address of its model file')
+
+
+class Result(Shape):
+    """One shape that answers a query."""
+
+    rank: int = Field(description='1 is the best')
     score: float = Field(description='larger is better; comparable within one answer only')
     view: int | None = Field(description='the view that the query attends to most, if the system has views')
     azimuth: float | None = Field(description='from where the photo, or that view, sees the shape, in degrees')
@@ -19,9 +42,6 @@ class Result(BaseModel):
     present: float | None = Field(
         description='of the first: chance that the right one is in the index at all, where that is known'
     )
-    thumbnail: str = Field(description='address of its picture (PNG), relative to the page')
-    viewer: str = Field(description='address of a page that shows it in 3D, from where the view was taken')
-    download: str = Field(description='address of its model file')
 
 
 class Answer(BaseModel):
@@ -32,6 +52,10 @@ class Answer(BaseModel):
     seconds: float = Field(description='from the whole upload to the answer, waiting included')
     query: str | None = Field(description='name of the query, by which its photos can be taught; None without photos')
     searched: list[str] = Field(description='addresses of pictures (JPEG) of what was searched for in each photo')
+    masks: list[str | None] = Field(
+        description='of each photo the address of a picture (PNG) that darkens what is not its object; None: no mask'
+    )
+    left_out: int = Field(description='shapes that `where` leaves out only because their files have no unit')
     results: list[Result]
 
 
@@ -87,6 +111,15 @@ class Description(BaseModel):
     photos: int = Field(description='limit of photos of one object in a request')
     upload_bytes: int = Field(description='limit of a request')
     top: int = Field(description='limit of results')
+
+
+class Health(BaseModel):
+    """That the server answers."""
+
+    status: str = Field(description='ok')
+    shapes: int
+    model: str = Field(description='the system that embedded the shapes')
+    fingerprint: str = Field(description='of its weights')
 
 
 class Refusal(BaseModel):

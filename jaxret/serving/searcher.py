@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,20 @@ from jaxret.index.teaching import embed_pictures, photo_checksum
 from jaxret.inference.model import Model
 from jaxret.inference.query_files import SUFFIXES, kind_of
 from jaxret.preprocessing.photos import Box, read_object
-from jaxret.preprocessing.reference_pictures import reference_picture
+from jaxret.preprocessing.reference_pictures import reference_picture, shading
 from jaxret.search.bounds import prepare
 from jaxret.serving.limits import Limits
 from jaxret.serving.queries import KeptPhoto
-from jaxret.serving.uploads import Arrays, arrays_apart, check_picture, parse_box, shape_query_arrays, shown_name, store
+from jaxret.serving.uploads import (
+    PACKED,
+    Arrays,
+    arrays_apart,
+    check_picture,
+    parse_box,
+    shape_query_arrays,
+    shown_name,
+    store,
+)
 
 _PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
 
@@ -76,15 +85,16 @@ class Searcher:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Kinds of files that are taken."""
-        return tuple(dict.fromkeys(suffix for kind in self.query_kinds for suffix in SUFFIXES[kind]))
+        found = [suffix for kind in self.query_kinds for suffix in SUFFIXES[kind]]
+        return tuple(dict.fromkeys([*found, *(PACKED if 'mesh' in self.query_kinds else ())]))
 
     def warm_up(self) -> None:
         """Prepares pruned search of large galleries and compiles the programs of a photo, before the first client."""
         if len(self._index) >= _PRUNED_FROM:
             prepare(self._index.gallery)
         if 'photo' in self.query_kinds:
-            grey = np.full((64, 64, 3), 128, np.uint8)
-            self._index.search(self._model.embed_photos([grey]), top_k=1)
+            grey, everywhere = np.full((64, 64, 3), 128, np.uint8), np.full((64, 64), 255, np.uint8)
+            self._index.search(self._model.embed_photos([grey], masks=[everywhere]), top_k=1)
 
     def receive_all(
         self,
@@ -182,49 +192,35 @@ class Searcher:
             make = partial(shape_query_arrays, kind=query.kind, inputs=inputs, up_axis=up_axis, max_faces=most)
             return arrays_apart(make, query.path, limits=self._limits)
 
-    def answer(
-        self,
-        query: Query,
-        arrays: Arrays,
-        *,
-        top: int,
-        categories: Sequence[str] | None = None,
-        purpose: str | None = None,
-    ) -> list[Hit]:
+    def answer(self, query: Query, arrays: Arrays, **asked: Any) -> list[Hit]:
         """The best shapes for a query that is neither photo nor words. For one thread at a time.
 
         Args:
           query: what was received.
           arrays: what `read_apart` made of it.
-          top: number of shapes.
-          categories: only shapes of these; None for all.
-          purpose: as for `Index.search`.
+          asked: top_k, categories, where and purpose, as for `Index.search`.
 
         Raises:
-          ConfigError: a purpose that the index does not have.
+          ConfigError: a purpose that the index does not have, or conditions that are not understood.
           DataError: the query cannot be used; it is named as the client did.
         """
         with _client_names(query):
             embeddings = self._model.embed_query_arrays([arrays], query.kind)
-        asked = {'top_k': top, 'categories': categories, 'purpose': purpose}
         return self._index.search(embeddings, **asked, references=False)[0]
 
-    def answer_photos(
-        self, queries: Sequence[Query], *, top: int, categories: Sequence[str] | None = None, purpose: str | None = None
-    ) -> tuple[list[Hit], tuple[KeptPhoto, ...]]:
+    def answer_photos(self, queries: Sequence[Query], **asked: Any) -> tuple[list[Hit], tuple[KeptPhoto, ...]]:
         """The best shapes for photos of one object, for words, or both; and the photos to be remembered.
 
         For one thread at a time.
 
         Args:
           queries: what was received.
-          top, categories, purpose: as for `answer`.
+          asked: as for `answer`.
 
         Raises:
-          ConfigError: a purpose that the index does not have.
+          ConfigError: as `answer`.
           DataError: photos or masks cannot be used, all of them; they are named as the client did. Or the words cannot.
         """
-        asked = {'top_k': top, 'categories': categories, 'purpose': purpose}
         words = self._model.embed_texts([queries[0].text]) if queries[0].text else None
         if queries[0].kind == 'text':
             return self._index.search(words, **asked, references=False)[0], ()
@@ -261,10 +257,11 @@ class Searcher:
         kept = reference_picture(read, whole=inputs.whole_frame)
         masks = [read.silhouette if read.known else None]
         embedding = self._model.embed_photos([read.pixels], masks=masks, boxes=[query.box])
-        return KeptPhoto(query.names[str(query.path)], checksum, kept), embedding
+        mask = shading(read.silhouette) if read.known else None
+        return KeptPhoto(query.names[str(query.path)], checksum, kept, mask), embedding
 
     def _kind(self, path: Path, name: str, given: str | None) -> str:
-        kind = given or kind_of(path) or 'photo'
+        kind = given or kind_of(path) or ('mesh' if path.suffix in PACKED else 'photo')
         if kind not in self.query_kinds:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))

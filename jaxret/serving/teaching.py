@@ -12,7 +12,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import anyio
-from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
 
 from jaxret.errors import DataError, StorageError
 from jaxret.files import printable_lines
@@ -29,7 +29,8 @@ _LOCAL = ('localhost', '127.0.0.1', '[::1]', '::1')
 Session = Annotated[str, Form(pattern=r'^[\w-]{8,64}$', description='a random name of the client, for its undo')]
 
 
-def teaching_routes(
+def add_teaching(
+    app: FastAPI,
     index: Index,
     searcher: Searcher,
     kept: KeptQueries,
@@ -38,11 +39,12 @@ def teaching_routes(
     hosts: Sequence[str],
     read_only: bool,
     one_query: anyio.CapacityLimiter,
-) -> APIRouter:
-    """The addresses below /references and /queries, and /shapes/{number}/references.
+) -> None:
+    """Adds the addresses below /references and /queries, and /shapes/{number}/references.
 
     Args:
-      index, searcher: of the application.
+      app: the application.
+      index, searcher: of it.
       kept: photos that were searched for.
       limits, hosts: of the application.
       read_only: refuse everything that changes the index.
@@ -56,10 +58,9 @@ def teaching_routes(
             raise HTTPException(403, 'this server is read-only: it is not taught; start it without --read-only')
         check_own_page(request, hosts)
 
-    router = APIRouter(responses={status: {'model': schemas.Refusal} for status in (400, 403, 404, 408, 413, 422, 503)})
     teaches = [Depends(may_teach)]
 
-    @router.get('/queries/{query}/{place}', response_class=Response)
+    @app.get('/queries/{query}/{place}', response_class=Response)
     def searched(query: str, place: int) -> Response:
         """What was searched for in one of the photos of a query, as a JPEG file."""
         photos = _kept(kept, query)
@@ -67,7 +68,15 @@ def teaching_routes(
             raise HTTPException(404, f'the query has {len(photos)} photos, counted from 0')
         return Response(shown(photos[place].picture, side=_SHOWN), media_type='image/jpeg')
 
-    @router.post('/references', dependencies=teaches)
+    @app.get('/queries/{query}/{place}/mask', response_class=Response)
+    def mask(query: str, place: int) -> Response:
+        """A PNG file, to be laid over one of the photos of a query, that darkens what was not taken as its object."""
+        photos = _kept(kept, query)
+        if not 0 <= place < len(photos) or photos[place].mask is None:
+            raise HTTPException(404, 'the query has no photo of this number with a mask')
+        return Response(photos[place].mask, media_type='image/png')
+
+    @app.post('/references', dependencies=teaches)
     async def teach(
         query: Annotated[str, Form(max_length=64, description='of the answer to POST /search')],
         session: Session,
@@ -87,18 +96,18 @@ def teaching_routes(
         count = 0 if model is None else len(await _in_thread(references.rows, model))
         return schemas.Taught(new=len(new), references=count)
 
-    @router.post('/references/undo', dependencies=teaches)
+    @app.post('/references/undo', dependencies=teaches)
     async def undo(session: Session) -> schemas.Undone:
         """Takes back what a client taught last and still counts; what that replaced counts again."""
         rows = await _in_thread(references.undo, session)
         return schemas.Undone(shapes=[numbers.get(row.model) for row in rows])
 
-    @router.get('/shapes/{number}/references')
+    @app.get('/shapes/{number}/references')
     async def known(number: int) -> list[schemas.Known]:
         """Photos that are known to show a shape, oldest first."""
         return [_described(row) for row in await _in_thread(references.rows, downloads.shape_id(index, number))]
 
-    @router.get('/references/{number}/picture', response_class=Response)
+    @app.get('/references/{number}/picture', response_class=Response)
     async def picture(number: int) -> Response:
         """What counts of a reference's photo, as a JPEG file."""
         try:
@@ -107,14 +116,12 @@ def teaching_routes(
             raise HTTPException(404, f'no reference {number}') from None
         return Response(shown(kept_picture, side=_SHOWN), media_type='image/jpeg')
 
-    @router.delete('/references/{number}', dependencies=teaches)
+    @app.delete('/references/{number}', dependencies=teaches)
     async def remove(number: int) -> schemas.Removed:
         """A reference counts no more."""
         if not 0 < number < 2**63 or not await _in_thread(references.remove, [number]):
             raise HTTPException(404, f'no reference {number}')
         return schemas.Removed(removed=number)
-
-    return router
 
 
 def check_own_page(request: Request, hosts: Sequence[str]) -> None:

@@ -1,26 +1,28 @@
 """What a client sends: into files that the server names, and checked. A name from the client opens nothing."""
 
-import io
 import resource
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from jaxret.errors import DataError, Problem
+from jaxret.geometry.formats import ARCHIVE_SUFFIX, CONVERTED_SUFFIXES, MESH_SUFFIXES, model_suffix
 from jaxret.geometry.mesh import load_mesh
+from jaxret.geometry.places import MAX_BYTES, locate, members, safe_member
 from jaxret.inference.query_files import SUFFIXES, query_arrays
 from jaxret.preprocessing.inputs import ShapeInputs
-from jaxret.preprocessing.photo_files import FORMATS
+from jaxret.preprocessing.photo_formats import open_picture
 from jaxret.preprocessing.photos import Box
 from jaxret.preprocessing.png_chunks import sound_chunks
 from jaxret.serving.limits import Limits
 from jaxret.workers import map_parallel
 
+PACKED = ('.gz', '.stpz', ARCHIVE_SUFFIX)  # of meshes
 _KNOWN = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 Arrays = Mapping[str, np.ndarray]
@@ -40,8 +42,9 @@ def store(content: BinaryIO, name: str, folder: Path) -> Path:
       name: the client's name of it.
       folder: to be made. Alone in it, a file that names others finds none.
     """
-    suffix = Path(name[-20:]).suffix.lower()
-    path = folder / f'upload{suffix if suffix in _KNOWN else ""}'
+    known = model_suffix(name[-40:])
+    suffix = Path(name[-40:]).suffix.lower() if known in (*_KNOWN, ARCHIVE_SUFFIX) else ''
+    path = folder / f'upload{known if suffix == ".gz" else ""}{suffix}'
     folder.mkdir(mode=0o700)
     with path.open('wb') as file:
         shutil.copyfileobj(content, file)
@@ -71,7 +74,7 @@ def check_picture(path: Path, *, limits: Limits) -> None:
     """
     try:
         data = sound_chunks(path.read_bytes(), where=str(path), action='')  # as its reader sees it
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with open_picture(data, where=str(path)) as image:
             width, height = image.size
     except Exception:  # its reader says what is wrong with it
         return
@@ -108,12 +111,33 @@ def arrays_apart(make: Callable[[Path], Arrays], path: Path, *, limits: Limits) 
 def shape_query_arrays(
     path: Path, *, kind: str, inputs: ShapeInputs, max_faces: int, up_axis: str | None = None
 ) -> Arrays:
-    """`query_arrays` of a query that is no photo; a mesh may have at most `max_faces` triangles. Raises DataError."""
-    if kind == 'mesh':
-        load_mesh(path, max_faces=max_faces)
-    return query_arrays(path, kind=kind, inputs=inputs, up_axis=up_axis)
+    """`query_arrays` of a query that is no photo; a mesh may have at most `max_faces` triangles.
+
+    A zip archive stands for the one model in it. What a CAD kernel makes has few triangles, or the query's time ends.
+
+    Raises:
+      DataError: about the file at `path`, also where a model in it is meant.
+    """
+    try:
+        place = _sole_model(path) if path.suffix == ARCHIVE_SUFFIX else path
+        if kind == 'mesh' and locate(place).suffix not in CONVERTED_SUFFIXES:
+            load_mesh(place, max_faces=max_faces)
+        return query_arrays(place, kind=kind, inputs=inputs, up_axis=up_axis)
+    except DataError as error:
+        raise DataError([replace(problem, where=str(path)) for problem in error.problems]) from error
+
+
+def _sole_model(archive: Path) -> Path:
+    """The path of the one mesh in a zip archive. Raises DataError for none, or several."""
+    found = [name for name in members(archive) if model_suffix(name) in MESH_SUFFIXES and safe_member(name)]
+    if len(found) != 1:
+        raise DataError(Problem(str(archive), f'{len(found)} models in the archive', 'send one with a single model'))
+    return archive / found[0]
 
 
 def _without_writing(make: Callable[[Path], Arrays], path: Path) -> Arrays:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    cad = path.suffix == ARCHIVE_SUFFIX or model_suffix(path) in CONVERTED_SUFFIXES
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (MAX_BYTES if cad else 0,) * 2
+    )  # what a CAD kernel writes stays in memory
     return make(path)

@@ -15,11 +15,43 @@ CONTENT_SECURITY_POLICY = (
     "style-src 'unsafe-inline'; img-src blob: data:; connect-src data:; frame-ancestors 'self'"
 )
 _GREY = (122, 128, 137, 255)  # the viewer's light is so strong that a lighter one would be white
+# Beside what trimesh's page does: a dark ground where the reader has one, and keys that turn the shape as a drag does.
+_MORE = """<script>
+document.documentElement.lang = 'en';
+document.title = 'The model in 3D';
+document.body.tabIndex = 0;
+const dark = matchMedia('(prefers-color-scheme: dark)');
+function ground() {
+  scene.background.set(dark.matches ? 0x20242a : 0xffffff);
+  if (camera) render();
+}
+dark.addEventListener('change', ground);
+ground();
+const TURNS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+const ZOOMS = { '+': 0.9, '=': 0.9, '-': 1 / 0.9 };
+addEventListener('keydown', (event) => {
+  const [turn, zoom] = [TURNS[event.key], ZOOMS[event.key]];
+  if (!camera || !(turn || zoom)) return;
+  const from = camera.position.clone().sub(controls.target);
+  const side = new THREE.Vector3().crossVectors(camera.up, from).normalize();
+  const axis = turn && turn[0] ? camera.up : side;
+  if (turn) {
+    const angle = (turn[0] || -turn[1]) * Math.PI / 18;
+    const turned = new THREE.Quaternion().setFromAxisAngle(axis.clone().normalize(), angle);
+    from.applyQuaternion(turned);
+    camera.up.applyQuaternion(turned);
+  }
+  camera.position.copy(controls.target).add(from.multiplyScalar(zoom ?? 1));
+  camera.lookAt(controls.target);
+  render();
+  event.preventDefault();
+});
+</script></body>"""
 _OPENING, _DISTANCE = 45.0, 2.8  # of the camera: degrees; radii of the shape, which just fits
 
 
 def viewer_page(mesh: Mesh, *, max_faces: int, azimuth: float | None = None, elevation: float | None = None) -> str:
-    """HTML page in which a mesh is turned with the mouse.
+    """HTML page in which a mesh is turned with the mouse, a finger or the arrow keys.
 
     Args:
       mesh: the mesh, +y up.
@@ -39,4 +71,4 @@ def viewer_page(mesh: Mesh, *, max_faces: int, azimuth: float | None = None, ele
     turn = trimesh.transformations.euler_matrix(-elevation, azimuth, 0.0, 'sxyz')
     scene.camera = trimesh.scene.Camera(fov=(_OPENING, _OPENING))
     scene.camera_transform = turn @ trimesh.transformations.translation_matrix([0.0, 0.0, _DISTANCE])
-    return scene_to_html(scene)
+    return scene_to_html(scene).replace('</body>', _MORE)

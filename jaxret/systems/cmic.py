@@ -80,6 +80,7 @@ class CMIC:
     LATER: ClassVar[Mapping[str, Any]] = {
         'data.mask_dir': '',
         'data.split_file': '',
+        'evaluation.photos': 'test',
         'evaluation.references': 0.0,
         'evaluation.reference_temperature': 0.05,
         **image_towers.LATER,

@@ -56,8 +56,7 @@ from jaxret.losses import mutual_information as information
 from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
-from jaxret.systems import hifa_losses as losses
-from jaxret.systems import image_towers
+from jaxret.systems import hifa_losses, image_towers
 from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
 from jaxret.systems.checks import check_values
 from jaxret.systems.encoding import global_rows
@@ -84,9 +83,10 @@ class Hifa:
     TASK: ClassVar[str] = 'domain_adaptation'
     LATER: ClassVar[Mapping[str, Any]] = {
         'backbone_optimizer.embedding': False,
+        'evaluation.photos': 'test',
         'loss.adversarial_ramp': 0,
         'loss.pseudo_confidence': 0.0,
-        **{key: value for key, value in image_towers.LATER.items() if key not in ('model.taps', 'model.normalization')},
+        **{key: image_towers.LATER[key] for key in image_towers.LATER.keys() - {'model.taps', 'model.normalization'}},
     }
     GALLERIES: ClassVar[tuple[str, ...]] = ('views',)
     similarity: ClassVar[str] = 'cosine'
@@ -192,27 +192,27 @@ class Hifa:
         adapting, growth, reversal = self._schedule(step)
         classify = partial(self.classifier.apply, own(variables, 'classifier'))
         photo_logits, shape_logits = classify(rows['photos']), classify(rows['shapes'])
-        pseudo = losses.pseudo_labels(shape_logits)
+        pseudo = hifa_losses.pseudo_labels(shape_logits)
         label = cross_modal_cross_entropy(photo_logits[None], rows['label'], valid=rows['valid'])
         parts = {'label': (weighting.label_weight, label)}
-        report = {'ramp': growth, **losses.observations(rows, photo_logits, pseudo, self.classes)}
+        report = {'ramp': growth, **hifa_losses.observations(rows, photo_logits, pseudo, self.classes)}
         if weighting.mutual_information != 'none':
-            value, state['mutual_information'] = losses.mutual_information_loss(
+            value, state['mutual_information'] = hifa_losses.mutual_information_loss(
                 weighting, self.discriminator, variables, rows
             )
             parts['mutual_information'] = weighting.mutual_information_weight, value
         if weighting.norm != 'none':
-            parts['norm'] = weighting.norm_weight, losses.norm_loss(weighting, rows)
+            parts['norm'] = weighting.norm_weight, hifa_losses.norm_loss(weighting, rows)
         if weighting.centroid != 'none':
-            value, state['centroids'] = losses.centroid_loss(weighting, rows, pseudo, self.classes, variables)
+            value, state['centroids'] = hifa_losses.centroid_loss(weighting, rows, pseudo, self.classes, variables)
             parts['centroid'] = growth * weighting.centroid_weight, value
         if weighting.adversarial != 'none':
-            value, report['domain_accuracy'] = losses.adversarial_loss(self.domain, variables, rows, reversal)
+            value, report['domain_accuracy'] = hifa_losses.adversarial_loss(self.domain, variables, rows, reversal)
             parts['adversarial'] = weighting.adversarial_weight, value
         if weighting.mmd != 'none':
-            parts['mmd'] = weighting.mmd_weight, losses.mmd_loss(weighting, rows, photo_logits, shape_logits)
+            parts['mmd'] = weighting.mmd_weight, hifa_losses.mmd_loss(weighting, rows, photo_logits, shape_logits)
         if weighting.coral_weight > 0:
-            parts['coral'] = weighting.coral_weight, losses.coral_loss(rows)
+            parts['coral'] = weighting.coral_weight, hifa_losses.coral_loss(rows)
         total = sum(weight * value * (1.0 if name == 'label' else adapting) for name, (weight, value) in parts.items())
         report |= {f'{name}_loss': value for name, (_, value) in parts.items()}
         kept = {name: value for name, value in variables.items() if name not in ('params', 'frozen')}

@@ -47,13 +47,12 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def training_progress(*, quiet: bool = False) -> Progress:
-    """A progress bar with loss, examples a second and time left; `quiet` shows nothing."""
+    """A progress bar with what its field `told` says and the time left; `quiet` shows nothing."""
     return Progress(
         TextColumn('{task.description}'),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn('loss {task.fields[loss]:.3f}'),
-        TextColumn('{task.fields[rate]:.0f} examples/s'),
+        TextColumn('{task.fields[told]}'),
         TimeElapsedColumn(),
         TextColumn('left'),
         TimeRemainingColumn(),

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -80,10 +81,15 @@ def fit(
     compiled = parallel.compile(train_step)
     pending: list[Any] = []
     clock, seen = time.monotonic(), start
-    with training_progress(quiet=not is_first()) as progress, _stop_signals() as stopped:
-        bar = progress.add_task('train', total=steps, completed=start, loss=math.nan, rate=0.0)
+    stops = StopSignals(log_every=log_every, steps=steps)
+    with training_progress(quiet=not is_first()) as progress, stops:
+        bar = progress.add_task('train', total=steps, completed=start, told='compiling the step')
         for step, batch in enumerate(batches(start, steps), start=start + 1):
+            stops.next_step, begun = step, time.monotonic()
             state, metrics = compiled(state, parallel.place_batch(batch))
+            if step == start + 1:  # the host goes on once the program is there
+                progress.console.print(f'the step was compiled in {time.monotonic() - begun:.0f} s')
+                progress.update(bar, told='')
             pending.append(parallel.single(metrics))
             if step % log_every and step != steps:
                 continue
@@ -92,8 +98,9 @@ def fit(
             now = time.monotonic()
             rate = (step - seen) * batch_size / max(now - clock, 1e-9)
             line = {**means, 'examples_per_second': rate}
-            progress.update(bar, completed=step, loss=means['loss'], rate=rate)
-            due, stop = step == steps or step % checkpoint_every == 0, any(exchange(bool(stopped)))
+            progress.update(bar, completed=step, told=f'loss {means["loss"]:.3f} {rate:.0f} examples/s')
+            due, stop = step == steps or step % checkpoint_every == 0, any(exchange(stops.asked))
+            stops.next_step = step + 1
             if due or _is_watched(step, watched, log_every):
                 evaluation = from_first(lambda state=state: evaluate(parallel.local(state)))
                 line |= evaluation
@@ -150,23 +157,38 @@ def _mean_metrics(pending: list[dict[str, jax.Array]], step: int, checkpoints: C
     return {name: float(np.mean([m[name] for m in fetched], dtype=np.float64)) for name in fetched[0]}
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM so that the loop saves before it ends; a second SIGINT interrupts at once."""
-    received: list[int] = []
+class StopSignals:
+    """Collects SIGINT and SIGTERM within, so that the loop saves before it ends; a second SIGINT interrupts at once.
 
-    def handle(number: int, frame: Any) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
+    Args:
+      log_every: the loop stops at a multiple of it.
+      steps: of the run, or there.
 
-    try:
-        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: leave signals alone
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in old.items():
+    Attributes:
+      asked: whether one came.
+      next_step: the next step after which the loop looks at `asked`, or any before it.
+    """
+
+    def __init__(self, *, log_every: int, steps: int):
+        self.asked, self.next_step = False, 1
+        self._log_every, self._steps = log_every, steps
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> 'StopSignals':
+        with contextlib.suppress(ValueError):  # not the main thread: signals are left alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._old.items():
             signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+        last = min(math.ceil(self.next_step / self._log_every) * self._log_every, self._steps)
+        words = f'\nstops after step {last}, with a checkpoint; the same command goes on from there\n'
+        with contextlib.suppress(OSError):  # not by a buffered file, in which the signal may have come
+            os.write(2, words.encode())

@@ -83,7 +83,9 @@ def run(place, capsys, monkeypatch):
 def test_index_tells_what_it_did(run, place):
     status, out, _ = run('index', '--checkpoint', 'run', '--out', 'index', '--processes', '1')
     assert status == 0
-    assert out == 'index: 4 shapes: 0 embedded, 4 as before; 1 files failed (see index/failed.csv)\n'
+    first, last = out.splitlines()
+    assert first == 'index: 4 shapes: 0 embedded, 4 as before; 1 files failed (see index/failed.csv)'
+    assert last == 'next: jaxret search --index index QUERY   or   jaxret serve --index index'
     assert 'broken.obj' in (place / 'index/failed.csv').read_text()
 
 
@@ -91,13 +93,16 @@ def test_search_prints_rank_id_category_score_and_view(run):
     status, out, err = run('search', '--index', 'index', 'photos/one.jpg', '--mask', 'masks/one.png', '--top', '3')
     assert status == 0 and err == ''
     lines = out.splitlines()
-    assert lines[0] == 'photos/one.jpg (photo, mask masks/one.png)' and len(lines) == 5
-    assert lines[1].split() == ['rank', 'score', 'category', 'id', 'view', 'azimuth', 'elevation']
+    assert lines[0] == 'photos/one.jpg (photo, mask masks/one.png)' and len(lines) == 6
+    assert lines.pop().startswith('next: jaxret serve --index index   or   jaxret index --out index --add-photos')
+    columns = ['rank', 'score', 'category', 'id', 'view', 'azimuth', 'elevation', 'size', 'triangles']
+    assert lines[1].split() == columns
     for rank, line in enumerate(lines[2:], 1):
         fields = line.split()
         assert fields[0] == str(rank) and re.fullmatch(r'-?\d\.\d{4}', fields[1])
         assert fields[2] in ('tall', 'wide') and fields[3].startswith(fields[2] + '/')
         assert fields[5] == f'{int(fields[4]) * 90}\N{DEGREE SIGN}'
+        assert re.search(r' [\d.]+ x [\d.]+ x [\d.]+ +12$', line)
 
 
 def test_search_as_json_and_csv_agree(run):
@@ -120,6 +125,24 @@ def test_search_as_json_and_csv_agree(run):
     assert wanted == [
         (row['query'], row['id'], float(row['score']), int(row['view']), float(row['azimuth'])) for row in rows
     ]
+
+
+def test_conditions_on_what_models_measure(run):
+    suffixes = ('obj', 'off', 'ply', 'stl')
+    sizes = {f'{"wide" if n % 2 else "tall"}/{n:02d}/box.{suffixes[n]}': (1, 1 + n / 3, 2) for n in range(4)}
+    status, out, err = run('search', '--index=index', 'photos/one.jpg', '--json', '--where=watertight', '--top=9')
+    hits = json.loads(out)[0]['hits']
+    assert status == 0 and err == '' and {hit['id'] for hit in hits} == set(sizes)
+    for hit in hits:
+        np.testing.assert_allclose(hit['facts']['size'], sizes[hit['id']], rtol=1e-5)
+        assert (hit['facts']['triangles'], hit['facts']['unit'], hit['facts']['watertight']) == (12, None, True)
+    asked = ('search', '--index=index', 'photos/one.jpg', '--csv', '--where', 'name~wide', '--where', 'triangles<13')
+    rows = list(csv.DictReader(io.StringIO(run(*asked)[1])))
+    assert [row['id'] for row in rows] == [hit['id'] for hit in hits if 'wide' in hit['id']]
+    assert [float(row['size_y']) for row in rows] == [hit['facts']['size'][1] for hit in hits if 'wide' in hit['id']]
+    status, out, err = run('search', '--index=index', 'photos/one.jpg', '--json', '--where=size<9m and watertight')
+    assert status == 0 and json.loads(out)[0]['hits'] == []
+    assert err == ("--where 'size<9m and watertight': no model meets it; 4 models left out whose files have no unit\n")
 
 
 def test_masks_and_boxes_change_what_is_found(run):
@@ -154,6 +177,7 @@ def test_sheet(run, place):
             ['search', '--index', 'index', 'photos', '--category', 'sofa'],
             "category 'sofa': no shape has it; choose from",
         ),
+        (['search', '--index', 'index', 'photos', '--where', 'size<2'], "'size<2': 'size' without a unit; write one"),
         (['search', '--index', 'index', 'photos', '--box', '1,2,3'], 'not left,top,right,bottom'),
         (['search', '--index', 'index', 'photos', '--mask', 'masks/one.png'], 'one mask for 2 photos'),
         (['search', '--index', 'index', 'photos', '--sheet', 'nowhere/a.png'], 'no such folder'),
@@ -185,9 +209,10 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
     def started():
         raise AssertionError('too late')
 
-    monkeypatch.setattr(cli, '_before_jax', started)
+    monkeypatch.setattr(cli, 'check_platforms', started)
     assert run('search', '--index', 'index', 'photos/gone.jpg')[0] == 1
     assert run('search', '--index', 'index', 'photos', '--for', 'class')[0] == 1
+    assert run('search', '--index', 'index', 'photos', '--where', 'heavy')[0] == 1
     for sheet in ('', 'masks', 'nowhere/a.png'):
         assert run('search', '--index', 'index', 'photos', '--sheet', sheet)[0] == 1
     assert run('index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other')[0] == 1
@@ -209,7 +234,8 @@ def test_broken_queries_leave_the_answers_to_the_others(run, place):
 
 def test_names_with_control_characters_do_not_reach_the_terminal(run, place):
     name = 'a\n\x1b[31m\u202eb'
-    shutil.copytree(place / 'models/tall', place / f'odd/{name}')
+    for folder in (name, 'other'):
+        shutil.copytree(place / 'models/tall', place / f'odd/{folder}')
     (place / f'{name}.jpg').write_bytes((place / 'photos/one.jpg').read_bytes())
     assert run('index', '--checkpoint', 'run', '--models', 'odd', '--out', 'odd.index', '--processes', '1')[0] == 0
     status, out, err = run('search', '--index', 'odd.index', f'{name}.jpg', '--sheet', 'odd.png')

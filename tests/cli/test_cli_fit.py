@@ -68,7 +68,8 @@ def test_from_photos_to_how_sure_an_answer_is(run, tmp_path):
     lines = out.splitlines()
     assert status == 0 and lines[0] == '12 known photos; of those held out, in 5 folds:'
     assert [line.count('Top-1 ') + line.count('Top-10 ') for line in lines[1:5]] == [2] * 4
-    assert lines[5].startswith('learnt map of photos ') and lines[-1].endswith('without a silhouette')
+    assert lines[5].startswith('learnt map of photos ') and lines[-2].endswith('without a silhouette')
+    assert lines[-1] == 'next: jaxret search --index index QUERY'
 
     (answer,) = json.loads(run('search', *index, '--json', '2-3.png')[1])
     first, second = answer['hits'][:2]

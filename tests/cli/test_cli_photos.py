@@ -54,16 +54,18 @@ def test_photos_from_the_first_index_to_the_last_one_taken_back(run, place):
     write_list(place, 'one.png,tall/00/box.obj,mask.png,"2,2,35,28"', 'two.png,wide/01/box.off,,')
     making = ('index', '--out', 'index', '--checkpoint', 'run', '--models', 'models', '--processes', '1')
     status, out, _ = run(*making, '--add-photos', 'photos/list.csv')
-    assert status == 0 and out.splitlines()[1:] == ['index: 2 photos of 2 models added']
+    assert status == 0 and out.splitlines()[1] == 'index: 2 photos of 2 models added'
+    search = 'next: jaxret search --index index QUERY'
+    assert out.splitlines()[2:] == [f'{search}   or   jaxret serve --index index']
     status, out, _ = run('index', '--out', 'index', '--add-photos', 'photos/list.csv')  # again, and alone
-    assert (status, out) == (0, 'index: 0 photos of 2 models added; 2 were known before\n')
+    assert (status, out) == (0, f'index: 0 photos of 2 models added; 2 were known before\n{search}\n')
 
     asked = ('search', '--index', 'index')
     found = json.loads(run(*asked, '--json', 'photos/one.png', 'photos/two.png')[1])
     assert found[1]['hits'][0]['id'] == 'wide/01/box.off' and found[1]['hits'][0]['references'] == 1
     out = run(*asked, '--together', 'photos/two.png', 'photos/one.png')[1].splitlines()
     assert out[0] == 'photos/two.png + photos/one.png (photo, no mask or box)' and 'known photos' in out[1]
-    for line in out[2:]:
+    for line in out[2:-1]:
         _, score, _, shape, *_ = line.split()
         scores = [hit['score'] for each in found for hit in each['hits'] if hit['id'] == shape]
         assert float(score) == pytest.approx(np.mean(scores), abs=1e-4)
@@ -76,12 +78,12 @@ def test_photos_from_the_first_index_to_the_last_one_taken_back(run, place):
         ('2', 'wide/01/box.off', 'two.png', 'its model is gone'),
     ]
 
-    assert run('photos', '--index', 'index', '--remove', '1')[1] == 'index: 1 photos removed\n'
+    assert run('photos', '--index', 'index', '--remove', '1')[1].startswith('index: 1 photos removed\nnext: ')
     status, _, err = run('photos', '--index', 'index', '--remove', 'photos/list.csv', '7')
     assert status == 1 and err.count('not among the known photos') == 1 and 'photo 7: no such number' in err
     (row,) = json.loads(run('photos', '--index', 'index', '--undo', '--json')[1])
     assert (row['number'], row['state']) == (2, 'taken back')
-    assert run('photos', '--index', 'index')[1] == 'no photos\n'
+    assert run('photos', '--index', 'index')[1].startswith('no photos\nnext: ')
     (place / 'away.off').rename(place / 'models/wide/01/box.off')
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import run
 from overrides import check_keys, config_names, load_config
+from run_command import evaluation_of, metrics_of
 
 import jaxret
 from jaxret.cli.main import main
@@ -61,7 +62,7 @@ def test_old_runs_are_evaluated_and_resumed(root):
     cache = f'--config.cache_dir={root / "cache"}'
     stored = json.loads((root / 'finished' / 'metrics.json').read_text())
     assert run.main(['--mode=eval', f'--workdir={root / "finished"}', cache]) == 0
-    assert_close(json.loads((root / 'finished' / 'metrics.json').read_text()), stored)
+    assert_close(metrics_of(evaluation_of(root / 'finished')), stored)
     config = json.loads((root / 'stopped' / 'config.json').read_text())
     overrides = [
         f'--config.{key}={value}'

@@ -59,6 +59,20 @@ def test_a_path_means_an_own_config_file(tmp_path):
         load_config(f'{path}:other')
 
 
+def test_an_own_config_starts_from_one_of_these(tmp_path):
+    path = tmp_path / 'mine.py'
+    text = "from configs import modelnet40\ndef get_config():\n    config = modelnet40.get_config('smoke')\n"
+    path.write_text(f'{text}    config.seed = 3\n    return config\n')
+    config, name = load_config(str(path))
+    assert (config.seed, name) == (3, 'mine')
+    check_keys(flatten(config), 'here')
+    path.write_text(f'{text}    config.loss.sede = 3\n    return config\n')
+    with pytest.raises(ConfigError, match='^here: unknown keys loss.sede; modelnet40.py has every key'):
+        check_keys(flatten(load_config(str(path))[0]), 'here')
+    with pytest.raises(ConfigError, match="no preset 'smoke'; mine.py has none"):
+        load_config(f'{path}:smoke')
+
+
 @pytest.mark.parametrize(
     'text',
     [
@@ -91,7 +105,7 @@ def test_keys_that_another_config_of_the_experiment_does_not_have():
     with pytest.raises(ConfigError, match="here: config.experiment: 'antigravity' is not one of cross_modal"):
         check_keys({'experiment': 'antigravity'}, 'here')
     without = {key: value for key, value in config.items() if key not in ('seed', 'loss.kind')}
-    with pytest.raises(ConfigError, match='^here: missing keys loss.kind, seed; comp_cars.py has every key'):
+    with pytest.raises(ConfigError, match='^here: missing keys loss.kind, seed; pix3d.py has every key'):
         check_keys(without, 'here')
     with pytest.raises(ConfigError, match='^here: unknown keys render.shadows; '):
         check_keys({**config, 'render.shadows': True}, 'here')

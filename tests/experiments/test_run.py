@@ -11,7 +11,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import run
-from run_command import ONE, SERIAL, Place, checkpoint_steps, finish, logged, wait_for_checkpoint
+from run_command import (
+    ONE,
+    SERIAL,
+    Place,
+    checkpoint_steps,
+    evaluation_of,
+    finish,
+    logged,
+    metrics_of,
+    wait_for_checkpoint,
+)
 
 from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
@@ -31,8 +41,8 @@ FLAT_KEYS = {
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp('run'))
+def place(tmp_path_factory, cache):
+    return Place(tmp_path_factory.mktemp('run'), cache)
 
 
 @pytest.fixture(scope='module')
@@ -92,6 +102,8 @@ def test_a_run_leaves_metrics_checkpoints_and_a_report(place, uninterrupted):
         'split.json',
         'metrics.jsonl',
         'metrics.json',
+        'predictions.csv',
+        'predictions.json',
         'checkpoints',
         'tensorboard',
         'report',
@@ -236,13 +248,13 @@ def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, othe
     reference, _ = uninterrupted
     workdir = place.root / 'evaluated'
     shutil.copytree(reference, workdir)
-    shutil.rmtree(workdir / 'report')
     other = f'--config.data_dir={other_data}'
     damaged = next(path for path in (other_data / 'photos' / 'sofa').iterdir() if path.stat().st_size == 500)
     assert evaluate(place, workdir, other) == 1
     assert str(damaged) in capsys.readouterr().err
     assert evaluate(place, workdir, other, '--config.on_bad_file=skip') == 0
-    metrics = json.loads((workdir / 'metrics.json').read_text())
+    folder = evaluation_of(workdir, other_data.name)
+    metrics = metrics_of(folder)
     assert metrics.keys() >= FLAT_KEYS - {'top1_prior', 'top10_prior'}
     assert metrics['data_dir'] == str(other_data)
     assert metrics['synthetic'] is False
@@ -251,10 +263,12 @@ def test_other_shapes_and_categories_can_be_evaluated(place, uninterrupted, othe
     assert metrics['top1_prior'] is None  # the run was trained on none of these shapes
     assert metrics['queries'] == 3 * 2 * 4 - 1
     assert metrics['step'] == json.loads((reference / 'metrics.json').read_text())['step']
-    page = (workdir / 'report' / 'index.html').read_text()
+    page = (folder / 'report' / 'index.html').read_text()
     assert 'seat' in page
     assert damaged.name in page
-    for name in ('config.json', 'split.json', 'metrics.jsonl'):
+    rows = json.loads((folder / 'predictions.json').read_text())
+    assert np.mean([row['rank_of_truth'] == 1 for row in rows]) == metrics['top1'] and len(rows) == metrics['queries']
+    for name in ('config.json', 'split.json', 'metrics.json', 'metrics.jsonl', 'predictions.csv', 'report/index.html'):
         assert (workdir / name).read_text() == (reference / name).read_text(), name
     assert checkpoint_steps(workdir) == checkpoint_steps(reference)
 
@@ -265,15 +279,16 @@ def test_an_unseen_gallery_is_searched_with_a_trained_checkpoint(place, uninterr
     shutil.copytree(reference, workdir)
     assert evaluate(place, workdir, '--config.evaluation.unseen_dir=sample') == 0
     out = capsys.readouterr().out
-    before, metrics = (json.loads((folder / 'metrics.json').read_text()) for folder in (reference, workdir))
+    folder = evaluation_of(workdir)
+    before, metrics = metrics_of(reference), metrics_of(folder)
     assert {key: metrics[key] for key in before} == before
     assert metrics['unseen_queries'] == metrics['queries'] and metrics['unseen_gallery'] == 96
     assert set(metrics['unseen_per_category']) == {'bed', 'chair', 'sofa', 'table'}
     assert 0 < metrics['unseen_iou'] < 1 and 0 < metrics['unseen_hausdorff'] < 0.5
     assert metrics['unseen_iou_chance'] > 0
-    assert '96 unseen shapes' in out and 'Unseen gallery' in (workdir / 'report' / 'index.html').read_text()
+    assert '96 unseen shapes' in out and 'Unseen gallery' in (folder / 'report' / 'index.html').read_text()
     for name in ('unseen_sheet.png', 'category_planes.png'):
-        assert (workdir / 'report' / name).stat().st_size > 1000
+        assert (folder / 'report' / name).stat().st_size > 1000
     assert (workdir / 'config.json').read_text() == (reference / 'config.json').read_text()
 
 

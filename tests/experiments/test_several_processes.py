@@ -13,14 +13,16 @@ GENTLE = (
     '--config.optimizer.name=sgd',
     '--config.optimizer.learning_rate=1e-5',
     '--config.model.query_encoder=resnet_coarse',
+    '--config.epochs=1',
+    '--config.evaluation.shape_metrics=False',
     SERIAL,
 )
 pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp('several'))
+def place(tmp_path_factory, cache):
+    return Place(tmp_path_factory.mktemp('several'), cache)
 
 
 @pytest.fixture(scope='module')

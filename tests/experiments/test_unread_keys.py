@@ -104,7 +104,7 @@ def test_keys_of_another_layout_are_refused(tmp_path, monkeypatch, capsys, name,
 )
 def test_keys_of_published_files_are_refused_for_meshes(tmp_path, monkeypatch, capsys, name, argument):
     monkeypatch.chdir(tmp_path)
-    assert run.main([f'--config={name}:smoke', '--config.data_dir=somewhere', f'--config.{argument}']) == 1
+    assert run.main([f'--config={name}:smoke', '--config.data_dir=.', f'--config.{argument}']) == 1
     key, value = argument.split('=')
     _, now = changed(name, **{key: value})
     assert capsys.readouterr().err == (
@@ -121,7 +121,7 @@ def test_an_unknown_layout_is_left_to_the_experiment():
 
 def test_an_evaluation_is_asked_the_same(tmp_path, capsys):
     config = flatten(load_config('mi3dor.py:smoke')[0])
-    (tmp_path / 'config.json').write_text(json.dumps(config | {'data_dir': 'real', 'data.shapes_dir': 'models'}))
+    (tmp_path / 'config.json').write_text(json.dumps(config | {'data_dir': str(tmp_path), 'data.shapes_dir': 'models'}))
     command = ['--mode=eval', f'--workdir={tmp_path}']
     assert run.main(command) == run.main([*command, '--config.data_dir=']) == 1
     assert capsys.readouterr().err.count('no checkpoints') == 2  # what it was trained with is no change

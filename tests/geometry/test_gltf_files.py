@@ -172,8 +172,10 @@ def test_nodes(tmp_path):
 def test_the_default_scene_of_several(tmp_path):
     nodes = [{'mesh': 0, 'scale': [9, 9, 9]}, {'mesh': 0}]
     builder = built()
-    builder.extra = {'scenes': [{'nodes': [0]}, {'nodes': [1]}], 'scene': 1}
-    check_box(loaded(tmp_path / 'a.glb', builder.glb(nodes)))
+    builder.extra = {'scenes': [{'nodes': [0]}, {'nodes': [1], 'name': 'The\nbox'}], 'scene': 1}
+    mesh = loaded(tmp_path / 'a.glb', builder.glb(nodes))
+    check_box(mesh)
+    assert (mesh.millimetres, mesh.name) == (1000, 'Thebox')
 
 
 def test_vertices_shared_by_many_parts(tmp_path):

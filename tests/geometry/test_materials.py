@@ -10,7 +10,7 @@ from PIL import Image
 from jaxret.errors import ConfigError
 from jaxret.geometry.materials import Surface, barycentric, load_surface, material_files
 from jaxret.geometry.mesh import load_mesh
-from jaxret.geometry.render import ViewRing, render_file, render_many, render_views
+from jaxret.geometry.render import ViewRing, render_file, render_views
 
 CUBE = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
 SIDES = {
@@ -113,8 +113,6 @@ def test_a_mesh_without_colours_gives_the_grey_views(tmp_path):
     expected = np.repeat(grey_of(path, ring)[..., None], 3, axis=-1)
     np.testing.assert_array_equal(render_file(path, ring), expected)
     np.testing.assert_array_equal(render_views(load_mesh(path), ring), expected)
-    for _, views in render_many([path], ring, processes=1, progress=False):
-        np.testing.assert_array_equal(views, expected)
 
 
 def half_and_half(path, size=(64, 64)):

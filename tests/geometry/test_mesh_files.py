@@ -4,13 +4,15 @@ import json
 import logging
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import trimesh
 
 from jaxret.errors import DataError
-from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, load_mesh, normalize_mesh
+from jaxret.geometry.formats import MESH_SUFFIXES
+from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
 
 KINDS = ['.obj', '.off', '.ply', '.ply text', '.stl', '.stl text', '.glb', '.gltf']
 
@@ -133,6 +135,17 @@ def test_vertices_of_no_face_are_dropped(tmp_path):
     mesh = load_mesh(path)
     np.testing.assert_array_equal(mesh.vertices, [(0, 0, 0), (1, 0, 0), (0, 1, 0)])
     np.testing.assert_array_equal(mesh.faces, [(0, 1, 2)])
+
+
+def test_the_unit_follows_what_is_done_to_a_mesh(tmp_path):
+    path = tmp_path / 'a.stl'
+    trimesh.creation.box((1, 2, 4)).export(path)
+    mesh = load_mesh(path, up_axis='z')
+    assert (mesh.millimetres, mesh.name) == (None, '')
+    mesh = replace(mesh, millimetres=10.0, name='box')
+    cube = normalize_mesh(mesh, mode='cube')
+    assert (cube.millimetres, cube.name) == (40, 'box')
+    assert normalize_mesh(replace(mesh, millimetres=None), mode='cube').millimetres is None
 
 
 def test_normalize_mesh():

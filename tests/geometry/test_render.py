@@ -12,7 +12,7 @@ import trimesh
 
 from jaxret.errors import ConfigError, DataError
 from jaxret.geometry.mesh import Mesh, normalize_mesh
-from jaxret.geometry.render import ViewRing, camera_axes, render_file, render_many, render_views
+from jaxret.geometry.render import ViewRing, camera_axes, render_file, render_views
 
 
 def to_mesh(shape):
@@ -156,23 +156,3 @@ def test_a_stray_face_that_shrinks_the_shape_to_nothing_is_reported(tmp_path):
     path.write_text(f'OFF\n6 2 0\n{vertices}\n3 0 1 2\n3 3 4 5\n')
     with pytest.raises(DataError, match='stray.off: no view shows'):
         render_file(path, ViewRing(views=3, size=8))
-
-
-@pytest.mark.parametrize('processes', [1, 2])
-def test_render_many_with_a_broken_mesh(tmp_path, processes, capfd):
-    shapes = [trimesh.creation.box(), trimesh.creation.icosphere(subdivisions=1), trimesh.creation.cone(1, 1)]
-    paths = []
-    for index, shape in enumerate(shapes):
-        paths.append(tmp_path / f'{index}.ply')
-        shape.export(paths[-1])
-    paths.insert(1, tmp_path / 'broken.stl')
-    paths[1].write_bytes(b'solid nothing')
-    ring = ViewRing(views=3, size=32)
-    results = dict(render_many(paths, ring, processes=processes, progress=True))
-    assert sorted(results) == [0, 1, 2, 3]
-    error = results.pop(1)
-    assert isinstance(error, DataError) and error.problems[0].where == str(paths[1])
-    for index, images in results.items():
-        np.testing.assert_array_equal(images, render_file(paths[index], ring))
-    written = capfd.readouterr()
-    assert written.out == '' and '4/4' in written.err and 'Traceback' not in written.err

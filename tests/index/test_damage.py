@@ -13,7 +13,7 @@ from small_index import check_index, expected_embedding, opened, write_box, writ
 
 import jaxret
 from jaxret.errors import ConfigError, DataError
-from jaxret.geometry.mesh import MAX_BYTES
+from jaxret.geometry.places import MAX_BYTES
 from jaxret.index import embed as index_embed
 from jaxret.index.files import Source, read_manifest
 from jaxret.index.model_files import read_categories

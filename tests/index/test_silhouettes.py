@@ -72,7 +72,7 @@ def kept(index):
 def expected_outlines(index, model):
     """Of every model of the index, read anew."""
     paths = [index.model_path(name) for name in index.ids]
-    return np.stack([shape_record(path, inputs=model.shape_inputs, up_axis='y').outlines for path in paths])
+    return np.stack([shape_record(path, inputs=model.shape_inputs, up_axis='y').extras['outlines'] for path in paths])
 
 
 def photo_of(path, pose, file):

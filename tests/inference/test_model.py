@@ -24,7 +24,7 @@ from jaxret.errors import CheckpointError, ConfigError, DataError
 from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
-from jaxret.geometry.render import ViewRing, render_many
+from jaxret.geometry.render import ViewRing, render_file
 from jaxret.inference.export import export_query_encoder, load_query_encoder
 from jaxret.preprocessing.framing import frame_files
 from jaxret.preprocessing.photos import photo_arrays
@@ -88,9 +88,7 @@ def test_cmic_embeds_as_training_does(runs, files):
     model = jaxret.load(workdir)
     assert (model.system, model.step, model.query_kinds, model.similarity) == ('cmic', 3, ('photo',), 'attention')
     ring = ViewRing(size=config.data.image_size, **config.render.to_dict())
-    views = np.stack(
-        [view for _, view in render_many(meshes(files), ring, up_axis='y', processes=1, ordered=True, progress=False)]
-    )[..., None]
+    views = np.stack([render_file(path, ring) for path in meshes(files)])[..., None]
     framing = {'size': config.data.image_size, 'crop': 'mask', 'margin': config.data.margin, 'fit': config.data.fit}
     framed, silhouette = map(pixels, frame_files((files / 'photo.png', files / 'mask.png', None), **framing))
     system = CMIC.from_config(config)

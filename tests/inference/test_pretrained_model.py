@@ -166,8 +166,9 @@ def test_the_example_of_the_readme(model, indexed, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(pretrained_model, 'load_pretrained', lambda: model)
     monkeypatch.chdir(tmp_path)
     Path('models.index').symlink_to(indexed / 'index')
-    Image.fromarray(picture()).save('chair.jpg')
-    Image.fromarray(np.eye(SIDE, dtype=np.uint8) * 255).save('chair-mask.png')
+    Path('demo').mkdir()  # by `jaxret demo demo` in its place
+    Image.fromarray(picture()).save('demo/chair.jpg')
+    Image.fromarray(np.eye(SIDE, dtype=np.uint8) * 255).save('demo/chair-mask.png')
     exec(compile(example, 'README.md', 'exec'), {'__name__': 'example'})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and lines[0].startswith('1 ') and lines[-1].endswith('.obj')

@@ -1,5 +1,7 @@
 """Photos cut to their object for the built-in model, and views cut likewise."""
 
+import warnings
+
 import numpy as np
 import pytest
 import trimesh
@@ -50,6 +52,32 @@ def test_transparency_is_a_mask_unless_one_is_given(tmp_path):
     np.testing.assert_array_equal(boxed['outline'], photo_arrays(pixels, inputs=INPUTS, mask=halved)['outline'])
     assert boxed['outline'].any() and not photo_arrays(tmp_path / 'opaque.png', inputs=INPUTS)['outline'].any()
     assert (photo_arrays(tmp_path / 'cut.png', inputs=INPUTS, mask=other)['photo'][..., 0] != 200).all()
+
+
+@pytest.mark.parametrize('kind', ['masked', 'plain', 'view'])
+@pytest.mark.parametrize('suffix', ['png', 'webp', 'avif'])
+def test_transparency_is_a_mask_for_every_system(tmp_path, kind, suffix):
+    pixels, mask = photo()
+    options = {'png': {}, 'webp': {'lossless': True, 'exact': True}, 'avif': {'quality': 100, 'subsampling': '4:4:4'}}
+    Image.fromarray(np.dstack([pixels, mask])).save(tmp_path / f'cut.{suffix}', **options[suffix])
+    inputs = PhotoInputs(kind, 26, stored_size=26, crop='mask', margin=0.1)
+    on_white = np.where(mask[..., None] > 0, pixels, np.uint8(255))
+    wanted = photo_arrays(on_white, inputs=inputs, mask=mask)
+    for name, array in photo_arrays(tmp_path / f'cut.{suffix}', inputs=inputs).items():
+        np.testing.assert_allclose(array.astype(int), wanted[name], atol=4 * (suffix == 'avif'))
+
+
+def test_a_system_trained_with_masks_asks_for_one_once():
+    pixels, mask = photo()
+    inputs = PhotoInputs('masked', 26)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('default')
+        photo_arrays(pixels, inputs=inputs, mask=mask)
+        photo_arrays(pixels, inputs=inputs, box=(0, 0, 9, 9))
+        assert not told
+        for _ in range(3):
+            photo_arrays(pixels, inputs=inputs)
+    assert len(told) == 1 and 'give a mask' in str(told[0].message)
 
 
 def test_a_box_or_the_frame_says_nothing_of_the_outline():

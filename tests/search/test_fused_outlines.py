@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxret.search import fusion as fused
+from jaxret.search import gallery as galleries
 from jaxret.search.fusion import fused_search
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.outlines import Outlines
@@ -139,7 +140,7 @@ def test_silhouettes_are_compared_of_the_best_by_views_and_of_shapes_with_refere
 @pytest.mark.parametrize('block', [1, 2**25])
 def test_scores_that_float32_cannot_tell_apart(monkeypatch, block):
     """Wide rows whose products with the query are equal but for rounding: exact scores decide, not float32."""
-    monkeypatch.setattr(fused, '_BLOCK_ELEMENTS', block)
+    monkeypatch.setattr(galleries, '_PART_ELEMENTS', block)
     rng = np.random.default_rng(0)
     query = rng.normal(size=(1, 3000)).astype(np.float32)
     rows = rng.normal(size=(80, 2, 3000))

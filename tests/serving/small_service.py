@@ -14,8 +14,11 @@ import trimesh
 from PIL import Image
 
 from jaxret.errors import ConfigError, DataError, Problem
+from jaxret.geometry.measures import mesh_facts
+from jaxret.geometry.mesh import load_mesh
 from jaxret.index.index import Hit
 from jaxret.index.model_files import file_mark
+from jaxret.index.where import Matching, parse_where
 from jaxret.preprocessing.photos import PhotoInputs, photo_arrays
 from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.serving.app import create_app
@@ -77,13 +80,21 @@ class ColorIndex:
     def thumbnail(self, shape: str) -> bytes:
         return png(np.full((8, 8, 3), COLORS[Path(shape).stem], np.uint8))
 
-    def search_together(self, queries, *, top_k, categories=None, purpose=None, texts=None):
+    def facts(self, shape: str) -> dict:
+        return mesh_facts(load_mesh(self.model_path(shape))) | {'colors': ['#ff0000'] if 'red' in shape else []}
+
+    def matching(self, where: str) -> Matching:
+        """'watertight', which all are, or else none, as they have no unit."""
+        parse_where(where)
+        return Matching(np.full(len(self.ids), where == 'watertight'), 0 if where == 'watertight' else len(self.ids))
+
+    def search_together(self, queries, *, top_k, categories=None, where=None, purpose=None, texts=None):
         joined = queries.mean(axis=0, keepdims=True)
         if texts is not None:
             joined = (joined + texts) / 2
-        return self.search(joined, top_k=top_k, categories=categories, purpose=purpose)[0]
+        return self.search(joined, top_k=top_k, categories=categories, where=where, purpose=purpose)[0]
 
-    def search(self, queries, *, top_k, categories=None, purpose=None, references=True):
+    def search(self, queries, *, top_k, categories=None, where=None, purpose=None, references=True):
         assert queries.shape == (1, 3)
         if purpose not in (None, *self.purposes):
             raise ConfigError(f'purpose {purpose!r}: the model of this index leaves no choice')
@@ -92,7 +103,8 @@ class ColorIndex:
         order = [
             number
             for number in np.argsort(-scores, kind='stable')
-            if categories is None or self.categories[number] in categories
+            if (categories is None or self.categories[number] in categories)
+            and (where is None or self.matching(where).shapes[number])
         ]
         return [
             [

@@ -78,13 +78,64 @@ def drag(page, locator, start, end):
     page.mouse.up()
 
 
+def test_start_shows_what_the_index_holds(page):
+    sync_api.expect(page.locator('#invitation')).to_have_text('Drop, paste or choose a photo or a mesh')
+    assert page.locator('#holds').text_content() == '6 models in 3 categories'
+    assert page.locator('#kinds button').all_text_contents() == ['cold 2', 'none 2', 'warm 2']
+    assert page.locator('#samples img').count() == 6
+    page.click('#samples button >> nth=1')
+    sync_api.expect(page.locator('#shape-name')).to_have_text('cold: cold/green.off')
+    assert 'size1 × 2 × 2 (the file has no unit)' in page.locator('#facts').text_content()
+    page.click('#close')
+    page.click('#kinds button >> nth=2')
+    page.set_input_files('#file', PHOTO)
+    assert results(page) == ['warm/red.off', 'warm/yellow.off']
+    assert not page.locator('#start').is_visible()
+
+
+def test_conditions_and_facts(page):
+    page.set_input_files('#file', PHOTO)
+    results(page)
+    lines = page.locator('#results .card').nth(1).locator('.angle').all_text_contents()
+    assert len(lines) == 3 and lines[1] == '12 triangles'
+    assert page.locator('#results .swatch').count() == page.locator('#results .id', has_text='red').count()
+    with page.expect_response('**/search'):
+        page.fill('#where', 'size<20mm')
+        page.press('#where', 'Enter')
+    sync_api.expect(page.locator('#status')).to_contain_text('6 shapes left out whose files have no unit')
+    with page.expect_response('**/search'):
+        page.fill('#where', 'weight<3kg')
+        page.press('#where', 'Enter')
+    sync_api.expect(page.locator('#error')).to_contain_text("no field 'weight'; choose from size")
+
+
+def test_marks_by_keyboard(page):
+    page.set_input_files('#file', PHOTO)
+    assert results(page)[0] == 'cold/blue.off'
+    page.focus('#marks')
+    for _ in range(14):
+        page.keyboard.press('ArrowLeft')  # a box in the middle, then to the left edge
+    for _ in range(10):
+        page.keyboard.press('Shift+ArrowLeft')
+    search(page)
+    sync_api.expect(page.locator('#results .id').first).to_have_text('warm/red.off')
+    page.focus('#marks')
+    page.keyboard.press('Delete')
+    page.check('input[value=brush]')
+    page.focus('#marks')
+    for key in ['ArrowLeft'] * 20 + ['Shift+ArrowDown'] * 10:
+        page.keyboard.press(key)
+    search(page)
+    sync_api.expect(page.locator('#results .id').first).to_have_text('warm/red.off')
+
+
 def test_upload_results_and_category(page):
     page.set_input_files('#file', PHOTO)
     assert results(page)[0] == 'cold/blue.off'
     sizes = page.locator('#results img').evaluate_all(
         'images => Promise.all(images.map((image) => image.decode().then(() => image.naturalWidth)))'
     )
-    assert sizes == [8] * 5
+    assert sizes == [192] * 5  # seen from where the photo was taken, not as indexed
     assert page.locator('#results .heading').first.text_content().startswith('1. cold')
     with page.expect_response('**/search'):
         page.fill('#category', 'War')  # filters while it is typed
@@ -115,9 +166,20 @@ def test_mask_file(page):
     results(page)
     mask = np.zeros((160, 240), np.uint8)
     mask[:, :80] = 255
+    assert not page.locator('#found').is_visible()
     page.set_input_files('#mask', {'name': 'mask.png', 'mimeType': 'image/png', 'buffer': png(mask)})
     search(page)
     sync_api.expect(page.locator('#results .id').first).to_have_text('warm/red.off')
+    sync_api.expect(page.locator('#found')).to_be_visible()  # the mask, over the photo
+    page.click('#clear')
+    assert not page.locator('#found').is_visible()
+
+
+def test_requests_are_described_and_tried(page, address):
+    page.goto(f'{address}docs')
+    page.click('summary:has-text("/health")')
+    page.click('details[open] button')
+    sync_api.expect(page.locator('details[open] pre')).to_contain_text('"status": "ok"')
 
 
 @pytest.mark.parametrize('way', ['paste', 'drop'])
@@ -137,7 +199,7 @@ def test_paste_and_drop(page, way):
 def test_model_turns_in_3d_and_is_downloaded(page):
     page.set_input_files('#file', PHOTO)
     results(page)
-    page.click('#results button')
+    page.click('#results button.card')
     viewer = page.frame_locator('#viewer').locator('canvas')
     viewer.wait_for()
 
@@ -154,6 +216,12 @@ def test_model_turns_in_3d_and_is_downloaded(page):
         page.click('#download')
     assert download.value.suggested_filename == 'cold_blue.off'
     assert trimesh.load_mesh(download.value.path(), file_type='off').extents.tolist() == [1, 3, 2]
+    page.frame_locator('#viewer').locator('body').focus()
+    before = picture()
+    for _ in range(3):
+        page.keyboard.press('ArrowLeft')
+    page.wait_for_timeout(300)
+    assert (abs(picture() - before) > 20).mean() > 0.02
     page.click('#close')
     assert not page.locator('#shape').is_visible()
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from PIL import Image
 pytest.importorskip('fastapi', reason="needs the extra 'serve'")
 from small_service import COLORS, service
 from starlette.testclient import TestClient
+from step_files import step_box, step_of_files
 
-from jaxret.geometry.mesh import Mesh
+from jaxret.geometry.mesh import Mesh, load_mesh
+from jaxret.geometry.render import ViewRing, render_views
+from jaxret.index.model_files import file_mark
 from jaxret.serving import downloads
 from jaxret.serving.viewer import viewer_page
 
@@ -53,11 +57,35 @@ def test_description(client):
     }
 
 
+def test_health_and_a_shape(client):
+    assert client.get('/health').json() == {'status': 'ok', 'shapes': 6, 'model': 'colors', 'fingerprint': 'colors'}
+    shape = client.get('/shapes/1').json()
+    assert (shape['number'], shape['id'], shape['category']) == (1, 'cold/green.off', 'cold')
+    measured = {'name': '', 'unit': None, 'size': [1, 2, 2], 'size_mm': None, 'area': 16, 'volume': 4}
+    assert shape['facts'] == measured | {'triangles': 12, 'watertight': True, 'colors': []}
+    assert shape['viewer'] == 'shapes/1/viewer'
+    assert client.get('/shapes/6').status_code == 404
+
+
 def test_thumbnails(client):
     for number, color in enumerate(COLORS.values()):
         answer = client.get(f'/shapes/{number}/thumbnail')
         assert answer.headers['content-type'] == 'image/png'
         assert Image.open(io.BytesIO(answer.content)).getpixel((0, 0)) == color
+
+
+def test_thumbnails_from_where_a_photo_was_taken(client, made, monkeypatch):
+    answer = client.get('/shapes/1/thumbnail?azimuth=91&elevation=-14')
+    ring = ViewRing(views=1, first_azimuth=90.0, elevation=-15.0, size=192, supersample=2)  # the nearest of 5 degrees
+    expected = render_views(load_mesh(made.index.model_path('cold/green.off')), ring)[0]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), expected)
+    as_indexed = made.index.thumbnail('cold/green.off')
+    assert client.get('/shapes/1/thumbnail?azimuth=91').content == as_indexed
+    made.index.model_path('cold/green.off').write_text(trimesh.creation.box((9, 2, 1)).export(file_type='off'))
+    assert client.get('/shapes/1/thumbnail?azimuth=20&elevation=0').content == as_indexed
+    assert client.get('/shapes/1/thumbnail?azimuth=20&elevation=91').status_code == 422
+    monkeypatch.setattr(made.index, 'facts', lambda shape: None)
+    assert client.get('/shapes/0/thumbnail?azimuth=20&elevation=0').content == made.index.thumbnail('warm/red.off')
 
 
 def test_model_is_the_file_itself(client, made):
@@ -78,6 +106,25 @@ def test_gltf_of_several_files_is_given_as_one(client, made):
     assert answer.headers['content-disposition'] == 'attachment; filename="parts_chair.glb"'
     loaded = trimesh.load_mesh(trimesh.util.wrap_as_stream(answer.content), file_type='glb')
     np.testing.assert_allclose(loaded.extents, (1, 2, 3))
+
+
+def test_members_and_assemblies_of_several_files_are_given_as_they_are(client, made):
+    folder, box = made.index.folder, trimesh.creation.box((1, 2, 3)).export(file_type='stl')
+    with zipfile.ZipFile(folder / 'parts.zip', 'w') as archive:
+        archive.writestr('sub/bolt.stl', box)
+    (folder / 'parts').mkdir()
+    files = {'toy.step': step_of_files([('pin', 'parts/pin.stp', (0, 0, 0))]), 'parts/pin.stp': step_box((1, 2, 3))}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    made.index.ids = (*made.index.ids[:-2], 'parts.zip/sub/bolt.stl', 'toy.step')
+    made.index.marks = {name: file_mark(folder / name, textured=False) for name in made.index.ids}
+    answer = client.get('/shapes/4/model')
+    assert answer.content == box
+    assert answer.headers['content-disposition'] == 'attachment; filename="parts.zip_sub_bolt.stl"'
+    answer = client.get('/shapes/5/model')
+    assert answer.headers['content-disposition'] == 'attachment; filename="toy.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {name: archive.read(name).decode() for name in archive.namelist()} == files
 
 
 def test_a_gltf_that_names_other_files_gives_none_of_them(client, made, tmp_path):
@@ -210,11 +257,34 @@ def test_swapped_buffers_of_a_gltf_are_given_to_nobody(client, made, tmp_path):
         assert 'has changed since' in client.get(f'/shapes/5/{part}').json()['message']
 
 
+def test_members_and_parts_are_given(client, made):
+    archive = made.index.folder / 'lib.zip'
+    box = trimesh.creation.box((1, 2, 3))
+    with zipfile.ZipFile(archive, 'w') as pack:
+        pack.writestr('a/box.stl', box.export(file_type='stl'))
+    scene = trimesh.Scene()
+    scene.add_geometry(box, geom_name='box', node_name='box')
+    scene.add_geometry(trimesh.creation.box((5, 5, 5)), geom_name='cube', node_name='cube')
+    (made.index.folder / 'toy.glb').write_bytes(scene.export(file_type='glb'))
+    made.index.ids = (*made.index.ids[:-2], 'lib.zip/a/box.stl', 'toy.glb/cube')
+    answer = client.get('/shapes/4/model')
+    assert answer.content == box.export(file_type='stl')
+    assert 'filename="lib.zip_a_box.stl"' in answer.headers['content-disposition']
+    answer = client.get('/shapes/5/model')
+    assert answer.content == (made.index.folder / 'toy.glb').read_bytes()
+    assert 'filename="toy.glb"' in answer.headers['content-disposition']
+    assert all(client.get(f'/shapes/{number}/viewer').status_code == 200 for number in (4, 5))
+    os.utime(archive, ns=(0, 0))
+    assert 'has changed' in client.get('/shapes/4/model').json()['message']
+
+
 def test_page_loads_nothing_from_elsewhere(client):
     page = client.get('/')
     assert page.headers['content-type'].startswith('text/html')
-    for name in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text):
+    described = client.get('/docs')
+    for name in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text + described.text):
         assert client.get(f'/{name}').status_code == 200
-    texts = [page.text, *(client.get(f'/page/{name}').text for name in ('search.js', 'marking.js', 'style.css'))]
+    scripts = ('search.js', 'marking.js', 'teaching.js', 'docs.js', 'style.css')
+    texts = [page.text, described.text, *(client.get(f'/page/{name}').text for name in scripts)]
     assert not [address for text in texts for address in re.findall(r'(?:https?:)?//[a-z][\w.]*\.\w+', text)]
-    assert client.get('/docs').status_code == 404  # FastAPI's own would load from a CDN
+    assert client.get('/redoc').status_code == 404  # FastAPI's own would load from a CDN

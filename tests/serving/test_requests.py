@@ -63,8 +63,8 @@ def test_further_names_of_the_server(made):
 
 @pytest.mark.parametrize(
     'address',
-    ['/', '/index', '/openapi.json', '/page/search.js', '/shapes/0/thumbnail', '/shapes/0/viewer', '/shapes/0/model']
-    + ['/shapes/9/model', '/shapes/x/viewer', '/no', '/search'],
+    ['/', '/index', '/health', '/docs', '/openapi.json', '/page/search.js', '/shapes/0', '/shapes/0/thumbnail']
+    + ['/shapes/0/viewer', '/shapes/0/model', '/queries/x/0', '/shapes/9/model', '/shapes/x/viewer', '/no', '/search'],
 )
 def test_head_is_answered_as_get_without_the_body(client, address):
     get, head = client.get(address), client.head(address)

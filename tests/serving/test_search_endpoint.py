@@ -62,9 +62,10 @@ def test_answer(client):
         'references': 0,
         'chance': None,
         'present': None,
-        'thumbnail': 'shapes/0/thumbnail',
+        'thumbnail': 'shapes/0/thumbnail?azimuth=0&elevation=30',
         'viewer': 'shapes/0/viewer?azimuth=0&elevation=30',
         'download': 'shapes/0/model',
+        'facts': client.get('/shapes/0').json()['facts'],
     }
     assert [result['rank'] for result in answer['results']] == [1, 2, 3]
 
@@ -274,6 +275,7 @@ def test_openapi_describes_the_endpoint(client):
         'purpose',
         'top',
         'category',
+        'where',
     }
     answer = operation['responses']['200']['content']['application/json']['schema']['$ref'].rsplit('/')[-1]
     assert set(described['components']['schemas'][answer]['properties']) == {
@@ -282,6 +284,8 @@ def test_openapi_describes_the_endpoint(client):
         'seconds',
         'query',
         'searched',
+        'masks',
+        'left_out',
         'results',
     }
     assert set(operation['responses']) == {'200', '400', '403', '404', '408', '413', '422', '503'}

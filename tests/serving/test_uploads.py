@@ -1,9 +1,11 @@
 """Uploads on their way to arrays: names that open nothing, files that name others, and ones that eat time or memory."""
 
 import base64
+import gzip
 import io
 import json
 import time
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from step_files import step_box
 
 from jaxret.errors import DataError
 from jaxret.inference.query_files import SUFFIXES
@@ -37,6 +40,11 @@ read_mesh = partial(shape_query_arrays, kind='mesh', inputs=INPUTS, max_faces=10
         ('a' * 5000 + '.ply', '.ply'),
         ('a.obj\x00.txt', ''),
         ('.off', ''),
+        ('Part.STEP', '.step'),
+        ('bolt.STL.gz', '.stl.gz'),
+        ('photos.tar.gz', ''),
+        ('a.stpz', '.stpz'),
+        ('library.ZIP', '.zip'),
     ],
 )
 def test_stored_under_a_name_of_our_own(tmp_path, name, suffix):
@@ -45,6 +53,13 @@ def test_stored_under_a_name_of_our_own(tmp_path, name, suffix):
     assert path.read_bytes() == b'content'
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_step_file_is_read_where_nothing_else_can_be_written(tmp_path):
+    pytest.importorskip('cascadio')
+    path = tmp_path / 'upload.step'
+    path.write_text(step_box((1, 2, 3)))
+    assert arrays_apart(read_mesh, path, limits=Limits())['points'].shape == (16, 3)
 
 
 def test_shown_names():
@@ -101,6 +116,36 @@ def test_too_many_faces(tmp_path):
     ball = trimesh.creation.icosphere(subdivisions=2).export(file_type='ply')
     with pytest.raises(DataError, match='more than 100 faces'):
         read_mesh(store(io.BytesIO(ball), 'ball.ply', tmp_path / 'file'))
+
+
+def test_packed_meshes(tmp_path):
+    box = BOX.export(file_type='stl')
+    packed = store(io.BytesIO(gzip.compress(box)), 'box.stl.gz', tmp_path / 'packed')
+    expected = read_mesh(store(io.BytesIO(box), 'box.stl', tmp_path / 'plain'))['points']
+    for names, models in ((['a/box.stl', 'read.me'], 1), (['a.stl', 'b.stl'], 2), (['read.me'], 0)):
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, 'w') as archive:
+            for name in names:
+                archive.writestr(name, box)
+        content.seek(0)
+        path = store(content, 'models.zip', tmp_path / f'archive{models}')
+        if models == 1:
+            np.testing.assert_allclose(np.ptp(read_mesh(path)['points'], axis=0), np.ptp(expected, axis=0), rtol=0.2)
+        else:
+            with pytest.raises(DataError, match=f'upload.zip: {models} models in the archive; send one'):
+                read_mesh(path)
+    assert read_mesh(packed)['points'].shape == expected.shape
+    damaged = store(io.BytesIO(gzip.compress(box)[:50]), 'box.stl.gz', tmp_path / 'damaged')
+    with pytest.raises(DataError) as caught:
+        read_mesh(damaged)
+    assert [problem.where for problem in caught.value.problems] == [str(damaged)]
+
+
+def test_a_step_file(tmp_path):
+    pytest.importorskip('cascadio')
+    path = store(io.BytesIO(step_box((10, 20, 30)).encode()), 'box.step', tmp_path / 'file')
+    points = arrays_apart(partial(read_mesh, up_axis='y'), path, limits=Limits())['points']
+    assert points.shape == (16, 3) and (np.ptp(points, axis=0) <= (10.001, 20.001, 30.001)).all()
 
 
 def test_pickled_points_are_not_loaded(tmp_path):

@@ -1,6 +1,7 @@
 """Frozen parts of image networks: no gradient, features in the place of pictures, normalisation, refusals."""
 
 from dataclasses import replace
+from functools import cache
 
 import flax.linen as nn
 import jax
@@ -46,6 +47,12 @@ def frozen_cmic(train, **options):
     )
 
 
+@cache
+def variables_of(train):
+    """The first ones of `frozen_cmic`, whatever its other options."""
+    return jax.jit(frozen_cmic(train).init)(jax.random.key(1), small_cmic.random_batch(6))
+
+
 def loss_and_gradient(system, variables, batch):
     def loss(params):
         value, (collections, _) = system.loss(
@@ -64,7 +71,7 @@ def assert_close(found, expected, **tolerance):
 @pytest.mark.parametrize('chunk', [0, 3])
 def test_features_take_the_place_of_photos_and_views(train, chunk):
     system, batch = frozen_cmic(train, color_mode='none', chunk=chunk), small_cmic.random_batch(6)
-    variables = system.init(jax.random.key(1), batch)
+    variables = variables_of(train)
     names = {'photo': ('image', 'mask'), 'views': ('views',)}
     features = {f'{name}_features': system.features(variables, batch, name) for name in names}
     stored = {name: value for name, value in batch.items() if name not in sum(names.values(), ())} | features
@@ -87,7 +94,7 @@ def test_features_take_the_place_of_photos_and_views(train, chunk):
 
 def test_colours_change_photos_before_the_frozen_part():
     system, batch = frozen_cmic('heads'), small_cmic.random_batch(6)
-    variables = system.init(jax.random.key(1), batch)
+    variables = variables_of('heads')
     plain = system.features(variables, batch, 'photo')
     changed = system.features(variables, batch, 'photo', rng=jax.random.key(3))
     recolored = {**batch, 'image': system.color(batch['image'].astype(np.float32) / 255, jax.random.key(3), None)}
@@ -112,7 +119,7 @@ def test_normalisation_of_colours_and_grey():
 def test_white_is_the_ground_outside_the_mask():
     system, batch = frozen_cmic('heads'), small_cmic.random_batch(2)
     batch['mask'] = np.zeros_like(batch['mask'])
-    variables = system.init(jax.random.key(1), batch)
+    variables = variables_of('heads')
     white = {**batch, 'image': np.full_like(batch['image'], 255), 'mask': np.full_like(batch['mask'], 255)}
     np.testing.assert_allclose(
         system.features(variables, batch, 'photo'), system.features(variables, white, 'photo'), rtol=1e-6
@@ -125,7 +132,7 @@ def test_hifa_trains_on_features():
     encoder = plain.encoder.clone(backbone=ConvMaps(cut.trained))
     system = replace(plain, encoder=encoder, towers=make_towers(cut.frozen, PUBLISHED))
     batch = small_hifa.random_batch(6, 4)
-    variables = system.init(jax.random.key(0), batch)
+    variables = jax.jit(system.init)(jax.random.key(0), batch)
     assert 'backbone' not in variables['params'] and 'frozen' in variables
     features = {
         'photo_features': system.features(variables, batch, 'photo'),

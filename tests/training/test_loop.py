@@ -125,12 +125,15 @@ def test_newest_and_best_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_signal_saves_and_stops(tmp_path, number):
+def test_signal_is_answered_at_once_then_saves_and_stops(tmp_path, number, capfd):
     run = Run(tmp_path)
     before = signal.getsignal(number)
     assert not run.fit(on_log=lambda step, line: os.kill(os.getpid(), number) if step == 2 else None)
     assert signal.getsignal(number) == before
     assert int(run.saved(4).step) == 4
+    out, err = capfd.readouterr()
+    assert 'stops after step 4, with a checkpoint; the same command goes on from there' in err
+    assert 'the step was compiled in' in out and 'nan' not in out
     again = Run(tmp_path)
     assert again.fit() and again.seen[0] == 4
 

@@ -3,6 +3,8 @@
 
 const TINT = 'rgb(30 120 255)';
 const SHOWN = 1200;
+const STEP = 0.02;  // of the longer side, that an arrow key moves
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 // What is marked in one photo; it has no size until the photo is shown.
 export class Marks {
@@ -52,11 +54,13 @@ export class Marking {
     this.marks = new Marks();
     this.tool = 'box';
     this.brush = 8;  // percent of the photo's longer side
-    this.last = null;
+    this.last = this.cursor = null;
     canvas.addEventListener('pointerdown', (event) => this.begin(event));
     canvas.addEventListener('pointermove', (event) => this.move(event));
     canvas.addEventListener('pointerup', () => { this.last = null; });
     canvas.addEventListener('pointercancel', () => { this.last = null; });
+    canvas.addEventListener('keydown', (event) => this.key(event));
+    for (const name of ['focus', 'blur']) canvas.addEventListener(name, () => this.draw());
   }
 
   // Shows a photo as a viewer does (EXIF orientation applied, as the server does), with its marks; throws if the
@@ -75,7 +79,7 @@ export class Marking {
     this.photo.getContext('2d').drawImage(bitmap, 0, 0, width, height);
     bitmap.close();
     this.marks = marks;
-    this.last = null;
+    this.last = this.cursor = null;
     this.draw();
     this.stage.hidden = false;
   }
@@ -88,9 +92,39 @@ export class Marking {
     this.marks.clear();
     this.last = null;
     this.draw();
+    this.stage.dispatchEvent(new Event('marked'));
+  }
+
+  // Marks by keyboard: arrows move the box or the brush, with Shift they change the box or paint.
+  key(event) {
+    if (event.key === 'Delete' || event.key === 'Backspace') this.clear();
+    const arrow = ARROWS[event.key];
+    if (!arrow) return;
+    event.preventDefault();
+    const { width, height } = this.canvas;
+    const step = STEP * Math.max(width, height);
+    const clip = ([x, y]) => [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)];
+    const moved = ([x, y]) => clip([x + step * arrow[0], y + step * arrow[1]]);
+    if (this.tool === 'box') {
+      const [left, top, right, bottom] = this.marks.box ?? [width / 4, height / 4, width * 3 / 4, height * 3 / 4];
+      const [start, end] = [event.shiftKey ? [left, top] : moved([left, top]), moved([right, bottom])];
+      if (this.marks.box && end[0] - start[0] >= 1 && end[1] - start[1] >= 1) this.marks.box = [...start, ...end];
+      else this.marks.box ??= [left, top, right, bottom];
+      this.draw();
+    } else {
+      const from = this.cursor ?? [width / 2, height / 2];
+      this.cursor = moved(from);
+      if (event.shiftKey) {
+        this.marks.box = null;
+        this.stroke(from, this.cursor);
+      }
+      this.draw();
+    }
+    this.stage.dispatchEvent(new Event('marked'));
   }
 
   begin(event) {
+    this.stage.dispatchEvent(new Event('marked'));
     this.canvas.setPointerCapture(event.pointerId);
     this.last = this.point(event);
     if (this.tool === 'box') {
@@ -147,6 +181,13 @@ export class Marking {
       context.strokeStyle = TINT;
       context.lineWidth = Math.max(width, height) / 200;
       context.strokeRect(left, top, right - left, bottom - top);
+    }
+    if (this.cursor && this.tool !== 'box' && document.activeElement === this.canvas) {
+      context.strokeStyle = TINT;
+      context.lineWidth = Math.max(width, height) / 200;
+      context.beginPath();
+      context.arc(...this.cursor, this.brush / 200 * Math.max(width, height), 0, 2 * Math.PI);
+      context.stroke();
     }
   }
 

@@ -1,10 +1,12 @@
 // The page: a query goes to POST /search, its answer becomes a grid, a click on a result opens it in 3D.
 
 import { Marking, Marks } from './marking.js';
-import { answerOf, element, shownName } from './common.js';
+import { answerOf, breakable, element, factLines, plural, shownName, swatches } from './common.js';
+import { showStart } from './start.js';
 import { forget, listReferences, noneOf, offer } from './teaching.js';
 
-const NAMES = { points: 'point cloud', pretrained: 'built-in model' };
+const KINDS = { photo: 'a photo', mesh: 'a mesh', points: 'a point cloud', scan: 'a scan' };
+const NAMES = { pretrained: 'built-in model' };
 const $ = (id) => document.getElementById(id);
 const marking = new Marking($('stage'), $('photo'), $('marks'));
 let about = null;  // GET /index
@@ -16,8 +18,11 @@ let typing = null;  // timer of the category
 
 async function describe() {
   about = await answerOf(await fetch('index'));
-  $('description').textContent = `${about.shapes} shapes, ${about.categories.length} categories, ${NAMES[about.system] ?? about.system}`;
-  $('invitation').textContent = `Drop, paste or choose a ${about.query_kinds.map((kind) => NAMES[kind] ?? kind).join(', a ').replace(/, (?=[^,]*$)/, ' or ')}`;
+  const counts = [plural(about.shapes, 'shape'), plural(about.categories.length, 'category', 'categories')];
+  $('description').textContent = `finds the CAD model that matches; ${counts.join(', ')}, ${NAMES[about.system] ?? about.system}`;
+  const kinds = about.query_kinds.map((kind) => KINDS[kind] ?? kind);
+  const last = kinds.length > 1 ? ` or ${kinds.pop()}` : '';
+  $('invitation').textContent = `Drop, paste or choose ${kinds.join(', ')}${last}`;
   $('file').accept = about.suffixes.join(',');
   $('top').max = about.top;
   $('top').value = Math.min($('top').value, about.top);
@@ -28,6 +33,16 @@ async function describe() {
   for (const { name, shapes } of about.categories) {
     $('categories').append(element('option', { value: name, label: `${name} (${shapes})` }));
   }
+  showStart(about, async (address) => {
+    try {
+      open(await answerOf(await fetch(address)));
+    } catch (error) {
+      tell(error);
+    }
+  }, (name) => {
+    $('category').value = name;
+    search();
+  });
 }
 
 // Learnt of some photos, a chance is never certain.
@@ -43,6 +58,8 @@ function tell(error) {
 // Shows results of an answer; null for none.
 function fill(found) {
   answer = found;
+  $('start').hidden = Boolean(found);
+  showFound();
   $('results').replaceChildren(...(found ? found.results.map(card) : []));
   const pictures = (found ? found.searched : []).map((address) => element('img', { src: address, alt: '' }));
   $('searched').replaceChildren($('searched').firstElementChild, ...pictures);
@@ -51,6 +68,15 @@ function fill(found) {
   $('absent').textContent = `Probably none of these models (${percent(1 - present)})`;
   $('absent').hidden = present >= 0.5;
   $('teaching').hidden = !found || !about.teaches || !found.query || !found.results.length;
+}
+
+// Lays the mask with which the photo that is shown was searched over it.
+function showFound() {
+  const mask = answer?.masks[items.indexOf(selected)];
+  const painted = selected?.mask ?? selected?.marks.painted;
+  $('found').hidden = !mask || Boolean(painted && !selected.mask);
+  if (mask) $('found').src = mask;
+  $('how').textContent = mask ? 'What is dark does not count.' : 'Without a mark it is taken to fill the photo.';
 }
 
 // Asks with files: in the place of those before, or as more photos of the same object.
@@ -83,6 +109,7 @@ async function select(item) {
   $('photos').hidden = items.length < 2;
   $('photos').replaceChildren(...items.map((each, place) => photoButtons(each, place)));
   $('search').disabled = false;
+  showFound();
   return true;
 }
 
@@ -128,6 +155,7 @@ async function form() {
   if (items.length && $('find').checked) made.append('find_object', 'true');
   if (words()) made.append('text', words());
   if ($('purpose').value) made.append('purpose', $('purpose').value);
+  if ($('where').value.trim()) made.append('where', $('where').value);
   made.append('top', $('top').value);
   for (const category of meant()) made.append('category', category);
   return made;
@@ -149,7 +177,8 @@ async function search() {
     const body = await form();
     const found = await answerOf(await fetch('search', { method: 'POST', body, signal: own.signal }));
     fill(found);
-    $('status').textContent = `The best ${found.results.length} of ${found.shapes} shapes, in ${found.seconds.toFixed(2)} s`;
+    const without = found.left_out ? `; ${plural(found.left_out, 'shape')} left out whose files have no unit` : '';
+    $('status').textContent = `The best ${found.results.length} of ${plural(found.shapes, 'shape')}, in ${found.seconds.toFixed(2)} s${without}`;
   } catch (error) {
     if (own !== running) return;  // another search has taken over
     fill(null);
@@ -162,12 +191,15 @@ function card(result) {
   const above = result.elevation === null ? '' : `, ${Math.round(result.elevation)}° above`;
   const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°${above}`;
   const chance = result.chance === null ? '' : `${percent(result.chance)} sure`;
+  const lines = [...factLines(result.facts), angle, chance].filter(Boolean);
+  const colors = swatches(result.facts);
   const button = element('button', { type: 'button', className: 'card', title: result.id },
     element('img', { src: result.thumbnail, alt: '', loading: 'lazy' }),
     element('span', { className: 'heading' }, element('span', {}, `${result.rank}. ${result.category}`),
       element('span', {}, result.score.toFixed(3))),
-    element('span', { className: 'id' }, shownName(result.id)), element('span', { className: 'angle' }, angle),
-    ...(chance ? [element('span', { className: 'angle' }, chance)] : []));
+    element('span', { className: 'id' }, ...breakable(shownName(result.id))),
+    ...(colors.length ? [element('span', { className: 'colors' }, ...colors)] : []),
+    ...lines.map((line) => element('span', { className: 'angle' }, line)));
   button.addEventListener('click', () => open(result));
   const item = element('li', {}, button);
   if (about.teaches && answer.query) item.append(...offer(answer.query, result));
@@ -176,13 +208,32 @@ function card(result) {
 
 function open(result) {
   const name = shownName(result.id);
-  $('shape-name').textContent = result.category ? `${result.category}: ${name}` : name;
+  $('shape-name').replaceChildren(...breakable(result.category ? `${result.category}: ${name}` : name));
   $('viewer').src = result.viewer;
   $('download').href = result.download;
-  $('object').hidden = !answer.searched.length;
-  if (answer.searched.length) $('object').src = answer.searched[0];
+  const searched = answer?.searched ?? [];
+  $('object').hidden = !searched.length;
+  if (searched.length) $('object').src = searched[0];
+  showFacts(result.facts);
   listReferences(result, about.teaches);
   $('shape').showModal();
+}
+
+// What a shape measures, in the dialog.
+function showFacts(facts) {
+  const told = [];
+  if (facts) {
+    const [size, surface] = factLines(facts);
+    const [square, cubic] = facts.unit ? [' mm²', ' mm³'] : ['', ''];
+    const number = (value) => Number(value.toPrecision(4)).toLocaleString('en', { maximumSignificantDigits: 4 });
+    told.push(['size', facts.unit ? size : `${size} (the file has no unit)`], ['surface', `${surface}${facts.watertight ? ', watertight' : ''}`]);
+    if (facts.volume !== null) told.push(['volume', number(facts.volume) + cubic]);
+    if (facts.area !== null) told.push(['area', number(facts.area) + square]);
+    if (facts.name) told.push(['name', facts.name]);
+    if (facts.unit) told.push(['unit of the file', facts.unit]);
+    if (facts.colors.length) told.push(['colours', ...swatches(facts)]);
+  }
+  $('facts').replaceChildren(...told.map(([name, ...values]) => element('div', {}, element('dt', {}, name), element('dd', {}, ...values))));
 }
 
 $('shape').addEventListener('close', () => { $('viewer').removeAttribute('src'); });
@@ -192,6 +243,7 @@ $('category').addEventListener('input', () => {
   clearTimeout(typing);
   typing = setTimeout(search, 300);
 });
+$('where').addEventListener('change', search);
 $('purpose').addEventListener('change', search);
 $('text').addEventListener('input', () => { $('search').disabled = !asks(); });
 $('clear').addEventListener('click', () => {
@@ -199,6 +251,7 @@ $('clear').addEventListener('click', () => {
   if (selected) selected.mask = null;
   $('mask').value = '';
 });
+$('stage').addEventListener('marked', () => { $('found').hidden = true; });
 $('mask').addEventListener('change', () => { selected.mask = $('mask').files[0] ?? null; });
 $('width').addEventListener('input', () => { marking.brush = Number($('width').value); });
 for (const radio of document.querySelectorAll('input[name=tool]')) {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from pix3d_folders import write_box, write_folder, write_json, write_mask, write_photo
+from pix3d_folders import write_box, write_folder, write_json, write_mask
 
 from data_pipelines import file_checks
 from data_pipelines.photo_to_shape.pix3d import paper_note, read_pix3d
@@ -144,52 +144,21 @@ def test_missing_keys_duplicates_and_other_things_in_the_list(tmp_path):
     assert [problem.found for problem in problems_of(tmp_path)] == ['8 of 9 entries have the key split']
 
 
-def test_links_out_of_the_folder(tmp_path):
+def test_links_are_followed_wherever_they_lead(tmp_path):
     root = tmp_path / 'data'
     entries = write_folder(root)
-    write_photo(tmp_path / 'outside.png', seed=1)
-    write_box(tmp_path / 'outside.obj', (1, 1, 1))
-    (root / entries[1]['img']).unlink()
-    (root / entries[1]['img']).symlink_to(tmp_path / 'outside.png')
-    (root / 'model/sofa/link.obj').symlink_to(tmp_path / 'outside.obj')
-    inside = root / entries[2]['img']
-    inside.rename(root / 'img/moved.png')
-    inside.symlink_to(root / 'img/moved.png')
-    assert [problem.where for problem in problems_of(root)] == [
-        'pix3d.json[1].img', str(root / 'model/sofa/link.obj')
-    ]  # fmt: skip
-
-
-def test_a_folder_that_is_a_link_as_a_whole_is_one_line(tmp_path):
-    root = tmp_path / 'data'
-    entries = write_folder(root)
+    names = [photo.name for photo in read(root).photos]
     (root / 'img').rename(tmp_path / 'disk')
-    (root / 'img').symlink_to(tmp_path / 'disk')
-    (problem,) = problems_of(root)
-    assert problem.where == str(root / 'img')
-    assert problem.found == (
-        f'as a whole a link that leaves the data folder, to {tmp_path / "disk"} ({len(entries)} files of it are used)'
-    )
-    for target in (tmp_path / 'none', 'none', 'img'):
-        (root / 'img').unlink()
-        (root / 'img').symlink_to(target)
-        first, *others = problems_of(root)
-        assert first.where == str(root / 'img') and 'as a whole a link' in first.found
-    assert 'to nothing' in first.found and len(others) == len(entries)
-
-
-def test_links_of_single_files(tmp_path):
-    root = tmp_path / 'data'
-    entries = write_folder(root)
-    (tmp_path / 'disk').mkdir()
-    for number, entry in enumerate(entries):  # as git-annex has them
-        (root / entry['mask']).rename(tmp_path / 'disk' / str(number))
-        (root / entry['mask']).symlink_to(tmp_path / 'disk' / str(number))
-    found = {problem.where: problem.found for problem in problems_of(root)}
-    many = found.pop(str(root / 'mask/bed'))
-    assert many.startswith('7 files are links that leave the data folder, such as mask/bed/0_0.png')
-    names = {f'pix3d.json[{index}].mask': entries[index]['mask'] for index in (3, 4)}
-    assert found == {where: f"'{name}' is a link that leaves the folder" for where, name in names.items()}
+    (root / 'img').symlink_to(tmp_path / 'disk')  # a folder as a whole
+    (tmp_path / 'masks').mkdir()
+    for number, entry in enumerate(entries):  # single files, as git-annex has them
+        (root / entry['mask']).rename(tmp_path / 'masks' / str(number))
+        (root / entry['mask']).symlink_to(tmp_path / 'masks' / str(number))
+    write_box(tmp_path / 'outside.obj', (1, 1, 1))
+    (root / 'model/sofa/link.obj').symlink_to(tmp_path / 'outside.obj')
+    dataset = read(root)
+    assert [photo.name for photo in dataset.photos] == names
+    assert 'model/sofa/link.obj' in [shape.model for shape in dataset.shapes]
     for number, entry in enumerate(entries):
         (root / entry['mask']).unlink()
         (root / entry['mask']).symlink_to('none.png' if number else '0_0.png')
@@ -208,10 +177,11 @@ def test_links_to_folders_are_followed_and_loops_end(tmp_path):
         shapes = read(root, **options).shapes
         sofas = [shape.model for shape in shapes if shape.category == 'sofa']
         assert sofas == ['model/sofa/spare0/model.obj', 'model/sofa/spare1/model.obj'] and len(shapes) == 5
-    (tmp_path / 'outside').mkdir()
+    write_box(tmp_path / 'outside/desk/model.obj', (1, 1, 1))
     (root / 'model/table').symlink_to(tmp_path / 'outside')
-    (problem,) = problems_of(root)
-    assert problem.where == str(root / 'model/table') and 'leaves the folder' in problem.found
+    (root / 'model/lamp').symlink_to(tmp_path)  # the data lies below it: a loop
+    (root / 'model/none').symlink_to('none')
+    assert [shape.model for shape in read(root).shapes if shape not in shapes] == ['model/table/desk/model.obj']
 
 
 def test_names_that_are_not_utf_8(tmp_path):

@@ -173,3 +173,12 @@ def test_split_files_that_are_none(tmp_path, name, content, found):
         read(tmp_path, split_file=name)
     problem = next(problem for problem in caught.value.problems if problem.where == str(tmp_path / name))
     assert found in problem.found and problem.action
+
+
+def test_photos_that_a_run_does_not_know_can_all_be_tested(tmp_path):
+    entries = write_folder(tmp_path)
+    known = {entries[1]['img']: 'train', entries[0]['img']: 'val'}
+    table = read(tmp_path, split_table=known, unknown_split='test', required_splits=('test',)).split_table()
+    assert table == {entry['img']: known.get(entry['img'], 'test') for entry in entries}
+    own = read(tmp_path, split_table=known, required_splits=('test',)).split_table()
+    assert own == {entry['img']: known.get(entry['img'], entry['split']) for entry in entries}

@@ -156,8 +156,7 @@ def test_links(tmp_path):
     assert len(read(tmp_path / 'data').shapes) == 5
     shutil.move(tmp_path / 'data' / CHAIR / 'm1', tmp_path / 'm1')
     (tmp_path / 'data' / CHAIR / 'm1').symlink_to(tmp_path / 'm1')
-    (problem,) = problems_of(tmp_path / 'data')
-    assert problem.where == str(tmp_path / 'data' / CHAIR / 'm1' / V2) and 'link that leaves' in problem.found
+    assert len(read(tmp_path / 'data').shapes) == 5
     (tmp_path / 'data' / CHAIR / os.fsdecode(b'\xe9')).mkdir()
     assert any('not UTF-8' in problem.found for problem in problems_of(tmp_path / 'data'))
 

@@ -2,11 +2,9 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[3] / 'experiments' / 'benchmarks'
 WITH_MEASURING = (
     'accelerator',
     'encoders',
@@ -45,7 +43,6 @@ WITH_CONFIG = {'first_step': '--configs', 'input_pipeline': '--config', 'search'
 @pytest.fixture
 def script(monkeypatch):
     """Imports a benchmark, whose own main then reads the arguments of the process."""
-    monkeypatch.syspath_prepend(str(FOLDER))
 
     def run(name, *arguments):
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', *arguments])
@@ -116,8 +113,7 @@ def test_a_file_that_cannot_be_written(refused, tmp_path, name):
     assert refused(name, f'--json={path}').endswith(f'{path}: cannot be written (File name too long)')
 
 
-def test_a_file_is_only_tried_before_it_is_written(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_a_file_is_only_tried_before_it_is_written(tmp_path):
     output_file = importlib.import_module('measuring').output_file
     assert output_file(str(tmp_path / 'new.json')) == tmp_path / 'new.json' and list(tmp_path.iterdir()) == []
     (tmp_path / 'old.json').write_text('{}')
@@ -183,7 +179,6 @@ def test_bad_configs(error, tmp_path, name):
 
 @pytest.mark.parametrize('name', ['first_step', 'train_step'])
 def test_the_last_config_is_looked_at_before_the_first_is_measured(error, monkeypatch, tmp_path, name):
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(importlib.import_module(name), 'measure', None)
     own = tmp_path / 'own.py'
     own.write_text(
@@ -202,13 +197,11 @@ def test_the_last_config_is_looked_at_before_the_first_is_measured(error, monkey
     ],
 )
 def test_chunks_are_looked_at_before_anything_is_measured(error, monkeypatch, name, arguments):
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(importlib.import_module('random_steps').RandomStep, '__init__', None)
     assert 'config.model.chunk: 4 does not divide config.batch_size, 6' in error(name, *arguments)
 
 
 def test_bad_values_of_the_accelerator_are_found_before_its_search(error, monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(importlib.import_module('accelerator'), 'measure_search', None)
     for argument, message in (('--dtype=bogus', "config.model.dtype: 'bogus'"), ('--config=nope', 'nope: no such')):
         assert message in error('accelerator', '--parts', 'search', 'step', argument)
@@ -229,14 +222,13 @@ def test_a_query_needs_attention(error):
 @pytest.mark.parametrize(
     ('name', 'arguments'), [('search', ('--part=query',)), ('accelerator', ('--parts', 'profile'))]
 )
-def test_configs_of_another_experiment(error, monkeypatch, name, arguments):
+def test_configs_of_another_experiment(error, name, arguments):
     assert 'its experiment is cross_modal; this benchmark is for photo_to_shape' in error(
         name, '--config=modelnet40.py', *arguments
     )
 
 
-def test_tables_show_brackets(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_tables_show_brackets(capsys):
     importlib.import_module('measuring').show('[title]', (('form', ''),), [{'form': "pip install 'jaxret[bench]'"}])
     out = capsys.readouterr().out
     assert '[title]' in out and "'jaxret[bench]'" in out

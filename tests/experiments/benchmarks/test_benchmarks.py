@@ -22,17 +22,13 @@ TINY_GRIDS = (
 
 
 @pytest.fixture
-def benchmark(monkeypatch, tmp_path):
-    """Runs a script's main and returns what it wrote."""
-    monkeypatch.syspath_prepend(str(FOLDER))
+def benchmark(written):
+    """The rows that a script writes."""
 
     def run(name, *arguments):
-        path = tmp_path / f'{name}.json'
-        assert importlib.import_module(name).main([*arguments, '--repeats=1', f'--json={path}']) == 0
-        written = json.loads(path.read_text())
-        assert written.keys() >= PROMISED
-        assert {'jax', 'numpy', 'tensorflow-cpu'} <= written['versions'].keys()
-        return written['rows']
+        found = written(name, *arguments, '--repeats=1')
+        assert {'jax', 'numpy', 'tensorflow-cpu'} <= found['versions'].keys()
+        return found['rows']
 
     return run
 
@@ -71,8 +67,7 @@ def test_losses(benchmark):
     assert merged == ['info_nce', 'supervised_contrastive', 'triplet_batch_hard', 'contrastive', 'hardest_triplet']
 
 
-def test_every_loss_has_a_gradient(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_every_loss_has_a_gradient():
     import jax
     from loss_cases import CASES, random_arrays
 
@@ -151,7 +146,6 @@ def test_train_step(benchmark):
 
 
 def test_train_step_at_several_batches_and_in_chunks(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))
     module = importlib.import_module('train_step')
 
     def measure(short, config, *, repeats, limit_mib):
@@ -173,8 +167,7 @@ def test_steps_too_large_are_not_run(benchmark):
     assert row['step'].startswith('needs ') and 'seconds' not in row and row['temporary_mib'] > 0
 
 
-def test_bad_arguments(benchmark, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_bad_arguments(benchmark, capsys):
     import losses
     import train_step
 
@@ -186,8 +179,7 @@ def test_bad_arguments(benchmark, monkeypatch, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_interleaved_times(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_interleaved_times():
     import measuring
 
     order = []
@@ -198,8 +190,7 @@ def test_interleaved_times(monkeypatch):
     assert turns == ['a', 'b'] * 3  # warm-up, then two rounds
 
 
-def test_profile_groups(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_profile_groups():
     from accelerator import operations
 
     program = """

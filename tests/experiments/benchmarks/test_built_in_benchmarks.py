@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import trimesh
 from PIL import Image
 from small_pretrained import small_pretrained
 
-FOLDER = Path(__file__).parents[3] / 'experiments' / 'benchmarks'
 SOLIDS = {
     'box': trimesh.creation.box((1, 0.2, 0.5)),
     'tower': trimesh.creation.box((0.2, 1, 0.2)),
@@ -21,17 +19,13 @@ SOLIDS = {
 
 
 @pytest.fixture
-def benchmark(monkeypatch, tmp_path):
-    """Runs a script's main with a small model in this process; returns what it wrote."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    shared = importlib.import_module('built_in_index')
-    monkeypatch.setattr(shared, 'load_pretrained', lambda name: small_pretrained())
+def benchmark(written, monkeypatch):
+    """Runs a script with a small model; returns what it wrote, and its rows by name."""
+    monkeypatch.setattr(importlib.import_module('built_in_index'), 'load_pretrained', lambda name: small_pretrained())
 
     def run(name, *arguments):
-        path = tmp_path / 'rows.json'
-        assert importlib.import_module(name).main([*arguments, '--threads=1', f'--json={path}']) == 0
-        written = json.loads(path.read_text())
-        return written, {row['row']: row for row in written['rows']}
+        found = written(name, *arguments, '--threads=1')
+        return found, {row['row']: row for row in found['rows']}
 
     cores = os.sched_getaffinity(0)
     yield run

@@ -1,36 +1,16 @@
 """The benchmarks of geometry, search, damage and growth at tiny size: they run and write what they promise."""
 
 import importlib
-import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-FOLDER = Path(__file__).parents[3] / 'experiments' / 'benchmarks'
-PROMISED = {'title', 'hardware', 'versions', 'commit', 'dirty', 'backend', 'load', 'settings', 'rows'}
 
-
-@pytest.fixture
-def benchmark(monkeypatch, tmp_path):
-    """Runs a script's main and returns what it wrote."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def run(name, *arguments):
-        path = tmp_path / f'{name}.json'
-        assert not importlib.import_module(name).main([*arguments, f'--json={path}'])
-        written = json.loads(path.read_text())
-        assert written.keys() >= PROMISED
-        return written
-
-    return run
-
-
-def test_geometry(benchmark):
+def test_geometry(written):
     sizes = ('--image_size=12', '--resolution=8', '--points=60', '--items=50')
-    rows = benchmark('geometry', '--faces', '200', '400', '--repeats=1', *sizes)['rows']
+    rows = written('geometry', '--faces', '200', '400', '--repeats=1', *sizes)['rows']
     works = ['loading', 'rendering', 'voxelisation', 'simplification', 'sampling', 'hausdorff', 'iou']
     assert [row['work'] for row in rows] == [*(work for work in works for _ in range(2)), 'average_precision']
     for row in rows:
@@ -39,20 +19,18 @@ def test_geometry(benchmark):
     assert 150 <= rows[0]['faces'] <= 250
 
 
-def test_a_table_has_the_faces_that_are_asked_for(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_a_table_has_the_faces_that_are_asked_for():
     assert len(importlib.import_module('geometry').table(200).faces) >= 200
 
 
-def test_damaged_files_are_refused_or_read(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_damaged_files_are_refused_or_read(capsys):
     assert importlib.import_module('damage').main(['--files=2']) == 0
     shown = capsys.readouterr().out
     assert all(kind in shown for kind in ('photo JPEG', 'mask PNG', 'mesh STL text', 'mesh GLTF', 'pix3d.json'))
 
 
-def test_exact_search(benchmark):
-    rows = benchmark('search', '--shapes', '40', '--queries=3', '--decay', '2', '--repeats=1')['rows']
+def test_exact_search(written):
+    rows = written('search', '--shapes', '40', '--queries=3', '--decay', '2', '--repeats=1')['rows']
     assert [row['method'] for row in rows[:3]] == ['brute force', 'pruned', 'auto, prepared']
     for row in rows[:3]:
         assert row['recall'] == 1 and 0 < row['fully_scored'] <= 1 and row['batch_ms'] > 0 and row['single_cpu_ms'] > 0
@@ -60,12 +38,12 @@ def test_exact_search(benchmark):
 
 
 @pytest.mark.parametrize('missing', [True, False])
-def test_query(benchmark, monkeypatch, missing):
+def test_query(written, monkeypatch, missing):
     if missing:
         monkeypatch.setitem(sys.modules, 'torch', None)
     else:
         pytest.importorskip('torch')
-    rows = benchmark('search', '--part=query', '--config=pix3d.py:smoke', '--shapes', '7', '30', '--repeats=1')['rows']
+    rows = written('search', '--part=query', '--config=pix3d.py:smoke', '--shapes', '7', '30', '--repeats=1')['rows']
     assert [row['shapes'] for row in rows] == [7, 30]
     for row in rows:
         assert row.keys() >= {
@@ -76,9 +54,8 @@ def test_query(benchmark, monkeypatch, missing):
         assert ('torch: not installed' in row['note']) == missing == ('ratio' not in row)
 
 
-def test_torch_encodes_and_scores_as_jaxret(monkeypatch):
+def test_torch_encodes_and_scores_as_jaxret():
     torch = pytest.importorskip('torch')
-    monkeypatch.syspath_prepend(str(FOLDER))
     script, cases = (importlib.import_module(name) for name in ('search', 'random_galleries'))
     config, _ = script.read_query_config('pix3d.py:smoke', {})
     arrays = {'image': np.full((32, 32, 3), 200, np.uint8), 'mask': np.full((32, 32, 1), 255, np.uint8)}
@@ -88,8 +65,8 @@ def test_torch_encodes_and_scores_as_jaxret(monkeypatch):
     assert scores.shape == (9,) and calls['peer_sort']()[0] == int(torch.argmax(scores))
 
 
-def test_growth(benchmark, tmp_path):
-    written = benchmark(
+def test_growth(written, tmp_path):
+    found = written(
         'growth',
         '--axes',
         'gallery',
@@ -102,10 +79,10 @@ def test_growth(benchmark, tmp_path):
         f'--out={tmp_path / "pictures"}',
     )
     curves = ['search, brute force', 'search, pruned', 'rendering', 'loading']
-    assert [fit['curve'] for fit in written['fits']] == curves
-    assert [row['size'] for row in written['rows'] if row['curve'] == 'loading'] == [300, 600, 1200]
-    assert all(row['memory_mib'] > 0 and row['cpu_ms'] > 0 for row in written['rows'])
-    for fit in written['fits']:
+    assert [fit['curve'] for fit in found['fits']] == curves
+    assert [row['size'] for row in found['rows'] if row['curve'] == 'loading'] == [300, 600, 1200]
+    assert all(row['memory_mib'] > 0 and row['cpu_ms'] > 0 for row in found['rows'])
+    for fit in found['fits']:
         assert isinstance(fit['time_exponent'], float) and fit['verdict']
     assert sorted(path.name for path in (tmp_path / 'pictures').iterdir()) == [
         'growth.json',
@@ -114,8 +91,7 @@ def test_growth(benchmark, tmp_path):
     ]
 
 
-def test_exponents(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_exponents():
     growth = importlib.import_module('growth')
     sizes = [10, 20, 40, 80, 160, 320]
     assert growth.exponent(sizes, [7, 7, 7, *(0.5 * size**2 for size in sizes[3:])]) == pytest.approx(2)
@@ -127,8 +103,7 @@ def test_exponents(monkeypatch):
     ('', 1, 'at most linear'), ('', 2, 'time and memory worse than linear: unexplained'),
     ('all pairs', 2, 'time and memory worse than linear: all pairs'),
 ])  # fmt: skip
-def test_what_is_worse_than_linear_is_named(monkeypatch, reason, power, expected):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_what_is_worse_than_linear_is_named(reason, power, expected):
     growth = importlib.import_module('growth')
     curve = growth.Curve('losses', 'batch', (1, 2, 4), None, reason)
     rows = [{'size': size, 'cpu_ms': size**power, 'memory_mib': size**power} for size in curve.sizes]
@@ -136,15 +111,13 @@ def test_what_is_worse_than_linear_is_named(monkeypatch, reason, power, expected
 
 
 @pytest.mark.parametrize('blocked', [True, False])
-def test_losses_that_grow_are_the_same(monkeypatch, blocked):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_losses_that_grow_are_the_same(blocked):
     call, memory = importlib.import_module('growth_curves').losing(6, blocked=blocked)
     value, gradients = call()
     assert memory > 0 and np.isfinite(value) and len(gradients) == 3
 
 
 def test_the_batches_are_those_of_the_task(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     pipeline = importlib.import_module('input_pipeline')
 
     class Task:

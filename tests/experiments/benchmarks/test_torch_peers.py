@@ -1,7 +1,6 @@
 """Where PyTorch is installed (extra `bench`): its systems take the weights of `jaxret`'s, and give the same loss."""
 
 import importlib
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,14 +8,12 @@ import pytest
 from overrides import apply_overrides, load_config
 
 torch = pytest.importorskip('torch')
-FOLDER = Path(__file__).parents[3] / 'experiments' / 'benchmarks'
 STEP = 500  # past the warm-up
 
 
 @pytest.fixture
-def peers(monkeypatch):
+def peers():
     """The modules of the benchmarks that the tests use."""
-    monkeypatch.syspath_prepend(str(FOLDER))
     return [importlib.import_module(name) for name in ('random_steps', 'torch_peers')]
 
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 import run
 from cross_modal import task
-from run_command import ONE, logged, metrics_of
+from run_command import ONE, evaluation_of, logged, metrics_of
 
 from data_pipelines.cross_modal.sample import write_modelnet_sample
 
@@ -102,8 +102,7 @@ def test_a_run_begun_with_a_key_that_is_refused_now_goes_on(place, trained, caps
 
 
 def test_evaluation_of_other_objects_lists_what_it_skips(place, trained, capsys):
-    folder = place / 'evaluated'
-    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns('report', 'tensorboard'))
+    shutil.copytree(trained, place / 'evaluated', ignore=shutil.ignore_patterns('report', 'tensorboard'))
     other = write_modelnet_sample(place / 'other', seed=1, train_per_class=1, test_per_class=2, progress=False)
     shutil.rmtree(other / 'vase')
     (other / 'chair' / 'test' / 'chair_0002.off').write_text('OFF\n3 1 0\n0 0 0\n')
@@ -117,6 +116,7 @@ def test_evaluation_of_other_objects_lists_what_it_skips(place, trained, capsys)
         == 0
     )
     assert 'SYNTHETIC' not in capsys.readouterr().out
+    folder = evaluation_of(place / 'evaluated', 'other')
     metrics = metrics_of(folder)
     assert metrics['queries'] == 21 and metrics['synthetic'] is False and 'vase' not in metrics['per_class']
     page = (folder / 'report' / 'index.html').read_text().replace('<wbr>', '')
@@ -142,7 +142,7 @@ def test_everything_wrong_with_the_data_is_told_at_once(place, capsys):
     [
         ('select=best', 'is not one of last, mean_map'),
         ('select=mean_map', 'set --config.data.val_fraction above 0'),
-        ('data.layout=zip --config.data_dir=none', 'meshes, published'),
+        ('data.layout=zip --config.data_dir=.', 'meshes, published'),
         ('data.layout=published', "config.data.layout: 'published' needs --config.data_dir=DIR"),
         ('render.field_of_view=-1', 'config.render.field_of_view: must lie in [1, 150], not -1'),
         ('data.image_size=5000', 'config.data.image_size: must lie in [1, 4096], not 5000'),

@@ -11,7 +11,7 @@ import pytest
 import run
 from domain_adaptation import task as domain_adaptation
 from overrides import load_config
-from run_command import ONE, logged, metrics_of
+from run_command import ONE, evaluation_of, logged, metrics_of
 
 from data_pipelines.domain_adaptation.sample import write_mi3dor_sample
 from jaxret.metrics.shrec_scores import SCORES
@@ -159,8 +159,7 @@ def test_a_stopped_run_resumes_to_the_same_numbers(place, data, trained, without
 
 
 def test_evaluation_with_alignment_fewer_views_and_another_run_before(place, trained, capsys):
-    folder = place / 'evaluated'
-    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns('report', 'tensorboard'))
+    shutil.copytree(trained, place / 'evaluated', ignore=shutil.ignore_patterns('report', 'tensorboard'))
     assert (
         evaluate(
             place,
@@ -172,6 +171,7 @@ def test_evaluation_with_alignment_fewer_views_and_another_run_before(place, tra
         == 0
     )
     assert 'ANMRR' in capsys.readouterr().out
+    folder = evaluation_of(place / 'evaluated')
     assert metrics_of(folder)['step'] == metrics_of(trained)['step'] and metrics_of(folder) != metrics_of(trained)
     assert embeddings_of(folder)['photos'].shape == (8, 30) != embeddings_of(trained)['photos'].shape
     page = (folder / 'report' / 'index.html').read_text()
@@ -189,8 +189,9 @@ def test_other_data_is_refused_and_what_is_left_out_is_reported(place, data, tra
     shutil.rmtree(other / 'model' / 'train' / gone.name)
     shutil.copytree(trained, place / 'resumed', ignore=shutil.ignore_patterns('report', 'tensorboard'))
     assert evaluate(place, 'resumed', f'--config.data_dir={other}') == 0
-    assert metrics_of(place / 'resumed')['queries'] == 7 and gone.name not in metrics_of(place / 'resumed')['per_class']
-    assert gone.name in (place / 'resumed' / 'report' / 'index.html').read_text()
+    folder = evaluation_of(place / 'resumed', 'other')
+    assert metrics_of(folder)['queries'] == 7 and gone.name not in metrics_of(folder)['per_class']
+    assert gone.name in (folder / 'report' / 'index.html').read_text()
     assert command(place, other, 'fresh', '--config.batch_size=99') == 1
     assert 'config.batch_size' in capsys.readouterr().err
     assert command(place, other, 'fresh', '--config.data.unmatched_classes=error') == 1
@@ -244,6 +245,6 @@ def test_each_method_is_hifa_with_the_difference_that_its_name_says():
     ],
 )
 def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, argument, message):
-    assert command(tmp_path, tmp_path / 'none', 'never', f'--config.{argument}') == 1
+    assert command(tmp_path, tmp_path, 'never', f'--config.{argument}') == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'cache').exists()

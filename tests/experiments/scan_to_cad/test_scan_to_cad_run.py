@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import run
 from overrides import load_config, presets
-from run_command import metrics_of
+from run_command import evaluation_of, metrics_of
 from scan_cad_folders import read_json, write_collection, write_json
 from scan_to_cad import data as scan_data
 from scan_to_cad import pictures as scan_pictures
@@ -86,17 +86,24 @@ def test_evaluation_gives_the_same_numbers_and_prints_them(place, trained, capsy
     shutil.copytree(trained, place / 'again', ignore=shutil.ignore_patterns('report', 'tensorboard'))
     assert evaluate(place, 'again') == 0
     out = capsys.readouterr().out
-    assert metrics_of(place / 'again') == metrics_of(trained)
+    folder = evaluation_of(place / 'again', 'data')
+    assert metrics_of(folder) == metrics_of(trained) == metrics_of(place / 'again')
+    rows = read_json(folder / 'predictions.json')
+    assert rows == read_json(trained / 'predictions.json') and len(rows) == 3 * 14
+    mine = [row for row in rows if row['search'] == 'test scans']
+    assert metrics_of(trained)['scans'] == len(mine) and all(row['results'][0]['score'] <= 0 for row in mine)
+    assert all((row['rank_of_truth'] == 1) <= (row['results'][0]['id'] == row['truth']) for row in mine)
     assert 'ranking quality filtered' in out and 'domain confusion' in out and 'those of training scans too' in out
 
 
 def test_without_annotations_nothing_is_said_about_pools(place, trained):
     shutil.copytree(trained, place / 'plain', ignore=shutil.ignore_patterns('report', 'tensorboard'))
     assert evaluate(place, 'plain', '--config.data.similarity=') == 0
-    metrics = metrics_of(place / 'plain')
+    folder = evaluation_of(place / 'plain')
+    metrics = metrics_of(folder)
     assert 'instance_top1' not in metrics and 'all_annotations' not in metrics
     assert metrics['exact_top1'] == metrics_of(trained)['exact_top1']
-    assert 'no annotations' in (place / 'plain' / 'report' / 'index.html').read_text()
+    assert 'no annotations' in (folder / 'report' / 'index.html').read_text()
 
 
 def test_scans_of_the_training_cannot_be_tested_with(place, trained, capsys):
@@ -187,13 +194,14 @@ def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatc
         ('data.classes_per_batch=4', 'does not divide'),
         ('model.variant=dgcnn', 'config.model.variant'),
         ('loss.margin_negative=-1', 'config.loss.margin_negative'),
-        ('simulate.scans_per_model=0 --config.data_dir=none', 'config.simulate.scans_per_model: 0 must be above 0'),
+        ('simulate.scans_per_model=0 --config.data_dir=.', 'config.simulate.scans_per_model: 0 must be above 0'),
         ('batch_size=0', 'config.batch_size'),
         ('optimizer.schedule=step', 'constant, cosine, steps'),
         ('start_from=bogus', 'config.start_from: bogus has no checkpoints; give the work directory of a trained run'),
     ],
 )
 def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, argument, message):
+    (tmp_path / 'data').mkdir()
     assert command(tmp_path, 'never', *f'--config.{argument}'.split(' ')) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'cache').exists()

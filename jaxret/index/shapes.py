@@ -1,0 +1,100 @@
+"""What an index knows of its shapes beside how they look. Letters: G shapes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxret.errors import ConfigError
+from jaxret.index.facts import ShapeFacts
+from jaxret.index.files import Manifest
+from jaxret.index.shards import SHARDS, ShapeRow, read_thumbnail
+from jaxret.index.where import Matching
+
+
+class Shapes:
+    """The shapes of a table, by their ids.
+
+    Attributes:
+      folder: of the index.
+      manifest: what the index is.
+      ids: of the shapes.
+      categories: one a shape; '' where it has none.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, rows: Sequence[ShapeRow]):
+        self.folder, self.manifest = folder, manifest
+        self.ids = tuple(row.id for row in rows)
+        self.categories = tuple(row.category for row in rows)
+        self._rows = tuple(rows)
+        self._row_of = {name: number for number, name in enumerate(self.ids)}
+        # Not of self: an index that nobody has any more is to be gone at once, and its lock with it.
+        self._facts = ShapeFacts(folder, self._rows, lambda row: manifest.sources[row.source].up_axis)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def candidates(self, categories: Sequence[str] | None = None, where: str | None = None) -> np.ndarray | None:
+        """Which shapes are of these categories and meet the conditions, bool [G]; None for all.
+
+        Raises:
+          ConfigError: as `check_categories` and `matching`.
+        """
+        if categories is not None:
+            self.check_categories(categories)
+        chosen = None if categories is None else np.isin(np.array(self.categories), list(categories))
+        if where is None:
+            return chosen
+        met = self.matching(where).shapes
+        return met if chosen is None else met & chosen
+
+    def facts(self, id: str) -> dict[str, Any] | None:
+        """Size, triangles and more of a shape (`jaxret.geometry.measures.mesh_facts`).
+
+        Returns:
+          the facts; None for a shape that was indexed before they were kept.
+
+        Raises:
+          KeyError: an unknown id.
+          DataError: damaged.
+        """
+        return self._facts.of(self._row_of[id])
+
+    def matching(self, where: str) -> Matching:
+        """The shapes whose facts meet some conditions (`where.parse_where`), and how many have no unit for them.
+
+        Raises:
+          ConfigError: conditions that are not understood, or shapes without facts.
+          DataError: damaged.
+        """
+        return self._facts.matching(where)
+
+    def check_categories(self, categories: Sequence[str]) -> None:
+        """Raises ConfigError for a category that no shape has, or a name that is not in a list."""
+        if isinstance(categories, str):
+            raise ConfigError(f'categories = {categories!r}: give a list of names, such as [{categories!r}]')
+        unknown = sorted(set(categories) - set(self.categories))
+        if unknown:
+            raise ConfigError(
+                f'category {unknown[0]!r}: no shape has it; choose from '
+                f'{", ".join(sorted(set(self.categories) - {""})) or "none"}'
+            )
+
+    def thumbnail(self, id: str) -> bytes:
+        """A picture of a shape: a PNG file. Raises KeyError for an unknown id, DataError where it is damaged."""
+        row = self._rows[self._row_of[id]]
+        return read_thumbnail(self.folder / SHARDS / row.shard, row.row)
+
+    def model_path(self, id: str) -> Path:
+        """The model's file, where it was when it was indexed. Raises KeyError for an unknown id."""
+        row = self._rows[self._row_of[id]]
+        return Path(self.manifest.sources[row.source].folder) / row.id
+
+    def model_mark(self, id: str) -> list[int]:
+        """What its files were when it was indexed (`file_mark`). Raises KeyError for an unknown id."""
+        return self._rows[self._row_of[id]].mark
+
+    def up_axis(self, id: str) -> str:
+        """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
+        return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
