@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from jaxret.errors import ConfigError
 
-_PACKAGES = ('tensorflow', 'tensorflow_datasets', 'array_record', 'tensorboard', 'h5py', 'jinja2')
+_PACKAGES = ('tensorflow', 'tensorflow_datasets', 'array_record', 'tensorboard', 'h5py')
 
 
 def check_training_packages() -> None:

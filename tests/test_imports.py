@@ -113,7 +113,7 @@ def test_search_needs_no_package_of_training():
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
     train = {re.split('[<>=]', line)[0] for line in project['optional-dependencies']['train']}
     assert train == {'tensorflow-cpu', 'tensorflow-datasets', 'tensorboard', 'array_record', 'h5py'}
-    assert not others & {*INPUT_TOOLS} and {'jax', 'trimesh', 'safetensors'} <= others
+    assert not others & set(INPUT_TOOLS) and {'jax', 'trimesh', 'safetensors'} <= others
     assert 'jaxret.inference.loading' in reached
 
 

@@ -2,6 +2,9 @@
 
 MODEL = 'built-in: efficientnet-lite0 (default), -lite1, -lite2, or a folder with DINOv2, CLIP, SigLIP or a plain ViT'
 
+UP_AXIS = 'axis that points up in files that do not say; auto, the default of a new folder, guesses it'
+QUERY_UP_AXIS = "of mesh and point queries that do not say (default: of the index's models; auto, where they have both)"
+
 DEMO = """Writes simple models of furniture, a photo of one of them with its mask, and a list of known photos.
 
 Nothing is downloaded; the same models and photos each time.
@@ -16,6 +19,10 @@ For scan-CAD also grids of distances of 32 x 32 x 32 (.vox, .df, .sdf). Ids are 
 archive; the category of a model is its first folder (where one has all, the next that groups them), or what
 --categories says. Broken files, and models of formats that are not read, are listed in INDEX/failed.csv and do not stop
 it. An assembly is one model; with --parts each of its parts is one, with an id such as toy.step/HEAD.
+
+GLB, glTF and DAE files say which axis points up, 3MF files have +z. Of the others it is guessed, and what the models of
+a folder agree on holds for all of them; where nothing tells, it is y, or as in training. INDEX/overview.html shows it.
+--up-axis says it of a folder, a column up_axis of --categories of a model, or of all below a folder's path.
 
 The same command again embeds only what is new or changed and drops what is gone; without --models it goes through all
 folders of the index. Size and time of change tell whether a file is as before; where they differ, its SHA-256 does.

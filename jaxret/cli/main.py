@@ -87,15 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument('--out', required=True, metavar='INDEX', help='folder of the index')
     index.add_argument('--add', action='store_true', help='DIR is a further folder of the index')
     index.add_argument('--rebuild', action='store_true', help='embed everything anew')
-    index.add_argument(
-        '--up-axis', choices=('y', 'z'), help='axis that points up in the mesh files (default: y, or as in training)'
-    )
+    index.add_argument('--up-axis', choices=('auto', 'y', 'z'), help=descriptions.UP_AXIS)
     index.add_argument(
         '--parts',
         action=argparse.BooleanOptionalAction,
         help='parts of an assembly are models of their own, such as toy.step/HEAD (default: as before, or no)',
     )
-    index.add_argument('--categories', metavar='CSV', help='file with the columns path,category')
+    index.add_argument('--categories', metavar='CSV', help='file with the columns path,category and perhaps up_axis')
     index.add_argument(
         '--add-photos', metavar='CSV', help='file with the columns photo,model and perhaps mask,box: known photos'
     )
@@ -166,9 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument('--json', action='store_true', help='print JSON')
     form.add_argument('--csv', action='store_true', help='print CSV')
     search.add_argument('--sheet', metavar='PNG', help='also write a picture of queries and results')
-    search.add_argument(
-        '--up-axis', choices=('y', 'z'), help="of mesh and point queries (default: of the index's models)"
-    )
+    search.add_argument('--up-axis', choices=('auto', 'y', 'z'), help=descriptions.QUERY_UP_AXIS)
     search.add_argument('--checkpoint', metavar='WORKDIR', help='where the run of the index is now, if it was moved')
     search.add_argument('--database', metavar='DB', help='take candidates from this vector database')
     search.add_argument('--collection', metavar='NAME', help='in the database (default: jaxret)')

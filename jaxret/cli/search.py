@@ -68,9 +68,11 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         if where is not None:
             _tell_matching(index, where)
         model = load_for_index(manifest, options.checkpoint)
-        up_axis = options.up_axis or manifest.query_up_axis
+        known = index.axis_of_query if index else lambda _: manifest.query_up_axis
+        shapes = [query for query, _ in questions if query.kind != 'photo']
+        axes = {query: options.up_axis or known(query.path) for query in shapes}
         words = None if options.text is None else model.embed_texts([options.text])
-        embeddings, problems = _embed(model, questions, box, up_axis) if questions else ({}, [])
+        embeddings, problems = _embed(model, questions, box, axes) if questions else ({}, [])
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings] or [(None, None)]
@@ -97,7 +99,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
                 print(printable(note))
             tell_next(*_next_steps(options.index, photos=bool(queries) and bool(photos.all())))
         if options.sheet:
-            _draw(Path(options.sheet), index, answers, up_axis or model.shape_inputs.up_axis)
+            _draw(Path(options.sheet), index, answers, axes, model.shape_inputs)
     return 1 if problems else 0
 
 
@@ -227,7 +229,7 @@ def _found(
 
 
 def _embed(
-    model: Any, questions: Sequence[Question], box: Box | None, up_axis: str | None
+    model: Any, questions: Sequence[Question], box: Box | None, axes: Mapping[QueryFile, str]
 ) -> tuple[dict[int, np.ndarray], list[Problem]]:
     """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
 
@@ -238,7 +240,7 @@ def _embed(
         try:
             inputs = model.query_inputs(query.kind)
             arrays[number] = query_arrays(
-                query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=up_axis
+                query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=axes.get(query)
             )
         except DataError as error:
             problems += error.problems
@@ -274,16 +276,19 @@ def _warn_incomplete(complete: Sequence[bool]) -> None:
         )
 
 
-def _draw(path: Path, index: Any, answers: Sequence[Any], up_axis: str) -> None:
+def _draw(path: Path, index: Any, answers: Sequence[Any], axes: Mapping[QueryFile, str], inputs: Any) -> None:
     from jaxret.cli.answer_sheet import Row, draw_answers, empty_picture, png_file, query_picture
+    from jaxret.preprocessing.headings import query_up_axis
+
+    def picture(query: QueryFile | None) -> np.ndarray:
+        if query is None:
+            return empty_picture()
+        axis = axes.get(query)
+        axis = axis and query_up_axis(query.path, kind=query.kind, up_axis=axis, inputs=inputs)
+        return query_picture(query, up_axis=axis or 'y')
 
     rows = [
-        Row(
-            answer.name,
-            empty_picture() if answer.query is None else query_picture(answer.query, up_axis=up_axis),
-            answer.hits,
-            [index.thumbnail(hit.id) for hit in answer.hits],
-        )
+        Row(answer.name, picture(answer.query), answer.hits, [index.thumbnail(hit.id) for hit in answer.hits])
         for answer in answers
     ]
     write_atomically(path, png_file(draw_answers(rows, title=f'{index.folder.name}: {len(index)} shapes')))

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from jaxret.errors import ConfigError
 
 SHADINGS = ('grey', 'textured')
@@ -93,11 +95,12 @@ class ViewRing:
     def denser(self) -> 'ViewRing':
         """At every elevation cameras at all azimuths of these, evenly spaced: turned by a step they are there, too.
 
-        At most `MOST_STEPS` at an elevation; where that is too few, the nearest ones are meant.
+        As many at an elevation as go into `MOST_STEPS` steps; where these are too few, the nearest ones are meant.
         """
         first = self.rings[0][2]
         step = math.gcd(36_000, *(round(100 * (azimuth - first)) for azimuth, _ in self.poses))  # of 0.01 degrees
         count = min(36_000 // step, MOST_STEPS)
+        count *= MOST_STEPS // count
         return replace(self, views=count, further=tuple((up, count, first) for up, *_ in self.further))
 
     @property
@@ -125,3 +128,21 @@ class ViewRing:
     def distance(self) -> float:
         """Distance of the cameras from the origin: 1 / sin(field_of_view / 2)."""
         return 1 / math.sin(math.radians(self.field_of_view) / 2)
+
+
+def turns_of(asked: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which cameras see, turned about the vertical, what others do.
+
+    Args:
+      asked: [W, 2] azimuth and elevation of the cameras that are turned, in degrees; of each elevation evenly spaced.
+      poses: [V, 2] of the others.
+
+    Returns:
+      int64 [T, V], in each turn of each camera of `poses` the nearest of its elevation; and the turns' angles [T] in
+      degrees.
+    """
+    steps = max(int(np.count_nonzero(asked[:, 1] == elevation)) for elevation in asked[:, 1])
+    angles = 360 / steps * np.arange(steps)
+    apart = (asked[None, None, :, 0] - poses[None, :, None, 0] - angles[:, None, None] + 180) % 360 - 180  # [T, V, W]
+    other = np.abs(asked[None, :, 1] - poses[:, None, 1])
+    return (np.abs(apart) + 1e6 * (other > other.min(axis=1, keepdims=True))).argmin(axis=2), angles

@@ -8,7 +8,7 @@ that is missing or damaged are.
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from typing import Any
 from jaxret.errors import CheckpointError, DataError, Problem
 from jaxret.files import printable
 from jaxret.index.assemblies import PartFinder
+from jaxret.index.axes import settle_axes, told_axes
 from jaxret.index.compression import coded_key, compressed
 from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.embeddings import gather_views
 from jaxret.index.files import (
-    FAILED,
     MANIFEST,
     Manifest,
     Source,
@@ -30,51 +30,18 @@ from jaxret.index.files import (
     write_table,
     writing,
 )
+from jaxret.index.overview import write_overview
 from jaxret.index.references import References
 from jaxret.index.reuse import broken_shards, known_contents, match_files
-from jaxret.index.shards import Place, ShapeRow, embedding_key, without_gaps, write_matrix
+from jaxret.index.shards import STATED, Place, ShapeRow, embedding_key, without_gaps, write_matrix
 from jaxret.index.sources import FoundModel, below, check_ids, find_files, read_failed, resolve_sources, write_failed
+from jaxret.index.summary import Summary
 from jaxret.index.teaching import embed_anew
 from jaxret.inference.model import Model
 from jaxret.inference.pretrained_model import PRETRAINED
 from jaxret.search.parts import views_centre
 
 _CENTRE_SHAPES = 1000  # whose views' mean is taken, evenly spaced
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
-
-    Attributes:
-      shapes: in the index now.
-      embedded: read and embedded.
-      kept: taken as they were (also from a run that was killed).
-      removed: no longer in the index.
-      failed: files that cannot be used, with the reasons.
-      without_file: lines of the CSV files of categories that name no model.
-      references: known photos of these shapes.
-      without_model: known photos of models that the index does not have; they count again when it has.
-    """
-
-    shapes: int
-    embedded: int
-    kept: int
-    removed: int
-    failed: tuple[Problem, ...]
-    without_file: int
-    references: int = 0
-    without_model: int = 0
-
-    def told(self, folder: Path) -> str:
-        """One line for people, of an index in this folder."""
-        parts = [f'{self.shapes} shapes: {self.embedded} embedded, {self.kept} as before']
-        parts += [f'{self.removed} removed'] if self.removed else []
-        parts += [f'{len(self.failed)} files failed (see {folder / FAILED})'] if self.failed else []
-        parts += [f'{self.without_file} lines of the categories name no model'] if self.without_file else []
-        gone = f' ({self.without_model} more of models that are gone)' if self.without_model else ''
-        parts += [f'{self.references} known photos{gone}'] if self.references or gone else []
-        return '; '.join(parts)
 
 
 def update_index(
@@ -97,9 +64,10 @@ def update_index(
       folder: of the index; made where missing.
       model: that embeds; an index is of one model.
       models: folder of models; None updates all folders of the index.
-      up_axis: axis that points up in its mesh files, 'y' or 'z'; None: as before, or as in training.
-      categories: CSV file with columns path and category; other models have their first folder as category. None: as
-        before.
+      up_axis: axis that points up in its files, 'y' or 'z', or 'auto' to guess (`settle_axes`); None: as before, 'auto'
+        for a new folder. Formats that say their axis are as they say.
+      categories: CSV file with columns path, category, and perhaps up_axis (of this model, y or z); other models have
+        their first folder as category. None: as before.
       parts: the parts of an assembly are shapes of their own, with ids like toy.step/HEAD; None: as before.
       add: `models` may be a further folder of the index.
       rebuild: embed everything anew, with another model than before for example; of `models` alone where it is given
@@ -122,7 +90,7 @@ def update_index(
         if manifest and not rebuild:
             _check_model(folder, manifest, model)
         sources, chosen = resolve_sources(
-            manifest, folder, models, up_axis, categories, parts, add=add, rebuild=rebuild, default=inputs.up_axis
+            manifest, folder, models, up_axis, categories, parts, add=add, rebuild=rebuild
         )
         whole, torn = ([], set()) if rebuild else _whole(folder, manifest, rows, **workers)
         scanned = chosen | torn
@@ -131,6 +99,7 @@ def update_index(
         found, problems, without_file = find_files(sources, scanned, inputs, finder, tell=tell)
         kept = _unread(whole, sources, scanned, closed=[problem.where for problem in problems])
         check_ids(found, kept, sources)
+        found = settle_axes(found, [] if rebuild else rows, inputs, **workers)
         known = {} if rebuild else known_contents(folder, key, whole, manifest)
         done = match_files(found, rows, known, textured=inputs.textured, **workers)
         matched = len(done)
@@ -142,11 +111,11 @@ def update_index(
             raise DataError(problems or Problem(str(folder), 'no models', 'name a folder with models'))
         table, codebook = compressed(folder, table, key, model.parts, manifest.codebook if whole else None)
         table = sorted(without_gaps(folder, table, coded_key(key, codebook)), key=lambda row: row.id)
-        before = manifest.fingerprint if manifest else None
+        weights = manifest.fingerprint if manifest else None
         with contextlib.closing(References(folder)) as references:
-            embed_anew(references, model, before=before, progress=progress)
+            embed_anew(references, model, before=weights, progress=progress)
             commit(folder, model, sources, table, failed=len(problems), codebook=codebook)
-            embed_anew(references, model, before=before, progress=False)  # taught meanwhile
+            embed_anew(references, model, before=weights, progress=False)  # taught meanwhile
             taught = [reference.model for reference in references.rows() if reference.model is not None]
         ids = {row.id for row in table}
         return Summary(
@@ -158,6 +127,8 @@ def update_index(
             without_file=without_file,
             references=sum(shape in ids for shape in taught),
             without_model=sum(shape not in ids for shape in taught),
+            axes=told_axes(table),
+            doubtful=write_overview(folder, table, sources),
         )
 
 
@@ -209,7 +180,16 @@ def _embed_rest(
 
 def _rows(found: Sequence[FoundModel], done: Mapping[int, tuple[str, Place]]) -> list[ShapeRow]:
     return [
-        ShapeRow(item.file.id, item.file.category, item.source, done[number][0], item.mark, *done[number][1])
+        ShapeRow(
+            item.file.id,
+            item.file.category,
+            item.source,
+            done[number][0],
+            item.mark,
+            *done[number][1],
+            item.up_axis,
+            item.axis_from,
+        )
         for number, item in enumerate(found)
         if number in done
     ]
@@ -285,6 +265,7 @@ def commit(
         parts=None if model.parts is None else model.parts.to_json(),
         centre=centre,
         codebook=codebook,
+        axes=sorted({row.up_axis for row in table if row.up_axis and row.axis_from != STATED}),
     )
     write_manifest(folder, manifest)
     remove_unused(folder, manifest)

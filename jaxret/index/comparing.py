@@ -22,7 +22,8 @@ from jaxret.search.joined import joined_queries
 from jaxret.search.outlines import Outlines
 from jaxret.search.parts import Parts
 from jaxret.search.references import Evidence, mean_of_best
-from jaxret.search.turned import search_turned
+from jaxret.search.similarity import VIEW_KINDS
+from jaxret.search.turned import search_headings, search_turned
 from jaxret.search.viewpoint import refined_poses
 
 TEXT_WEIGHT = 0.5  # of a text beside a photo
@@ -176,13 +177,16 @@ class Comparison:
         return scores
 
     def found_turned(self, queries: np.ndarray, question: Question) -> Found:
-        """As `found`, of views [Q, V, D] of meshes, clouds or scans in their best heading.
+        """As `found`, of views or headings [Q, W, D] of meshes, clouds or scans in their best heading.
 
         Raises:
-          ConfigError, DataError: as `found` and `search_turned`; or texts beside the views.
+          ConfigError, DataError: as `found`, `search_turned` and `search_headings`; or texts beside the shapes.
         """
         if question.texts is not None:
-            raise refused('texts', 'given with views of meshes, clouds or scans', 'give them alone or with photos')
+            raise refused('texts', 'given with meshes, clouds or scans', 'give them alone or with photos')
+        if self.gallery.similarity not in VIEW_KINDS:
+            check_no_purpose(question.purpose)
+            return search_headings(self.gallery, queries, question.top_k, candidates=question.candidates)
         if queries.shape[2] == self.gallery.width:
             queries = self._weighed(queries, question.purpose, None)
         poses = {'asked': self._asked_poses, 'poses': self._view_poses}

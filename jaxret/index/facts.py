@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,10 @@ class ShapeFacts:
     Args:
       folder: of the index.
       rows: of its table.
-      up_axis: of each row, the axis that points up in its file.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[ShapeRow], up_axis: Callable[[ShapeRow], str]):
-        self._folder, self._rows, self._up_axis = folder, rows, up_axis
+    def __init__(self, folder: Path, rows: Sequence[ShapeRow]):
+        self._folder, self._rows = folder, rows
         self._of_shard = functools.lru_cache(maxsize=_KEPT_SHARDS)(lambda name: read_facts(folder / SHARDS / name))
         self._lock, self._columns = threading.Lock(), None
 
@@ -77,7 +76,7 @@ class ShapeFacts:
     def _sides(self, row: ShapeRow, facts: dict[str, Any]) -> list[float | None]:
         """Width, height and depth in mm: extents along x, y, z once +y is up."""
         x, y, z = facts['size_mm'] or (None,) * 3
-        return [x, z, y] if self._up_axis(row) == 'z' else [x, y, z]
+        return [x, z, y] if row.up_axis == 'z' else [x, y, z]
 
 
 def told_facts(facts: dict[str, Any] | None) -> tuple[str, str]:

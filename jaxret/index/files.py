@@ -5,6 +5,7 @@
     <index>/tables/<table>.jsonl     one line a shape: id, category, checksum, where its embedding is; never changed
     <index>/shards/<key>.safetensors embeddings, thumbnails (PNG) and checksums of some shapes; never changed
     <index>/failed.csv               path,reason of the files that could not be used
+    <index>/overview.html            pictures of the models, and which axis points up in each (`overview`)
     <index>/fit.safetensors          what `jaxret fit` learnt of them; replaced atomically
     <index>/references.sqlite        photos known to show models (`references`); changes by transactions of its own
     <index>/.lock                    held by the process that writes
@@ -21,21 +22,23 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jaxret.errors import ConfigError, DataError, Problem, StorageError
 from jaxret.files import check_regular, exclusive, read_json, remove_temporaries, same_file, write_atomically
+from jaxret.geometry.up_axis import AUTO
 from jaxret.index.references import REFERENCES
-from jaxret.index.shards import FORMAT, SHARDS, ShapeRow, unreadable
+from jaxret.index.shards import BEFORE, FORMAT, SHARDS, ShapeRow, unreadable
 from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
 
 MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
-FIT = 'fit.safetensors'
-_BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT)))  # files beside the folders, and files in each of these
+FIT, OVERVIEW = 'fit.safetensors', 'overview.html'
+# Files beside the folders, and files in each of these.
+_BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT, OVERVIEW)))
 _DATABASE = rf'{re.escape(REFERENCES)}(?:-journal)?'  # which SQLite itself rolls back and removes
 _NAMES = {TABLES: r'[0-9a-f]{16}\.jsonl', SHARDS: r'[0-9a-f]{32}\.safetensors'}
 _TEMPORARY = r'\.(?:{0})\.[0-9a-f]{{16}}'
@@ -49,7 +52,7 @@ class Source:
 
     Attributes:
       folder: absolute path.
-      up_axis: axis that points up in its meshes.
+      up_axis: that points up in its files, 'y' or 'z'; `AUTO` where it is guessed.
       categories: CSV file of categories; '' for none.
       parts: whether the parts of an assembly are shapes of their own.
     """
@@ -80,6 +83,7 @@ class Manifest:
       centre: file below shards/ with what photos are taken to have in common with views; None without parts.
       codebook: {'file': below shards/, 'layout'} of the embeddings' codes (`jaxret.search.codes`); None where shards
         hold embeddings as they are.
+      axes: that point up in the models' files, of formats that do not say.
     """
 
     system: str
@@ -101,6 +105,7 @@ class Manifest:
     parts: dict[str, Any] | None = None
     centre: str | None = None
     codebook: dict[str, Any] | None = None
+    axes: list[str] = field(default_factory=list)  # of indexes of one axis a folder
 
     @property
     def shape_inputs(self) -> ShapeInputs:
@@ -108,10 +113,10 @@ class Manifest:
         return ShapeInputs.from_json(self.inputs)
 
     @property
-    def query_up_axis(self) -> str | None:
-        """The axis that points up in meshes and clouds as queries: that of the models, where all folders have one."""
-        axes = {source.up_axis for source in self.sources}
-        return axes.pop() if len(axes) == 1 else None
+    def query_up_axis(self) -> str:
+        """The axis that points up in meshes and clouds as queries: that of the models, `AUTO` where they have both."""
+        axes = self.axes or {source.up_axis for source in self.sources}
+        return min(axes) if len(axes) == 1 else AUTO
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -160,7 +165,9 @@ def read_table(content: bytes, manifest: Manifest, where: Path) -> list[ShapeRow
     """
     if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
         raise DataError(Problem(str(where), 'damaged: another checksum', _REBUILD))
-    return [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
+    rows = [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
+    axes = [source.up_axis for source in manifest.sources]
+    return [row if row.up_axis else replace(row, up_axis=axes[row.source], axis_from=BEFORE) for row in rows]
 
 
 @contextlib.contextmanager

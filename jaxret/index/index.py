@@ -87,7 +87,7 @@ class Index(Shapes):
         return self.manifest.fingerprint
 
     @property
-    def query_up_axis(self) -> str | None:
+    def query_up_axis(self) -> str:
         """That of the manifest."""
         return self.manifest.query_up_axis
 
@@ -122,8 +122,8 @@ class Index(Shapes):
 
         Args:
           queries: float32 [Q, D] of a model with this index's fingerprint; of the built-in model [Q, D + C] of photos,
-            [Q, D] of texts, or [Q, V, D], the views of meshes, clouds or scans, which are compared in their best
-            heading, and not with known photos.
+            [Q, D] of texts. [Q, W, D] of meshes, clouds and scans, views or headings, which are compared with the
+            models in their best heading, and not with known photos.
           top_k: K; fewer where there are fewer shapes.
           categories: only shapes of these; None for all.
           where: only shapes whose facts meet this, such as 'size<200mm and watertight' (`where.parse_where`); none of
@@ -145,11 +145,11 @@ class Index(Shapes):
             model without words; or damaged references.
         """
         queries = np.asarray(queries, np.float32)
-        views = queries.ndim == 3 and self.manifest.similarity == 'best_views'
-        words = not views and queries.shape[-1:] == (self.gallery.width,) != (self._comparison.width,)
-        known = references and not views and not words
+        shapes = queries.ndim == 3
+        words = not shapes and queries.shape[-1:] == (self.gallery.width,) != (self._comparison.width,)
+        known = references and not shapes and not words
         question, fit = self._question(top_k, (categories, where), purpose, texts, text_weight, references=known)
-        if views:
+        if shapes:
             found = self._comparison.found_turned(queries, question)
         else:
             found = self._comparison.found(self._checked(queries, words=words)[:, None], question)

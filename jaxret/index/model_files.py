@@ -13,7 +13,7 @@ from jaxret.geometry.formats import ARCHIVE_SUFFIX, DISTANCE_SUFFIXES, MESH_SUFF
 from jaxret.geometry.materials import material_files
 from jaxret.geometry.places import members, model_files, safe_member
 
-COLUMNS = ('path', 'category')
+COLUMNS, UP_AXIS = ('path', 'category'), 'up_axis'
 _MOST_CATEGORIES = 2**30  # bytes
 
 
@@ -144,28 +144,32 @@ def _categories(ids: Sequence[str], *, top: bool = True) -> list[str]:
     return first if top or len(set(first)) < len(ids) else [''] * len(ids)
 
 
-def read_categories(path: Path) -> dict[str, str]:
-    """Category of models by id, from a CSV file with the columns path and category.
+def read_categories(path: Path) -> dict[str, tuple[str, str]]:
+    """Category and up axis of models by id, from a CSV file with the columns path, category and perhaps up_axis.
+
+    Returns:
+      of each id its category, and 'y', 'z', or '' where the file does not say.
 
     Raises:
-      DataError: unreadable, without these columns, or a path that occurs twice with different categories.
+      DataError: unreadable, without these columns, another axis, or a path that occurs twice with different values.
     """
-    action = f'give a CSV file whose first line is {",".join(COLUMNS)}'
+    action = f'give a CSV file whose first line is {",".join(COLUMNS)}, or {",".join(COLUMNS)},{UP_AXIS}'
     try:
         check_regular(path, most=_MOST_CATEGORIES)
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file, strict=True)
             if not set(COLUMNS) <= set(reader.fieldnames or ()):
                 raise DataError(Problem(str(path), f'columns {", ".join(reader.fieldnames or ["none"])}', action))
-            categories: dict[str, str] = {}
+            told: dict[str, tuple[str, str]] = {}
             for row in reader:
-                name, category = ((row[column] or '').strip() for column in COLUMNS)
-                name = Path(name).as_posix()
-                if categories.setdefault(name, category) != category:
-                    raise DataError(
-                        Problem(f'{path}, line {reader.line_num}', f'{name!r} has two categories', 'leave one out')
-                    )
-            return categories
+                name, category, axis = ((row.get(column) or '').strip() for column in (*COLUMNS, UP_AXIS))
+                name, where = Path(name).as_posix(), f'{path}, line {reader.line_num}'
+                if axis not in ('', 'y', 'z'):
+                    raise DataError(Problem(where, f'{UP_AXIS} {axis!r}', 'give y or z, or leave it empty'))
+                if (before := told.setdefault(name, (category, axis))) != (category, axis):
+                    found = 'categories' if before[0] != category else 'up axes'
+                    raise DataError(Problem(where, f'{name!r} has two {found}', 'leave one out'))
+            return told
     except FileNotFoundError:
         raise DataError(Problem(str(path), 'missing', action)) from None
     except (OSError, ValueError, csv.Error) as error:

@@ -29,7 +29,7 @@ def broken_shards(folder: Path, shards: Set[str], *, processes: int | None, prog
 
 def known_contents(folder: Path, key: str, rows: Sequence[ShapeRow], manifest: Manifest | None) -> dict[str, Place]:
     """Where content is already embedded: in rows of the index, and in shards of a run that was killed."""
-    known = {content_key(row.checksum, manifest.sources[row.source].up_axis): (row.shard, row.row) for row in rows}
+    known = {content_key(row.checksum, row.up_axis): (row.shard, row.row) for row in rows}
     used = set(manifest.shards) if manifest else set()
     for path in sorted((folder / SHARDS).glob('*.safetensors')):
         if path.name not in used and path.name not in broken_shards(folder, {path.name}, processes=1, progress=False):

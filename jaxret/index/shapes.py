@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxret.errors import ConfigError
+from jaxret.errors import ConfigError, DataError
+from jaxret.geometry.up_axis import AUTO
 from jaxret.index.facts import ShapeFacts
 from jaxret.index.files import Manifest
 from jaxret.index.shards import SHARDS, ShapeRow, read_thumbnail
 from jaxret.index.where import Matching
+from jaxret.preprocessing.shapes import file_checksum
 
 
 class Shapes:
@@ -29,8 +31,7 @@ class Shapes:
         self.categories = tuple(row.category for row in rows)
         self._rows = tuple(rows)
         self._row_of = {name: number for number, name in enumerate(self.ids)}
-        # Not of self: an index that nobody has any more is to be gone at once, and its lock with it.
-        self._facts = ShapeFacts(folder, self._rows, lambda row: manifest.sources[row.source].up_axis)
+        self._facts = ShapeFacts(folder, self._rows)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,6 +96,19 @@ class Shapes:
         """What its files were when it was indexed (`file_mark`). Raises KeyError for an unknown id."""
         return self._rows[self._row_of[id]].mark
 
+    def axis_of_query(self, path: Path) -> str:
+        """The axis that points up in a mesh as a query, 'y', 'z' or 'auto': that of the models; where they have both,
+        that of a model with the same content.
+        """
+        axis = self.manifest.query_up_axis
+        if axis != AUTO:
+            return axis
+        try:
+            checksum = file_checksum(path, textured=self.manifest.shape_inputs.textured)
+        except DataError:  # said where it is embedded
+            return axis
+        return next((row.up_axis for row in self._rows if row.checksum == checksum), axis)
+
     def up_axis(self, id: str) -> str:
         """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
-        return self.manifest.sources[self._rows[self._row_of[id]].source].up_axis
+        return self._rows[self._row_of[id]].up_axis

@@ -24,6 +24,8 @@ from jaxret.preprocessing.shapes import ShapeInputs
 FORMAT = 'jaxret-index-1'
 SHARDS = 'shards'
 SHARD_SHAPES = 128  # what a killed run may lose
+# How an up axis is known; `BEFORE`: as an earlier version took it.
+GIVEN, STATED, GUESSED, DEFAULT, BEFORE = 'given', 'stated', 'guessed', 'default', 'before'
 Place = tuple[str, int]  # shard and row
 _MATRIX = 'projection'  # as earlier versions named it
 _OWN = ('embeddings', 'thumbnails', 'starts')  # arrays that are no extras
@@ -41,6 +43,8 @@ class ShapeRow:
       checksum: of its content (`file_checksum`).
       mark: sizes and times of change of its files when they were read (`file_mark`).
       shard, row: where its embedding and thumbnail are.
+      up_axis: that points up in its file, 'y' or 'z'.
+      axis_from: how that is known, `GIVEN` or another. Both are '' in tables of earlier versions.
     """
 
     id: str
@@ -50,6 +54,8 @@ class ShapeRow:
     mark: list[int]
     shard: str
     row: int
+    up_axis: str = ''
+    axis_from: str = ''
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,25 +4,34 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import check_regular, write_atomically
+from jaxret.geometry.up_axis import AUTO, stated_axis
 from jaxret.index.files import FAILED, Manifest, Source
 from jaxret.index.model_files import ModelFile, file_mark, find_models, read_categories
-from jaxret.index.shards import ShapeRow
+from jaxret.index.shards import GIVEN, STATED, ShapeRow
 from jaxret.preprocessing.shapes import ShapeInputs
 
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model's file, which of the folders it is in, its up axis, and what it was when it was found (`file_mark`)."""
+    """A model's file.
+
+    Attributes:
+      file: where it is.
+      source: which of the folders it is in.
+      up_axis, axis_from: as of a `ShapeRow`; '' where nothing says which it is.
+      mark: what it was when it was found (`file_mark`).
+    """
 
     file: ModelFile
     source: int
     up_axis: str
+    axis_from: str
     mark: list[int]
 
 
@@ -36,7 +45,6 @@ def resolve_sources(
     *,
     add: bool,
     rebuild: bool,
-    default: str,
 ) -> tuple[list[Source], set[int]]:
     """The folders of models from now on, and which of them are looked through.
 
@@ -47,7 +55,6 @@ def resolve_sources(
       up_axis, categories, parts: of that folder; None as before.
       add: it may be a further one.
       rebuild: it takes the place of all others, where `add` is not given too.
-      default: axis that points up in a new folder where `up_axis` is None.
 
     Raises:
       ConfigError: `models` is missing, or a further folder without `add`, or a folder of the index is gone.
@@ -58,7 +65,7 @@ def resolve_sources(
         return sources, set(range(len(sources)))
     place, table = os.path.abspath(models), os.path.abspath(categories) if categories else ''
     number = next((number for number, source in enumerate(sources) if source.folder == place), len(sources))
-    before = [*sources, Source(place, default, '')][number]
+    before = [*sources, Source(place, AUTO, '')][number]
     if number == len(sources) and not add and not rebuild:
         _refuse_further(sources, folder, place)
     chosen = Source(
@@ -132,7 +139,7 @@ def find_files(
     found, problems, without_file = [], [], 0
     for number in sorted(scanned):
         source = sources[number]
-        categories = read_categories(Path(source.categories)) if source.categories else {}
+        told = read_categories(Path(source.categories)) if source.categories else {}
         below = find_models(Path(source.folder), inputs.suffixes)
         files, wrong = below.models, [*below.problems, *below.unread]
         if not files:
@@ -141,21 +148,36 @@ def find_files(
         if line := below.told(source.folder, FAILED):
             tell(line)
         named = {file.id for file in files}
-        files = [dataclasses.replace(file, category=categories.get(file.id, file.category)) for file in files]
         files = parts(number, files) if source.parts else files
         named |= {file.id for file in files}
-        without_file += len(categories.keys() - named)
-        found += [
-            FoundModel(
-                dataclasses.replace(file, category=categories.get(file.id, file.category)),
-                number,
-                source.up_axis,
-                file_mark(file.path, textured=inputs.textured),
-            )
-            for file in files
-        ]
+        named |= {str(folder) for name in named for folder in PurePosixPath(name).parents}
+        without_file += len(told.keys() - named)
+        for file in files:
+            category, given = _told(file, told)
+            mark = file_mark(file.path, textured=inputs.textured)
+            axis = _told_axis(file.path, given or source.up_axis, given=bool(given))
+            found.append(FoundModel(dataclasses.replace(file, category=category), number, *axis, mark))
         problems += wrong
     return found, problems, without_file
+
+
+def _told(file: ModelFile, told: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """Category and up axis of a model by a CSV file: of its own line, else of the nearest of the folders above it."""
+    lines = [told[str(place)] for place in (file.id, *PurePosixPath(file.id).parents) if str(place) in told]
+    category = told[file.id][0] if file.id in told else next((line[0] for line in lines if line[0]), file.category)
+    return category, next((line[1] for line in lines if line[1]), '')
+
+
+def _told_axis(path: Path, axis: str, *, given: bool) -> tuple[str, str]:
+    """The axis that points up in a model, and how that is known.
+
+    Args:
+      path: of the model.
+      axis: `given` of this very model; else what is said of its folder.
+    """
+    if not given and (stated := stated_axis(path)):
+        return stated, STATED
+    return ('', '') if axis == AUTO else (axis, GIVEN)
 
 
 def check_ids(found: Sequence[FoundModel], rows: Sequence[ShapeRow], sources: Sequence[Source]) -> None:

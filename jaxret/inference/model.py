@@ -97,9 +97,9 @@ class Model:
         return self._embed_files('photo', photos, own)
 
     def embed_meshes(self, paths: Sequence[str | Path], *, up_axis: str | None = None) -> np.ndarray:
-        """Embeddings [Q, D] of mesh files as queries; `up_axis` as in training where it is None.
+        """Embeddings [Q, W, D] of mesh files as queries; `up_axis` as in training where it is None.
 
-        Of the built-in model [Q, V, D], of clouds and scans likewise.
+        W are views all around where the gallery has one embedding a view, else headings.
 
         Raises:
           DataError: meshes that cannot be used, all of them; or this system takes no meshes.
@@ -107,7 +107,7 @@ class Model:
         return self._embed_files('mesh', paths, up_axis=up_axis)
 
     def embed_points(self, clouds: Sequence[str | Path | np.ndarray], *, up_axis: str | None = None) -> np.ndarray:
-        """Embeddings [Q, D] of point clouds: files (.ply, .xyz, .npy), or arrays [N, 3].
+        """Embeddings [Q, W, D] of point clouds, as of meshes: files (.ply, .xyz, .npy), or arrays [N, 3].
 
         Raises:
           DataError: clouds that cannot be used, all of them; or this system takes no points.
@@ -115,7 +115,9 @@ class Model:
         return self._embed_files('points', clouds, up_axis=up_axis)
 
     def embed_scans(self, paths: Sequence[str | Path]) -> np.ndarray:
-        """Embeddings [Q, D] of scans: files of distances on a grid (.sdf, .df, .vox), of a run on one of 32 x 32 x 32.
+        """Embeddings of scans, files of distances on a grid (.sdf, .df, .vox): [Q, W, D], as of meshes.
+
+        Of scan-CAD [Q, D], by the part of the network that was trained for scans, of grids of 32 x 32 x 32.
 
         Raises:
           DataError: scans that cannot be used, all of them; or this system takes no scans.
@@ -179,9 +181,11 @@ class Model:
         return self._embed(arrays, self._parts.gallery).astype(self._parts.stored, copy=False)
 
     def embed_query_arrays(self, arrays: Sequence[Mapping[str, np.ndarray]], kind: str) -> np.ndarray:
-        """Embeddings [Q, D] of queries of one kind, as `photo_arrays` and its neighbours make them."""
-        self.query_inputs(kind)
-        return self._embed(arrays, self._parts.queries[kind].modality)
+        """Embeddings [Q, D] or [Q, W, D] of queries of one kind, as `query_arrays` makes them."""
+        turned = self.query_inputs(kind).headings is not None
+        rows = [row for one in arrays for row in _rows(one)] if turned else arrays
+        embeddings = self._embed(rows, self._parts.queries[kind].modality)
+        return embeddings.reshape(len(arrays), -1, embeddings.shape[1]) if turned else embeddings
 
     def query_inputs(self, kind: str) -> PhotoInputs | ShapeInputs:
         """What is made of a query of one kind.
@@ -209,7 +213,11 @@ class Model:
         query = self._parts.queries[kind]
 
         def encode(**arrays: jax.Array) -> jax.Array:
-            return self._parts.embed(self._variables, arrays, query.modality)
+            if query.inputs.headings is None:
+                return self._parts.embed(self._variables, arrays, query.modality)
+            count, turns = next(iter(arrays.values())).shape[:2]
+            rows = {name: values.reshape(-1, *values.shape[2:]) for name, values in arrays.items()}
+            return self._parts.embed(self._variables, rows, query.modality).reshape(count, turns, -1)
 
         arrays = query.inputs.arrays.items()
         return encode, {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in arrays}
@@ -241,6 +249,11 @@ class Model:
         if not results:
             raise ValueError('nothing to embed')
         return np.concatenate(results)
+
+
+def _rows(headings: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The arrays of each heading of a query."""
+    return [dict(zip(headings, values, strict=True)) for values in zip(*headings.values(), strict=True)]
 
 
 def _check_several(files: Sequence) -> None:

@@ -13,7 +13,7 @@ Letters: B batch, V views, S side in pixels, R cells a side of a silhouette, D e
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from jaxret.pretrained.vit_files import read_vision_transformer
 from jaxret.pretrained.weight_files import read_weights
 from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
-from jaxret.systems.base import QueryKind, TrainedSystem, Variables
+from jaxret.systems.base import QueryKind, TrainedSystem, Variables, shape_queries
 
 PRETRAINED = 'pretrained'  # `Model.system`
 DEFAULT = 'efficientnet-lite0'
@@ -194,14 +194,12 @@ def network_model(
         places=dict.fromkeys(PARTS[:2], settings.cells**2) if settings.cells else {},
     )
     inputs = settings.shape_inputs
-    denser = inputs.ring.denser
-    mesh = QueryKind(replace(inputs, ring=denser, view_ids=tuple(range(denser.count)), outlines=None), 'views')
     system = TrainedSystem(
         name=PRETRAINED,
         embed=partial(_embed, pictures),
         shape_inputs=inputs,
         gallery='views',
-        queries={'photo': QueryKind(settings.photo_inputs, 'photo'), 'mesh': mesh, 'points': mesh, 'scan': mesh},
+        queries={'photo': QueryKind(settings.photo_inputs, 'photo'), **shape_queries(inputs, 'views', one_by_one=True)},
         similarity='best_views',
         stored=np.dtype(np.float16),
         texts=None if words is None else partial(_of_texts, cache(partial(load_text_encoder, words)), parts),

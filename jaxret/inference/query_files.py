@@ -12,11 +12,11 @@ from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import printable
 from jaxret.geometry.formats import DISTANCE_SUFFIXES, MESH_SUFFIXES, unread_format
 from jaxret.geometry.places import locate
+from jaxret.preprocessing.headings import query_shape_arrays, query_up_axis
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs
 from jaxret.preprocessing.photo_formats import PHOTO_SUFFIXES
 from jaxret.preprocessing.photos import Box, Mask, Photo, photo_arrays
-from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces, point_arrays
-from jaxret.preprocessing.shapes import cloud_views, shape_arrays
+from jaxret.preprocessing.points import POINT_SUFFIXES, has_faces
 
 # Of every kind of query. A .ply file is a mesh if it has faces.
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
@@ -154,18 +154,15 @@ def query_arrays(
       kind: 'photo', 'mesh', 'points' or 'scan'.
       inputs: of that kind.
       mask, box: of a photo, see `photo_arrays`.
-      up_axis: axis that points up in meshes and clouds; None as in training.
+      up_axis: axis that points up in meshes and clouds whose format does not say; None as in training, 'auto' guesses.
 
     Raises:
       DataError: the query, or its mask, cannot be used.
     """
     if kind == 'photo':
         return photo_arrays(query, inputs=inputs, mask=mask, box=box)
-    if kind == 'points' and inputs.representation == 'views':
-        return cloud_views(query, inputs=inputs, up_axis=up_axis or inputs.up_axis)
-    if kind == 'points':
-        return point_arrays(query, count=inputs.points, up_axis=up_axis or inputs.up_axis)
-    return shape_arrays(Path(query), inputs=inputs, up_axis='y' if kind == 'scan' else up_axis or inputs.up_axis)
+    axis = query_up_axis(query, kind=kind, up_axis=up_axis, inputs=inputs)
+    return query_shape_arrays(query, kind=kind, inputs=inputs, up_axis=axis)
 
 
 def parse_box(text: str) -> Box:

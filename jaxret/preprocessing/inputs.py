@@ -4,18 +4,18 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxret.geometry.formats import DISTANCE_SUFFIXES, FACE_VALUES, MESH_SUFFIXES
-from jaxret.geometry.view_ring import ViewRing
+from jaxret.geometry.view_ring import MOST_STEPS, ViewRing, turns_of
 
 RESOLUTION = 32
 OUTLINE_CELLS = 32  # a side of a silhouette
-_LATER = ('margin', 'outlines')  # that earlier versions did not store
+_LATER = ('margin', 'outlines', 'headings')  # that earlier versions did not store
 Arrays = Mapping[str, tuple[tuple[int, ...], type]]  # name -> shape without the batch axis, type
 
 
@@ -41,6 +41,7 @@ class PhotoInputs:
     margin: float = 0.0
     fit: str = 'pad'
     frame_margin: float = 0.0
+    headings: ClassVar[None] = None  # a photo has one
 
     @property
     def whole_frame(self) -> bool:
@@ -75,6 +76,8 @@ class ShapeInputs:
       margin: views are cut to what they show and placed anew with this margin, as `place_object` does it with photos;
         None: as rendered.
       outlines: cameras from which silhouettes are kept beside the views; None for none.
+      headings: of a query: in so many headings about the vertical it is made ready, evenly spaced; of views in those
+        that differ. Arrays then have an axis of headings first, the file's own the first. None as in a gallery.
     """
 
     representation: str
@@ -88,6 +91,25 @@ class ShapeInputs:
     placement: str = 'centered'  # of indexes that do not say
     margin: float | None = None
     outlines: ViewRing | None = None
+    headings: int | None = None
+
+    def all_around(self, *, one_by_one: bool) -> 'ShapeInputs':
+        """As a query whose heading is not known.
+
+        Args:
+          one_by_one: views are compared one by one: there are more of them, from all azimuths (`ViewRing.denser`).
+        """
+        if not one_by_one:
+            return replace(self, headings=MOST_STEPS, outlines=None)
+        ring = self.ring.denser
+        return replace(self, ring=ring, view_ids=tuple(range(ring.count)), outlines=None)
+
+    @property
+    def turned_views(self) -> np.ndarray:
+        """Of `ring.denser` the views in every heading that shows others: int64 [T, V]; first those of `view_ids`."""
+        poses = np.array(self.ring.poses)[list(self.view_ids)]
+        turns, _ = turns_of(np.array(self.ring.denser.poses), poses)
+        return turns[np.sort(np.unique(np.sort(turns, axis=1), axis=0, return_index=True)[1])]
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -97,12 +119,16 @@ class ShapeInputs:
     @property
     def arrays(self) -> Arrays:
         """What `shape_arrays` makes."""
-        return {
+        one = {
             'views': {'views': ((len(self.view_ids), self.side, self.side, self.ring.channels), np.uint8)},
             'faces': {'faces': ((self.faces, FACE_VALUES), np.float32), 'neighbors': ((self.faces, 3), np.int32)},
             'points': {'points': ((self.points, 3), np.float32)},
             'grid': {'grid': ((RESOLUTION,) * 3, np.uint8)},
         }[self.representation]
+        if self.headings is None:
+            return one
+        count = len(self.turned_views) if self.representation == 'views' else self.headings
+        return {name: ((count, *shape), dtype) for name, (shape, dtype) in one.items()}
 
     @property
     def textured(self) -> bool:

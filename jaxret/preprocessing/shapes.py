@@ -5,8 +5,8 @@ Letters: V views, S size in pixels, N points, M faces, R voxels a side.
 
 import hashlib
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from jaxret.errors import DataError, refused
 from jaxret.geometry.distance_grids import read_distances
 from jaxret.geometry.formats import DISTANCE_SUFFIXES
-from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, mesh_from_points
+from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid
 from jaxret.geometry.materials import material_files
 from jaxret.geometry.measures import mesh_facts
 from jaxret.geometry.mesh import Mesh, load_mesh, normalize_mesh
@@ -24,16 +24,15 @@ from jaxret.geometry.places import MAX_BYTES, locate, named_files
 from jaxret.geometry.points import sample_surface
 from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.simplify import simplify_mesh
+from jaxret.geometry.up_axis import Guess, guess_up_axis
 from jaxret.preprocessing.framing import place_object
 from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
 from jaxret.preprocessing.outlines import mesh_outlines
 from jaxret.preprocessing.photo_files import png_file
-from jaxret.preprocessing.points import point_arrays
 
 STORED_POINTS = 2048  # an object; training stores as many and takes some of them
 # By what reports and pages show a shape: turned a little, which shows more than the front.
 THUMBNAIL = ViewRing(views=1, first_azimuth=30.0, elevation=25.0, size=192, supersample=2)
-_CLOUD_POINTS = 20_000  # of a cloud whose surface is rendered
 _MISSING = b'missing'
 _EXPORT_AGAIN = 'export the mesh again, or take it out of the folder'
 
@@ -49,7 +48,8 @@ class ShapeRecord:
       thumbnail: a PNG file.
       extras: by their names what an index keeps beside embeddings; the same names of all files: 'outlines', silhouettes
         as bits (`outlines.mesh_outlines`), where `inputs` asks for them.
-      facts: size, triangles and more (`measures.mesh_facts`).
+      facts: size, triangles and more (`measures.mesh_facts`); 'upright': which axis of the file looks as if it pointed
+        up, and how certain that is (`up_axis.guess_up_axis`).
     """
 
     checksum: str
@@ -71,17 +71,23 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
       DataError: the file cannot be used.
     """
     arrays = shape_arrays(path, inputs=inputs, up_axis=up_axis)
+    mesh = file_surface(path, up_axis=up_axis)
     try:
-        distances = path.suffix.lower() in DISTANCE_SUFFIXES
-        mesh = mesh_from_grid(read_distances(path)) if distances else load_mesh(path, up_axis=up_axis)
         if len(mesh.faces) == 1:
             raise _bad(path, 'a single triangle, no model', 'take it out of the folder')
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
         extras = {} if inputs.outlines is None else {'outlines': mesh_outlines(mesh, inputs.outlines)}
-        facts, checksum = mesh_facts(mesh, up_axis=up_axis), file_checksum(path, textured=inputs.textured)
+        facts = mesh_facts(mesh, up_axis=up_axis) | {'upright': _upright(mesh, up_axis)}
+        checksum = file_checksum(path, textured=inputs.textured)
         return ShapeRecord(checksum, arrays, thumbnail, extras, facts)
-    except ValueError as error:  # of a grid without a surface
+    except ValueError as error:
         raise _bad(path, str(error)) from error
+
+
+def _upright(mesh: Mesh, up_axis: str) -> Guess:
+    """Which axis of its file a mesh looks as if it pointed up."""
+    x, y, z = mesh.vertices.T
+    return guess_up_axis(replace(mesh, vertices=np.stack([x, -z, y], axis=1)) if up_axis == 'z' else mesh)
 
 
 def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeRecord:
@@ -91,21 +97,39 @@ def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeReco
 
 
 def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, np.ndarray]:
-    """The arrays of `shape_record` alone."""
+    """The arrays of `shape_record` alone, of the file as it stands, whatever the inputs' headings."""
     kind = inputs.representation
     if path.suffix.lower() in DISTANCE_SUFFIXES:
         _refuse_unread(path)
-        return (
-            _surface_views(path, mesh_from_grid, read_distances(path), inputs)
-            if kind == 'views'
-            else {'grid': _occupancy(path)}
-        )
-    if kind == 'views' and not inputs.unit_sphere:
+        if kind == 'grid':
+            return {'grid': _occupancy(path)}
+    elif kind == 'views' and not inputs.unit_sphere:
         return {'views': _chosen(render_file(path, inputs.ring, up_axis), inputs)}
-    mesh = load_mesh(path, up_axis=up_axis)
+    return arrays_of_mesh(file_surface(path, up_axis=up_axis), inputs=inputs, path=path, seed=_seed(path, kind))
+
+
+def file_surface(path: Path, *, up_axis: str) -> Mesh:
+    """The mesh of a file, or the surface that its distances describe. Raises DataError where it cannot be used."""
+    if path.suffix.lower() not in DISTANCE_SUFFIXES:
+        return load_mesh(path, up_axis=up_axis)
+    try:
+        return mesh_from_grid(read_distances(path))
+    except ValueError as error:  # of a grid without a surface
+        raise _bad(path, str(error)) from error
+
+
+def arrays_of_mesh(mesh: Mesh, *, inputs: ShapeInputs, path: Path, seed: int = 0) -> dict[str, np.ndarray]:
+    """As `shape_arrays`, of a mesh, y up and without colours.
+
+    Args:
+      mesh: in any units.
+      inputs: what to make.
+      path: names the mesh in messages.
+      seed: of points.
+    """
+    kind = inputs.representation
     if inputs.unit_sphere:
         mesh = normalize_mesh(mesh, mode='sphere')
-    seed = int(file_checksum(path)[:8], 16) if kind == 'points' else 0
     if kind == 'grid':
         return {'grid': _mesh_occupancy(mesh, path, inputs.placement)}
     arrays = mesh_arrays(mesh, (kind,), path=path, ring=inputs.ring, faces=inputs.faces, seed=seed)
@@ -114,31 +138,9 @@ def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, 
     return {'points': arrays['points'][: inputs.points]} if kind == 'points' else arrays
 
 
-def cloud_views(cloud: str | Path | np.ndarray, *, inputs: ShapeInputs, up_axis: str) -> dict[str, np.ndarray]:
-    """Views of the surface that the points of a cloud lie on, as `shape_arrays` makes them of a mesh.
-
-    Args:
-      cloud: file (.ply, .xyz, .npy), or array [N, 3].
-      inputs: with representation 'views'.
-      up_axis: axis that points up, 'y' or 'z'.
-
-    Raises:
-      DataError: the cloud cannot be used.
-    """
-    where = Path('points') if isinstance(cloud, np.ndarray) else Path(cloud)
-    points = point_arrays(cloud, count=_CLOUD_POINTS, up_axis=up_axis)['points']
-    return _surface_views(where, mesh_from_points, points, inputs)
-
-
-def _surface_views(
-    path: Path, surface: Callable[[Any], Mesh], given: Any, inputs: ShapeInputs
-) -> dict[str, np.ndarray]:
-    """Views of a surface that is found first."""
-    try:
-        mesh = surface(given)
-        return {'views': _chosen(_seen(render_views(mesh, inputs.ring), path), inputs)}
-    except ValueError as error:
-        raise _bad(path, str(error)) from error
+def _seed(path: Path, kind: str) -> int:
+    """Of the points that are drawn of a file: the same again for the same content."""
+    return int(file_checksum(path)[:8], 16) if kind == 'points' else 0
 
 
 def mesh_arrays(

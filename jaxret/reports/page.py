@@ -1,21 +1,18 @@
 """What all reports share: a folder with pictures as files, and a page made from the templates beside this file."""
 
 import json
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxret.files import storage_errors
 from jaxret.reports.cards import Card, Thumbnails
-from jaxret.reports.palette import PAGE
+from jaxret.reports.templates import rendered
 
 Picture = Figure | Image.Image
 
@@ -74,15 +71,8 @@ def write_page(
         _save_picture(picture, folder / f'{name}.png')
     cards = [card for sheet in sheets for group in sheet.values() for card in group]
     provenance = facts['provenance']
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters['breakable'] = _breakable
-    page = environment.get_template(template).render(
+    page = rendered(
+        template,
         title=facts['title'],
         data={True: 'synthetic', False: 'real', None: 'unstated'}[provenance.get('synthetic')],
         real=real,
@@ -92,7 +82,6 @@ def write_page(
         provenance=[(str(key), str(value)) for key, value in provenance.items() if key != 'synthetic'],
         pictures=[name for name, picture in pictures.items() if picture is not None],
         sheets=sheets,
-        palette=PAGE,
         questions=max((len(card.questions) for card in cards), default=1),
         answers=max((len(card.answers) for card in cards), default=0),
         **values,
@@ -100,11 +89,6 @@ def write_page(
     path = folder / 'index.html'
     path.write_text(page, encoding='utf-8')
     return path
-
-
-def _breakable(text: str) -> Markup:
-    """Escaped text whose lines may end behind slashes and underscores too."""
-    return Markup(re.sub(r'([/\\_])', r'\1<wbr>', str(escape(text))))
 
 
 def _save_picture(picture: Picture | None, path: Path) -> None:

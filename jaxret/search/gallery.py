@@ -32,6 +32,7 @@ class SearchGallery:
         ('cosine') in float32.
       centre: float32 [D]; for 'euclidean' about the mean of the gallery, else 0.
       radius: longest row less the centre.
+      longest: length of the longest embedding.
       bounds: `bounds.GalleryBounds` once `bounds.prepare` has been called, else None.
       share: share of shapes that the last pruned search scored, None before one; `search` decides by it.
       resident: blocks of rows that stay on accelerators from one search to the next.
@@ -63,7 +64,7 @@ class SearchGallery:
             if similarity in ('attention', 'best_views', 'dot', 'euclidean')
             else aligned_empty((len(embeddings), self.width), np.float32)
         )
-        self.radius = 0.0
+        self.radius = self.longest = 0.0
         self.bounds = None
         self.share = None
         self.resident: dict = {}  # blocks that stay on accelerators
@@ -85,6 +86,7 @@ class SearchGallery:
         if not lengths.max() <= _LONGEST:
             first = part.start + int(np.argmax(~(lengths <= _LONGEST).reshape(len(values), -1).all(axis=1)))
             raise refused(f'gallery embeddings[{first}]', 'not finite, or longer than 1e15', 'embed this shape again')
+        self.longest = max(self.longest, float(lengths.max()))
         rows = np.asarray(self.rows[part], np.float64) - self.centre
         self.radius = max(self.radius, float(np.linalg.norm(rows, axis=-1).max()))
 

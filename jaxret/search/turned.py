@@ -1,12 +1,17 @@
-"""Exact search by views all around: shapes are compared in the heading in which their views fit the query's best.
+"""Exact search of shape by shape, each in the heading about the vertical in which it fits the query best.
 
 Letters: Q queries, G gallery shapes, N shapes of a block, V views of a shape, W of a query, D embedding, T turns, K
 results.
 
-A query has views from every elevation of the gallery's cameras, at least as dense in azimuth. Turning it about the
-vertical pairs each view v of a shape with another one of its own, t(v), the nearest of the same elevation:
+Where a shape is one embedding a view, a query has views from every elevation of the gallery's cameras, at least as
+dense in azimuth. Turning it about the vertical pairs each view v of a shape with another one of its own, t(v), the
+nearest of the same elevation (`turns_of`):
 
     s = max over turns t of mean over v of q_t(v) . r_v
+
+Where a shape is one embedding, a query is embedded in each heading, and the best of their scores counts:
+
+    s = max over turns t of s(q_t, g)
 
 Blocks only decide which shapes are scored in float64, so that the result does not depend on them.
 """
@@ -16,26 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.errors import ConfigError, refused
+from jaxret.geometry.view_ring import turns_of
 from jaxret.search.blocks import power_of_two
-from jaxret.search.exact import Found
+from jaxret.search.exact import Found, search
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import key_error
 
 _BLOCK_ELEMENTS = 2**25  # numbers of the gallery's views at a time
-
-
-def turns_of(asked: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What each turn makes of the views: int64 [T, V], t(v) in the module's docstring; and its angle [T] in degrees.
-
-    Args:
-      asked: [W, 2] azimuth and elevation of the query's views, in degrees; of each elevation evenly spaced.
-      poses: [V, 2] of the shapes' views.
-    """
-    steps = max(int(np.count_nonzero(asked[:, 1] == elevation)) for elevation in asked[:, 1])
-    angles = 360 / steps * np.arange(steps)
-    apart = (asked[None, None, :, 0] - poses[None, :, None, 0] - angles[:, None, None] + 180) % 360 - 180  # [T, V, W]
-    other = np.abs(asked[None, :, 1] - poses[:, None, 1])
-    return (np.abs(apart) + 1e6 * (other > other.min(axis=1, keepdims=True))).argmin(axis=2), angles
 
 
 def turned_score(query: np.ndarray, shape: np.ndarray, turns: np.ndarray) -> tuple[np.float32, int]:
@@ -59,7 +51,7 @@ def search_turned(
     """The k best shapes of every query.
 
     Args:
-      gallery: with similarity 'best_views'.
+      gallery: with embeddings of views.
       queries: float [Q, W, D].
       k: how many results; fewer where fewer shapes are allowed.
       asked, poses: cameras of the queries' and the shapes' views, as for `turns_of`.
@@ -100,6 +92,27 @@ def search_turned(
     return Found(*found, apart.argmin(axis=-1), np.full(len(queries), float(k > 0)), seen)
 
 
+def search_headings(
+    gallery: SearchGallery, queries: np.ndarray, k: int, *, candidates: np.ndarray | None = None
+) -> Found:
+    """As `search`, the best score of all headings of every query [Q, T, D]; of a gallery without views.
+
+    Among the k best shapes are only such as are among the k best of a heading.
+    """
+    count, turns = queries.shape[:2]
+    found = search(gallery, queries.reshape(count * turns, -1), k, candidates=candidates)
+    k = found.indices.shape[1]
+    indices, scores = np.zeros((count, k), np.int64), np.zeros((count, k), np.float32)
+    for row in range(count if k else 0):
+        own = slice(row * turns, (row + 1) * turns)
+        ids, score = found.indices[own].ravel(), found.scores[own].ravel()
+        order = np.lexsort((ids, -score))
+        _, first = np.unique(ids[order], return_index=True)
+        best = order[np.sort(first)[:k]]
+        indices[row], scores[row] = ids[best], score[best]
+    return Found(indices, scores, None, found.fully_scored.reshape(count, turns).mean(axis=1))
+
+
 def _near(
     gallery: SearchGallery, query: np.ndarray, ids: np.ndarray, k: int, turns: np.ndarray, block: int | None
 ) -> np.ndarray:
@@ -114,7 +127,7 @@ def _near(
     keys = np.concatenate(keys).astype(np.float64)
     kth = -np.partition(-keys, k - 1)[k - 1]
     # Twice the error of a product is more than that of a mean of fewer products than D has numbers.
-    error = 2 * key_error('dot', query, None, gallery.radius, 1).max() * max(1.0, turns.shape[1] / query.shape[1])
+    error = 2 * key_error('dot', query, None, gallery.longest, 1).max() * max(1.0, turns.shape[1] / query.shape[1])
     return ids[keys >= kth - 2 * error]
 
 

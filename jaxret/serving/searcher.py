@@ -188,7 +188,7 @@ class Searcher:
         """
         with _client_names(query):
             inputs, most = self._model.query_inputs(query.kind), self._limits.mesh_faces
-            up_axis = self._index.query_up_axis
+            up_axis = self._index.axis_of_query(query.path)
             make = partial(shape_query_arrays, kind=query.kind, inputs=inputs, up_axis=up_axis, max_faces=most)
             return arrays_apart(make, query.path, limits=self._limits)
 

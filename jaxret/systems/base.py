@@ -46,16 +46,30 @@ class QueryKind:
     modality: str
 
 
+def shape_queries(shapes: ShapeInputs, modality: str, *, one_by_one: bool) -> dict[str, QueryKind]:
+    """Meshes, clouds and scans as queries that are embedded as the shapes that are searched, in any heading.
+
+    Args:
+      shapes: what is made of a model file.
+      modality: of the shapes that are searched.
+      one_by_one: a shape is one embedding a view; else one in all.
+    """
+    kind = QueryKind(shapes.all_around(one_by_one=one_by_one), modality)
+    return {'mesh': kind, 'points': kind, 'scan': kind}
+
+
 @dataclass(frozen=True)
 class TrainedSystem:
     """A system as a tool.
 
     Attributes:
       name: of the system, as indexes store it.
-      embed: (variables, arrays [B, ...] by name, modality) -> [B, D] or [B, V, D].
+      embed: (variables, arrays [B, ...] by name, modality) -> [B, D] or [B, V, D]. Of queries with headings
+        (`ShapeInputs.headings`) each is one of B.
       shape_inputs: what is made of a model file.
       gallery: modality of the shapes that are searched.
-      queries: by kind, some of 'photo', 'mesh', 'points', 'scan'; in the order in which they are offered.
+      queries: by kind, some of 'photo', 'mesh', 'points', 'scan'; in the order in which they are offered. Shapes are
+        embedded as those that are searched (`shape_queries`), where nothing was trained to do it otherwise.
       similarity: how embeddings are compared, one of `jaxret.search.similarity.KINDS`.
       projection: of variables the map W [D, D] that 'attention' applies to queries; None for other similarities.
       notes: what a user should know.

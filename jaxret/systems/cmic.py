@@ -43,7 +43,7 @@ from jaxret.losses import contrastive, scores
 from jaxret.losses.gradient_caching import block_size, map_queries
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, view_ring
 from jaxret.systems import cmic_color, cmic_encoders, cmic_losses, image_towers
-from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
 from jaxret.systems.checks import check_values
 from jaxret.systems.cmic_center import ShapeCenters
 from jaxret.systems.cmic_color import ColorAugmentation
@@ -123,18 +123,21 @@ class CMIC:
 
     @classmethod
     def trained(cls, run: Run, gallery: str) -> TrainedSystem:
-        """See `System.trained`: a photo finds shapes by their views."""
+        """See `System.trained`: photos and shapes find shapes by their views."""
         config, size = run.config, run.config.data.image_size
         # Centers and label head of loss.kind 'center' embed nothing; their number does not matter here.
         system = cls.from_config(config, shapes=1)
         ring = view_ring(config.render, size=size)
         photo = PhotoInputs('masked', size=size, crop=config.data.crop, margin=config.data.margin, fit=config.data.fit)
+        views = tuple(range(ring.views))
+        shapes = ShapeInputs(gallery, ring=ring, view_ids=views, side=size, up_axis=config.data.up_axis)
+        pooled = system.pooling == 'unit_mean'
         return TrainedSystem(
             'cmic',
-            system.embed_shape_vectors if system.pooling == 'unit_mean' else system.embed,
-            ShapeInputs(gallery, ring=ring, view_ids=tuple(range(ring.views)), side=size, up_axis=config.data.up_axis),
+            system.embed_shape_vectors if pooled else system.embed,
+            shapes,
             'views',
-            {'photo': QueryKind(photo, 'photo')},
+            {'photo': QueryKind(photo, 'photo'), **shape_queries(shapes, 'views', one_by_one=not pooled)},
             system.similarity,
             system.projection if system.pooling == 'attention' else None,
         )

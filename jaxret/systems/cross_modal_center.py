@@ -18,7 +18,7 @@ Differs from the papers in (config values, the other choice in brackets):
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -36,7 +36,7 @@ from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.losses.siamese import cross_modal_simsiam, pairwise_mse
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
 from jaxret.systems import cross_modal_encoders, image_towers
-from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
 from jaxret.systems.checks import check_values
 from jaxret.systems.cross_modal_encoders import BACKBONES, IMAGES, MODALITIES, encoder_inputs, make_encoders
 from jaxret.systems.encoding import apply_network, global_rows
@@ -125,7 +125,7 @@ class CrossModalCenter:
 
     @classmethod
     def trained(cls, run: Run, gallery: str) -> TrainedSystem:
-        """See `System.trained`: photos, meshes and points find shapes by any one of their modalities."""
+        """See `System.trained`: photos find shapes by one of their modalities, and shapes by the same."""
         config, data = run.config, run.config.data
         system = cls.from_config(config, classes=len(run.categories))
         ring = view_ring(config.render, size=data.image_size)
@@ -139,16 +139,13 @@ class CrossModalCenter:
             faces=data.faces,
             up_axis=data.up_axis,
         )
-        queries = {
-            'photo': QueryKind(PhotoInputs('view', size=data.image_size), 'image'),
-            'mesh': QueryKind(replace(shapes, representation='faces'), 'mesh'),
-            'points': QueryKind(replace(shapes, representation='points'), 'point'),
-        }
         note = (
             'It was trained on rendered views: a photo is cut out by its mask and made grey, and finds less than a '
             'view would.'
         )
         modality = dict(zip(cls.GALLERIES, MODALITIES, strict=True))[gallery]
+        photo = QueryKind(PhotoInputs('view', size=data.image_size), 'image')
+        queries = {'photo': photo, **shape_queries(shapes, modality, one_by_one=False)}
         embed = partial(_embed_views, system)
         return TrainedSystem('cross_modal_center', embed, shapes, modality, queries, cls.similarity, notes=(note,))
 

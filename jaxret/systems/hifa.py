@@ -57,7 +57,7 @@ from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
 from jaxret.systems import hifa_losses, image_towers
-from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
 from jaxret.systems.checks import check_values
 from jaxret.systems.encoding import global_rows
 from jaxret.systems.hifa_config import CHOICES, RANGES, Weighting
@@ -126,14 +126,14 @@ class Hifa:
 
     @classmethod
     def trained(cls, run: Run, gallery: str) -> TrainedSystem:
-        """See `System.trained`: photos and meshes find shapes by their views."""
+        """See `System.trained`: photos and shapes find shapes by their views."""
         config, data = run.config, run.config.data
         system = cls.from_config(config, classes=len(run.categories), steps=1)
         ring = view_ring(config.render, size=data.stored_size)
         view_ids = spaced(min(config.evaluation.views, ring.views), ring.views)
         shapes = ShapeInputs(gallery, ring=ring, view_ids=view_ids, side=data.image_size, up_axis=data.up_axis)
         photo = PhotoInputs('plain', size=data.image_size, stored_size=data.stored_size, fit=data.fit)
-        queries = {'photo': QueryKind(photo, 'photo'), 'mesh': QueryKind(shapes, 'shape')}
+        queries = {'photo': QueryKind(photo, 'photo'), **shape_queries(shapes, 'shape', one_by_one=False)}
         note = (
             f'Its evaluation aligned the embeddings with {config.evaluation.alignment}, which needs the training '
             f'data; here they are those of the network.'

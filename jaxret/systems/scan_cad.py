@@ -38,7 +38,7 @@ from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.occupancy import occupancy_cross_entropy
 from jaxret.losses.scores import euclidean_distances, l2_normalize
 from jaxret.preprocessing.inputs import ShapeInputs
-from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables
+from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
 from jaxret.systems.encoding import apply_network, global_rows
 from jaxret.systems.scan_cad_config import check_config, make_networks
 from jaxret.systems.scan_cad_losses import MetricLoss
@@ -99,7 +99,7 @@ class ScanCad:
 
     @classmethod
     def trained(cls, run: Run, gallery: str) -> TrainedSystem:
-        """See `System.trained`: scans and meshes find CAD models, all of them grids."""
+        """See `System.trained`: scans find CAD models by their grids, and shapes likewise."""
         config = run.config
         if config.method != 'learned':
             raise CheckpointError(
@@ -108,7 +108,7 @@ class ScanCad:
         # Grids have no axis to choose; meshes that become grids are +y up where nothing else is said.
         up_axis = config.data.up_axis if 'up_axis' in config.data else 'y'
         grid = ShapeInputs(gallery, up_axis=up_axis, placement=config.data.placement)
-        queries = {'scan': QueryKind(grid, 'scan'), 'mesh': QueryKind(grid, 'cad')}
+        queries = {**shape_queries(grid, 'cad', one_by_one=False), 'scan': QueryKind(grid, 'scan')}
         embed = partial(_embed_grids, cls.from_config(config))
         return TrainedSystem('scan_cad', embed, grid, 'cad', queries, cls.similarity)
 

@@ -80,7 +80,7 @@ def test_beam(call, place, monkeypatch):
     pytest.importorskip('apache_beam', reason="needs the extra 'beam'")
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join(path or os.getcwd() for path in sys.path))
     status, out, _ = call('index --checkpoint run --models models --out beam --processes 1 --beam --runner=FnApiRunner')
-    assert (status, out) == (0, 'beam: 5 shapes: 5 embedded, 0 as before\n')
+    assert status == 0 and out.startswith('beam: 5 shapes: 5 embedded, 0 as before;')
     shards = [sorted(path.read_bytes() for path in (place / name / 'shards').iterdir()) for name in ('index', 'beam')]
     assert shards[0] == shards[1]
     status, _, err = call('index --checkpoint run --models models --out beam --beam --runer=FlinkRunner')

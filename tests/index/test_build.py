@@ -177,7 +177,7 @@ def test_only_one_process_writes(update, tmp_path):
 
 def test_worker_processes_give_the_same_index(update, model, tmp_path):
     names = write_models(tmp_path / 'models', 5)
-    update(processes=2)
+    update(processes=2, up_axis='y')
     first = opened(tmp_path).gallery.embeddings
     for number in range(14):
         write_box(tmp_path / 'models' / f'x/{number:02d}.obj', 1, 2 + number / 5, 1)

@@ -182,7 +182,7 @@ def test_a_moved_folder_is_taken_by_a_rebuild_alone(update, model, tmp_path):
             update(None, rebuild=rebuild)
     done = update('moved', rebuild=True)
     assert (done.embedded, done.removed) == (2, 0)
-    assert read_manifest(tmp_path / 'index').sources == [Source(str(tmp_path / 'moved'), 'y', '')]
+    assert read_manifest(tmp_path / 'index').sources == [Source(str(tmp_path / 'moved'), 'auto', '')]
     check_index(opened(tmp_path), model, tmp_path / 'moved', names)
     with (tmp_path / 'index/failed.csv').open(newline='') as file:
         assert [row[0] for row in csv.reader(file)] == ['path', str(tmp_path / 'moved/broken.obj')]
@@ -202,7 +202,7 @@ def test_a_rebuild_of_one_folder_drops_the_others_unless_it_adds(update, tmp_pat
 def test_one_folder_by_two_names_is_one(update, tmp_path):
     write_models(tmp_path / 'models', 2)
     update('models/../models/tall/..')
-    assert read_manifest(tmp_path / 'index').sources == [Source(str(tmp_path / 'models'), 'y', '')]
+    assert read_manifest(tmp_path / 'index').sources == [Source(str(tmp_path / 'models'), 'auto', '')]
     assert update('./models').embedded == 0
 
 

@@ -46,8 +46,8 @@ def facts(tmp_path):
     for part in (slice(0, 2), slice(2, 4)):
         shard = Shard(np.zeros((2, 1), np.float32), [b''] * 2, ['key'] * 2, facts=FACTS[part])
         name = write_shard(tmp_path, shard, key='key')
-        rows += [ShapeRow(IDS[part][row], '', 0, 'sum', [1, 2], name, row) for row in range(2)]
-    return ShapeFacts(tmp_path, rows, lambda row: AXES[IDS.index(row.id)])
+        rows += [ShapeRow(IDS[part][row], '', 0, 'sum', [1, 2], name, row, AXES[part][row]) for row in range(2)]
+    return ShapeFacts(tmp_path, rows)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jaxret.errors import ConfigError, DataError
+from jaxret.geometry.view_ring import turns_of
 from jaxret.search.gallery import SearchGallery
-from jaxret.search.turned import search_turned, turns_of
+from jaxret.search.turned import search_headings, search_turned
 
 # Of a shape four cameras at 10 degrees, two at 30, one from above; of a query as many at each as in all there are.
 POSES = np.array([(0, 10), (90, 10), (180, 10), (270, 10), (45, 30), (225, 30), (0, 90)], float)

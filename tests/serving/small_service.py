@@ -53,7 +53,6 @@ class ColorIndex:
     system = 'colors'
     fingerprint = 'colors'
     references = None
-    query_up_axis = None
     purposes = ()
     certainty = MappingProxyType({})  # of the first hit
     categories = ('warm', 'cold', 'cold', 'warm', 'none', 'none')
@@ -73,6 +72,9 @@ class ColorIndex:
 
     def model_mark(self, shape: str) -> list[int]:
         return self.marks.setdefault(shape, file_mark(self.model_path(shape), textured=False))
+
+    def axis_of_query(self, path: Path) -> str:
+        return 'y'
 
     def up_axis(self, shape: str) -> str:
         return 'y'
