@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from finished_runs import write_run
 from PIL import Image
 from small_index import write_box, write_models
@@ -146,6 +147,22 @@ def test_conditions_on_what_models_measure(run):
     assert err == ("--where 'size<9m and watertight': no model meets it; 4 models left out whose files have no unit\n")
 
 
+def test_a_model_finds_itself_and_lies_on_itself(run, tmp_path):
+    name = 'wide/01/box.off'
+    turned = trimesh.load(f'models/{name}')
+    turned.apply_transform(trimesh.transformations.rotation_matrix(0.5, (0, 1, 0)))
+    turned.export(tmp_path / 'turned.stl')
+    asked = ('search', '--index', 'index', f'models/{name}', tmp_path / 'turned.stl', '--json')
+    status, out, _ = run(*asked, '--top', '2', '--sheet', tmp_path / 'sheet.png')
+    own, other = (entry['hits'] for entry in json.loads(out))
+    assert status == 0 and (tmp_path / 'sheet.png').stat().st_size and len(own) == len(other) == 2
+    assert own[0]['score'] == pytest.approx(1, abs=1e-5)
+    for first, second in (own, other):
+        assert first['id'] == name and first['distance'] < 1e-6 < second['distance'] and first['mirrored'] is False
+    status, out, _ = run(*asked, '--no-align')
+    assert status == 0 and {hit['distance'] for entry in json.loads(out) for hit in entry['hits']} == {None}
+
+
 def test_masks_and_boxes_change_what_is_found(run):
     def scores(*options):
         status, out, _ = run('search', '--index', 'index', 'photos', '--json', '--top', '1', *options)
@@ -168,9 +185,9 @@ def test_sheet(run, place):
     'arguments,found',
     [
         (
-            ['search', '--index', 'index', 'photos/gone.jpg', 'models/tall/00/box.obj'],
+            ['search', '--index', 'index', 'photos/gone.jpg', 'index/index.json'],
             r'2 problems:\n  .*gone.jpg: no such '
-            r"file.*\n  .*box.obj: a query of kind 'mesh', which an index of a cmic model cannot embed; give "
+            r"file.*\n  .*index.json: a file of kind '.json', which an index of a cmic model cannot embed; give "
             r'photo \(\.jpg',
         ),
         (['search', '--index', 'gone', 'photos'], r'gone/index.json: no such file; make an index with `jaxret index`'),
@@ -196,7 +213,7 @@ def test_sheet(run, place):
             ['index', '--checkpoint', 'run', '--models', 'models', '--out', 'o', '--gallery', 'points'],
             "gallery 'points': only cross-modal centers leave a choice",
         ),
-        (['export', '--checkpoint', 'run', '--out', 'e', '--kind', 'scan'], 'a cmic model cannot embed it; give photo'),
+        (['search', '--index', 'index', 'photos', '--no-align'], 'there is no mesh among the queries'),
     ],
 )
 def test_one_clear_error(run, place, arguments, found):
