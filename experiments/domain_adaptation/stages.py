@@ -11,6 +11,7 @@ from jaxret.errors import ConfigError, DataError, Problem
 from jaxret.files import storage_errors
 
 FILE = 'embeddings.npz'
+INITIAL = 'initial weights'  # name of the stage of the same network, before it was trained
 Stage = tuple[str, np.ndarray, np.ndarray]  # name, photos [Q, D], shapes [G, D]
 
 

@@ -18,7 +18,7 @@ from domain_adaptation.comparators import scores, untrained_metrics
 from domain_adaptation.data import DomainData, load_domain_data, shown_view
 from domain_adaptation.embedding import Pictures
 from domain_adaptation.scores_table import photo_rankings, print_scores
-from domain_adaptation.stages import Stage, before_stage, check_before, store_embeddings
+from domain_adaptation.stages import INITIAL, Stage, before_stage, check_before, store_embeddings
 from experiment import Evaluation, process_share
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
@@ -45,8 +45,6 @@ ALIGNMENTS = {
     'jgsa': (domain_alignment.jgsa, domain_alignment.MAX_ITEMS),
     'meda': (meda.meda, meda.MAX_ITEMS),
 }
-
-INITIAL = 'initial weights'  # of the same network, before it was trained
 
 
 @dataclass(eq=False)
@@ -274,11 +272,9 @@ class DomainAdaptation:
         variables = init(jax.random.key(self.config.seed), self.example(data))
         if self.published is not None:
             variables = self.published(variables)
-        random = self.config.pretrained.backbone and self.published is None
+        name = 'random weights' if self.config.pretrained.backbone and self.published is None else INITIAL
         tables = (data.photos['test'], 'test'), (data.shapes['gallery'], 'gallery')
-        return 'random weights' if random else INITIAL, *(
-            self.pictures.embed(embedder, variables, *table) for table in tables
-        )
+        return name, *(self.pictures.embed(embedder, variables, *table) for table in tables)
 
     def _notes(self, data: DomainData) -> list[str]:
         """What a reader of the numbers must know."""

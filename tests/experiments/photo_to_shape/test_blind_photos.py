@@ -76,7 +76,7 @@ def test_a_checkpoint_chosen_on_the_test_photos_is_marked(trained):
     assert metrics['uses_answer'] == 'the checkpoint is chosen on the test photos'
     assert metrics['masks'] == {'train': 'files', 'test': 'files'}
     page = (workdir / 'report' / 'index.html').read_text()
-    assert 'USES THE ANSWER: the checkpoint is chosen on the test photos.' in page and 'best top1 on the TEST' in page
+    assert 'USES THE ANSWER: the checkpoint is chosen on the test photos.' in page and 'best Top-1 on the TEST' in page
 
 
 def test_photos_that_show_nothing_fall_to_the_prior(trained, place):
