@@ -16,7 +16,8 @@ from jaxret.preprocessing.shape_pairs import BYTES, MESH, SHAPE, Likeness, compa
 from jaxret.workers import map_parallel, reading_memory
 
 _NEIGHBORS = 8  # of each shape, that are compared closely
-_FAR, _FAR_NEIGHBORS = 1.5, 1  # the nearest may be further, as near shapes differ by more than equal ones
+# Near shapes may differ by more than equal ones: so far, of so many neighbors, so many pairs in all.
+_FAR, _FAR_NEIGHBORS, _FAR_PAIRS = 2.2, 2, 500
 _AT_ONCE = 3  # pairs of a group in one round: it may be joined with another by any of them
 Link = tuple[int, int, Likeness]  # reference, shape, how the shape is like the reference
 
@@ -59,7 +60,9 @@ def candidate_pairs(signatures: Signatures, numbers: Sequence[int]) -> list[tupl
     for a, b, distance in zip(rows[one], rows[found[one, place]], distances[one, place], strict=True):
         if a != b:
             pairs[int(min(a, b)), int(max(a, b))] = float(distance)
-    return sorted(pairs, key=pairs.get)
+    order = sorted(pairs, key=pairs.get)
+    alike = sum(distance <= 1 for distance in pairs.values())
+    return order[: alike + _FAR_PAIRS]
 
 
 def find_links(
