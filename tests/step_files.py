@@ -87,6 +87,24 @@ class StepFile:
         face = self.add(f"ADVANCED_FACE('',({bound}),{surface},.T.)")
         return self.add(f"MANIFOLD_SOLID_BREP('',{self.add(f'CLOSED_SHELL({_NONE},({face}))')})")
 
+    def half_ball(self, radius, x=(1, 0, 0), pole=(0, 0, 1)):
+        """The half y >= 0 of a solid ball about 0, whose sphere has this X direction and these poles."""
+        ends = [self.add(f"VERTEX_POINT('',{self.point((side * radius, 0, 0))})") for side in (1, -1)]
+        circle = self.add(f"CIRCLE('',{self.axes(z=(0, 1, 0))},{_real(radius)})")
+        halves = [self.add(f"EDGE_CURVE('',{a},{b},{circle},.T.)") for a, b in (ends, ends[::-1])]
+        faces = []
+        for surface, sense in (
+            (f"SPHERICAL_SURFACE('',{self.axes(z=pole, x=x)},{_real(radius)})", 'T'),
+            (f"PLANE('',{self.axes(z=(0, -1, 0))})", 'F'),
+        ):
+            order = halves if sense == 'T' else halves[::-1]
+            turn = ','.join(self.add(f"ORIENTED_EDGE('',*,*,{half},.{sense}.)") for half in order)
+            loop = self.add(f"EDGE_LOOP('',({turn}))")
+            bound = self.add(f"FACE_OUTER_BOUND('',{loop},.T.)")
+            faces.append(self.add(f"ADVANCED_FACE('',({bound}),{self.add(surface)},.T.)"))
+        shell = self.add(f"CLOSED_SHELL('',({','.join(faces)}))")
+        return self.add(f"MANIFOLD_SOLID_BREP('',{shell})")
+
     def place(self, above, part, name, offset):
         """Puts a product into another; both as `product` returns them."""
         use = self.add(f"NEXT_ASSEMBLY_USAGE_OCCURRENCE('{name}','{name}','',{above[0]},{part[0]},$)")

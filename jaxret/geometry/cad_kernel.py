@@ -19,6 +19,7 @@ from jaxret.geometry.formats import UnusableMesh
 from jaxret.geometry.gltf import read_gltf
 from jaxret.geometry.gltf_header import gltf_header
 from jaxret.geometry.places import Place, external_names
+from jaxret.geometry.step_seams import with_free_seams
 from jaxret.optional_packages import need
 from jaxret.workers import apart, map_parallel, reading_memory
 
@@ -182,6 +183,7 @@ def _converted(data: bytes, kind: str) -> tuple[bytes, str]:
     """A GLB file of the kernel's triangles (empty where there are none), and what it printed meanwhile."""
     import cascadio
 
+    data = with_free_seams(data) if kind == 'step' else data
     with _printed() as notes:
         glb = cascadio.load(data, kind, use_parallel=False, **_FINE)
         if glb and _face_count(glb) > _MANY_FACES:
