@@ -44,7 +44,7 @@ def test_a_device_that_is_there(monkeypatch):
         ['index', '--checkpoint=gone', '--models=.', '--out=index'],
         ['serve', '--index=gone'],
         ['export', '--checkpoint=gone', '--out=file'],
-        ['--config=pix3d.py:smoke', '--config.data_dir=gone', '--workdir=run'],
+        ['--config=pix3d.py:smoke', '--config.data_dir=.', '--workdir=run'],
     ],
     ids=['index', 'serve', 'export', 'run'],
 )

@@ -41,8 +41,9 @@ from data_pipelines.scan_to_cad.simulated_benchmark import (
 )
 from jaxret.errors import DataError, Problem, refused
 from jaxret.geometry.distance_grids import DistanceGrid, read_distances, write_distances, write_mask
+from jaxret.geometry.formats import MESH_SUFFIXES
 from jaxret.geometry.grid_meshes import grid_from_mesh, mesh_from_grid, place_in_grid
-from jaxret.geometry.mesh import MESH_SUFFIXES, Mesh, load_mesh
+from jaxret.geometry.mesh import Mesh, load_mesh
 from jaxret.geometry.scan import ScanOptions, simulate_scan
 from jaxret.workers import default_processes, map_parallel
 

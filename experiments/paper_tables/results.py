@@ -140,7 +140,8 @@ def _untrained_rows(
     """What nobody trained reaches on the same photos (`comparators` of metrics.json), by the first row that has it."""
     for row in rows:
         found = [record.get('metrics', {}).get(COMPARATORS, {}) for record in records[row.name]]
-        shown = {jobs[other.name].config.get('method') for other in rows}  # those that are rows of their own
+        configs = [jobs[other.name].config for other in rows]
+        shown = {values.get('method') for values in configs}  # those that are rows of their own
         names = [name for name in dict.fromkeys(name for one in found for name in one) if name not in shown]
         if names:
             return [

@@ -174,7 +174,7 @@ def test_other_models_leave_no_choice(tmp_path, similarity):
         assert index.purposes == ()
         queries = random_queries(index, 2)
         asked = [(index.search, queries), (index.search_together, queries)]
-        asked += [(index.search, index.gallery.embeddings[:1])] if similarity == 'best_views' else []
+        asked += [(index.search, index.gallery.embeddings[:1].repeat(24, axis=1))] if similarity == 'best_views' else []
         for search, given in asked:
             assert search(given)
             with pytest.raises(ConfigError, match="purpose 'mixed': the model of this index leaves no choice"):

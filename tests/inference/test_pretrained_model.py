@@ -92,7 +92,7 @@ def write_models(folder):
 def indexed(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp('built-in')
     write_models(folder / 'models')
-    update_index(folder / 'index', model, folder / 'models', processes=1, progress=False)
+    update_index(folder / 'index', model, folder / 'models', up_axis='y', processes=1, progress=False)
     return folder
 
 

@@ -88,7 +88,7 @@ def test_words_with_a_photo(place, model):
             ConfigError, match="purpose 'instance': words say nothing of it; choose one of mixed, class"
         ):
             index.search(text, purpose='instance')
-        with pytest.raises(DataError, match='texts: given with views of meshes'):
+        with pytest.raises(DataError, match='texts: given with meshes, clouds or scans'):
             index.search(index.gallery.embeddings[:1], texts=text)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxret.geometry.view_ring import Turns
 from jaxret.search import codes
 from jaxret.search.codes import Codebook, CodedViews
 from jaxret.search.exact import search
@@ -109,8 +110,9 @@ def test_turned_search_of_codes(codebook, views):
     coded = codebook.encode(views)
     poses = np.array([(0.0, 0.0), (120.0, 0.0), (240.0, 0.0)])
     queries = np.random.default_rng(5).normal(size=(2, VIEWS, WIDTH)).astype(np.float32)
+    turns = Turns(np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1]]), (0, 1, 2), np.array([0.0, 120.0, 240.0]))
     found = [
-        search_turned(SearchGallery(rows, 'best_views'), queries, 5, asked=poses, poses=poses, block=7)
+        search_turned(SearchGallery(rows, 'best_views'), queries, 5, turns=turns, poses=poses, block=7)
         for rows in (CodedViews(codebook, coded), codebook.decode(coded))
     ]
     np.testing.assert_array_equal(found[0].indices, found[1].indices)

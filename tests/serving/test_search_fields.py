@@ -57,7 +57,7 @@ def test_the_mask_that_was_found_is_given(client):
 
 
 def test_fields_that_nobody_knows_are_refused(client):
-    assert "no field 'up_axis'; choose from file, mask, text," in refused(search(client, RED, up_axis='z'))
+    assert "no field 'upaxis'; choose from file, mask, text," in refused(search(client, RED, upaxis='z'))
     answer = client.post('/search?colour=1', files={'file': ('a.png', RED)})
     assert "no field 'colour'" in refused(answer)
     answer = client.post('/references/undo', data={'session': 'a' * 32, 'extra': 1})

@@ -35,6 +35,7 @@ SETTING = {
     'data_dir': '',
     'epochs': 500,
     'evaluation.batch_size': 32,
+    'evaluation.photos': 'test',
     'evaluation.points': 10000,
     'evaluation.reference_temperature': 0.05,
     'evaluation.references': 0.0,
