@@ -1,8 +1,8 @@
 """Registration: the turn, scale and move, perhaps with a mirror, that brings one mesh onto another, and how far they
 then lie apart.
 
-Principal axes and turns about axes of symmetry are the starts, point-to-plane ICP (Chen and Medioni, 1992) from both
-sides refines the best of them, and distances of points to triangles in both directions are the proof.
+The pose in which they are, principal axes and turns about axes of symmetry are the starts, `refinement.refined`
+improves the best of them, and distances of points to triangles in both directions are the proof.
 
 Letters: S starts, M points.
 """
@@ -15,13 +15,15 @@ from scipy.spatial.transform import Rotation
 
 from jaxret.geometry.agreement import Pose, Proof, prove
 from jaxret.geometry.mesh import Mesh
+from jaxret.geometry.refinement import FITS, Guide, corrected, refined
 from jaxret.geometry.surfaces import Surface
 
+_SIGNS = [np.diag(row) for row in np.array(np.meshgrid(*[[1, -1]] * 3)).reshape(3, 8).T]
 _ALIKE = 0.1  # principal moments that differ by less may be those of an axis of symmetry
-_SCORED, _REFINED = 150, 300  # points of each side
+_SCORED = 150  # points of each side
 _FIRST_STEPS, _STEPS = 5, 20  # of every start, and of those that then fit well
-_SCALES = 0.8, 1.25  # between the root mean square radii of shapes that are alike
-_FITS = 0.02  # mean distance below which a pose may be the right one, the root mean square radius being 1
+_BOXES = 0.02  # of the longest side, by which the boxes of what lies in place may differ
+_NEARLY = 0.01  # mean distance, as a share of the longest side, of a pose that a small turn or a mirror may make right
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +71,13 @@ def align(moving: Mesh | Surface, fixed: Mesh | Surface, *, scaled: bool = True,
     """
     a, b = (mesh if isinstance(mesh, Surface) else Surface(mesh) for mesh in (moving, fixed))
     scale = None if scaled else a.radius / b.radius
-    signs = [np.diag(row) for row in np.array(np.meshgrid(*[[1, -1]] * 3)).reshape(3, 8).T]
-    best = _best(a, b, _allowed([b.axes @ sign @ a.axes.T for sign in signs], mirrors), scale)
+    found = _in_place(a, b)
+    if found and _done(found[0], mirrors):
+        return _alignment(a, b, found[0])
+    starts = [*[b.axes @ sign @ a.axes.T for sign in _SIGNS], *[np.eye(3)] * len(found)]
+    best = _settled(a, b, min([*found, _best(a, b, _allowed(starts, mirrors), scale)], key=_rank), scale, mirrors)
     if not _done(best, mirrors):
-        best = min([best, *_turned(a, b, best, scale, mirrors)], key=lambda proof: proof.rank)
+        best = _settled(a, b, min([best, *_turned(a, b, best, scale, mirrors)], key=_rank), scale, mirrors)
     return _alignment(a, b, best)
 
 
@@ -83,7 +88,44 @@ def agreement(moving: Mesh | Surface, fixed: Mesh | Surface) -> Alignment:
       ValueError: a mesh has no face with an area.
     """
     a, b = (mesh if isinstance(mesh, Surface) else Surface(mesh) for mesh in (moving, fixed))
-    return _alignment(a, b, prove(a, b, Pose(np.eye(3), a.radius / b.radius, (a.centre - b.centre) / b.radius)))
+    return _alignment(a, b, prove(a, b, _as_they_are(a, b)))
+
+
+def _as_they_are(a: Surface, b: Surface) -> Pose:
+    return Pose(np.eye(3), a.radius / b.radius, (a.centre - b.centre) / b.radius)
+
+
+def _in_place(a: Surface, b: Surface) -> list[Proof]:
+    """The proof of the pose in which they are, where their boxes agree."""
+    pose = _as_they_are(a, b)
+    own, other = pose.forth(a.vertices), b.vertices
+    apart = np.abs([own.min(axis=0) - other.min(axis=0), own.max(axis=0) - other.max(axis=0)]).max()
+    return [prove(a, b, pose)] if apart < _BOXES * b.side else []
+
+
+def _settled(a: Surface, b: Surface, proof: Proof, scale: float | None, mirrors: bool) -> Proof:
+    """The proof, or a better one of a pose that is a small turn or a mirror away.
+
+    A shape that is nearly its own mirror image, or the same after a half turn, nearly fits in several poses.
+    """
+    if proof.mean > _NEARLY:
+        return proof
+    best = corrected(a, b, proof, scale)
+    for sign in _SIGNS[1:]:
+        if _done(best, mirrors):
+            break
+        turn = b.axes @ sign @ b.axes.T
+        pose = Pose(turn @ best.pose.rotation, best.pose.scale, turn @ best.pose.move)
+        if pose.mirrored and (best.same or not mirrors):
+            continue
+        error, pose = refined(a, b, pose, scale, steps=_FIRST_STEPS)
+        if error < FITS:
+            best = min(best, corrected(a, b, prove(a, b, pose), scale), key=_rank)
+    return best
+
+
+def _rank(proof: Proof) -> tuple:
+    return proof.rank
 
 
 def _alignment(a: Surface, b: Surface, proof: Proof) -> Alignment:
@@ -127,7 +169,8 @@ def _turned(a: Surface, b: Surface, best: Proof, scale: float | None, mirrors: b
     proofs = [_best(a, b, _allowed(starts, mirrors), scale, most=16)]
     if not _done(proofs[0], mirrors):
         # what does not fit yet tells how far to turn: it is to lie on what does not fit of the other
-        wrong = [points[:: max(1, len(points) // 40)] for points in min(best, proofs[0], key=lambda x: x.rank).wrong]
+        nearest = min(best, proofs[0], key=lambda proof: proof.rank)
+        wrong = tuple(points[:: max(1, len(points) // 40)] for points in nearest.wrong)
         starts = [frames[1] @ turn @ flip @ frames[0].T for flip in flips for turn in _matching(*wrong, frames, flip)]
         if starts:
             proofs.append(_best(a, b, _allowed(starts, mirrors), scale, most=16, guide=wrong))
@@ -155,13 +198,7 @@ def _all_turns(count: int) -> np.ndarray:
 
 
 def _best(
-    a: Surface,
-    b: Surface,
-    rotations: np.ndarray,
-    scale: float | None,
-    *,
-    most: int = 8,
-    guide: list[np.ndarray] | None = None,
+    a: Surface, b: Surface, rotations: np.ndarray, scale: float | None, *, most: int = 8, guide: Guide | None = None
 ) -> Proof:
     """The best proof from some starts [S, 3, 3]; `guide` are points of each surface that are to fit above all."""
     points = [surface.uniform[0][:_SCORED] for surface in (a, b)] if guide is None else guide
@@ -176,19 +213,17 @@ def _best(
             break
         if any(_close(rotations[number], rotation, 0.15) for rotation in tried):
             continue
-        error, pose = _refined(a, b, Pose(rotations[number], start, np.zeros(3)), scale, guide, steps=_FIRST_STEPS)
+        error, pose = refined(a, b, Pose(rotations[number], start, np.zeros(3)), scale, guide, steps=_FIRST_STEPS)
         tried += [rotations[number], pose.rotation]
         poses.append((error, pose))
     least = min(error for error, _ in poses)
-    poses = [
-        _refined(a, b, pose, scale, guide, steps=_STEPS) for error, pose in poses if error < max(1.5 * least, _FITS)
-    ]
+    poses = [refined(a, b, pose, scale, guide, steps=_STEPS) for error, pose in poses if error < max(1.5 * least, FITS)]
     poses.sort(key=lambda item: item[0])
     best: Proof | None = None
     seen: list[np.ndarray] = []
     for mirrored in (False, True):
         for error, pose in poses:
-            if pose.mirrored != mirrored or error > max(poses[0][0], _FITS):
+            if pose.mirrored != mirrored or error > max(poses[0][0], FITS):
                 continue
             if any(_close(pose.rotation, rotation, 0.002) for rotation in seen):
                 continue
@@ -218,39 +253,3 @@ def _scores(a: Surface, b: Surface, rotations: np.ndarray, scale: float, points:
             distances = surface.near(moved.reshape(-1, 3))[0].reshape(moved.shape[:2])
             sums += np.minimum(distances, 0.3).mean(axis=1)
     return sums
-
-
-def _refined(
-    a: Surface, b: Surface, pose: Pose, scale: float | None, guide: list[np.ndarray] | None, *, steps: int
-) -> tuple[float, Pose]:
-    """Point-to-plane ICP of points of both surfaces; also the mean distance at its end."""
-    own, other = (surface.uniform[0][:_REFINED] for surface in (a, b))
-    if guide is not None:
-        own, other = np.concatenate([own, guide[0]]), np.concatenate([other, guide[1]])
-    weights = np.ones(len(own) + len(other))
-    if guide is not None:  # these few say what all others leave open
-        weights[_REFINED : len(own)] = weights[len(own) + _REFINED :] = 20
-    error = np.inf
-    for _ in range(steps):
-        moved = pose.forth(own)
-        _, there, faces = b.near(moved)
-        back = pose.back(other)
-        _, here, own_faces = a.near(back)
-        at = np.concatenate([moved, pose.forth(here)])
-        target = np.concatenate([there, other])
-        normals = np.concatenate([b.normals[faces], a.normals[own_faces] @ pose.rotation.T])
-        residuals = ((target - at) * normals).sum(axis=1)
-        error = float(np.minimum(np.abs(residuals), 0.3).mean())
-        limit = max(4.7 * 1.48 * float(np.median(np.abs(residuals))), 1e-4)
-        robust = weights * np.clip(1 - (residuals / limit) ** 2, 0, None) ** 2  # Tukey's biweight
-        columns = [np.cross(at, normals), normals, (at * normals).sum(axis=1, keepdims=True)]
-        rows = np.concatenate(columns[: 3 if scale is None else 2], axis=1)
-        matrix = (rows * robust[:, None]).T @ rows
-        matrix += np.eye(len(matrix)) * 1e-6 * np.trace(matrix)
-        step = np.linalg.solve(matrix, (rows * robust[:, None]).T @ residuals)
-        turn, size = Rotation.from_rotvec(step[:3]).as_matrix(), 1 + step[6] if scale is None else 1.0
-        size = np.clip(size * pose.scale, *_SCALES) / pose.scale if scale is None else 1.0
-        pose = Pose(turn @ pose.rotation, size * pose.scale, size * turn @ pose.move + step[3:6])
-        if np.abs(step).max() < 1e-6:
-            break
-    return error, pose
