@@ -13,7 +13,7 @@ FITS = 0.02  # mean distance below which a pose may be the right one, the root m
 _SCALES = 0.8, 1.25  # between the root mean square radii of shapes that are alike
 _REFINED, _EXACTLY = 300, 1000  # points of each side
 _WEIGHT = 20  # of points that say what all others leave open
-_ROUNDS, _ROUND_STEPS, _WRONG = 3, 6, 300  # of `corrected`, and how many points that lie too far off it takes
+_ROUNDS, _ROUND_STEPS, _WRONG = 6, 10, 300  # of `corrected`, and how many points that lie too far off it takes
 Guide = tuple[np.ndarray, np.ndarray]
 
 
@@ -74,18 +74,20 @@ def refined(
 
 
 def corrected(a: Surface, b: Surface, proof: Proof, scale: float | None) -> Proof:
-    """The proof of a pose that nearly fits, or a better one: what lies too far off is to fit above all."""
-    best = proof
-    for _ in range(_ROUNDS):
-        if best.same:
+    """The proof of a pose that nearly fits, or a better one.
+
+    By turns all points count alike, and those most that lie too far off, until neither is better.
+    """
+    failed = 0
+    for number in range(_ROUNDS):
+        if proof.same or failed == 2:
             break
-        guide = tuple(points[:: 1 + len(points) // _WRONG] for points in proof.wrong)
+        guide = tuple(points[:: 1 + len(points) // _WRONG] for points in proof.wrong) if number % 2 else None
         _, pose = refined(a, b, proof.pose, scale, guide, steps=_ROUND_STEPS, exact=True)
-        proof = prove(a, b, pose)
-        if proof.rank > best.rank:
-            break
-        best = proof
-    return best
+        found = prove(a, b, pose)
+        failed = failed + 1 if found.rank >= proof.rank else 0
+        proof = min(proof, found, key=lambda one: one.rank)
+    return proof
 
 
 def _limit(residuals: np.ndarray) -> float:

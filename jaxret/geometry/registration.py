@@ -118,9 +118,9 @@ def _settled(a: Surface, b: Surface, proof: Proof, scale: float | None, mirrors:
         pose = Pose(turn @ best.pose.rotation, best.pose.scale, turn @ best.pose.move)
         if pose.mirrored and (best.same or not mirrors):
             continue
-        error, pose = refined(a, b, pose, scale, steps=_FIRST_STEPS)
-        if error < FITS:
-            best = min(best, corrected(a, b, prove(a, b, pose), scale), key=_rank)
+        proof = prove(a, b, pose)
+        if proof.mean < _NEARLY:
+            best = min(best, corrected(a, b, proof, scale), key=_rank)
     return best
 
 
