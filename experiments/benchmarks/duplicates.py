@@ -13,6 +13,7 @@ stretching and bending them, and times what comes after their signatures.
 import argparse
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -129,9 +130,10 @@ def growth(chosen: list[ModelEntry], folder: Path, sizes: list[int], processes: 
             if not isinstance(signature, DataError):
                 path = items[number][1]
                 models.append(ModelEntry(path.name, path, 'y', *signature))
-        started = time.perf_counter()
+        started, used = time.perf_counter(), sum(os.times()[:4])
         found = find_duplicates(models, processes=processes)
-        result[size] = {'seconds': round(time.perf_counter() - started, 1), 'groups': len(found.groups)}
+        seconds = {'seconds': time.perf_counter() - started, 'processor_seconds': sum(os.times()[:4]) - used}
+        result[size] = {name: round(value, 1) for name, value in seconds.items()} | {'groups': len(found.groups)}
         print(json.dumps({size: result[size]}), file=sys.stderr)
     return result
 

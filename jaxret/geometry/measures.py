@@ -75,10 +75,20 @@ def enclosed_volume(mesh: Mesh) -> tuple[bool, float | None]:
     if not np.array_equal(np.sort(edges[start < stop]), np.sort(edges[start > stop])):  # in both directions as often
         edges = np.sort(edges)
         return len(edges) % 2 == 0 and np.array_equal(edges[::2], edges[1::2]), None
+    volume, extent = _signed_volume(mesh)
+    return (True, abs(volume) * extent**3) if abs(volume) > _ENCLOSED else (False, None)
+
+
+def is_inside_out(mesh: Mesh) -> bool:
+    """Whether a surface encloses a volume and its triangles look inwards."""
+    return enclosed_volume(mesh)[1] is not None and _signed_volume(mesh)[0] < 0
+
+
+def _signed_volume(mesh: Mesh) -> tuple[float, float]:
+    """Volume in `_unit_corners`, below 0 where triangles look inwards; and the longest side there."""
     corners, extent = _unit_corners(mesh)
     a, b, c = np.moveaxis(corners, 1, 0)
-    volume = abs(float(np.einsum('fk,fk->', a, np.cross(b, c)))) / 6
-    return (True, volume * extent**3) if volume > _ENCLOSED else (False, None)
+    return float(np.einsum('fk,fk->', a, np.cross(b, c))) / 6, extent
 
 
 def _unit_corners(mesh: Mesh) -> tuple[np.ndarray, float]:

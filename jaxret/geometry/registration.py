@@ -22,6 +22,7 @@ _SIGNS = [np.diag(row) for row in np.array(np.meshgrid(*[[1, -1]] * 3)).reshape(
 _ALIKE = 0.1  # principal moments that differ by less may be those of an axis of symmetry
 _SCORED = 150  # points of each side
 _FIRST_STEPS, _STEPS = 5, 20  # of every start, and of those that then fit well
+_HOPELESS_SCORE, _HOPELESS = 0.25, 0.05  # scores and mean distances after the first steps, beside what is asked for
 _BOXES = 0.02  # of the longest side, by which the boxes of what lies in place may differ
 _NEARLY = 0.01  # mean distance, as a share of the longest side, of a pose that a small turn or a mirror may make right
 
@@ -55,16 +56,21 @@ class Alignment:
         return self.scale * points @ self.rotation.T + self.translation
 
 
-def align(moving: Mesh | Surface, fixed: Mesh | Surface, *, scaled: bool = True, mirrors: bool = True) -> Alignment:
+def align(
+    moving: Mesh | Surface, fixed: Mesh | Surface, *, scaled: bool = True, mirrors: bool = True, most: float = np.inf
+) -> Alignment | None:
     """Finds how a mesh lies on another one.
 
     Args:
       moving, fixed: meshes; a `Surface` where one is aligned with many.
       scaled: whether sizes may differ.
       mirrors: whether a mirror image counts; it is only given where no turn fits as well.
+      most: mean distance, as a share of the fixed mesh's longest side, beyond which the caller does not care: starts
+        that will hardly come so near are given up early.
 
     Returns:
-      The best alignment that was found, also of shapes that have nothing in common.
+      The best alignment that was found, also of shapes that have nothing in common; with `most` None where no start
+      came near it.
 
     Raises:
       ValueError: a mesh has no face with an area.
@@ -75,10 +81,12 @@ def align(moving: Mesh | Surface, fixed: Mesh | Surface, *, scaled: bool = True,
     if found and _done(found[0], mirrors):
         return _alignment(a, b, found[0])
     starts = [*[b.axes @ sign @ a.axes.T for sign in _SIGNS], *[np.eye(3)] * len(found)]
-    best = _settled(a, b, min([*found, _best(a, b, _allowed(starts, mirrors), scale)], key=_rank), scale, mirrors)
-    if not _done(best, mirrors):
-        best = _settled(a, b, min([best, *_turned(a, b, best, scale, mirrors)], key=_rank), scale, mirrors)
-    return _alignment(a, b, best)
+    found += _best(a, b, _allowed(starts, mirrors), scale, most=most * b.side)
+    best = _settled(a, b, min(found, key=_rank), scale, mirrors) if found else None
+    if best is None or not _done(best, mirrors):
+        found = [best] * (best is not None) + _turned(a, b, best, scale, mirrors, most * b.side)
+        best = _settled(a, b, min(found, key=_rank), scale, mirrors) if found else None
+    return None if best is None else _alignment(a, b, best)
 
 
 def agreement(moving: Mesh | Surface, fixed: Mesh | Surface) -> Alignment:
@@ -151,7 +159,7 @@ def _allowed(rotations: Iterable[np.ndarray], mirrors: bool) -> np.ndarray:
     return np.stack([rotation for rotation in rotations if mirrors or np.linalg.det(rotation) > 0])
 
 
-def _turned(a: Surface, b: Surface, best: Proof, scale: float | None, mirrors: bool) -> list[Proof]:
+def _turned(a: Surface, b: Surface, best: Proof | None, scale: float | None, mirrors: bool, most: float) -> list[Proof]:
     """Proofs from further starts: where moments are alike, principal axes say little."""
     alike = -np.diff(b.moments) < _ALIKE * b.moments[:-1]
     if not alike.any():
@@ -160,20 +168,21 @@ def _turned(a: Surface, b: Surface, best: Proof, scale: float | None, mirrors: b
     if alike.all():
         turns = _all_turns(1000)
         starts = [turn @ flip for flip in (flips[0], -flips[0]) for turn in turns]
-        return [_best(a, b, _allowed(starts, mirrors), scale, most=32)]
+        return _best(a, b, _allowed(starts, mirrors), scale, most=most, tried=32)
     axis = 2 if alike[0] else 0
     order = [axis, (axis + 1) % 3, (axis + 2) % 3]
     frames = [surface.axes[:, order] for surface in (a, b)]  # first the axis of symmetry
     turns = Rotation.from_rotvec(np.arange(0, 360, 5)[:, None] * [1, 0, 0], degrees=True).as_matrix()
     starts = [frames[1] @ turn @ flip @ frames[0].T for flip in flips for turn in turns]
-    proofs = [_best(a, b, _allowed(starts, mirrors), scale, most=16)]
-    if not _done(proofs[0], mirrors):
+    proofs = _best(a, b, _allowed(starts, mirrors), scale, most=most, tried=16)
+    known = [proof for proof in (best, *proofs) if proof is not None]
+    if known and not any(_done(proof, mirrors) for proof in known):
         # what does not fit yet tells how far to turn: it is to lie on what does not fit of the other
-        nearest = min(best, proofs[0], key=lambda proof: proof.rank)
+        nearest = min(known, key=_rank)
         wrong = tuple(points[:: max(1, len(points) // 40)] for points in nearest.wrong)
         starts = [frames[1] @ turn @ flip @ frames[0].T for flip in flips for turn in _matching(*wrong, frames, flip)]
         if starts:
-            proofs.append(_best(a, b, _allowed(starts, mirrors), scale, most=16, guide=wrong))
+            proofs += _best(a, b, _allowed(starts, mirrors), scale, most=most, tried=16, guide=wrong)
     return proofs
 
 
@@ -198,27 +207,38 @@ def _all_turns(count: int) -> np.ndarray:
 
 
 def _best(
-    a: Surface, b: Surface, rotations: np.ndarray, scale: float | None, *, most: int = 8, guide: Guide | None = None
-) -> Proof:
-    """The best proof from some starts [S, 3, 3]; `guide` are points of each surface that are to fit above all."""
+    a: Surface,
+    b: Surface,
+    rotations: np.ndarray,
+    scale: float | None,
+    *,
+    most: float,
+    tried: int = 8,
+    guide: Guide | None = None,
+) -> list[Proof]:
+    """The best proof from some starts [S, 3, 3], none where no start comes near a mean distance of `most`.
+
+    Of the starts so many are `tried`; `guide` are points of each surface that are to fit above all.
+    """
     points = [surface.uniform[0][:_SCORED] for surface in (a, b)] if guide is None else guide
     start = 1.0 if scale is None else scale
     scores = _scores(a, b, rotations, start, points)
     order = np.argsort(scores, kind='stable')
-    order = order[scores[order] < 3 * scores[order[0]] + 0.05]
+    order = order[scores[order] < min(3 * scores[order[0]] + 0.05, _HOPELESS_SCORE + 2 * most)]
     poses: list[tuple[float, Pose]] = []
-    tried: list[np.ndarray] = []
+    passed: list[np.ndarray] = []
     for number in order:
-        if len(poses) == most:
+        if len(poses) == tried:
             break
-        if any(_close(rotations[number], rotation, 0.15) for rotation in tried):
+        if any(_close(rotations[number], rotation, 0.15) for rotation in passed):
             continue
         error, pose = refined(a, b, Pose(rotations[number], start, np.zeros(3)), scale, guide, steps=_FIRST_STEPS)
-        tried += [rotations[number], pose.rotation]
+        passed += [rotations[number], pose.rotation]
         poses.append((error, pose))
-    least = min(error for error, _ in poses)
+    poses = [(error, pose) for error, pose in poses if error < _HOPELESS + 2 * most]
+    least = min((error for error, _ in poses), default=0.0)
     poses = [refined(a, b, pose, scale, guide, steps=_STEPS) for error, pose in poses if error < max(1.5 * least, FITS)]
-    poses.sort(key=lambda item: item[0])
+    poses = sorted((item for item in poses if item[0] < FITS + 2 * most), key=lambda item: item[0])
     best: Proof | None = None
     seen: list[np.ndarray] = []
     for mirrored in (False, True):
@@ -232,8 +252,8 @@ def _best(
             if best is None or proof.rank < best.rank:
                 best = proof
             if best.same:
-                return best
-    return best
+                return [best]
+    return [] if best is None else [best]
 
 
 def _close(one: np.ndarray, other: np.ndarray, most: float) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from jaxret.errors import DataError, Problem
-from jaxret.geometry.measures import enclosed_volume
+from jaxret.geometry.measures import enclosed_volume, is_inside_out
 from jaxret.geometry.registration import Alignment, align
 from jaxret.geometry.signatures import signature
 from jaxret.geometry.surfaces import Surface
@@ -48,9 +48,31 @@ def read_signature(path: Path) -> tuple[str, np.ndarray]:
         raise DataError(Problem(str(path), str(error), 'export the mesh again, or take it out')) from error
 
 
-def is_closed(path: Path) -> bool:
-    """Whether the surface in a model file is closed. Raises DataError: it cannot be used."""
-    return enclosed_volume(file_surface(path, up_axis='y'))[0]
+@dataclass(frozen=True)
+class Traits:
+    """What decides which of several equal files to keep.
+
+    Attributes:
+      closed: whether its surface encloses a volume and its triangles agree on which side is the outer one.
+      inside_out: whether that is the wrong side.
+      side: longest side, by the numbers in the file; radius: root mean square one, which no turn changes.
+      millimetres: of their unit; None where the file does not say.
+    """
+
+    closed: bool
+    inside_out: bool
+    side: float
+    radius: float
+    millimetres: float | None
+
+
+def read_traits(path: Path) -> Traits:
+    """Of a model file. Raises DataError: it cannot be used."""
+    mesh = file_surface(path, up_axis='y')
+    side = float(np.ptp(mesh.vertices, axis=0).max())
+    return Traits(
+        enclosed_volume(mesh)[1] is not None, is_inside_out(mesh), side, Surface(mesh).radius, mesh.millimetres
+    )
 
 
 def compare_files(pair: tuple[Path, Path]) -> Likeness | None:
@@ -60,8 +82,8 @@ def compare_files(pair: tuple[Path, Path]) -> Likeness | None:
       DataError: a file cannot be used.
     """
     (fixed, unit), (moving, other_unit) = map(_read, pair)
-    found = align(moving, fixed)
-    if not found.same and found.mean > _NEAR:
+    found = align(moving, fixed, most=_NEAR)
+    if found is None or (not found.same and found.mean > _NEAR):
         return None
     kind = NEAR if not found.same else MIRRORED if found.mirrored else SHAPE
     if kind == SHAPE and _unmoved(moving, fixed, found):

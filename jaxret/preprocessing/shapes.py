@@ -78,7 +78,7 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
         if len(mesh.faces) == 1:
             raise _bad(path, 'a single triangle, no model', 'take it out of the folder')
         thumbnail = png_file(_seen(render_views(mesh, THUMBNAIL), path)[0])
-        extras = {'signature': signature(mesh)}
+        extras = {'signature': signature(_as_in_file(mesh, path, up_axis))}
         if inputs.outlines is not None:
             extras['outlines'] = mesh_outlines(mesh, inputs.outlines)
         facts = mesh_facts(mesh, up_axis=up_axis) | {'upright': _upright(mesh, up_axis)}
@@ -90,8 +90,17 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
 
 def _upright(mesh: Mesh, up_axis: str) -> Guess:
     """Which axis of its file a mesh looks as if it pointed up."""
+    return guess_up_axis(_turned_back(mesh) if up_axis == 'z' else mesh)
+
+
+def _as_in_file(mesh: Mesh, path: Path, up_axis: str) -> Mesh:
+    """A mesh as `load_mesh` gives it with up_axis='y', whatever the axis: a DAE file says its own."""
+    return _turned_back(mesh) if up_axis == 'z' and path.suffix.lower() not in (*DISTANCE_SUFFIXES, '.dae') else mesh
+
+
+def _turned_back(mesh: Mesh) -> Mesh:
     x, y, z = mesh.vertices.T
-    return guess_up_axis(replace(mesh, vertices=np.stack([x, -z, y], axis=1)) if up_axis == 'z' else mesh)
+    return replace(mesh, vertices=np.stack([x, -z, y], axis=1))
 
 
 def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeRecord:

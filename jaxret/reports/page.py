@@ -10,10 +10,12 @@ from typing import Any, TypedDict, Unpack
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxret.errors import StorageError
 from jaxret.files import storage_errors
 from jaxret.reports.cards import Card, Thumbnails
 from jaxret.reports.templates import rendered
 
+_OURS = '<meta name="generator" content="jaxret">'
 Picture = Figure | Image.Image
 
 
@@ -41,6 +43,20 @@ def report_folder(folder: Path) -> Iterator[Thumbnails]:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         yield Thumbnails(folder / 'images')
+
+
+def check_report_folder(folder: Path) -> None:
+    """Refuses a folder that holds what is no report.
+
+    Raises:
+      StorageError: not a folder, or neither missing, nor empty, nor a report (index.html of ours, and pictures).
+    """
+    with storage_errors(folder):
+        names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+        page = folder / 'index.html'
+        ours = page.is_file() and _OURS.encode() in page.read_bytes()
+    if names and not ours:
+        raise StorageError(f'{folder}: not a report, and not empty ({names[0]}); name a new or an empty folder')
 
 
 def write_page(
