@@ -85,7 +85,8 @@ def align(
     best = _settled(a, b, min(found, key=_rank), scale, mirrors) if found else None
     if best is None or not _done(best, mirrors):
         found = [best] * (best is not None) + _turned(a, b, best, scale, mirrors, most * b.side)
-        best = _settled(a, b, min(found, key=_rank), scale, mirrors) if found else None
+        last = min(found, key=_rank, default=None)
+        best = last if last is best else _settled(a, b, last, scale, mirrors)
     return None if best is None else _alignment(a, b, best)
 
 
@@ -126,9 +127,9 @@ def _settled(a: Surface, b: Surface, proof: Proof, scale: float | None, mirrors:
         pose = Pose(turn @ best.pose.rotation, best.pose.scale, turn @ best.pose.move)
         if pose.mirrored and (best.same or not mirrors):
             continue
-        proof = prove(a, b, pose)
-        if proof.mean < _NEARLY:
-            best = min(best, corrected(a, b, proof, scale), key=_rank)
+        points = pose.forth(a.uniform[0][:_SCORED])
+        if np.linalg.norm(b.places(points)[0] - points, axis=1).mean() < _NEARLY * b.side:
+            best = min(best, corrected(a, b, prove(a, b, pose), scale), key=_rank)
     return best
 
 

@@ -39,7 +39,11 @@ class Summary:
         """One line for people, of an index in this folder."""
         parts = [f'{self.shapes} shapes: {self.embedded} embedded, {self.kept} as before']
         parts += [f'{self.removed} removed'] if self.removed else []
-        parts += [f'{len(self.failed)} files failed (see {folder / FAILED})'] if self.failed else []
+        parts += (
+            [f'{len(self.failed)} file{"s" * (len(self.failed) != 1)} failed (see {folder / FAILED})']
+            if self.failed
+            else []
+        )
         parts += [f'{self.without_file} lines of the categories name no model'] if self.without_file else []
         gone = f' ({self.without_model} more of models that are gone)' if self.without_model else ''
         parts += [f'{self.references} known photos{gone}'] if self.references or gone else []

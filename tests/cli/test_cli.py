@@ -85,7 +85,7 @@ def test_index_tells_what_it_did(run, place):
     status, out, _ = run('index', '--checkpoint', 'run', '--out', 'index', '--processes', '1')
     assert status == 0
     first, last = out.splitlines()
-    told = 'index: 4 shapes: 0 embedded, 4 as before; 1 files failed (see index/failed.csv)'
+    told = 'index: 4 shapes: 0 embedded, 4 as before; 1 file failed (see index/failed.csv)'
     assert first == f'{told}; up axis: 4 y by default (see index/overview.html)'
     assert last == 'next: jaxret search --index index QUERY   or   jaxret serve --index index'
     assert 'broken.obj' in (place / 'index/failed.csv').read_text()

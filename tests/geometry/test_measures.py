@@ -5,7 +5,7 @@ import pytest
 from box_files import BOX, TRIANGLES
 from gltf_files import Builder
 
-from jaxret.geometry.measures import enclosed_volume, mesh_facts, surface_area
+from jaxret.geometry.measures import enclosed_volume, is_inside_out, mesh_facts, surface_area
 from jaxret.geometry.mesh import Mesh, load_mesh
 
 FACES = np.array(TRIANGLES)
@@ -140,3 +140,8 @@ def test_colors_of_materials_and_vertices(tmp_path):
         f'property list uchar int vertex_indices\nend_header\n{points}\n{sides}\n'
     )
     assert sorted(load_mesh(tmp_path / 'a.ply').colors) == ['#0a14ff', '#0a1eff']
+
+
+def test_a_closed_surface_may_be_inside_out():
+    assert is_inside_out(box(inside_out=True)) and not is_inside_out(box())
+    assert not is_inside_out(Mesh(BOX, FACES[1:, ::-1]))  # open

@@ -115,6 +115,35 @@ def test_small_features_decide_where_the_rest_is_symmetric():
         assert found.same and not found.mirrored and found.distance < 1e-3
 
 
+def drum(sections, knob_degrees):
+    """Nearly rotational, and its own mirror image but for 0.02 degrees: small knobs around a cylinder."""
+    parts = [trimesh.creation.cylinder(radius=1, height=1.2, sections=sections)]
+    for degrees in knob_degrees:
+        knob = trimesh.creation.box(extents=(0.06, 0.03, 0.05)).apply_translation([1, 0, 0.2])
+        parts.append(knob.apply_transform(trimesh.transformations.rotation_matrix(np.radians(degrees), [0, 0, 1])))
+    return mesh_of(trimesh.util.concatenate(parts))
+
+
+def test_a_nearly_rotational_shape_that_is_nearly_its_mirror_image_is_not_called_mirrored():
+    one, other = (drum(sections, (0, 70, -70.02, 130)) for sections in (90, 128))
+    own = drum(128, (0, 70, -70.02, 140, -140))
+    for moving, fixed in ((other, one), (drum(90, (0, 70, -70.02, 140, -140)), own)):
+        found = align(moved(moving), fixed)
+        assert found.same and not found.mirrored
+
+
+def test_what_lies_in_place_is_not_turned():
+    cube = boxes(((2, 2, 2), (0, 0, 0)))
+    np.testing.assert_array_equal(align(cube, cube).rotation, np.eye(3))
+
+
+def test_unlike_shapes_are_given_up_and_near_ones_are_not():
+    assert align(mesh_of(trimesh.creation.icosphere(subdivisions=2)), HAND, most=0.005) is None
+    longer = boxes(((4.05, 1, 1), (2.025, 0, 0)), ((1, 3, 1), (0, 1.5, 0)), ((1, 1, 2), (0, 0, 1)))
+    found = align(moved(longer), HAND, most=0.005)
+    assert not found.same and found.mean < 0.005
+
+
 def test_unlike_shapes_lie_far_apart():
     found = align(mesh_of(trimesh.creation.icosphere(subdivisions=2)), HAND)
     assert not found.same and found.beyond > 0.5 and found.distance > 0.1

@@ -11,9 +11,10 @@ from small_index import PlainModel, write_box
 from jaxret.cli import main as cli
 from jaxret.geometry.signatures import LENGTH, Signatures
 from jaxret.index.build import update_index
+from jaxret.index.duplicate_groups import EqualModels, like_groups
 from jaxret.index.duplicates import find_duplicates, folder_models, index_models
 from jaxret.index.like_shapes import Joined, find_links
-from jaxret.preprocessing.shape_pairs import BYTES, MESH, MIRRORED, NEAR, SHAPE, Likeness
+from jaxret.preprocessing.shape_pairs import BYTES, MESH, MIRRORED, NEAR, SHAPE, Likeness, Traits
 
 TURN = Rotation.from_euler('xyz', [1, 2, 3]).as_matrix()
 
@@ -60,7 +61,7 @@ def test_of_a_folder(models):
     found = find_duplicates(entries, processes=1, progress=False, keep=True)
     assert not problems and [problem.where for problem in found.problems] == [str(models / 'broken.off')]
     check(found.groups)
-    assert found.groups[0].keep == 'a.off' and not found.groups[1].keep
+    assert found.groups[0].keep == ['a.off', 'turned.ply'] and not found.groups[1].keep
 
 
 def test_of_an_index_without_reading_signatures_again(models, tmp_path, monkeypatch):
@@ -75,13 +76,70 @@ def test_command(models, tmp_path, capsys):
     out = [f'--{kind}={tmp_path / kind}' for kind in ('json', 'csv', 'out')]
     assert cli.main(['duplicates', f'--models={models}', '--processes=1', '--keep', *out]) == 0
     text, errors = capsys.readouterr()
+    counts = [line.split('│')[1:4] for line in text.splitlines() if '│' in line]
+    assert [[int(n) for n in row[1:]] for row in counts] == [[1, 2], [1, 2], [1, 2], [1, 2], [1, 3]]
     assert 'keep a.off' in text and '25.4 times as large (inches and millimetres)' in text and 'broken.off' in errors
     (same, *_) = json.loads((tmp_path / 'json').read_text())['groups']
-    assert same['class'] == SHAPE and len(same['members']) == 4 and same['keep'] == 'a.off'
+    assert same['class'] == SHAPE and len(same['members']) == 4 and same['keep'] == ['a.off', 'turned.ply']
     lines = (tmp_path / 'csv').read_text().splitlines()
     assert lines[0].startswith('group,class,id,like') and lines[1].startswith('1,same shape,a.off,')
     page = (tmp_path / 'out/index.html').read_text()
-    assert 'turned.ply' in page and len(list((tmp_path / 'out/images').glob('view-*.png'))) >= 4
+    assert (
+        '>a.off<' in page
+        and 'turned.ply: same shape' in page
+        and 'synthetic sample' not in page
+        and len(list((tmp_path / 'out/images').glob('view-*.png'))) >= 4
+    )
+
+
+def test_outputs_are_refused_before_the_work(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('jaxret.cli.duplicates.find_duplicates', None)
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other/index.html').write_text('of someone else')
+    for option, words in ((f'--out={tmp_path}/other', 'not a report'), (f'--csv={tmp_path}/none/x.csv', 'no folder')):
+        assert cli.main(['duplicates', f'--models={models}', option]) == 1
+        assert words in capsys.readouterr().err
+    assert (tmp_path / 'other/index.html').read_text() == 'of someone else'
+
+
+def traits(radius=1.0, millimetres=None, closed=True, inside_out=False):
+    return Traits(closed, inside_out, 2 * radius, radius, millimetres)
+
+
+def test_what_equal_models_say_of_each_other():
+    ids = ['long/a.stl', 'a.stl', 'b.stl', 'c.step', 'mirror.stl', 'mirror.obj']
+    known = dict(enumerate([traits(25.4), traits(25.4), traits(inside_out=True), traits(1, 1.0), traits(), traits()]))
+    mirrored = Likeness(MIRRORED, 0.001, 0.0001, 25.4, True)
+    links = [
+        (0, 1, Likeness(BYTES)),
+        (0, 2, Likeness(SHAPE, 0.0002, 0.0001, 1 / 25.4)),
+        (2, 3, Likeness(SHAPE)),
+        (4, 5, Likeness(BYTES)),
+        (4, 1, mirrored),
+        (1, 3, Likeness(MIRRORED, 0.0009, 0.0001, 1 / 25.4, True)),  # of equal models: not told
+    ]
+    equal = EqualModels(ids, links, known)
+    assert equal.unproved() == [(3, 1)]
+    equal.add(3, 1, Likeness(SHAPE, 0.0004, 0.0001, 25.4))
+    (same, copies), (near,) = equal.groups(keep=True), like_groups(equal)
+    assert same.members == ['c.step', 'a.stl', 'long/a.stl', 'b.stl'] and copies.members == ['mirror.obj', 'mirror.stl']
+    told = {one.id: (one.like, one.likeness.kind, one.likeness.factor, one.inside_out) for one in same.evidence}
+    assert told['a.stl'] == ('c.step', SHAPE, 25.4, False) and same.evidence[0].units == 'inches and millimetres'
+    assert told['long/a.stl'] == ('a.stl', BYTES, 1, False) and told['b.stl'][0::3] == ('c.step', True)
+    assert same.keep == ['c.step', 'a.stl']  # the numbers of b.stl are those of c.step
+    assert near.kind == MIRRORED and near.members == ['c.step', 'mirror.obj'] and not near.keep
+    assert near.evidence[0].likeness.factor == pytest.approx(1) and near.evidence[0].like == 'c.step'
+
+
+def test_each_declared_size_is_kept_and_near_groups_have_the_most_central_first():
+    sizes = [traits(10, 1.0), traits(10, 1000.0), traits(0.01, 1000.0), traits(1, 25.4)]
+    ids = ['ten.step', 'large.step', 'ten.glb', 'inch.3mf']
+    links = [(0, number, Likeness(SHAPE)) for number in (1, 2, 3)]
+    (group,) = EqualModels(ids, links, dict(enumerate(sizes))).groups(keep=True)
+    assert group.keep == ['ten.step', 'large.step', 'inch.3mf']
+    near = [(0, 1, Likeness(NEAR, 0.1, 0.004)), (1, 2, Likeness(NEAR, 0.1, 0.001)), (0, 2, Likeness(NEAR, 0.1, 0.002))]
+    (group,) = like_groups(EqualModels(ids, near, dict(enumerate(sizes))))
+    assert group.members == ['ten.glb', 'large.step', 'ten.step']
 
 
 def test_a_large_class_costs_few_comparisons(tmp_path):
