@@ -22,9 +22,10 @@ _SIGNS = [np.diag(row) for row in np.array(np.meshgrid(*[[1, -1]] * 3)).reshape(
 _ALIKE = 0.1  # principal moments that differ by less may be those of an axis of symmetry
 _SCORED = 150  # points of each side
 _FIRST_STEPS, _STEPS = 5, 20  # of every start, and of those that then fit well
-_HOPELESS_SCORE, _HOPELESS = 0.25, 0.05  # scores and mean distances after the first steps, beside what is asked for
+# Scores, and mean distances after the first and the last steps, beside what is asked for, of starts that are given up.
+_HOPELESS_SCORE, _HOPELESS, _HOPELESS_AT_LAST = 0.25, 0.02, 0.01
 _BOXES = 0.02  # of the longest side, by which the boxes of what lies in place may differ
-_NEARLY = 0.01  # mean distance, as a share of the longest side, of a pose that a small turn or a mirror may make right
+_NEARLY = 0.002  # mean distance, as a share of the longest side, of a pose that a small turn or a mirror may make right
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +240,7 @@ def _best(
     poses = [(error, pose) for error, pose in poses if error < _HOPELESS + 2 * most]
     least = min((error for error, _ in poses), default=0.0)
     poses = [refined(a, b, pose, scale, guide, steps=_STEPS) for error, pose in poses if error < max(1.5 * least, FITS)]
-    poses = sorted((item for item in poses if item[0] < FITS + 2 * most), key=lambda item: item[0])
+    poses = sorted((item for item in poses if item[0] < _HOPELESS_AT_LAST + 1.2 * most), key=lambda item: item[0])
     best: Proof | None = None
     seen: list[np.ndarray] = []
     for mirrored in (False, True):
