@@ -54,8 +54,8 @@ DUPLICATES = """Finds models that are alike, and says in which way, the stronges
   near         almost the same: with the largest distance as a share of the longest side
 
 Of an INDEX, which keeps what is compared first, or of a folder. Equal models are groups; of mirrored and near ones one
-of each group stands for it. --keep proposes per group a CAD format before a mesh, then a closed surface, more faces,
-the shorter path. Nothing is ever deleted.
+of each group stands for it. --keep proposes per group and real size a CAD format before a mesh, then a file that says
+its unit, a closed surface that is not inside out, the shorter path. Nothing is ever deleted.
 """
 SEARCH = """Finds the models that match each query best.
 

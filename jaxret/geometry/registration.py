@@ -129,7 +129,7 @@ def _settled(a: Surface, b: Surface, proof: Proof, scale: float | None, mirrors:
         if pose.mirrored and (best.same or not mirrors):
             continue
         points = pose.forth(a.uniform[0][:_SCORED])
-        if np.linalg.norm(b.places(points)[0] - points, axis=1).mean() < _NEARLY * b.side:
+        if np.linalg.norm(b.places(points)[0] - points, axis=1).mean() < 5 * _NEARLY * b.side:
             best = min(best, corrected(a, b, prove(a, b, pose), scale), key=_rank)
     return best
 

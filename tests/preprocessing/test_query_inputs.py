@@ -14,6 +14,7 @@ from jaxret.geometry.distance_grids import write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_file
+from jaxret.geometry.signatures import Signatures
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, kind_of, parse_box
 from jaxret.preprocessing import auto_mask as auto_mask_module
@@ -331,3 +332,10 @@ def test_sheet_of_answers(tmp_path, photo):
     assert sheet.width >= 480 and sheet.height > 4 * 92
     cells = np.asarray(sheet.convert('L'))
     assert (cells[48:, 120:] < 200).any() and (cells[48:180, 130:] > 200).all()  # the first query has no hits
+
+
+def test_the_triangles_of_a_file_are_the_same_whichever_axis_points_up(tmp_path):
+    write_box(tmp_path / 'a.obj', 1, 2, 3)
+    records = [shape_record(tmp_path / 'a.obj', inputs=ShapeInputs('grid'), up_axis=axis) for axis in 'yz']
+    one, other = (Signatures.of(record.extras['signature'][None]).digests for record in records)
+    assert one == other
