@@ -136,7 +136,7 @@ class Benchmark:
 
     def _references_alone(self) -> list[list[int]]:
         vectors = np.stack([photo.embedding for photo in self.photos.known])
-        centre = photos_centre(views_centre(self.index.gallery.embeddings), vectors)
+        centre = photos_centre(views_centre(self.index.gallery.embeddings[:]), vectors)
         space = partial(self.model.parts.photo_vectors, centre=centre)
         said = reference_probabilities(
             space(self.photos.queries),

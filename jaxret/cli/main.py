@@ -34,6 +34,7 @@ from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, printable_lines
 from jaxret.platforms import check_platforms, quiet_libraries
 
+_INTERRUPTED = {'index': 'interrupted; the same command goes on from the last 128 models that were embedded'}
 _FORMAT = argparse.RawDescriptionHelpFormatter
 
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_error(error)
         return 1
     except KeyboardInterrupt:
-        print('interrupted; the same command goes on from there', file=sys.stderr)
+        print(_INTERRUPTED.get((arguments or sys.argv[1:])[0], 'interrupted'), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
@@ -77,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, summary: str, text: str, run) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=summary, description=text, formatter_class=_FORMAT, allow_abbrev=False)
         added.set_defaults(run=run)
+        for action in (None, 'store'):
+            added.register('action', action, _Once)
         return added
 
     demo = command('demo', 'write a few models and photos to try the other commands on', descriptions.DEMO, _demo)
@@ -171,6 +174,17 @@ def _parser() -> argparse.ArgumentParser:
         help='let the database search by an HNSW graph: faster for millions, and it can miss shapes',
     )
     return parser
+
+
+class _Once(argparse._StoreAction):
+    """Takes an option's value, and refuses it a second time, of which argparse would take the last in silence."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        given = vars(namespace).setdefault('_given', set())
+        if option_string and self.dest in given:
+            raise argparse.ArgumentError(self, 'given twice; give it once')
+        given.add(self.dest)
+        super().__call__(parser, namespace, values, option_string)
 
 
 def _positive(text: str) -> int:

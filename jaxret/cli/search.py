@@ -19,6 +19,7 @@ from jaxret.index.where import parse_where
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.headings import query_up_axis
+from jaxret.preprocessing.photo_files import read_layer
 from jaxret.preprocessing.photos import Box
 from jaxret.search.parts import Parts
 
@@ -283,9 +284,16 @@ def _seen(query: QueryFile | None, mask: str | Path | None, box: Box | None) -> 
         return 'text'
     if query.kind != 'photo':
         return query.kind
-    parts = [f'mask {mask}'] if mask else []
+    parts = [f'mask {mask}'] if mask else ['mask by its transparency'] if _is_transparent(query.path) else []
     parts += ['box ' + ','.join(f'{side:g}' for side in box)] if box else []
     return f'photo, {" in ".join(parts) or "no mask or box"}'
+
+
+def _is_transparent(photo: Path) -> bool:
+    try:
+        return read_layer(photo)[1] is not None
+    except DataError:  # told where it is embedded
+        return False
 
 
 def _warn_incomplete(complete: Sequence[bool]) -> None:

@@ -20,7 +20,7 @@ _UNREAD = {
     **dict.fromkeys(('.sldprt', '.sldasm'), 'export it as STEP from SolidWorks'),
     **dict.fromkeys(('.ipt', '.iam'), 'export it as STEP from Inventor'),
     **dict.fromkeys(('.catpart', '.catproduct', '.cgr'), 'export it as STEP from CATIA'),
-    **dict.fromkeys(('.prt', '.x_t', '.x_b', '.jt', '.sat', '.3dxml'), _OF_THE_PROGRAM),
+    **dict.fromkeys(('.prt', '.asm', '.x_t', '.x_b', '.jt', '.sat', '.3dxml'), _OF_THE_PROGRAM),
     **dict.fromkeys(('.f3d', '.f3z'), 'export it as STEP from Fusion'),
     **dict.fromkeys(('.fcstd', '.brep', '.brp'), 'export it as STEP from FreeCAD'),
     **dict.fromkeys(('.skp', '.3dm', '.max', '.ma', '.mb', '.c4d'), 'export it as GLB from the program that made it'),
@@ -54,6 +54,8 @@ def unread_format(name: str | PurePath) -> str | None:
     Returns:
       what to do, for a `Problem`; None for files that can be read, and for those that are no models.
     """
+    if PurePath(name).suffix[1:].isdigit():  # Creo numbers its versions: bolt.prt.3
+        name = PurePath(name).stem
     suffix = model_suffix(name)
     module = _MODULES.get(suffix)
     if module is not None:

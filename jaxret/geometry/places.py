@@ -110,9 +110,16 @@ def locate(path: Path) -> Place:
             if not archive:
                 return Place(file, part='/'.join(below))
             ends = [end for end in range(1, len(below)) if model_suffix(below[end - 1]) in MESH_SUFFIXES]
-            end = ends[0] if ends else len(below)
+            end = next((end for end in ends if _is_member(file, '/'.join(below[:end]))), len(below))
             return Place(file, '/'.join(below[:end]), '/'.join(below[end:]))
     return Place(path)
+
+
+def _is_member(file: Path, name: str) -> bool:
+    try:
+        return name in members(file)
+    except DataError:  # its reader says what is wrong
+        return False
 
 
 def named_files(place: Place) -> list[Place]:
@@ -120,7 +127,7 @@ def named_files(place: Place) -> list[Place]:
 
     Nothing for other formats, embedded buffers, or damaged files; those that are missing are among them.
     """
-    found: list[Place] = []
+    found: dict[Place, None] = {}
     left = deque([replace(place, part='')])
     while left and len(found) < MOST_MEMBERS:
         for name in other_names(left.popleft()):
@@ -128,10 +135,10 @@ def named_files(place: Place) -> list[Place]:
                 other = place.beside(name)
             except UnusableMesh:  # the reader says so
                 continue
-            if other not in (place, *found):
-                found.append(other)
+            if other != place and other not in found:
+                found[other] = None
                 left.append(other)
-    return found
+    return list(found)
 
 
 def model_files(path: Path) -> list[Path]:
@@ -147,10 +154,17 @@ def other_names(place: Place) -> list[str]:
     try:
         if place.suffix == '.gltf':
             return buffer_names(place.read())
-        if place.file.stat().st_size > _LARGEST_OF_NODES:
-            return []
-        return external_names(place.read())
-    except (DataError, OSError, ValueError, TypeError, AttributeError, RecursionError):  # load_mesh says what is wrong
+        size = members(place.file)[place.member].file_size if place.member else place.file.stat().st_size
+        return external_names(place.read()) if size <= _LARGEST_OF_NODES else []
+    except (
+        DataError,
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):  # load_mesh says what is wrong
         return []
 
 

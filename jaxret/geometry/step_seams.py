@@ -13,6 +13,7 @@ import numpy as np
 _STRING = re.compile(rb"'(?:[^']|'')*'")
 _ENTITY = re.compile(rb"#(\d+)\s*=\s*([A-Z_0-9]+)\s*\(((?:[^';]|'(?:[^']|'')*')*)\)\s*;")
 _REFERENCE = re.compile(rb'#(\d+)')
+_SPHERE = re.compile(rb"(#(\d+)\s*=\s*SPHERICAL_SURFACE\s*\(\s*'(?:[^']|'')*'\s*,\s*)#(\d+)")
 _NEAR = 1e-6  # of unit vectors, and of lengths as a share of the radius
 Entities = dict[int, tuple[bytes, bytes]]  # name and arguments by number
 
@@ -29,16 +30,16 @@ def with_free_seams(data: bytes) -> bytes:
     if b'SPHERICAL_SURFACE' not in data or b'PCURVE' in data:
         return data
     entities = {int(number): (name, _STRING.sub(b"''", said)) for number, name, said in _ENTITY.findall(data)}
-    added, last = [], max(entities, default=0)
+    added, placed, last = [], {}, max(entities, default=0)
     try:
         for sphere, (origin, pole, middle) in _spheres(entities).items():
             last += 3
+            placed[sphere] = last
             numbers = (last - 2, _triple(pole), last - 1, _triple(middle), last, origin, last - 2, last - 1)
             added.append(
                 b"#%d=DIRECTION('',%s);\n#%d=DIRECTION('',%s);\n#%d=AXIS2_PLACEMENT_3D('',#%d,#%d,#%d);\n" % numbers
             )
-            placed = rb"(#%d\s*=\s*SPHERICAL_SURFACE\s*\(\s*'(?:[^']|'')*'\s*,\s*)#\d+" % sphere
-            data = re.sub(placed, rb'\g<1>#%d' % last, data)
+        data = _SPHERE.sub(lambda found: found[1] + b'#%d' % placed.get(int(found[2]), int(found[3])), data)
         end = data.rindex(b'ENDSEC')
     except (KeyError, ValueError, IndexError, AttributeError):
         return data

@@ -17,6 +17,7 @@ from jaxret.geometry.simplify import weld_mesh
 # An edge between faces that turn by less is part of a curved surface, else a feature of the shape.
 SMOOTH_DEGREES = 40.0
 _COVER = 6000  # pieces by which the nearest face is found, about, beside one a face
+_PIECES = 8 * _COVER  # at most, beside one a face
 _NEAREST = 6  # faces whose distance to a point is computed first
 _BLOCK = 65536
 _EXACT = 64  # points whose distance is made exact at once
@@ -269,11 +270,16 @@ def _tree(points: np.ndarray) -> cKDTree:
 
 
 def _bisected(corners: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles cut at the middle of their longest edge until none is longer; and the triangle that each is of."""
-    done, owners, own = [], [], np.arange(len(corners))
+    """Triangles cut at the middle of their longest edge until none is longer; and the triangle that each is of.
+
+    Needles, which would need too many cuts, stay longer.
+    """
+    done, owners, own, most = [], [], np.arange(len(corners)), _PIECES + len(corners)
     while True:
         lengths = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
         long = lengths.max(axis=1) > longest
+        if sum(map(len, done)) + len(corners) + np.count_nonzero(long) > most:
+            long[:] = False
         done.append(corners[~long])
         owners.append(own[~long])
         if not long.any():

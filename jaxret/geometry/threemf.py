@@ -36,6 +36,7 @@ class _Object:
     components: list[tuple[str, str, np.ndarray]] = field(default_factory=list)
     property: tuple[str, str] = ('', '')  # group of its material or colour, and which of it
     color: np.ndarray | None = None  # [3], sRGB from 0 to 1
+    support: bool = False  # printed to hold others, and no part of the shape
 
 
 def read_threemf(data: bytes, *, max_bytes: int, max_faces: int) -> trimesh.Scene:
@@ -63,10 +64,28 @@ def read_threemf(data: bytes, *, max_bytes: int, max_faces: int) -> trimesh.Scen
         if any(info.flag_bits & 1 for info in models.values()):
             raise UnusableMesh('it is encrypted')
         files = {path: _Model(archive.read(info), max_faces) for path, info in models.items()}
-    top = next((path for path in files if path == '/3d/3dmodel.model'), next(iter(files), None))
+        top = _start_of(archive, max_bytes)
+    top = next((path for path in (top, '/3d/3dmodel.model', *files) if path in files), None)
     if top is None:
         raise UnusableMesh('there is no 3D model in it')
     return _built(files, top, max_faces)
+
+
+def _start_of(archive: zipfile.ZipFile, max_bytes: int) -> str:
+    """The model file that the package's relationships name, '' where they do not."""
+    info = next((info for info in archive.infolist() if info.filename.lower() == '_rels/.rels'), None)
+    if info is None or info.file_size > max_bytes:
+        return ''
+    found: list[str] = []
+
+    def start(tag: str, values: dict[str, str]) -> None:
+        if values.get('Type', '').endswith('/3dmodel'):
+            found.append('/' + values.get('Target', '').lower().lstrip('/'))
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler, parser.StartElementHandler = _refuse_entities, start
+    parser.Parse(archive.read(info), True)
+    return found[0] if found else ''
 
 
 def _built(files: Mapping[str, '_Model'], top: str, max_faces: int) -> trimesh.Scene:
@@ -96,7 +115,7 @@ def _placed(
         visited += 1
         if visited > _MOST_INSTANCES or depth > _DEEPEST:
             raise UnusableMesh('its objects contain one another too often or too deeply, or themselves')
-        if found.faces:
+        if found.faces and not found.support:
             placed.append((found, matrix))
         faces += len(found.faces) // 3
         if faces > max_faces:
@@ -143,6 +162,7 @@ class _Model:
                 raise UnusableMesh(f'more than {self._most // 3:,} faces')
         elif name == 'object':
             self._object = self.objects[values['id']] = _Object(values.get('name') or values.get('partnumber') or '')
+            self._object.support = values.get('type') in ('support', 'solidsupport')
             self._object.property = values.get('pid', ''), values.get('pindex', '0')
         elif name == 'component':
             self._object.components.append(_reference(values))

@@ -80,7 +80,7 @@ class ShapeFacts:
 
 
 def told_facts(facts: dict[str, Any] | None) -> tuple[str, str]:
-    """Size and triangles in a few letters: '10 x 20 x 30 mm' and '1,200 open'; '' where they are not known."""
+    """Extents along the file's x, y and z, and triangles: '10 x 20 x 30 mm', '1,200 open'; '' for what is unknown."""
     if not facts:
         return '', ''
     sides, unit = (facts['size_mm'], ' mm') if facts['size_mm'] else (facts['size'], '')

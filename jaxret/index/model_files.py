@@ -45,7 +45,7 @@ class FoundFiles:
         if not self.unread:
             return ''
         kinds = Counter((model_suffix(problem.where), problem.action) for problem in self.unread)
-        listed = ', '.join(f'{count} {suffix} ({action})' for (suffix, action), count in kinds.most_common(8))
+        listed = ', '.join(f'{count} {suffix} ({action})' for (suffix, action), count in kinds.most_common())
         total = len(self.models) + len(self.unread)
         most = 'most models cannot be read: ' if len(self.unread) > total / 2 else ''
         return f'{folder}: {most}{len(self.unread)} of {total} are of other formats: {listed}; each is in {failed}'
@@ -68,7 +68,7 @@ def find_models(folder: Path, suffixes: Sequence[str]) -> FoundFiles:
     if not folder.is_dir():
         raise DataError(
             Problem(
-                str(folder), 'no such folder', 'name a folder with models; if it has moved, use --rebuild --models DIR'
+                str(folder), 'no such folder', 'name a folder with models (of an index: with --rebuild --models DIR)'
             )
         )
     found = FoundFiles()

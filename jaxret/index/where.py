@@ -172,7 +172,7 @@ def _comparison(text: str, match: re.Match) -> Condition:
 
 
 def _text_value(text: str, field: str, value: str) -> str:
-    if field == 'unit' and value not in UNITS:
+    if field == 'unit' and value.lower() not in UNITS:
         raise _bad(text, f'{value!r} is no unit', f'choose from {" ".join(UNITS)}')
     if field == 'color' and not re.fullmatch('#[0-9a-f]{6}', value, re.IGNORECASE):
         raise _bad(text, f'{value!r} is no colour', 'write red, green and blue in hexadecimal, such as #ff0000')

@@ -127,7 +127,12 @@ def find_masks(mask: str, queries: Sequence[QueryFile]) -> list[str | Path | Non
 
 def _masks_in_folder(folder: Path, photos: Sequence[QueryFile]) -> dict[QueryFile, Path]:
     """The picture of each photo's name. Raises DataError with those that are missing."""
-    files = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in PHOTO_SUFFIXES}
+    own = {photo.path.resolve() for photo in photos}
+    files = {
+        file.stem: file
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in PHOTO_SUFFIXES and file.resolve() not in own
+    }
     missing = [
         Problem(str(photo.path), f'no mask {photo.path.stem}.* in {folder}', 'add one, or leave the photo out')
         for photo in photos

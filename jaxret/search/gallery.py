@@ -69,7 +69,7 @@ class SearchGallery:
         self.share = None
         self.resident: dict = {}  # blocks that stay on accelerators
         if self.coded:
-            self.radius = embeddings.longest
+            self.radius = self.longest = embeddings.longest
             return
         for part in parts(embeddings):
             self._add(part)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from jaxret.errors import DataError, Problem, refused
+from jaxret.geometry.formats import unread_format
 from jaxret.index.aligned import FEWEST, aligned_hits
 from jaxret.index.index import Hit, Index
 from jaxret.index.references import Photo
@@ -271,6 +272,9 @@ class Searcher:
         return KeptPhoto(query.names[str(query.path)], checksum, kept, mask), embedding
 
     def _kind(self, path: Path, name: str, given: str | None) -> str:
+        action = None if given or kind_of(path) else unread_format(name)
+        if action is not None:
+            raise DataError(Problem(name, 'files of this format are not read', action))
         kind = given or kind_of(path) or ('mesh' if path.suffix in PACKED else 'photo')
         if kind not in self.query_kinds:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'

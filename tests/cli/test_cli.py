@@ -213,6 +213,7 @@ def test_sheet(run, place):
             ['index', '--checkpoint', 'run', '--models', 'models', '--out', 'o', '--gallery', 'points'],
             "gallery 'points': only cross-modal centers leave a choice",
         ),
+        (['search', '--index', 'index', 'photos', '--mask', 'photos'], 'no mask one.* in photos'),
         (['search', '--index', 'index', 'photos', '--no-align'], 'there is no mesh among the queries'),
     ],
 )
@@ -289,6 +290,12 @@ def test_numbers_of_results(run, capsys, value):
     with pytest.raises(SystemExit):
         run('search', '--index', 'index', 'photos', f'--top={value}')
     assert f"argument --top: '{value}': must be a positive whole number" in capsys.readouterr().err
+
+
+def test_an_option_is_given_once(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['index', '--models', 'one', '--models', 'two', '--out', 'index'])
+    assert 'argument --models: given twice; give it once' in capsys.readouterr().err
 
 
 def test_automatic_mask_without_opencv(run, monkeypatch):

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from box_files import BOX, SIDES, TRIANGLES, check_box, loaded, refusal
 from gltf_files import built
+from step_files import step_box, step_of_files
 
 from jaxret.errors import DataError
+from jaxret.geometry import places
 from jaxret.geometry.formats import model_suffix, unread_format
 from jaxret.geometry.mesh import load_mesh
-from jaxret.geometry.places import locate, model_files
+from jaxret.geometry.places import locate, model_files, named_files
 from jaxret.geometry.scenes import part_names
 from jaxret.preprocessing.shapes import file_checksum
 
@@ -62,6 +64,20 @@ def test_members_of_an_archive(tmp_path):
     (tmp_path / 'folder.zip/box.off').write_text(OFF)
     check_box(load_mesh(tmp_path / 'folder.zip/box.off'))
     assert locate(tmp_path / 'folder.zip/box.off').member == ''
+
+
+def test_a_folder_of_an_archive_that_is_named_like_a_model(tmp_path):
+    (tmp_path / 'lib.zip').write_bytes(packed(**{'bracket.step/box.off': OFF}))
+    check_box(load_mesh(tmp_path / 'lib.zip/bracket.step/box.off'))
+
+
+def test_what_a_member_names_counts_however_large_its_archive_is(tmp_path, monkeypatch):
+    step = step_of_files([('box', 'box.step', (0, 0, 0))])
+    monkeypatch.setattr(places, '_LARGEST_OF_NODES', len(step))
+    for number, padding in enumerate((b'', np.random.default_rng(0).bytes(2 * len(step)))):
+        archive = tmp_path / f'{number}.zip'
+        archive.write_bytes(packed(**{'toy.step': step, 'box.step': step_box((1, 2, 3)), 'padding': padding}))
+        assert [place.member for place in named_files(locate(archive / 'toy.step'))] == ['box.step']
 
 
 def found(path, **options):
@@ -144,6 +160,16 @@ def test_threemf_parts_in_other_model_files(tmp_path):
     check_box(load_mesh(path / 'short'))
 
 
+def test_threemf_starts_where_the_package_says_and_has_no_supports(tmp_path):
+    relations = '<Relationships><Relationship Type="http://a/3dmodel" Target="/3D/Main.model"/></Relationships>'
+    other = model('<object id="1">' + MESH.replace('x="2"', 'x="9"') + '</object>', '<item objectid="1"/>')
+    support = f'<object id="2" type="support">{MESH}</object>'
+    items = '<item objectid="1"/><item objectid="2" transform="1 0 0 0 1 0 0 0 1 50 0 0"/>'
+    main = model(f'<object id="1">{MESH}</object>{support}', items)
+    data = packed(**{'3D/a.model': other, '_rels/.rels': relations, '3D/Main.model': main})
+    check_box(loaded(tmp_path / 'a.3mf', data))
+
+
 @pytest.mark.parametrize(
     ('resources', 'build', 'head', 'reason'),
     [
@@ -223,4 +249,5 @@ def test_dae_refused(tmp_path):
 
 def test_formats_that_are_not_read():
     assert 'SolidWorks' in unread_format('a.SLDPRT') and 'unpack' in unread_format('a.tar.gz')
+    assert unread_format('a.prt.12') == unread_format('a.prt') and 'STEP' in unread_format('a.asm.1')  # of Creo
     assert [unread_format(name) for name in ('a.txt', 'a.jpg', 'a.stl', 'a.3mf', 'a')] == [None] * 5
