@@ -7,6 +7,7 @@ improves the best of them, and distances of points to triangles in both directio
 Letters: S starts, M points.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -121,10 +122,11 @@ def _settled(a: Surface, b: Surface, proof: Proof, scale: float | None, mirrors:
     if proof.mean > _NEARLY:
         return proof
     best = corrected(a, b, proof, scale)
-    for sign in _SIGNS[1:]:
+    for sign, own in itertools.product(_SIGNS[1:], (False, True)):
         if _done(best, mirrors):
             break
-        turn = b.axes @ sign @ b.axes.T
+        axes = best.pose.rotation @ a.axes if own else b.axes
+        turn = axes @ sign @ axes.T
         pose = Pose(turn @ best.pose.rotation, best.pose.scale, turn @ best.pose.move)
         if pose.mirrored and (best.same or not mirrors):
             continue
