@@ -85,7 +85,7 @@ def parts_index(folder: Path, world: World, *, model: PartsModel | None = None, 
     content = Shard(world.views.astype(np.float16), [b'picture'] * len(names), names, {'outlines': bits}, facts)
     shard = write_shard(folder, content, key='key')
     rows = [
-        ShapeRow(name, ('odd', 'even')[number % 2], 0, 'sum', [1, 2], shard, number)
+        ShapeRow(name, ('odd', 'even')[number % 2], 0, f'sum {number}', [1, 2], shard, number)
         for number, name in enumerate(names)
     ]
     commit(folder, model or PartsModel(), [Source('/models', 'y', '')], rows, failed=0)

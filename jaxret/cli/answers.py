@@ -18,7 +18,7 @@ from jaxret.inference.query_files import QueryFile
 
 FIELDS = (
     'rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance', 'present', 'distance',
-    'mean_distance', 'scale', 'mirrored',
+    'mean_distance', 'scale', 'mirrored', 'copy_of',
 )  # fmt: skip
 # Sides in mm, area and volume in mm^2 and mm^3 where the unit is known, else in the file's units.
 FACTS = ('name', 'unit', 'size_x', 'size_y', 'size_z', 'area', 'volume', 'triangles', 'watertight', 'colors')
@@ -123,7 +123,8 @@ def print_tables(answers: Sequence[Answer]) -> None:
             more += _told_distances(hit) if with_distances else ()
             more += (str(hit.references or ''),) if with_photos else ()
             more += told_facts(answer.facts.get(hit.id)) if with_facts else ()
-            table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, hit.id, *more)))
+            name = f'{hit.id} (copy of {hit.copy_of})' if hit.copy_of else hit.id
+            table.add_row(*map(_shown, (str(hit.rank), f'{hit.score:.4f}', hit.category, name, *more)))
         console.print(table)
 
 

@@ -32,6 +32,7 @@ class Hit:
       mean_distance: their mean distance,
       scale: by which the model was scaled to lie on the query,
       mirrored: whether it is a mirror image.
+      copy_of: id of the first shape of the index whose file has the same content; '' for that one, and without others.
     """
 
     rank: int
@@ -48,6 +49,7 @@ class Hit:
     mean_distance: float | None = None
     scale: float | None = None
     mirrored: bool | None = None
+    copy_of: str = ''
 
 
 def hits_of(

@@ -204,7 +204,10 @@ class Index(Shapes):
     ) -> list[Hit]:
         """The hits of a query, with a silhouette or without, at most so many; `fit` tells how sure the first is."""
         counts = None if question.evidence is None else question.evidence.counts
-        hits = hits_of(found, query, self._names, self._inputs, counts)
+        hits = [
+            replace(hit, copy_of=self.copy_of(hit.id))
+            for hit in hits_of(found, query, self._names, self._inputs, counts)
+        ]
         if fit is not None and fit.outlined == outlined:
             chance, present = (certainty and certainty(found.scores[query]) for certainty in (fit.right, fit.present))
             hits[0] = replace(hits[0], chance=chance, present=present)

@@ -1,6 +1,7 @@
 """What an index knows of its shapes beside how they look. Letters: G shapes."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class Shapes:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def _first_of(self) -> dict[str, str]:
+        """The first shape of every content."""
+        return {row.checksum: row.id for row in reversed(self._rows)}
 
     def candidates(self, categories: Sequence[str] | None = None, where: str | None = None) -> np.ndarray | None:
         """Which shapes are of these categories and meet the conditions, bool [G]; None for all.
@@ -95,6 +101,11 @@ class Shapes:
     def model_mark(self, id: str) -> list[int]:
         """What its files were when it was indexed (`file_mark`). Raises KeyError for an unknown id."""
         return self._rows[self._row_of[id]].mark
+
+    def copy_of(self, id: str) -> str:
+        """The first shape whose file has the same content; '' where it is this one. Raises KeyError: an unknown id."""
+        first = self._first_of[self._rows[self._row_of[id]].checksum]
+        return '' if first == id else first
 
     def axis_of_query(self, path: Path) -> str:
         """The axis that points up in a mesh as a query, 'y', 'z' or 'auto': that of the models; where they have both,

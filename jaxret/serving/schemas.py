@@ -49,6 +49,7 @@ class Result(Shape):
     mean_distance: float | None = Field(description='likewise their mean distance')
     scale: float | None = Field(description='likewise by what the size of the shape was multiplied')
     mirrored: bool | None = Field(description='likewise whether it is a mirror image')
+    copy_of: str = Field(description='first shape whose file has the same content; empty for that one')
 
 
 class Answer(BaseModel):

@@ -211,4 +211,10 @@ def test_equal_files_share_an_embedding(update, model, tmp_path):
     update()
     write_box(tmp_path / 'models' / 'd.obj', 1, 2, 3)
     assert update().embedded == 0
-    check_index(opened(tmp_path), model, tmp_path / 'models', ['a.obj', 'b/c.obj', 'd.obj'])
+    write_box(tmp_path / 'models' / 'e.obj', 3, 2, 1)
+    update()
+    with opened(tmp_path) as index:
+        check_index(index, model, tmp_path / 'models', ['a.obj', 'b/c.obj', 'd.obj', 'e.obj'])
+        hits = index.search(np.ones((1, 4), np.float32))[0]
+        copies = {'a.obj': '', 'b/c.obj': 'a.obj', 'd.obj': 'a.obj', 'e.obj': ''}
+        assert {hit.id: hit.copy_of for hit in hits} == copies

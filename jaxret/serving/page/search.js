@@ -195,7 +195,8 @@ function card(result) {
   const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°${above}`;
   const apart = result.distance === null ? '' : `${(100 * result.distance).toFixed(2)} % apart${result.mirrored ? ', mirrored' : ''}`;
   const chance = result.chance === null ? '' : `${percent(result.chance)} sure`;
-  const lines = [apart, ...factLines(result.facts), angle, chance].filter(Boolean);
+  const copy = result.copy_of ? `copy of ${shownName(result.copy_of)}` : '';
+  const lines = [copy, apart, ...factLines(result.facts), angle, chance].filter(Boolean);
   const colors = swatches(result.facts);
   const button = element('button', { type: 'button', className: 'card', title: result.id },
     element('img', { src: result.thumbnail, alt: '', loading: 'lazy' }),
