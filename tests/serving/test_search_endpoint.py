@@ -53,6 +53,7 @@ def test_answer(client):
     assert first.pop('score') == pytest.approx(-15, abs=0.1)  # (5, 10, 10) away
     assert first == {
         **dict.fromkeys(('distance', 'mean_distance', 'scale', 'mirrored')),
+        'copy_of': '',
         'rank': 1,
         'number': 0,
         'id': 'warm/red.off',
