@@ -5,16 +5,20 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxret.errors import DataError
 from jaxret.files import printable
 from jaxret.index.facts import told_facts
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
+from jaxret.preprocessing.photo_files import read_layer
+from jaxret.preprocessing.photos import Box
 
 FIELDS = (
     'rank', 'id', 'category', 'score', 'view', 'azimuth', 'elevation', 'references', 'chance', 'present', 'distance',
@@ -51,6 +55,24 @@ class Answer:
         """Of the query: its file, its words, or both."""
         parts = [] if self.query is None else [' + '.join(str(query.path) for query in (self.query, *self.also))]
         return ' and '.join(parts if self.text is None else [*parts, f'"{self.text}"'])
+
+
+def seen_as(query: QueryFile | None, mask: str | Path | None, box: Box | None) -> str:
+    """What was taken as the object of a photo."""
+    if query is None:
+        return 'text'
+    if query.kind != 'photo':
+        return query.kind
+    parts = [f'mask {mask}'] if mask else ['mask by its transparency'] if _is_transparent(query.path) else []
+    parts += ['box ' + ','.join(f'{side:g}' for side in box)] if box else []
+    return f'photo, {" in ".join(parts) or "no mask or box"}'
+
+
+def _is_transparent(photo: Path) -> bool:
+    try:
+        return read_layer(photo)[1] is not None
+    except DataError:  # told where it is embedded
+        return False
 
 
 def print_json(answers: Sequence[Answer]) -> None:

@@ -19,7 +19,6 @@ from jaxret.index.where import parse_where
 from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.headings import query_up_axis
-from jaxret.preprocessing.photo_files import read_layer
 from jaxret.preprocessing.photos import Box
 from jaxret.search.parts import Parts
 
@@ -63,7 +62,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     before_jax()
     from jaxret.cli.aligning import FEWEST, align_answers
     from jaxret.cli.answer_sheet import write_sheet
-    from jaxret.cli.answers import Answer, print_csv, print_json, print_tables
+    from jaxret.cli.answers import Answer, print_csv, print_json, print_tables, seen_as
     from jaxret.index.index import Index
     from jaxret.index.loading import load_for_index
 
@@ -98,10 +97,10 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         facts = {hit.id: index.facts(hit.id) for hits, _ in found for hit in hits} if index else {}
         if options.together:
             (query, mask), also = questions[0], tuple(query for query, _ in questions[1:])
-            answers = [Answer(query, _seen(query, mask, box), *found[0], also, options.text, facts)]
+            answers = [Answer(query, seen_as(query, mask, box), *found[0], also, options.text, facts)]
         else:
             answers = [
-                Answer(query, _seen(query, mask, box), *one, (), options.text, facts)
+                Answer(query, seen_as(query, mask, box), *one, (), options.text, facts)
                 for (query, mask), one in zip(questions, found, strict=True)
             ]
         _warn_incomplete([answer.complete for answer in answers])
@@ -276,24 +275,6 @@ def _axis_of(axes: Mapping[QueryFile, str], inputs: Any, query: QueryFile) -> st
     """The axis that points up in the picture of a query."""
     axis = axes.get(query)
     return (axis and query_up_axis(query.path, kind=query.kind, up_axis=axis, inputs=inputs)) or 'y'
-
-
-def _seen(query: QueryFile | None, mask: str | Path | None, box: Box | None) -> str:
-    """What was taken as the object of a photo."""
-    if query is None:
-        return 'text'
-    if query.kind != 'photo':
-        return query.kind
-    parts = [f'mask {mask}'] if mask else ['mask by its transparency'] if _is_transparent(query.path) else []
-    parts += ['box ' + ','.join(f'{side:g}' for side in box)] if box else []
-    return f'photo, {" in ".join(parts) or "no mask or box"}'
-
-
-def _is_transparent(photo: Path) -> bool:
-    try:
-        return read_layer(photo)[1] is not None
-    except DataError:  # told where it is embedded
-        return False
 
 
 def _warn_incomplete(complete: Sequence[bool]) -> None:

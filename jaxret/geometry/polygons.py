@@ -144,3 +144,28 @@ def _is_ear(points: np.ndarray, at: int) -> bool:
     inside &= ~((points == a).all(axis=1) | (points == b).all(axis=1) | (points == c).all(axis=1))
     found = np.flatnonzero(inside)
     return not (_turn(points[found - 1], points[found], points[(found + 1) % count]) <= _FLAT).any()
+
+
+def bisected(corners: np.ndarray, longest: float, *, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles cut at the middle of their longest edge until none is longer; and the triangle that each is of.
+
+    Args:
+      corners: [F, 3, 3].
+      longest: of an edge.
+      most: triangles; needles, which would need more cuts, stay longer.
+    """
+    done, owners, own = [], [], np.arange(len(corners))
+    while True:
+        lengths = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
+        long = lengths.max(axis=1) > longest
+        if sum(map(len, done)) + len(corners) + np.count_nonzero(long) > most:
+            long[:] = False
+        done.append(corners[~long])
+        owners.append(own[~long])
+        if not long.any():
+            return np.concatenate(done), np.concatenate(owners)
+        turn = (lengths[long].argmax(axis=1)[:, None] + np.arange(3)) % 3
+        a, b, c = np.take_along_axis(corners[long], turn[..., None], axis=1).swapaxes(0, 1)
+        middle = (a + b) / 2
+        corners = np.concatenate([np.stack([a, middle, c], axis=1), np.stack([middle, b, c], axis=1)])
+        own = np.tile(own[long], 2)

@@ -12,6 +12,7 @@ from trimesh.triangles import closest_point
 
 from jaxret.geometry.mesh import Mesh, face_normals
 from jaxret.geometry.points import surface_points
+from jaxret.geometry.polygons import bisected
 from jaxret.geometry.simplify import weld_mesh
 
 # An edge between faces that turn by less is part of a curved surface, else a feature of the shape.
@@ -157,7 +158,7 @@ class Surface:
     def _pieces(self) -> tuple[cKDTree, np.ndarray, list[tuple[cKDTree, np.ndarray, float]]]:
         """Middles of the faces, large ones in pieces, and the face of each; and the same apart by size, with that."""
         spacing = np.sqrt(np.linalg.norm(face_normals(self.corners), axis=1).sum() / _COVER)
-        corners, faces = _bisected(self.corners, 2 * spacing)
+        corners, faces = bisected(self.corners, 2 * spacing, most=_PIECES + len(self.faces))
         middles = corners.mean(axis=1)
         reach = np.linalg.norm(corners - middles[:, None], axis=2).max(axis=1)
         size = np.minimum(np.log2(reach.max() / reach).astype(int) // 2, 8)
@@ -267,28 +268,6 @@ class Surface:
 
 def _tree(points: np.ndarray) -> cKDTree:
     return cKDTree(points, balanced_tree=False, compact_nodes=False)
-
-
-def _bisected(corners: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles cut at the middle of their longest edge until none is longer; and the triangle that each is of.
-
-    Needles, which would need too many cuts, stay longer.
-    """
-    done, owners, own, most = [], [], np.arange(len(corners)), _PIECES + len(corners)
-    while True:
-        lengths = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
-        long = lengths.max(axis=1) > longest
-        if sum(map(len, done)) + len(corners) + np.count_nonzero(long) > most:
-            long[:] = False
-        done.append(corners[~long])
-        owners.append(own[~long])
-        if not long.any():
-            return np.concatenate(done), np.concatenate(owners)
-        turn = (lengths[long].argmax(axis=1)[:, None] + np.arange(3)) % 3
-        a, b, c = np.take_along_axis(corners[long], turn[..., None], axis=1).swapaxes(0, 1)
-        middle = (a + b) / 2
-        corners = np.concatenate([np.stack([a, middle, c], axis=1), np.stack([middle, b, c], axis=1)])
-        own = np.tile(own[long], 2)
 
 
 def _edges(faces: np.ndarray, normals: np.ndarray) -> Edges:

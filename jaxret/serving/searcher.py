@@ -29,6 +29,7 @@ from jaxret.serving.uploads import (
     arrays_apart,
     check_picture,
     check_up_axis,
+    is_empty,
     parse_box,
     shape_query_arrays,
     shown_name,
@@ -131,7 +132,7 @@ class Searcher:
         for number, file in enumerate(files):
             place = folder / str(number)
             place.mkdir(mode=0o700)
-            mask = masks[number] if masks and not (len(files) > 1 and _is_empty(masks[number])) else None
+            mask = masks[number] if masks and not (len(files) > 1 and is_empty(masks[number].content)) else None
             box = (boxes[number] or None) if boxes else None
             options = {'text': text, 'kind': kind, 'box': box, 'find_object': find_object, 'up_axis': up_axis}
             queries.append(self.receive(place, file, mask, **options))
@@ -280,12 +281,6 @@ class Searcher:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
         return kind
-
-
-def _is_empty(upload: Upload) -> bool:
-    size = upload.content.seek(0, 2)
-    upload.content.seek(0)
-    return not size
 
 
 @contextlib.contextmanager

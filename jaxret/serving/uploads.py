@@ -34,6 +34,13 @@ def shown_name(name: str) -> str:
     return ''.join(letter for letter in last if letter.isprintable())[-80:] or 'the upload'
 
 
+def is_empty(content: BinaryIO) -> bool:
+    """Whether an upload has no byte; it is read from its start afterwards."""
+    size = content.seek(0, 2)
+    content.seek(0)
+    return not size
+
+
 def store(content: BinaryIO, name: str, folder: Path) -> Path:
     """Writes an upload into a folder of its own; only a known suffix is taken from the client's name.
 
