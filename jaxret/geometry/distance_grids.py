@@ -22,6 +22,7 @@ from jaxret.files import storage_errors
 from jaxret.geometry.formats import DISTANCE_SUFFIXES
 
 MAX_SIDE = 1024
+SURFACE, FREE = 1, 2  # what a scan saw at a voxel; 0: nothing
 _HEADER = np.dtype([('dims', '<u4', 3), ('voxel_size', '<f4'), ('matrix', '<f4', 16)])
 _AGAIN = 'copy or export the file again, or leave it out'
 
@@ -44,6 +45,14 @@ class DistanceGrid:
     def occupancy(self, *, voxels: float = 1.0) -> np.ndarray:
         """bool [X, Y, Z]: |distance| <= `voxels` voxels, by default 1 as in the public code."""
         return np.abs(self.values) <= np.float32(voxels) * np.float32(self.voxel_size)
+
+    def free(self) -> np.ndarray:
+        """bool [X, Y, Z]: more than a voxel before the surface; of a scan, what was seen to be free."""
+        return (self.values > np.float32(self.voxel_size)) & np.isfinite(self.values)
+
+    def seen(self) -> np.ndarray:
+        """uint8 [X, Y, Z]: `SURFACE` where occupied, `FREE`, or 0."""
+        return np.where(self.occupancy(), SURFACE, FREE * self.free()).astype(np.uint8)
 
 
 def read_distances(path: str | os.PathLike) -> DistanceGrid:

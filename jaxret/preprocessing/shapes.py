@@ -45,7 +45,8 @@ class ShapeRecord:
     Attributes:
       checksum: of its content (`file_checksum`).
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
-        [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
+        [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R], `SURFACE`
+        where occupied, and of a file of distances `FREE` before it.
       thumbnail: a PNG file.
       extras: by their names what an index keeps beside embeddings; the same names of all files: 'signature', by
         which `jaxret duplicates` finds equal shapes (`signatures.signature`); 'outlines', silhouettes as bits
@@ -115,7 +116,7 @@ def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, 
     if path.suffix.lower() in DISTANCE_SUFFIXES:
         _refuse_unread(path)
         if kind == 'grid':
-            return {'grid': _occupancy(path)}
+            return {'grid': _seen_cells(path)}
     elif kind == 'views' and not inputs.unit_sphere:
         return {'views': _chosen(render_file(path, inputs.ring, up_axis), inputs)}
     return arrays_of_mesh(file_surface(path, up_axis=up_axis), inputs=inputs, path=path, seed=_seed(path, kind))
@@ -280,16 +281,15 @@ def _mesh_occupancy(mesh: Mesh, path: Path, placement: str) -> np.ndarray:
         raise _bad(path, str(error)) from error
 
 
-def _occupancy(path: Path) -> np.ndarray:
+def _seen_cells(path: Path) -> np.ndarray:
     """uint8 [R, R, R] of a file of distances."""
     grid = read_distances(path)
     if grid.values.shape != (RESOLUTION,) * 3:
         sides = ' x '.join(map(str, grid.values.shape))
         raise _bad(path, f'{sides} voxels, not {RESOLUTION} along each side', 'export the grid at that size')
-    occupancy = grid.occupancy()
-    if not occupancy.any():
+    if not grid.occupancy().any():
         raise _bad(path, 'no voxel is near a surface', 'export the grid again')
-    return occupancy.astype(np.uint8)
+    return grid.seen()
 
 
 def _bad(path: Path, found: str, action: str = _EXPORT_AGAIN) -> DataError:
