@@ -8,7 +8,6 @@ from console import console
 from predictions import Ranking
 from rich.table import Table
 from scan_to_cad.data import ScanData
-from scipy.spatial.distance import cdist
 
 from data_pipelines.scan_to_cad.dataset import PUBLISHED_COLUMNS
 from jaxret.metrics.scan_to_cad import Annotations, pool_metrics, scan_cad_metrics
@@ -24,11 +23,6 @@ class Found(NamedTuple):
     scans: Mapping[str, np.ndarray]
     cads: np.ndarray
     distances: Mapping[str, np.ndarray]
-
-    @classmethod
-    def euclidean(cls, scans: Mapping[str, np.ndarray], cads: np.ndarray) -> 'Found':
-        """By the distances of the embeddings."""
-        return cls(scans, cads, {split: cdist(embeddings, cads) for split, embeddings in scans.items()})
 
 
 def all_metrics(data: ScanData, found: Found) -> dict[str, dict]:

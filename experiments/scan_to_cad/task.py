@@ -28,6 +28,7 @@ from data_pipelines.batching import Batch
 from data_pipelines.scan_to_cad.batches import cad_batches
 from jaxret.baselines.descriptors import fpfh_descriptors, open3d, overlap_descriptors
 from jaxret.errors import CheckpointError, ConfigError
+from jaxret.geometry.distance_grids import SURFACE
 from jaxret.geometry.grid_meshes import PLACEMENTS
 from jaxret.preprocessing.shapes import RESOLUTION
 from jaxret.reports.scan_to_cad import RATES, write_scan_report
@@ -194,35 +195,50 @@ class ScanToCad:
         return Evaluation(flat_metrics(splits), report, lambda _: print_rates(splits), rankings, self._notes(data))
 
     def _embed(self, data: ScanData, embedder: Embedder, variables: Variables, splits: tuple[str, ...]) -> Found:
-        """Embeddings of the scans of some splits as they stand and of the gallery; distances in the best heading."""
-        batch_size, headings = self.config.evaluation.batch_size, self.config.evaluation.headings
+        """By embeddings of the scans of some splits and of the gallery."""
         inner = self.system(data, steps=1).similarity == 'dot'
-        cads = embedder.embed(variables, cad_batches(data.cads, batch_size=batch_size), 'cad', valid='valid')
-        scans, distances = {}, {}
-        for split in splits:
-            for turn in range(headings if len(data.scans[split]) else 0):
-                batches = scan_batches(self.config, data.scans[split], degrees=360 * turn / headings)
-                embeddings = embedder.embed(variables, batches, 'scan', valid='valid')
-                apart = -(embeddings @ cads.T) if inner else cdist(embeddings, cads)
-                scans.setdefault(split, embeddings)
-                distances[split] = np.minimum(distances.get(split, np.inf), apart)
-        return Found(scans, cads, distances)
+        cads = cad_batches(data.cads, batch_size=self.config.evaluation.batch_size)
+        return self._compare(
+            data,
+            splits,
+            lambda scans: embedder.embed(variables, scans, 'scan', valid='valid'),
+            embedder.embed(variables, cads, 'cad', valid='valid'),
+            lambda scans, cads: -(scans @ cads.T) if inner else cdist(scans, cads),
+        )
 
     def _describe(self, data: ScanData, method: str, splits: tuple[str, ...]) -> Found:
-        """Descriptors of the scans of some splits, clutter included, and of the gallery."""
+        """By descriptors of the scans of some splits, clutter included, and of the gallery."""
         describe = partial(fpfh_descriptors, processes=processes(self.config))
         if method == 'overlap':
             describe = overlap_descriptors
-        scans = {
-            split: describe(data.scans[split].scans(np.arange(len(data.scans[split]))))
-            for split in splits
-            if len(data.scans[split])
-        }
-        return Found.euclidean(scans, describe(data.cads.cads(np.arange(len(data.cads)))))
+
+        def of_scans(batches: Iterator[Batch]) -> np.ndarray:
+            return describe(np.concatenate([batch['scan'][batch['valid']] == SURFACE for batch in batches]))
+
+        return self._compare(data, splits, of_scans, describe(data.cads.cads(np.arange(len(data.cads)))), cdist)
+
+    def _compare(
+        self,
+        data: ScanData,
+        splits: tuple[str, ...],
+        of_scans: Callable[[Iterator[Batch]], np.ndarray],
+        cads: np.ndarray,
+        distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> Found:
+        """What `of_scans` makes of the scans as they stand, and their distances in the best heading."""
+        scans: dict[str, np.ndarray] = {}
+        distances: dict[str, np.ndarray] = {}
+        headings = self.config.evaluation.headings
+        for split in splits:
+            for turn in range(headings if len(data.scans[split]) else 0):
+                made = of_scans(scan_batches(self.config, data.scans[split], degrees=360 * turn / headings))
+                scans.setdefault(split, made)
+                distances[split] = np.minimum(distances.get(split, np.inf), distance(made, cads))
+        return Found(scans, cads, distances)
 
     def _notes(self, data: ScanData) -> list[str]:
         """What a reader of the numbers must know."""
-        headings = self.config.evaluation.headings if self.trains else 1
+        headings = self.config.evaluation.headings
         return [
             *([] if self.trains else [f'{UNTRAINED[self.config.method]}: nothing was trained.']),
             f'Category and own model: nearest of one grid of every CAD model of the data, {len(data.cads)} in '

@@ -75,7 +75,7 @@ def test_metrics_of_every_split_and_a_report(place, trained, capsys):
     page = (trained / 'report' / 'index.html').read_text()
     shown = set(re.findall(r'src="([^"]+)"', page))
     assert len(shown) > 10 and all((trained / 'report' / name).stat().st_size > 0 for name in shown)
-    assert 'Euclidean distance to one grid of every CAD model' in page and 'http' not in page
+    assert 'nearest of one grid of every CAD model' in page and 'http' not in page
     untrained = metrics['comparators']['overlap']
     assert untrained.keys() >= {'category_top1', 'exact_top1', 'instance_top1'} and 0 <= untrained['exact_top1'] <= 1
     assert f'not trained {100 * untrained["exact_top1"]:.1f} %' in page
