@@ -46,7 +46,7 @@ class ShapeRecord:
       checksum: of its content (`file_checksum`).
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
         [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R], `SURFACE`
-        where occupied, and of a file of distances `FREE` before it.
+        where occupied, and of a file of distances what is before it (`DistanceGrid.seen`).
       thumbnail: a PNG file.
       extras: by their names what an index keeps beside embeddings; the same names of all files: 'signature', by
         which `jaxret duplicates` finds equal shapes (`signatures.signature`); 'outlines', silhouettes as bits

@@ -1,6 +1,6 @@
 """From a partial scan to its CAD model by how likely the model is to be seen as the scan saw it, cell by cell.
 
-A cell of a scan is surface, was seen to be free, or was not seen; a cell of a CAD model lies at some distance of its
+A cell of a scan is surface, was seen to be free, near it or not, or was not seen; a cell of a CAD model lies at some distance of its
 surface. The score of a pair adds a weight for every cell, of what the scan saw there and how far the model is: a naive
 Bayes model of cells, whose few weights are learned by the likelihood of the own model among those of a batch (Ng and
 Jordan, "On Discriminative vs. Generative Classifiers", NIPS 2001). So surface where the model has none, or free space
@@ -9,7 +9,7 @@ where it has some, counts against it, and what was not seen counts hardly at all
 The score is an inner product: of what the scan saw, and of the weights of the model's cells. So models are indexed as
 embeddings are, and a scan of unknown heading is one query in several turns about the vertical.
 
-Letters: B pairs, N cells a side, M = N / 2, K kinds of cells of a model by their distance, D = 2 M^3 + 1.
+Letters: B pairs, N cells a side, M = N / 2, K kinds of cells of a model by their distance, D = 3 M^3 + 1.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxret.geometry.distance_grids import FREE, SURFACE
+from jaxret.geometry.distance_grids import FREE, NEAR, SURFACE
 from jaxret.losses.contrastive import masked_mean
 from jaxret.systems.base import Backbone, Batch, LossAndState, Variables
 
+SEEN = (SURFACE, NEAR, FREE)
 # Squares of the largest distances, in cells, of a kind; what is farther from the model is the last kind.
 SQUARED_DISTANCES = (0, 1, 2, 4, 9, 25)
 _REACH = 5  # cells, root of the last
@@ -34,7 +35,7 @@ _UNIT = 1000.0  # cells that count as one, so that weights are about 1
 
 @dataclass(frozen=True, eq=False)
 class ScanCells:
-    """Weights 'seen' [2, K] of surface and free space, and 'models' [K], of every cell of a model.
+    """Weights 'seen' [3, K] of surface and free space (`SEEN`), and 'models' [K], of every cell of a model.
 
     What was not seen has no weight of its own: kinds of a scan's cell add up to 1.
     """
@@ -47,7 +48,7 @@ class ScanCells:
         """All weights 0: the loss is convex, so that a start decides nothing."""
         del rng, batch
         kinds = len(SQUARED_DISTANCES) + 1
-        return {'params': {'seen': jnp.zeros((2, kinds)), 'models': jnp.zeros((kinds,))}}
+        return {'params': {'seen': jnp.zeros((len(SEEN), kinds)), 'models': jnp.zeros((kinds,))}}
 
     def loss(
         self,
@@ -84,11 +85,11 @@ class ScanCells:
         grids = inputs[modality]
         chex.assert_rank(grids, 4)
         if modality == 'scan':
-            counts = pooled_counts(jnp.stack([grids == SURFACE, grids == FREE], axis=1)) / _UNIT
+            counts = pooled_counts(jnp.stack([grids == state for state in SEEN], axis=1)) / _UNIT
             return jnp.concatenate([counts.reshape(len(grids), -1), jnp.ones((len(grids), 1))], axis=1)
         weights = variables['params']
         kinds = distance_kinds(grids == SURFACE)
-        cells = jnp.moveaxis(weights['seen'][:, kinds], 0, 1)  # [B, 2, N, N, N]
+        cells = jnp.moveaxis(weights['seen'][:, kinds], 0, 1)  # [B, 3, N, N, N]
         means = pooled_counts(cells) / _POOL**3
         whole = weights['models'][kinds].sum(axis=(1, 2, 3)) / _UNIT
         return jnp.concatenate([means.reshape(len(grids), -1), whole[:, None]], axis=1)

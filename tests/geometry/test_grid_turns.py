@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxret.geometry.distance_grids import FREE, SURFACE, DistanceGrid
+from jaxret.geometry.distance_grids import FREE, NEAR, SURFACE, DistanceGrid
 from jaxret.geometry.grid_turns import turned_grids
 
 
@@ -25,6 +25,6 @@ def test_every_cell_comes_from_where_it_was(degrees, middle):
 
 
 def test_what_was_seen():
-    values = np.array([-3, -1, 0.5, 1, 1.5, np.inf, -np.inf]).reshape(7, 1, 1).astype(np.float32) / 2
+    values = np.array([-3, -1, 0.5, 1, 1.5, 3, 3.5, np.inf, -np.inf]).reshape(9, 1, 1).astype(np.float32) / 2
     seen = DistanceGrid(values, 0.5, np.eye(4)).seen()
-    assert seen.ravel().tolist() == [0, SURFACE, SURFACE, SURFACE, FREE, 0, 0] and seen.dtype == np.uint8
+    assert seen.ravel().tolist() == [0, SURFACE, SURFACE, SURFACE, NEAR, NEAR, FREE, 0, 0] and seen.dtype == np.uint8

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_scan_cad import small_config
 
-from jaxret.geometry.distance_grids import FREE, SURFACE
+from jaxret.geometry.distance_grids import FREE, NEAR, SURFACE
 from jaxret.systems.scan_cad import ScanCad
 from jaxret.systems.scan_cells import SQUARED_DISTANCES, ScanCells, distance_kinds
 
@@ -22,8 +22,8 @@ CADS = (RNG.random((PAIRS, SIDE, SIDE, SIDE)) < np.array([0.3, 0.02, 0.002, 0.0,
 )
 CADS[2, 0, 0, 0] = 1
 CADS[4] = CADS[0]
-SCANS = RNG.choice(np.array([0, SURFACE, FREE], np.uint8), size=CADS.shape, p=[0.5, 0.1, 0.4])
-WEIGHTS = {'seen': RNG.normal(size=(2, KINDS)), 'models': RNG.normal(size=KINDS)}
+SCANS = RNG.choice(np.array([0, SURFACE, NEAR, FREE], np.uint8), size=CADS.shape)
+WEIGHTS = {'seen': RNG.normal(size=(3, KINDS)), 'models': RNG.normal(size=KINDS)}
 VARIABLES = {'params': jax.tree.map(jnp.float32, WEIGHTS)}
 BATCH = {
     'scan': SCANS,
@@ -54,7 +54,7 @@ def loop_scores(kinds):
         scores[q, g] = WEIGHTS['models'][model].sum() / 1000
         for corner in itertools.product(range(0, SIDE, 2), repeat=3):
             cube = tuple(slice(start, start + 2) for start in corner)
-            for row, state in enumerate((SURFACE, FREE)):
+            for row, state in enumerate((SURFACE, NEAR, FREE)):
                 count = np.count_nonzero(scan[cube] == state) / 1000
                 scores[q, g] += count * WEIGHTS['seen'][row][model[cube]].mean()
     return scores
@@ -69,7 +69,7 @@ def test_scores_are_sums_of_weights_of_cells(kinds):
     system = ScanCells()
     embed = jax.jit(system.embed, static_argnums=2)
     scans, cads = (embed(VARIABLES, BATCH, modality) for modality in ('scan', 'cad'))
-    assert scans.shape == cads.shape == (PAIRS, 2 * (SIDE // 2) ** 3 + 1)
+    assert scans.shape == cads.shape == (PAIRS, 3 * (SIDE // 2) ** 3 + 1)
     np.testing.assert_allclose(system.score(VARIABLES, scans, cads), loop_scores(kinds), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match='photo'):
         system.embed(VARIABLES, BATCH, 'photo')
@@ -103,8 +103,8 @@ def test_a_scan_of_a_model_finds_it_with_weights_that_any_scan_teaches():
     """Weights by hand: surface on the model, and nothing of it in free space."""
     own = np.zeros((3, SIDE, SIDE, SIDE), np.uint8)
     own[0, 2:6, 2:6, 2:6], own[1, 2:6, 2, 2:6], own[2, 2:6, 2:6, 2] = 1, 1, 1
-    seen = np.zeros(KINDS), np.zeros(KINDS)
-    seen[0][0], seen[1][0] = 1, -1
+    seen = np.zeros((3, KINDS))
+    seen[:, 0] = 1, -1, -1
     weights = {'params': {'seen': jnp.float32(seen), 'models': jnp.zeros(KINDS)}}
     scan = np.where(own[1:2], SURFACE, FREE)
     scan[:, 4:] = 0  # half of it was not seen
@@ -127,4 +127,4 @@ def test_the_config_asks_for_it():
     system = ScanCad.from_config(small_config(model__variant='cells'))
     assert isinstance(system, ScanCells) and system.similarity == 'dot' and not system.completes
     start = system.init(jax.random.key(0), {})
-    assert all(not value.any() for value in jax.tree.leaves(start)) and start['params']['seen'].shape == (2, KINDS)
+    assert all(not value.any() for value in jax.tree.leaves(start)) and start['params']['seen'].shape == (3, KINDS)

@@ -97,7 +97,7 @@ def test_made_once_in_any_number_of_processes(tmp_path, prepared, monkeypatch):
     other = prepare(prepared.dataset, tmp_path, processes=2)
     for split in ('train', 'test'):
         one, two = load_scans(prepared, split), load_scans(other, split)
-        for key in ('scan_bits', 'free_bits', 'mask_bits', 'cad_bits', 'category', 'instance'):
+        for key in ('scan_bits', 'near_bits', 'free_bits', 'mask_bits', 'cad_bits', 'category', 'instance'):
             np.testing.assert_array_equal(getattr(one, key), getattr(two, key))
     np.testing.assert_array_equal(load_cads(prepared).cad_bits, load_cads(other).cad_bits)
     stamp = (other.folder / 'prepared.json').stat().st_mtime_ns
