@@ -35,7 +35,6 @@ ROWS = {
         'batch_size': 60,
         'epochs': 20.0,
         'data.classes_per_batch': 5,
-        'epochs': 20.0,
         'optimizer.learning_rate': 0.3,
         'optimizer.average_decay': 0.0,
     },

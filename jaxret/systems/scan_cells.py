@@ -1,10 +1,11 @@
 """From a partial scan to its CAD model by how likely the model is to be seen as the scan saw it, cell by cell.
 
-A cell of a scan is surface, was seen to be free, near it or not, or was not seen; a cell of a CAD model lies at some distance of its
-surface. The score of a pair adds a weight for every cell, of what the scan saw there and how far the model is: a naive
-Bayes model of cells, whose few weights are learned by the likelihood of the own model among those of a batch (Ng and
-Jordan, "On Discriminative vs. Generative Classifiers", NIPS 2001). So surface where the model has none, or free space
-where it has some, counts against it, and what was not seen counts hardly at all; clutter counts the same against all.
+A cell of a scan is surface, was seen to be free, near the surface or not, or was not seen; a cell of a CAD model lies
+at some distance of its surface. The score of a pair adds a weight for every cell, of what the scan saw there and how
+far the model is: a naive Bayes model of cells, whose few weights are learned by the likelihood of the own model among
+those of a batch (Ng and Jordan, "On Discriminative vs. Generative Classifiers", NIPS 2001). So surface where the model
+has none, or free space where it has some, counts against it, and what was not seen counts hardly at all; clutter counts
+alike against all.
 
 The score is an inner product: of what the scan saw, and of the weights of the model's cells. So models are indexed as
 embeddings are, and a scan of unknown heading is one query in several turns about the vertical.
