@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from console import console
+from paper_tables.summary import run_seconds
 from rich.table import Table
 
 from jaxret.reports.paper_tables import cells
+from jaxret.reports.tables import duration
 
 LINES = (('paper', 'paper'), ('mean', 'ours'), ('sd', 'sd'), ('chance', 'chance'))
 
@@ -30,3 +32,13 @@ def print_results(results: Mapping[str, Any]) -> None:
             console.print(f'{name}: {state}', soft_wrap=True)
     for claim in results['claims']:
         console.print(f'- {claim["sentence"]}', soft_wrap=True)
+    console.print(time_text(results), soft_wrap=True)
+
+
+def time_text(results: Mapping[str, Any]) -> str:
+    """What it takes to run everything again."""
+    wall, processor = (run_seconds(results['tables'], key) for key in ('wall_seconds', 'processor_seconds'))
+    return (
+        f'{len(wall)} runs: {duration(sum(processor))} of one processor to run them all again, '
+        f'{sum(processor) / max(1, len(wall)):.0f} s a run (wall time of the runs together: {duration(sum(wall))})'
+    )

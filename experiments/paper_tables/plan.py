@@ -58,7 +58,8 @@ class Job:
     def command(self, seed: int) -> list[str]:
         """Arguments of run.py."""
         start = [f'--config.{self.start_key}={self.start.workdir(seed)}'] if self.start else []
-        return [*self.arguments, f'--config.seed={seed}', *start, f'--workdir={self.workdir(seed)}']
+        own = (f'--config.seed={seed}', *start, f'--workdir={self.workdir(seed)}', '--report=no')
+        return [*self.arguments, *own]
 
 
 def paper_names() -> list[str]:

@@ -10,7 +10,7 @@ from paper_tables.plan import Job
 from paper_tables.rows.paper import Claim, Paper, Row, Table
 from paper_tables.runs import COMPARATORS, read_record
 
-from jaxret.metrics.intervals import VERDICTS, Spread, paired_difference, spread
+from jaxret.metrics.intervals import MOST_SEEDS, VERDICTS, Spread, paired_difference, seeds_to_decide, spread
 
 METRIC_KEYS = ('key', 'title', 'scale', 'digits', 'higher_is_better', 'chance_key')
 
@@ -35,7 +35,10 @@ def collect(
           that nobody trained): [{name,
           state, uses_answer (sentences), config, runs: [record], place (on the axis, or None), values: {metric: {paper,
           mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
-        claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, conclusion, sentence}]
+        claims_of_paper: how many there are, also of rows that are not shown
+        claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, seeds_to_decide,
+          conclusion, sentence}]; intervals hold for all claims of the paper at once, seeds_to_decide is how many would
+          decide an undecided one (None: more than MOST_SEEDS, or not asked)
     """
     records = {
         name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)] for name in names
@@ -49,6 +52,7 @@ def collect(
         'seeds': seeds,
         'written': datetime.now(UTC).isoformat(timespec='seconds'),
         'tables': [table for table in tables if table['rows']],
+        'claims_of_paper': len(paper.claims),
         'claims': [
             _claim(paper, claim, records) for claim in paper.claims if claim.better in names and claim.worse in names
         ],
@@ -190,9 +194,13 @@ def _claim(paper: Paper, claim: Claim, records: Mapping[str, Sequence[Mapping[st
     metric, printed = paper.metric(claim), paper.difference(claim)
     rows = (claim.better, claim.worse)
     better, worse = (_values(records[name], metric.key, metric.scale) for name in rows)
-    result, verdict = paired_difference(better, worse, higher_is_better=metric.higher_is_better)
-    conclusion = VERDICTS[verdict]
-    if result.n == 1:
+    claims = len(paper.claims)  # also those that are not shown: what is chosen must not narrow the intervals
+    result, verdict = paired_difference(better, worse, higher_is_better=metric.higher_is_better, claims=claims)
+    conclusion, needed = VERDICTS[verdict], None
+    if verdict == 'undecided':
+        needed = seeds_to_decide(result.mean, result.sd, claims=claims) if result.sd else None
+        conclusion += f' ({needed or f"more than {MOST_SEEDS:,}"} seeds would decide)'
+    elif result.n == 1:
         conclusion += ': one seed has no spread'
     elif not result.n:
         states = {name: _state(records[name]) for name in rows}
@@ -207,6 +215,7 @@ def _claim(paper: Paper, claim: Claim, records: Mapping[str, Sequence[Mapping[st
         'paper': printed,
         **asdict(result),
         'verdict': verdict,
+        'seeds_to_decide': needed,
         'conclusion': conclusion,
         'sentence': _sentence(claim.text, printed, result, conclusion, metric.digits),
     }
@@ -221,7 +230,7 @@ def _sentence(text: str, printed: float | None, result: Spread, conclusion: str,
         numbers.append(f'here {show(result.mean)}')
     if result.low is not None:
         numbers[-1] += (
-            f' with standard deviation {result.sd:.{digits}f}, 95 % interval {show(result.low)} to '
+            f' with standard deviation {result.sd:.{digits}f}, 95 % interval of all claims {show(result.low)} to '
             f'{show(result.high)}, {result.n} seeds'
         )
     shown = f' ({"; ".join(numbers)})' if numbers else ''

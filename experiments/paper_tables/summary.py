@@ -18,12 +18,13 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       results: of `results.collect`.
 
     Returns:
-      title, data (a name), preset, overrides, notes, hardware, versions; tables: [{title, metrics, rows}], by keys and
-      names; columns: of what is known of a row in a metric; rows: [{name, state, uses_answer, commits, counts, values:
-      {metric: [a value a column]}}], in all the tables' metrics and in the units of `results`, the last column being
-      the values of the seeds; claims: [{text, better, worse, metric, paper, n, mean, sd, low, high, verdict}]. Counts
-      are the whole numbers of the row's first run; hardware and versions are those of the first run of all. Values of
-      `overrides` with a slash are cut to what follows the last one.
+      title, data (a name), preset, overrides, notes, hardware, versions; processor_seconds: of all runs; tables:
+      [{title, metrics, rows}], by keys and names; columns: of what is known of a row in a metric; rows: [{name, state,
+      uses_answer, commits, counts, values: {metric: [a value a column]}}], in all the tables' metrics and in the units
+      of `results`, the last column being the values of the seeds; claims: [{text, better, worse, metric, paper, n,
+      mean, sd, low, high, verdict, seeds_to_decide}]. Counts are the whole numbers of the row's first run; hardware and
+      versions are those of the first run of all. Values of `overrides` with a slash are cut to what follows the last
+      one.
     """
     settings, tables = results['settings'], results['tables']
     metrics = {metric['key']: metric for table in tables for metric in table['metrics']}
@@ -38,10 +39,22 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
         'hardware': {key: value for key, value in first.get('hardware', {}).items() if key != 'host'},
         'versions': first.get('versions', {}),
         'tables': [_table(table) for table in tables],
+        'processor_seconds': round(sum(run_seconds(tables, 'processor_seconds'))),
         'columns': COLUMNS,
         'rows': [_row(row, metrics.values()) for row in rows],
-        'claims': [{key: claim[key] for key in OF_CLAIM} for claim in results['claims']],
+        'claims': [{key: claim[key] for key in (*OF_CLAIM, 'seeds_to_decide')} for claim in results['claims']],
     }
+
+
+def run_seconds(tables: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    """What each run took, rows of equal configs sharing theirs.
+
+    Args:
+      tables: of `results.collect`.
+      key: 'wall_seconds' or 'processor_seconds'.
+    """
+    runs = {run['folder']: run.get(key, 0.0) for row in _rows(tables) for run in row['runs']}
+    return list(runs.values())
 
 
 def _rows(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

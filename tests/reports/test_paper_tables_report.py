@@ -50,7 +50,7 @@ CLAIM = {
     'sd': 0.5,
     'low': -0.24,
     'high': 2.24,
-    'verdict': 'unclear',
+    'verdict': 'undecided',
     'sentence': 'X.',
     'conclusion': 'does not exceed the spread',
 }
@@ -141,6 +141,7 @@ def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
         'seeds': 3,
         'tables': [TABLE],
         'claims': [CLAIM, UNKNOWN],
+        'claims_of_paper': 7,
     }
     page = write_table_report(tmp_path, results, provenance={'synthetic': False, 'Code': 'abc'}).read_text()
     for text in (
