@@ -1,7 +1,7 @@
 """Runs the rows of a paper's tables over several seeds, and puts the paper's values beside ours.
 
   python experiments/tables.py PAPER [--seeds=N] [--preset=PRESET] [--data_dir=DIR] [--rows=NAME,...]
-                               [--config.KEY=VALUE ...] [--out=DIR] [--processes=N]
+                               [--config.KEY=VALUE ...] [--out=DIR] [--processes=N] [--tune]
 
 PAPER        one of the papers below
 --seeds      every row is run with the seeds 0 .. N - 1 (default: 10, of last_blocks 5); more can be added later
@@ -11,6 +11,8 @@ PAPER        one of the papers below
 --config.KEY=VALUE
              overrides a key of every row's config, such as --config.data.train_per_class=2; not one that a row sets
 --out        where everything goes (default: runs/tables/PAPER-PRESET-DATA, with the overrides in its name)
+--tune       first gives every row the same tuning: a few learning rates and lengths, chosen on held-out training data
+             with a seed of its own; the seeds above are then run with the chosen values
 --processes  runs at a time, each on a core of its own (default: one a core; where the devices are not CPUs, one);
              with 1, a run has all cores
 
@@ -35,6 +37,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,7 @@ from paper_tables.plan import PASSING, check_settings, data_fingerprint, load_pa
 from paper_tables.results import collect
 from paper_tables.runs import run_jobs
 from paper_tables.summary import summarize
+from paper_tables.tuning import tune
 from result_text import one_line_a_row
 from training_packages import check_training_packages
 
@@ -53,7 +57,7 @@ from jaxret.files import escape_missing_letters, write_atomically
 from jaxret.runs.config import covers, unflatten
 from jaxret.runs.workdir import locked
 
-KNOWN = 'PAPER, --seeds, --preset, --data_dir, --rows, --config.KEY=VALUE, --out, --processes or --help'
+KNOWN = 'PAPER, --seeds, --preset, --data_dir, --rows, --config.KEY=VALUE, --out, --processes, --tune or --help'
 
 
 def main(arguments: list[str]) -> int:
@@ -64,6 +68,7 @@ def main(arguments: list[str]) -> int:
     for name in ('seeds', 'preset', 'data_dir', 'rows', 'out'):
         parser.add_argument(f'--{name}', default='')
     parser.add_argument('--processes', default='0')
+    parser.add_argument('--tune', action='store_true')
     parser.add_argument('-h', '--help', action='store_true')
     try:
         known, rest = parser.parse_known_args(arguments)
@@ -105,24 +110,28 @@ def _run(known: argparse.Namespace, overrides: dict[str, str]) -> int:
     out = (
         Path(known.out)
         if known.out
-        else Path('runs') / 'tables' / default_name(known.paper, preset, data_dir, overrides)
+        else Path('runs') / 'tables' / default_name(known.paper, preset, data_dir, overrides, tuned=known.tune)
     ).resolve()
-    jobs = plan(paper, names, preset=preset, overrides=overrides, data_dir=data_dir, out=out)
+    planned = partial(plan, paper, names, preset=preset, overrides=overrides, data_dir=data_dir, out=out)
+    jobs = planned()
+    if known.tune and paper.tuning is None:
+        raise ConfigError(f'--tune: the rows of {known.paper} say nothing of it')
     settings = {
         'paper': known.paper,
         'preset': preset,
         'data_dir': data_dir,
         'data': data_fingerprint(data_dir),
         'overrides': overrides,
+        'tuned': known.tune,
     }
     cache = cache_folder(unflatten(next(iter(jobs.values())).config))
     # TensorFlow and matplotlib would leave files in the home folder; both look at these when they are imported.
     for name in ('KERAS_HOME', 'MPLCONFIGDIR'):
         os.environ.setdefault(name, str(cache.absolute() / 'libraries'))
-    needed = {name: list(paper.metrics_of(name)) for name in jobs}
+    run, tuned = {'processes': int(known.processes)}, {}
 
     def store() -> dict[str, Any]:
-        results = collect(paper, jobs, settings, names=names, seeds=seeds)
+        results = collect(paper, jobs, settings, names=names, seeds=seeds, tuned=tuned)
         write_atomically(out / 'results.json', json.dumps(results, indent=2) + '\n')
         write_atomically(out / 'summary.json', one_line_a_row(summarize(results)))
         return results
@@ -130,17 +139,21 @@ def _run(known: argparse.Namespace, overrides: dict[str, str]) -> int:
     with locked(out, option='--out'):
         check_settings(out, settings)
         try:
-            run_jobs(jobs, range(seeds), metrics=needed, processes=int(known.processes), after=store)
+            if known.tune:
+                tuned = tune(jobs, paper.rows, paper.tuning, **run)
+                jobs = planned(tuned={name: choice['values'] for name, choice in tuned.items()})
+            needed = {name: list(paper.metrics_of(name)) for name in jobs}
+            run_jobs(jobs, range(seeds), metrics=needed, after=store, **run)
         except KeyboardInterrupt:
             _report(store(), out, shown=False)
             raise
         return _report(store(), out, shown=True)
 
 
-def default_name(paper: str, preset: str, data_dir: str, overrides: Mapping[str, str]) -> str:
+def default_name(paper: str, preset: str, data_dir: str, overrides: Mapping[str, str], *, tuned: bool = False) -> str:
     """Name of the folder where --out is not given: what its settings are."""
     changed = [f'{key}={value}' for key, value in sorted(overrides.items()) if not covers(PASSING, key)]
-    name = '-'.join([paper, preset, Path(data_dir).name if data_dir else 'sample', *changed])
+    name = '-'.join([paper, preset, Path(data_dir).name if data_dir else 'sample', *['tuned'] * tuned, *changed])
     safe = re.sub(r'[^\w.,=+-]+', '_', name)
     if safe == name and len(name) <= 120:
         return name

@@ -16,7 +16,13 @@ METRIC_KEYS = ('key', 'title', 'scale', 'digits', 'higher_is_better', 'chance_ke
 
 
 def collect(
-    paper: Paper, jobs: Mapping[str, Job], settings: Mapping[str, Any], *, names: Sequence[str], seeds: int
+    paper: Paper,
+    jobs: Mapping[str, Job],
+    settings: Mapping[str, Any],
+    *,
+    names: Sequence[str],
+    seeds: int,
+    tuned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Everything that is known so far.
 
@@ -26,15 +32,15 @@ def collect(
       settings: what the tables were made with; copied.
       names: of the rows to show.
       seeds: 0 .. seeds - 1.
+      tuned: {row name: what `tuning.tune` chose}.
 
     Returns:
       Plain data. Values of metrics are in the units that the paper prints (`scale` times metrics.json's); the `metrics`
       of a run are metrics.json's own.
         title, notes, warning (why values and the paper's are not of the same training, or ''), settings, seeds, written
         tables: [{title, axis, metrics: [{key, title, scale, digits, higher_is_better, chance_key}], rows (last those
-          that nobody trained): [{name,
-          state, uses_answer (sentences), config, runs: [record], place (on the axis, or None), values: {metric: {paper,
-          mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
+          that nobody trained): [{name, state, uses_answer (sentences), tuned (or None), config, runs: [record], place
+          (on the axis, or None), values: {metric: {paper, mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
         claims_of_paper: how many there are, also of rows that are not shown
         claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, seeds_to_decide,
           conclusion, sentence}]; intervals hold for all claims of the paper at once, seeds_to_decide is how many would
@@ -43,7 +49,10 @@ def collect(
     records = {
         name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)] for name in names
     }
-    tables = [_table(table, [row for row in table.rows if row.name in names], records, jobs) for table in paper.tables]
+    tables = [
+        _table(table, [row for row in table.rows if row.name in names], records, jobs, tuned or {})
+        for table in paper.tables
+    ]
     return {
         'title': paper.title,
         'notes': [*paper.notes, *_answer_notes(records)],
@@ -102,7 +111,11 @@ def _values(records: Sequence[Mapping[str, Any]], key: str, scale: float) -> dic
 
 
 def _table(
-    table: Table, rows: Sequence[Row], records: Mapping[str, Sequence[Mapping[str, Any]]], jobs: Mapping[str, Job]
+    table: Table,
+    rows: Sequence[Row],
+    records: Mapping[str, Sequence[Mapping[str, Any]]],
+    jobs: Mapping[str, Job],
+    tuned: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     percent = all(metric.scale == 100 for metric in table.metrics)
     metrics = [{key: getattr(metric, key) for key in METRIC_KEYS} for metric in table.metrics]
@@ -111,7 +124,8 @@ def _table(
         'axis': table.axis,
         'rows': [
             *(
-                _row(row, metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
+                _row(row, metrics, records[row.name], jobs[row.name], tuned.get(row.name))
+                | {'place': table.places.get(row.name)}
                 for row in rows
             ),
             *_untrained_rows(rows, metrics, records, jobs),
@@ -121,7 +135,11 @@ def _table(
 
 
 def _row(
-    row: Row, metrics: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], job: Job
+    row: Row,
+    metrics: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    job: Job,
+    tuned: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     values = {metric['key']: {'paper': row.paper.get(metric['key']), **measured(metric, records)} for metric in metrics}
     runs = [{'seed': seed, **record, 'folder': str(job.workdir(seed))} for seed, record in enumerate(records)]
@@ -129,6 +147,7 @@ def _row(
         'name': row.name,
         'state': _state(records),
         'uses_answer': _answers(records),
+        'tuned': dict(tuned) if tuned else None,
         'config': dict(job.config),
         'runs': runs,
         'values': values,

@@ -20,11 +20,11 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       title, data (a name), preset, overrides, notes, hardware, versions; processor_seconds: of all runs; tables:
       [{title, metrics, rows}], by keys and names; columns: of what is known of a row in a metric; rows: [{name, state,
-      uses_answer, commits, counts, values: {metric: [a value a column]}}], in all the tables' metrics and in the units
-      of `results`, the last column being the values of the seeds; claims: [{text, better, worse, metric, paper, n,
-      mean, sd, low, high, verdict, seeds_to_decide}]. Counts are the whole numbers of the row's first run; hardware and
-      versions are those of the first run of all. Values of `overrides` with a slash are cut to what follows the last
-      one.
+      uses_answer, tuned, commits, counts, values: {metric: [a value a column]}}], in all the tables' metrics and in the
+      units of `results`, the last column being the values of the seeds; claims: [{text, better, worse, metric, paper,
+      n, mean, sd, low, high, verdict, seeds_to_decide}]. Counts are the whole numbers of the row's first run; hardware
+      and versions are those of the first run of all. Values of `overrides` with a slash are cut to what follows the
+      last one.
     """
     settings, tables = results['settings'], results['tables']
     metrics = {metric['key']: metric for table in tables for metric in table['metrics']}
@@ -78,6 +78,7 @@ def _row(row: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[s
         'name': row['name'],
         'state': _state(row['runs']),
         'uses_answer': row['uses_answer'],
+        'tuned': row['tuned'] and row['tuned']['values'],
         'commits': sorted({_commit(run) for run in finished}),
         'counts': {key: value for run in finished[:1] for key, value in run['metrics'].items() if type(value) is int},
         'values': {key: [value[name] for name in COLUMNS] for key, value in values.items() if value['seeds']},

@@ -201,19 +201,18 @@ class PhotoToShape:
             found, shown = self._search_unseen(data, embedder, variables, photos)
             metrics = {**metrics, **shown.metrics}
             problems = (*problems, *data.unseen.skipped, *found)
-        planes = query_planes(self.system(data, steps=1), variables, photos, shapes, test, gallery, categories)
-        report = partial(
-            write_report,
-            queries=query_cards(data.dataset, scores, test, gallery),
-            planes=draw_category_planes(planes, categories),
-            unseen=shown,
-        )
+
+        def write(folder: Path, **page: Any) -> Path:
+            planes = query_planes(self.system(data, steps=1), variables, photos, shapes, test, gallery, categories)
+            cards, drawn = query_cards(data.dataset, scores, test, gallery), draw_category_planes(planes, categories)
+            return write_report(folder, queries=cards, planes=drawn, unseen=shown, **page)
+
         answers = uses_answer(self.config, data.dataset, workdir)
         metrics['masks'] = dict(zip(('train', 'test'), data.dataset.masks, strict=True))
         metrics['uses_answer'] = '; '.join(answers)
         notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
         rankings = partial(photo_rankings, scores, test, gallery)
-        return Evaluation(metrics, report, print_metrics, rankings, notes, problems)
+        return Evaluation(metrics, write, print_metrics, rankings, notes, problems)
 
     def _scores(
         self,
