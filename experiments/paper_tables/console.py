@@ -30,6 +30,9 @@ def print_results(results: Mapping[str, Any]) -> None:
     for name, state in {row['name']: row['state'] for table in results['tables'] for row in table['rows']}.items():
         if state != 'finished':
             console.print(f'{name}: {state}', soft_wrap=True)
+    for name, row in {row['name']: row for table in results['tables'] for row in table['rows']}.items():
+        if row['tuned']:
+            console.print('{}: tuned, rate x {:.2g}, epochs x {:.2g}'.format(name, *row['tuned']['factors']))
     for claim in results['claims']:
         console.print(f'- {claim["sentence"]}', soft_wrap=True)
     console.print(time_text(results), soft_wrap=True)
@@ -37,8 +40,9 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 def time_text(results: Mapping[str, Any]) -> str:
     """What it takes to run everything again."""
-    wall, processor = (run_seconds(results['tables'], key) for key in ('wall_seconds', 'processor_seconds'))
+    runs, tuning = run_seconds(results['tables'])
+    before = f' after {duration(tuning)} of tuning' if tuning else ''
     return (
-        f'{len(wall)} runs: {duration(sum(processor))} of one processor to run them all again, '
-        f'{sum(processor) / max(1, len(wall)):.0f} s a run (wall time of the runs together: {duration(sum(wall))})'
+        f'to run all of it again: {duration(sum(runs) + tuning)} of one processor; {len(runs)} runs of '
+        f'{sum(runs) / max(1, len(runs)):.0f} s{before}'
     )

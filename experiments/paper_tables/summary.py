@@ -18,7 +18,7 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       results: of `results.collect`.
 
     Returns:
-      title, data (a name), preset, overrides, notes, hardware, versions; processor_seconds: of all runs; tables:
+      title, data (a name), preset, overrides, notes, hardware, versions; processor_seconds: of runs and tuning; tables:
       [{title, metrics, rows}], by keys and names; columns: of what is known of a row in a metric; rows: [{name, state,
       uses_answer, tuned, commits, counts, values: {metric: [a value a column]}}], in all the tables' metrics and in the
       units of `results`, the last column being the values of the seeds; claims: [{text, better, worse, metric, paper,
@@ -27,6 +27,7 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       last one.
     """
     settings, tables = results['settings'], results['tables']
+    runs, tuning = run_seconds(tables)
     metrics = {metric['key']: metric for table in tables for metric in table['metrics']}
     rows = _rows(tables)
     first = next((run for row in rows for run in row['runs'] if run['state'] == 'finished'), {})
@@ -39,22 +40,22 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
         'hardware': {key: value for key, value in first.get('hardware', {}).items() if key != 'host'},
         'versions': first.get('versions', {}),
         'tables': [_table(table) for table in tables],
-        'processor_seconds': round(sum(run_seconds(tables, 'processor_seconds'))),
+        'processor_seconds': round(sum(runs) + tuning),
         'columns': COLUMNS,
         'rows': [_row(row, metrics.values()) for row in rows],
         'claims': [{key: claim[key] for key in (*OF_CLAIM, 'seeds_to_decide')} for claim in results['claims']],
     }
 
 
-def run_seconds(tables: Sequence[Mapping[str, Any]], key: str) -> list[float]:
-    """What each run took, rows of equal configs sharing theirs.
+def run_seconds(tables: Sequence[Mapping[str, Any]]) -> tuple[list[float], float]:
+    """Processor time of each run, rows of equal configs sharing theirs, and that of the tuning before them.
 
     Args:
       tables: of `results.collect`.
-      key: 'wall_seconds' or 'processor_seconds'.
     """
-    runs = {run['folder']: run.get(key, 0.0) for row in _rows(tables) for run in row['runs']}
-    return list(runs.values())
+    rows = _rows(tables)
+    runs = {run['folder']: run.get('processor_seconds', 0.0) for row in rows for run in row['runs']}
+    return list(runs.values()), sum(row['tuned']['processor_seconds'] for row in rows if row['tuned'])
 
 
 def _rows(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

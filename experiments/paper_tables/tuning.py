@@ -31,8 +31,8 @@ def tune(
 
     Returns:
       {row name: {'values': {key: value of the config}, 'factors': [of rates, of epochs], 'scores': {'RATE x EPOCHS':
-      held-out score, None where the try failed}}}; without the rows that are not tuned. Where every try failed, values
-      are those of the row itself.
+      held-out score, None where the try failed}, 'processor_seconds': of all tries, by the first of rows that share
+      them}}; without the rows that are not tuned. Where every try failed, values are those of the row itself.
     """
     leaders = _leaders({name: job for name, job in jobs.items() if rows[name].tuned})
     tries = {
@@ -44,10 +44,12 @@ def tune(
     starts = {f'{name}, as it is': job.start for (name, _), job in tries.items() if job.start}
     wanted = {name: () for name in (starts | named)}
     run_jobs(starts | named, tuning.seeds, metrics=wanted, processes=processes)
-    return {
-        name: _choice({factors: job for (of, factors), job in tries.items() if of == leader}, jobs[name], tuning)
-        for name, leader in leaders.items()
-    }
+    found = {}
+    for name, leader in leaders.items():
+        own = {factors: job for (of, factors), job in tries.items() if of == leader}
+        seconds = sum(_seconds(job, tuning) for job in own.values()) if name == leader else 0.0
+        found[name] = _choice(own, jobs[name], tuning) | {'processor_seconds': seconds}
+    return found
 
 
 def _leaders(jobs: Mapping[str, Job]) -> dict[str, str]:
@@ -96,6 +98,10 @@ def _choice(tries: Mapping[tuple[float, float], Job], job: Job, tuning: Tuning) 
         'factors': list(best),
         'scores': {_text(factors): score for factors, score in scores.items()},
     }
+
+
+def _seconds(job: Job, tuning: Tuning) -> float:
+    return sum(read_record(job, seed).get('processor_seconds', 0.0) for seed in tuning.seeds)
 
 
 def _score(job: Job, tuning: Tuning) -> float | None:

@@ -166,11 +166,13 @@ class PhotoToShape:
     def validate(self, data: PhotoData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
         """Accuracies on the held-out photos, if there are any, and on those of test where they pick the checkpoint."""
         del step
-        shapes, found = self.pictures.shapes(embedder, variables, data.gallery), {}
-        for split in ('val', *(['test'] if chosen_on_test(self.config) else [])):
+        found, splits = {}, ['val'] + ['test'] * chosen_on_test(self.config)
+        splits = [split for split in splits if data.queries[split].names]
+        if not splits:
+            return found
+        shapes = self.pictures.shapes(embedder, variables, data.gallery)
+        for split in splits:
             photos = data.queries[split]
-            if not photos.names:
-                continue
             scores, _ = self._scores(data, embedder, variables, shapes, split, known=('train',))
             values = retrieval_metrics(
                 scores, photos.shape, photos.category, data.gallery.category, category_names=data.dataset.categories

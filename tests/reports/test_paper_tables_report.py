@@ -28,6 +28,7 @@ def row(name, state='finished', **values):
         'uses_answer': ['poses'] if name == 'b' else [],
         'runs': runs,
         'config': {},
+        'tuned': {'factors': [3.0, 0.5]} if state == 'finished' else None,
         'values': {'map': NOTHING, 'anmrr': NOTHING} | values,
     }
 
@@ -52,7 +53,7 @@ CLAIM = {
     'high': 2.24,
     'verdict': 'undecided',
     'sentence': 'X.',
-    'conclusion': 'does not exceed the spread',
+    'conclusion': 'undecided (37 seeds would decide)',
 }
 UNKNOWN = CLAIM | {
     'metric': 'ANMRR',
@@ -154,7 +155,9 @@ def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
         '88.52 to 93.48',
         '+0.17',
         '-0.24 to +2.24',
-        'does not exceed the spread',
+        'undecided (37 seeds would decide)',
+        'tuned: rate × 3, epochs × 0.5',
+        'intervals of all 7 claims',
         'not possible: too few',
         '3 of 3',
         '0 of 3',

@@ -43,7 +43,7 @@ CENTER = _row('cross-modal center loss', 'center', 62.4)
 CHANNEL = _row('mask as another channel', 'mask_channel', 78.9)
 MASKED = _row('photo times mask', 'mask_multiply', 29.6)
 NO_MASK = _row('without mask', 'mask_none', 62.1)
-BOTH = _row('photo times mask and mask as another channel', 'mask_both')
+BOTH = _row('grey outside the mask and mask as another channel', 'mask_both')
 
 VIEWS = {
     1: _row('1 view', 'views_1', 55.6),
@@ -128,6 +128,9 @@ PAPER = Paper(
         'tells nothing of it and which no photo shows; files without materials give grey views.',
         'The figure of beta_1 prints no values but what the tables have; its text says that accuracy rises to 0.2 and '
         'falls beyond.',
+        'Rows of the mask start from random weights in preset small: frozen networks have no place for a fourth '
+        'channel. They say nothing where masks cover their whole photos, as those of crops may. A photo times its mask '
+        'is black outside.',
     ),
     tuning=TUNING,
     of_presets={'last_blocks': LAST_BLOCKS},
