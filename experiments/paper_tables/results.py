@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from paper_tables.plan import Job
+from paper_tables.records import read_record
 from paper_tables.rows.paper import Claim, Paper, Row, Table
-from paper_tables.runs import COMPARATORS, read_record
+from paper_tables.runs import COMPARATORS
 
 from jaxret.metrics.intervals import MOST_SEEDS, VERDICTS, Spread, paired_difference, seeds_to_decide, spread
 

@@ -1,29 +1,24 @@
 """Runs the jobs of a table by run.py, several at a time in processes of their own; what is finished stays so."""
 
 import json
-import math
 import re
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from machine import machine, source
-from paper_tables.plan import PASSING, Job
+from paper_tables.plan import Job
 from paper_tables.progress import Shown, progress
+from paper_tables.records import is_finished, read_record, same_training, take_weights, write_record
 from paper_tables.workers import Ended, Workers, default_count
-from pretrained_start import FILE as PRETRAINED
 
-from jaxret.files import storage_errors, write_atomically
+from jaxret.files import storage_errors
 from jaxret.reports.tables import duration
-from jaxret.runs.config import changed_keys
-from jaxret.runs.workdir import FREE, has_checkpoints
 
-STATES = ('finished', 'failed', 'not possible', 'stopped')
 ERROR_LINES = 20  # kept of an error that has more
 
 COMPARATORS = 'comparators'  # key of metrics.json
@@ -59,7 +54,7 @@ def run_jobs(
     todo = [
         Run(job, seed, names[0], tuple(key for name in names for key in metrics[name]), record)
         for (seed, job, names), record in zip(order, records, strict=True)
-        if not _finished(record)
+        if not is_finished(record)
     ]
     if not todo:
         return
@@ -159,86 +154,15 @@ class _Schedule:
         self.after()
 
 
-def _finished(record: Mapping[str, Any]) -> bool:
-    return record.get('state') == 'finished'
-
-
 def _known_before(job: Job, seed: int, impossible: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """The record of a run that need not be tried; None for one that must be."""
     if job.key in impossible:
         cause = impossible[job.key]
-    elif job.start and not _finished(read_record(job.start, seed)):
+    elif job.start and not is_finished(read_record(job.start, seed)):
         cause = {'state': 'failed', 'error': f'starts from {job.start.workdir(seed)}, which is not finished'}
     else:
         return None
     return {**cause, 'seed': seed, 'config': job.config_of(seed), 'wall_seconds': 0.0}
-
-
-def read_record(job: Job, seed: int) -> dict[str, Any]:
-    """What is known of a run, `result.json`; {} where it is missing, damaged or of another config.
-
-    A run whose record is lost is not trained again: run.py finds its checkpoints and only evaluates.
-    """
-    try:
-        record = json.loads((job.workdir(seed) / 'result.json').read_text())
-        known = (
-            record['state'] in STATES
-            and math.isfinite(record['wall_seconds'])
-            and (
-                record['state'] != 'finished'
-                or isinstance(record['metrics'], dict)
-                and {'commit', 'dirty', 'hardware', 'versions'} <= record.keys()
-            )
-        )
-        same = not changed_keys(
-            record['config'], job.config_of(seed), free=(*PASSING, 'data_dir', job.start_key)
-        )  # folders may have moved
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}
-    return record if known and same else {}
-
-
-def take_weights(jobs: Iterable[Job], job: Job, seed: int) -> None:
-    """Copies the training of a finished run that differs in its evaluation alone; run.py then only evaluates.
-
-    Args:
-      jobs: among which to look.
-      job: whose work directory gets checkpoints, split and history, if it has no checkpoint.
-      seed: of both.
-
-    Raises:
-      StorageError: the folder cannot be written.
-    """
-    folder = job.workdir(seed)
-    if has_checkpoints(folder):
-        return
-    for other in jobs:
-        if (
-            same_training(other, job, seed)
-            and _finished(read_record(other, seed))
-            and has_checkpoints(other.workdir(seed))
-        ):
-            with storage_errors(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(folder / 'taken', ignore_errors=True)
-                for name in ('split.json', 'metrics.jsonl', PRETRAINED):
-                    (folder / name).unlink(missing_ok=True)
-                    if (other.workdir(seed) / name).exists():
-                        shutil.copyfile(other.workdir(seed) / name, folder / name)
-                shutil.copytree(other.workdir(seed) / 'checkpoints', folder / 'taken')
-                shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
-                (folder / 'taken').rename(folder / 'checkpoints')
-            return
-
-
-def same_training(one: Job, other: Job, seed: int) -> bool:
-    """Whether two jobs differ, but in their evaluation alone."""
-    return one.key != other.key and not changed_keys(one.config_of(seed), other.config_of(seed), free=FREE)
-
-
-def write_record(job: Job, seed: int, record: Mapping[str, Any]) -> None:
-    """Stores what is known of a run."""
-    write_atomically(job.workdir(seed) / 'result.json', json.dumps(dict(record), indent=2) + '\n')
 
 
 class _Attempt:

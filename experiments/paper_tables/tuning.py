@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from paper_tables.plan import Job
+from paper_tables.records import read_record, same_training
 from paper_tables.rows.paper import Row, Tuning
-from paper_tables.runs import read_record, run_jobs, same_training
+from paper_tables.runs import run_jobs
 
 from jaxret.training.logging import read_history
 

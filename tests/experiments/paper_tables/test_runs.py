@@ -11,7 +11,7 @@ from pathlib import Path
 import machine
 import pytest
 import tables
-from paper_tables import runs, workers
+from paper_tables import records, workers
 from paper_tables.plan import Job
 from paper_tables.results import collect
 from paper_tables.rows.paper import Metric, Paper, Row, Table
@@ -166,9 +166,9 @@ def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, dif
     (source / 'checkpoints' / '7').mkdir(parents=True)
     for name in ('split.json', 'metrics.jsonl', 'checkpoints/7/weights', 'metrics.json'):
         (source / name).write_text(name)
-    runs.take_weights([first, second], second, 0)
+    records.take_weights([first, second], second, 0)
     assert not folder.exists()  # the first is not finished
-    runs.write_record(
+    records.write_record(
         first,
         0,
         {
@@ -182,12 +182,12 @@ def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, dif
             'config': first.config_of(0),
         },
     )
-    runs.take_weights([first, second], second, 0)
+    records.take_weights([first, second], second, 0)
     found = {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
     assert found == ({'split.json', 'metrics.jsonl', 'checkpoints/7/weights'} if taken else set())
     if taken:
         (folder / 'checkpoints' / '7' / 'weights').write_text('its own')
-        runs.take_weights([first, second], second, 0)
+        records.take_weights([first, second], second, 0)
         assert (folder / 'checkpoints' / '7' / 'weights').read_text() == 'its own'
         assert (source / 'checkpoints' / '7' / 'weights').read_text() == 'checkpoints/7/weights'
 
@@ -200,7 +200,9 @@ def test_what_nobody_trained_stands_below_the_rows(tmp_path):
         (tmp_path / f'a-seed-{seed}').mkdir()
         compared = {'zero_shot': {'top1': share - 0.4}, 'references_views': {'top1': share + 0.1, 'top10': 0.9}}
         metrics = {'top1': share, 'comparators': compared}
-        runs.write_record(job, seed, facts | {'state': 'finished', 'metrics': metrics, 'config': job.config_of(seed)})
+        records.write_record(
+            job, seed, facts | {'state': 'finished', 'metrics': metrics, 'config': job.config_of(seed)}
+        )
     top1 = Metric('top1', 'Top-1')
     paper = Paper('Somebody', tables=(Table('Table 1', (top1,), (Row('a', {}),)),), claims=(), notes=())
     found = collect(paper, {'a': job}, {'data_dir': '', 'preset': '', 'overrides': {}}, names=['a'], seeds=2)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import tables
-from paper_tables import runs, tuning
+from paper_tables import records, runs, tuning
 from paper_tables.rows.paper import Metric, Paper, Row, Table, Tuning
 from paper_tables.workers import Ended
 
@@ -125,7 +125,7 @@ def test_the_best_checkpoint_counts_where_it_is_evaluated(tmp_path):
     facts = {'wall_seconds': 1.0, 'commit': '', 'dirty': False, 'hardware': {}, 'versions': {}, 'metrics': {}}
     one = Tuning('val_x', seeds=(1000,))
     assert tuning._score(job, one) is None
-    runs.write_record(job, 1000, facts | {'state': 'finished', 'config': job.config_of(1000)})
+    records.write_record(job, 1000, facts | {'state': 'finished', 'config': job.config_of(1000)})
     assert tuning._score(job, one) is None
     (job.workdir(1000) / 'metrics.jsonl').write_text('{"val_x": 0.5}\n{"val_x": 0.25}\n')
     assert tuning._score(job, one) == 0.5
