@@ -14,6 +14,7 @@ import math
 from functools import cache
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from jaxret.errors import refused
 
@@ -115,6 +116,20 @@ def light_field_scores(photos: np.ndarray, views: np.ndarray) -> np.ndarray:
       views: [G, V, D].
     """
     return np.stack([-np.abs(views - photo).sum(axis=2).min(axis=1) for photo in photos])
+
+
+def light_field_distances(views: np.ndarray) -> np.ndarray:
+    """Distance between models seen from one ring of cameras: float64 [G, G].
+
+    The mean L1 distance of their views, each with the one of the same camera, at the turn of a model about the vertical
+    where it is smallest (Chen et al., Eq. 3, with the turns of a ring).
+
+    Args:
+      views: [G, V, D].
+    """
+    flat = views.reshape(len(views), -1)
+    turns = [np.roll(views, turn, axis=1).reshape(flat.shape) for turn in range(views.shape[1])]
+    return np.min([cdist(flat, turned, 'cityblock') for turned in turns], axis=0) / views.shape[1]
 
 
 def _frame(masks: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:

@@ -10,6 +10,7 @@ from jaxret.baselines.light_field import (
     centroid_distances,
     fourier_descriptors,
     light_field_descriptors,
+    light_field_distances,
     light_field_scores,
     zernike_moments,
 )
@@ -134,6 +135,17 @@ def test_scores_are_minus_the_distance_to_the_nearest_view():
         for g in range(4):
             nearest = min(sum(abs(photos[q, d] - views[g, v, d]) for d in range(5)) for v in range(2))
             assert found[q, g] == pytest.approx(-nearest)
+
+
+def test_models_are_as_near_as_at_their_best_turn():
+    views = np.random.default_rng(0).normal(size=(3, 4, 5))
+    views[2] = np.roll(views[0], 3, axis=0)
+    found = light_field_distances(views)
+    for a in range(3):
+        for b in range(3):
+            turns = [sum(np.abs(views[a, v] - views[b, (v + t) % 4]).sum() for v in range(4)) / 4 for t in range(4)]
+            assert found[a, b] == pytest.approx(min(turns))
+    assert found[0, 2] == 0 < found[0, 1]
 
 
 def test_many_are_described_as_one_and_none_too():
