@@ -33,7 +33,7 @@ from jaxret.errors import ConfigError, JaxretError
 from jaxret.files import escape_missing_letters, write_atomically
 from jaxret.runs.workdir import locked
 
-REFERENCES, VIEWS = 'CMIC with references', 'CMIC'
+REFERENCES, VIEWS = 'CMIC, ours, with references', 'CMIC, ours'
 KNOWN = '--seeds, --data_dir, --unseen_dir, --config.KEY=VALUE, --out or --help'
 OWN = {'seed': '--seeds', 'data_dir': '--data_dir', 'evaluation.unseen_dir': '--unseen_dir'}
 
