@@ -1,8 +1,10 @@
 """The figures of CMIC that show data alone: shapes that look alike across categories, and the colour augmentations."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from photo_to_shape.built_in import decoded
@@ -70,21 +72,23 @@ def draw_colors(config: ConfigDict, data: PhotoData) -> Image.Image:
     chosen = drawn_rows(photos.category, _TARGETS + _CHANGES, seed=0)
     images = np.stack([decoded(photos.images_encoded[row]) for row in chosen]).astype(np.float32) / 255
     sources, targets = images[:_CHANGES], images[_CHANGES:]
-    space = group.mode if group.mode in color.SPACES else 'lab'
-    style = color.color_statistics(sources, space=space)
-    hue, saturation, value = group.hsv_range
+    changes = jax.jit(partial(_changed, space=group.mode if group.mode in color.SPACES else 'lab', group=group))
     rows: list[Sequence[Cell]] = [[None, *((image, 'source') for image in _pixels(sources)), *[None] * _CHANGES]]
     for number, target in enumerate(targets):
-        repeated = np.repeat(target[None], _CHANGES, axis=0)
-        content = color.color_statistics(repeated, space=space)
-        transferred = color.transfer_color(repeated, content, style, space=space, ratio=group.ratio)
-        shift = color.random_hsv_shift(
-            jax.random.key(number), _CHANGES, hue=hue, saturation=saturation, value=value, probability=1.0
-        )
-        changed = [*_pixels(transferred), *_pixels(color.shift_hsv(repeated, shift))]
+        changed = _pixels(changes(target, sources, jax.random.key(number)))
         rows.append([(_pixels(target), 'target'), *((image, '') for image in changed)])
     heads = ['', *['colour transfer'] * _CHANGES, *['random HSV'] * _CHANGES]
     return draw_grid(rows, heads=heads, groups=(1, 1 + _CHANGES))
+
+
+def _changed(target: jax.Array, sources: jax.Array, key: jax.Array, *, space: str, group: ConfigDict) -> jax.Array:
+    """A photo with the colours of each source, then with as many random shifts: [2 N, S, S, 3]."""
+    repeated = jnp.broadcast_to(target, sources.shape)
+    content, style = (color.color_statistics(images, space=space) for images in (repeated, sources))
+    transferred = color.transfer_color(repeated, content, style, space=space, ratio=group.ratio)
+    hue, saturation, value = group.hsv_range
+    shift = color.random_hsv_shift(key, len(sources), hue=hue, saturation=saturation, value=value, probability=1.0)
+    return jnp.concatenate([transferred, color.shift_hsv(repeated, shift)])
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
