@@ -10,7 +10,7 @@
               overrides a key of the runs' config
 --out         where everything goes (default: runs/category_table-DATA)
 
-Each run is evaluated twice: with its training photos as references, which is the default, and by views alone, as the
+Each run is scored twice: with its training photos as references, which is the default, and by views alone, as the
 paper scores. Runs lie in OUT/runs; the same command goes on where it was stopped, and a finished run stays as it is.
 OUT/report/index.html is the table; OUT/table.json is the same as data, without paths, to keep beside code
 (experiments/results). Status 1: a run failed.
@@ -82,13 +82,8 @@ def _make(known: argparse.Namespace, overrides: dict[str, str], out: Path) -> in
                 return status
         if not (workdir / 'metrics.json').exists():  # stopped, with its state saved
             raise KeyboardInterrupt
-        if _by_views(workdir) is None:
-            cache = [f'--config.{key}={overrides[key]}' for key in ('cache_dir', 'processes') if key in overrides]
-            views = ['--mode=eval', f'--workdir={workdir}', '--config.evaluation.references=0.0', *cache]
-            if status := run.main(views):
-                return status
-        runs[REFERENCES][seed] = json.loads((workdir / 'metrics.json').read_text())
-        runs[VIEWS][seed] = _by_views(workdir)
+        metrics = json.loads((workdir / 'metrics.json').read_text())
+        runs[REFERENCES][seed], runs[VIEWS][seed] = metrics, {**metrics, **metrics['by_views']}
     _write(out, runs, settings)
     return 0
 
@@ -99,15 +94,6 @@ def _check_settings(path: Path, settings: dict[str, str]) -> None:
         lines = [f'{key}: {before.get(key, "")!r} there' for key in before.keys() | settings.keys()]
         raise ConfigError(f'{path}: made with other settings ({"; ".join(sorted(lines))}); name another --out')
     write_atomically(path, json.dumps(settings, indent=2) + '\n')
-
-
-def _by_views(workdir: Path) -> dict[str, Any] | None:
-    """metrics.json of the evaluation without references; None where there is none yet."""
-    for config in sorted(workdir.glob('evaluations/*/config.json')):
-        metrics = config.with_name('metrics.json')
-        if json.loads(config.read_text())['evaluation.references'] == 0 and metrics.exists():
-            return json.loads(metrics.read_text())
-    return None
 
 
 def _write(out: Path, runs: dict[str, dict[int, dict[str, Any]]], settings: dict[str, str]) -> None:

@@ -14,9 +14,16 @@ from jaxret.metrics.ranking import top_k_indices
 from jaxret.metrics.shape_distances import compare_shapes
 from jaxret.metrics.unseen_gallery import MEASURES
 
+_BY_VIEWS = 'by_views'  # key of metrics.json
+
 
 def seen_metrics(
-    config: ConfigDict, data: PhotoData, scores: np.ndarray, untrained: Mapping[str, np.ndarray]
+    config: ConfigDict,
+    data: PhotoData,
+    scores: np.ndarray,
+    untrained: Mapping[str, np.ndarray],
+    *,
+    by_views: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """Metrics of a run, and what could not be compared.
 
@@ -25,6 +32,7 @@ def seen_metrics(
       data: its test photos and gallery.
       scores: [Q, G] of the run.
       untrained: {name: scores}, which become `comparators` of the metrics, with all but chance and prior.
+      by_views: [Q, G] of the run without references, where it has some; likewise `by_views` of the metrics.
 
     Returns:
       `retrieval_metrics`, with `evaluation.shape_metrics` also those of `add_shape_metrics`, and as `hausdorff_prior`
@@ -34,11 +42,12 @@ def seen_metrics(
     train = train_positive(data.split, gallery.names)
     common = test.shape, test.category, gallery.category
     metrics = retrieval_metrics(scores, *common, category_names=categories, train_positive=train)
-    compared = {name: retrieval_metrics(own, *common, category_names=categories) for name, own in untrained.items()}
+    others = {**untrained} if by_views is None else {**untrained, _BY_VIEWS: by_views}
+    compared = {name: retrieval_metrics(own, *common, category_names=categories) for name, own in others.items()}
     if not config.evaluation.shape_metrics:
-        return {**metrics, 'comparators': {name: _reached(own) for name, own in compared.items()}}, ()
+        return _joined(metrics, compared), ()
 
-    best = [top_k_indices(own, 1, test.shape)[:, 0] for own in (scores, *untrained.values())]
+    best = [top_k_indices(own, 1, test.shape)[:, 0] for own in (scores, *others.values())]
     counts = np.bincount(train[train >= 0], minlength=len(gallery.names))
     frequent = int(np.argmax(counts + np.random.default_rng(0).random(len(counts))))
     answers = [*best, np.full(len(test.shape), frequent)]
@@ -54,14 +63,20 @@ def seen_metrics(
     )
     values = [np.split(getattr(distances, name), len(answers)) for name in MEASURES]
     shared = {'query_category': test.category, 'category_names': categories}
-    metrics, *others, prior = (
+    metrics, *with_distances, prior = (
         add_shape_metrics(own, hausdorff=hausdorff, iou=iou, **shared)
         for own, hausdorff, iou in zip((metrics, *compared.values(), {}), *values, strict=True)
     )
     if train.max(initial=-1) >= 0:
         _add_prior(metrics, prior)
-    metrics['comparators'] = {name: _reached(own) for name, own in zip(compared, others, strict=True)}
-    return metrics, distances.problems
+    return _joined(metrics, dict(zip(compared, with_distances, strict=True))), distances.problems
+
+
+def _joined(metrics: Mapping[str, Any], compared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Metrics with those of others, which lack what does not differ between them: chance and prior."""
+    reached = {name: _reached(own) for name, own in compared.items()}
+    by_views = {_BY_VIEWS: reached.pop(_BY_VIEWS)} if _BY_VIEWS in reached else {}
+    return {**metrics, **by_views, 'comparators': reached}
 
 
 def _add_prior(metrics: dict[str, Any], prior: Mapping[str, Any]) -> None:
@@ -72,7 +87,6 @@ def _add_prior(metrics: dict[str, Any], prior: Mapping[str, Any]) -> None:
 
 
 def _reached(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs between comparators: not chance and prior."""
     found = {key: value for key, value in metrics.items() if not key.endswith(('_chance', '_prior'))}
     if 'per_category' in found:
         found['per_category'] = {name: _reached(row) for name, row in found['per_category'].items()}

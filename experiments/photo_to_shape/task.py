@@ -169,7 +169,7 @@ class PhotoToShape:
             photos = data.queries[split]
             if not photos.names:
                 continue
-            scores, _ = self._scores(data, embedder, variables, shapes, split, known=('train',))
+            scores, _, _ = self._scores(data, embedder, variables, shapes, split, known=('train',))
             values = retrieval_metrics(
                 scores, photos.shape, photos.category, data.gallery.category, category_names=data.dataset.categories
             )
@@ -180,9 +180,9 @@ class PhotoToShape:
         """Accuracies on the test photos, distances of the first answers, and the unseen gallery's."""
         test, gallery, categories = data.queries['test'], data.gallery, data.dataset.categories
         shapes = self.pictures.shapes(embedder, variables, gallery)
-        scores, photos = self._scores(data, embedder, variables, shapes, 'test', known=('train', 'val'))
+        scores, by_views, photos = self._scores(data, embedder, variables, shapes, 'test', known=('train', 'val'))
         untrained = untrained_scores(data, self.pictures.built_in, self.ring.background)
-        metrics, problems = seen_metrics(self.config, data, scores, untrained)
+        metrics, problems = seen_metrics(self.config, data, scores, untrained, by_views=by_views)
         shown = None
         if data.unseen:
             found, shown = self._search_unseen(data, embedder, variables, photos)
@@ -211,15 +211,19 @@ class PhotoToShape:
         split: str,
         *,
         known: tuple[str, ...],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores [Q, G] and embeddings [Q, D] of a split's photos; those of `known` splits may be references."""
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Scores [Q, G] and embeddings [Q, D] of a split's photos; those of `known` splits may be references.
+
+        Between them the scores of views alone, where there are references.
+        """
 
         def embedded(split: str) -> np.ndarray:
             return self.pictures.photos(embedder, variables, data.queries[split], split)
 
         photos, options = embedded(split), self.config.evaluation
-        scores = embedder.score(variables, photos, shapes)
+        scores, by_views = embedder.score(variables, photos, shapes), None
         if options.references:
+            by_views = scores
             if self.pictures.built_in:
                 vectors = reference_vectors(data, self.pictures.built_in, split, known)
             else:
@@ -233,7 +237,7 @@ class PhotoToShape:
                 temperature=options.reference_temperature,
                 view_temperature=self.config.loss.temperature,
             )
-        return scores, photos
+        return scores, by_views, photos
 
     def _search_unseen(
         self, data: PhotoData, embedder: Embedder, variables: Variables, photos: np.ndarray

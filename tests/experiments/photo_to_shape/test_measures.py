@@ -55,7 +55,9 @@ def iou(a, b):
 
 def test_distances_of_a_run_of_others_and_of_the_prior(data):
     scores = np.eye(3)[[0, 0, 2]]  # the second photo is answered with the first shape
-    metrics, problems = seen_metrics(config_of(), data, scores, {'light_field': np.eye(3)[[1, 1, 1]]})
+    others = {'light_field': np.eye(3)[[1, 1, 1]]}
+    metrics, problems = seen_metrics(config_of(), data, scores, others, by_views=np.eye(3))
+    assert metrics['by_views']['iou'] == metrics['by_views']['top1'] == 1 and list(metrics['comparators']) == [*others]
     assert problems == () and metrics['top1'] == pytest.approx(2 / 3)
     assert metrics['iou'] == pytest.approx((2 + iou(0.5, 0.2)) / 3, abs=0.05)
     other = metrics['comparators']['light_field']
@@ -71,7 +73,12 @@ def test_distances_of_a_run_of_others_and_of_the_prior(data):
 
 def test_accuracies_alone(data):
     metrics, _ = seen_metrics(config_of(shape_metrics=False), data, np.eye(3), {'light_field': np.eye(3)})
-    assert metrics['comparators']['light_field']['top10'] == 1 and 'iou' not in metrics and 'iou_prior' not in metrics
+    assert (
+        metrics['comparators']['light_field']['top10'] == 1
+        and 'by_views' not in metrics
+        and 'iou' not in metrics
+        and 'iou_prior' not in metrics
+    )
 
 
 def test_masks_find_the_shape_of_their_outline(data):
