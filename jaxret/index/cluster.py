@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxret.errors import CheckpointError, ConfigError, JaxretError, StorageError
+from jaxret.files import read_json
 from jaxret.index.embed import Result, embed_files, versions
 from jaxret.index.files import LOCK
 from jaxret.index.shards import SHARD_SHAPES, SHARDS, embedding_key
@@ -91,8 +92,8 @@ class ClusterEmbedding:
             tuple(versions().items()),
         )
         starts, results = range(0, len(items), SHARD_SHAPES), {}
-        title = 'Embedding shards' if progress else None
-        with _cluster_errors(), self._connected() as client, progress_bar(title, len(starts)) as advance:
+        bar = progress_bar('Embedding shards' if progress else None, len(starts))
+        with _cluster_errors(), self._connected() as client, client.as_current(), bar as advance:
             if progress and not client.nthreads():
                 print(f'{self._scheduler}: no worker yet; waiting for one', file=sys.stderr)
             groups = [list(items[start : start + SHARD_SHAPES]) for start in starts]
@@ -108,10 +109,11 @@ class ClusterEmbedding:
         """A Dask client."""
         from distributed import Client
 
-        name = {'scheduler_file': self._scheduler} if self._scheduler.endswith('.json') else {'address': self._scheduler}
-        try:
-            return Client(**name, timeout=_SECONDS, set_as_default=False)
-        except (OSError, ValueError) as error:
+        try:  # Dask itself would wait for a file that is not there, without end
+            address = self._scheduler
+            address = read_json(Path(address))['address'] if address.endswith('.json') else address
+            return Client(address, timeout=_SECONDS, set_as_default=False)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f'--cluster={self._scheduler}: no Dask scheduler there ({error}); start one with `dask scheduler`'
             ) from error
