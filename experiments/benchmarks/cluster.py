@@ -38,14 +38,7 @@ from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.state import create_state
 
 BROKEN_EVERY = 1000
-COLUMNS = (
-    ('row', ''),
-    ('shapes', ''),
-    ('failed', ''),
-    ('groups', ''),
-    ('groups_of_the_killed', ''),
-    ('same_bytes', ''),
-)
+COLUMNS = (('row', ''), ('shapes', ''), ('failed', ''), ('groups', ''), ('lost', ''), ('same_bytes', ''))
 _CORNERS = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
 _SIDES = ('0 1 3 2', '4 6 7 5', '0 4 5 1', '2 3 7 6', '0 2 6 4', '1 5 7 3')
 
@@ -145,7 +138,7 @@ def indexed(row: str, out: Path, process: subprocess.Popen, first: Path, killed:
         'shapes': len(names),
         'failed': len(failed),
         'groups': len(found['index.json']['shards']),
-        'groups_of_the_killed': killed,
+        'lost': killed,
         'same_bytes': same,
     }
 
