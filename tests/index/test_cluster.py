@@ -1,11 +1,9 @@
 """An index that the workers of a cluster embedded is the index that one machine makes, byte by byte."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 from finished_runs import write_run
 from small_index import write_box, write_models
@@ -149,16 +147,3 @@ def test_silhouettes_of_the_built_in_model_and_workers_with_other_cameras(tmp_pa
     other = small_pretrained(outline_size=20)  # of the same fingerprint
     with pytest.raises(CheckpointError, match='a worker makes other views, points or silhouettes of models'):
         update_index(tmp_path / 'other', other, tmp_path / 'models', **ALONE, embed=here)
-
-
-def test_a_worker_that_is_killed_in_the_middle_costs_nothing(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / 'experiments' / 'benchmarks'))
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(path or os.getcwd() for path in sys.path))
-    monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', str(jax.config.jax_compilation_cache_dir))
-    monkeypatch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
-    import cluster
-
-    assert cluster.main(['--models=260', f'--json={tmp_path / "found.json"}']) == 0
-    alone, spread, killed = json.loads((tmp_path / 'found.json').read_text())['rows']
-    assert killed['lost'] >= 1 and spread | {'row': '', 'lost': killed['lost']} == killed | {'row': ''}
-    assert alone['shapes'] == 260 and alone['groups'] == 3
