@@ -254,7 +254,7 @@ class DatabaseSearch:
             error = key_error('dot', unit64(query[None]), None, 1.0, 1)[0]
         else:
             error = key_error(kind if kind == 'euclidean' else 'dot', query[None], None, self._about.longest, 1)[0]
-        return score**2 < beyond - 4 * error if kind == 'euclidean' else score > beyond + 2 * error
+        return bool(score**2 < beyond - 4 * error if kind == 'euclidean' else score > beyond + 2 * error)
 
 
 def _best_of(answers: Sequence[Answer], top_k: int) -> Answer:
