@@ -82,12 +82,14 @@ def plain_lines(data: bytes) -> bytes:
     Raises:
       UnusableMesh: the text is UTF-16.
     """
-    data = plain_text(data).replace(b'\r\n', b'\n').replace(b'\r', b'\n').replace(b'\t', b' ')
+    data = plain_text(data).replace(b'\t', b' ')
+    if b'\r' in data:
+        data = data.replace(b'\r\n', b'\n').replace(b'\r', b'\n')
     if b'\\' in data:
         data = re.sub(rb'\\ *\n', b' ', data)
     if data.startswith(b' ') or b'\n ' in data:
         data = re.sub(rb'^ ++', b'', data, flags=re.MULTILINE)
-    if any(data.startswith(word) or b'\n' + word in data for word in (b'V ', b'F ')):
+    if any(word[:1] in data and (data.startswith(word) or b'\n' + word in data) for word in (b'V ', b'F ')):
         data = re.sub(rb'^(?:V[TN]?|F|MTLLIB|USEMTL)(?= )', lambda match: match[0].lower(), data, flags=re.MULTILINE)
     return data
 
@@ -95,27 +97,26 @@ def plain_lines(data: bytes) -> bytes:
 def _statements(data: bytes) -> tuple[dict[bytes, _Statements], list[tuple[int, bytes]]]:
     """Vertices, texture coordinates, normals and faces; and all other lines with their numbers."""
     data += b'\n'
-    letters = np.frombuffer(data + b'\n\n', np.uint8)
-    breaks = np.flatnonzero(letters[:-2] == 10)
-    starts = np.append(0, breaks + 1)  # and the end
+    letters = np.frombuffer(data + b'\n\n', np.uint8).copy()
+    starts = np.append(0, np.flatnonzero(letters[:-2] == 10) + 1)  # and the end
     first, second, third = (letters[starts[:-1] + place] for place in range(3))
     ends_second, ends_third = ((letter == 32) | (letter == 10) for letter in (second, third))
-    vertex, face = first == ord('v'), first == ord('f')
+    vertex, older = first == ord('v'), (second == ord('o')) & ends_third
     masks = {
         b'v': vertex & ends_second,
         b'vt': vertex & (second == ord('t')) & ends_third,
         b'vn': vertex & (second == ord('n')) & ends_third,
-        b'f': face & (ends_second | ((second == ord('o')) & ends_third)),  # fo is the older name
+        b'f': (first == ord('f')) & (ends_second | older),  # fo is the older name
     }
     kinds = {}
     for word, mask in masks.items():
+        letters[starts[:-1][mask]] = 32
+        letters[starts[:-1][mask & ~ends_second] + 1] = 32
         bounds = np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
-        text = b''.join([b'\n', *(data[start:stop] for start, stop in starts[bounds].tolist())])
-        for old in (word, b'fo') if word == b'f' else (word,):
-            text = text.replace(b'\n' + old + b' ', b'\n ').replace(b'\n' + old + b'\n', b'\n\n')
+        text = b''.join(letters[start:stop].tobytes() for start, stop in starts[bounds].tolist())
         if b'#' in text:
             text = re.sub(rb'#[^\n]*+', b'', text)
-        kinds[word] = _Statements(word, text[1:], np.flatnonzero(mask))
+        kinds[word] = _Statements(word, text, np.flatnonzero(mask))
     others = np.flatnonzero(~np.logical_or.reduce(list(masks.values()))).tolist()
     return kinds, [(number, data[starts[number] : starts[number + 1] - 1]) for number in others]
 

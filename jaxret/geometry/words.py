@@ -68,7 +68,9 @@ class Words:
         if whole is None or (whole >= _EXACT).any() or (whole <= -_EXACT).any():
             return None
         points = np.flatnonzero(self._bytes == ord('.'))
-        owners = np.searchsorted(self.starts, points, 'right') - 1
+        owners = np.arange(len(self))
+        if len(points) != len(self) or (points < self.starts).any() or (points >= self.ends).any():
+            owners = np.searchsorted(self.starts, points, 'right') - 1
         if (owners[1:] == owners[:-1]).any():
             return None
         places = np.zeros(len(self), np.int64)
