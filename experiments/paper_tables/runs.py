@@ -20,6 +20,8 @@ from jaxret.files import storage_errors
 from jaxret.reports.tables import duration
 
 ERROR_LINES = 20  # kept of an error that has more
+# Exit statuses of runs that were asked to end, the last before they could answer.
+STOPPED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGTERM)
 
 COMPARATORS = 'comparators'  # key of metrics.json
 
@@ -58,7 +60,7 @@ def run_jobs(
     ]
     if not todo:
         return
-    environment = machine()
+    environment = machine() | source()  # the processes have the code of their start
     count = min(processes or default_count(environment['hardware']['devices']), len(todo))
     with Workers(count) as workers, progress(records, count) as show:
         _Schedule(todo, list(jobs.values()), environment, workers, show, after).run()
@@ -179,7 +181,6 @@ class _Attempt:
             'seed': run.seed,
             'config': run.job.config_of(run.seed),
             'command': run.job.command(run.seed),
-            **source(),
             **environment,
             'started': datetime.now(UTC).isoformat(timespec='seconds'),
         }
@@ -191,7 +192,7 @@ class _Attempt:
         missing = [key for key in run.needed if key not in metrics]
         if metrics and not missing and status == 0:
             found = {'state': 'finished', 'metrics': metrics}
-        elif status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
+        elif status in STOPPED:
             lacks = {'state': 'failed', 'error': f'metrics.json has no {", ".join(missing)}'}
             found = lacks if metrics and missing else {'state': 'stopped'}
         else:
