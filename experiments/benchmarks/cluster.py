@@ -1,4 +1,4 @@
-"""One index twice: by `jaxret index` on one machine, and on a cluster that loses a worker in the middle.
+"""One index twice, at once: by `jaxret index` on one machine, and on a cluster that loses a worker in the middle.
 
     pip install 'jaxret[cluster]'
     python experiments/benchmarks/cluster.py --models=10000 --workers=3
@@ -31,6 +31,7 @@ from overrides import load_config
 from random_steps import photos_and_views, random_variables
 
 from jaxret.files import read_json
+from jaxret.index.shards import SHARD_SHAPES
 from jaxret.optional_packages import need
 from jaxret.runs.config import flatten
 from jaxret.systems.cmic import CMIC
@@ -149,11 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         broken = write_models(models, known.models)
         write_run(run)
         alone, spread = folder / 'alone', folder / 'spread'
-        rows = [indexed('one machine', alone, index(models, run, alone), alone)]
         with started(folder, known.workers) as address:
-            process = index(models, run, spread, address)
-            lost = kill_a_worker(address, process, spread, max(1, rows[0]['groups'] // 3))
-            rows.append(indexed('cluster, a worker killed', spread, process, alone, lost))
+            runs = index(models, run, alone), index(models, run, spread, address)
+            lost = kill_a_worker(address, runs[1], spread, after=max(1, known.models // SHARD_SHAPES // 3))
+            rows = [indexed('one machine', alone, runs[0], alone)]
+            rows += [indexed('cluster, a worker killed', spread, runs[1], alone, lost)]
     show('An index on one machine and on a cluster', COLUMNS, rows)
     write_json(known.json, title='An index on a cluster', arguments=known, rows=rows, broken=broken)
     whole = all(row['same_bytes'] and row['shapes'] == known.models - broken for row in rows)
