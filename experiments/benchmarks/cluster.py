@@ -100,7 +100,7 @@ def kill_a_worker(address: Path, process: subprocess.Popen, out: Path, after: in
 
     with Client(read_json(address)['address'], set_as_default=False) as client:
         while process.poll() is None:
-            busy = max(client.processing().items(), key=lambda item: len(item[1]))
+            busy = max(client.processing().items(), key=lambda item: len(item[1]), default=('', ()))
             if len(list((out / 'shards').glob('*.safetensors'))) >= after and busy[1]:
                 os.kill(client.run(os.getpid, workers=[busy[0]])[busy[0]], signal.SIGKILL)
                 return len(busy[1])
@@ -151,9 +151,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         alone, spread = folder / 'alone', folder / 'spread'
         with started(folder, known.workers) as address:
             runs = index(models, run, alone), index(models, run, spread, address)
-            lost = kill_a_worker(address, runs[1], spread, after=max(1, known.models // SHARD_SHAPES // 3))
-            rows = [indexed('one machine', alone, runs[0], alone)]
-            rows += [indexed('cluster, a worker killed', spread, runs[1], alone, lost)]
+            try:
+                lost = kill_a_worker(address, runs[1], spread, after=max(1, known.models // SHARD_SHAPES // 3))
+                rows = [indexed('one machine', alone, runs[0], alone)]
+                rows += [indexed('cluster, a worker killed', spread, runs[1], alone, lost)]
+            finally:
+                for process in runs:
+                    process.kill()
+                    process.wait()
     show('An index on one machine and on a cluster', COLUMNS, rows)
     write_json(known.json, title='An index on a cluster', arguments=known, rows=rows, broken=BROKEN)
     whole = all(row['same_bytes'] and row['shapes'] == known.models - BROKEN for row in rows)
