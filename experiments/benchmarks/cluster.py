@@ -1,4 +1,4 @@
-"""One index twice: by `jaxret index` on one machine, and on a cluster that loses a worker in the middle.
+"""One index twice, at once: by `jaxret index` on one machine, and on a cluster that loses a worker in the middle.
 
     pip install 'jaxret[cluster]'
     python experiments/benchmarks/cluster.py --models=10000 --workers=3
@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import make_parser, parse, positive, says_errors, show, write_json
+from measuring import at_least, make_parser, parse, positive, says_errors, show, write_json
 
 # isort: split
 import jax
@@ -31,28 +31,28 @@ from overrides import load_config
 from random_steps import photos_and_views, random_variables
 
 from jaxret.files import read_json
+from jaxret.index.shards import SHARD_SHAPES
 from jaxret.optional_packages import need
 from jaxret.runs.config import flatten
 from jaxret.systems.cmic import CMIC
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.state import create_state
 
-BROKEN_EVERY = 1000
+BROKEN = 10
 COLUMNS = (('row', ''), ('shapes', ''), ('failed', ''), ('groups', ''), ('lost', ''), ('same_bytes', ''))
 _CORNERS = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
 _SIDES = ('0 1 3 2', '4 6 7 5', '0 4 5 1', '2 3 7 6', '0 2 6 4', '1 5 7 3')
 
 
-def write_models(folder: Path, count: int) -> int:
-    """Writes boxes in OFF files; returns how many others, of which nothing can be read, are among the `count`."""
+def write_models(folder: Path, count: int) -> None:
+    """Writes boxes in OFF files, `BROKEN` of them such that nothing can be read."""
     rng, faces = np.random.default_rng(0), ''.join(f'4 {side}\n' for side in _SIDES)
+    broken = set(np.linspace(0, count, BROKEN, endpoint=False, dtype=int) + count // BROKEN // 2)
     for number, size in enumerate(rng.uniform(0.2, 1, (count, 3))):
         path = folder / f'{number // 1000:03d}' / f'{number:06d}.off'
         path.parent.mkdir(parents=True, exist_ok=True)
         corners = ''.join('{:.4f} {:.4f} {:.4f}\n'.format(*corner) for corner in _CORNERS * size)
-        broken = number % BROKEN_EVERY == BROKEN_EVERY // 2
-        path.write_text('OFF\n9 9 9\n' if broken else f'OFF\n8 6 0\n{corners}{faces}')
-    return len(range(BROKEN_EVERY // 2, count, BROKEN_EVERY))
+        path.write_text('OFF\n9 9 9\n' if number in broken else f'OFF\n8 6 0\n{corners}{faces}')
 
 
 def write_run(folder: Path) -> None:
@@ -100,7 +100,7 @@ def kill_a_worker(address: Path, process: subprocess.Popen, out: Path, after: in
 
     with Client(read_json(address)['address'], set_as_default=False) as client:
         while process.poll() is None:
-            busy = max(client.processing().items(), key=lambda item: len(item[1]))
+            busy = max(client.processing().items(), key=lambda item: len(item[1]), default=('', ()))
             if len(list((out / 'shards').glob('*.safetensors'))) >= after and busy[1]:
                 os.kill(client.run(os.getpid, workers=[busy[0]])[busy[0]], signal.SIGKILL)
                 return len(busy[1])
@@ -139,24 +139,29 @@ def indexed(row: str, out: Path, process: subprocess.Popen, first: Path, lost: i
 @says_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument('--models', type=positive, default=10_000, help='how many')
+    parser.add_argument('--models', type=at_least(3 * SHARD_SHAPES), default=10_000, help='how many')
     parser.add_argument('--workers', type=positive, default=3)
     known, _, _ = parse(parser, arguments)
     need('distributed', extra='cluster', purpose='a cluster')
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         models, run = folder / 'models', folder / 'run'
-        broken = write_models(models, known.models)
+        write_models(models, known.models)
         write_run(run)
         alone, spread = folder / 'alone', folder / 'spread'
-        rows = [indexed('one machine', alone, index(models, run, alone), alone)]
         with started(folder, known.workers) as address:
-            process = index(models, run, spread, address)
-            lost = kill_a_worker(address, process, spread, max(1, rows[0]['groups'] // 3))
-            rows.append(indexed('cluster, a worker killed', spread, process, alone, lost))
+            runs = index(models, run, alone), index(models, run, spread, address)
+            try:
+                lost = kill_a_worker(address, runs[1], spread, after=max(1, known.models // SHARD_SHAPES // 3))
+                rows = [indexed('one machine', alone, runs[0], alone)]
+                rows += [indexed('cluster, a worker killed', spread, runs[1], alone, lost)]
+            finally:
+                for process in runs:
+                    process.kill()
+                    process.wait()
     show('An index on one machine and on a cluster', COLUMNS, rows)
-    write_json(known.json, title='An index on a cluster', arguments=known, rows=rows, broken=broken)
-    whole = all(row['same_bytes'] and row['shapes'] == known.models - broken for row in rows)
+    write_json(known.json, title='An index on a cluster', arguments=known, rows=rows, broken=BROKEN)
+    whole = all(row['same_bytes'] and row['shapes'] == known.models - BROKEN for row in rows)
     return 0 if whole else 1
 
 
