@@ -275,10 +275,11 @@ class DomainAdaptation:
             'Equal distances count against the system.',
         ]
         if method != 'none':
+            what = 'Frozen features' if method == 'prototypes' and self.pictures.frozen else 'Embeddings'
             photos, shapes, most = len(data.photos['train']), len(data.shapes['train']), ALIGNMENTS[method][1]
             notes.append(
-                f'Embeddings went through {method}, fitted on {min(photos, most)} of {photos} training photos with '
-                f'labels and {min(shapes, most)} of {shapes} training shapes without.'
+                f'{what} went through {method}, fitted on {min(photos, most)} of {photos} training photos with labels '
+                f'and {min(shapes, most)} of {shapes} training shapes without.'
             )
         return [*notes, *filter(None, [paper_note(dataset)])]
 

@@ -42,8 +42,8 @@ def prototypes(
     Raises:
       DataError: as `checked_domains`.
 
-    Source: soft k-means with seeds (Basu et al., "Semi-supervised clustering by seeding", ICML 2002), here on the sphere
-      and with prototypes of two domains.
+    Source: k-means from labelled seeds (Basu et al., "Semi-supervised clustering by seeding", ICML 2002), here soft, by
+      cosine, and with prototypes of two domains.
     """
     source, labels, target = checked_domains(source, source_labels, target, max_items=max_items, seed=seed)
     names, place = np.unique(labels, return_inverse=True)
