@@ -34,7 +34,7 @@ class SearchGallery:
       radius: longest row less the centre.
       longest: length of the longest embedding.
       bounds: `bounds.GalleryBounds` once `bounds.prepare` has been called, else None.
-      share: share of shapes that the last pruned search scored, None before one; `search` decides by it.
+      waits: searches before `search` tries again to prune, after the bounds left too many shapes.
       resident: blocks of rows that stay on accelerators from one search to the next.
 
     Raises:
@@ -66,7 +66,7 @@ class SearchGallery:
         )
         self.radius = self.longest = 0.0
         self.bounds = None
-        self.share = None
+        self.waits = 0
         self.resident: dict = {}  # blocks that stay on accelerators
         if self.coded:
             self.radius = self.longest = embeddings.longest

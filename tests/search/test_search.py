@@ -13,7 +13,7 @@ from jaxret.search import bounds as bounds_module
 from jaxret.search import exact as search_module
 from jaxret.search import pruned as pruned_search
 from jaxret.search import similarity
-from jaxret.search.bounds import GalleryBounds, prepare, upper_bounds
+from jaxret.search.bounds import GalleryBounds, prepare
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import KINDS, VIEW_KINDS, exact_scores
@@ -183,8 +183,9 @@ def test_bounds_hold_and_keys_are_within_their_error():
             found = np.asarray(similarity.fast_keys(kind, fast, p, gallery.rows, gallery.centre), np.float64)
             assert (np.abs(found - keys) <= error[:, None]).all(), (kind, name)
             bounds = GalleryBounds(gallery)
-            upper = np.asarray(upper_bounds(bounds.queries(fast), bounds.rows), np.float64)
-            assert (upper + bounds.slack(fast)[:, None] + error[:, None] >= keys).all(), (kind, name)
+            for queries in (fast, fast[:1]):  # two programs
+                upper = bounds.upper(queries, range(bounds.blocks), jax.devices()).reshape(len(queries), -1)[:, :60]
+                assert (upper + error[: len(queries), None] >= keys[: len(queries)]).all(), (kind, name)
 
 
 def test_result_is_the_systems_own_ranking():
@@ -212,12 +213,12 @@ def check_system(system, variables, queries, gallery):
 
 
 def test_wide_galleries_are_bounded_by_few_axes(monkeypatch):
-    for name, value in (('_WIDEST', 31), ('_WIDE_SAMPLE', 24), ('_WIDE_AXES', 6)):  # fewer rows than numbers in one
+    for name, value in (('_WIDEST', 31), ('_WIDE_SAMPLE', 24), ('_MOST_AXES', 6)):  # fewer rows than numbers in one
         monkeypatch.setattr(bounds_module, name, value)
     x, q = concentrated()
     gallery, one = SearchGallery(x[:400], 'best_views'), jax.devices()[:1]
     pruned = search(gallery, q, 5, method='pruned', devices=one)
-    assert gallery.bounds.rows.shape == (400, 4, 7) and pruned.fully_scored.max() < 0.7
+    assert gallery.bounds.nbytes == 7 * 4 * 448 and pruned.fully_scored.max() < 0.7
     same(search(gallery, q, 5, method='brute', devices=one), pruned)
 
 
@@ -225,20 +226,21 @@ def test_auto_prunes_where_it_pays(monkeypatch):
     x, q = concentrated()
     gallery, one = SearchGallery(x, 'attention'), jax.devices()[:1]
 
-    def pruned():
-        return (search(gallery, q, 3, projected=20 * q, devices=one).fully_scored < 1).tolist()
+    def pruned(queries=q):
+        return (search(gallery, queries, 3, projected=20 * queries, devices=one).fully_scored < 1).all()
 
-    assert pruned() == [False] * 6  # not prepared
+    assert not pruned()  # not prepared
     prepare(gallery)
     for name in ('_CALL', '_EACH'):
         monkeypatch.setattr(search_module, name, 0.0)
-    monkeypatch.setattr(search_module, '_LEFT', 1e9)
-    assert pruned() == [True] * 4 + [False] * 2  # tried on four, then given up
-    assert pruned() == [False] * 6
     monkeypatch.setattr(search_module, '_LEFT', 1e-9)
-    assert pruned() == [True] * 6
+    assert pruned() and pruned(q[:1])
+    monkeypatch.setattr(search_module, '_LEFT', 1e9)
+    assert not pruned()  # tried, and given up
+    monkeypatch.setattr(search_module, '_LEFT', 1e-9)
+    assert [pruned() for _ in range(search_module._SEARCHES)] == [False] * (search_module._SEARCHES - 1) + [True]
     monkeypatch.setattr(search_module, '_EACH', 1e9)
-    assert pruned() == [False] * 6
+    assert not pruned()
 
 
 @pytest.mark.parametrize('method', ['auto', 'brute', 'pruned'])
@@ -278,7 +280,7 @@ def test_resident_blocks_are_used_again_and_masked(monkeypatch):
                     gallery, q, 6, projected=p, candidates=allowed, method=method, block=13, devices=jax.devices()[:2]
                 ),
             )
-    assert (len(gallery.resident), len(gallery.bounds.resident)) == (4, 3)  # blocks of 24 and 32
+    assert len(gallery.resident) == 4  # blocks of 24
 
 
 @pytest.mark.parametrize(
