@@ -1,22 +1,25 @@
-"""Upper bounds on scores from codes of a thirty-second of the embeddings' memory: what pruned search looks at first.
+"""Upper bounds on scores from codes of one byte a number, in two steps: what pruned search looks at first.
 
-Letters: Q queries, G gallery shapes, N shapes of a block, V views, D embedding, M principal axes, W numbers of a code.
+Letters: Q queries, G gallery shapes, N shapes of a block, V views, D embedding, M principal axes.
 
-A row r of the gallery (a view, or a shape) is kept as its coordinates y on M principal axes P [D, M] of the gallery,
-rounded to a byte each, and as the length of what the axes leave, rounded up to one: y = s c + d with steps s and codes
-c. For a query q with coordinates x, Cauchy and Schwarz give
+A row r of the gallery (a view, or a shape) has the coordinates y on M principal axes P [D, M] of the gallery. Kept are
+codes c, a byte each, with y = s c + d for steps s, and the length of what the axes leave, rounded up to a byte. For a
+query q with coordinates x, Cauchy and Schwarz give
 
-    q . r  =  x . y + (q - P x) . (r - P y)  <=  (x s) . c + |q - P x| |r - P y| + min(|x| |d|, sum |x| s / 2),
+    q . r  =  x . y + (q - P x) . (r - P y)  <=  (x s) . c + |q - P x| |r - P y| + min(|x| |d|, sum |x| s / 2).
 
-one dot product of W = M + 1 bytes and a constant a block, as steps and the largest |d| are those of a block. A shape's
-score is at most the largest bound of its views: an attention score is a weighted mean of the q . r_v, that of the best
-views a mean of two. For 'euclidean' the key q' . g' - |g'|^2 / 2 (see `similarity.fast_keys`) is bounded by two bytes
-more, which hold the last term, rounded up.
+Steps, and the largest |d|, are those of a block of shapes. The first step looks at few axes of all shapes, the second
+at more axes of the shapes that are left. A shape's score is at most the largest bound of its views: an attention score
+is a weighted mean of the q . r_v, that of the best views a mean of two, for which the second step takes the mean of the
+two largest bounds. For attention it also bounds the weights: where logits are off by at most h, a weighted mean of
+numbers that differ by at most R is off by at most R tanh(h / 2), as the weight A of any of the views becomes at most
+A e^2h / (A e^2h + 1 - A). For 'euclidean' the key q' . g' - |g'|^2 / 2 (see `similarity.fast_keys`) is bounded by two
+bytes more, which hold the last term, rounded up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -24,31 +27,35 @@ import numpy as np
 
 from jaxret.search.blocks import aligned_empty, power_of_two
 from jaxret.search.gallery import SearchGallery
+from jaxret.search.similarity import mean_of_best
 from jaxret.search.threads import spread
 
 _SAMPLE = 50_000  # rows that the axes are found from; any orthonormal axes give valid bounds
 _WIDEST, _WIDE_SAMPLE = 1024, 1024  # of wider rows fewer are looked at
-_SHARE, _LEAST_AXES, _MOST_AXES = 8, 7, 63  # axes: D / 8, less the length that is kept beside them
-_BLOCK_ROWS = 200_000  # of codes: their products stay in a core's cache
+_FIRST_AXES, _SECOND_AXES = (8, 7, 63), (2, 31, 255)  # share of D, least and most; one less, for the length beside them
+_BLOCK_ROWS = 200_000  # of the first codes: their products stay in a core's cache
 _LANES = 64  # a block's shapes are an odd multiple: so the codes of an axis do not all fall into the same cache lines
 _CODED_ROWS = 20_000  # at a time
 _LARGEST, _LARGEST_TWO = 127, 127 * 256  # codes of one byte and of two
-_HALF_UNIT = 2.0**-24  # of float32
+_UNIT = 2.0**-23  # twice the unit roundoff of float32
+_LEAST_SIZE = 256  # of what is compiled for the second step
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
-    """Codes of N shapes.
+class _Level:
+    """What the codes of a step stand for; L blocks.
 
     Attributes:
-      codes: int8 [W, V, N].
-      steps: float64 [W], what a code of 1 stands for.
-      lost: largest length of what rounding took of a row's coordinates.
+      axes: how many.
+      scale: float64 [L], of the axes' steps.
+      beside: [L, 1 or 3], steps of the bytes beside the axes.
+      lost: [L], largest length of what rounding took of a row's coordinates.
     """
 
-    codes: np.ndarray
-    steps: np.ndarray
-    lost: float
+    axes: int
+    scale: np.ndarray
+    beside: np.ndarray
+    lost: np.ndarray
 
 
 class GalleryBounds:
@@ -56,7 +63,7 @@ class GalleryBounds:
 
     Args:
       gallery: the gallery.
-      axes: M; None takes an eighth of D.
+      axes: M of both steps; None takes an eighth and a half of D.
 
     Attributes:
       shapes: N; the last block is filled up with zeros.
@@ -64,119 +71,205 @@ class GalleryBounds:
       nbytes: of the codes.
     """
 
-    def __init__(self, gallery: SearchGallery, axes: int | None = None):
-        self._squares = gallery.similarity == 'euclidean'
-        self._centre, self._radius = gallery.centre, gallery.radius
-        count = axes or min(gallery.width, max(_LEAST_AXES, gallery.width // _SHARE - 1), _MOST_AXES)
+    def __init__(self, gallery: SearchGallery, axes: tuple[int, int] | None = None):
+        self._kind, self._centre, self._radius = gallery.similarity, gallery.centre, gallery.radius
+        few, more = axes or (_count(gallery.width, *_FIRST_AXES), _count(gallery.width, *_SECOND_AXES))
         # Not centred further: what is bounded is the part of r that the axes leave.
-        self._axes = np.ascontiguousarray(_principal_axes(self._sample(gallery))[:, :count])
+        sample = self._sample(gallery)
+        self._axes = np.ascontiguousarray(_principal_axes(sample)[:, :more])
         self._defect = float(np.linalg.norm(self._axes.T @ self._axes - np.eye(self._axes.shape[1]), 2))
+        largest = np.abs(sample @ self._axes).max(axis=0, initial=0.0)
+        self._steps = np.maximum(largest, max(1e-9 * largest.max(initial=0.0), 1e-300)) / _LARGEST
         most = min(len(gallery), max(1, _BLOCK_ROWS // gallery.views))
         self.shapes = (-(-most // _LANES) | 1) * _LANES
-        starts = range(0, len(gallery), self.shapes)
-        self._blocks = spread(lambda start: self._coded(gallery, start), starts)
+        self.blocks = -(-len(gallery) // self.shapes)
+        counts = min(few, self._axes.shape[1]), self._axes.shape[1]
+        beside = 3 if self._kind == 'euclidean' else 1
+        self._first = aligned_empty((self.blocks, counts[0] + beside, gallery.views, self.shapes), np.int8)
+        self._second = aligned_empty((len(gallery), gallery.views, counts[1] + beside), np.int8)
+        self._levels = [
+            _Level(n, np.zeros(self.blocks), np.zeros((self.blocks, beside)), np.zeros(self.blocks)) for n in counts
+        ]
+        spread(partial(self._code, gallery), range(self.blocks))
         self._placed: dict = {}  # codes on devices; on a CPU they are not copied
 
     @property
-    def blocks(self) -> int:
-        return len(self._blocks)
-
-    @property
     def nbytes(self) -> int:
-        return sum(block.codes.nbytes for block in self._blocks)
+        return self._first.nbytes + self._second.nbytes
 
     def upper(self, queries: np.ndarray, numbers: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
-        """Bounds of all shapes of these blocks: float32 [Q, blocks, N]; those past the gallery's end mean nothing.
+        """First bounds of all shapes of some blocks: float32 [Q, blocks, N]; past the gallery's end they mean nothing.
 
         Args:
           queries: float32 [Q, D]; of unit length for 'cosine'.
           numbers: of the blocks.
           devices: to work on.
         """
-        sides, slack = self._sides(queries)
+        sides = self._sides(queries, self._levels[0])
+        weights, slack = sides.weights(), sides.slack()
         padding = [(0, power_of_two(len(queries)) - len(queries)), (0, 0)]
         upper = np.empty((len(queries), len(numbers), self.shapes), np.float32)
+        products = _one_bounds if len(queries) == 1 else _bounds
 
         def bound(place: int) -> None:
             number = numbers[place]
             device = devices[number % len(devices)]
-            weights = np.pad((sides * self._blocks[number].steps).astype(np.float32), padding)
-            products = _one_bounds if len(queries) == 1 else _bounds
-            found = products(jax.device_put(weights, device), self._codes(number, device))
-            np.add(np.asarray(found)[: len(queries)], slack(number)[:, None], out=upper[:, place])
+            found = products(jax.device_put(np.pad(weights[number], padding), device), self._codes(number, device))
+            np.add(np.asarray(found)[: len(queries)], slack[number][:, None], out=upper[:, place])
 
         spread(bound, range(len(numbers)))
         return upper
 
+    def second(
+        self, query: np.ndarray, projected: np.ndarray | None, device: jax.Device
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """What gives the second bounds, float32 [N], of a query [1, D] and the shapes of any indices [N]."""
+        both = query if projected is None else np.concatenate([query, projected])
+        level = self._levels[1]
+        sides = self._sides(both, level)
+        product = sides.length[0] * (self._radius + level.lost.max() + level.beside.max())
+        given = jax.device_put(
+            [side.astype(np.float32) for side in (sides.axes, sides.beside, level.scale, level.beside, sides.slack())]
+            + [np.float32(product)],
+            device,
+        )
+
+        def bound(ids: np.ndarray) -> np.ndarray:
+            size = power_of_two(max(_LEAST_SIZE, len(ids)))
+            codes, blocks = np.empty((size, *self._second.shape[1:]), np.int8), np.zeros(size, np.int32)
+            np.take(self._second, ids, axis=0, out=codes[: len(ids)], mode='clip')
+            blocks[: len(ids)] = ids // self.shapes
+            return np.asarray(_second_bounds(self._kind, *given, *jax.device_put((codes, blocks), device)))[: len(ids)]
+
+        return bound
+
+    def _sides(self, queries: np.ndarray, level: _Level) -> '_Sides':
+        queries = queries.astype(np.float64) - self._centre
+        x = queries @ self._axes[:, : level.axes]
+        beside = np.ones((len(queries), level.beside.shape[1]))
+        beside[:, 0] = _left(queries, x)
+        return _Sides(
+            level,
+            np.linalg.norm(queries, axis=1),
+            x * self._steps[: level.axes],
+            beside,
+            np.linalg.norm(x, axis=1),
+            self._radius,
+            self._defect,
+        )
+
     def _codes(self, number: int, device: jax.Device) -> jax.Array:
         if (number, device) not in self._placed:
-            self._placed[number, device] = jax.device_put(self._blocks[number].codes, device)
+            self._placed[number, device] = jax.device_put(self._first[number], device)
         return self._placed[number, device]
-
-    def _sides(self, queries: np.ndarray):
-        """What the steps of a block are multiplied with [Q, W], and what its bounds need more [Q], float32."""
-        queries = queries.astype(np.float64) - self._centre
-        x, length = queries @ self._axes, np.linalg.norm(queries, axis=1)
-        sides = np.concatenate([x, self._left(queries, x)[:, None], np.ones((len(x), 2 * self._squares))], axis=1)
-        along, width = np.linalg.norm(x, axis=1), sides.shape[1]
-
-        def slack(number: int) -> np.ndarray:
-            """For coordinates that were rounded, then sums in float32, weights rounded to float32, and axes that are not
-            orthonormal to the last digit.
-            """
-            steps, lost = self._blocks[number].steps, self._blocks[number].lost
-            rounded = np.minimum(along * lost, np.abs(x) @ steps[: x.shape[1]] / 2)
-            radius = self._radius + lost + steps[x.shape[1] :].sum()
-            product = (length + radius) ** 2 if self._squares else length * radius
-            share = 4 * (width + 12) * _HALF_UNIT + 4 * self._defect
-            return (1.000001 * rounded + share * product + width * 2.0**-110 * (1 + length) * (1 + radius)).astype(
-                np.float32
-            )
-
-        return sides, slack
-
-    @staticmethod
-    def _left(x: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-        """Lengths of what the axes leave of rows [..., D].
-
-        The difference cancels where little is left: 1e-6 is more than rounding and the axes' defect can hide.
-        """
-        squared = np.sum(np.square(x), axis=-1)
-        return np.sqrt(np.maximum(squared - np.sum(np.square(coordinates), axis=-1), 0) + 1e-6 * squared)
 
     def _sample(self, gallery: SearchGallery) -> np.ndarray:
         flat = gallery.rows.reshape(-1, gallery.width)
         sample = flat[:: max(1, len(flat) // (_WIDE_SAMPLE if gallery.width > _WIDEST else _SAMPLE))]
         return sample.astype(np.float64) - self._centre
 
-    def _coded(self, gallery: SearchGallery, start: int) -> _Block:
-        """The block of the shapes from here on."""
-        shapes = min(self.shapes, len(gallery) - start)
-        count, views = self._axes.shape[1], gallery.views
-        numbers = np.zeros((count + 1 + self._squares, shapes, views))  # coordinates, what is left, -|r|^2 / 2
+    def _code(self, gallery: SearchGallery, number: int) -> None:
+        """Codes a block; both steps have the same codes of the first axes."""
+        start, count, few = number * self.shapes, self._axes.shape[1], self._levels[0].axes
+        shapes, views = min(self.shapes, len(gallery) - start), gallery.views
+        coordinates = np.empty((shapes, views, count), np.float32)
+        extra = self._levels[0].beside.shape[1] // 2
+        beside = np.empty((2, 1 + extra, shapes, views))  # what is left in both steps, and -|r|^2 / 2
         step = max(1, _CODED_ROWS // views)
-        for first in range(0, shapes, step):
-            part = slice(first, min(first + step, shapes))
+        parts = [slice(first, min(first + step, shapes)) for first in range(0, shapes, step)]
+        for part in parts:
             rows = np.asarray(gallery.rows[start + part.start : start + part.stop], np.float64) - self._centre
             rows = rows.reshape(-1, gallery.width)
-            coordinates = rows @ self._axes
-            columns = [*coordinates.T, self._left(rows, coordinates)]
-            columns += [-np.sum(np.square(rows), axis=1) / 2] * self._squares
-            numbers[:, part] = np.reshape(columns, (len(columns), -1, views))
-        largest = np.abs(numbers).max(axis=(1, 2))
-        steps = np.where(largest > 0, largest, 1.0) * (1 + 1e-12) / _LARGEST
-        steps[count + 1 :] *= _LARGEST / _LARGEST_TWO
-        scaled = numbers / steps[:, None, None]
-        scaled[:count] = np.rint(scaled[:count])
-        scaled[count:] = np.ceil(scaled[count:])
-        lost = np.sqrt(np.square(numbers[:count] - scaled[:count] * steps[:count, None, None]).sum(axis=0).max())
-        if self._squares:  # two bytes: 256 high + low
-            high = np.floor((scaled[-1:] + 128) / 256)
-            scaled = np.concatenate([scaled[:-1], high, scaled[-1:] - 256 * high])
-            steps = np.concatenate([steps[:-1], 256 * steps[-1:], steps[-1:]])
-        codes = aligned_empty((len(scaled), views, self.shapes), np.int8)
-        codes[:, :, :shapes], codes[:, :, shapes:] = np.swapaxes(scaled, 1, 2), 0
-        return _Block(codes, steps, float(lost))
+            exact = rows @ self._axes
+            coordinates[part] = exact.reshape(-1, views, count)
+            left = _left(rows, exact[:, :few]), _left(rows, exact)
+            beside[:, 0, part] = np.reshape(left, (2, -1, views))
+            beside[:, 1:, part] = np.reshape(-np.sum(np.square(rows), axis=1) / 2, (-1, views))
+        largest = max(float((np.abs(coordinates[part]) / self._steps).max()) for part in parts)
+        scale = (largest or 1.0) * (1 + 1e-6) / _LARGEST
+        second = self._second[start : start + shapes]
+        lost = np.zeros(2)
+        for part in parts:
+            scaled = coordinates[part] / (scale * self._steps)
+            second[part, :, :count] = codes = np.rint(scaled)
+            squares = np.square((scaled - codes) * (scale * self._steps))
+            lost = np.maximum(lost, [squares[..., :few].sum(axis=-1).max(), squares.sum(axis=-1).max()])
+        first = self._first[number]
+        first[:, :, shapes:] = 0
+        first[:few, :, :shapes] = second[..., :few].transpose(2, 1, 0)
+        for level, numbers, taken in zip(self._levels, beside, lost, strict=True):
+            codes, level.beside[number] = _rounded_up(numbers)
+            level.scale[number] = scale
+            level.lost[number] = np.sqrt(taken) + 1e-7 * self._radius  # coordinates were rounded to float32 first
+            if level is self._levels[0]:
+                first[few:, :, :shapes] = codes.transpose(0, 2, 1)
+            else:
+                second[..., count:] = codes.transpose(1, 2, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """What codes are multiplied with for queries [Q, D], and what bounds need more.
+
+    Attributes:
+      level: of the codes.
+      length: [Q].
+      axes: [Q, M], coordinates times the axes' steps.
+      beside: [Q, 1 or 3].
+      along: [Q], length of the coordinates.
+      radius: longest row.
+      defect: of the axes.
+    """
+
+    level: _Level
+    length: np.ndarray
+    axes: np.ndarray
+    beside: np.ndarray
+    along: np.ndarray
+    radius: float
+    defect: float
+
+    def weights(self) -> np.ndarray:
+        """Of all blocks, float32 [L, Q, W]."""
+        scaled = self.axes * self.level.scale[:, None, None], self.beside * self.level.beside[:, None]
+        return np.concatenate(scaled, axis=2).astype(np.float32)
+
+    def slack(self) -> np.ndarray:
+        """Of all blocks, float32 [L, Q]: for coordinates that were rounded, then for sums in float32, weights rounded
+        to float32, and axes that are not orthonormal to the last digit.
+        """
+        level, width = self.level, self.axes.shape[1] + self.beside.shape[1]
+        half_steps = np.abs(self.axes).sum(axis=1) / 2
+        rounded = np.minimum(self.along * level.lost[:, None], half_steps * level.scale[:, None])
+        radius = (self.radius + level.lost + level.beside.sum(axis=1))[:, None]
+        product = (self.length + radius) ** 2 if self.beside.shape[1] > 1 else self.length * radius
+        share = 2 * (width + 12) * _UNIT + 4 * self.defect
+        flushed = width * 2.0**-110 * (1 + self.length) * (1 + radius)
+        return (1.0001 * rounded + share * product + flushed).astype(np.float32)
+
+
+def _count(width: int, share: int, least: int, most: int) -> int:
+    return min(width, max(least, width // share - 1), most)
+
+
+def _left(x: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    """Lengths of what the axes leave of rows [N, D].
+
+    The difference cancels where little is left: 1e-6 is more than rounding and the axes' defect can hide.
+    """
+    squared = np.sum(np.square(x), axis=1)
+    return np.sqrt(np.maximum(squared - np.sum(np.square(coordinates), axis=1), 0) + 1e-6 * squared)
+
+
+def _rounded_up(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes [1 or 3, ...] of one byte for lengths, numbers[0], and of two for numbers[1] if there are; their steps."""
+    largest = np.abs(numbers).reshape(len(numbers), -1).max(axis=1)
+    steps = np.where(largest > 0, largest, 1.0) * (1 + 1e-12) / (_LARGEST, _LARGEST_TWO)[: len(numbers)]
+    scaled = np.ceil(numbers / steps.reshape(-1, *[1] * (numbers.ndim - 1)))
+    if len(numbers) == 1:
+        return scaled, steps
+    high = np.floor((scaled[1] + 128) / 256)  # the number is 256 high + low
+    return np.stack([scaled[0], high, scaled[1] - 256 * high]), steps[[0, 1, 1]] * (1, 256, 1)
 
 
 def _principal_axes(rows: np.ndarray) -> np.ndarray:
@@ -187,7 +280,7 @@ def _principal_axes(rows: np.ndarray) -> np.ndarray:
 
 
 def prepare(gallery: SearchGallery) -> GalleryBounds | None:
-    """The gallery's bounds, computed at the first call: one pass over it, and a thirty-second of its memory more.
+    """The gallery's bounds, computed at the first call: one pass over it, and a sixth of its memory more.
 
     None for a gallery of codes, which cost less to look at than bounds.
     """
@@ -200,7 +293,7 @@ def prepare(gallery: SearchGallery) -> GalleryBounds | None:
 def _one_bounds(weights: jax.Array, codes: jax.Array) -> jax.Array:
     """As `_bounds`, of one query: a sum of products that the compiler makes one loop over all rows."""
     terms = [axis.reshape(-1).astype(jnp.float32) * weight for axis, weight in zip(codes, weights[0], strict=True)]
-    return _largest(sum(terms[1:], terms[0]).reshape(1, *codes.shape[1:]))
+    return _largest(reduce(jnp.add, terms).reshape(1, *codes.shape[1:]))
 
 
 @jax.jit
@@ -214,3 +307,42 @@ def _bounds(weights: jax.Array, codes: jax.Array) -> jax.Array:
 def _largest(products: jax.Array) -> jax.Array:
     """[Q, V, N] -> [Q, N]. Maxima of whole rows, as a reduction over the views is slow on CPUs."""
     return reduce(jnp.maximum, jnp.moveaxis(jax.lax.optimization_barrier(products), 1, 0))
+
+
+@partial(jax.jit, static_argnums=0)
+def _second_bounds(
+    kind: str,
+    axes: jax.Array,
+    beside: jax.Array,
+    scale: jax.Array,
+    steps: jax.Array,
+    slack: jax.Array,
+    product: jax.Array,
+    codes: jax.Array,
+    blocks: jax.Array,
+) -> jax.Array:
+    """Bounds [N] of one query: see the head of this file.
+
+    Args:
+      kind: of the similarity.
+      axes: [1, M] of the query; of the projected one too, [2, M], for 'attention'.
+      beside: [1 or 2, 1 or 3].
+      scale, steps, slack: of the blocks, [L], [L, 1 or 3], [L, 1 or 2].
+      product: at least the length of the query times that of any row.
+      codes: int8 [N, V, W].
+      blocks: [N], of each shape.
+    """
+    numbers, count = codes.astype(jnp.float32), axes.shape[1]
+    products = jnp.einsum('nvm,qm->qnv', numbers[..., :count], axes, precision=jax.lax.Precision.HIGHEST)
+    products = products * scale[blocks][None, :, None]
+    steps, slack = steps[blocks], slack[blocks]
+    fit = products[0] + jnp.sum(numbers[..., count:] * (beside[:1] * steps)[:, None], axis=-1) + slack[:, :1]
+    upper = mean_of_best(fit[None])[0] if kind == 'best_views' else jnp.max(fit, axis=-1)
+    if kind != 'attention':
+        return upper
+    off = beside[1, 0] * steps[:, 0] * jnp.max(numbers[..., count], axis=-1) + slack[:, 1] + 1e-5  # of exp
+    weights = jax.nn.softmax(products[1], axis=-1)
+    spread = jnp.max(fit, axis=-1) - jnp.min(fit, axis=-1)
+    mean = jnp.sum(weights * fit, axis=-1) + 1.0001 * jnp.tanh(off / 2) * spread
+    mean = mean + (codes.shape[1] + 16) * 4 * _UNIT * product
+    return jnp.where(mean < upper, mean, upper)  # the latter where the former is no number

@@ -8,7 +8,7 @@ at the first bound below the limit. The limit leaves room for every rounding (`s
 theirs), so that no shape of the exact result is lost. Queries, or the shapes of a single one, are shared among threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 
@@ -27,6 +27,9 @@ _ASKED = 4  # with so many of the queries
 _GROUP = 64  # neighbours of which the one with the best bound may be scored first
 _FIRST, _MOST = 256, 2048  # shapes scored at a time: few first, as each score may raise the limit
 _SPACE = 1024  # shapes gathered at a time by a thread
+_BOUNDED = 4096  # shapes whose second bounds are computed at a time
+_SECOND = 0.1  # what second bounds cost of a score
+Keys = Callable[[np.ndarray], np.ndarray]  # numbers of the shapes of these indices
 
 
 def pruned_candidates(
@@ -62,12 +65,7 @@ class _Search:
     """Of the k best among the allowed shapes of a gallery."""
 
     def __init__(
-        self,
-        gallery: SearchGallery,
-        bounds: GalleryBounds,
-        allowed: np.ndarray,
-        k: int,
-        devices: Sequence[jax.Device],
+        self, gallery: SearchGallery, bounds: GalleryBounds, allowed: np.ndarray, k: int, devices: Sequence[jax.Device]
     ):
         self._gallery, self._bounds, self._allowed, self._k, self._devices = gallery, bounds, allowed, k, devices
         self._hidden = None if allowed.all() else ~allowed
@@ -77,7 +75,7 @@ class _Search:
 
     def left(self, queries: np.ndarray, projected: np.ndarray | None) -> float:
         """About what share of the shapes the bounds leave, by some of them."""
-        numbers = range(self._bounds.blocks)[:: _SAMPLED]
+        numbers = range(self._bounds.blocks)[::_SAMPLED]
         size = self._bounds.shapes
         ids = np.concatenate([np.arange(n * size, min((n + 1) * size, len(self._gallery))) for n in numbers])
         places = np.flatnonzero(self._allowed[ids])
@@ -89,7 +87,11 @@ class _Search:
         for row, bound in enumerate(upper):
             first = _best_of_groups(bound, k)
             limit = _kth(self._scorer(queries, projected, row)(ids[places[first]]), k)
-            shares.append(np.mean(bound >= limit))
+            left = np.flatnonzero(bound >= limit)
+            some = left[:: max(1, len(left) // _SPACE)]
+            second = self._bounds.second(*_some(queries, projected, slice(row, row + 1)), self._devices[0])
+            scored = np.mean(second(ids[places[some]]) >= limit) if len(some) else 0.0
+            shares.append(len(left) / len(places) * (_SECOND + scored))
         return float(np.mean(shares))
 
     def run(self, queries: np.ndarray, projected: np.ndarray | None) -> list[tuple[np.ndarray, int]]:
@@ -102,11 +104,13 @@ class _Search:
         error = key_error(self._gallery.similarity, centred, projected, self._gallery.radius, self._gallery.views)
 
         def one(row: int) -> tuple[np.ndarray, int]:
-            return _search_one(self._scorer(queries, projected, row), upper[row], self._k, 2 * error[row])
+            second = self._bounds.second(*_some(queries, projected, slice(row, row + 1)), self._devices[0])
+            scorer = self._scorer(queries, projected, row)
+            return _search_one(scorer, second, upper[row], self._k, 2 * error[row])
 
         return spread(one, range(len(queries)))
 
-    def _scorer(self, queries: np.ndarray, projected: np.ndarray | None, row: int):
+    def _scorer(self, queries: np.ndarray, projected: np.ndarray | None, row: int) -> Keys:
         """What gives fast keys, float64 [N], of a query and the shapes of any indices [N]."""
         query, side = _some(queries, projected, slice(row, row + 1))
         sides = jax.device_put((query, side, self._gallery.centre), self._devices[0])
@@ -115,7 +119,9 @@ class _Search:
         def keys(ids: np.ndarray) -> np.ndarray:
             size = min(_SPACE, max(64, -(-len(ids) // threads()))) if shared else _SPACE
             parts = [ids[start : start + size] for start in range(0, len(ids), size)]
-            scored = [self._keys(sides, part) for part in parts] if not shared else spread(partial(self._keys, sides), parts)
+            scored = (
+                [self._keys(sides, part) for part in parts] if not shared else spread(partial(self._keys, sides), parts)
+            )
             return np.concatenate(scored)
 
         return keys
@@ -136,12 +142,12 @@ def _keys(kind: str, query: jax.Array, projected: jax.Array | None, centre: jax.
     return fast_keys(kind, query, projected, rows, centre)
 
 
-def _search_one(scorer, upper: np.ndarray, k: int, margin: float) -> tuple[np.ndarray, int]:
+def _search_one(scorer: Keys, second: Keys, upper: np.ndarray, k: int, margin: float) -> tuple[np.ndarray, int]:
     """Candidates of one query, and how many shapes were scored.
 
     Args:
-      scorer: its keys.
-      upper: [G] bounds, -inf of shapes that are not allowed; changed.
+      scorer, second: its keys, and its second bounds.
+      upper: [G] first bounds, -inf of shapes that are not allowed; changed.
       k: results wanted, at most as many as are allowed.
       margin: how much lower than the K-th best key a candidate's may be.
     """
@@ -150,11 +156,14 @@ def _search_one(scorer, upper: np.ndarray, k: int, margin: float) -> tuple[np.nd
     limit = _kth(keys[0], k) - margin
     upper[first] = -np.inf
     rest = np.flatnonzero(upper >= limit)
-    rest = rest[np.argsort(-upper[rest])]
+    tighter = np.concatenate(
+        [second(rest[start : start + _BOUNDED]) for start in range(0, len(rest), _BOUNDED)] or [[]]
+    )
+    order = np.argsort(-tighter)
+    rest, tighter = rest[order], tighter[order]
     start, size = 0, _FIRST
     while start < len(rest):
-        chunk = rest[start : start + size]
-        chunk = chunk[upper[chunk] >= limit]
+        chunk = rest[start : start + size][tighter[start : start + size] >= limit]
         if not len(chunk):
             break
         places.append(chunk)
