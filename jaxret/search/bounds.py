@@ -333,16 +333,25 @@ def _second_bounds(
       blocks: [N], of each shape.
     """
     numbers, count = codes.astype(jnp.float32), axes.shape[1]
-    products = jnp.einsum('nvm,qm->qnv', numbers[..., :count], axes, precision=jax.lax.Precision.HIGHEST)
-    products = products * scale[blocks][None, :, None]
-    steps, slack = steps[blocks], slack[blocks]
-    fit = products[0] + jnp.sum(numbers[..., count:] * (beside[:1] * steps)[:, None], axis=-1) + slack[:, :1]
-    upper = mean_of_best(fit[None])[0] if kind == 'best_views' else jnp.max(fit, axis=-1)
+    # All columns are multiplied, as a part of them would have to be copied.
+    weights = jnp.pad(axes, [(0, 0), (0, codes.shape[2] - count)]).T
+    products = jnp.matmul(numbers.reshape(-1, codes.shape[2]), weights, precision=jax.lax.Precision.HIGHEST)
+    steps, slack = steps[blocks].T, slack[blocks].T
+    # Views first, as reductions over short rows are slow on CPUs.
+    products = jnp.moveaxis(products.reshape(*codes.shape[:2], -1), 0, 2)
+    beyond = jnp.moveaxis(codes[..., count:], 0, 2)
+    products, beyond = jax.lax.optimization_barrier((products, beyond))  # [V, 1 or 2, N], [V, 1 or 3, N]
+    fit = products[:, 0] * scale[blocks][None] + slack[:1]
+    for column, step in enumerate(steps):
+        fit = fit + beyond[:, column].astype(jnp.float32) * (beside[0, column] * step)[None]
+    upper = mean_of_best(fit.T[None])[0] if kind == 'best_views' else reduce(jnp.maximum, fit)
     if kind != 'attention':
         return upper
-    off = beside[1, 0] * steps[:, 0] * jnp.max(numbers[..., count], axis=-1) + slack[:, 1] + 1e-5  # of exp
-    weights = jax.nn.softmax(products[1], axis=-1)
-    spread = jnp.max(fit, axis=-1) - jnp.min(fit, axis=-1)
-    mean = jnp.sum(weights * fit, axis=-1) + 1.0001 * jnp.tanh(off / 2) * spread
+    longest = reduce(jnp.maximum, beyond[:, 0]).astype(jnp.float32) * steps[0]
+    off = beside[1, 0] * longest + slack[1] + 1e-5  # of exp
+    logits = products[:, 1] * scale[blocks][None]
+    weights = jnp.exp(logits - reduce(jnp.maximum, logits)[None])
+    mean = reduce(jnp.add, weights * fit) / reduce(jnp.add, weights)
+    mean = mean + 1.0001 * jnp.tanh(off / 2) * (upper - reduce(jnp.minimum, fit))
     mean = mean + (codes.shape[1] + 16) * 4 * _UNIT * product
     return jnp.where(mean < upper, mean, upper)  # the latter where the former is no number

@@ -27,8 +27,8 @@ _ASKED = 4  # with so many of the queries
 _GROUP = 64  # neighbours of which the one with the best bound may be scored first
 _FIRST, _MOST = 256, 2048  # shapes scored at a time: few first, as each score may raise the limit
 _SPACE = 1024  # shapes gathered at a time by a thread
-_BOUNDED = 4096  # shapes whose second bounds are computed at a time
-_SECOND = 0.1  # what second bounds cost of a score
+_BOUNDED = 1024  # shapes whose second bounds are computed at a time
+_SECOND = 0.4  # what second bounds cost of a score
 Keys = Callable[[np.ndarray], np.ndarray]  # numbers of the shapes of these indices
 
 

@@ -213,12 +213,13 @@ def check_system(system, variables, queries, gallery):
 
 
 def test_wide_galleries_are_bounded_by_few_axes(monkeypatch):
-    for name, value in (('_WIDEST', 31), ('_WIDE_SAMPLE', 24), ('_SECOND_AXES', (4, 1, 5))):  # fewer rows than numbers in one
+    # Fewer rows than numbers in one.
+    for name, value in (('_WIDEST', 31), ('_WIDE_SAMPLE', 24), ('_FIRST_AXES', (8, 4, 4)), ('_SECOND_AXES', (4, 5, 5))):
         monkeypatch.setattr(bounds_module, name, value)
     x, q = concentrated()
     gallery, one = SearchGallery(x[:400], 'best_views'), jax.devices()[:1]
     pruned = search(gallery, q, 5, method='pruned', devices=one)
-    assert gallery.bounds.nbytes == 4 * (8 * 448 + 6 * 400) and pruned.fully_scored.max() < 0.7
+    assert gallery.bounds.nbytes == 4 * (5 * 448 + 6 * 400) and pruned.fully_scored.max() < 0.7
     same(search(gallery, q, 5, method='brute', devices=one), pruned)
 
 
