@@ -28,7 +28,7 @@ import numpy as np
 from jaxret.search.blocks import aligned_empty, power_of_two
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import mean_of_best
-from jaxret.search.threads import spread
+from jaxret.search.threads import in_parts, spread
 
 _SAMPLE = 50_000  # rows that the axes are found from; any orthonormal axes give valid bounds
 _WIDEST, _WIDE_SAMPLE = 1024, 1024  # of wider rows fewer are looked at
@@ -38,7 +38,7 @@ _LANES = 64  # a block's shapes are an odd multiple: so the codes of an axis do 
 _CODED_ROWS = 20_000  # at a time
 _LARGEST, _LARGEST_TWO = 127, 127 * 256  # codes of one byte and of two
 _UNIT = 2.0**-23  # twice the unit roundoff of float32
-_LEAST_SIZE = 256  # of what is compiled for the second step
+_SIZES = (256, 1024, 4096)  # shapes of which the second bounds are computed at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,42 +106,45 @@ class GalleryBounds:
           devices: to work on.
         """
         sides = self._sides(queries, self._levels[0])
-        weights, slack = sides.weights(), sides.slack()
-        padding = [(0, power_of_two(len(queries)) - len(queries)), (0, 0)]
+        padding = [(0, 0), (0, power_of_two(len(queries)) - len(queries)), (0, 0)]
+        weights, slack = np.pad(sides.weights(), padding), sides.slack()
         upper = np.empty((len(queries), len(numbers), self.shapes), np.float32)
         products = _one_bounds if len(queries) == 1 else _bounds
 
         def bound(place: int) -> None:
             number = numbers[place]
-            device = devices[number % len(devices)]
-            found = products(jax.device_put(np.pad(weights[number], padding), device), self._codes(number, device))
+            found = products(weights[number], self._codes(number, devices[number % len(devices)]))
             np.add(np.asarray(found)[: len(queries)], slack[number][:, None], out=upper[:, place])
 
         spread(bound, range(len(numbers)))
         return upper
 
     def second(
-        self, query: np.ndarray, projected: np.ndarray | None, device: jax.Device
+        self, query: np.ndarray, projected: np.ndarray | None, device: jax.Device, *, pieces: int = 1
     ) -> Callable[[np.ndarray], np.ndarray]:
-        """What gives the second bounds, float32 [N], of a query [1, D] and the shapes of any indices [N]."""
+        """What gives the second bounds, float32 [N], of a query [1, D] and the shapes of any indices [N].
+
+        Args:
+          query, projected: as for `search`.
+          device: to work on.
+          pieces: threads to share the shapes among.
+        """
         both = query if projected is None else np.concatenate([query, projected])
         level = self._levels[1]
         sides = self._sides(both, level)
         product = sides.length[0] * (self._radius + level.lost.max() + level.beside.max())
-        given = jax.device_put(
-            [side.astype(np.float32) for side in (sides.axes, sides.beside, level.scale, level.beside, sides.slack())]
-            + [np.float32(product)],
-            device,
-        )
+        query_side = [side.astype(np.float32) for side in (sides.axes, sides.beside)]
+        of_blocks = [numbers.astype(np.float32) for numbers in (level.scale, level.beside, sides.slack())]
 
-        def bound(ids: np.ndarray) -> np.ndarray:
-            size = power_of_two(max(_LEAST_SIZE, len(ids)))
-            codes, blocks = np.empty((size, *self._second.shape[1:]), np.int8), np.zeros(size, np.int32)
+        def some(ids: np.ndarray) -> np.ndarray:
+            size = next(size for size in _SIZES if size >= len(ids))
+            codes = aligned_empty((size, *self._second.shape[1:]), np.int8)
             np.take(self._second, ids, axis=0, out=codes[: len(ids)], mode='clip')
-            blocks[: len(ids)] = ids // self.shapes
-            return np.asarray(_second_bounds(self._kind, *given, *jax.device_put((codes, blocks), device)))[: len(ids)]
+            blocks = np.pad(ids // self.shapes, (0, size - len(ids)))
+            given = query_side + [numbers[blocks] for numbers in of_blocks] + [np.float32(product)]
+            return np.asarray(_second_bounds(self._kind, jax.device_put(codes, device), *given))[: len(ids)]
 
-        return bound
+        return in_parts(some, _SIZES[-1], pieces)
 
     def _sides(self, queries: np.ndarray, level: _Level) -> '_Sides':
         queries = queries.astype(np.float64) - self._centre
@@ -312,36 +315,38 @@ def _largest(products: jax.Array) -> jax.Array:
 @partial(jax.jit, static_argnums=0)
 def _second_bounds(
     kind: str,
+    codes: jax.Array,
     axes: jax.Array,
     beside: jax.Array,
     scale: jax.Array,
     steps: jax.Array,
     slack: jax.Array,
     product: jax.Array,
-    codes: jax.Array,
-    blocks: jax.Array,
 ) -> jax.Array:
     """Bounds [N] of one query: see the head of this file.
 
     Args:
       kind: of the similarity.
+      codes: int8 [N, V, W].
       axes: [1, M] of the query; of the projected one too, [2, M], for 'attention'.
       beside: [1 or 2, 1 or 3].
-      scale, steps, slack: of the blocks, [L], [L, 1 or 3], [L, 1 or 2].
+      scale, steps, slack: of the shapes' blocks, [N], [N, 1 or 3], [N, 1 or 2].
       product: at least the length of the query times that of any row.
-      codes: int8 [N, V, W].
-      blocks: [N], of each shape.
     """
-    numbers, count = codes.astype(jnp.float32), axes.shape[1]
-    # All columns are multiplied, as a part of them would have to be copied.
-    weights = jnp.pad(axes, [(0, 0), (0, codes.shape[2] - count)]).T
-    products = jnp.matmul(numbers.reshape(-1, codes.shape[2]), weights, precision=jax.lax.Precision.HIGHEST)
-    steps, slack = steps[blocks].T, slack[blocks].T
+    count = axes.shape[1]
+    # All columns are multiplied, as a part of them would be copied first; by one vector at a time, so that the compiler
+    # reads the codes as they are.
+    weights = jnp.pad(axes, [(0, 0), (0, codes.shape[2] - count)])
+    rows, products = codes.reshape(-1, codes.shape[2]), []
+    for side in weights:
+        products.append(jnp.matmul(rows.astype(jnp.float32), side, precision=jax.lax.Precision.HIGHEST))
+        rows = jax.lax.optimization_barrier(rows)
     # Views first, as reductions over short rows are slow on CPUs.
-    products = jnp.moveaxis(products.reshape(*codes.shape[:2], -1), 0, 2)
+    products = jnp.stack([product.reshape(codes.shape[:2]).T for product in products])
     beyond = jnp.moveaxis(codes[..., count:], 0, 2)
-    products, beyond = jax.lax.optimization_barrier((products, beyond))  # [V, 1 or 2, N], [V, 1 or 3, N]
-    fit = products[:, 0] * scale[blocks][None] + slack[:1]
+    products, beyond = jax.lax.optimization_barrier((products, beyond))  # [1 or 2, V, N], [V, 1 or 3, N]
+    steps, slack = steps.T, slack.T
+    fit = products[0] * scale[None] + slack[:1]
     for column, step in enumerate(steps):
         fit = fit + beyond[:, column].astype(jnp.float32) * (beside[0, column] * step)[None]
     upper = mean_of_best(fit.T[None])[0] if kind == 'best_views' else reduce(jnp.maximum, fit)
@@ -349,7 +354,7 @@ def _second_bounds(
         return upper
     longest = reduce(jnp.maximum, beyond[:, 0]).astype(jnp.float32) * steps[0]
     off = beside[1, 0] * longest + slack[1] + 1e-5  # of exp
-    logits = products[:, 1] * scale[blocks][None]
+    logits = products[1] * scale[None]
     weights = jnp.exp(logits - reduce(jnp.maximum, logits)[None])
     mean = reduce(jnp.add, weights * fit) / reduce(jnp.add, weights)
     mean = mean + 1.0001 * jnp.tanh(off / 2) * (upper - reduce(jnp.minimum, fit))

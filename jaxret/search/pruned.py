@@ -19,16 +19,16 @@ from jaxret.search.blocks import aligned_empty, power_of_two
 from jaxret.search.bounds import GalleryBounds
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import fast_keys, key_error
-from jaxret.search.threads import spread, threads
+from jaxret.search.threads import in_parts, spread, threads
 
 _BOUND_ELEMENTS = 2**25  # bounds held at a time
 _SAMPLED = 8  # one block of so many tells what the bounds are worth,
 _ASKED = 4  # with so many of the queries
 _GROUP = 64  # neighbours of which the one with the best bound may be scored first
+_LEAST = 64  # shapes that are scored first
 _FIRST, _MOST = 256, 2048  # shapes scored at a time: few first, as each score may raise the limit
 _SPACE = 1024  # shapes gathered at a time by a thread
-_BOUNDED = 1024  # shapes whose second bounds are computed at a time
-_SECOND = 0.4  # what second bounds cost of a score
+_SECOND = 0.3  # what second bounds cost of a score
 Keys = Callable[[np.ndarray], np.ndarray]  # numbers of the shapes of these indices
 
 
@@ -85,12 +85,11 @@ class _Search:
         k = max(1, round(self._k * len(places) / np.count_nonzero(self._allowed)))
         shares = []
         for row, bound in enumerate(upper):
-            first = _best_of_groups(bound, k)
+            first = _best_of_groups(bound, max(_LEAST, 2 * k))
             limit = _kth(self._scorer(queries, projected, row)(ids[places[first]]), k)
             left = np.flatnonzero(bound >= limit)
             some = left[:: max(1, len(left) // _SPACE)]
-            second = self._bounds.second(*_some(queries, projected, slice(row, row + 1)), self._devices[0])
-            scored = np.mean(second(ids[places[some]]) >= limit) if len(some) else 0.0
+            scored = np.mean(self._second(queries, projected, row)(ids[places[some]]) >= limit) if len(some) else 0.0
             shares.append(len(left) / len(places) * (_SECOND + scored))
         return float(np.mean(shares))
 
@@ -104,8 +103,7 @@ class _Search:
         error = key_error(self._gallery.similarity, centred, projected, self._gallery.radius, self._gallery.views)
 
         def one(row: int) -> tuple[np.ndarray, int]:
-            second = self._bounds.second(*_some(queries, projected, slice(row, row + 1)), self._devices[0])
-            scorer = self._scorer(queries, projected, row)
+            scorer, second = self._scorer(queries, projected, row), self._second(queries, projected, row)
             return _search_one(scorer, second, upper[row], self._k, 2 * error[row])
 
         return spread(one, range(len(queries)))
@@ -114,17 +112,16 @@ class _Search:
         """What gives fast keys, float64 [N], of a query and the shapes of any indices [N]."""
         query, side = _some(queries, projected, slice(row, row + 1))
         sides = jax.device_put((query, side, self._gallery.centre), self._devices[0])
-        shared = len(queries) == 1
+        return in_parts(partial(self._keys, sides), _SPACE, self._pieces(queries))
 
-        def keys(ids: np.ndarray) -> np.ndarray:
-            size = min(_SPACE, max(64, -(-len(ids) // threads()))) if shared else _SPACE
-            parts = [ids[start : start + size] for start in range(0, len(ids), size)]
-            scored = (
-                [self._keys(sides, part) for part in parts] if not shared else spread(partial(self._keys, sides), parts)
-            )
-            return np.concatenate(scored)
+    def _second(self, queries: np.ndarray, projected: np.ndarray | None, row: int) -> Keys:
+        """What gives second bounds, as `_scorer`."""
+        one = _some(queries, projected, slice(row, row + 1))
+        return self._bounds.second(*one, self._devices[0], pieces=self._pieces(queries))
 
-        return keys
+    @staticmethod
+    def _pieces(queries: np.ndarray) -> int:
+        return threads() if len(queries) == 1 else 1  # several queries share the threads among them
 
     def _keys(self, sides: tuple, ids: np.ndarray) -> np.ndarray:
         space = self._spaces.get()
@@ -151,14 +148,12 @@ def _search_one(scorer: Keys, second: Keys, upper: np.ndarray, k: int, margin: f
       k: results wanted, at most as many as are allowed.
       margin: how much lower than the K-th best key a candidate's may be.
     """
-    first = _best_of_groups(upper, max(64, 2 * k))
+    first = _best_of_groups(upper, max(_LEAST, 2 * k))
     places, keys = [first], [scorer(first)]
     limit = _kth(keys[0], k) - margin
     upper[first] = -np.inf
     rest = np.flatnonzero(upper >= limit)
-    tighter = np.concatenate(
-        [second(rest[start : start + _BOUNDED]) for start in range(0, len(rest), _BOUNDED)] or [[]]
-    )
+    tighter = second(rest)
     order = np.argsort(-tighter)
     rest, tighter = rest[order], tighter[order]
     start, size = 0, _FIRST

@@ -98,6 +98,7 @@ def test_is_what_a_slow_search_finds(kind, method, name):
 @pytest.mark.parametrize('name', EMBEDDINGS)
 def test_every_way_gives_the_same_bits(kind, name, monkeypatch):
     monkeypatch.setattr(pruned_search, '_FIRST', 16)
+    monkeypatch.setattr(bounds_module, '_BLOCK_ROWS', 60)  # five blocks, the last cut
     x, q, p = embeddings(name, kind, 300, 5)
     gallery = SearchGallery(x, kind)
     expected = [exact_scores(kind, q[i], None if p is None else p[i], x, np.arange(300)) for i in range(5)]
@@ -167,7 +168,8 @@ def test_pruning_leaves_most_shapes_and_is_exact():
     same(search(gallery, q, 5, projected=20 * q, method='brute', devices=one), pruned)
 
 
-def test_bounds_hold_and_keys_are_within_their_error():
+def test_bounds_hold_and_keys_are_within_their_error(monkeypatch):
+    monkeypatch.setattr(bounds_module, '_BLOCK_ROWS', 30)
     for kind in KINDS:
         for name in EMBEDDINGS:
             x, q, p = embeddings(name, kind, 60, 3)
@@ -186,6 +188,23 @@ def test_bounds_hold_and_keys_are_within_their_error():
             for queries in (fast, fast[:1]):  # two programs
                 upper = bounds.upper(queries, range(bounds.blocks), jax.devices()).reshape(len(queries), -1)[:, :60]
                 assert (upper + error[: len(queries), None] >= keys[: len(queries)]).all(), (kind, name)
+            for i in range(3):
+                second = bounds.second(fast[i : i + 1], None if p is None else p[i : i + 1], jax.devices()[0])
+                assert (second(np.arange(60)) + error[i] >= keys[i]).all(), (kind, name)
+
+
+@pytest.mark.parametrize('sharpness', [0, 1, 30, 1e4])
+def test_bounds_of_attention_hold_however_sharp_it_is_and_prune_where_it_is_even(sharpness):
+    x, q = concentrated()
+    p = sharpness * (q[::-1] + q)
+    gallery = SearchGallery(x, 'attention')
+    found = search(gallery, q, 5, projected=p, method='pruned')
+    same(search(gallery, q, 5, projected=p, method='brute'), found)
+    second = prepare(gallery).second(q[:1], p[:1], jax.devices()[0])(np.arange(4000))
+    scores = exact_scores('attention', q[0], p[0], x, np.arange(4000))[0]
+    assert (second >= scores).all()
+    if sharpness == 0:  # means of the views, which the best of them are far from
+        assert np.max(second - scores) < 0.1 < np.max((x @ q[0]).max(axis=1) - scores)
 
 
 def test_result_is_the_systems_own_ranking():
