@@ -42,10 +42,10 @@ class Index(Shapes):
     """
 
     def __init__(self, folder: Path, manifest: Manifest, content: bytes, held: contextlib.ExitStack):
-        table = begin(partial(table_rows, content, manifest))
-        super().__init__(folder, manifest, table, begin(lambda: Comparison(folder, manifest, table.result())))
         self._held, self._inputs = held, manifest.shape_inputs
         self.references, self._session = References(folder), new_session()
+        table = begin(partial(table_rows, content, manifest))
+        super().__init__(folder, manifest, table, begin(lambda: Comparison(folder, manifest, table.result())))
 
     @classmethod
     def open(cls, path: str | Path) -> 'Index':

@@ -23,7 +23,7 @@ from jaxret.search.threads import in_parts, spread, threads
 
 _BOUND_ELEMENTS = 2**25  # bounds held at a time
 _SAMPLED = 8  # one block of so many tells what the bounds are worth,
-_ASKED = 4  # with so many of the queries
+_ASKED = 2  # with so many of the queries
 _GROUP = 64  # neighbours of which the one with the best bound may be scored first
 _LEAST = 64  # shapes that are scored first
 _FIRST, _MOST = 256, 2048  # shapes scored at a time: few first, as each score may raise the limit
