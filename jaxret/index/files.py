@@ -35,7 +35,7 @@ from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
 
-MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
+MANIFEST, TABLES, FAILED, LOCK = 'index.json', 'tables', 'failed.csv', '.lock'
 FIT, OVERVIEW = 'fit.safetensors', 'overview.html'
 # Files beside the folders, and files in each of these.
 _BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT, OVERVIEW)))
@@ -224,7 +224,7 @@ def check_writable(folder: Path) -> None:
     Raises:
       StorageError: neither missing, nor empty, nor an index, finished or not; or one whose folders are links.
     """
-    for part in (*_NAMES, BEAM):
+    for part in _NAMES:
         place = folder / part
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             found = 'a link' if place.is_symlink() else 'not a folder'
@@ -248,7 +248,7 @@ def _foreign(folder: Path) -> str:
     needed = {LOCK, *_NAMES} if MANIFEST in names else {LOCK}
     if not needed <= set(names):
         return next((name for name in names if name != LOCK), '')
-    ours = rf'{re.escape(LOCK)}|{BEAM}|{"|".join(_NAMES)}|{_BESIDE}|{_DATABASE}|{_TEMPORARY.format(_BESIDE)}'
+    ours = rf'{re.escape(LOCK)}|{"|".join(_NAMES)}|{_BESIDE}|{_DATABASE}|{_TEMPORARY.format(_BESIDE)}'
     places = [(Path(name), ours) for name in names]
     for part, inside in _NAMES.items():
         inside = f'{inside}|{_TEMPORARY.format(inside)}'
