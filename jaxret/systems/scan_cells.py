@@ -113,7 +113,7 @@ def own_model_loss(
     """
     logits = scans @ cads.T
     own = jnp.eye(len(valid), dtype=bool)
-    others = (instance[:, None] != instance) & valid
+    others = (instance[:, None] != instance[None]) & valid[None]
     logits = jnp.where(own | others, logits, -jnp.inf)
     right = jnp.diagonal(logits)
     nearest = jnp.max(jnp.where(own, -jnp.inf, logits), axis=1)
