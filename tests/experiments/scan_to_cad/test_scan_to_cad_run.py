@@ -170,7 +170,7 @@ def test_scans_are_compared_cell_by_cell_in_the_best_heading(place, capsys):
     more = ('--config.model.variant=cells', '--config.epochs=4', '--config.optimizer.learning_rate=0.3')
     assert command(place, 'cells', *more) == 0
     standing = metrics_of(place / 'cells')
-    assert standing['exact_top1'] > 0.5 and 'parameters  │ 28,' in capsys.readouterr().out
+    assert standing['exact_top1'] > 0.3 and 'parameters  │ 28,' in capsys.readouterr().out  # chance is 1 of 7
     assert evaluate(place, 'cells', '--config.evaluation.headings=2') == 0
     turned = evaluation_of(place / 'cells', 'data')
     assert 'Of 2 turns of a scan' in (turned / 'report' / 'index.html').read_text()
