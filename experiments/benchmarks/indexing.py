@@ -164,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
             rows += stages(model, paths[:: -(-len(paths) // known.sample)], Path(temporary))
         if 'whole' in known.work:
             rows.append(whole(model, models, index, known.processes or cores))
+    known.models = [Path(folder).resolve().name for folder in known.models]  # of this machine is their place
     title = f'indexing models of {faces:,.0f} faces (mean), {cores} cores'
     show(title, COLUMNS, rows)
     write_json(known.json, title=title, arguments=known, rows=rows, cores=cores, sources=len(found), mean_faces=faces)
