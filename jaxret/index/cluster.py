@@ -11,6 +11,7 @@ the same files. Workers with other weights or versions are refused.
 
 import contextlib
 import functools
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,8 @@ class ClusterEmbedding:
         """A Dask client."""
         from distributed import Client
 
+        for name in ('distributed', 'distributed.client'):  # the error that is raised says it
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:  # Dask itself would wait for a file that is not there, without end
             address = self._scheduler
             address = read_json(Path(address))['address'] if address.endswith('.json') else address
