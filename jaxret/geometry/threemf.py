@@ -129,7 +129,7 @@ def _placed(
 def _inside(
     files: Mapping[str, '_Model'], path: str, reference: tuple[str, str, np.ndarray]
 ) -> tuple[str, str, np.ndarray]:
-    """A reference of a file with its path; its place leads from the unit of the file that it names to that of this one."""
+    """A reference of a file with its path; its place leads from the unit of the file that it names to this one's."""
     other, number, matrix = reference
     if other not in files:  # '' is this one
         return other or path, number, matrix

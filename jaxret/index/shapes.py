@@ -63,7 +63,8 @@ class Shapes:
         """Size, triangles and more of a shape (`jaxret.geometry.measures.mesh_facts`).
 
         Returns:
-          the facts; None for a shape that was indexed before they were kept.
+          the facts, with `size` and `size_mm` as width, height and depth, +y up; None for a shape that was
+          indexed before they were kept.
 
         Raises:
           KeyError: an unknown id.
