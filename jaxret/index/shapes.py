@@ -148,3 +148,7 @@ class Shapes:
         for number in np.flatnonzero(kept):
             signatures[number] = of_shard[self._rows[number].shard][self._rows[number].row]
         return np.where(kept[:, None], Signatures.of(signatures).shapes, np.inf)
+
+    def up_axis(self, id: str) -> str:
+        """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""
+        return self._rows[self._row_of[id]].up_axis

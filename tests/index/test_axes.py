@@ -67,6 +67,23 @@ def test_what_is_settled_stays_until_a_rebuild(update, tmp_path):
     assert set(axes(tmp_path).values()) == {('y', 'default')}
 
 
+def test_copies_of_one_content_have_one_axis(update, tmp_path):
+    write_z_up(tmp_path / 'models')
+    for name, mesh in (('table', TABLE), ('chair', CHAIR), ('bench', TABLE)):
+        write_obj(tmp_path / f'models/c/{name}.obj', mesh)  # a folder that is guessed +y
+    copies = ('a/copy.obj', 'c/copy.obj')
+    for name in copies:
+        write_obj(tmp_path / 'models' / name, CUBE)
+    update()
+    found = axes(tmp_path)
+    assert (found['a/chair.obj'][0], found['c/chair.obj'][0]) == ('z', 'y')
+    assert found[copies[0]] == found[copies[1]]
+    write_obj(tmp_path / 'models/c/d/later.obj', CUBE)
+    (tmp_path / 'axes.csv').write_text('path,category,up_axis\na/copy.obj,cube,z\n')
+    update(categories=tmp_path / 'axes.csv')
+    assert {axes(tmp_path)[name][0] for name in (*copies, 'c/d/later.obj')} == {'z'}
+
+
 def test_parts_lie_in_the_axes_of_their_assembly(tmp_path, monkeypatch):
     """A part alone, such as a plate that stands, tells nothing: the whole is asked, once."""
     (tmp_path / 'toy.step').touch()
