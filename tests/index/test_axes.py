@@ -5,7 +5,7 @@ import json
 
 import pytest
 from small_index import opened, write_box
-from upright_shapes import CHAIR, CUBE, TABLE, as_z_up, write_obj
+from upright_shapes import CHAIR, CUBE, TABLE, as_z_up, boxes, write_obj
 
 from jaxret.errors import DataError
 from jaxret.index import axes as index_axes
@@ -60,7 +60,7 @@ def test_what_is_settled_stays_until_a_rebuild(update, tmp_path):
         assert index.query_up_axis == 'auto' == index.axis_of_query(tmp_path / 'index/index.json')
         assert index.axis_of_query(tmp_path / 'models/b/cube.obj') == 'z'  # as it is indexed, whatever it looks like
     (tmp_path / 'models/a/table.obj').unlink()
-    write_obj(tmp_path / 'models/new.obj', CUBE)  # follows what was guessed before
+    write_obj(tmp_path / 'models/new.obj', boxes(((0, 0, 0), (2, 2, 2))))  # follows what was guessed before
     assert update().embedded == 1 and axes(tmp_path)['new.obj'] == ('z', 'guessed')
     (tmp_path / 'models/a/chair.obj').unlink()
     update(rebuild=True)
