@@ -17,7 +17,7 @@ from jaxret.files import printable
 from jaxret.index.facts import told_facts
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
-from jaxret.preprocessing.photo_files import read_layer
+from jaxret.preprocessing.photo_files import is_transparent
 from jaxret.preprocessing.photos import Box
 
 FIELDS = (
@@ -70,7 +70,7 @@ def seen_as(query: QueryFile | None, mask: str | Path | None, box: Box | None) -
 
 def _is_transparent(photo: Path) -> bool:
     try:
-        return read_layer(photo)[1] is not None
+        return is_transparent(photo)
     except DataError:  # told where it is embedded
         return False
 

@@ -249,6 +249,8 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
     for sheet in ('', 'masks', 'nowhere/a.png'):
         assert run('search', '--index', 'index', 'photos', '--sheet', sheet)[0] == 1
     assert run('index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other')[0] == 1
+    assert run('index', '--checkpoint', 'gone', '--models', 'models', '--out', 'other')[0] == 1
+    assert 'neither one of' in run('index', '--model', 'lite', '--models', 'models', '--out', 'other')[2]
     assert run('index', '--checkpoint', 'run', '--models', 'models', '--out', 'o', '--categories', 'gone')[0] == 1
 
 
