@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,10 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             index = stack.enter_context(Index.open(options.index))
             manifest = index.manifest
             index.check_categories(options.category or ())
+            questions = [
+                (query and replace(query, kind=index.kind_of_query(query.path, query.kind)), mask)
+                for query, mask in questions
+            ]
         if where is not None:
             _tell_matching(index, where)
         model = load_for_index(manifest, options.checkpoint)

@@ -141,11 +141,19 @@ class Shapes:
         axis = self.manifest.query_up_axis
         if axis != AUTO:
             return axis
+        same = self._same_content(path)
+        return same.up_axis if same else axis
+
+    def kind_of_query(self, path: Path, kind: str) -> str:
+        """The kind of a query file; distances that a model of the index is made of are a shape, and no scan of one."""
+        return 'mesh' if kind == 'scan' and 'mesh' in self.manifest.query_kinds and self._same_content(path) else kind
+
+    def _same_content(self, path: Path) -> ShapeRow | None:
         try:
             checksum = file_checksum(path, textured=self.manifest.shape_inputs.textured)
         except DataError:  # said where it is embedded
-            return axis
-        return next((row.up_axis for row in self._rows if row.checksum == checksum), axis)
+            return None
+        return next((row for row in self._rows if row.checksum == checksum), None)
 
     def alike(self, signature: np.ndarray, *, most: int = 8) -> list[str]:
         """Ids of shapes that may be a mesh, turned, scaled or mirrored, or nearly so: the nearest first.

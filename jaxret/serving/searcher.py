@@ -258,7 +258,7 @@ class Searcher:
         if kind not in self.query_kinds:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
-        return kind
+        return self._index.kind_of_query(path, kind) if kind == 'scan' and not given else kind
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from jaxret.errors import DataError, Problem, refused
-from jaxret.geometry.formats import ARCHIVE_SUFFIX, CONVERTED_SUFFIXES, MESH_SUFFIXES, model_suffix
+from jaxret.geometry.formats import ARCHIVE_SUFFIX, CONVERTED_SUFFIXES, DISTANCE_SUFFIXES, MESH_SUFFIXES, model_suffix
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.places import MAX_BYTES, locate, members, safe_member
 from jaxret.inference.query_files import SUFFIXES, query_arrays
@@ -165,7 +165,7 @@ def shape_query_arrays(
     """
     try:
         place = _sole_model(path) if path.suffix == ARCHIVE_SUFFIX else path
-        if kind == 'mesh' and locate(place).suffix not in CONVERTED_SUFFIXES:
+        if kind == 'mesh' and locate(place).suffix not in (*CONVERTED_SUFFIXES, *DISTANCE_SUFFIXES):
             load_mesh(place, max_faces=max_faces)
         arrays = query_arrays(place, kind=kind, inputs=inputs, up_axis=up_axis)
         return {**arrays, SIGNATURE: read_signature(place)[1]} if kind == 'mesh' else arrays

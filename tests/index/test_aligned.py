@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trimesh
-from small_index import opened
+from small_index import opened, write_box
 
 from jaxret.index import aligned
 from jaxret.index.aligned import aligned_hits
@@ -81,6 +81,17 @@ def test_what_is_alike_is_found_however_it_scores(models):
         assert index.search(queries, top_k=1, also=[['a/same.obj'], []], where='triangles>1000') == [
             [replace(hit, rank=1) for hit in hits if hit.id == 'a/other.ply'] for hits in everything
         ]
+
+
+def test_a_file_of_the_index_is_no_scan(tmp_path, model, update):
+    model.query_kinds = ('mesh', 'points', 'scan')
+    for name, size in (('models/a/box.obj', 1), ('other.obj', 2)):
+        write_box(tmp_path / name, 1, size, 2)
+    update()
+    with opened(tmp_path) as index:
+        assert index.kind_of_query(tmp_path / 'models/a/box.obj', 'scan') == 'mesh'
+        assert index.kind_of_query(tmp_path / 'other.obj', 'scan') == 'scan'
+        assert index.kind_of_query(tmp_path / 'models/a/box.obj', 'photo') == 'photo'
 
 
 def test_a_mirror_image_is_told(tmp_path):
