@@ -214,11 +214,15 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     """The numbers of metrics.json (not its tables), and `comparators`, those that nobody trained; {} without them."""
     try:
         stored = json.loads(path.read_text())
-        numbers = {key: value for key, value in stored.items() if not isinstance(value, dict | list)}
         compared = stored.get(COMPARATORS)
-        return numbers | ({COMPARATORS: compared} if isinstance(compared, dict) else {})
+        others = {name: _numbers(own) for name, own in compared.items()} if isinstance(compared, dict) else None
+        return _numbers(stored) | ({} if others is None else {COMPARATORS: others})
     except (OSError, ValueError, AttributeError):
         return {}
+
+
+def _numbers(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stored.items() if not isinstance(value, dict | list)}
 
 
 def _error(log: Path, start: int, status: int) -> str:
