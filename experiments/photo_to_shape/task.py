@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from experiment import Evaluation, process_share
@@ -164,11 +165,13 @@ class PhotoToShape:
     def validate(self, data: PhotoData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
         """Accuracies on the held-out photos, if there are any, and on those of test where they pick the checkpoint."""
         del step
-        shapes, found = self.pictures.shapes(embedder, variables, data.gallery), {}
-        for split in ('val', *(['test'] if chosen_on_test(self.config) else [])):
+        found, splits = {}, ['val'] + ['test'] * chosen_on_test(self.config)
+        splits = [split for split in splits if data.queries[split].names]
+        if not splits:
+            return found
+        shapes = self.pictures.shapes(embedder, variables, data.gallery)
+        for split in splits:
             photos = data.queries[split]
-            if not photos.names:
-                continue
             scores, _, _ = self._scores(data, embedder, variables, shapes, split, known=('train',))
             values = retrieval_metrics(
                 scores, photos.shape, photos.category, data.gallery.category, category_names=data.dataset.categories
@@ -188,19 +191,18 @@ class PhotoToShape:
             found, shown = self._search_unseen(data, embedder, variables, photos)
             metrics = {**metrics, **shown.metrics}
             problems = (*problems, *data.unseen.skipped, *found)
-        planes = query_planes(self.system(data, steps=1), variables, photos, shapes, test, gallery, categories)
-        report = partial(
-            write_report,
-            queries=query_cards(data.dataset, scores, test, gallery),
-            planes=draw_category_planes(planes, categories),
-            unseen=shown,
-        )
+
+        def write(folder: Path, **page: Any) -> Path:
+            planes = query_planes(self.system(data, steps=1), variables, photos, shapes, test, gallery, categories)
+            cards, drawn = query_cards(data.dataset, scores, test, gallery), draw_category_planes(planes, categories)
+            return write_report(folder, queries=cards, planes=drawn, unseen=shown, **page)
+
         answers = uses_answer(self.config, data.dataset, workdir)
         metrics['masks'] = dict(zip(('train', 'test'), data.dataset.masks, strict=True))
         metrics['uses_answer'] = '; '.join(answers)
         notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
         rankings = partial(photo_rankings, scores, test, gallery)
-        return Evaluation(metrics, report, print_metrics, rankings, notes, problems)
+        return Evaluation(metrics, write, print_metrics, rankings, notes, problems)
 
     def _scores(
         self,
