@@ -69,6 +69,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.render = render = groups.render()  # the grey views
     config.view_augmentation = view = groups.augmentation(translate=0.0, area=(0.7, 1.0), aspect=(1.0, 1.0))
 
+    config.shape_augmentation = shapes = ConfigDict()  # of points and meshes
+    shapes.turn = 180.0  # largest angle about the up axis, degrees
+    shapes.meshes = 'jitter'  # of corners alone; ours: 'stretch', they are stretched and turned too, as points are
+
     config.model = model = ConfigDict()
     model.image_encoder = 'resnet_coarse'  # or resnet_small, resnet18, resnet34, resnet50
     model.point_encoder = 'dgcnn'  # or 'pointnet'
@@ -95,7 +99,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # alpha of Eq. 9
-    loss.center = 'noisy_center'  # or 'center'
+    loss.center = 'noisy_center'  # or 'center'; ours: 'contrastive', supervised contrast of all features of a batch
+    loss.temperature = 0.1  # of 'contrastive'
     loss.center_weight = 2.0  # beta of Eq. 9
     loss.sigma = 0.1  # deviation of the noise on the centers
     loss.noise_mean = 0.0  # theta of Eq. 6
