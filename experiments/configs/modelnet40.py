@@ -9,6 +9,7 @@
   python experiments/run.py --config=modelnet40.py:random_start             small networks, from random weights;
                                                                             likewise random_start_clf, ...
   python experiments/run.py --config=modelnet40.py:plain_centers            labels, the baseline's centers, SimSiam
+  python experiments/run.py --config=modelnet40.py:contrastive              ours: supervised contrast in place of both
   python experiments/run.py --config=modelnet40.py:smoke                    seconds, to see that everything works
 
 Jing et al. (CVPR 2021), Choo et al. (KSII TIIS 2024). Mean mAP of the nine directions in the latter's Table 1, batch
@@ -27,7 +28,15 @@ PRETRAINED = {
     'pretrained.image': 'imagenet',
     'frozen.view_copies': 4,
 }
-ROWS = ('clf', 'plain_centers')  # losses other than the default's
+ROWS = ('clf', 'plain_centers', 'contrastive')  # losses other than the default's
+# Ours: all features of a batch against each other, and shapes that are changed as unseen ones differ.
+CONTRASTIVE = {
+    'loss.center': 'contrastive',
+    'loss.center_weight': 1.0,
+    'loss.alignment': 'none',
+    'shape_augmentation.turn': 30.0,
+    'shape_augmentation.meshes': 'stretch',
+}
 RANDOM = 'random_start'
 PRESETS = (
     'small',
@@ -132,7 +141,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         raise ValueError(preset)
     if not preset.startswith((RANDOM, 'paper', 'smoke')):
         config.update_from_flattened_dict(PRETRAINED)
-    if plain := preset.endswith(ROWS):
+    if plain := preset.endswith(('clf', 'plain_centers')):
         loss.center, loss.center_weight = 'center', 0.1
     if preset.endswith('clf'):
         loss.alignment, loss.alignment_weight = 'mse', 0.1
@@ -153,6 +162,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
         loss.center_weight, centers.learning_rate = (10.0, 1e-4) if plain else (1.0, 1e-3)
         model.mesh_noise, config.evaluation.views = 'absolute', 4
         model.normalization, pretrained.image = 'published', 'published'
+    if preset.endswith('contrastive'):
+        config.update_from_flattened_dict(CONTRASTIVE)
     if preset == 'smoke':
         config.batch_size, config.epochs, config.log_every, config.checkpoint_every = 4, 1, 2, 4
         data.image_size, data.points, data.faces, render.views, render.supersample = 32, 64, 64, 4, 1
