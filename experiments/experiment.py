@@ -150,8 +150,8 @@ class Task(Protocol):
         ...
 
 
-def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
-    """Trains (or resumes) and evaluates, or only evaluates; returns the exit status."""
+def run(config: ConfigDict, workdir: Path, *, train: bool, report: bool = True) -> int:
+    """Trains (or resumes) and evaluates, or only evaluates, with a report or without; returns the exit status."""
     started = time.monotonic()
     task = task_class(config.experiment).from_config(config)
     parallel = make_parallel(
@@ -204,11 +204,14 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
     folder = workdir if train else evaluation_folder(workdir, config, data.folder)
     write_atomically(folder / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     write_predictions(folder, evaluation.predictions())
-    checkpoint = [checkpoint_note(config, workdir, step, held_out=data.held_out)] if task.trains else []
     if task.trains and train:
         with closing(ScalarWriter(workdir / 'tensorboard')) as writer:
             writer.write_results(step, metrics)
-    report = evaluation.report(
+    evaluation.show(metrics)
+    if not report:
+        return 0
+    checkpoint = [checkpoint_note(config, workdir, step, held_out=data.held_out)] if task.trains else []
+    page = evaluation.report(
         folder / 'report',
         title=f'{task.heading}: {workdir.name}{"" if train else f", {folder.name}"}',
         metrics=metrics,
@@ -218,8 +221,7 @@ def run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
         notes=[*checkpoint, *evaluation.notes],
         provenance=provenance(config, data, device_text(parallel), started=started) | pretrained_facts(workdir),
     )
-    evaluation.show(metrics)
-    console.print(f'report: {report}', soft_wrap=True)
+    console.print(f'report: {page}', soft_wrap=True)
     if task.trains:
         console.print(f'next: jaxret index --checkpoint {workdir} --models DIR --out INDEX', soft_wrap=True)
     return 0

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from overrides import cache_folder
 from rich.progress import track
 
-from jaxret.files import replaced_atomically
+from jaxret.files import exclusive, replaced_atomically
 from jaxret.runs.config import flatten
 from jaxret.systems.base import Batch, Variables
 from jaxret.training.embedder import Embedder
@@ -110,12 +110,16 @@ def kept_rows(
       encoded: from the numbers of items to numbers in any order, some perhaps more than once, and their features.
     """
     known = _read(path)
-    missing = [number for number, row in enumerate(rows) if row not in known]
-    if missing:
-        order, values = encoded(np.array(missing))
-        known |= {rows[number]: value for number, value in zip(order, values, strict=False)}
-        if is_first():
-            _write(path, known)
+    if not known.keys() >= set(rows):
+        # Of several runs at once, each of them would encode what the others do, and the last one's file would stay.
+        with exclusive(path.with_suffix('.lock'), leave=False):
+            known = _read(path)
+            missing = [number for number, row in enumerate(rows) if row not in known]
+            if missing:
+                order, values = encoded(np.array(missing))
+                known |= {rows[number]: value for number, value in zip(order, values, strict=False)}
+                if is_first():
+                    _write(path, known)
     return np.stack([known[row] for row in rows])
 
 

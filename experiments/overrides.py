@@ -17,7 +17,7 @@ from jaxret.runs.config import flatten
 
 FOLDER = Path(__file__).parent / 'configs'
 RUN_ARGUMENTS = (
-    '--config, --config.KEY=VALUE, --workdir, --mode, --coordinator, --num_processes, --process_id or --help'
+    '--config, --config.KEY=VALUE, --workdir, --mode, --report, --coordinator, --num_processes, --process_id or --help'
 )
 
 

@@ -30,7 +30,7 @@ IMAGENET, PUBLISHED = 'imagenet', 'published'  # values of the group, beside fil
 
 
 def pretrained_start(
-    config: ConfigDict, workdir: Path, system: System, example: Batch, *, first_convolution: str = 'random'
+    config: ConfigDict, workdir: Path, system: System, example: Batch, *, first_convolution: str = 'sum'
 ) -> Callable[[Variables], Variables] | None:
     """What puts the weights of the config's files into the initial variables of a new run.
 
@@ -42,7 +42,7 @@ def pretrained_start(
       workdir: of the run.
       system: says where its networks are.
       example: a batch of the shapes to come; one item of each is enough.
-      first_convolution: as for `network_weights`.
+      first_convolution: as for `network_weights`, of networks that are trained whole; frozen ones keep theirs.
 
     Returns:
       From initial variables to those that training starts with; None where nothing is to change.
@@ -58,6 +58,8 @@ def pretrained_start(
         with contextlib.suppress(OSError):  # of an earlier start that saved nothing
             (workdir / FILE).unlink()
         return None
+    if config.model.train != 'all':
+        first_convolution = 'sum'
     shapes = jax.eval_shape(system.init, jax.random.key(0), example)
     values, stored, problems = {}, {}, []
     for key, path in files.items():

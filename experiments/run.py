@@ -1,6 +1,7 @@
 """Trains, evaluates and reports one experiment.
 
   python experiments/run.py --config=NAME[:PRESET] [--config.KEY=VALUE ...] [--workdir=DIR] [--mode=train|eval]
+                            [--report=yes|no]
                             [--coordinator=auto|HOST:PORT --num_processes=N --process_id=I]
 
 --config     a file of experiments/configs, or a path; PRESET is one of the file's presets (first one by default)
@@ -12,6 +13,7 @@
 --mode       train: train (or resume), then evaluate the best checkpoint on the test split and write the report
              eval: only evaluate and report, in WORKDIR/evaluations; the config is the workdir's (--config is not
              needed), and only what is evaluated can be overridden (see below)
+--report     no: without report/, for many runs of which the numbers alone are looked at; --mode=eval draws it later
 --coordinator, --num_processes, --process_id
              the same command runs in N processes, on one host or more, which train one model together; I is 0 .. N - 1,
              HOST:PORT a free port of process 0. With auto, SLURM, Open MPI or Kubernetes tell all three. Work directory
@@ -64,6 +66,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument('--config', default='')
     parser.add_argument('--workdir', default='')
     parser.add_argument('--mode', default='train')
+    parser.add_argument('--report', default='yes')
     parser.add_argument('--coordinator', default='')
     parser.add_argument('--num_processes', type=int)
     parser.add_argument('--process_id', type=int)
@@ -76,12 +79,14 @@ def main(arguments: list[str]) -> int:
         overrides = split_overrides(rest)
         if known.mode not in ('train', 'eval'):
             raise ConfigError(f'--mode={known.mode}: use train or eval')
-        together = _checked_processes(known)
+        if known.report not in ('yes', 'no'):
+            raise ConfigError(f'--report={known.report}: use yes or no')
+        together, report = _checked_processes(known), known.report == 'yes'
         check_training_packages()
         with terminated_as_interrupted():
             if known.mode == 'train':
-                return _train(known.config, known.workdir, overrides, together)
-            return _evaluate(known.config, known.workdir, overrides)
+                return _train(known.config, known.workdir, overrides, together, report=report)
+            return _evaluate(known.config, known.workdir, overrides, report=report)
     except (JaxretError, argparse.ArgumentError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -141,7 +146,12 @@ def _joined(together: tuple[str, int | None, int | None] | None) -> Iterator[boo
 
 
 def _train(
-    name: str, workdir: str, overrides: dict[str, str], together: tuple[str, int | None, int | None] | None
+    name: str,
+    workdir: str,
+    overrides: dict[str, str],
+    together: tuple[str, int | None, int | None] | None,
+    *,
+    report: bool,
 ) -> int:
     """Trains or resumes; refuses a work directory of another config, or in which another process trains."""
     if not name:
@@ -163,14 +173,14 @@ def _train(
             if first:
                 store_config(config, folder)
                 check_folders(folder)
-            return _run(config, folder, train=True)
+            return _run(config, folder, train=True, report=report)
     except (ConfigError, DataError):  # nothing was trained
         if new and not has_checkpoints(folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
+def _evaluate(name: str, workdir: str, overrides: dict[str, str], *, report: bool) -> int:
     """Evaluates with the config that a work directory was trained with, changed only in what is evaluated."""
     if not workdir:
         raise ConfigError('--mode=eval needs --workdir=DIR, the work directory of a training run')
@@ -198,7 +208,7 @@ def _evaluate(name: str, workdir: str, overrides: dict[str, str]) -> int:
     _check_folders(config, path.parent)
     _check_changes(before, config)
     check_folders(path.parent)
-    return _run(config, path.parent, train=False)
+    return _run(config, path.parent, train=False, report=report)
 
 
 def _check_folders(config: ConfigDict, workdir: Path) -> None:
@@ -222,12 +232,12 @@ def _check_changes(before: Mapping[str, Any], config: ConfigDict) -> None:
     check_changes(before, now, of_data_dir=task.OF_DATA_DIR, of_layout=task.OF_LAYOUT)
 
 
-def _run(config: ConfigDict, workdir: Path, *, train: bool) -> int:
+def _run(config: ConfigDict, workdir: Path, *, train: bool, report: bool) -> int:
     """Runs the experiment, whose imports take seconds: errors of the command come before."""
     check_platforms()
     from experiment import run
 
-    return run(config, workdir, train=train)
+    return run(config, workdir, train=train, report=report)
 
 
 def _leave(status: int) -> None:

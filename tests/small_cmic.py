@@ -28,7 +28,7 @@ def small_cmic(*, axis_name: str | None = None, **changes) -> CMIC:
         'pooling': 'attention',
         'mask': 'channel',
         'matching': MatchingLoss('contrastive', 0.1, 0.2, 'mean', 'included', False, 0.2, 'all'),
-        'color': ColorAugmentation('lab', 'style_over_content', 1.0, (0.1, 0.3, 0.3)),
+        'color': ColorAugmentation('lab', 'style_over_content', 'other', 1.0, (0.1, 0.3, 0.3)),
     }
     for group in ('matching', 'color'):
         own = {name: changes.pop(f'{group}_{name}') for name in asdict(fields[group]) if f'{group}_{name}' in changes}

@@ -104,7 +104,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     # .safetensors or .pth file
     config.pretrained = pretrained = ConfigDict()
     pretrained.image = ''  # for model.image_encoder; '' starts at random
-    pretrained.first_convolution = 'random'  # for grey views: 'random' starts it anew; 'mean', 'sum' of RGB
+    pretrained.first_convolution = 'random'  # of a network trained whole: 'random' starts it anew; 'mean', 'sum' of RGB
 
     config.loss = loss = ConfigDict()
     loss.label_weight = 1.0  # alpha of Eq. 9

@@ -30,7 +30,7 @@ ROWS = {
     'true_shape_not_positive': {'loss.true_shape': 'not_positive'},
     'center': {'loss.kind': 'center', 'model.pooling': 'unit_mean'},  # attention has no query-free shape to pull
     'mask_channel': {'model.mask': 'channel'},
-    'mask_multiply': {'model.mask': 'multiply'},
+    'mask_multiply': {'model.mask': 'black'},  # the photo itself times its mask
     'mask_both': {'model.mask': 'both'},
     'mask_none': {'model.mask': 'none'},
     'views_1': {'render.views': 1, 'data.views_per_step': 1},
@@ -105,6 +105,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.color = color = ConfigDict()  # colour augmentation of training photos
     color.mode = 'lab'  # transfer in 'lab' or 'ruderman', random 'hsv', or 'none'
+    color.source = 'other'  # colours of another photo of the batch; 'permutation': perhaps its own, as in CMIC's code
     color.ratio = 'style_over_content'  # or 'content_over_style' (as Eq. 1 is printed)
     color.probability = 1.0  # share of photos changed (the paper's HSV row uses 0.5)
     color.hsv_range = (0.1, 0.3, 0.3)  # largest shift of hue (turns), saturation and value
@@ -114,7 +115,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.view_encoder = 'resnet_coarse'  # the same choices
     model.embedding_dim = 128  # D, of photos and of views
     model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max', 'unit_mean' (scaled to length 1)
-    model.mask = 'both'  # 'channel' (fourth), 'multiply' (photo x mask), 'both', 'white' (white outside), 'none'
+    # 'channel' (fourth), 'multiply' (normalised photo x mask: grey outside), 'both', 'black' or 'white' outside, 'none'
+    model.mask = 'both'
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
     # Photos, and shapes with all views, encoded at once in training, for batches whose activations do not fit; divides
     # batch_size. Batch norm then sees a chunk at a time, losses still the batch. 0 is the whole batch.
@@ -131,8 +133,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.pretrained = pretrained = ConfigDict()
     pretrained.query = ''  # for model.query_encoder; '' starts at random, 'published' asks for a file
     pretrained.gallery = ''  # the same for model.view_encoder
-    # First convolution where inputs are not RGB: 'random' starts it anew, as CMIC's code does; 'mean', 'sum' keep RGB
-    # and start a mask channel at 0, and for grey views take the mean or the sum of RGB.
+    # First convolution of networks that are trained whole: 'random' starts it anew, whatever its channels, as CMIC's
+    # code does; 'mean', 'sum' keep RGB and start a mask channel at 0, and for grey views take mean or sum of RGB.
     pretrained.first_convolution = 'random'  # or 'mean', 'sum'
 
     config.loss = loss = ConfigDict()

@@ -228,8 +228,9 @@ class DomainAdaptation:
             queries, found, test.label, labels, test.categories, train_labels=data.photos['train'].label
         )
         initial = partial(self._initial, data, embedder)
-        before = before_stage(self.config.evaluation.before, test.names, gallery.names, initial)
-        if self.pictures.frozen:
+        find_before = partial(before_stage, self.config.evaluation.before, test.names, gallery.names, initial)
+        before = None if self.pictures.frozen and not self.config.evaluation.before else find_before()
+        if self.pictures.frozen:  # the report alone looks at the initial weights
             metrics['comparators'] = untrained_metrics(data, self.pictures, labels)
         elif before[0] == INITIAL:
             metrics['comparators'] = {'initial_weights': scores(*before[1:], test.label, labels, test.categories)}
@@ -240,7 +241,7 @@ class DomainAdaptation:
                 folder,
                 photos=queries,
                 shapes=found,
-                before=before,
+                before=before or find_before(),
                 photo_labels=test.label,
                 shape_labels=labels,
                 class_names=test.categories,

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from console import console
+from paper_tables.summary import run_seconds
 from rich.table import Table
 
 from jaxret.reports.paper_tables import cells
+from jaxret.reports.tables import duration
 
 LINES = (('paper', 'paper'), ('mean', 'ours'), ('sd', 'sd'), ('chance', 'chance'))
 
@@ -28,5 +30,19 @@ def print_results(results: Mapping[str, Any]) -> None:
     for name, state in {row['name']: row['state'] for table in results['tables'] for row in table['rows']}.items():
         if state != 'finished':
             console.print(f'{name}: {state}', soft_wrap=True)
+    for name, row in {row['name']: row for table in results['tables'] for row in table['rows']}.items():
+        if row['tuned']:
+            console.print('{}: tuned, rate x {:.2g}, epochs x {:.2g}'.format(name, *row['tuned']['factors']))
     for claim in results['claims']:
         console.print(f'- {claim["sentence"]}', soft_wrap=True)
+    console.print(time_text(results), soft_wrap=True)
+
+
+def time_text(results: Mapping[str, Any]) -> str:
+    """What it takes to run everything again."""
+    runs, tuning = run_seconds(results['tables'])
+    before = f' after {duration(tuning)} of tuning' if tuning else ''
+    return (
+        f'to run all of it again: {duration(sum(runs) + tuning)} of one processor; {len(runs)} runs of '
+        f'{sum(runs) / max(1, len(runs)):.0f} s{before}'
+    )

@@ -58,7 +58,8 @@ class Job:
     def command(self, seed: int) -> list[str]:
         """Arguments of run.py."""
         start = [f'--config.{self.start_key}={self.start.workdir(seed)}'] if self.start else []
-        return [*self.arguments, f'--config.seed={seed}', *start, f'--workdir={self.workdir(seed)}']
+        own = (f'--config.seed={seed}', *start, f'--workdir={self.workdir(seed)}', '--report=no')
+        return [*self.arguments, *own]
 
 
 def paper_names() -> list[str]:
@@ -91,7 +92,14 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def plan(
-    paper: Paper, names: Sequence[str], *, preset: str, overrides: Mapping[str, str], data_dir: str, out: Path
+    paper: Paper,
+    names: Sequence[str],
+    *,
+    preset: str,
+    overrides: Mapping[str, str],
+    data_dir: str,
+    out: Path,
+    tuned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Job]:
     """The job of every named row, and of those that they start from (which come first).
 
@@ -102,6 +110,7 @@ def plan(
       overrides: of the command line, for every row.
       data_dir: of all rows; '' is the sample.
       out: where the work directories go.
+      tuned: {row name: {key: value}}, what `tuning.tune` chose; it takes the place of the row's own.
 
     Returns:
       {row name: job}; rows of equal configs have the same one.
@@ -113,7 +122,13 @@ def plan(
     for key, argument in OWN.items():
         if key in overrides:
             raise ConfigError(f'--config.{key}: use {argument}')
-    fixed = {'preset': preset, 'data_dir': data_dir, 'out': out}
+    fixed = {
+        'preset': preset,
+        'common': paper.of_presets.get(preset, {}),
+        'data_dir': data_dir,
+        'out': out,
+        'tuned': tuned or {},
+    }
     jobs, plain = (_jobs(paper, names, overrides=given, **fixed) for given in (overrides, {}))
     for name, job in jobs.items():
         same = (other for other in jobs if jobs[other] is not job and jobs[other].key == job.key)
@@ -143,13 +158,24 @@ def _jobs(paper: Paper, names: Sequence[str], **given: Any) -> dict[str, Job]:
     return jobs
 
 
-def _job(row: Row, start: Job | None, *, preset: str, overrides: Mapping[str, str], data_dir: str, out: Path) -> Job:
+def _job(
+    row: Row,
+    start: Job | None,
+    *,
+    preset: str,
+    common: Mapping[str, Any],
+    overrides: Mapping[str, str],
+    data_dir: str,
+    out: Path,
+    tuned: Mapping[str, Mapping[str, Any]],
+) -> Job:
     config, short = load_config(row.configs[preset])
     check_keys(flatten(config), row.configs[preset])
-    own = {key: str(value) for key, value in row.overrides.items()}
+    own = _texts(row.overrides)
     for key in sorted(overrides.keys() & {*own, *([row.start_key] if start else [])}):
         raise ConfigError(f'--config.{key}: row {row.name!r} sets it itself; leave the row out with --rows')
-    apply_overrides(config, {**own, **overrides, 'data_dir': data_dir, **({row.start_key: ''} if start else {})})
+    given = {**_texts(common), **own, **overrides, **_texts(tuned.get(row.name, {}))}
+    apply_overrides(config, {**given, 'data_dir': data_dir, **({row.start_key: ''} if start else {})})
     flat = flatten(config)
     later = system_classes()[config.experiment].LATER.items()  # folders of earlier versions keep their names
     counted = {k: v for k, v in flat.items() if k not in OWN and not covers(PASSING, k) and (k, v) not in later}
@@ -157,17 +183,22 @@ def _job(row: Row, start: Job | None, *, preset: str, overrides: Mapping[str, st
     key = hashlib.sha256(text.encode()).hexdigest()[:10]
     arguments = (
         f'--config={row.configs[preset]}',
-        *(f'--config.{name}={value}' for name, value in {**own, **overrides, 'data_dir': data_dir}.items()),
+        *(f'--config.{name}={value}' for name, value in {**given, 'data_dir': data_dir}.items()),
     )
     return Job(
         key,
         out / 'runs' / f'{short.rpartition("-")[0]}-{key}',
         flat,
         arguments,
-        frozenset(own),
+        frozenset({*own, *common}),
         start,
         row.start_key if start else '',
     )
+
+
+def _texts(overrides: Mapping[str, Any]) -> dict[str, str]:
+    """As a command line gives them."""
+    return {key: str(value) for key, value in overrides.items()}
 
 
 def data_fingerprint(folder: str) -> str:
@@ -195,7 +226,8 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
 
     Args:
       out: the folder.
-      settings: {'paper', 'preset', 'data' (fingerprint), 'overrides'}; also what is not compared, such as 'data_dir'.
+      settings: {'paper', 'preset', 'data' (fingerprint), 'tuned', 'overrides'}; also what is not compared, such as
+        'data_dir'.
 
     Raises:
       ConfigError: the folder was made with others, or its file is damaged.
@@ -209,6 +241,7 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
                     'paper': one['paper'],
                     'preset': one['preset'],
                     'data': one['data'],
+                    'tuned': one.get('tuned', False),  # folders of earlier versions do not say
                     **{f'config.{key}': value for key, value in one['overrides'].items() if not covers(PASSING, key)},
                 }
                 for one in (stored, settings)

@@ -2,11 +2,20 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 
@@ -20,15 +29,50 @@ class _TimeLeft(ProgressColumn):
         return Text(f'{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left')
 
 
+class Shown:
+    """The line, as what is to be told to it.
+
+    Args:
+      bar: it is drawn by.
+      task: of the bar.
+      times: wall seconds of the runs that are finished.
+      processes: runs at a time.
+    """
+
+    def __init__(self, bar: Progress, task: TaskID, times: list[float], processes: int):
+        self._bar, self._task, self._times, self._processes = bar, task, times, processes
+        self._under_way: list[str] = []
+
+    def begin(self, title: str) -> None:
+        """A run begins."""
+        self._under_way.append(title)
+        self._update()
+
+    def end(self, title: str, text: str, record: Mapping[str, Any]) -> None:
+        """A run has ended, with a line to print and its record; one that was not tried never began."""
+        if title in self._under_way:
+            self._under_way.remove(title)
+        if record.get('state') == 'finished':
+            self._times.append(record['wall_seconds'])
+        self._bar.advance(self._task)
+        self._bar.console.print(text, soft_wrap=True)
+        self._update()
+
+    def _update(self) -> None:
+        task, finish = self._bar.tasks[0], None
+        if self._times:
+            left = (task.total - task.completed) / self._processes
+            finish = time.monotonic() + left * sum(self._times) / len(self._times)
+        self._bar.update(self._task, description='; '.join(self._under_way), finish=finish)
+
+
 @contextlib.contextmanager
-def progress(records: Sequence[Mapping[str, Any]]) -> Iterator[Callable[[str, Mapping[str, Any] | None], None]]:
+def progress(records: Sequence[Mapping[str, Any]], processes: int) -> Iterator[Shown]:
     """The line on standard error.
 
     Args:
       records: of all runs, as they are before the first.
-
-    Yields:
-      What is to be called with the title of a run and None before it, and with a line to print and its record after it.
+      processes: runs at a time.
     """
     columns = (
         TextColumn('{task.description}', markup=False),
@@ -44,17 +88,4 @@ def progress(records: Sequence[Mapping[str, Any]]) -> Iterator[Callable[[str, Ma
         console = Console(stderr=True, markup=False, emoji=False, highlight=False, width=120)
     times = [record['wall_seconds'] for record in records if record.get('state') == 'finished']
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task('', total=len(records), completed=len(times), finish=None)
-
-        def show(text: str, record: Mapping[str, Any] | None) -> None:
-            if record is None:
-                left = len(records) - bar.tasks[0].completed
-                finish = time.monotonic() + left * sum(times) / len(times) if times else None
-                bar.update(task, description=text, finish=finish)
-                return
-            if record.get('state') == 'finished':
-                times.append(record['wall_seconds'])
-            bar.advance(task)
-            bar.console.print(text, soft_wrap=True)
-
-        yield show
+        yield Shown(bar, bar.add_task('', total=len(records), completed=len(times), finish=None), times, processes)

@@ -7,16 +7,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from paper_tables.plan import Job
+from paper_tables.records import read_record
 from paper_tables.rows.paper import Claim, Paper, Row, Table
-from paper_tables.runs import COMPARATORS, read_record
+from paper_tables.runs import COMPARATORS
 
-from jaxret.metrics.intervals import VERDICTS, Spread, paired_difference, spread
+from jaxret.metrics.intervals import MOST_SEEDS, VERDICTS, Spread, paired_difference, seeds_to_decide, spread
 
 METRIC_KEYS = ('key', 'title', 'scale', 'digits', 'higher_is_better', 'chance_key')
 
 
 def collect(
-    paper: Paper, jobs: Mapping[str, Job], settings: Mapping[str, Any], *, names: Sequence[str], seeds: int
+    paper: Paper,
+    jobs: Mapping[str, Job],
+    settings: Mapping[str, Any],
+    *,
+    names: Sequence[str],
+    seeds: int,
+    tuned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Everything that is known so far.
 
@@ -26,21 +33,27 @@ def collect(
       settings: what the tables were made with; copied.
       names: of the rows to show.
       seeds: 0 .. seeds - 1.
+      tuned: {row name: what `tuning.tune` chose}.
 
     Returns:
       Plain data. Values of metrics are in the units that the paper prints (`scale` times metrics.json's); the `metrics`
       of a run are metrics.json's own.
         title, notes, warning (why values and the paper's are not of the same training, or ''), settings, seeds, written
         tables: [{title, axis, metrics: [{key, title, scale, digits, higher_is_better, chance_key}], rows (last those
-          that nobody trained): [{name,
-          state, uses_answer (sentences), config, runs: [record], place (on the axis, or None), values: {metric: {paper,
-          mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
-        claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, conclusion, sentence}]
+          that nobody trained): [{name, state, uses_answer (sentences), tuned (or None), config, runs: [record], place
+          (on the axis, or None), values: {metric: {paper, mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
+        claims_of_paper: how many there are, also of rows that are not shown
+        claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, seeds_to_decide,
+          conclusion, sentence}]; intervals hold for all claims of the paper at once, seeds_to_decide is how many would
+          decide an undecided one (None: more than MOST_SEEDS, or not asked)
     """
     records = {
         name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)] for name in names
     }
-    tables = [_table(table, [row for row in table.rows if row.name in names], records, jobs) for table in paper.tables]
+    tables = [
+        _table(table, [row for row in table.rows if row.name in names], records, jobs, tuned or {})
+        for table in paper.tables
+    ]
     return {
         'title': paper.title,
         'notes': [*paper.notes, *_answer_notes(records)],
@@ -49,6 +62,7 @@ def collect(
         'seeds': seeds,
         'written': datetime.now(UTC).isoformat(timespec='seconds'),
         'tables': [table for table in tables if table['rows']],
+        'claims_of_paper': len(paper.claims),
         'claims': [
             _claim(paper, claim, records) for claim in paper.claims if claim.better in names and claim.worse in names
         ],
@@ -98,7 +112,11 @@ def _values(records: Sequence[Mapping[str, Any]], key: str, scale: float) -> dic
 
 
 def _table(
-    table: Table, rows: Sequence[Row], records: Mapping[str, Sequence[Mapping[str, Any]]], jobs: Mapping[str, Job]
+    table: Table,
+    rows: Sequence[Row],
+    records: Mapping[str, Sequence[Mapping[str, Any]]],
+    jobs: Mapping[str, Job],
+    tuned: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     percent = all(metric.scale == 100 for metric in table.metrics)
     metrics = [{key: getattr(metric, key) for key in METRIC_KEYS} for metric in table.metrics]
@@ -107,7 +125,8 @@ def _table(
         'axis': table.axis,
         'rows': [
             *(
-                _row(row, metrics, records[row.name], jobs[row.name]) | {'place': table.places.get(row.name)}
+                _row(row, metrics, records[row.name], jobs[row.name], tuned.get(row.name))
+                | {'place': table.places.get(row.name)}
                 for row in rows
             ),
             *_untrained_rows(rows, metrics, records, jobs),
@@ -117,7 +136,11 @@ def _table(
 
 
 def _row(
-    row: Row, metrics: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], job: Job
+    row: Row,
+    metrics: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    job: Job,
+    tuned: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     values = {metric['key']: {'paper': row.paper.get(metric['key']), **measured(metric, records)} for metric in metrics}
     runs = [{'seed': seed, **record, 'folder': str(job.workdir(seed))} for seed, record in enumerate(records)]
@@ -125,6 +148,7 @@ def _row(
         'name': row.name,
         'state': _state(records),
         'uses_answer': _answers(records),
+        'tuned': dict(tuned) if tuned else None,
         'config': dict(job.config),
         'runs': runs,
         'values': values,
@@ -190,9 +214,13 @@ def _claim(paper: Paper, claim: Claim, records: Mapping[str, Sequence[Mapping[st
     metric, printed = paper.metric(claim), paper.difference(claim)
     rows = (claim.better, claim.worse)
     better, worse = (_values(records[name], metric.key, metric.scale) for name in rows)
-    result, verdict = paired_difference(better, worse, higher_is_better=metric.higher_is_better)
-    conclusion = VERDICTS[verdict]
-    if result.n == 1:
+    claims = len(paper.claims)  # also those that are not shown: what is chosen must not narrow the intervals
+    result, verdict = paired_difference(better, worse, higher_is_better=metric.higher_is_better, claims=claims)
+    conclusion, needed = VERDICTS[verdict], None
+    if verdict == 'undecided':
+        needed = seeds_to_decide(result.mean, result.sd, claims=claims) if result.sd else None
+        conclusion += f' ({needed or f"more than {MOST_SEEDS:,}"} seeds would decide)'
+    elif result.n == 1:
         conclusion += ': one seed has no spread'
     elif not result.n:
         states = {name: _state(records[name]) for name in rows}
@@ -207,6 +235,7 @@ def _claim(paper: Paper, claim: Claim, records: Mapping[str, Sequence[Mapping[st
         'paper': printed,
         **asdict(result),
         'verdict': verdict,
+        'seeds_to_decide': needed,
         'conclusion': conclusion,
         'sentence': _sentence(claim.text, printed, result, conclusion, metric.digits),
     }
@@ -221,7 +250,7 @@ def _sentence(text: str, printed: float | None, result: Spread, conclusion: str,
         numbers.append(f'here {show(result.mean)}')
     if result.low is not None:
         numbers[-1] += (
-            f' with standard deviation {result.sd:.{digits}f}, 95 % interval {show(result.low)} to '
+            f' with standard deviation {result.sd:.{digits}f}, 95 % interval of all claims {show(result.low)} to '
             f'{show(result.high)}, {result.n} seeds'
         )
     shown = f' ({"; ".join(numbers)})' if numbers else ''

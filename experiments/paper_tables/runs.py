@@ -1,196 +1,207 @@
-"""Runs the jobs of a table one after the other, each by run.py in a process of its own; what is finished stays so."""
+"""Runs the jobs of a table by run.py, several at a time in processes of their own; what is finished stays so."""
 
 import json
-import math
-import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from machine import machine, source
-from paper_tables.plan import PASSING, Job
-from paper_tables.progress import progress
-from pretrained_start import FILE as PRETRAINED
+from paper_tables.plan import Job
+from paper_tables.progress import Shown, progress
+from paper_tables.records import is_finished, read_record, same_training, take_weights, write_record
+from paper_tables.workers import Ended, Workers, default_count
 
-from jaxret.files import storage_errors, write_atomically
+from jaxret.files import storage_errors
 from jaxret.reports.tables import duration
-from jaxret.runs.config import changed_keys
-from jaxret.runs.workdir import FREE, has_checkpoints
 
-RUN = Path(__file__).parents[1] / 'run.py'
-STATES = ('finished', 'failed', 'not possible', 'stopped')
 ERROR_LINES = 20  # kept of an error that has more
+# Exit statuses of runs that were asked to end, the last before they could answer.
+STOPPED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGTERM)
 
 COMPARATORS = 'comparators'  # key of metrics.json
 
 
 def run_jobs(
     jobs: Mapping[str, Job],
-    seeds: int,
+    seeds: Sequence[int],
     *,
     metrics: Mapping[str, Sequence[str]],
+    processes: int = 0,
     after: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs every job that is not finished once a seed, seed by seed, so that early results compare all rows.
 
     Args:
       jobs: {row name: job}.
-      seeds: 0 .. seeds - 1.
+      seeds: of the runs.
       metrics: {row name: keys that metrics.json must have}.
+      processes: runs at a time, each on a core of its own; 1: one, on all cores; 0: one a core, or one where the
+        devices are not CPUs.
       after: called after every run.
 
     Raises:
-      KeyboardInterrupt: stopped, after the run under way has saved and ended.
+      KeyboardInterrupt: stopped, after the runs under way have saved and ended.
       StorageError: a folder cannot be written.
     """
     rows: dict[str, list[str]] = {}
     for name, job in jobs.items():
         rows.setdefault(job.key, []).append(name)
-    order = [(seed, jobs[names[0]], names) for seed in range(seeds) for names in rows.values()]
+    order = [(seed, jobs[names[0]], names) for seed in seeds for names in rows.values()]
     records = [read_record(job, seed) for seed, job, _ in order]
-    todo = [(*one, record) for one, record in zip(order, records, strict=True) if not _finished(record)]
+    todo = [
+        Run(job, seed, names[0], tuple(key for name in names for key in metrics[name]), record)
+        for (seed, job, names), record in zip(order, records, strict=True)
+        if not is_finished(record)
+    ]
     if not todo:
         return
-    impossible: dict[str, dict] = {}
-    environment = machine()
-    with progress(records) as show:
-        for seed, job, names, before in todo:
-            title = f'{names[0]}, seed {seed}'
-            show(title, None)
-            record = _known_before(job, seed, impossible)
-            if record is None:
-                take_weights(jobs.values(), job, seed)
-                needed = [key for name in names for key in metrics[name]]
-                record = _run(job, seed, needed=needed, environment=environment, before=before)
-            else:
-                write_record(job, seed, record)
-            if record['state'] == 'not possible':
-                impossible[job.key] = record
-            reason = f': {record["error"].splitlines()[0]}' if record.get('error') else ''
-            seconds = f'{duration(record["wall_seconds"])}; {job.workdir(seed)}'
-            show(f'{title}: {record["state"]}{reason} ({seconds})', record)
-            after()
+    environment = machine() | source()  # the processes have the code of their start
+    count = min(processes or default_count(environment['hardware']['devices']), len(todo))
+    with Workers(count) as workers, progress(records, count) as show:
+        _Schedule(todo, list(jobs.values()), environment, workers, show, after).run()
 
 
-def _finished(record: Mapping[str, Any]) -> bool:
-    return record.get('state') == 'finished'
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A job with a seed, which is to be run.
+
+    Attributes:
+      job: it is of.
+      seed: likewise.
+      name: of its first row.
+      needed: keys that metrics.json must have.
+      before: what is known of earlier attempts.
+    """
+
+    job: Job
+    seed: int
+    name: str
+    needed: tuple[str, ...]
+    before: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Of messages."""
+        return f'{self.name}, seed {self.seed}'
+
+
+@dataclass
+class _Schedule:
+    """Hands the runs out to workers in order; those that others must come before wait for these."""
+
+    todo: list[Run]
+    jobs: Sequence[Job]
+    environment: Mapping[str, Any]
+    workers: Workers
+    show: Shown
+    after: Callable[[], None]
+    under_way: dict[Run, '_Attempt'] = field(default_factory=dict)
+    impossible: dict[str, dict] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """All of them. Raises KeyboardInterrupt as `run_jobs` says."""
+        interrupted = None
+        while self.todo or self.workers.running:
+            try:
+                if not interrupted:
+                    self._start_free()
+                if self.workers.running:
+                    self._end(self.workers.next())
+            except KeyboardInterrupt as stop:
+                self.workers.interrupt(signal.SIGINT if interrupted else signal.SIGTERM)
+                interrupted = interrupted or stop
+            if interrupted and not self.workers.running:
+                raise interrupted
+
+    def _start_free(self) -> None:
+        """Starts what can be started; what need not be tried is recorded at once."""
+        while self.workers.free and (run := next(filter(self._ready, self.todo), None)):
+            self.todo.remove(run)
+            known = _known_before(run.job, run.seed, self.impossible)
+            if known:
+                write_record(run.job, run.seed, known)
+                self._told(run, known)
+                continue
+            take_weights(self.jobs, run.job, run.seed)
+            self.under_way[run] = attempt = _Attempt(run, self.environment)
+            self.show.begin(run.title)
+            self.workers.start(run, run.job.command(run.seed), attempt.log)
+
+    def _ready(self, run: Run) -> bool:
+        """Whether neither the run that it starts from, nor one whose weights it can take, is still to come."""
+        pending = {(other.job.key, other.seed) for other in (*self.todo, *self.under_way) if other is not run}
+        if run.job.start and (run.job.start.key, run.seed) in pending:
+            return False
+        return not any(
+            other.seed == run.seed and same_training(other.job, run.job, run.seed) for other in self.under_way
+        )
+
+    def _end(self, ended: Ended) -> None:
+        run = ended.key
+        record = self.under_way.pop(run).record(ended)
+        write_record(run.job, run.seed, record)
+        if record['state'] == 'not possible':
+            self.impossible[run.job.key] = record
+        self._told(run, record)
+
+    def _told(self, run: Run, record: Mapping[str, Any]) -> None:
+        reason = f': {record["error"].splitlines()[0]}' if record.get('error') else ''
+        seconds = f'{duration(record["wall_seconds"])}; {run.job.workdir(run.seed)}'
+        self.show.end(run.title, f'{run.title}: {record["state"]}{reason} ({seconds})', record)
+        self.after()
 
 
 def _known_before(job: Job, seed: int, impossible: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """The record of a run that need not be tried; None for one that must be."""
     if job.key in impossible:
         cause = impossible[job.key]
-    elif job.start and not _finished(read_record(job.start, seed)):
+    elif job.start and not is_finished(read_record(job.start, seed)):
         cause = {'state': 'failed', 'error': f'starts from {job.start.workdir(seed)}, which is not finished'}
     else:
         return None
     return {**cause, 'seed': seed, 'config': job.config_of(seed), 'wall_seconds': 0.0}
 
 
-def read_record(job: Job, seed: int) -> dict[str, Any]:
-    """What is known of a run, `result.json`; {} where it is missing, damaged or of another config.
+class _Attempt:
+    """A run under way: what is known of it, and where it writes."""
 
-    A run whose record is lost is not trained again: run.py finds its checkpoints and only evaluates.
-    """
-    try:
-        record = json.loads((job.workdir(seed) / 'result.json').read_text())
-        known = (
-            record['state'] in STATES
-            and math.isfinite(record['wall_seconds'])
-            and (
-                record['state'] != 'finished'
-                or isinstance(record['metrics'], dict)
-                and {'commit', 'dirty', 'hardware', 'versions'} <= record.keys()
-            )
-        )
-        same = not changed_keys(
-            record['config'], job.config_of(seed), free=(*PASSING, 'data_dir', job.start_key)
-        )  # folders may have moved
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}
-    return record if known and same else {}
+    def __init__(self, run: Run, environment: Mapping[str, Any]):
+        self._run, folder = run, run.job.workdir(run.seed)
+        self.log, self._results = folder / 'log.txt', folder / 'metrics.json'
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._results.unlink(missing_ok=True)  # of an evaluation whose record was lost: only a new one counts
+            self._start = self.log.stat().st_size if self.log.exists() else 0
+        self._facts = {
+            'seed': run.seed,
+            'config': run.job.config_of(run.seed),
+            'command': run.job.command(run.seed),
+            **environment,
+            'started': datetime.now(UTC).isoformat(timespec='seconds'),
+        }
+        self._clock = time.monotonic()
 
-
-def take_weights(jobs: Iterable[Job], job: Job, seed: int) -> None:
-    """Copies the training of a finished run that differs in its evaluation alone; run.py then only evaluates.
-
-    Args:
-      jobs: among which to look.
-      job: whose work directory gets checkpoints, split and history, if it has no checkpoint.
-      seed: of both.
-
-    Raises:
-      StorageError: the folder cannot be written.
-    """
-    folder = job.workdir(seed)
-    if has_checkpoints(folder):
-        return
-    for other in jobs:
-        same = other.key != job.key and not changed_keys(other.config_of(seed), job.config_of(seed), free=FREE)
-        if same and read_record(other, seed).get('state') == 'finished' and has_checkpoints(other.workdir(seed)):
-            with storage_errors(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(folder / 'taken', ignore_errors=True)
-                for name in ('split.json', 'metrics.jsonl', PRETRAINED):
-                    (folder / name).unlink(missing_ok=True)
-                    if (other.workdir(seed) / name).exists():
-                        shutil.copyfile(other.workdir(seed) / name, folder / name)
-                shutil.copytree(other.workdir(seed) / 'checkpoints', folder / 'taken')
-                shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
-                (folder / 'taken').rename(folder / 'checkpoints')
-            return
-
-
-def write_record(job: Job, seed: int, record: Mapping[str, Any]) -> None:
-    """Stores what is known of a run."""
-    write_atomically(job.workdir(seed) / 'result.json', json.dumps(dict(record), indent=2) + '\n')
-
-
-def _run(
-    job: Job, seed: int, *, needed: Sequence[str], environment: Mapping[str, Any], before: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Runs run.py and stores the record of the run, also where the command is interrupted, which then goes on."""
-    folder = job.workdir(seed)
-    log, results = folder / 'log.txt', folder / 'metrics.json'
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        results.unlink(missing_ok=True)  # of an evaluation whose record was lost: only a new one says "finished"
-        start = log.stat().st_size if log.exists() else 0
-    record = {
-        'seed': seed,
-        'config': job.config_of(seed),
-        'command': job.command(seed),
-        **source(),
-        **environment,
-        'started': datetime.now(UTC).isoformat(timespec='seconds'),
-    }
-    clock, interrupted, status = time.monotonic(), None, None
-    try:
-        status = run_command([sys.executable, str(RUN), *job.command(seed)], log)
-    except KeyboardInterrupt as stop:
-        interrupted = stop
-    seconds = time.monotonic() - clock + before.get('wall_seconds', 0.0)  # of all attempts
-    metrics = _read_metrics(results)
-    missing = [key for key in needed if key not in metrics]
-    if metrics and not missing and status in (0, None):
-        record |= {'state': 'finished', 'metrics': metrics}
-    elif status in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
-        lacks = {'state': 'failed', 'error': f'metrics.json has no {", ".join(missing)}'}
-        record |= lacks if metrics and missing else {'state': 'stopped'}
-    else:
-        record |= _failure(_error(log, start, status), job)
-    record['wall_seconds'] = round(seconds, 1)
-    write_record(job, seed, record)
-    if interrupted:
-        raise interrupted
-    return record
+    def record(self, ended: Ended) -> dict[str, Any]:
+        """The record of the run, once it has ended."""
+        run, status, metrics = self._run, ended.status, _read_metrics(self._results)
+        missing = [key for key in run.needed if key not in metrics]
+        if metrics and not missing and status == 0:
+            found = {'state': 'finished', 'metrics': metrics}
+        elif status in STOPPED:
+            lacks = {'state': 'failed', 'error': f'metrics.json has no {", ".join(missing)}'}
+            found = lacks if metrics and missing else {'state': 'stopped'}
+        else:
+            found = _failure(_error(self.log, self._start, status), run.job)
+        seconds = {  # of all attempts
+            'wall_seconds': time.monotonic() - self._clock + run.before.get('wall_seconds', 0.0),
+            'processor_seconds': ended.processor_seconds + run.before.get('processor_seconds', 0.0),
+        }
+        return self._facts | found | {name: round(value, 1) for name, value in seconds.items()}
 
 
 def _failure(error: str, job: Job) -> dict[str, str]:
@@ -199,51 +210,19 @@ def _failure(error: str, job: Job) -> dict[str, str]:
     return {'state': 'not possible' if refused and refused[1] in job.own_keys else 'failed', 'error': error}
 
 
-def run_command(command: Sequence[str], log: Path) -> int:
-    """Runs a command to its end, its output added to a file; returns its exit status, -N for signal N.
-
-    It has a session of its own, so that an interruption (Ctrl-C, SIGTERM) reaches it once: as SIGTERM, which a train
-    loop answers by saving (SIGINT may be ignored in the background). Its end is waited for. A further Ctrl-C is passed
-    on as it is, which ends a train loop at once.
-
-    Raises:
-      KeyboardInterrupt: interrupted, after the command has ended.
-    """
-    interrupted = None
-    with storage_errors(log):
-        file = log.open('a')
-    with (
-        file,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, 'PYTHONUNBUFFERED': '1'},
-            start_new_session=True,
-        ) as process,
-    ):
-        while True:
-            try:
-                status = process.wait()
-                break
-            except KeyboardInterrupt as stop:
-                process.send_signal(signal.SIGINT if interrupted else signal.SIGTERM)
-                interrupted = interrupted or stop
-    if interrupted:
-        raise interrupted
-    return status
-
-
 def _read_metrics(path: Path) -> dict[str, Any]:
     """The numbers of metrics.json (not its tables), and `comparators`, those that nobody trained; {} without them."""
     try:
         stored = json.loads(path.read_text())
-        numbers = {key: value for key, value in stored.items() if not isinstance(value, dict | list)}
         compared = stored.get(COMPARATORS)
-        return numbers | ({COMPARATORS: compared} if isinstance(compared, dict) else {})
+        others = {name: _numbers(own) for name, own in compared.items()} if isinstance(compared, dict) else None
+        return _numbers(stored) | ({} if others is None else {COMPARATORS: others})
     except (OSError, ValueError, AttributeError):
         return {}
+
+
+def _numbers(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stored.items() if not isinstance(value, dict | list)}
 
 
 def _error(log: Path, start: int, status: int) -> str:

@@ -18,14 +18,16 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       results: of `results.collect`.
 
     Returns:
-      title, data (a name), preset, overrides, notes, hardware, versions; tables: [{title, metrics, rows}], by keys and
-      names; columns: of what is known of a row in a metric; rows: [{name, state, uses_answer, commits, counts, values:
-      {metric: [a value a column]}}], in all the tables' metrics and in the units of `results`, the last column being
-      the values of the seeds; claims: [{text, better, worse, metric, paper, n, mean, sd, low, high, verdict}]. Counts
-      are the whole numbers of the row's first run; hardware and versions are those of the first run of all. Values of
-      `overrides` with a slash are cut to what follows the last one.
+      title, data (a name), preset, overrides, notes, hardware, versions; processor_seconds: of runs and tuning; tables:
+      [{title, metrics, rows}], by keys and names; columns: of what is known of a row in a metric; rows: [{name, state,
+      uses_answer, tuned, commits, counts, values: {metric: [a value a column]}}], in all the tables' metrics and in the
+      units of `results`, the last column being the values of the seeds; claims: [{text, better, worse, metric, paper,
+      n, mean, sd, low, high, verdict, seeds_to_decide}]. Counts are the whole numbers of the row's first run; hardware
+      and versions are those of the first run of all. Values of `overrides` with a slash are cut to what follows the
+      last one.
     """
     settings, tables = results['settings'], results['tables']
+    runs, tuning = run_seconds(tables)
     metrics = {metric['key']: metric for table in tables for metric in table['metrics']}
     rows = _rows(tables)
     first = next((run for row in rows for run in row['runs'] if run['state'] == 'finished'), {})
@@ -38,10 +40,22 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
         'hardware': {key: value for key, value in first.get('hardware', {}).items() if key != 'host'},
         'versions': first.get('versions', {}),
         'tables': [_table(table) for table in tables],
+        'processor_seconds': round(sum(runs) + tuning),
         'columns': COLUMNS,
         'rows': [_row(row, metrics.values()) for row in rows],
-        'claims': [{key: claim[key] for key in OF_CLAIM} for claim in results['claims']],
+        'claims': [{key: claim[key] for key in (*OF_CLAIM, 'seeds_to_decide')} for claim in results['claims']],
     }
+
+
+def run_seconds(tables: Sequence[Mapping[str, Any]]) -> tuple[list[float], float]:
+    """Processor time of each run, rows of equal configs sharing theirs, and that of the tuning before them.
+
+    Args:
+      tables: of `results.collect`.
+    """
+    rows = _rows(tables)
+    runs = {run['folder']: run.get('processor_seconds', 0.0) for row in rows for run in row['runs']}
+    return list(runs.values()), sum(row['tuned']['processor_seconds'] for row in rows if row['tuned'])
 
 
 def _rows(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -65,6 +79,7 @@ def _row(row: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[s
         'name': row['name'],
         'state': _state(row['runs']),
         'uses_answer': row['uses_answer'],
+        'tuned': row['tuned'] and row['tuned']['values'],
         'commits': sorted({_commit(run) for run in finished}),
         'counts': {key: value for run in finished[:1] for key, value in run['metrics'].items() if type(value) is int},
         'values': {key: [value[name] for name in COLUMNS] for key, value in values.items() if value['seeds']},

@@ -52,7 +52,7 @@ class BuiltIn:
             found = []
             for start in range(0, len(missing), _BATCH):
                 pairs = [
-                    (_decoded(table.images_encoded[n]), _decoded(table.masks_encoded[n]))
+                    (decoded(table.images_encoded[n]), decoded(table.masks_encoded[n]))
                     for n in missing[start : start + _BATCH]
                 ]
                 arrays = [photo_arrays(image, inputs=inputs, mask=_object(mask)) for image, mask in pairs]
@@ -97,7 +97,8 @@ def photo_vectors(
     return whitening(vectors[0]), whitening(vectors[1])
 
 
-def _decoded(content: bytes) -> np.ndarray:
+def decoded(content: bytes) -> np.ndarray:
+    """The pixels of a stored picture."""
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image)
 

@@ -1,13 +1,13 @@
-"""References of a run, and what the built-in model of search reaches without training."""
+"""References of a run, and how those score photos that nobody trained: silhouettes, the built-in model of search."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from photo_to_shape.built_in import BuiltIn, photo_vectors
+from photo_to_shape.built_in import BuiltIn, decoded, photo_vectors
 from photo_to_shape.data import PhotoData
 
-from jaxret.metrics.photo_to_shape import retrieval_metrics
+from data_pipelines.photo_to_shape.prepare import GalleryTable, QueryTable
+from jaxret.baselines.light_field import light_field_descriptors, light_field_scores
 from jaxret.search.parts import views_centre
 from jaxret.search.references import TEMPERATURE, pooled_scores, reference_probabilities, view_scores
 
@@ -49,29 +49,47 @@ def with_references(
     return pooled_scores(scores, found, weight=weight, temperature=view_temperature)
 
 
-def untrained_metrics(data: PhotoData, built_in: BuiltIn) -> dict[str, Mapping[str, Any]]:
-    """Accuracies of `reports.tables.UNTRAINED` on the test photos, by the built-in model alone."""
+def untrained_scores(data: PhotoData, built_in: BuiltIn | None, background: int) -> dict[str, np.ndarray]:
+    """Scores [Q, G] of the test photos by each of `reports.tables.UNTRAINED`.
+
+    Args:
+      data: of the run.
+      built_in: what looks at pictures; without it silhouettes alone are compared.
+      background: grey level of the views' ground.
+    """
     gallery, test, known = data.gallery, data.queries['test'], ('train', 'val')
-    views = built_in.views(gallery).astype(np.float32)
-    photos = built_in.parts.view_queries(built_in.photos(test), None, views_centre(views))
-    zero_shot = view_scores(photos, views)
+    found = {'light_field': outline_scores(test, gallery, background)}
+    if built_in is None:
+        return found
     owner = np.concatenate([data.queries[split].shape for split in known])
     counts = np.bincount(owner, minlength=len(gallery.names)) + 1 / len(owner)
+    zero_shot = zero_shot_scores(test, gallery, built_in)
     vectors = reference_vectors(data, built_in, 'test', known)
     temperatures = {'temperature': TEMPERATURE, 'view_temperature': _VIEW_TEMPERATURE}
-    found = {
+    return found | {
         'zero_shot': zero_shot,
         'zero_shot_prior': zero_shot / _VIEW_TEMPERATURE + np.log(counts),
         'references': with_references(zero_shot, vectors, data, known, weight=1.0, **temperatures),
         'references_views': with_references(zero_shot, vectors, data, known, weight=_REFERENCES, **temperatures),
     }
-    return {
-        name: {
-            key: value
-            for key, value in retrieval_metrics(
-                scores, test.shape, test.category, gallery.category, category_names=data.dataset.categories
-            ).items()
-            if key.startswith(('top1', 'top10', 'category_top1')) and 'chance' not in key and 'prior' not in key
-        }
-        for name, scores in found.items()
-    }
+
+
+def untrained_unseen(
+    photos: QueryTable, gallery: GalleryTable, built_in: BuiltIn | None, background: int
+) -> dict[str, np.ndarray]:
+    """The same [Q, G] for a gallery without any photo's shape, by those that need no training photo."""
+    found = {'light_field': outline_scores(photos, gallery, background)}
+    return found | ({'zero_shot': zero_shot_scores(photos, gallery, built_in)} if built_in else {})
+
+
+def zero_shot_scores(photos: QueryTable, gallery: GalleryTable, built_in: BuiltIn) -> np.ndarray:
+    """Scores [Q, G] of photos against views by the built-in model."""
+    views = built_in.views(gallery).astype(np.float32)
+    return view_scores(built_in.parts.view_queries(built_in.photos(photos), None, views_centre(views)), views)
+
+
+def outline_scores(photos: QueryTable, gallery: GalleryTable, background: int) -> np.ndarray:
+    """Scores [Q, G] of the photos' masks against the views' silhouettes, by light-field descriptors."""
+    masks = np.stack([decoded(mask) > 127 for mask in photos.masks_encoded])
+    views = [light_field_descriptors((views != background).any(axis=-1)) for views in gallery.views]
+    return light_field_scores(light_field_descriptors(masks), np.stack(views))

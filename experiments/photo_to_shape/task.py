@@ -1,18 +1,19 @@
 """Photo -> CAD model by CMIC."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiment import Evaluation, process_share, processes
+from experiment import Evaluation, process_share
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
-from photo_to_shape.comparators import reference_vectors, untrained_metrics, with_references
-from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, train_positive, uses_answer
+from photo_to_shape.comparators import reference_vectors, untrained_scores, untrained_unseen, with_references
+from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, uses_answer
 from photo_to_shape.embedding import Pictures
+from photo_to_shape.measures import seen_metrics
 from photo_to_shape.pictures import ANSWERS, photo_rankings, print_metrics, query_cards, query_planes, unseen_cards
 from photo_to_shape.unseen_gallery import compare_unseen
 from pretrained_start import pretrained_start
@@ -24,9 +25,7 @@ from data_pipelines.photo_to_shape.cars import MASK_CHOICES
 from data_pipelines.random_crops import Augmentation
 from jaxret.errors import Problem
 from jaxret.geometry.render import ViewRing
-from jaxret.metrics.photo_to_shape import add_shape_metrics, retrieval_metrics
-from jaxret.metrics.ranking import top_k_indices
-from jaxret.metrics.shape_distances import compare_shapes
+from jaxret.metrics.photo_to_shape import retrieval_metrics
 from jaxret.pretrained.networks import FIRST_CONVOLUTIONS
 from jaxret.reports.attention_planes import draw_category_planes
 from jaxret.reports.photo_to_shape import UnseenGallery, write_report
@@ -166,12 +165,14 @@ class PhotoToShape:
     def validate(self, data: PhotoData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
         """Accuracies on the held-out photos, if there are any, and on those of test where they pick the checkpoint."""
         del step
-        shapes, found = self.pictures.shapes(embedder, variables, data.gallery), {}
-        for split in ('val', *(['test'] if chosen_on_test(self.config) else [])):
+        found, splits = {}, ['val'] + ['test'] * chosen_on_test(self.config)
+        splits = [split for split in splits if data.queries[split].names]
+        if not splits:
+            return found
+        shapes = self.pictures.shapes(embedder, variables, data.gallery)
+        for split in splits:
             photos = data.queries[split]
-            if not photos.names:
-                continue
-            scores, _ = self._scores(data, embedder, variables, shapes, split, known=('train',))
+            scores, _, _ = self._scores(data, embedder, variables, shapes, split, known=('train',))
             values = retrieval_metrics(
                 scores, photos.shape, photos.category, data.gallery.category, category_names=data.dataset.categories
             )
@@ -182,38 +183,26 @@ class PhotoToShape:
         """Accuracies on the test photos, distances of the first answers, and the unseen gallery's."""
         test, gallery, categories = data.queries['test'], data.gallery, data.dataset.categories
         shapes = self.pictures.shapes(embedder, variables, gallery)
-        scores, photos = self._scores(data, embedder, variables, shapes, 'test', known=('train', 'val'))
-        metrics = retrieval_metrics(
-            scores,
-            test.shape,
-            test.category,
-            gallery.category,
-            category_names=categories,
-            train_positive=train_positive(data.split, gallery.names),
-        )
-        problems: tuple[Problem, ...] = ()
-        if self.pictures.built_in:
-            metrics['comparators'] = untrained_metrics(data, self.pictures.built_in)
-        if self.config.evaluation.shape_metrics:
-            metrics, problems = self._with_distances(metrics, data, top_k_indices(scores, 1, test.shape)[:, 0])
+        scores, by_views, photos = self._scores(data, embedder, variables, shapes, 'test', known=('train', 'val'))
+        untrained = untrained_scores(data, self.pictures.built_in, self.ring.background)
+        metrics, problems = seen_metrics(self.config, data, scores, untrained, by_views=by_views)
         shown = None
         if data.unseen:
             found, shown = self._search_unseen(data, embedder, variables, photos)
             metrics = {**metrics, **shown.metrics}
             problems = (*problems, *data.unseen.skipped, *found)
-        planes = query_planes(self.system(data, steps=1), variables, photos, shapes, test, gallery, categories)
-        report = partial(
-            write_report,
-            queries=query_cards(data.dataset, scores, test, gallery),
-            planes=draw_category_planes(planes, categories),
-            unseen=shown,
-        )
+
+        def write(folder: Path, **page: Any) -> Path:
+            planes = query_planes(self.system(data, steps=1), variables, photos, shapes, test, gallery, categories)
+            cards, drawn = query_cards(data.dataset, scores, test, gallery), draw_category_planes(planes, categories)
+            return write_report(folder, queries=cards, planes=drawn, unseen=shown, **page)
+
         answers = uses_answer(self.config, data.dataset, workdir)
         metrics['masks'] = dict(zip(('train', 'test'), data.dataset.masks, strict=True))
         metrics['uses_answer'] = '; '.join(answers)
         notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
         rankings = partial(photo_rankings, scores, test, gallery)
-        return Evaluation(metrics, report, print_metrics, rankings, notes, problems)
+        return Evaluation(metrics, write, print_metrics, rankings, notes, problems)
 
     def _scores(
         self,
@@ -224,15 +213,19 @@ class PhotoToShape:
         split: str,
         *,
         known: tuple[str, ...],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores [Q, G] and embeddings [Q, D] of a split's photos; those of `known` splits may be references."""
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Scores [Q, G] and embeddings [Q, D] of a split's photos; those of `known` splits may be references.
+
+        Between them the scores of views alone, where there are references.
+        """
 
         def embedded(split: str) -> np.ndarray:
             return self.pictures.photos(embedder, variables, data.queries[split], split)
 
         photos, options = embedded(split), self.config.evaluation
-        scores = embedder.score(variables, photos, shapes)
+        scores, by_views = embedder.score(variables, photos, shapes), None
         if options.references:
+            by_views = scores
             if self.pictures.built_in:
                 vectors = reference_vectors(data, self.pictures.built_in, split, known)
             else:
@@ -246,31 +239,7 @@ class PhotoToShape:
                 temperature=options.reference_temperature,
                 view_temperature=self.config.loss.temperature,
             )
-        return scores, photos
-
-    def _with_distances(
-        self, metrics: Mapping[str, Any], data: PhotoData, best: np.ndarray
-    ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-        """The metrics with the distance of each photo's best shape [Q] to its true one."""
-        config, test = self.config, data.queries['test']
-        distances = compare_shapes(
-            data.gallery.paths,
-            test.shape,
-            best,
-            points=config.evaluation.points,
-            resolution=config.evaluation.voxels,
-            up_axis=config.data.up_axis,
-            on_bad_file=config.on_bad_file,
-            processes=processes(config),
-        )
-        metrics = add_shape_metrics(
-            metrics,
-            hausdorff=distances.hausdorff,
-            iou=distances.iou,
-            query_category=test.category,
-            category_names=data.dataset.categories,
-        )
-        return metrics, distances.problems
+        return scores, by_views, photos
 
     def _search_unseen(
         self, data: PhotoData, embedder: Embedder, variables: Variables, photos: np.ndarray
@@ -279,8 +248,10 @@ class PhotoToShape:
         unseen, test = data.unseen, data.queries['test']
         shapes = self.pictures.shapes(embedder, variables, unseen.gallery, 'unseen')
         scores = embedder.score(variables, photos[unseen.queries], shapes)
+        untrained = untrained_unseen(test, unseen.gallery, self.pictures.built_in, self.ring.background)
+        others = {name: own[unseen.queries] for name, own in untrained.items()}
         metrics, order, distances, problems = compare_unseen(
-            self.config, unseen, scores, test, data.gallery, answers=ANSWERS
+            self.config, unseen, scores, test, data.gallery, answers=ANSWERS, untrained=others
         )
         cards = unseen_cards(
             data.dataset,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -159,7 +159,14 @@ def _content(path: Path) -> str:
 
 
 def compare_unseen(
-    config: ConfigDict, unseen: Unseen, scores: np.ndarray, test: QueryTable, gallery: GalleryTable, *, answers: int
+    config: ConfigDict,
+    unseen: Unseen,
+    scores: np.ndarray,
+    test: QueryTable,
+    gallery: GalleryTable,
+    *,
+    answers: int,
+    untrained: Mapping[str, np.ndarray] = {},
 ) -> tuple[dict[str, Any], np.ndarray, dict[str, np.ndarray], tuple[Problem, ...]]:
     """Best answers, and how far the first is from the true shape.
 
@@ -170,35 +177,39 @@ def compare_unseen(
       test: all test photos.
       gallery: holds their true shapes.
       answers: K.
+      untrained: {name: scores} of what nobody trained.
 
     Returns:
-      Metrics (`unseen_metrics`), best answers [Q, K], {'hausdorff': [Q], 'iou': [Q]} of the first, and what could not
-      be compared.
+      Metrics (`unseen_metrics`, and as `unseen_comparators` those of each name), best answers [Q, K], {'hausdorff':
+      [Q], 'iou': [Q]} of the first, and what could not be compared.
     """
     allowed = allowed_shapes(unseen.query_category, unseen.gallery.category, own=unseen.own)
     order = best_allowed(scores, allowed, answers)
     true = test.shape[unseen.queries]
     first = len(gallery.paths)
-    answered = np.concatenate([order[:, 0], random_allowed(allowed)]) + first
+    best = [best_allowed(own, allowed, 1)[:, 0] for own in untrained.values()]
+    answered = [order[:, 0], random_allowed(allowed), *best]
     paths: list[Path] = [*gallery.paths, *unseen.gallery.paths]
     found = compare_shapes(
         paths,
-        np.tile(true, 2),
-        answered,
+        np.tile(true, len(answered)),
+        np.concatenate(answered) + first,
         points=config.evaluation.points,
         resolution=config.evaluation.voxels,
         up_axis=[config.data.up_axis] * first + ['y'] * len(unseen.gallery.paths),
         on_bad_file=config.on_bad_file,
         processes=processes(config),
     )
-    halves = [
+    own, chance, *others = (
         dict(zip(MEASURES, part, strict=True))
-        for part in zip(*(np.split(getattr(found, name), 2) for name in MEASURES), strict=True)
-    ]
-    metrics = unseen_metrics(
-        *halves,
-        query_category=unseen.query_category,
-        gallery_category=unseen.gallery.category,
-        category_names=unseen.names,
+        for part in zip(*(np.split(getattr(found, name), len(answered)) for name in MEASURES), strict=True)
     )
-    return metrics | {'unseen_left_out': unseen.left_out}, order, halves[0], found.problems
+    common = {
+        'query_category': unseen.query_category,
+        'gallery_category': unseen.gallery.category,
+        'category_names': unseen.names,
+    }
+    metrics = unseen_metrics(own, chance, **common)
+    compared = {name: unseen_metrics(each, chance, **common) for name, each in zip(untrained, others, strict=True)}
+    facts = {'unseen_comparators': compared, 'unseen_left_out': unseen.left_out}
+    return metrics | facts, order, own, found.problems

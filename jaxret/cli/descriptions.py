@@ -35,9 +35,8 @@ a photo (path relative to the file), the id of its model, and perhaps a mask (a 
 ("left,top,right,bottom" in pixels). If any line is wrong, all that are wrong are listed and none is added. Without
 --models the models stay as they are.
 
---beam reads and embeds as an Apache Beam pipeline and makes the same index (extra `beam`). What follows it are Beam's
-own options; without --runner it runs in processes on this machine. On Flink, Spark or Dataflow all workers need DIR,
-WORKDIR and INDEX under the same paths and the same version of jaxret.
+--cluster reads and embeds on the workers of a Dask cluster and makes the same index (extra `cluster`). SCHEDULER is
+such as tcp://HOST:8786. All workers need DIR, WORKDIR and INDEX under the same paths and the same version of jaxret.
 """
 PHOTOS = """Lists the photos that are known to show models of an index: those of `jaxret index --add-photos`, and
 those that were taught in the page of `jaxret serve` or in Python. The last column says why one does not count.

@@ -32,10 +32,10 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
     from jaxret.index.build import update_index
 
     embed = None
-    if options.beam is not None:
-        from jaxret.index.beam import BeamEmbedding
+    if options.cluster is not None:
+        from jaxret.index.cluster import ClusterEmbedding
 
-        embed = BeamEmbedding(options.beam)
+        embed = ClusterEmbedding(options.cluster)
     model = _model_to_index(options)
     done = update_index(
         options.out,

@@ -112,13 +112,10 @@ def _parser() -> argparse.ArgumentParser:
         '--processes',
         type=_positive,
         metavar='N',
-        help='that read models (default: one a core; with --beam 2 for each worker)',
+        help='that read models (default: one a core; with --cluster 2 for each worker)',
     )
     index.add_argument(
-        '--beam',
-        nargs=argparse.REMAINDER,
-        metavar='...',
-        help='embed by Apache Beam; the rest of the line are options of Beam',
+        '--cluster', metavar='SCHEDULER', help='embed on a Dask cluster: its address, or the file that it wrote (.json)'
     )
 
     photos = command('photos', 'known photos of the models of an index', descriptions.PHOTOS, _photos)

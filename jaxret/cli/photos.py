@@ -36,7 +36,7 @@ def added_alone(options: argparse.Namespace, *, before_jax: Callable[[], None]) 
         read_photo_list(Path(options.add_photos))
         return False
     others = {'--add': options.add, '--up-axis': options.up_axis, '--categories': options.categories}
-    others |= {'--model': options.model, '--gallery': options.gallery, '--beam': options.beam is not None}
+    others |= {'--model': options.model, '--gallery': options.gallery, '--cluster': options.cluster}
     if given := [name for name, value in others.items() if value]:
         raise ConfigError(f'{", ".join(given)} with --add-photos but without --models: name the folder of models too')
     lines = _checked_list(options)

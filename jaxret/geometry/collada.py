@@ -86,8 +86,9 @@ def _surfaces(geometry: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             continue
         vertices, index = np.asarray(primitive.vertex), np.asarray(primitive.vertex_index)
         if hasattr(primitive, 'polyindex'):
-            polygons = [index[start:end].tolist() for start, end in primitive.polyindex]
-            faces, _ = triangulate(polygons, vertices)
+            corners = np.concatenate([[], *(index[start:end] for start, end in primitive.polyindex)]).astype(np.int64)
+            sizes = np.array([end - start for start, end in primitive.polyindex], np.int64)
+            faces = corners[triangulate(corners, sizes, vertices)[0]]
         elif index.ndim == 2 and index.shape[1] == 3:
             faces = index
         else:

@@ -9,7 +9,7 @@ shape is sound.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,24 +113,15 @@ def load_surface(path: str | os.PathLike, mesh: Mesh) -> Surface:
     )
     materials = Materials(path) if _own_materials(path) else None
     try:
-        scene = read_scene(path, materials=None if materials is None else materials.names())
-        parts = [_part(scene.geometry[scene.graph[node][1]], materials) for node in scene.graph.nodes_geometry]
+        scene = read_scene(path, textured=materials is not None)
     except DataError:  # the file has changed
         return plain
-    parts = [part for part in parts if part is not None]
-    if sum(len(color) for color, _, _ in parts) != len(mesh.faces):
+    parts = [scene.geometry[scene.graph[node][1]] for node in scene.graph.nodes_geometry]
+    parts = [part for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+    if sum(len(part.faces) for part in parts) != len(mesh.faces):
         return plain
-    textures: list[np.ndarray] = []
-    texture = []
-    for color, _, picture in parts:
-        texture.append(np.full(len(color), -1 if picture is None else len(textures), np.int32))
-        textures += [] if picture is None else [picture]
-    return Surface(
-        np.concatenate([color for color, _, _ in parts]),
-        np.concatenate(texture),
-        np.concatenate([uv for _, uv, _ in parts]),
-        tuple(textures),
-    )
+    plain = replace(plain, color=np.concatenate([_own_colors(part) for part in parts]))
+    return plain if materials is None else _painted(plain, parts[0], materials)
 
 
 def material_files(path: Path) -> list[Path]:
@@ -150,20 +141,25 @@ def _own_materials(path: Path) -> bool:
     return place.suffix == '.obj' and not place.member
 
 
-def _part(
-    geometry: trimesh.Trimesh, materials: Materials | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
-    """Colour [F, 3], texture coordinates [F, 3, 2] and texture of one geometry; None where it has no faces."""
-    if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
-        return None
-    count, visual = len(geometry.faces), geometry.visual
-    color, uv, picture = np.ones((count, 3), np.float32), np.zeros((count, 3, 2), np.float32), None
-    if visual.kind in ('vertex', 'face'):
-        color = np.asarray(visual.face_colors, np.float32)[:, :3] / 255
-    elif materials is not None and visual.kind == 'texture' and visual.material.name in materials.by_name:
-        color[:] = materials.by_name[visual.material.name].color or 1
-        texture, places = materials.texture(visual.material.name), visual.uv
-        if texture is not None and np.shape(places)[1:] == (2,) and np.isfinite(places).all():
-            picture, scale, offset = texture
-            uv = np.asarray(places, np.float32)[geometry.faces] * scale + offset
-    return color, uv, picture
+def _own_colors(part: trimesh.Trimesh) -> np.ndarray:
+    """Colours [F, 3] of the faces or vertices themselves; white where they have none."""
+    if part.visual.kind in ('vertex', 'face'):
+        return np.asarray(part.visual.face_colors, np.float32)[:, :3] / 255
+    return np.ones((len(part.faces), 3), np.float32)
+
+
+def _painted(surface: Surface, mesh: trimesh.Trimesh, materials: Materials) -> Surface:
+    """The colours of an OBJ file, where its own materials are in place of those of its vertices."""
+    color, texture, uv = surface.color.copy(), surface.texture.copy(), surface.uv.copy()
+    textures: list[np.ndarray] = []
+    for number, name in enumerate(mesh.metadata['materials']):
+        faces = mesh.metadata['material'] == number
+        if name not in materials.by_name:
+            continue
+        color[faces] = materials.by_name[name].color or 1
+        faces &= np.isfinite(mesh.metadata['uv']).all(axis=(1, 2))
+        if faces.any() and (found := materials.texture(name)) is not None:
+            picture, scale, offset = found
+            uv[faces], texture[faces] = mesh.metadata['uv'][faces].astype(np.float32) * scale + offset, len(textures)
+            textures.append(picture)
+    return Surface(color, texture, uv, tuple(textures))

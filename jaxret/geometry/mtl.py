@@ -76,10 +76,6 @@ class Materials:
         self.files = list(dict.fromkeys([*self.files, *(file for file in textures if file is not None)]))
         self.pictures: dict[Path, np.ndarray | None] = {}
 
-    def names(self) -> bytes:
-        """A library of all materials, by which trimesh tells them apart."""
-        return ''.join(f'newmtl {name}\nKd 1 1 1\n' for name in self.by_name).encode()
-
     def texture(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Picture uint8 [H, W, 3] of a material, and what its (u, v) are multiplied by and moved by; None without one.
 

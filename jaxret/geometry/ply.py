@@ -13,6 +13,7 @@ import trimesh
 
 from jaxret.geometry.formats import UnusableMesh
 from jaxret.geometry.polygons import triangulate
+from jaxret.geometry.words import Words
 
 _TYPES = {
     'char': 'i1', 'uchar': 'u1', 'short': 'i2', 'ushort': 'u2', 'int': 'i4', 'uint': 'u4', 'float': 'f4',
@@ -47,7 +48,12 @@ def read_ply(data: bytes) -> trimesh.Scene:
     """
     columns, vertices = _read(data)
     vertex, face = columns['vertex'], columns.get('face', {})
-    polygons, owners = triangulate(_corners(face, 'face'), vertices)
+    corners = _corners(face, 'face')
+    sizes = np.fromiter(map(len, corners), np.int64, len(corners))
+    indices = np.ravel(corners) if isinstance(corners, np.ndarray) else np.concatenate([[], *corners])
+    indices = indices.astype(np.int64)
+    triangles, owners = triangulate(indices, sizes, vertices)
+    polygons = indices[triangles]
     strips = [part for strip in _corners(columns.get('tristrips', {}), 'tristrips') for part in _without_breaks(strip)]
     if strips:
         polygons = np.concatenate([polygons, trimesh.util.triangle_strips_to_faces(strips)])
@@ -78,7 +84,7 @@ def _read(data: bytes) -> tuple[dict[str, dict[str, _Rows]], np.ndarray]:
     """Properties by element and name, and the vertices [N, 3]."""
     encoding, elements, body = _header(data)
     if encoding == 'ascii':  # the same as a binary file of which every number is a double
-        body = np.array(body.split(), np.float64).tobytes()
+        body = Words(body).numbers().tobytes()
     columns, at = {}, 0
     for element in elements:
         columns[element.name], at = _columns(body, at, element, text=encoding == 'ascii')

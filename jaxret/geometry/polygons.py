@@ -3,10 +3,7 @@
 Letters: n corners of a polygon, N vertices.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-import trimesh
 
 from jaxret.geometry.formats import UnusableMesh
 
@@ -53,35 +50,26 @@ def cut_concave(indices: np.ndarray, sizes: np.ndarray, vertices: np.ndarray) ->
     return cut
 
 
-def triangulate(faces: Sequence[Sequence[int]], vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Faces of any size as triangles: convex ones as trimesh does it, concave ones without spilling out.
+def triangulate(indices: np.ndarray, sizes: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Faces of any size as triangles, in their order: convex ones as fans, concave ones without spilling out.
 
     Args:
-      faces: indices of the corners of each, in order; those of under three corners have no surface.
-      vertices: [N, 3].
+      indices, sizes, vertices: as of `cut_concave`; faces of under three corners have no surface.
 
     Returns:
-      int64 [F, 3]: triangles, and int64 [F]: the position of the face that each is of.
+      int64 [F, 3]: triangles as positions in `indices`, and int64 [F]: the number of the face that each is of.
 
     Raises:
       UnusableMesh: as `cut_concave`.
     """
-    sizes = np.fromiter(map(len, faces), np.int64, len(faces))
-    indices = np.ravel(faces) if isinstance(faces, np.ndarray) else np.concatenate([[], *faces])
-    cut = cut_concave(indices.astype(np.int64), sizes, vertices)
-    parts, owners = faces, np.arange(len(faces))
-    if cut:
-        pieces = [
-            (place, part)
-            for place, face in enumerate(faces)
-            for part in ([[face[k] for k in triangle] for triangle in cut[place]] if place in cut else [face])
-        ]
-        parts, owners = [part for _, part in pieces], np.array([place for place, _ in pieces])
-    triangles = trimesh.geometry.triangulate_quads(parts).reshape(-1, 3)
-    sizes = np.fromiter(map(len, parts), np.int64, len(parts))
-    more = np.flatnonzero(sizes > 4)
-    order = [np.flatnonzero(sizes == 3), *[np.flatnonzero(sizes == 4)] * 2, np.repeat(more, sizes[more] - 2)]
-    return triangles.astype(np.int64), owners[np.concatenate(order)]
+    starts, counts = np.cumsum(sizes) - sizes, np.maximum(sizes - 2, 0)
+    owners = np.repeat(np.arange(len(sizes)), counts)
+    first = np.cumsum(counts) - counts
+    step = np.arange(len(owners)) - first[owners]
+    triangles = starts[owners, None] + np.stack([np.zeros_like(step), step + 1, step + 2], axis=1)
+    for face, parts in cut_concave(indices, sizes, vertices).items():
+        triangles[first[face] : first[face] + counts[face]] = starts[face] + np.array(parts)
+    return triangles, owners
 
 
 def _normals(corners: np.ndarray) -> np.ndarray:

@@ -66,13 +66,19 @@ def render_colored(mesh: Mesh, ring: ViewRing, color: np.ndarray) -> np.ndarray:
     return _render(mesh, ring, plain)[0]
 
 
-def render_file(path: Path, ring: ViewRing, up_axis: str = 'y') -> np.ndarray:
-    """Loads a mesh file and renders it: uint8 [V, S, S], textured [V, S, S, 3].
+def render_file(path: Path, ring: ViewRing, up_axis: str = 'y', *, mesh: Mesh | None = None) -> np.ndarray:
+    """Renders a mesh file: uint8 [V, S, S], textured [V, S, S, 3].
+
+    Args:
+      path: of the file.
+      ring: cameras, light and image size.
+      up_axis: axis that points up in the file.
+      mesh: what `load_mesh` read of it; None to read it here.
 
     Raises:
       DataError: the file cannot be used, also if nothing of it can be seen.
     """
-    mesh = load_mesh(path, up_axis=up_axis)
+    mesh = load_mesh(path, up_axis=up_axis) if mesh is None else mesh
     images, visible = _render(mesh, ring, load_surface(path, mesh) if ring.shading == 'textured' else None)
     if not visible:  # usually a stray vertex far away, beside which the shape is smaller than a pixel
         raise DataError(Problem(str(path), 'no view shows anything of the mesh', 'remove stray vertices or faces'))
@@ -117,7 +123,7 @@ def _render(mesh: Mesh, ring: ViewRing, surface: Surface | None) -> tuple[np.nda
     return np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8), visible
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)  # an index takes three: of views, silhouettes and the thumbnail
 def _directions(ring: ViewRing) -> np.ndarray:
     """Ray directions through the pixel centres in tiles, row 0 at the top: float32 [V T T, 3, 16].
 
@@ -128,7 +134,7 @@ def _directions(ring: ViewRing) -> np.ndarray:
     across = across[np.minimum(np.arange(count * _SIDE), pixels - 1)]
     x, y = np.meshgrid(across, -across)
     local = np.stack([x, y, -np.ones_like(x)], axis=-1)
-    directions = np.einsum('ija,vab->vijb', local, camera_axes(ring)).astype(np.float32)
+    directions = (local @ camera_axes(ring)[:, None]).astype(np.float32)
     tiles = directions.reshape(ring.count, count, _SIDE, count, _SIDE, 3).transpose(0, 1, 3, 5, 2, 4)
     return tiles.reshape(-1, 3, LANES)
 

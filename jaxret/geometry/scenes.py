@@ -36,7 +36,7 @@ _LONGEST_NAME = 100
 
 
 def read_scene(
-    path: Path, *, max_bytes: int = MAX_BYTES, max_faces: int = MAX_FACES, materials: bytes | None = None
+    path: Path, *, max_bytes: int = MAX_BYTES, max_faces: int = MAX_FACES, textured: bool = False
 ) -> trimesh.Scene:
     """The surfaces of a model as they lie in its file, in the order in which `load_mesh` joins them.
 
@@ -44,7 +44,7 @@ def read_scene(
       path: of a file with one of `MESH_SUFFIXES`, compressed or not, a member of a zip archive, or a part.
       max_bytes: of the file, and of its content unpacked.
       max_faces: scenes with more triangles are refused.
-      materials: the content of a material library for an OBJ file, in place of its own.
+      textured: of an OBJ file also materials and texture coordinates (`read_obj`).
 
     Raises:
       DataError: as `load_mesh`.
@@ -59,7 +59,7 @@ def read_scene(
         if place.part or place.suffix in CONVERTED_SUFFIXES:
             scene = _kept(Place(place.file, place.member), _mark(path), max_bytes, max_faces)
         else:
-            scene = _read(place, max_bytes, max_faces, materials)
+            scene = _read(place, max_bytes, max_faces, textured=textured)
         return _part(scene, place.part) if place.part else scene
 
 
@@ -112,7 +112,7 @@ def quiet() -> Iterator[None]:
         logger.handlers, logger.propagate = before
 
 
-def _read(place: Place, max_bytes: int, max_faces: int, materials: bytes | None = None) -> trimesh.Scene:
+def _read(place: Place, max_bytes: int, max_faces: int, *, textured: bool = False) -> trimesh.Scene:
     suffix = place.suffix
     if suffix in CONVERTED_SUFFIXES:
         return read_cad(place, max_bytes=max_bytes, max_faces=max_faces)
@@ -124,7 +124,7 @@ def _read(place: Place, max_bytes: int, max_faces: int, materials: bytes | None 
     if suffix == '.dae':
         return read_collada(data, max_faces=max_faces)
     if suffix == '.obj':
-        return read_obj(data, materials)
+        return read_obj(data, textured=textured)
     return {'.off': read_off, '.ply': read_ply, '.stl': read_stl}[suffix](data)
 
 

@@ -8,6 +8,7 @@ import trimesh
 
 from jaxret.geometry.formats import UnusableMesh, plain_text
 from jaxret.geometry.polygons import triangulate
+from jaxret.geometry.words import Words
 
 _LOOP = re.compile(rb'\bouter\s++loop\b')
 
@@ -36,7 +37,6 @@ def read_stl(data: bytes) -> trimesh.Scene:
     sizes = [loop.count(b'vertex') for loop in loops]
     if min(sizes, default=3) < 3:
         raise UnusableMesh('cut off, or a damaged facet of under three vertices')
-    vertices = np.array(b' '.join(loops).replace(b'vertex', b' ').split(), np.float64).reshape(sum(sizes), 3)
-    corners = np.split(np.arange(len(vertices)), np.cumsum(sizes)[:-1]) if set(sizes) != {3} else None
-    faces = np.arange(len(vertices)).reshape(-1, 3) if corners is None else triangulate(corners, vertices)[0]
+    vertices = Words(b' '.join(loops).replace(b'vertex', b' ')).numbers().reshape(sum(sizes), 3)
+    faces, _ = triangulate(np.arange(len(vertices)), np.array(sizes, np.int64), vertices)
     return trimesh.Scene(trimesh.Trimesh(vertices, faces, process=False))

@@ -7,6 +7,7 @@ that is missing or damaged are.
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
 from functools import partial
@@ -102,9 +103,9 @@ def update_index(
         found = settle_axes(found, [] if rebuild else rows, inputs, **workers)
         known = {} if rebuild else known_contents(folder, key, whole, manifest)
         done = match_files(found, rows, known, textured=inputs.textured, **workers)
-        matched = len(done)
+        matched, started = len(done), time.monotonic()
         problems += _embed_rest(found, done, partial(embed or embed_files, folder, model, key, **workers))
-        embedded = len(done) - matched
+        embedded, seconds = len(done) - matched, time.monotonic() - started
         write_failed(folder, problems, sources, scanned)
         table = kept + _rows(found, done)
         if not table:
@@ -129,6 +130,7 @@ def update_index(
             without_model=sum(shape not in ids for shape in taught),
             axes=told_axes(table),
             doubtful=write_overview(folder, table, sources),
+            rate=embedded / seconds if embedded else None,
         )
 
 

@@ -35,7 +35,7 @@ from jaxret.preprocessing.shapes import ShapeInputs
 from jaxret.search.parts import Parts
 from jaxret.search.references import Fusion
 
-MANIFEST, TABLES, FAILED, LOCK, BEAM = 'index.json', 'tables', 'failed.csv', '.lock', 'beam'
+MANIFEST, TABLES, FAILED, LOCK = 'index.json', 'tables', 'failed.csv', '.lock'
 FIT, OVERVIEW = 'fit.safetensors', 'overview.html'
 # Files beside the folders, and files in each of these.
 _BESIDE = '|'.join(map(re.escape, (MANIFEST, FAILED, FIT, OVERVIEW)))
@@ -157,14 +157,8 @@ def write_table(folder: Path, rows: Iterable[ShapeRow]) -> tuple[str, str]:
     return name, hashlib.sha256(content).hexdigest()
 
 
-def read_table(content: bytes, manifest: Manifest, where: Path) -> list[ShapeRow]:
-    """Rows of a table.
-
-    Raises:
-      DataError: not the table that the manifest names.
-    """
-    if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
-        raise DataError(Problem(str(where), 'damaged: another checksum', _REBUILD))
+def table_rows(content: bytes, manifest: Manifest) -> list[ShapeRow]:
+    """Rows of a table whose checksum was compared."""
     rows = [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
     axes = [source.up_axis for source in manifest.sources]
     return [row if row.up_axis else replace(row, up_axis=axes[row.source], axis_from=BEFORE) for row in rows]
@@ -177,6 +171,13 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
     Raises:
       DataError: no index there, or damaged.
     """
+    with held_content(folder) as (manifest, content):
+        yield manifest, table_rows(content, manifest)
+
+
+@contextlib.contextmanager
+def held_content(folder: Path) -> Iterator[tuple[Manifest, bytes]]:
+    """As `held_table`, with the table as it is in its file, whose checksum was compared."""
     while True:
         manifest = read_manifest(folder)
         path = folder / TABLES / manifest.table
@@ -194,7 +195,10 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
                 fcntl.flock(file, fcntl.LOCK_SH)
             if not same_file(file.fileno(), path):
                 continue
-            yield manifest, read_table(file.read(), manifest, path)
+            content = file.read()
+            if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
+                raise DataError(Problem(str(path), 'damaged: another checksum', _REBUILD))
+            yield manifest, content
             return
 
 
@@ -220,7 +224,7 @@ def check_writable(folder: Path) -> None:
     Raises:
       StorageError: neither missing, nor empty, nor an index, finished or not; or one whose folders are links.
     """
-    for part in (*_NAMES, BEAM):
+    for part in _NAMES:
         place = folder / part
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             found = 'a link' if place.is_symlink() else 'not a folder'
@@ -244,7 +248,7 @@ def _foreign(folder: Path) -> str:
     needed = {LOCK, *_NAMES} if MANIFEST in names else {LOCK}
     if not needed <= set(names):
         return next((name for name in names if name != LOCK), '')
-    ours = rf'{re.escape(LOCK)}|{BEAM}|{"|".join(_NAMES)}|{_BESIDE}|{_DATABASE}|{_TEMPORARY.format(_BESIDE)}'
+    ours = rf'{re.escape(LOCK)}|{"|".join(_NAMES)}|{_BESIDE}|{_DATABASE}|{_TEMPORARY.format(_BESIDE)}'
     places = [(Path(name), ours) for name in names]
     for part, inside in _NAMES.items():
         inside = f'{inside}|{_TEMPORARY.format(inside)}'

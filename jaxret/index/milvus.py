@@ -109,6 +109,7 @@ def export_to_database(
                             'shape': shape,
                             'id': index.ids[shape],
                             'category': index.categories[shape],
+                            'copy_of': index.copy_of(index.ids[shape]),
                             'embedding': row.astype(np.float32),
                         }
                         for shape in shapes
@@ -135,6 +136,7 @@ def _create(client: Any, name: str, metric: str, about: About) -> None:
     schema.add_field('shape', DataType.INT64)
     schema.add_field('id', DataType.VARCHAR, max_length=_LONGEST_TEXT)
     schema.add_field('category', DataType.VARCHAR, max_length=_LONGEST_TEXT)
+    schema.add_field('copy_of', DataType.VARCHAR, max_length=_LONGEST_TEXT)
     schema.add_field('embedding', DataType.FLOAT_VECTOR, dim=about.width)
     indexes = client.prepare_index_params()
     indexes.add_index('embedding', index_type=about.kind.upper(), metric_type=metric, params=_INDEX_OPTIONS[about.kind])
@@ -204,6 +206,10 @@ def opened(uri: str) -> Iterator[Any]:
             yield client
         finally:
             client.close()
+            if '://' not in uri:  # else this process would keep the file locked until it ends
+                from milvus_lite.server_manager import server_manager_instance
+
+                server_manager_instance.release_server(uri)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from jaxret.search.parts import Parts
 from jaxret.search.similarity import VIEW_KINDS, key_error, unit64
 
 _MOST_ROWS = 16_384  # that Milvus returns for a query
+_NAMES = ('id', 'category', 'copy_of')
 _READ_ELEMENTS = 500_000  # numbers asked for at a time
 
 
@@ -201,21 +202,21 @@ class DatabaseSearch:
             return near[:count], best[near[count]]
         return near, rows[-1]['distance'] if len(rows) == limit < every else None
 
-    def _read(self, shapes: Sequence[int]) -> dict[int, tuple[str, str, np.ndarray]]:
-        """Id, category and embeddings [V, D] of shapes."""
+    def _read(self, shapes: Sequence[int]) -> dict[int, tuple[str, str, str, np.ndarray]]:
+        """Id, category, which shape it is a copy of, and embeddings [V, D] of shapes."""
         stored, views = {}, self._about.views
         step = max(1, _READ_ELEMENTS // (views * self._about.width))
         for start in range(0, len(shapes), step):
             part = shapes[start : start + step]
             wanted = [shape * views + view for shape in part for view in range(views)]
-            rows = self._client.get(self._name, ids=wanted, output_fields=['id', 'category', 'embedding'])
+            rows = self._client.get(self._name, ids=wanted, output_fields=[*_NAMES, 'embedding'])
             by_number = {row['row']: row for row in rows}
             if by_number.keys() != set(wanted):
                 raise StorageError(f'{self._uri}: rows are missing; run `jaxret export` again')
             for shape in part:
                 mine = [by_number[shape * views + view] for view in range(views)]
                 embeddings = np.array([row['embedding'] for row in mine], np.float32)
-                stored[shape] = mine[0]['id'], mine[0]['category'], embeddings
+                stored[shape] = *(mine[0][name] for name in _NAMES), embeddings
         return stored
 
     def _answer(
@@ -224,18 +225,20 @@ class DatabaseSearch:
         projected: np.ndarray | None,
         near: Sequence[int],
         beyond: float | None,
-        stored: dict[int, tuple[str, str, np.ndarray]],
+        stored: dict[int, tuple[str, str, str, np.ndarray]],
         top_k: int,
     ) -> Answer:
         if not near:
             return Answer([], self.exact)
         near = sorted(near)  # equal scores are in the order of the index
-        embeddings = np.stack([stored[shape][2] for shape in near])
+        embeddings = np.stack([stored[shape][-1] for shape in near])
         gallery = SearchGallery(
             embeddings if self.manifest.similarity in VIEW_KINDS else embeddings[:, 0], self.manifest.similarity
         )
         found = search(gallery, query[None], top_k, projected=projected)
+        copies = {stored[shape][0]: stored[shape][2] for shape in near}
         hits = hits_of(found, 0, [stored[shape][:2] for shape in near], self.manifest.shape_inputs)
+        hits = [replace(hit, copy_of=copies[hit.id]) for hit in hits]
         return Answer(
             hits,
             self.exact
@@ -251,7 +254,7 @@ class DatabaseSearch:
             error = key_error('dot', unit64(query[None]), None, 1.0, 1)[0]
         else:
             error = key_error(kind if kind == 'euclidean' else 'dot', query[None], None, self._about.longest, 1)[0]
-        return score**2 < beyond - 4 * error if kind == 'euclidean' else score > beyond + 2 * error
+        return bool(score**2 < beyond - 4 * error if kind == 'euclidean' else score > beyond + 2 * error)
 
 
 def _best_of(answers: Sequence[Answer], top_k: int) -> Answer:

@@ -1,6 +1,6 @@
 """What a run of `jaxret index` did."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxret.errors import Problem
@@ -22,6 +22,7 @@ class Summary:
       without_model: known photos of models that the index does not have; they count again when it has.
       axes: which axes point up, in words.
       doubtful: models that look as if another axis pointed up.
+      rate: models embedded a second, from reading them to their shards; None where none was.
     """
 
     shapes: int
@@ -34,6 +35,7 @@ class Summary:
     without_model: int = 0
     axes: str = ''
     doubtful: int = 0
+    rate: float | None = field(default=None, compare=False)
 
     def told(self, folder: Path) -> str:
         """One line for people, of an index in this folder."""
@@ -49,4 +51,5 @@ class Summary:
         parts += [f'{self.references} known photos{gone}'] if self.references or gone else []
         otherwise = f', {self.doubtful} of them look otherwise' if self.doubtful else ''
         parts += [f'up axis: {self.axes}{otherwise} (see {folder / OVERVIEW})'] if self.axes else []
+        parts += [f'{self.rate:.2g} models a second'] if self.rate else []
         return '; '.join(parts)

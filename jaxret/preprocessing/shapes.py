@@ -72,8 +72,8 @@ def shape_record(path: Path, *, inputs: ShapeInputs, up_axis: str) -> ShapeRecor
     Raises:
       DataError: the file cannot be used.
     """
-    arrays = shape_arrays(path, inputs=inputs, up_axis=up_axis)
     mesh = file_surface(path, up_axis=up_axis)
+    arrays = _arrays(path, mesh, inputs, up_axis)
     try:
         if len(mesh.faces) == 1:
             raise _bad(path, 'a single triangle, no model', 'take it out of the folder')
@@ -111,20 +111,26 @@ def shape_record_of(item: tuple[Path, str], *, inputs: ShapeInputs) -> ShapeReco
 
 def shape_arrays(path: Path, *, inputs: ShapeInputs, up_axis: str) -> dict[str, np.ndarray]:
     """The arrays of `shape_record` alone, of the file as it stands, whatever the inputs' headings."""
-    kind = inputs.representation
-    if path.suffix.lower() in DISTANCE_SUFFIXES:
+    stored = inputs.representation == 'grid' and path.suffix.lower() in DISTANCE_SUFFIXES
+    return _arrays(path, None if stored else file_surface(path, up_axis=up_axis), inputs, up_axis)
+
+
+def _arrays(path: Path, mesh: Mesh | None, inputs: ShapeInputs, up_axis: str) -> dict[str, np.ndarray]:
+    """`shape_arrays` of a file whose mesh is read; of the grid in a file of distances it is not needed."""
+    kind, distances = inputs.representation, path.suffix.lower() in DISTANCE_SUFFIXES
+    if kind == 'grid' and distances:
         _refuse_unread(path)
-        if kind == 'grid':
-            return {'grid': _occupancy(path)}
-    elif kind == 'views' and not inputs.unit_sphere:
-        return {'views': _chosen(render_file(path, inputs.ring, up_axis), inputs)}
-    return arrays_of_mesh(file_surface(path, up_axis=up_axis), inputs=inputs, path=path, seed=_seed(path, kind))
+        return {'grid': _occupancy(path)}
+    if kind == 'views' and not distances and not inputs.unit_sphere:
+        return {'views': _chosen(render_file(path, inputs.ring, up_axis, mesh=mesh), inputs)}
+    return arrays_of_mesh(mesh, inputs=inputs, path=path, seed=_seed(path, kind))
 
 
 def file_surface(path: Path, *, up_axis: str) -> Mesh:
     """The mesh of a file, or the surface that its distances describe. Raises DataError where it cannot be used."""
     if path.suffix.lower() not in DISTANCE_SUFFIXES:
         return load_mesh(path, up_axis=up_axis)
+    _refuse_unread(path)
     try:
         return mesh_from_grid(read_distances(path))
     except ValueError as error:  # of a grid without a surface

@@ -34,16 +34,16 @@ def network_weights(
     network: Mapping[str, Any],
     *,
     where: str,
-    first_convolution: str = 'random',
+    first_convolution: str = 'sum',
     whole: Mapping[str, Any] | None = None,
 ) -> dict[TreePath, np.ndarray]:
     """The values of a network's variables that a file gives.
 
     Names lose the prefix under which the file has the network (`find_network`). Counters of batches, and the classifier
-    where the network has none, are left out. A first convolution of as many input channels as the file's is taken as it
-    is. That of RGB weights in a network of one channel (grey) is left as initialised ('random'), or the mean or the sum
-    of the three; the sum gives what grey repeated to three channels gives. In a network of four channels (RGB and a
-    mask) it is left as initialised ('random'), else the fourth channel starts with zeros ('mean', 'sum').
+    where the network has none, are left out. The first convolution is left as initialised ('random', whatever its
+    channels, so that networks of one, three and four start alike) or taken ('mean', 'sum'): of as many input channels
+    as the file's as it is; from RGB weights for one channel (grey) as the mean or the sum of the three, which gives
+    what grey repeated to three channels gives; for four (RGB and a mask) with zeros for the fourth.
 
     Args:
       weights: by name.
@@ -78,9 +78,9 @@ def network_weights(
             lines.append(f'{name}: values of type {array.dtype}, no floats')
             continue
         array = _transposed(array, path, needed)
+        if path in FIRST_KERNELS and first_convolution == 'random':
+            continue
         if path in FIRST_KERNELS and _only_channels_differ(array.shape, needed[path]):
-            if first_convolution == 'random':
-                continue
             array = _adapted(array, needed[path][2], first_convolution)
         if array.shape != needed[path]:
             lines.append(

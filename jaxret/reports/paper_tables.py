@@ -27,7 +27,7 @@ def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: 
     Args:
       folder: made if it is missing.
       results: as `experiments/paper_tables/results.py` describes it: {title, notes, warning, settings, seeds, tables,
-        claims}.
+        claims, claims_of_paper}.
       provenance: what was run on what, as in `page.Facts`.
 
     Returns:
@@ -48,6 +48,7 @@ def write_table_report(folder: Path, results: Mapping[str, Any], *, provenance: 
             {**table, 'rows': [{**row, 'cells': cells(row, table['metrics'])} for row in table['rows']]}
             for table in tables
         ],
+        'count': results['claims_of_paper'],
         'claims': [{**claim, 'shown': _texts(claim, claim['digits'], signed=True)} for claim in results['claims']],
         'runs': _runs(tables, folder),
     }

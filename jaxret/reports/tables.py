@@ -22,6 +22,7 @@ def percent(value: float | None) -> str:
 
 # What is measured beside a trained system, by name in its metrics.
 UNTRAINED = {
+    'light_field': 'light-field descriptors of silhouettes, not trained',
     'zero_shot': 'views, not trained',
     'zero_shot_prior': 'views and prior, not trained',
     'references': 'training photos as references, whitened, no run',

@@ -78,6 +78,7 @@ class CMIC:
 
     TASK: ClassVar[str] = 'photo_to_shape'
     LATER: ClassVar[Mapping[str, Any]] = {
+        'color.source': 'permutation',
         'data.mask_dir': '',
         'data.split_file': '',
         'evaluation.photos': 'test',

@@ -16,7 +16,7 @@ from jaxret.errors import ConfigError
 from jaxret.systems.base import Backbone, Batch, Variables
 from jaxret.systems.image_towers import NORMALIZATIONS, ImageTower, check_frozen_start, make_normalization, unit
 
-MASKS = ('channel', 'multiply', 'both', 'white', 'none')
+MASKS = ('channel', 'multiply', 'both', 'black', 'white', 'none')
 CHOICES = {
     'model.query_encoder': NETWORKS,
     'model.view_encoder': NETWORKS,
@@ -56,7 +56,8 @@ def make_encoder(
         if model.mask in ('channel', 'both'):
             raise ConfigError(
                 f'config.model.mask: {model.mask!r} is a fourth channel, which the frozen weights of '
-                f"config.model.{key} do not have; use 'white', 'multiply' or 'none', or config.model.train='all'"
+                f"config.model.{key} do not have; use 'white', 'black', 'multiply' or 'none', or "
+                "config.model.train='all'"
             )
     tower = ImageTower(tower.name, tower.scope, cut.frozen, make_normalization(config, model[key]))
     return tower, ImageEncoder(cut.trained, EmbeddingHead(model.embedding_dim, axis_name=axis_name))
@@ -82,17 +83,20 @@ def encoder_source(
 def pixels(tower: ImageTower, how: str, images: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Normalised images; photos with the mask in [0, 1] as fourth channel, multiplied in, or left out (001, Table 2).
 
+    'black' multiplies the photo with its mask, as the paper has it; 'multiply' and 'both' the normalised photo, whose
+    background then is 0: the grey or mean colour of the normalisation. 'white' is white outside, as the views are.
+
     Args:
       tower: of the images.
-      how: masks are used, one of `MASKS`; 'white' is white outside, as the views' background.
+      how: masks are used, one of `MASKS`.
       images: [..., S, S, 3 or 1], uint8 or float in [0, 1].
       mask: uint8 [B, S, S, 1] of photos; None of views.
     """
     if mask is None:
         return tower.normalized(images)
     images, mask = (unit(values) for values in (images, mask))
-    if how == 'white':
-        images = images * mask + (1 - mask)
+    if how in ('white', 'black'):
+        images = images * mask + (1 - mask if how == 'white' else 0)
     photos = tower.normalized(images)
     if how in ('multiply', 'both'):
         photos = photos * mask

@@ -1,11 +1,13 @@
 """Features that are computed once: what is taken from the cache, and what is computed anew."""
 
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
 from domain_adaptation.embedding import Pictures
-from frozen_features import FrozenFeatures
+from frozen_features import FrozenFeatures, kept_rows
 from overrides import load_config
 from PIL import Image
 
@@ -105,3 +107,21 @@ def test_changed_copies_are_kept_too_and_rows_keep_their_place(pictures):
     np.testing.assert_array_equal(found[:, 1], found[:, 0])  # the augmentation changes nothing here
     np.testing.assert_array_equal(pictures(encoder).features(shapes(5), 'train', copies=2), found[:, :2])
     assert encoder.encoded == 15
+
+
+def test_two_runs_at_once_encode_a_picture_once(tmp_path):
+    path, encoded, begun = tmp_path / 'a.npz', [], threading.Event()
+
+    def encode(missing):
+        begun.set()
+        time.sleep(0.1)
+        encoded.extend(missing.tolist())
+        return missing, np.stack([missing, missing + 1], axis=1)
+
+    other = threading.Thread(target=kept_rows, args=(path, ['a', 'b'], encode))
+    other.start()
+    begun.wait()
+    found = kept_rows(path, ['b', 'a', 'c'], encode)
+    other.join()
+    np.testing.assert_array_equal(found, [[1, 2], [0, 1], [2, 3]])
+    assert encoded == [0, 1, 2] and not list(tmp_path.glob('*.lock'))

@@ -60,7 +60,7 @@ def test_help_explains_everything(capsys):
     ([], f'--config is missing; use --config=NAME with one of {", ".join(config_names())}'),
     (['--config=pix3d.py', '--verbose'], '--verbose: unknown argument; use --config'),
     (['--config=pix3d.py', 'word'], 'word: unknown argument'),
-    (['word'], '--workdir, --mode, --coordinator, --num_processes, --process_id or --help'),
+    (['word'], '--workdir, --mode, --report, --coordinator, --num_processes, --process_id or --help'),
     (['--config=pix3d.py', '--conf.seed=1'], '--conf.seed=1: unknown argument'),
     (['--config=pix3d.py', '--mode=test'], '--mode=test: use train or eval'),
     (['--config=pix3d.py', '--workdir'], '--workdir: expected one argument'),

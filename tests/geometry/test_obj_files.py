@@ -97,7 +97,7 @@ def test_a_concave_quad_beside_others(tmp_path):
         ('f 1 2 three', "names 'three'"),
         ('f 1 2 3.0', "names '3.0'"),
         ('f 1 2 /3', "names ''"),
-        ('f 1 2 9', 'not a readable OBJ file'),
+        ('f 1 2 9', "names '9' of 8 vertices"),
         ('v 1 2', 'under three values'),
         ('f 1 2', 'under three vertices'),
         ('surf 0 1 0 1 1 2 3 4', 'not made of polygons'),

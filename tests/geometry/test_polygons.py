@@ -84,9 +84,10 @@ def test_convex_polygons_are_left_alone():
 def test_faces_of_all_sizes_keep_their_owner():
     points = np.c_[np.array(U, float), np.zeros(8)]
     faces = [[0, 1, 4], list(range(8)), [0, 1, 4, 5], [2, 3], [7, 6, 5, 4, 3, 2, 1, 0], [1, 2, 3, 4]]
-    triangles, owners = triangulate(faces, points)
+    indices = np.concatenate(faces)
+    triangles, owners = triangulate(indices, np.array([len(face) for face in faces]), points)
     assert len(triangles) == 1 + 6 + 2 + 6 + 2 and triangles.dtype == np.int64
-    a, b, c = np.moveaxis(points[triangles], 1, 0)
+    a, b, c = np.moveaxis(points[indices[triangles]], 1, 0)
     areas = np.cross(b - a, c - a)[:, 2] / 2
     found = [areas[owners == place].sum() for place in range(len(faces))]
     np.testing.assert_allclose(found, [1.5, 7, 2, 0, -7, 2.5])

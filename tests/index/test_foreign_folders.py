@@ -8,7 +8,6 @@ from small_index import opened, write_models
 
 from jaxret.errors import StorageError
 from jaxret.files import remove_temporaries
-from jaxret.index.beam import BeamEmbedding
 from jaxret.index.files import writing
 
 HEX16, HEX32 = '0123456789abcdef', '0123456789abcdef' * 2
@@ -54,7 +53,7 @@ def test_the_folder_of_models_is_no_index(update, tmp_path):
     assert sorted(map(str, snapshot(tmp_path / 'index'))) == names
 
 
-@pytest.mark.parametrize('part', ['shards', 'tables', 'beam'])
+@pytest.mark.parametrize('part', ['shards', 'tables'])
 @pytest.mark.parametrize('whole', [False, True])
 def test_linked_folders_are_refused_and_never_emptied(update, tmp_path, part, whole):
     write_models(tmp_path / 'models', 2)
@@ -121,15 +120,6 @@ def test_temporary_files_of_killed_runs_go_with_the_next_one(update, tmp_path):
     with pytest.raises(Exception, match='no longer there'):  # also a run that fails
         update(None)
     assert not [name for name in left if (tmp_path / 'index' / name).exists()]
-
-
-def test_of_the_folder_of_beam_only_those_of_runs_are_removed(tmp_path):
-    for name in ('01234567/00000000.files.json', 'mine/notes', '0123456/notes'):
-        (tmp_path / 'beam' / name).parent.mkdir(parents=True)
-        (tmp_path / 'beam' / name).write_text('mine')
-    embed = BeamEmbedding.__new__(BeamEmbedding)
-    assert list(embed(tmp_path, None, '', [], processes=1, progress=False)) == []
-    assert sorted(path.name for path in (tmp_path / 'beam').iterdir()) == ['0123456', 'mine']
 
 
 def test_temporary_files_are_told_by_their_whole_name(tmp_path):

@@ -1,5 +1,9 @@
 """A vector database gives the answers of `Index.search`, bit by bit, wherever it says so."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from random_index import random_index, random_queries
@@ -14,6 +18,32 @@ from jaxret.index.milvus import export_to_database, opened
 from jaxret.index.milvus_search import DatabaseSearch
 from jaxret.search.parts import Parts
 from jaxret.search.similarity import KINDS
+
+EXPORT = """
+import sys
+import jaxret
+from jaxret.index import milvus
+from pymilvus import MilvusClient
+insert, milvus._WRITTEN_ELEMENTS = MilvusClient.insert, 600
+def told(*arguments):
+    print('insert', flush=True)
+    return insert(*arguments)
+MilvusClient.insert = told
+with jaxret.Index.open(sys.argv[1]) as index:
+    milvus.export_to_database(index, sys.argv[2], progress=False)
+"""  # 25 shapes at a time, each told
+
+
+def exporting(index, uri):
+    """A process that writes an index to a database."""
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    return subprocess.Popen(
+        [sys.executable, '-c', EXPORT, index.folder, uri],
+        env=dict(os.environ, PYTHONPATH=paths),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def written(tmp_path, similarity='attention', **options):
@@ -47,12 +77,29 @@ def test_answers_that_are_called_complete_are(tmp_path, similarity):
         fast = {count: database.search(queries, top_k=3, candidates=count) for count in (3, 12, 25)}
     for answers in fast.values():
         assert all(answer.hits == hits for answer, hits in zip(answers, wanted, strict=True) if answer.complete)
+    assert {type(answer.complete) for answers in fast.values() for answer in answers} == {bool}  # as JSON takes it
     complete = [sum(answer.complete for answer in answers) for answers in fast.values()]
     if similarity == 'max':
         assert complete == [0, 0, 0]
     else:
         assert complete[0] < 12 if similarity in ('attention', 'mean', 'best_views') else complete[0] >= 10
         assert complete == sorted(complete) and complete[2] >= 6
+
+
+@pytest.mark.parametrize('similarity', KINDS[-3:])
+def test_headings_of_a_mesh_count_once_by_the_best(tmp_path, similarity):
+    index, uri = written(tmp_path, similarity)
+    headings = random_queries(index, 12).reshape(3, 4, -1)
+    wanted = index.search(headings, top_k=6)
+    alone = [[hit for hits in index.search(turned, top_k=len(index)) for hit in hits] for turned in headings]
+    best = [{hit.id: max(other.score for other in hits if other.id == hit.id) for hit in hits} for hits in alone]
+    assert [[(hit.id, hit.score) for hit in hits] for hits in wanted] == [
+        sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:6] for scores in best
+    ]
+    with DatabaseSearch(index.folder, uri) as database:
+        assert [answer.hits for answer in database.search(headings, top_k=6, candidates=len(index))] == wanted
+        for answer, hits in zip(database.search(headings, top_k=6, candidates=20), wanted, strict=True):
+            assert answer.complete and answer.hits == hits
 
 
 def test_few_candidates_of_the_attention_can_miss_the_best(tmp_path):
@@ -131,6 +178,30 @@ def test_what_a_killed_export_left_is_removed(tmp_path):
     with opened(uri) as client:
         mine = f'jaxret_{index.manifest.table.split(".")[0]}'
         assert sorted(client.list_collections()) == [mine, 'jaxret_of_somebody']
+
+
+def test_nothing_is_lost_or_doubled_by_a_kill_in_an_insert_and_by_two_who_write_at_once(tmp_path):
+    index, uri = written(tmp_path)
+    other = random_index(tmp_path / 'other', 'attention', shapes=200, seed=1)
+    with exporting(other, uri) as killed:
+        for _ in range(5):
+            assert killed.stdout.readline() == 'insert\n'
+        killed.kill()
+    with opened(uri) as client:
+        assert len(client.list_collections()) == 2  # one of them half written
+    for current in (index, other):
+        queries = random_queries(current, 4)
+        answers = search(current, uri, queries, top_k=9, candidates=len(current))
+        assert [answer.hits for answer in answers] == current.search(queries, top_k=9)
+        if current is index:
+            writers = [exporting(other, uri), exporting(other, uri)]
+            told = [writer.communicate()[1] for writer in writers]
+            refused = [text for writer, text in zip(writers, told, strict=True) if writer.returncode]
+            assert len(refused) < 2 and all('no other process has it open' in text for text in refused)
+    with opened(uri) as client:
+        (name,) = client.list_collections()
+        (rows,) = client.query(name, filter='', output_fields=['count(*)'])
+        assert rows['count(*)'] == 200 * 3
 
 
 def test_bad_names_and_missing_databases(tmp_path):

@@ -84,7 +84,9 @@ def test_another_network_is_refused(weights, whole):
     assert 'entries do not fit, such as ' in str(error.value)
 
 
-@pytest.mark.parametrize(('channels', 'how'), [(1, 'sum'), (1, 'mean'), (1, 'random'), (4, 'sum'), (4, 'random')])
+@pytest.mark.parametrize(
+    ('channels', 'how'), [(1, 'sum'), (1, 'mean'), (1, 'random'), (3, 'random'), (4, 'sum'), (4, 'random')]
+)
 def test_first_convolutions_of_other_channels(weights, channels, how):
     values = network_weights(weights, shapes_of(efficientnet_lite(NAME), channels), where='a', first_convolution=how)
     path, rgb = ('params', 'conv_stem', 'kernel'), weights['_conv_stem.weight'].transpose(2, 3, 1, 0)

@@ -28,6 +28,7 @@ def row(name, state='finished', **values):
         'uses_answer': ['poses'] if name == 'b' else [],
         'runs': runs,
         'config': {},
+        'tuned': {'factors': [3.0, 0.5]} if state == 'finished' else None,
         'values': {'map': NOTHING, 'anmrr': NOTHING} | values,
     }
 
@@ -50,9 +51,9 @@ CLAIM = {
     'sd': 0.5,
     'low': -0.24,
     'high': 2.24,
-    'verdict': 'unclear',
+    'verdict': 'undecided',
     'sentence': 'X.',
-    'conclusion': 'does not exceed the spread',
+    'conclusion': 'undecided (37 seeds would decide)',
 }
 UNKNOWN = CLAIM | {
     'metric': 'ANMRR',
@@ -141,6 +142,7 @@ def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
         'seeds': 3,
         'tables': [TABLE],
         'claims': [CLAIM, UNKNOWN],
+        'claims_of_paper': 7,
     }
     page = write_table_report(tmp_path, results, provenance={'synthetic': False, 'Code': 'abc'}).read_text()
     for text in (
@@ -153,7 +155,9 @@ def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
         '88.52 to 93.48',
         '+0.17',
         '-0.24 to +2.24',
-        'does not exceed the spread',
+        'undecided (37 seeds would decide)',
+        'tuned: rate × 3, epochs × 0.5',
+        'intervals of all 7 claims',
         'not possible: too few',
         '3 of 3',
         '0 of 3',

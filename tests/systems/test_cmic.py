@@ -12,6 +12,7 @@ from small_cmic import DIM, SIZE, VIEWS, random_batch, small_cmic
 from jaxret.encoders.heads import image_encoder
 from jaxret.encoders.view_pooling import ViewEncoder
 from jaxret.systems.cmic import CHOICES
+from jaxret.systems.cmic_color import color_sources
 
 BATCH = 6
 KEY = jax.random.key(5)
@@ -264,7 +265,7 @@ def tiny_batch(side=4):
     }
 
 
-@pytest.mark.parametrize('mode', ['channel', 'multiply', 'both', 'none'])
+@pytest.mark.parametrize('mode', ['channel', 'multiply', 'both', 'black', 'white', 'none'])
 def test_mask_and_ranges_of_the_inputs(mode):
     batch = tiny_batch()
     photos, views = seen_by_encoders(recording_cmic(mask=mode, color_mode='none'), batch)
@@ -273,6 +274,8 @@ def test_mask_and_ranges_of_the_inputs(mode):
         'channel': np.concatenate([plain, mask], axis=-1),
         'multiply': plain * mask,
         'both': np.concatenate([plain * mask, mask], axis=-1),
+        'black': batch['image'] * mask / 127.5 - 1,
+        'white': (batch['image'] * mask + 255 * (1 - mask)) / 127.5 - 1,
         'none': plain,
     }[mode]
     np.testing.assert_allclose(photos, expected, atol=1e-6)
@@ -292,7 +295,7 @@ def test_colours_come_from_a_permutation_of_the_batch(space, ratio):
     every = [ref.color_transfer(images, np.full(8, style), space=space, ratio=ratio) for style in range(8)]
     found = (photos[..., :3] + 1) / 2
     styles = [int(np.argmin([np.abs(found[i] - every[style][i]).max() for style in range(8)])) for i in range(8)]
-    assert sorted(styles) == list(range(8)) and styles != list(range(8))
+    assert sorted(styles) == list(range(8)) and all(style != i for i, style in enumerate(styles))
     for i, style in enumerate(styles):
         np.testing.assert_allclose(found[i], every[style][i], atol=2e-3)
     np.testing.assert_allclose(photos[..., 3:], batch['mask'] / 255, atol=1e-6)  # the mask keeps its values
@@ -306,10 +309,23 @@ def test_share_of_photos_whose_colours_change(mode):
         system = small_cmic(color_mode=mode, color_probability=probability)
         moved = jax.jit(jax.vmap(lambda key, system=system: system.color(images, key, None)))(jax.random.split(KEY, 40))
         changed = np.abs(np.asarray(moved) - np.asarray(images)).max(axis=(2, 3, 4)) > 1e-3
-        # A permutation keeps one photo of the batch in its place, on average.
-        expected = probability * (7 / 8 if mode == 'lab' else 1)
-        assert abs(changed.mean() - expected) <= 4 * np.sqrt(expected * (1 - expected) / 320)
+        assert abs(changed.mean() - probability) <= 4 * np.sqrt(probability * (1 - probability) / 320)
         assert len(set(changed.sum(axis=1))) > (2 if 0 < probability < 1 else 0)  # drawn photo by photo
+
+
+@pytest.mark.parametrize('total', [1, 2, 5])
+def test_whose_colours_a_photo_takes(total):
+    counts = {source: np.zeros((total, total)) for source in ('other', 'permutation')}
+    for source, count in counts.items():
+        draw = jax.jit(jax.vmap(lambda key, source=source: color_sources(key, total, source)))
+        for row in np.asarray(draw(jax.random.split(KEY, 400))):
+            assert sorted(row) == list(range(total))  # each photo lends its colours once
+            for photo, style in enumerate(row):
+                count[photo, style] += 1 / 400
+    others = (1 - np.eye(total)) / max(1, total - 1) if total > 1 else np.ones((1, 1))
+    np.testing.assert_allclose(counts['other'], others, atol=0.1)
+    np.testing.assert_allclose(counts['permutation'], np.full((total, total), 1 / total), atol=0.1)
+    assert total == 1 or not np.any(np.diagonal(counts['other']))
 
 
 def test_hsv_keeps_grey_and_changes_each_photo_by_itself():

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from paper_tables.rows.paper import Claim, Metric, Paper, Row, Table
+from paper_tables.rows.paper import Claim, Metric, Paper, Row, Table, Tuning
 
 METRICS = tuple(
     Metric(key, key.upper(), scale=1.0, digits=3, higher_is_better=key != 'anmrr')
@@ -16,7 +16,12 @@ STANDARD = tuple(
     for metric in METRICS
     if metric.key in ('nn', 'anmrr')
 )
-PRESETS = {'small': 'hifa', 'random_start': 'random_start', 'paper': 'paper'}  # of a table: that of the config
+PRESETS = {
+    'small': 'hifa',
+    'last_blocks': 'hifa',
+    'random_start': 'random_start',
+    'paper': 'paper',
+}  # of a table: that of the config
 NONE = {'loss.mutual_information': 'none', 'loss.norm': 'none', 'loss.centroid': 'none'}
 FULL, ALEXNET = 'HIFA-GL (with MI)', 'AlexNet (source only)'
 OURS = 'ours: prototypes of both domains'
@@ -127,6 +132,12 @@ def tables(file: str, title: str, number: int, printed: Mapping[str, Sequence[fl
             'negative ones in the official mode.',
             note,
         ),
+        tuning=Tuning(
+            'val_source_accuracy',  # no label of a shape may choose
+            {'data.val_fraction': 0.2},
+            ('optimizer.learning_rate', 'backbone_optimizer.learning_rate'),
+        ),
+        of_presets={'last_blocks': {'model.train': 'last_blocks', 'model.last_blocks': 3}},
     )
 
 

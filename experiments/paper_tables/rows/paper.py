@@ -53,6 +53,27 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What `--tune` tries for every row of a paper alike: each rate with each length.
+
+    Attributes:
+      metric: of metrics.jsonl, higher is better, measured on what a run holds out of its training data.
+      overrides: of these runs, such as how much they hold out.
+      rate_keys: keys of the config that a factor of the learning rate multiplies.
+      rates: factors on the row's own learning rates.
+      lengths: factors on its own epochs.
+      seeds: of these runs; no table has them.
+    """
+
+    metric: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    rate_keys: tuple[str, ...] = ('optimizer.learning_rate',)
+    rates: tuple[float, ...] = (1 / 3, 1.0, 3.0)
+    lengths: tuple[float, ...] = (0.5, 1.0)
+    seeds: tuple[int, ...] = (1000,)
+
+
+@dataclass(frozen=True)
 class Row:
     """An experiment.
 
@@ -63,6 +84,7 @@ class Row:
       paper: {metric key: value as printed}.
       starts_from: name of the row from whose work directory this one starts; '' for none.
       start_key: key of this row's config that takes that work directory.
+      tuned: whether `--tune` tunes it; False where nothing is trained.
     """
 
     name: str
@@ -71,6 +93,7 @@ class Row:
     paper: Mapping[str, float] = field(default_factory=dict)
     starts_from: str = ''
     start_key: str = 'start_from'
+    tuned: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,6 +155,8 @@ class Paper:
       tables: a row may stand in several (the same object).
       claims: shown below the tables.
       notes: lines for the reader of the numbers: what the paper leaves open and what was taken.
+      tuning: what `--tune` tries; None where a paper's rows cannot be tuned.
+      of_presets: {preset: {key of the config: value}}, for every row, below the row's own overrides.
 
     Raises:
       ValueError: names that are used twice or unknown, presets that differ, a claim that its rows' values contradict.
@@ -141,6 +166,8 @@ class Paper:
     tables: tuple[Table, ...]
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
+    tuning: Tuning | None = None
+    of_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = {metric.key for table in self.tables for metric in table.metrics}
@@ -179,6 +206,10 @@ class Paper:
     def presets(self) -> tuple[str, ...]:
         """What --preset takes; the first is the default."""
         return tuple(self.tables[0].rows[0].configs)
+
+    def seeds(self, preset: str) -> int:
+        """How many runs of each row there are where none are asked for."""
+        return 5 if preset == 'last_blocks' else 10
 
     @property
     def rows(self) -> dict[str, Row]:

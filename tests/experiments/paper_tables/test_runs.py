@@ -2,94 +2,105 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 
 import machine
 import pytest
 import tables
-from interruption import Terminated, terminated_as_interrupted
-from paper_tables import runs
+from paper_tables import records, workers
 from paper_tables.plan import Job
 from paper_tables.results import collect
 from paper_tables.rows.paper import Metric, Paper, Row, Table
 from paper_tables.summary import summarize
 from quick_compilation import quick_compilation
 
-CHILD = """
-import signal, sys, time
-got = []
-signal.signal(signal.SIGTERM, lambda number, frame: got.append('term'))
-signal.signal(signal.SIGINT, lambda number, frame: got.append('int'))
-print('ready', flush=True)
-end = time.monotonic() + 60
-while {until} and time.monotonic() < end:
-    time.sleep(0.01)
-print(*got, 'end', flush=True)
-sys.exit({status})
+STAND_IN = """
+import os, signal, sys, time
+
+def main(arguments):
+    print(arguments[0], sys.argv[1], len(os.sched_getaffinity(0)), flush=True)
+    print('to stderr', file=sys.stderr)
+    if arguments[0] == 'raise':
+        raise ValueError('nonsense')
+    if arguments[0] == 'kill':
+        os.kill(os.getpid(), signal.SIGKILL)
+    if arguments[0] == 'wait':
+        got = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: got.append(signal.Signals(number).name))
+        end = time.monotonic() + 60
+        print('ready', flush=True)
+        while len(got) < int(arguments[1]) and time.monotonic() < end:
+            time.sleep(0.01)
+        print(*got)
+        return 143
+    return int(arguments[1])
 """
 
 
-def child(until='not got', status=0):
-    return [sys.executable, '-c', CHILD.format(until=until, status=status)]
-
-
-def signals_after(log, *numbers):
-    """Sends signals to this process: the first once the log says 'ready', the others half a second later each."""
-
-    def send():
-        while not (log.exists() and 'ready' in log.read_text()):
-            time.sleep(0.01)
-        for number in numbers:
-            os.kill(os.getpid(), number)
-            time.sleep(0.5)
-
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    return thread
-
-
 @pytest.fixture
-def interruptible():
-    """SIGINT raises KeyboardInterrupt, also where the tests run in the background with SIGINT ignored."""
-    old = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, old)
+def folder(tmp_path, monkeypatch):
+    """Of logs; the processes run a stand-in for run.py."""
+    (tmp_path / 'paper_tables').mkdir()
+    shutil.copy(workers.WORKER, tmp_path / 'paper_tables' / 'worker.py')
+    (tmp_path / 'run.py').write_text(STAND_IN)
+    monkeypatch.setattr(workers, 'WORKER', tmp_path / 'paper_tables' / 'worker.py')
+    return tmp_path
 
 
-@pytest.mark.parametrize(
-    ('numbers', 'until', 'got'),
-    [
-        ([signal.SIGINT], 'not got', 'term end'),
-        ([signal.SIGTERM], 'not got', 'term end'),
-        ([signal.SIGINT, signal.SIGINT], 'len(got) < 2', 'term int end'),
-    ],
-)
-def test_an_interruption_is_passed_on_and_waited_for(tmp_path, interruptible, numbers, until, got):
-    log = tmp_path / 'log.txt'
-    thread = signals_after(log, *numbers)
-    with terminated_as_interrupted(), pytest.raises(KeyboardInterrupt) as caught:
-        runs.run_command(child(until), log)
-    thread.join()
-    assert isinstance(caught.value, Terminated) == (numbers[0] == signal.SIGTERM)
-    assert log.read_text().splitlines() == ['ready', got]
-
-
-def test_output_is_added_and_the_status_returned(tmp_path):
-    log = tmp_path / 'log.txt'
+def test_a_process_runs_one_after_the_other_and_is_replaced_after_a_failure(folder):
+    log, ids = folder / 'log.txt', []
     log.write_text('before\n')
-    assert runs.run_command(child('False', 3), log) == 3
-    assert log.read_text() == 'before\nready\nend\n'
-    killed = [sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)']
-    assert runs.run_command(killed, log) == -signal.SIGKILL
+    with workers.Workers(1) as pool:
+        for arguments, status in ((('a', '0'), 0), (('b', '0'), 0), (('c', '3'), 3), (('raise',), 1), (('kill',), -9)):
+            pool.start(arguments, arguments, log)
+            assert not pool.free and pool.running == 1
+            ids.append(pool._workers[0].process.pid)
+            ended = pool.next()
+            assert (ended.key, ended.status, pool.running) == (arguments, status, 0)
+    assert ids[0] == ids[1] == ids[2] and len(set(ids)) == 3
+    text = log.read_text()
+    cores = len(os.sched_getaffinity(0))  # all, for a single process
+    assert text.startswith(f'before\na a {cores}\nto stderr\nb b {cores}\nto stderr\nc c {cores}\nto stderr\nraise')
+    assert text.count('ValueError: nonsense') == 1 and f'kill kill {cores}' in text
+
+
+def test_processes_keep_to_a_core_and_signals_reach_what_runs(folder):
+    logs = [folder / 'first.txt', folder / 'second.txt']
+    with workers.Workers(2) as pool:
+        for log in logs:
+            pool.start(log.name, ['wait', '2'], log)
+        assert not pool.free
+        for number in (signal.SIGTERM, signal.SIGINT):
+            while not all(log.exists() and 'ready' in log.read_text() for log in logs):
+                time.sleep(0.01)
+            pool.interrupt(number)
+            time.sleep(0.3)
+        assert {pool.next().key for _ in logs} == {log.name for log in logs}
+    for log in logs:
+        assert log.read_text() == 'wait wait 1\nto stderr\nready\nSIGTERM SIGINT\n'
+
+
+def test_a_process_that_holds_too_much_memory_is_replaced(folder, monkeypatch):
+    monkeypatch.setattr(workers, '_MEMORY_SHARE', 1e-9)
+    with workers.Workers(1) as pool:
+        pool.start('x', ['a', '0'], folder / 'log.txt')
+        assert pool.next().status == 0 and not pool._workers
+
+
+def test_devices_that_are_no_processors_are_for_one_run_at_a_time():
+    assert workers.default_count('1 x cpu') == len(os.sched_getaffinity(0))
+    assert workers.default_count('2 x NVIDIA H200') == 1
 
 
 def test_the_commit_is_that_of_the_repository(monkeypatch):
-    known = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=runs.RUN.parent, capture_output=True, text=True)
+    known = subprocess.run(
+        ['git', 'rev-parse', 'HEAD'], cwd=Path(machine.__file__).parent, capture_output=True, text=True
+    )
     found = machine.source()
     assert found['commit'] == (known.stdout.strip() or None) and found.keys() == {'commit', 'dirty'}
     monkeypatch.setenv('PATH', '')
@@ -138,11 +149,7 @@ def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
         'not possible: config.batch_size: 48, but there are 12 training objects; set --config.batch_size to at most 12'
     )
     assert any((tmp_path / 'cache' / 'compiled').rglob('*'))
-    assert 'report:' in (Path(run['folder']) / 'log.txt').read_text()
-    assert (
-        f'{os.path.relpath(run["folder"], tmp_path / "out")}/report/index.html'
-        in (tmp_path / 'out' / 'index.html').read_text()
-    )
+    assert not (Path(run['folder']) / 'report').exists() and run['processor_seconds'] > 1
     assert (tmp_path / 'out' / 'table_1.png').stat().st_size > 1000
     out = capsys.readouterr().out
     assert 'CLF at batch 48: not possible' in out and '26.19' in out
@@ -159,9 +166,9 @@ def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, dif
     (source / 'checkpoints' / '7').mkdir(parents=True)
     for name in ('split.json', 'metrics.jsonl', 'checkpoints/7/weights', 'metrics.json'):
         (source / name).write_text(name)
-    runs.take_weights([first, second], second, 0)
+    records.take_weights([first, second], second, 0)
     assert not folder.exists()  # the first is not finished
-    runs.write_record(
+    records.write_record(
         first,
         0,
         {
@@ -175,12 +182,12 @@ def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, dif
             'config': first.config_of(0),
         },
     )
-    runs.take_weights([first, second], second, 0)
+    records.take_weights([first, second], second, 0)
     found = {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
     assert found == ({'split.json', 'metrics.jsonl', 'checkpoints/7/weights'} if taken else set())
     if taken:
         (folder / 'checkpoints' / '7' / 'weights').write_text('its own')
-        runs.take_weights([first, second], second, 0)
+        records.take_weights([first, second], second, 0)
         assert (folder / 'checkpoints' / '7' / 'weights').read_text() == 'its own'
         assert (source / 'checkpoints' / '7' / 'weights').read_text() == 'checkpoints/7/weights'
 
@@ -193,7 +200,9 @@ def test_what_nobody_trained_stands_below_the_rows(tmp_path):
         (tmp_path / f'a-seed-{seed}').mkdir()
         compared = {'zero_shot': {'top1': share - 0.4}, 'references_views': {'top1': share + 0.1, 'top10': 0.9}}
         metrics = {'top1': share, 'comparators': compared}
-        runs.write_record(job, seed, facts | {'state': 'finished', 'metrics': metrics, 'config': job.config_of(seed)})
+        records.write_record(
+            job, seed, facts | {'state': 'finished', 'metrics': metrics, 'config': job.config_of(seed)}
+        )
     top1 = Metric('top1', 'Top-1')
     paper = Paper('Somebody', tables=(Table('Table 1', (top1,), (Row('a', {}),)),), claims=(), notes=())
     found = collect(paper, {'a': job}, {'data_dir': '', 'preset': '', 'overrides': {}}, names=['a'], seeds=2)

@@ -1,5 +1,6 @@
 """The tables command with a stand-in for run.py: what is run, what is kept, what is reported, how it stops."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -13,6 +14,7 @@ from paper_tables import runs
 from paper_tables.plan import Job
 from paper_tables.rows.paper import Claim, Metric, Paper, Row, Table
 from paper_tables.summary import _without_path
+from paper_tables.workers import Ended
 from result_text import one_line_a_row
 
 from jaxret.files import write_atomically
@@ -38,28 +40,52 @@ PAPER = Paper(
 )
 
 
-class FakeRun:
-    """Stands in for run.py: writes metrics.json, or does what `faults` says for a (batch size, seed)."""
+class FakeRuns:
+    """Stands in for the processes that run run.py: writes metrics.json, or does what `faults` says for a (batch size,
+    seed). Runs end in the order in which they began."""
 
     def __init__(self):
-        self.calls, self.faults = [], {}
+        self.calls, self.faults, self.most, self.ended, self.order, self.signals = [], {}, 1, [], [], []
 
-    def __call__(self, command, log):
-        options = dict(part.removeprefix('--').split('=', 1) for part in command[2:])
+    def __call__(self, count):
+        self.count = count
+        return contextlib.nullcontext(self)
+
+    @property
+    def free(self):
+        return len(self.ended) < self.most
+
+    @property
+    def running(self):
+        return len(self.ended)
+
+    def start(self, key, arguments, log):
+        options = dict(part.removeprefix('--').split('=', 1) for part in arguments)
         workdir, seed, size = Path(options['workdir']), int(options['config.seed']), int(options['config.batch_size'])
         self.calls.append((size, seed))
-        assert Path(command[1]).name == 'run.py'
         assert workdir.parent.name == 'runs' and not (workdir / 'metrics.json').exists()
+        assert options['report'] == 'no'
+        self.ended.append((key, workdir, log, size, seed))
+
+    def next(self):
+        key, workdir, log, size, seed = self.ended[0]
         fault = self.faults.get((size, seed))
         if isinstance(fault, BaseException):
+            del self.faults[size, seed]
+            self.faults[size, seed] = 143, ''
             raise fault
+        del self.ended[0]
+        self.order.append((size, seed))
         if isinstance(fault, tuple):
             status, text = fault
             with log.open('a') as file:
                 file.write(text)
-            return status
+            return Ended(key, status, 1.5)
         write_atomically(workdir / 'metrics.json', json.dumps(fault or metrics_of(size, seed)))
-        return 0
+        return Ended(key, 0, 1.5)
+
+    def interrupt(self, number):
+        self.signals.append(number)
 
 
 def metrics_of(size, seed):
@@ -79,10 +105,10 @@ def metrics_of(size, seed):
 @pytest.fixture
 def fake(monkeypatch):
     """The stand-in; the papers of the command are the one above, and the machine is not asked."""
-    runner = FakeRun()
+    runner = FakeRuns()
     for name in ('draw_table', 'draw_claims'):  # which take longer than all the rest
         monkeypatch.setattr(table_report, name, lambda rows: None)
-    monkeypatch.setattr(runs, 'run_command', runner)
+    monkeypatch.setattr(runs, 'Workers', runner)
     monkeypatch.setattr(
         runs,
         'machine',
@@ -127,6 +153,7 @@ def test_every_row_and_seed_is_run_once_and_reported(fake, command, tmp_path, ca
     assert run['state'] == 'finished' and run['seed'] == 1 and run['config']['batch_size'] == 4
     assert run['config']['seed'] == 1 and run['hardware']['cores'] == 2 and run['versions'] == {'jax': '1'}
     assert run['metrics']['queries'] == 24 and 'per_class' not in run['metrics'] and run['wall_seconds'] >= 0
+    assert run['processor_seconds'] == 1.5
     assert {'commit', 'dirty', 'command', 'started'} <= run.keys()
     assert [row['name'] for row in results['tables'][1]['rows']] == ['a again', 'b']
     assert rows_of(tmp_path)['a again']['runs'][0]['folder'] == a['runs'][0]['folder']
@@ -135,10 +162,10 @@ def test_every_row_and_seed_is_run_once_and_reported(fake, command, tmp_path, ca
     expected = [100 * (metrics_of(4, seed)['mean_map'] - metrics_of(8, seed)['mean_map']) for seed in (0, 1)]
     assert claim['mean'] == pytest.approx(sum(expected) / 2) == pytest.approx(10.0)
     assert claim['paper'] == 0.5 and claim['verdict'] == 'holds'  # the same difference for both seeds: no spread
-    assert other['paper'] == 0.1 and other['mean'] == 0.0 and other['verdict'] == 'unclear'
+    assert other['paper'] == 0.1 and other['mean'] == 0.0 and other['verdict'] == 'undecided'
     out = capsys.readouterr().out
     assert 'A is better than b (paper +0.50; here +10.00 with standard deviation 0.00, ' in out
-    assert '2 seeds): holds beyond the spread.' in out and 'does not exceed the spread.' in out
+    assert '2 seeds): holds.' in out and 'undecided (more than 1,000 seeds would decide).' in out
     assert 'Table 2: that' in out and '50.50' in out
     page = (tmp_path / 'out' / 'index.html').read_text()
     for text in (
@@ -149,7 +176,7 @@ def test_every_row_and_seed_is_run_once_and_reported(fake, command, tmp_path, ca
         'lower is better',
         '0.300',
         '25.00',
-        'holds beyond the spread',
+        'seeds would decide',
         '2 of 2',
     ):
         assert text in page
@@ -368,6 +395,7 @@ def test_an_interruption_ends_cleanly_and_the_same_command_goes_on(fake, command
     rows = rows_of(tmp_path)
     assert [run['state'] for run in rows['a']['runs']] == ['finished', 'not run yet']
     assert [run['state'] for run in rows['b']['runs']] == ['stopped', 'not run yet']
+    assert fake.signals == [signal.SIGTERM]
     assert (tmp_path / 'out' / 'index.html').exists()
     fake.faults, fake.calls = {}, []
     assert command() == 0 and fake.calls == [(8, 0), (4, 1), (8, 1)]
@@ -397,6 +425,27 @@ def test_a_row_that_starts_from_another_gets_its_work_directory(fake, command, t
     assert 'which is not finished' in rows_of(tmp_path)['second']['runs'][2]['error']
     fake.calls, fake.faults = [], {}
     assert command('--seeds=3') == 0 and fake.calls == [(4, 2), (16, 2)]
+
+
+def test_several_run_at_a_time_and_wait_for_those_that_must_come_before(fake, command, tmp_path, monkeypatch, capsys):
+    second = Row('second', CONFIGS, {'batch_size': 16}, starts_from='a', start_key='data.images_dir')
+    like = Row('like b', CONFIGS, {'batch_size': 8, 'evaluation.batch_size': 3})  # takes the weights of b
+    monkeypatch.setattr(tables, 'load_paper', lambda name: Paper('P', (Table('T', (MAP,), (second, A, B, like)),)))
+    fake.most = 3
+    monkeypatch.setattr(runs, 'take_weights', lambda jobs, job, seed: fake.calls.append('weights'))
+    assert command('--processes=3', '--seeds=1') == 0 and fake.count == 3
+    calls = [call for call in fake.calls if call != 'weights']
+    assert calls == [(4, 0), (8, 0), (16, 0), (8, 0)]  # the first of 8 before its like, the 4 before the 16
+    assert fake.order == [(4, 0), (8, 0), (16, 0), (8, 0)]
+    fake.faults, fake.calls, fake.order = {(8, 1): KeyboardInterrupt()}, [], []
+    assert command('--seeds=2') == 130
+    rows = rows_of(tmp_path)
+    assert [rows[name]['runs'][1]['state'] for name in ('a', 'second', 'b', 'like b')] == [
+        'finished',
+        'finished',
+        'stopped',
+        'not run yet',
+    ]  # those under way came to their end
 
 
 def test_a_folder_holds_one_setting(fake, command, tmp_path, capsys):
@@ -458,6 +507,7 @@ def test_the_default_folder_says_what_it_holds(fake, tmp_path, monkeypatch):
         (['cmicc'], 'cmicc: use one of'),
         (['ncf', '--seeds=0'], '--seeds=0: not a number of seeds'),
         (['ncf', '--seeds=two'], '--seeds=two'),
+        (['ncf', '--processes=two'], '--processes=two: not a number of processes'),
         (['ncf', '--preset=huge'], '--preset=huge: use one of small'),
         (['ncf', '--rows=CLF*,table 3'], '--rows=table 3: no such row; the rows are'),
         (['ncf', '--verbose'], '--verbose: unknown argument; use PAPER, --seeds'),
@@ -510,5 +560,5 @@ def test_help_names_everything(capsys):
 
 def test_a_job_without_a_start_has_the_seed_in_its_command(tmp_path):
     job = Job('key', tmp_path / 'x', {'seed': 0}, ('--config=c',), frozenset())
-    assert job.command(3) == ['--config=c', '--config.seed=3', f'--workdir={tmp_path}/x-seed-3']
+    assert job.command(3) == ['--config=c', '--config.seed=3', f'--workdir={tmp_path}/x-seed-3', '--report=no']
     assert job.config_of(3) == {'seed': 3}

@@ -15,6 +15,7 @@ SETTING = {
     'color.mode': 'lab',
     'color.probability': 1.0,
     'color.ratio': 'style_over_content',
+    'color.source': 'other',
     'data.categories': ('bed', 'chair', 'sofa', 'table'),
     'data.crop': 'none',
     'data.exclude_occluded': True,

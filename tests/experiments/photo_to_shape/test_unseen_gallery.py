@@ -115,6 +115,11 @@ def test_answers_are_compared_with_the_true_shapes(place):
     rows = metrics['unseen_per_category']
     assert rows['chair']['queries'] == 2 and rows['chair']['gallery'] == 3 and rows['bookshelf']['gallery'] == 2
     assert 0 < rows['chair']['iou_chance'] <= 1
+    changed = scores * np.array([[1], [1], [1], [-1]])
+    both = compare_unseen(config, unseen, scores, test, gallery, answers=5, untrained={'other': changed})[0]
+    other = compare_unseen(config, unseen, changed, test, gallery, answers=5)[0]
+    assert both['unseen_comparators']['other']['unseen_iou'] == other['unseen_iou'] != metrics['unseen_iou']
+    assert both['unseen_iou'] == metrics['unseen_iou']
     config.data.up_axis = 'z'  # of the run's own files: its boxes now lie on another side
     turned = compare_unseen(config, unseen, scores, test, gallery, answers=5)[2]
     assert turned['iou'][2] == pytest.approx(1, abs=0.08) and turned['iou'][0] < 0.6

@@ -1,0 +1,143 @@
+"""Table 1 of CMIC by category: accuracies and distances of runs, of what nobody trained, and as the papers print them.
+
+  python experiments/category_table.py [--seeds=N] [--data_dir=DIR] [--unseen_dir=DIR] [--config.KEY=VALUE ...]
+                                       [--out=DIR]
+
+--seeds       runs of pix3d.py with the seeds 0 .. N - 1 (default: 5); more can be added later
+--data_dir    folder in Pix3D's layout; without it the synthetic sample is used
+--unseen_dir  gallery that the runs never saw, as --config.evaluation.unseen_dir; without it those columns stay empty
+--config.KEY=VALUE
+              overrides a key of the runs' config
+--out         where everything goes (default: runs/category_table-DATA)
+
+Each run is scored twice: with its training photos as references, which is the default, and by views alone, as the
+paper scores. Runs lie in OUT/runs; the same command goes on where it was stopped, and a finished run stays as it is.
+OUT/report/index.html is the table; OUT/table.json is the same as data, without paths, to keep beside code
+(experiments/results). Status 1: a run failed.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import run
+from interruption import exit_status, terminated_as_interrupted
+from machine import code_text, command_text, machine, source
+from overrides import split_overrides
+from result_text import one_line_a_row
+from training_packages import check_training_packages
+
+from jaxret.errors import ConfigError, JaxretError
+from jaxret.files import escape_missing_letters, write_atomically
+from jaxret.runs.workdir import locked
+
+REFERENCES, VIEWS = 'CMIC, ours, with references', 'CMIC, ours'
+KNOWN = '--seeds, --data_dir, --unseen_dir, --config.KEY=VALUE, --out or --help'
+OWN = {'seed': '--seeds', 'data_dir': '--data_dir', 'evaluation.unseen_dir': '--unseen_dir'}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    escape_missing_letters()
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name, default in (('seeds', '5'), ('data_dir', ''), ('unseen_dir', ''), ('out', '')):
+        parser.add_argument(f'--{name}', default=default)
+    parser.add_argument('-h', '--help', action='store_true')
+    try:
+        known, rest = parser.parse_known_args(arguments)
+        if known.help:
+            print(__doc__)
+            return 0
+        overrides = split_overrides(rest, known=KNOWN)
+        if not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
+            raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
+        for key in (*OWN, 'evaluation.references', 'evaluation.shape_metrics'):
+            if key in overrides:
+                raise ConfigError(f'--config.{key}: {f"use {OWN[key]}" if key in OWN else "the table sets it itself"}')
+        check_training_packages()
+        name = Path(known.data_dir).name if known.data_dir else 'sample'
+        out = Path(known.out) if known.out else Path('runs') / f'category_table-{name}'
+        with terminated_as_interrupted(), locked(out, option='--out'):
+            return _make(known, overrides, out)
+    except (JaxretError, argparse.ArgumentError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print('stopped; the same command goes on', file=sys.stderr)
+        return exit_status(stop)
+
+
+def _make(known: argparse.Namespace, overrides: dict[str, str], out: Path) -> int:
+    given = {**overrides, 'data_dir': known.data_dir, 'evaluation.unseen_dir': known.unseen_dir}
+    settings = {key: value for key, value in sorted(given.items()) if key not in ('cache_dir', 'processes')}
+    _check_settings(out / 'settings.json', settings)
+    runs: dict[str, dict[int, dict[str, Any]]] = {REFERENCES: {}, VIEWS: {}}
+    for seed in range(int(known.seeds)):
+        workdir = out / 'runs' / f'seed-{seed}'
+        if not (workdir / 'metrics.json').exists():
+            keys = [f'--config.{key}={value}' for key, value in {**given, 'seed': seed}.items()]
+            if status := run.main(['--config=pix3d.py', f'--workdir={workdir}', *keys]):
+                return status
+        if not (workdir / 'metrics.json').exists():  # stopped, with its state saved
+            raise KeyboardInterrupt
+        metrics = json.loads((workdir / 'metrics.json').read_text())
+        runs[REFERENCES][seed], runs[VIEWS][seed] = metrics, {**metrics, **metrics['by_views']}
+    _write(out, runs, settings)
+    return 0
+
+
+def _check_settings(path: Path, settings: dict[str, str]) -> None:
+    """Keeps what a folder's runs are made with; refuses another folder's."""
+    if path.exists() and (before := json.loads(path.read_text())) != settings:
+        lines = [f'{key}: {before.get(key, "")!r} there' for key in before.keys() | settings.keys()]
+        raise ConfigError(f'{path}: made with other settings ({"; ".join(sorted(lines))}); name another --out')
+    write_atomically(path, json.dumps(settings, indent=2) + '\n')
+
+
+def _write(out: Path, runs: dict[str, dict[int, dict[str, Any]]], settings: dict[str, str]) -> None:
+    from photo_to_shape.category_rows import COLUMNS, NOTES, groups
+
+    from jaxret.reports.category_table import write_category_table
+
+    one, title = runs[REFERENCES][0], 'CMIC, Table 1: photos to shapes by category'
+    table, environment, data = groups(runs), machine(), settings['data_dir']
+    facts = {
+        'title': title,
+        'data': Path(data).name if data else 'synthetic sample',
+        'overrides': {key: Path(value).name for key, value in settings.items() if value and key != 'data_dir'},
+        'seeds': len(runs[REFERENCES]),
+        'gallery': one['gallery'],
+        'unseen_gallery': one.get('unseen_gallery'),
+        'unseen_photos': one.get('unseen_queries'),
+        'masks': one['masks'],
+        'uses_answer': one['uses_answer'],
+        **source(),
+        'hardware': {key: value for key, value in environment['hardware'].items() if key != 'host'},
+        'versions': environment['versions'],
+    }
+    write_atomically(out / 'table.json', one_line_a_row({**facts, 'notes': NOTES, 'columns': COLUMNS, 'groups': table}))
+    answer = [f'USES THE ANSWER: {one["uses_answer"]}.'] if one['uses_answer'] else []
+    page = write_category_table(
+        out / 'report',
+        table,
+        COLUMNS,
+        title=title,
+        config=settings,
+        skipped=[],
+        notes=[*answer, *NOTES],
+        provenance={
+            'synthetic': not data,
+            'Command': command_text(),
+            'Data': data or 'the synthetic sample',
+            'Seeds': f'0 to {len(runs[REFERENCES]) - 1}',
+            'Gallery': f'{one["gallery"]} shapes; unseen {one.get("unseen_gallery", "none")}',
+            'Code': code_text(source()),
+        },
+    )
+    print(f'report: {page}')
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

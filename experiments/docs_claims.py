@@ -1,0 +1,93 @@
+"""Writes the claims of the papers, with what results say of them, into the pages of docs.
+
+  python experiments/docs_claims.py [--check]
+
+A page names the results (summary.json of tables.py, kept in experiments/results) between two comments:
+
+  <!-- claims: cmic-ikea.json, cmic-sample.json -->
+  <!-- end of claims -->
+
+and what lies between them is replaced by a table: a row a claim, a column a file. --check changes nothing, and ends
+with status 1 where a page differs from its results.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / 'experiments' / 'results'
+BLOCK = re.compile(r'(<!-- claims: ([\w., -]+?) -->\n).*?(<!-- end of claims -->)', re.DOTALL)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument('--check', action='store_true', help='change nothing')
+    check = parser.parse_args(arguments).check
+    pages = {path: path.read_text() for path in sorted((ROOT / 'docs').glob('*.md'))}
+    differing = {path: new for path, text in pages.items() if (new := filled(text)) != text}
+    for path, text in differing.items():
+        print(f'{path.relative_to(ROOT)}: {"differs from its results" if check else "written"}')
+        if not check:
+            path.write_text(text)
+    return int(check and bool(differing))
+
+
+def filled(page: str) -> str:
+    """A page with its tables of claims made anew."""
+    return BLOCK.sub(lambda found: f'{found[1]}\n{_of_files(found[2])}\n{found[3]}', page)
+
+
+def _of_files(names: str) -> str:
+    return claims_table([json.loads((RESULTS / name.strip()).read_text()) for name in names.split(',')])
+
+
+def claims_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """The claims of a paper, by the results of several data sets, as a table of Markdown.
+
+    Args:
+      results: of `paper_tables.summary.summarize`, one a data set.
+
+    Returns:
+      A row a claim in the order of the results, with the paper's own difference (– where it prints none), and a column
+      a data set with verdict, mean paired difference, its interval and the number of seeds; – where it has none.
+    """
+    by_text = [{claim['text']: claim for claim in result['claims']} for result in results]
+    texts = dict.fromkeys(text for claims in by_text for text in claims)
+    lines = [
+        _line('claim', 'the paper', *(f'{result["data"]}, {result["preset"]}' for result in results)),
+        _line(*['---'] * (2 + len(results))),
+    ]
+    for text in texts:
+        claims = [one.get(text) for one in by_text]
+        printed = next(claim['paper'] for claim in claims if claim)
+        metric = next(claim['metric'] for claim in claims if claim)
+        lines.append(_line(f'{text} ({metric})', _signed(printed), *map(_verdict, claims)))
+    return '\n'.join(lines) + '\n'
+
+
+def _line(*cells: str) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
+def _signed(value: float | None) -> str:
+    return '–' if value is None else f'{value:+.3g}'
+
+
+def _verdict(claim: Mapping[str, Any] | None) -> str:
+    if claim is None or not claim['n']:
+        return '–'
+    interval = '' if claim['low'] is None else f' ({_signed(claim["low"])} to {_signed(claim["high"])})'
+    mark = '' if claim['verdict'] in ('undecided', 'unclear') else '**'
+    return f'{mark}{claim["verdict"]}{mark}: {_signed(claim["mean"])}{interval}, {claim["n"]} seeds'
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

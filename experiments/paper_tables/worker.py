@@ -1,0 +1,61 @@
+"""A process that runs the commands of run.py that it is given, one after the other: it starts and imports once.
+
+It reads a line of JSON a run from standard input, {"arguments": [...], "log": path}, adds what the run prints to the
+log, and answers on standard output with {"status", "processor_seconds", "memory"}: the exit status, the processor time
+of this process and its children since the answer before (the first has the imports), the most bytes it has held. Run
+by path (`workers.Worker`).
+"""
+
+import gc
+import json
+import os
+import resource
+import sys
+import traceback
+from pathlib import Path
+
+RUN = Path(__file__).parents[1] / 'run.py'
+
+
+def _status_of(arguments: list[str]) -> int:
+    """Exit status of run.py; 1 after an error that it does not know, whose traceback goes to the log."""
+    import run
+
+    sys.argv = [str(RUN), *arguments]  # which reports name
+    try:
+        return run.main(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def _processor_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+def serve() -> None:
+    """Answers until standard input ends."""
+    sys.path.insert(0, str(RUN.parent))
+    answers, before = os.fdopen(os.dup(1), 'w'), 0.0
+    os.dup2(2, 1)  # what is printed between runs
+    for line in sys.stdin:
+        asked = json.loads(line)
+        log = os.open(asked['log'], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.close(log)
+        status = _status_of(asked['arguments'])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        gc.collect()
+        now, memory = _processor_seconds(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        answer = {'status': status, 'processor_seconds': round(now - before, 1), 'memory': memory}
+        before = now
+        answers.write(json.dumps(answer) + '\n')
+        answers.flush()
+
+
+if __name__ == '__main__':
+    serve()
