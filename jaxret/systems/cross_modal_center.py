@@ -5,8 +5,7 @@ modalities (Jing et al., CVPR 2021). Successor: label prediction, noisy centers 
 KSII TIIS 2024). Each object is encoded by every modality's own network to D features that are not negative; retrieval
 compares them by cosine, in all ordered pairs of modalities.
 
-Ours, in neither paper: supervised contrast of all features of a batch in the place of centers (`loss.center`), and
-meshes that are stretched and turned in training (`shape_augmentation`).
+Ours, in neither paper: meshes that are stretched and turned in training, and smaller turns (`shape_augmentation`).
 
 Letters: M modalities, B objects, V views, S image side, N points, F faces, D embedding, C classes.
 
@@ -34,7 +33,6 @@ from jaxret.encoders.heads import MLP
 from jaxret.losses.center import NOISE_DRAWS, REDUCTIONS, cross_modal_center_loss, noisy_center_loss
 from jaxret.losses.classification import cross_modal_cross_entropy
 from jaxret.losses.contrastive import masked_mean
-from jaxret.losses.cross_modal_contrastive import cross_modal_contrastive_loss
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.losses.siamese import cross_modal_simsiam, pairwise_mse
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
@@ -49,7 +47,7 @@ from jaxret.systems.image_towers import ImageTower, frozen_collection
 CHOICES = {
     **cross_modal_encoders.CHOICES,
     **cross_modal_augmentation.CHOICES,
-    'loss.center': ('center', 'noisy_center', 'contrastive'),
+    'loss.center': ('center', 'noisy_center'),
     'loss.alignment': ('mse', 'simsiam', 'none'),
     'loss.reduction': REDUCTIONS,
     'loss.noise': NOISE_DRAWS,
@@ -58,8 +56,7 @@ RANGES = {
     'above 0': tuple(
         f'model.{name}'
         for name in ('embedding_dim', 'neighbors', 'point_width', 'mesh_width', 'label_hidden', 'projection_hidden')
-    )
-    + ('loss.temperature',),
+    ),
     '0 or above': tuple(
         f'loss.{name}'
         for name in ('label_weight', 'center_weight', 'alignment_weight', 'sigma', 'clean_weight', 'noisy_weight')
@@ -68,7 +65,7 @@ RANGES = {
 }
 _LOSS_FIELDS = (
     'center', 'alignment', 'reduction', 'label_weight', 'center_weight', 'alignment_weight', 'sigma', 'noise_mean',
-    'noise', 'squared', 'clean_weight', 'noisy_weight', 'temperature',
+    'noise', 'squared', 'clean_weight', 'noisy_weight',
 )  # fmt: skip
 
 
@@ -94,16 +91,11 @@ class CrossModalCenter:
     squared: bool
     clean_weight: float
     noisy_weight: float
-    temperature: float = 0.1
     augmentation: ShapeAugmentation = ShapeAugmentation()
     tower: ImageTower = IMAGES
 
     TASK: ClassVar[str] = 'cross_modal'
-    LATER: ClassVar[Mapping[str, Any]] = {
-        'loss.temperature': 0.1,
-        **cross_modal_augmentation.LATER,
-        **image_towers.LATER,
-    }
+    LATER: ClassVar[Mapping[str, Any]] = {**cross_modal_augmentation.LATER, **image_towers.LATER}
     GALLERIES: ClassVar[tuple[str, ...]] = ('views', 'faces', 'points')
     similarity: ClassVar[str] = 'dot'
     BACKBONES: ClassVar[Mapping[str, Backbone]] = BACKBONES
@@ -161,7 +153,7 @@ class CrossModalCenter:
         return TrainedSystem('cross_modal_center', embed, shapes, modality, queries, cls.similarity, notes=(note,))
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
-        """Variables {'params', 'batch_stats'}; params also hold 'centers' [C, D], drawn from N(0, 1), where used."""
+        """Variables {'params', 'batch_stats'}; params also hold 'centers' [C, D], drawn from N(0, 1)."""
         params, statistics = {}, {}
         batch = {name: value[:1] for name, value in batch.items()}
         frozen, images = self.tower.init(jax.random.fold_in(rng, 2), self.tower.normalized(batch['image']))
@@ -171,8 +163,7 @@ class CrossModalCenter:
             params[name], statistics[name] = variables['params'], variables['batch_stats']
         keys = jax.random.split(jax.random.fold_in(rng, 1), 4)
         feature = jnp.zeros((1, self.dim))
-        if self.center != 'contrastive':
-            params['centers'] = jax.random.normal(keys[0], (self.classes, self.dim))
+        params['centers'] = jax.random.normal(keys[0], (self.classes, self.dim))
         params['classifier'] = self.classifier.init(keys[1], feature)['params']
         if self.alignment == 'simsiam':
             params['projector'] = self.projector.init(keys[2], feature)['params']
@@ -209,7 +200,7 @@ class CrossModalCenter:
         params = variables['params']
         logits = self.classifier.apply({'params': params['classifier']}, features)
         label_loss = cross_modal_cross_entropy(logits, labels, valid=valid)
-        center_loss = self._center_loss(features, labels, params, noise_key, valid)
+        center_loss = self._center_loss(features, labels, params['centers'], noise_key, valid)
         alignment_loss = self._alignment_loss(features, params, valid)
         hits = jnp.mean(jnp.argmax(logits, axis=-1) == labels[None, :], axis=0)  # [M, B] -> [B]
         total = (
@@ -249,11 +240,8 @@ class CrossModalCenter:
         return similarity_matrix(queries, gallery)
 
     def _center_loss(
-        self, features: jax.Array, labels: jax.Array, params: dict[str, Any], key: jax.Array, valid: jax.Array
+        self, features: jax.Array, labels: jax.Array, centers: jax.Array, key: jax.Array, valid: jax.Array
     ) -> jax.Array:
-        if self.center == 'contrastive':
-            return cross_modal_contrastive_loss(features, labels, temperature=self.temperature, valid=valid)
-        centers = params['centers']
         if self.center == 'center':
             return cross_modal_center_loss(features, labels, centers, reduction=self.reduction, valid=valid)
         return noisy_center_loss(

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import references
 import references_center as ref
 from overrides import load_config
 from small_cmic import optimizer_config
@@ -91,13 +90,6 @@ def expected_losses(system, batch, *, variables=VARIABLES, rng=KEY):
     if system.center == 'center':
         oracle = {'mean': ref.published_center_loss, 'half_sum': ref.printed_center_loss}[system.reduction]
         center = oracle(features, labels, centers, valid=valid)
-    elif system.center == 'contrastive':
-        rows = features / np.linalg.norm(features, axis=-1, keepdims=True)
-        rows, classes = rows[:, valid].reshape(-1, DIM), np.tile(labels[valid], len(MODALITIES))
-        others = ~np.eye(len(rows), dtype=bool)
-        positives = (classes[:, None] == classes) & others
-        options = {'temperature': system.temperature, 'candidates': others}
-        center = np.mean(references.supervised_contrastive(rows @ rows.T, positives, **options))
     else:
         shape = centers.shape if system.noise == 'center' else features.shape
         drawn = gaussian_noise(jax.random.split(rng, 3)[2], shape, sigma=system.sigma, mean=system.noise_mean)
@@ -132,7 +124,6 @@ def expected_losses(system, batch, *, variables=VARIABLES, rng=KEY):
         {'noise': 'feature', 'squared': True},
         {'reduction': 'half_sum', 'alignment': 'none'},
         {'center': 'center', 'reduction': 'half_sum'},
-        {'center': 'contrastive', 'alignment': 'none', 'temperature': 0.3},
     ],
 )
 @pytest.mark.parametrize('padded', [False, True])

@@ -72,14 +72,11 @@ TABLE_2 = Table(
     ),
 )
 
-# Ours, by parts: what training changes of shapes, and the loss.
-_CHANGED = {'batch_size': 12, 'shape_augmentation.turn': 30.0, 'shape_augmentation.meshes': 'stretch'}
-CONTRASTIVE = Row('ours: contrastive at batch 12', _configs('contrastive'), {'batch_size': 12})
-CHANGED = Row('proposed with our changes of shapes at batch 12', OURS, _CHANGED)
+STRETCHED = Row('ours: stretched meshes and small turns at batch 12', _configs('stretched'), {'batch_size': 12})
 NOT_IN_PAPER = Table(
-    'Ours, not in the paper: supervised contrast in place of centers and SimSiam, and other changes of shapes',
+    'Ours, not in the paper: the proposed losses, and shapes changed otherwise in training',
     METRICS,
-    (TABLE_1.rows[1], CHANGED, CONTRASTIVE),
+    (TABLE_1.rows[1], STRETCHED),
 )
 
 PAPER = Paper(
@@ -111,15 +108,9 @@ PAPER = Paper(
             metric='mean_map',
         ),
         Claim.of_rows(
-            'ours, not in the paper: contrastive is better than the proposed method at batch 12',
-            CONTRASTIVE,
+            'ours, not in the paper: stretched meshes and small turns are better than the proposed method at batch 12',
+            STRETCHED,
             TABLE_1.rows[1],
-            'mean_map',
-        ),
-        Claim.of_rows(
-            'ours, not in the paper: with our changes of shapes, contrastive is better than the proposed losses',
-            CONTRASTIVE,
-            CHANGED,
             'mean_map',
         ),
     ),
