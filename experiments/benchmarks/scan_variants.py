@@ -11,6 +11,7 @@ Category and own model (of its category) with Wilson intervals over scans; `top1
 rows by the scans that one finds and the other does not, with the exact two-sided sign test; of seeds, the first.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -91,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     show('Scans and their CAD models', COLUMNS, rows)
     show('Scans that one row finds and the other does not', PAIR_COLUMNS, pairs)
-    write_json(known.json, title='Variants of scans to CAD models', arguments=known, rows=rows, pairs=pairs)
+    folders = {'workdir': '', 'cache_dir': '', 'data_dir': Path(known.data_dir).name or 'synthetic sample'}
+    settings = argparse.Namespace(**vars(known) | folders)
+    write_json(known.json, title='Variants of scans to CAD models', arguments=settings, rows=rows, pairs=pairs)
     return 0
 
 
