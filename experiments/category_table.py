@@ -12,6 +12,7 @@
 
 Each run is scored twice: with its training photos as references, which is the default, and by views alone, as the
 paper scores. Runs lie in OUT/runs; the same command goes on where it was stopped, and a finished run stays as it is.
+OUT holds the table of one data set (by names and sizes of its files) and one set of overrides.
 OUT/report/index.html is the table; OUT/table.json is the same as data, without paths, to keep beside code
 (experiments/results). Status 1: a run failed.
 """

@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from interruption import run_command
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'experiments' / 'results'
 BLOCK = re.compile(r'(<!-- claims: ([\w., -]+?) -->\n).*?(<!-- end of claims -->)', re.DOTALL)
@@ -90,4 +92,4 @@ def _verdict(claim: Mapping[str, Any] | None) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))
