@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
             'paper': 'category_table',
             'preset': CONFIG,
             'data_dir': given['data_dir'],
-            'data': ' '.join(data_fingerprint(given[key], option=option) for key, option in FOLDERS.items()).strip(),
+            'data': ', '.join(data_fingerprint(given[key], option=option) or 'none' for key, option in FOLDERS.items()),
             'tuned': False,
             'overrides': overrides,
         }

@@ -19,8 +19,8 @@ from jaxret.geometry.words import Words
 
 _NOT_POLYGONS = (b'surf', b'bzp', b'bsp', b'cdp', b'cdc', b'res', b'call', b'csh')
 _KINDS = (b'v', b'vt', b'vn')  # that a corner names, in this order
-# A statement goes on behind a backslash; a comment does not, nor a name, which may be a path of Windows.
-_CONTINUED = re.compile(rb'(#[^\n]*|^ *(?:[gos]|usemtl|mtllib) [^\n]*)|\\ *\n', re.MULTILINE | re.IGNORECASE)
+# A statement goes on behind a backslash; a comment does not, nor a name that ends in one: a path of Windows.
+_CONTINUED = re.compile(rb'(#[^\n]*|^ *(?:[gos]|usemtl|mtllib) [^\n]*[^ \n]\\ *$)|\\ *\n', re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ def plain_lines(data: bytes) -> bytes:
     data = plain_text(data).replace(b'\t', b' ')
     if b'\r' in data:
         data = data.replace(b'\r\n', b'\n').replace(b'\r', b'\n')
-    if b'\\' in data:
+    if re.search(rb'\\ *\n', data):
         data = _CONTINUED.sub(lambda match: match[1] or b' ', data)
     if data.startswith(b' ') or b'\n ' in data:
         data = re.sub(rb'^ ++', b'', data, flags=re.MULTILINE)

@@ -30,7 +30,7 @@ SOUND = {
     'continued after a number': text(faces()).replace(' ', '\\\r\n '),
     'backslashes that continue nothing': text(
         ['# C:\\models\\', VERTICES[0] + ' # C:\\', 'mtllib C:\\a\\', 'o C:\\a\\', faces()[0], 'g C:\\a\\ '],
-        [faces()[1], '  USEMTL C:\\a\\', *faces()[2:5], 's 1 \\', faces()[5]],
+        [faces()[1], '  USEMTL C:\\a\\', *faces()[2:5], 's \\\n1', faces()[5]],
     ),
     'indices with a plus sign': text(NORMALS, faces(corner=lambda index: f'+{index + 1}/+1/+{index % 2 + 1}')),
     'parts that count back to nothing': text(faces(corner=lambda index: f'{index - 8}/{index - 8}/-1')),
