@@ -141,12 +141,12 @@ def paired_difference(
 
     Returns:
       (spread of the differences, key of VERDICTS): 'holds' or 'opposite' where the interval leaves out 0, 'undecided'
-      where it does not, 'unknown' with fewer than two seeds.
+      where it does not, 'unknown' with fewer than two seeds, or two whose differences are equal and not 0.
     """
     sign = 1 if higher_is_better else -1
     differences = {seed: sign * (better[seed] - worse[seed]) for seed in better if seed in worse}
     result = spread(differences, confidence=1 - (1 - confidence) / claims)
-    if result.low is None:
+    if result.n < 2 or (result.n == 2 and result.sd < 1e-9 * abs(result.mean)):
         return result, 'unknown'
     return result, 'holds' if result.low > 0 else 'opposite' if result.high < 0 else 'undecided'
 

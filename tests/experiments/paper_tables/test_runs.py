@@ -131,6 +131,7 @@ def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('XLA_FLAGS', quick_compilation()['XLA_FLAGS'])  # one device
     command = [
         'ncf',
+        '--preset=random_start',
         '--rows=CLF*12,CLF*48',
         '--seeds=1',
         f'--out={tmp_path}/out',
