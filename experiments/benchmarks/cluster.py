@@ -76,7 +76,14 @@ def started(folder: Path, workers: int) -> Iterator[Path]:
     commands += [['worker', '--nthreads=1', '--no-nanny', f'--local-directory={folder}']] * workers
     try:
         for command in commands:
-            line = [sys.executable, '-m', 'dask', *command, '--no-dashboard', f'--scheduler-file={address}']
+            line = [
+                sys.executable,
+                '-m',
+                'dask',
+                *command,
+                '--dashboard-address=127.0.0.1:0',
+                f'--scheduler-file={address}',
+            ]
             ended.append(subprocess.Popen(line, stderr=subprocess.DEVNULL))
             while not address.exists():
                 time.sleep(0.1)
