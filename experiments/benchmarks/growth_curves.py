@@ -15,6 +15,7 @@ from measuring import MIB, Usage, compiled_memory
 import jax
 import numpy as np
 from geometry import ball
+from growth_indexes import duplicates, fitting, indexing, opening
 from loss_cases import CASES, PLAIN_FORMS, VIEWS, random_arrays
 from overrides import load_config
 from random_galleries import embeddings
@@ -118,9 +119,14 @@ def loading(faces: int) -> Case:
     return _traced(call)
 
 
+_TREE = 'a tree of N points is searched N times in about log N steps'
 CURVES = (
     Curve('search, brute force', 'gallery', tuple(10**n for n in range(2, 7)), partial(searching, method='brute')),
     Curve('search, pruned', 'gallery', tuple(10**n for n in range(2, 7)), partial(searching, method='pruned')),
+    Curve('indexing: shards and table', 'gallery', (1_000, 10_000, 100_000), indexing),
+    Curve('opening: read and checked', 'gallery', (1_000, 10_000, 100_000), opening),
+    Curve('duplicates: pairs to compare', 'gallery', (1_000, 10_000, 100_000, 1_000_000), duplicates, _TREE),
+    Curve('fit of 100 photos', 'gallery', (1_000, 10_000, 100_000), fitting),
     Curve(
         'InfoNCE, direct',
         'batch',
@@ -146,13 +152,7 @@ CURVES = (
         partial(points, network=DGCNN),
         'the nearest neighbours of a point are sought among all points, in each of four layers',
     ),
-    Curve(
-        'Hausdorff distance',
-        'points',
-        (1_000, 4_000, 16_000, 64_000),
-        hausdorff,
-        'a tree of N points is searched N times in about log N steps',
-    ),
+    Curve('Hausdorff distance', 'points', (1_000, 4_000, 16_000, 64_000), hausdorff, _TREE),
     Curve('rendering', 'faces', (1_000, 4_000, 16_000, 64_000, 256_000), partial(rendering, views=False)),
     Curve('loading', 'faces', (1_000, 4_000, 16_000, 64_000, 256_000), loading),
 )

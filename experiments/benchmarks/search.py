@@ -7,12 +7,14 @@
     python experiments/benchmarks/search.py --part=query --config=pix3d.py:paper --repeats=10 --json=out.json
 
 **gallery**: clustered unit embeddings, attention scores, top 10. The variance of axis i falls as i^-decay; the slower
-it falls, the less the bounds of pruned search are worth. Queries are views with noise. Rows: brute force and pruned
-search of jaxret (the same results, checked), flat inner product over all views of faiss, and its HNSW graph. faiss
-finds the nearest views; `recall` is the share of the exact top 10 by attention score among the first 10 shapes of its
-views, `view recall` the share of the views of flat search that HNSW finds. Times are a query's, in a batch and one at
-a time, by the clock and of the processor. Memory: what the method keeps beside the embeddings, and the largest growth
-in its first search (compilation included). faiss is in the extra `bench`; without it its row says so.
+it falls, the less the bounds of pruned search are worth; `flat` has independent views, where they are worth nothing.
+Queries are views with noise. Rows: brute force, pruned search and `auto`, which here tries at every call whether
+pruning pays (else every 25th where it does not), in turns and with the same results, checked; flat inner product over
+all views of faiss, and its HNSW graph. faiss finds the nearest views; `recall` is the share of the exact top 10 by
+attention score among the first 10 shapes of its views, `view recall` the share of the views of flat search that HNSW
+finds. Times are a query's, in a batch and one at a time, by the clock and of the processor; `ratio` is that of brute
+force's single query to its own, by the clock. Memory: what the method keeps beside the embeddings. faiss is in the
+extra `bench`; without it its row says so.
 
 **query**: random weights and galleries; the photo is a JPEG file of 640 x 480. One query at a time: `read` decodes and
 frames the file, `encode` embeds it, `search` finds the ten best shapes. `score` and `sort` are the plain way: the
@@ -26,6 +28,7 @@ import importlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,59 +69,69 @@ QUERY_PARTS = ('read', 'encode', 'search', 'score', 'sort', 'total', 'peer_encod
 COLUMNS = {
     'gallery': (
         ('shapes', ',d'),
-        ('decay', 'g'),
+        ('decay', ''),
         ('method', ''),
         ('batch_ms', '.2f'),
         ('batch_cpu_ms', '.2f'),
         ('single_ms', '.2f'),
         ('single_cpu_ms', '.2f'),
+        ('ratio', '.2f'),
+        ('batch_ratio', '.2f'),
         ('fully_scored', '.3%'),
         ('recall', '.3f'),
         ('view_recall', '.3f'),
         ('build_cpu_s', '.1f'),
         ('kept_mib', '.0f'),
-        ('peak_mib', '.0f'),
         ('embeddings_mib', '.0f'),
     ),
     'query': (('shapes', ',d'), *((f'{name}_ms', '.2f') for name in QUERY_PARTS), ('ratio', '.2f'), ('note', '')),
 }
 
 
-def measure_search(run: Callable[[slice], Any], queries: int, repeats: int) -> tuple[Any, dict[str, float]]:
-    """Result for all queries, times a query (in a batch and one at a time), memory of the first search."""
-    with Usage() as first:
-        result = run(slice(0, queries))
-    turns = {'batch': slice(0, queries), 'single': slice(0, 1)}
-    times = interleave({name: lambda part=part: run(part) for name, part in turns.items()}, repeats=repeats)
-    row = {'peak_mib': first.peak_mib}
-    for name, count in (('batch', queries), ('single', 1)):
-        row |= {
-            f'{name}_ms': times[name]['seconds'] / count * 1e3,
-            f'{name}_cpu_ms': times[name]['cpu_seconds'] / count * 1e3,
-        }
-    return result, row
+def measure_searches(
+    calls: dict[str, Callable[[slice], Any]], queries: int, repeats: int
+) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """By the names of calls that take turns: result for all queries, and times of a query, in a batch and alone."""
+    results = {name: run(slice(0, queries)) for name, run in calls.items()}
+    rows = {name: {} for name in calls}
+    for size, count in (('batch', queries), ('single', 1)):
+        turns = {name: lambda run=run, count=count: run(slice(0, count)) for name, run in calls.items()}
+        for name, times in interleave(turns, repeats=repeats).items():
+            rows[name] |= {
+                f'{size}_ms': times['seconds'] / count * 1e3,
+                f'{size}_least_ms': times['least_seconds'] / count * 1e3,
+                f'{size}_cpu_ms': times['cpu_seconds'] / count * 1e3,
+            }
+    return results, rows
 
 
-def measure_gallery(known: argparse.Namespace, shapes: int, decay: float) -> Iterator[dict[str, Any]]:
+def measure_gallery(known: argparse.Namespace, shapes: int, decay: float | None) -> Iterator[dict[str, Any]]:
     """A row a method."""
     gallery, queries, projected = embeddings(shapes, known.views, known.width, known.queries, decay, known.seed)
-    common = {'shapes': shapes, 'decay': decay, 'embeddings_mib': gallery.nbytes / MIB}
+    common = {'shapes': shapes, 'decay': 'flat' if decay is None else decay, 'embeddings_mib': gallery.nbytes / MIB}
     searched = SearchGallery(gallery, 'attention')
-
-    def ours(method: str) -> Callable[[slice], Any]:
-        return lambda part: search(searched, queries[part], TOP, projected=projected[part], method=method)
-
-    exact, row = measure_search(ours('brute'), len(queries), known.repeats)
-    exactly = {'recall': 1.0, 'build_cpu_s': 0.0, 'kept_mib': 0.0, 'fully_scored': 1.0}
-    yield common | row | exactly | {'method': 'brute force'}
     with Usage() as build:
         bounds = prepare(searched)
-    exactly |= {'build_cpu_s': build.cpu_seconds, 'kept_mib': bounds.rows.nbytes / MIB}
-    for method, name in (('pruned', 'pruned'), ('auto', 'auto, prepared')):
-        found, row = measure_search(ours(method), len(queries), known.repeats)
-        if not (np.array_equal(found.indices, exact.indices) and np.array_equal(found.scores, exact.scores)):
+
+    def ours(part: slice, method: str) -> Any:
+        searched.waits = 0
+        return search(searched, queries[part], TOP, projected=projected[part], method=method)
+
+    names = {'brute force': 'brute', 'pruned': 'pruned', 'auto': 'auto'}
+    calls = {
+        name: partial(ours, method=method) for name, method in names.items() if name != 'pruned' or decay is not None
+    }
+    found, rows = measure_searches(calls, len(queries), known.repeats)
+    exact, brute = found['brute force'], rows['brute force']
+    for name, row in rows.items():
+        if not (
+            np.array_equal(found[name].indices, exact.indices) and np.array_equal(found[name].scores, exact.scores)
+        ):
             raise AssertionError(f'{name} search differs from brute force')
-        yield common | row | exactly | {'method': name, 'fully_scored': float(found.fully_scored.mean())}
+        row |= {'method': name, 'recall': 1.0, 'fully_scored': float(found[name].fully_scored.mean())}
+        row |= {'ratio': brute['single_ms'] / row['single_ms'], 'batch_ratio': brute['batch_ms'] / row['batch_ms']}
+        kept = {'build_cpu_s': build.cpu_seconds, 'kept_mib': bounds.nbytes / MIB}
+        yield common | row | ({} if name == 'brute force' else kept)
     searched.bounds = bounds = None
     faiss, missing = find_peer('faiss')
     if faiss is None:
@@ -145,9 +158,8 @@ def measure_faiss(
             index.hnsw.efSearch = EFFORT
         with Usage() as build:
             index.add(gallery.reshape(-1, width))
-        near, row = measure_search(
-            lambda part, index=index: index.search(queries[part], TOP * views)[1], len(queries), known.repeats
-        )
+        call = {name: lambda part, index=index: index.search(queries[part], TOP * views)[1]}
+        (near,), (row,) = (one.values() for one in measure_searches(call, len(queries), known.repeats))
         row |= {'method': name, 'build_cpu_s': build.cpu_seconds, 'kept_mib': build.kept_mib}
         first = [list(dict.fromkeys(line))[:TOP] for line in (near // views).tolist()]
         row['recall'] = _shared(first, exact)
@@ -244,6 +256,11 @@ def read_query_config(name: str, overrides: dict[str, str]) -> tuple[ConfigDict,
     return config, short
 
 
+def spectrum(text: str) -> float | None:
+    """Type of an argument: how fast a spectrum falls, None for 'flat'."""
+    return None if text == 'flat' else at_least(0, float)(text)
+
+
 @says_errors
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table; returns 1 where the config is bad."""
@@ -253,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--views', type=positive, default=12)
     parser.add_argument('--width', type=positive, default=128, help='numbers an embedding')
     parser.add_argument(
-        '--decay', type=at_least(0, float), nargs='+', default=[1.0, 2.0, 3.0], help='spectra: i^-decay'
+        '--decay', type=spectrum, nargs='+', default=[1.0, 2.0, 3.0, None], help="spectra: i^-decay, or 'flat'"
     )
     parser.add_argument('--queries', type=positive, default=64, help='of a batch')
     parser.add_argument('--flat-most', type=at_least(0), default=10**6, help='most shapes for faiss flat (copies all)')

@@ -31,6 +31,7 @@ METHODS = {
     'coral_features': _NONE | {'evaluation.alignment': 'coral'},  # of the features of source_only
     'meda': _NONE | {'evaluation.alignment': 'meda'},
     'jgsa': _NONE | {'evaluation.alignment': 'jgsa'},
+    'prototypes': _NONE | {'evaluation.alignment': 'prototypes'},  # ours
     'swap': {'loss.mutual_information_weight': 1.0, 'loss.norm_weight': 0.05},  # as printed, interchanged
 }
 # With the weights that a package brings, which need no epochs with the labels alone.
@@ -138,7 +139,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     evaluation.batch_size = 32  # photos or shapes encoded at once
     evaluation.photos = 'test'  # --mode=eval: 'all' scores photos of every split that the run was not trained on
     evaluation.views = 0  # fixed, evenly spaced views of a shape; 0 is all
-    evaluation.alignment = 'none'  # of extracted features: 'coral', 'jgsa', 'meda'
+    evaluation.alignment = 'none'  # of extracted features: 'coral', 'jgsa', 'meda'; 'prototypes', of frozen ones
     evaluation.before = ''  # work directory of the run shown before this one in the report; '': the initial weights
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''; of each class

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from domain_adaptation.data import DomainData
-from domain_adaptation.embedding import Pictures
+from domain_adaptation.embedding import Pictures, Table
 
+from data_pipelines.domain_adaptation.prepare import PhotoTable
 from jaxret.losses.scores import l2_normalize
 from jaxret.metrics.domain_adaptation import benchmark_metrics
 from jaxret.metrics.shrec_scores import SCORES
@@ -26,12 +27,8 @@ def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) 
     """
     test, gallery, known = data.photos['test'], data.shapes['gallery'], data.photos['train']
 
-    def pooled(table: Any, name: str, axes: int) -> np.ndarray:
-        """Unit vectors [..., F], maps by their mean."""
-        features = pictures.plain_features(table, name)
-        return np.asarray(l2_normalize(features.mean(axis=tuple(range(axes, features.ndim - 1)))))
-
-    asked, views, references = pooled(test, 'test', 1), pooled(gallery, 'gallery', 2), pooled(known, 'train', 1)
+    asked, references = (pooled(pictures.plain_features(*table), 1) for table in ((test, 'test'), (known, 'train')))
+    views = pooled(pictures.plain_features(gallery, 'gallery'), 2)
 
     def classes(rows: np.ndarray) -> np.ndarray:
         found = reference_probabilities(rows.reshape(-1, rows.shape[-1]), references, known.label, len(data.classes))
@@ -39,6 +36,17 @@ def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) 
 
     compared = {'zero_shot': (asked, views.mean(axis=1)), 'references': (classes(asked), classes(views).mean(axis=1))}
     return {name: scores(*pair, test.label, labels, test.categories) for name, pair in compared.items()}
+
+
+def compared_features(pictures: Pictures, table: Table, name: str) -> np.ndarray:
+    """Frozen features [N, F] as 'zero_shot' compares them: of photos, and the mean of a shape's views, of length 1."""
+    features = pictures.plain_features(table, name)
+    return pooled(features, 1) if isinstance(table, PhotoTable) else pooled(features, 2).mean(axis=1)
+
+
+def pooled(features: np.ndarray, axes: int) -> np.ndarray:
+    """Unit vectors [..., F] of features whose first axes are of items and views; maps by their mean."""
+    return np.asarray(l2_normalize(features.mean(axis=tuple(range(axes, features.ndim - 1)))))
 
 
 def scores(*given: Any) -> dict[str, float | None]:

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from console import console
+from domain_adaptation.aligned import ALIGNMENTS, aligned_embeddings
 from domain_adaptation.comparators import scores, untrained_metrics
 from domain_adaptation.data import DomainData, load_domain_data, shown_view
 from domain_adaptation.embedding import Pictures
@@ -30,7 +31,6 @@ from data_pipelines.domain_adaptation.batches import training_batches
 from data_pipelines.domain_adaptation.mi3dor import paper_note
 from data_pipelines.domain_adaptation.prepare import shape_labels
 from data_pipelines.random_crops import Augmentation
-from jaxret.baselines import domain_alignment, meda
 from jaxret.errors import ConfigError
 from jaxret.geometry.render import ViewRing
 from jaxret.metrics.domain_adaptation import benchmark_metrics
@@ -38,13 +38,6 @@ from jaxret.reports.domain_adaptation import write_domain_report
 from jaxret.systems.base import Variables
 from jaxret.systems.hifa import Hifa
 from jaxret.training.embedder import Embedder
-
-# Of extracted features, in closed form, and how many items of a domain they take.
-ALIGNMENTS = {
-    'coral': (domain_alignment.coral, domain_alignment.MAX_ITEMS),
-    'jgsa': (domain_alignment.jgsa, domain_alignment.MAX_ITEMS),
-    'meda': (meda.meda, meda.MAX_ITEMS),
-}
 
 
 @dataclass(eq=False)
@@ -228,13 +221,8 @@ class DomainAdaptation:
 
     def evaluate(self, data: DomainData, embedder: Embedder, variables: Variables, workdir: Path) -> Evaluation:
         """Scores of both modes on the test photos, with aligned features where the config says so."""
-        test, gallery, alignment = data.photos['test'], data.shapes['gallery'], self.config.evaluation.alignment
-        embed = partial(self.pictures.embed, embedder, variables)
-        queries, found = embed(test, 'test'), embed(gallery, 'gallery')
-        if alignment != 'none':
-            train = embed(data.photos['train'], 'train'), data.photos['train'].label
-            fitted = ALIGNMENTS[alignment][0](*train, embed(data.shapes['train'], 'train'), seed=self.config.seed)
-            queries, found = fitted.source(queries), fitted.target(found)
+        test, gallery = data.photos['test'], data.shapes['gallery']
+        queries, found = aligned_embeddings(data, self.pictures, embedder, variables)
         labels = shape_labels(data.prepared, 'gallery')  # the only use of a label of a shape
         metrics = benchmark_metrics(
             queries, found, test.label, labels, test.categories, train_labels=data.photos['train'].label
@@ -288,10 +276,11 @@ class DomainAdaptation:
             'Equal distances count against the system.',
         ]
         if method != 'none':
+            what = 'Frozen features' if method == 'prototypes' and self.pictures.frozen else 'Embeddings'
             photos, shapes, most = len(data.photos['train']), len(data.shapes['train']), ALIGNMENTS[method][1]
             notes.append(
-                f'Embeddings went through {method}, fitted on {min(photos, most)} of {photos} training photos with '
-                f'labels and {min(shapes, most)} of {shapes} training shapes without.'
+                f'{what} went through {method}, fitted on {min(photos, most)} of {photos} training photos with labels '
+                f'and {min(shapes, most)} of {shapes} training shapes without.'
             )
         return [*notes, *filter(None, [paper_note(dataset)])]
 

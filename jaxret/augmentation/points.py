@@ -87,6 +87,33 @@ def jitter_faces(
     return jnp.concatenate([moved, faces[..., 12:]], axis=-1)
 
 
+def stretch_and_turn_faces(
+    key: chex.PRNGKey, faces: chex.Array, *, scale: tuple[float, float] = (2 / 3, 3 / 2), degrees: float = 180.0
+) -> chex.Array:
+    """Stretches every mesh along each axis and turns it about the up axis, as `augment_points` does with clouds.
+
+    Centre and corners go through that linear map A, normals through its inverse transpose, and are unit vectors again;
+    those of faces without area stay 0.
+
+    Args:
+      key: random key.
+      faces: [B, F, 15]: centre 3, corners 9, normal 3.
+      scale: smallest and largest factor; (1, 1) for none.
+      degrees: largest angle; 0 for none.
+
+    Returns:
+      [B, F, 15].
+    """
+    chex.assert_shape(faces, (None, None, 15))
+    stretch_key, turn_key = jax.random.split(key)
+    factors = jax.random.uniform(stretch_key, (len(faces), 1, 1, 3), faces.dtype, *scale)
+    vectors = faces.reshape(*faces.shape[:2], 5, 3)
+    normals = vectors[:, :, 4:] / factors
+    normals /= jnp.maximum(jnp.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+    vectors = jnp.concatenate([vectors[:, :, :4] * factors, normals], axis=2)
+    return rotate_points(turn_key, vectors.reshape(len(faces), -1, 3), degrees=degrees).reshape(faces.shape)
+
+
 def augment_points(
     key: chex.PRNGKey,
     points: chex.Array,

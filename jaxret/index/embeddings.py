@@ -10,6 +10,7 @@ from jaxret.errors import DataError, Problem
 from jaxret.index.shards import SHARDS, ShapeRow, check_shard, read_array, read_matrix, unreadable
 from jaxret.search.blocks import aligned_empty
 from jaxret.search.codes import Codebook, CodedViews
+from jaxret.search.threads import spread
 
 
 def gather(folder: Path, rows: Sequence[ShapeRow], name: str = 'embeddings', *, checked: bool = False) -> np.ndarray:
@@ -27,21 +28,29 @@ def gather(folder: Path, rows: Sequence[ShapeRow], name: str = 'embeddings', *, 
     places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(row.shard, []).append(place)
-    array = None
-    for shard, wanted in places.items():
+    if not places:
+        raise DataError(Problem(str(folder), 'the index holds no shapes', 'index a folder with models'))
+
+    def read(shard: str) -> np.ndarray:
         path = folder / SHARDS / shard
         if not checked:
             check_shard(path)
         stored = read_array(path, name)
-        numbers = [rows[place].row for place in wanted]
+        numbers = [rows[place].row for place in places[shard]]
         if not 0 <= min(numbers) <= max(numbers) < len(stored):
             action = 'run `jaxret index --rebuild`'
             raise DataError(Problem(str(path), 'holds fewer shapes than the table names', action))
-        if array is None:
-            array = aligned_empty((len(rows), *stored.shape[1:]), stored.dtype)
-        array[wanted] = stored[numbers]
-    if array is None:
-        raise DataError(Problem(str(folder), 'the index holds no shapes', 'index a folder with models'))
+        return stored[numbers]
+
+    first, *others = places
+    found = read(first)
+    array = aligned_empty((len(rows), *found.shape[1:]), found.dtype)
+    array[places[first]] = found
+
+    def copy(shard: str) -> None:
+        array[places[shard]] = read(shard)
+
+    spread(copy, others)
     return array
 
 

@@ -157,14 +157,8 @@ def write_table(folder: Path, rows: Iterable[ShapeRow]) -> tuple[str, str]:
     return name, hashlib.sha256(content).hexdigest()
 
 
-def read_table(content: bytes, manifest: Manifest, where: Path) -> list[ShapeRow]:
-    """Rows of a table.
-
-    Raises:
-      DataError: not the table that the manifest names.
-    """
-    if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
-        raise DataError(Problem(str(where), 'damaged: another checksum', _REBUILD))
+def table_rows(content: bytes, manifest: Manifest) -> list[ShapeRow]:
+    """Rows of a table whose checksum was compared."""
     rows = [ShapeRow(**json.loads(line)) for line in content.decode().splitlines()]
     axes = [source.up_axis for source in manifest.sources]
     return [row if row.up_axis else replace(row, up_axis=axes[row.source], axis_from=BEFORE) for row in rows]
@@ -177,6 +171,13 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
     Raises:
       DataError: no index there, or damaged.
     """
+    with held_content(folder) as (manifest, content):
+        yield manifest, table_rows(content, manifest)
+
+
+@contextlib.contextmanager
+def held_content(folder: Path) -> Iterator[tuple[Manifest, bytes]]:
+    """As `held_table`, with the table as it is in its file, whose checksum was compared."""
     while True:
         manifest = read_manifest(folder)
         path = folder / TABLES / manifest.table
@@ -194,7 +195,10 @@ def held_table(folder: Path) -> Iterator[tuple[Manifest, list[ShapeRow]]]:
                 fcntl.flock(file, fcntl.LOCK_SH)
             if not same_file(file.fileno(), path):
                 continue
-            yield manifest, read_table(file.read(), manifest, path)
+            content = file.read()
+            if hashlib.sha256(content).hexdigest() != manifest.table_sha256:
+                raise DataError(Problem(str(path), 'damaged: another checksum', _REBUILD))
+            yield manifest, content
             return
 
 

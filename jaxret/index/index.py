@@ -10,25 +10,27 @@ what is taught, here or elsewhere, counts at once.
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
 from jaxret.errors import ConfigError, refused
 from jaxret.index.comparing import TEXT_WEIGHT, Comparison, Question
-from jaxret.index.files import Manifest, held_table
+from jaxret.index.files import Manifest, held_content, table_rows
 from jaxret.index.fit_file import StoredFit, fit_key, write_fit
 from jaxret.index.fitting import FOLDS, Fit, fit_references
 from jaxret.index.hits import Hit, hits_of
 from jaxret.index.references import Reference, References, new_session
 from jaxret.index.shapes import Shapes
-from jaxret.index.shards import ShapeRow
 from jaxret.index.teaching import LiveEvidence, check_embeds, prepare_photos
 from jaxret.inference.model import Model
 from jaxret.preprocessing.photos import Box, Mask
 from jaxret.preprocessing.photos import Photo as Picture
 from jaxret.search.exact import Found
+from jaxret.search.gallery import SearchGallery
 from jaxret.search.references import Fusion
+from jaxret.search.threads import begin
 from jaxret.workers import progress_bar
 
 
@@ -36,37 +38,52 @@ class Index(Shapes):
     """The shapes of one state of an index; `open` makes it. Safe to search from several threads.
 
     Attributes, beside those of `Shapes`:
-      gallery: what is searched; its `embeddings` are [G, D] or [G, V, D].
       references: photos known to show some of the shapes.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, rows: Sequence[ShapeRow], held: contextlib.ExitStack):
-        super().__init__(folder, manifest, rows)
-        self._held = held
-        self._names = list(zip(self.ids, self.categories, strict=True))
-        self._inputs = manifest.shape_inputs
-        self._comparison = Comparison(folder, manifest, rows)
-        self.gallery = self._comparison.gallery
+    def __init__(self, folder: Path, manifest: Manifest, content: bytes, held: contextlib.ExitStack):
+        self._held, self._inputs = held, manifest.shape_inputs
         self.references, self._session = References(folder), new_session()
-        self._evidence = LiveEvidence(self.references, manifest, self._row_of, self._comparison)
+        table = begin(partial(table_rows, content, manifest))
+        super().__init__(folder, manifest, table, begin(lambda: Comparison(folder, manifest, table.result())))
 
     @classmethod
     def open(cls, path: str | Path) -> 'Index':
-        """Reads an index; its embeddings go to memory, its thumbnails stay on disk.
+        """Opens an index. Its table and embeddings are read and checked beside what the caller does next, such as
+        loading a model; what needs them waits. Thumbnails stay on disk.
 
         Args:
           path: folder that `jaxret index` wrote.
 
         Raises:
-          DataError: no index there, or damaged.
+          DataError: no index there, or its list is damaged. Where a shard is missing or damaged, or there are no
+            shapes, all that compares raises it; `gallery` does at once.
         """
         folder = Path(path).absolute()
         with contextlib.ExitStack() as stack:
-            manifest, rows = stack.enter_context(held_table(folder))
-            return cls(folder, manifest, rows, stack.pop_all())
+            manifest, content = stack.enter_context(held_content(folder))
+            return cls(folder, manifest, content, stack.pop_all())
+
+    @property
+    def gallery(self) -> SearchGallery:
+        """What is searched; its `embeddings` are [G, D] or [G, V, D]. Raises DataError: a shard is damaged."""
+        return self._comparison.gallery
+
+    @property
+    def _comparison(self) -> Comparison:
+        return self._shards.result()
+
+    @cached_property
+    def _names(self) -> list[tuple[str, str]]:
+        return list(zip(self.ids, self.categories, strict=True))
+
+    @cached_property
+    def _evidence(self) -> LiveEvidence:
+        return LiveEvidence(self.references, self.manifest, self._row_of, self._comparison)
 
     def close(self) -> None:
-        """Lets the writer remove what only this index still needs."""
+        """Lets the writer remove what only this index still needs, once that is read."""
+        self._shards.exception()
         self.references.close()
         self._held.close()
 

@@ -1,6 +1,7 @@
 """What an index knows of its shapes beside how they look. Letters: G shapes."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,44 @@ from jaxret.preprocessing.shapes import file_checksum
 class Shapes:
     """The shapes of a table, by their ids.
 
+    Args:
+      folder, manifest: of the index.
+      table: what will be the rows.
+      shards: done once all shards were compared with their checksums; fails where one is missing or damaged.
+
     Attributes:
       folder: of the index.
       manifest: what the index is.
-      ids: of the shapes.
-      categories: one a shape; '' where it has none.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, rows: Sequence[ShapeRow]):
-        self.folder, self.manifest = folder, manifest
-        self.ids = tuple(row.id for row in rows)
-        self.categories = tuple(row.category for row in rows)
-        self._rows = tuple(rows)
-        self._row_of = {name: number for number, name in enumerate(self.ids)}
-        self._facts = ShapeFacts(folder, self._rows)
+    def __init__(self, folder: Path, manifest: Manifest, table: Future[Sequence[ShapeRow]], shards: Future):
+        self.folder, self.manifest, self._table, self._shards = folder, manifest, table, shards
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return self.manifest.shapes
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Of the shapes."""
+        return tuple(row.id for row in self._rows)
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """One a shape; '' where it has none."""
+        return tuple(row.category for row in self._rows)
+
+    @property
+    def _rows(self) -> Sequence[ShapeRow]:
+        return self._table.result()
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.ids)}
+
+    @cached_property
+    def _facts(self) -> ShapeFacts:
+        self._shards.result()
+        return ShapeFacts(self.folder, self._rows)
 
     @cached_property
     def _first_of(self) -> dict[str, str]:
@@ -91,6 +113,7 @@ class Shapes:
     def thumbnail(self, id: str) -> bytes:
         """A picture of a shape: a PNG file. Raises KeyError for an unknown id, DataError where it is damaged."""
         row = self._rows[self._row_of[id]]
+        self._shards.result()
         return read_thumbnail(self.folder / SHARDS / row.shard, row.row)
 
     def model_path(self, id: str) -> Path:

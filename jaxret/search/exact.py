@@ -9,9 +9,9 @@ Scores are those of `similarity.exact_scores`, equal scores are ordered by index
 number of devices gives the same result, bit by bit. Work is done in blocks, so that memory does not grow with the
 gallery beyond its own arrays, which may be mapped from files.
 
-Who answers many single queries calls `bounds.prepare(gallery)` once; 'auto' then prunes where it pays: a pass over the
-rows costs the same for one query and for many, so that pruning gains most for single queries, and nothing for batches
-whose bounds leave more than some percent of the shapes. On accelerators 'auto' is brute force.
+Who answers many queries calls `bounds.prepare(gallery)` once; 'auto' then prunes where a sample of the bounds says that
+it pays: it gains most for single queries, as a pass of brute force over the rows costs the same for one and for many.
+On accelerators 'auto' is brute force.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ from jaxret.search.similarity import unit64
 
 METHODS = ('auto', 'brute', 'pruned')
 _LONGEST = 1e15  # as for the gallery
-_TRIED = 4  # queries searched with pruning to see how many shapes its bounds leave
-# Microseconds of one core for a shape of 12 x 128 numbers: brute force reads it for all queries and multiplies for
-# each; pruning reads and multiplies short rows, and gathers and scores those that are left.
-_READ, _MULTIPLY, _READ_SHORT, _MULTIPLY_SHORT, _LEFT = 0.55, 0.09, 0.1, 0.03, 2.5
-_CALL, _EACH = 2000.0, 500.0  # what pruning takes more for a call, and for each query
+# Microseconds of a core for a shape of 12 x 128 numbers: brute force reads it for all queries and multiplies for each;
+# pruning does so with its codes, and gathers and scores what they leave.
+_READ, _MULTIPLY, _READ_CODES, _MULTIPLY_CODES, _LEFT = 0.45, 0.09, 0.02, 0.01, 1.5
+_CALL, _EACH = 1000.0, 500.0  # what pruning takes more for a call, and for each query
 _MEASURED_NUMBERS = 12 * 128
+_SEARCHES = 25  # before pruning is tried again where its bounds left too much: trying costs up to a search
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def search(
       projected: W q [Q, D], for 'attention' only.
       candidates: bool [G], which shapes are allowed; None allows all.
       method: 'brute', 'pruned' or 'auto'. The results are the same. Codes are always looked at one by one.
-      block: shapes at a time on a device; None chooses. Bounds memory.
+      block: shapes at a time on a device in brute force; None chooses. Bounds memory.
       devices: to share the work among; None takes all local ones.
 
     Raises:
@@ -96,24 +96,20 @@ def search(
         return _ranked(gallery, queries, projected, [np.zeros(0, np.int64)] * len(queries), k, np.zeros(len(queries)))
     devices = tuple(devices or jax.local_devices())
     fast = unit64(queries).astype(np.float32) if gallery.similarity == 'cosine' else queries
-    near, scored = [], []
-    while len(near) < len(queries):
-        tried = method == 'auto' and gallery.share is None and _may_prune(gallery, devices)
-        rest = slice(len(near), len(near) + _TRIED if tried else None)
-        part = (fast[rest], None if projected is None else projected[rest], k, allowed)
-        if (
-            method == 'pruned'
-            and not gallery.coded
-            or (method == 'auto' and _pays(gallery, total, len(part[0]), devices))
-        ):
-            more, counts = pruned_candidates(gallery, prepare(gallery), *part, devices=devices, block=block)
-            gallery.share = float(counts.mean() / total)
-        else:
-            more = brute_candidates(gallery, *part, devices=devices, block=block)
-            counts = np.full(len(more), total)
-        near += more
-        scored.append(counts)
-    return _ranked(gallery, queries, projected, near, k, np.concatenate(scored) / total)
+    part = (fast, projected, k, allowed)
+    pruned = None
+    if method == 'pruned' and not gallery.coded:
+        pruned = pruned_candidates(gallery, prepare(gallery), *part, devices=devices)
+    elif method == 'auto' and _may_prune(gallery, devices):
+        most = _most_left(gallery, total, len(queries))
+        if most > 0:
+            pruned = pruned_candidates(gallery, gallery.bounds, *part, devices=devices, most=most)
+            gallery.waits = _SEARCHES if pruned is None else 0
+    if pruned is None:
+        near, scored = brute_candidates(gallery, *part, devices=devices, block=block), np.full(len(queries), total)
+    else:
+        near, scored = pruned
+    return _ranked(gallery, queries, projected, near, k, scored / total)
 
 
 def _check_options(method: str, k: int, block: int | None) -> None:
@@ -149,17 +145,17 @@ def _checked_candidates(gallery: SearchGallery, candidates: np.ndarray | None) -
 
 
 def _may_prune(gallery: SearchGallery, devices: Sequence[jax.Device]) -> bool:
-    return gallery.bounds is not None and on_host(devices)
+    """Whether pruning may be tried; counts the searches until it may."""
+    gallery.waits = max(0, gallery.waits - 1)
+    return gallery.bounds is not None and on_host(devices) and not gallery.waits
 
 
-def _pays(gallery: SearchGallery, shapes: int, queries: int, devices: Sequence[jax.Device]) -> bool:
-    """Whether pruning is expected to take less time than brute force."""
-    if not _may_prune(gallery, devices):
-        return False
-    shapes = shapes * gallery.rows[:1].size / _MEASURED_NUMBERS
-    left = 0.0 if gallery.share is None else gallery.share  # at first the bounds are given a chance
-    brute = shapes * (_READ + _MULTIPLY * queries)
-    return shapes * (_READ_SHORT + (_MULTIPLY_SHORT + _LEFT * left) * queries) + _CALL + _EACH * queries < brute
+def _most_left(gallery: SearchGallery, shapes: int, queries: int) -> float:
+    """The share of so many allowed shapes that bounds may leave for pruning to take no longer than brute force."""
+    scale = gallery.rows[:1].size / _MEASURED_NUMBERS
+    brute = shapes * scale * (_READ + _MULTIPLY * queries)
+    codes = len(gallery) * scale * (_READ_CODES + _MULTIPLY_CODES * queries) + _CALL + _EACH * queries
+    return min(1.0, (brute - codes) / (shapes * scale * _LEFT * queries))
 
 
 def _ranked(

@@ -11,10 +11,11 @@ from jaxret.errors import ConfigError, refused
 from jaxret.search.blocks import aligned_empty
 from jaxret.search.codes import CodedViews
 from jaxret.search.similarity import KINDS, VIEW_KINDS, exact_scores, pooled64, unit64
+from jaxret.search.threads import spread
 
 _LONGEST = 1e15  # longer embeddings could overflow in float32
 _LOOKED_UP = 1 / 8  # from this share of the shapes on all products are looked up: that is quicker than to decode some
-_PART_ELEMENTS = 8_000_000  # numbers converted at a time
+_PART_ELEMENTS = 2_000_000  # numbers converted at a time
 
 
 class SearchGallery:
@@ -34,7 +35,7 @@ class SearchGallery:
       radius: longest row less the centre.
       longest: length of the longest embedding.
       bounds: `bounds.GalleryBounds` once `bounds.prepare` has been called, else None.
-      share: share of shapes that the last pruned search scored, None before one; `search` decides by it.
+      waits: searches before `search` tries again to prune, after the bounds left too many shapes.
       resident: blocks of rows that stay on accelerators from one search to the next.
 
     Raises:
@@ -66,29 +67,27 @@ class SearchGallery:
         )
         self.radius = self.longest = 0.0
         self.bounds = None
-        self.share = None
+        self.waits = 0
         self.resident: dict = {}  # blocks that stay on accelerators
         if self.coded:
             self.radius = self.longest = embeddings.longest
             return
-        for part in parts(embeddings):
-            self._add(part)
+        lengths = spread(self._add, parts(embeddings))
+        self.longest, self.radius = np.max(lengths, axis=0).tolist() if lengths else (0.0, 0.0)
 
-    def _add(self, part: slice) -> None:
+    def _add(self, part: slice) -> tuple[float, float]:
+        """Checks some embeddings and makes their rows; the longest of both."""
         values = np.asarray(self.embeddings[part], np.float32)
         if self.rows is not self.embeddings:
             derived = unit64(values) if self.similarity == 'cosine' else pooled64(self.similarity, values)
             self.rows[part] = derived
         # Of the embeddings, not the rows: a pooled or scaled row would hide a value that is not finite or too large.
         lengths = np.linalg.norm(values.astype(np.float64), axis=-1)
-        if not lengths.size:
-            return
         if not lengths.max() <= _LONGEST:
             first = part.start + int(np.argmax(~(lengths <= _LONGEST).reshape(len(values), -1).all(axis=1)))
             raise refused(f'gallery embeddings[{first}]', 'not finite, or longer than 1e15', 'embed this shape again')
-        self.longest = max(self.longest, float(lengths.max()))
         rows = np.asarray(self.rows[part], np.float64) - self.centre
-        self.radius = max(self.radius, float(np.linalg.norm(rows, axis=-1).max()))
+        return float(lengths.max()), float(np.linalg.norm(rows, axis=-1).max())
 
     def __len__(self) -> int:
         return len(self.embeddings)

@@ -115,14 +115,14 @@ def fast_keys(
         return jnp.sum(jax.nn.softmax(logits, axis=-1) * fit, axis=-1)
     if kind == 'best_views':
         fit = _product(queries, rows.reshape(-1, rows.shape[-1])).reshape(len(queries), *rows.shape[:2])
-        return _mean_of_best(fit)
+        return mean_of_best(fit)
     if kind == 'euclidean':
         queries, rows = queries - centre[None], rows - centre[None]
         return _product(queries, rows) - jnp.sum(jnp.square(rows), axis=-1)[None] / 2
     return _product(queries, rows)
 
 
-def _mean_of_best(fit: jax.Array) -> jax.Array:
+def mean_of_best(fit: jax.Array) -> jax.Array:
     """[Q, N, V] -> [Q, N]. Two maxima, as sorting short rows is slow on CPUs."""
     best = jnp.max(fit, axis=-1)
     if fit.shape[-1] == 1:

@@ -90,9 +90,12 @@ class Searcher:
         return tuple(dict.fromkeys([*found, *(PACKED if 'mesh' in self.query_kinds else ())]))
 
     def warm_up(self) -> None:
-        """Prepares pruned search of large galleries and compiles the programs of a photo, before the first client."""
-        if len(self._index) >= _PRUNED_FROM:
-            prepare(self._index.gallery)
+        """Waits until the index was read and checked, prepares pruned search of large galleries, and compiles the
+        programs of a photo, before the first client.
+        """
+        gallery = self._index.gallery
+        if len(gallery) >= _PRUNED_FROM:
+            prepare(gallery)
         if 'photo' in self.query_kinds:
             grey, everywhere = np.full((64, 64, 3), 128, np.uint8), np.full((64, 64), 255, np.uint8)
             self._index.search(self._model.embed_photos([grey], masks=[everywhere]), top_k=1)

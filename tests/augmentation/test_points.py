@@ -10,6 +10,7 @@ from jaxret.augmentation.points import (
     jitter_points,
     rotate_points,
     scale_and_shift_points,
+    stretch_and_turn_faces,
 )
 
 KEY = jax.random.key(0)
@@ -73,6 +74,35 @@ def test_jitter_before_corners_become_relative_is_that_of_corners_in_space():
     noise = (plain - faces)[..., 3:12].reshape(50, 20, 3, 3)
     np.testing.assert_allclose(after - in_space, noise, atol=1e-5)  # each corner moves by its own noise
     np.testing.assert_array_equal(moved[..., 12:], faces[..., 12:])
+
+
+def test_faces_are_stretched_and_turned_as_their_corners_in_space():
+    rng = np.random.default_rng(2)
+    corners = rng.normal(size=(6, 5, 3, 3))
+    centre = corners.mean(axis=2)
+    normal = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
+    parts = [
+        centre,
+        (corners - centre[:, :, None]).reshape(6, 5, 9),
+        normal / np.linalg.norm(normal, axis=-1)[..., None],
+    ]
+    moved = np.asarray(
+        stretch_and_turn_faces(KEY, jnp.asarray(np.concatenate(parts, axis=-1), jnp.float32)), np.float64
+    )
+    after = moved[:, :, None, :3] + moved[..., 3:12].reshape(6, 5, 3, 3)
+    for mesh in range(6):
+        change = np.linalg.lstsq(corners[mesh].reshape(-1, 3), after[mesh].reshape(-1, 3), rcond=None)[0].T
+        np.testing.assert_allclose(corners[mesh] @ change.T, after[mesh], atol=1e-5)  # one linear map a mesh
+        lengths = np.linalg.norm(change, axis=0)  # of a turn after a stretch: the factors
+        assert lengths.min() > 2 / 3 and lengths.max() < 1.5 and np.ptp(lengths) > 0.01
+        np.testing.assert_allclose(change[1], [0, lengths[1], 0], atol=1e-5)  # up stays up
+        for p, q, r, found in zip(*np.moveaxis(after[mesh], 1, 0), moved[mesh, :, 12:], strict=True):
+            across = np.cross(q - p, r - p)
+            np.testing.assert_allclose(found, across / np.linalg.norm(across), atol=1e-5)
+    flat = jnp.zeros((1, 2, 15))
+    np.testing.assert_array_equal(stretch_and_turn_faces(KEY, flat), flat)
+    same = stretch_and_turn_faces(KEY, jnp.asarray(moved, jnp.float32), scale=(1, 1), degrees=0.0)
+    np.testing.assert_allclose(same, moved, atol=1e-6)
 
 
 def test_everything_together_in_a_compiled_step():

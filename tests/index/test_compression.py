@@ -94,7 +94,7 @@ def test_a_damaged_codebook_is_said_and_mended(update, tmp_path):
         path, found = tmp_path / 'index' / 'shards' / index.manifest.codebook['file'], answers(index)
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(DataError, match='damaged'):
-        opened(tmp_path)
+        _ = opened(tmp_path).gallery
     assert update().embedded == 5
     with opened(tmp_path) as index:
         assert index.gallery.coded and answers(index) == found

@@ -51,7 +51,7 @@ def test_damage_is_named(update, model, tmp_path, damage):
         'gone': table,
     }.get(damage, shard)
     with pytest.raises(DataError, match=str(where)):
-        jaxret.Index.open(index)
+        _ = jaxret.Index.open(index).gallery
     update(rebuild=True)
     assert len(jaxret.Index.open(index)) == 2
 
@@ -79,7 +79,7 @@ def test_shapes_of_a_missing_or_damaged_shard_are_embedded_again(update, model, 
     else:
         flip(first, first.read_bytes().index(embeddings if damage == 'embedding' else pictures) + 5)
     with pytest.raises(DataError, match=rf'{first}: .*run `jaxret index` again'):
-        opened(tmp_path)
+        _ = opened(tmp_path).gallery
     done = update('more')  # of the other folder
     assert (done.shapes, done.embedded, done.kept, model.embedded) == (4, 3, 1, 3)
     with opened(tmp_path) as index:
@@ -95,7 +95,7 @@ def test_a_damaged_projection_is_named_and_written_again(update, tmp_path):
     path = tmp_path / 'index/shards' / read_manifest(tmp_path / 'index').projection
     flip(path)
     with pytest.raises(DataError, match=rf'{path}: damaged: another checksum; run `jaxret index` again'):
-        opened(tmp_path)
+        _ = opened(tmp_path).gallery
     assert update().embedded == 0 and len(opened(tmp_path)) == 2
 
 
@@ -155,7 +155,7 @@ def test_pipes_and_devices_in_an_index_are_never_waited_for(update, tmp_path, ki
     else:
         path.symlink_to(target)
     with pytest.raises(DataError, match=rf'{path}: .*not a regular file'):
-        opened(tmp_path)
+        _ = opened(tmp_path).gallery
     (tmp_path / 'categories.csv').symlink_to(path)
     with pytest.raises(DataError, match=r'categories.csv: cannot be read \(not a regular file\)'):
         read_categories(tmp_path / 'categories.csv')
@@ -224,7 +224,7 @@ def test_messages_of_damage_name_the_command_that_helps(update, tmp_path, damage
         if damage == 'folder':
             table.mkdir()
     with pytest.raises(DataError, match=r'`jaxret index --rebuild --models DIR ...`'):
-        opened(tmp_path)
+        _ = opened(tmp_path).gallery
     with pytest.raises(DataError, match=r'`jaxret index --rebuild --models DIR ...`'):
         update()
     assert update(rebuild=True).embedded == 2 and len(opened(tmp_path)) == 2
@@ -243,7 +243,7 @@ def test_what_may_not_be_read_is_not_called_damaged(update, tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, 'open', refuse)
     with pytest.raises(DataError, match=rf'{kind}: cannot be read \(permission denied\); check its permissions'):
-        opened(tmp_path)
+        _ = opened(tmp_path).gallery
 
 
 def test_shapes_in_a_folder_that_cannot_be_listed_stay(update, model, tmp_path, monkeypatch):

@@ -156,7 +156,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, step, call, left):
     assert done.returncode == -signal.SIGKILL, done.stderr
     if step != 'remove_unused':
         with pytest.raises(DataError, match=r'index.json: no such file'):
-            jaxret.Index.open(tmp_path / 'index')
+            _ = jaxret.Index.open(tmp_path / 'index').gallery
     model = PlainModel()
     again = update(tmp_path, model=model)
     assert (again.shapes, again.embedded, model.embedded) == (6, left, left)

@@ -202,4 +202,4 @@ def test_damaged_parts_are_named(index, tmp_path):
     path = tmp_path / 'index' / 'index.json'
     path.write_text(json.dumps(json.loads(path.read_text()) | {'parts': {'slices': {'left': [0]}}}))
     with pytest.raises(DataError, match=r'index.json: missing or damaged .*--rebuild'):
-        jaxret.Index.open(tmp_path / 'index')
+        _ = jaxret.Index.open(tmp_path / 'index').gallery

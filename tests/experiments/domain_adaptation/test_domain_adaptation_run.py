@@ -28,6 +28,7 @@ METHODS = (
     'coral_features',
     'meda',
     'jgsa',
+    'prototypes',
     'swap',
 )
 
@@ -232,7 +233,7 @@ def test_each_method_is_hifa_with_the_difference_that_its_name_says():
         ('data.image_size=40', 'data.stored_size'),
         ('data.views_per_step=4', 'render.views=3'),
         ('evaluation.views=4', 'render.views=3'),
-        ('evaluation.alignment=pca', 'none, coral, jgsa, meda'),
+        ('evaluation.alignment=pca', 'none, coral, jgsa, meda, prototypes'),
         ('data.gallery=train', 'is not one of test, all'),
         ('loss.centroid=mean', 'config.loss.centroid'),
         ('model.backbone=vgg', 'config.model.backbone'),
