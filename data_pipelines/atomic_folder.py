@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxret.errors import JaxretError, StorageError
-from jaxret.files import exclusive, write_atomically
+from jaxret.files import exclusive, storage_advice, write_atomically
 from jaxret.workers import map_parallel
 
 MARKER, SAMPLE_MARKER = 'prepared.json', 'complete.json'
@@ -150,6 +150,6 @@ def _storage_error(folder: Path, error: Exception) -> Exception:
         if reason is None and isinstance(cause, OSError):
             reason = cause.strerror or str(cause)
         if reason is not None:
-            return StorageError(f'{folder}: cannot be written ({reason}); free some space or name another folder')
+            return StorageError(f'{folder}: cannot be written ({reason}); {storage_advice(reason)}')
         cause = cause.__cause__ or cause.__context__
     return error

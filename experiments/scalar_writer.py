@@ -12,6 +12,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from jaxret.errors import StorageError
+from jaxret.files import storage_advice
 
 _BESIDE = ('_low', '_high', '_chance', '_chance_self_first', '_expected', '_prior', '_neighbors')  # what goes with one
 
@@ -64,8 +65,7 @@ class ScalarWriter:
         except Exception as error:  # TensorBoard writes through TensorFlow where that is installed, with its own errors
             reason = str(getattr(error, 'message', error)).splitlines()[0][:300]
             raise StorageError(
-                f'{self._folder}: cannot be written ({reason}); free some space, make it a writable '
-                f'folder, or name another --workdir'
+                f'{self._folder}: cannot be written ({reason}); {storage_advice(reason)} with --workdir'
             ) from error
 
 

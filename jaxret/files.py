@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import errno
 import fcntl
 import io
 import json
@@ -26,9 +27,14 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f'{path}: cannot be written ({error.strerror or error}); free some space or name another folder'
-        ) from error
+        reason = error.strerror or str(error)
+        raise StorageError(f'{path}: cannot be written ({reason}); {storage_advice(reason)}') from error
+
+
+def storage_advice(reason: str) -> str:
+    """What to do where writing failed, by the reason in the system's words: a full disk, or what may not be written."""
+    full = any(os.strerror(code) in reason for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    return f'{"free some space" if full else "make it writable"}, or name another folder'
 
 
 def check_regular(path: Path, *, most: int | None = None) -> None:

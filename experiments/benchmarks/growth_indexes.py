@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from measuring import MIB, Usage
+from measuring import MIB
 
 # isort: split
 import numpy as np
@@ -70,7 +70,7 @@ def indexing(shapes: int) -> Case:
         with tempfile.TemporaryDirectory() as folder:
             write_index(Path(folder), shapes)
 
-    return call, _peak(call)
+    return call, _traced(call)
 
 
 def opening(shapes: int) -> Case:
@@ -83,7 +83,7 @@ def opening(shapes: int) -> Case:
             _ = index.gallery, index.ids
 
     weakref.finalize(call, folder.cleanup)
-    return call, _peak(call)
+    return call, _traced(call)
 
 
 def duplicates(shapes: int) -> Case:
@@ -120,12 +120,6 @@ def fitting(shapes: int) -> Case:
         return fit_references(comparison, photos, owner, Fusion())
 
     return call, _traced(call)
-
-
-def _peak(call: Callable[[], Any]) -> float:
-    with Usage() as used:
-        call()
-    return used.peak_mib
 
 
 def _traced(call: Callable[[], Any]) -> float:

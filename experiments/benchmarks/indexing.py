@@ -57,10 +57,10 @@ COLUMNS = (
 )
 
 
-def sources(folders: list[Path], up_axis: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def sources(folders: list[str], up_axis: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Vertices and faces of all models of some folders."""
     suffixes = (*MESH_SUFFIXES, *DISTANCE_SUFFIXES)
-    paths = [path for folder in folders for path in sorted(folder.rglob('*')) if path.suffix.lower() in suffixes]
+    paths = [path for folder in folders for path in sorted(Path(folder).rglob('*')) if path.suffix.lower() in suffixes]
     meshes = [file_surface(path, up_axis=up_axis) for path in paths]
     return [(mesh.vertices, mesh.faces) for mesh in meshes]
 
@@ -145,7 +145,7 @@ def whole(model: Model, models: Path, folder: Path, processes: int) -> dict[str,
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table."""
     parser: argparse.ArgumentParser = make_parser(__doc__)
-    parser.add_argument('--models', type=Path, nargs='+', required=True, help='folders')
+    parser.add_argument('--models', nargs='+', required=True, help='folders')
     parser.add_argument('--up_axis', choices=('y', 'z'), default='y', help='of the models')
     parser.add_argument('--model', default=DEFAULT, help='name of the built-in model, or folder of its weights')
     parser.add_argument('--work', nargs='+', choices=('stages', 'whole'), default=('stages', 'whole'))
@@ -164,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
             rows += stages(model, paths[:: -(-len(paths) // known.sample)], Path(temporary))
         if 'whole' in known.work:
             rows.append(whole(model, models, index, known.processes or cores))
+    known.models = [Path(folder).resolve().name for folder in known.models]  # of this machine is their place
     title = f'indexing models of {faces:,.0f} faces (mean), {cores} cores'
     show(title, COLUMNS, rows)
     write_json(known.json, title=title, arguments=known, rows=rows, cores=cores, sources=len(found), mean_faces=faces)

@@ -43,7 +43,7 @@ from torch_peers import PEERS
 
 from jaxret.errors import ConfigError
 
-SMALL = ('pix3d.py', 'modelnet40.py:random_start', 'mi3dor.py:random_start', 'scan_cad.py')
+SMALL = ('pix3d.py:random_start', 'modelnet40.py:random_start', 'mi3dor.py:random_start', 'scan_cad.py')
 COLUMNS = (
     ('config', ''),
     ('batch', 'd'),

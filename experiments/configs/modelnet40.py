@@ -9,6 +9,7 @@
   python experiments/run.py --config=modelnet40.py:random_start             small networks, from random weights;
                                                                             likewise random_start_clf, ...
   python experiments/run.py --config=modelnet40.py:plain_centers            labels, the baseline's centers, SimSiam
+  python experiments/run.py --config=modelnet40.py:stretched                ours: other changes of shapes in training
   python experiments/run.py --config=modelnet40.py:smoke                    seconds, to see that everything works
 
 Jing et al. (CVPR 2021), Choo et al. (KSII TIIS 2024). Mean mAP of the nine directions in the latter's Table 1, batch
@@ -27,7 +28,9 @@ PRETRAINED = {
     'pretrained.image': 'imagenet',
     'frozen.view_copies': 4,
 }
-ROWS = ('clf', 'plain_centers')  # losses other than the default's
+ROWS = ('clf', 'plain_centers', 'stretched')  # what differs from the default
+# Ours: shapes are changed in training as unseen ones of a class differ.
+STRETCHED = {'shape_augmentation.turn': 30.0, 'shape_augmentation.meshes': 'stretch'}
 RANDOM = 'random_start'
 PRESETS = (
     'small',
@@ -68,6 +71,10 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.render = render = groups.render()  # the grey views
     config.view_augmentation = view = groups.augmentation(translate=0.0, area=(0.7, 1.0), aspect=(1.0, 1.0))
+
+    config.shape_augmentation = shapes = ConfigDict()  # of points and meshes
+    shapes.turn = 180.0  # largest angle about the up axis, degrees
+    shapes.meshes = 'jitter'  # of corners alone; ours: 'stretch', they are stretched and turned too, as points are
 
     config.model = model = ConfigDict()
     model.image_encoder = 'resnet_coarse'  # or resnet_small, resnet18, resnet34, resnet50
@@ -127,7 +134,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
         raise ValueError(preset)
     if not preset.startswith((RANDOM, 'paper', 'smoke')):
         config.update_from_flattened_dict(PRETRAINED)
-    if plain := preset.endswith(ROWS):
+    if plain := preset.endswith(('clf', 'plain_centers')):
         loss.center, loss.center_weight = 'center', 0.1
     if preset.endswith('clf'):
         loss.alignment, loss.alignment_weight = 'mse', 0.1
@@ -148,6 +155,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
         loss.center_weight, centers.learning_rate = (10.0, 1e-4) if plain else (1.0, 1e-3)
         model.mesh_noise, config.evaluation.views = 'absolute', 4
         model.normalization, pretrained.image = 'published', 'published'
+    if preset.endswith('stretched'):
+        config.update_from_flattened_dict(STRETCHED)
     if preset == 'smoke':
         config.batch_size, config.epochs, config.log_every, config.checkpoint_every = 4, 1, 2, 4
         data.image_size, data.points, data.faces, render.views, render.supersample = 32, 64, 64, 4, 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from console import console
+from cross_modal.comparators import untrained_metrics
 from cross_modal.data import (
     INPUTS,
     PUBLISHED_VIEWS,
@@ -41,6 +42,8 @@ from jaxret.systems.base import Variables
 from jaxret.systems.cross_modal_center import MODALITIES, CrossModalCenter
 from jaxret.training.embedder import Embedder
 
+IMAGES = 'map_image_image_excluding_self'
+UNTRAINED = {'zero_shot': 'frozen features', 'references': 'class probabilities by training objects'}
 OF_PUBLISHED = (
     'data.images_dir',
     'data.points_dir',
@@ -188,8 +191,17 @@ class CrossModal:
             view_of=partial(_shown_view, test),
         )
         metrics = cross_modal_metrics(embeddings, test.label, test.categories)
+        notes = self._notes(test.views_encoded.shape[1])
+        if self.frozen:
+            metrics['comparators'] = untrained_metrics(data, self._plain_features)
+            told = [
+                f'{UNTRAINED[name]} {100 * row[IMAGES]:.1f} %'
+                for name, row in metrics['comparators'].items()
+                if row[IMAGES] is not None
+            ]
+            notes += [f'Not trained, image to image without itself: {", ".join(told)}.'] if told else []
         rankings = partial(object_rankings, embeddings, test)
-        return Evaluation(metrics, report, print_directions, rankings, self._notes(test.views_encoded.shape[1]))
+        return Evaluation(metrics, report, print_directions, rankings, notes)
 
     def _embed(self, embedder: Embedder, variables: Variables, table: ObjectTable, split: str) -> dict[str, np.ndarray]:
         """Embeddings [N, D] of all objects in every modality."""
@@ -197,11 +209,15 @@ class CrossModal:
         for modality in INPUTS:
             batches = modality_batches(self.config, table, modality)
             if modality == 'image' and self.frozen:
-                views = spaced(self.config.evaluation.views, table.views_encoded.shape[1])
-                features = self._features(table, split)[:, 0][:, np.array(views)]
+                features = self._plain_features(table, split)
                 batches = feature_batches('image_features', features, self.config.evaluation.batch_size)
             embedded[modality] = embedder.embed(variables, batches, modality, valid='valid')
         return embedded
+
+    def _plain_features(self, table: ObjectTable, split: str) -> np.ndarray:
+        """[N, V, ...] of the views that evaluation uses, as they are."""
+        views = spaced(self.config.evaluation.views, table.views_encoded.shape[1])
+        return self._features(table, split)[:, 0][:, np.array(views)]
 
     def _features(self, table: ObjectTable, split: str, *, copies: int = 1) -> np.ndarray:
         """[N, copies, V, ...] of all views."""

@@ -75,8 +75,8 @@ def groups(runs: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[dict[str
 
     Returns:
       [{name, photos (of the first seed, None for a category without), rows: [{method, source: 'printed', 'run' or 'not
-      trained', values: {column: {mean, sd, n, low, high, seeds: [..]}}}]}]; accuracies in percent; a column that
-      is not known is absent.
+      trained', values: {column: {mean; unless printed sd; of runs n, low, high, seeds: [..]}}}]}]; accuracies in
+      percent; a column that is not known is absent.
     """
     first = next(iter(runs.values()))
     one = next(iter(first.values()))
@@ -140,11 +140,14 @@ def _shapenet_name(category: str, metrics: Mapping[str, Any]) -> str | None:
 def _row(method: str, source: str, values: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     columns = [column for column in COLUMNS if any(column in own for own in values)]
     seeds = {column: {seed: own[column] for seed, own in enumerate(values) if column in own} for column in columns}
+    found = {column: asdict(spread(own)) for column, own in seeds.items()}
+    known = {'printed': ('mean',), 'not trained': ('mean', 'sd'), 'run': ('mean', 'sd', 'n', 'low', 'high')}[source]
     return {
         'method': method,
         'source': source,
         'values': {
-            column: asdict(spread(own)) | ({'seeds': list(own.values())} if source == 'run' else {})
-            for column, own in seeds.items()
+            column: {name: own[name] for name in known}
+            | ({'seeds': list(seeds[column].values())} if source == 'run' else {})
+            for column, own in found.items()
         },
     }

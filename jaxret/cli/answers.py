@@ -17,7 +17,7 @@ from jaxret.files import printable
 from jaxret.index.facts import told_facts
 from jaxret.index.index import Hit
 from jaxret.inference.query_files import QueryFile
-from jaxret.preprocessing.photo_files import read_layer
+from jaxret.preprocessing.photo_files import is_transparent
 from jaxret.preprocessing.photos import Box
 
 FIELDS = (
@@ -25,7 +25,7 @@ FIELDS = (
     'mean_distance', 'scale', 'mirrored', 'copy_of',
 )  # fmt: skip
 # Sides in mm, area and volume in mm^2 and mm^3 where the unit is known, else in the file's units.
-FACTS = ('name', 'unit', 'size_x', 'size_y', 'size_z', 'area', 'volume', 'triangles', 'watertight', 'colors')
+FACTS = ('name', 'unit', 'width', 'height', 'depth', 'area', 'volume', 'triangles', 'watertight', 'colors')
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def seen_as(query: QueryFile | None, mask: str | Path | None, box: Box | None) -
 
 def _is_transparent(photo: Path) -> bool:
     try:
-        return read_layer(photo)[1] is not None
+        return is_transparent(photo)
     except DataError:  # told where it is embedded
         return False
 
@@ -110,7 +110,7 @@ def _fact_values(facts: Mapping[str, Any] | None) -> list[Any]:
     """Of `FACTS`."""
     if not facts:
         return [None] * len(FACTS)
-    sides = dict(zip(('size_x', 'size_y', 'size_z'), facts['size_mm'] or facts['size'], strict=True))
+    sides = dict(zip(('width', 'height', 'depth'), facts['size_mm'] or facts['size'], strict=True))
     told = facts | sides | {'watertight': int(facts['watertight']), 'colors': ' '.join(facts['colors'])}
     return [told[name] for name in FACTS]
 
@@ -137,7 +137,10 @@ def print_tables(answers: Sequence[Answer]) -> None:
             table.add_column(column, justify='right', overflow='ellipsis')
         for column in ('distance', 'mean', 'scale') if with_distances else ():
             table.add_column(column, justify='right', overflow='ellipsis')
-        for column in (*(('known photos',) if with_photos else ()), *(('size', 'triangles') if with_facts else ())):
+        for column in (
+            *(('known photos',) if with_photos else ()),
+            *(('width x height x depth', 'triangles') if with_facts else ()),
+        ):
             table.add_column(column, justify='right', overflow='ellipsis')
         for hit in answer.hits:
             angles = (f'{angle:g}\N{DEGREE SIGN}' for angle in (hit.azimuth, hit.elevation)) if with_views else ()

@@ -10,6 +10,8 @@ from jaxret.cli.photos import add_photos, added_alone, after_photos, tell_of_fit
 from jaxret.errors import ConfigError, DataError
 from jaxret.index.files import check_writable, read_manifest
 from jaxret.index.model_files import read_categories
+from jaxret.pretrained.packaged import check_model
+from jaxret.runs.config import check_run
 
 
 def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) -> int:
@@ -23,6 +25,10 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
         raise ConfigError(f'--models={options.models}: no such folder')
     if options.categories is not None:
         read_categories(Path(options.categories))  # before anything slow
+    if options.model is not None:
+        check_model(options.model)
+    if options.checkpoint is not None:
+        check_run(Path(options.checkpoint))
     check_writable(Path(options.out))
     if options.add_photos is not None and added_alone(options, before_jax=before_jax):
         tell_of_fit(Path(options.out))

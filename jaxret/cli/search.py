@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     if options.database and options.mask and manifest.shape_inputs.outlines is not None:
         print('warning: silhouettes do not count in a search of the database', file=sys.stderr)
     before_jax()
-    from jaxret.cli.aligning import FEWEST, align_answers
+    from jaxret.cli.aligning import FEWEST, align_answers, alike
     from jaxret.cli.answer_sheet import write_sheet
     from jaxret.cli.answers import Answer, print_csv, print_json, print_tables, seen_as
     from jaxret.index.index import Index
@@ -73,6 +74,10 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
             index = stack.enter_context(Index.open(options.index))
             manifest = index.manifest
             index.check_categories(options.category or ())
+            questions = [
+                (query and replace(query, kind=index.kind_of_query(query.path, query.kind)), mask)
+                for query, mask in questions
+            ]
         if where is not None:
             _tell_matching(index, where)
         model = load_for_index(manifest, options.checkpoint)
@@ -88,11 +93,14 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         photos = np.array([query is None or query.kind == 'photo' for query, _ in questions])
         asked = _asked(options, where, words if embeddings else None, database)
         asked['top_k'] = max(options.top, FEWEST) if aligns else options.top
-        found = _found(options, list(embeddings.values()) or list(words), photos, asked, index, database)
+        also = [alike(index, query) if aligns else [] for query, _ in questions]
+        found = _found(options, list(embeddings.values()) or list(words), photos, asked, also, index, database)
         pictures = [{}] * len(questions)
         if aligns:
             files = [query for query, _ in questions]
-            found, pictures = align_answers(index, files, found, axis_of=axis_of, pictures=bool(options.sheet))
+            found, pictures = align_answers(
+                index, files, found, also=also, axis_of=axis_of, pictures=bool(options.sheet)
+            )
             found = [(hits[: options.top], complete) for hits, complete in found]
         facts = {hit.id: index.facts(hit.id) for hits, _ in found for hit in hits} if index else {}
         if options.together:
@@ -215,6 +223,7 @@ def _found(
     embeddings: Sequence[np.ndarray],
     photos: np.ndarray,
     asked: Mapping[str, Any],
+    also: Sequence[Sequence[str]],
     index: Any,
     database: Any,
 ) -> list[tuple[list, bool]]:
@@ -225,6 +234,7 @@ def _found(
       embeddings: [D] or [V, D] of each query. Those of photos and of others are searched for apart.
       photos: bool [Q], which queries are photos: these are compared with known photos, too.
       asked: options of the search.
+      also: of each query models that are found however they score.
       index, database: what is searched; the index is None where it is not opened.
     """
     if options.together:
@@ -235,7 +245,9 @@ def _found(
         queries = np.stack([embeddings[number] for number in numbers])
         if database is None:
             words = {'texts': asked['texts'].repeat(len(queries), axis=0)} if 'texts' in asked else {}
-            answers = [(hits, True) for hits in index.search(queries, **{**asked, **words}, references=known)]
+            further = {'also': [also[number] for number in numbers]} if queries.ndim == 3 else {}
+            hits = index.search(queries, **{**asked, **words, **further}, references=known)
+            answers = [(one, True) for one in hits]
         else:
             answers = [(one.hits, one.complete) for one in database.search(queries, **asked)]
         for number, answer in zip(numbers, answers, strict=True):

@@ -27,14 +27,14 @@ _TURNS = {
 
 
 def read_collada(data: bytes, *, max_faces: int) -> trimesh.Scene:
-    """Reads a DAE file in the pose of its scene; skins as they are bound. Materials are not read.
+    """Reads a DAE file in the pose of its scene; skins as they are bound. Of materials only the colours.
 
     Args:
       data: the file's content.
       max_faces: scenes with more triangles are refused.
 
     Returns:
-      The scene, +y up; each geometry's metadata say which instance it is of, and its name.
+      The scene, +y up; each geometry's metadata say which instance it is of, its name, and its colour.
 
     Raises:
       UnusableMesh: damaged, without a scene, or with geometry that cannot be read.
@@ -56,31 +56,42 @@ def read_collada(data: bytes, *, max_faces: int) -> trimesh.Scene:
     millimetres = 1000.0 * (info.unitmeter or 1.0)
     scene = trimesh.Scene(metadata={'millimetres': millimetres, 'name': info.title or '', 'up_axis': 'y'})
     turn, left = _TURNS[info.upaxis or 'Y_UP'], max_faces
-    for instance, (geometry, matrix) in enumerate(_instances(document.scene)):
+    for instance, (bound, matrix) in enumerate(_instances(document.scene)):
         if instance == _MOST_INSTANCES:
             raise UnusableMesh(f'more than {_MOST_INSTANCES:,} instances')
+        geometry = bound.original
         metadata = {'instance': instance, 'name': geometry.name or geometry.id or ''}
-        for vertices, faces in _surfaces(geometry):
+        for vertices, faces, material in _surfaces(geometry):
             left -= len(faces)
             if left < 0:
                 raise UnusableMesh(f'more than {max_faces:,} faces')
-            mesh = trimesh.Trimesh(vertices, faces, process=False, metadata=dict(metadata))
+            color = _color(bound.materialnodebysymbol.get(material))
+            mesh = trimesh.Trimesh(vertices, faces, process=False, metadata=metadata | {'color': color})
             scene.add_geometry(mesh, transform=turn @ matrix)
     return scene
 
 
 def _instances(scene: Any) -> Iterator[tuple[Any, Any]]:
-    """Geometries of a scene, each with its place [4, 4]."""
+    """Geometries as a scene binds them, each with its place [4, 4]."""
     for bound in scene.objects('geometry'):
-        yield bound.original, np.asarray(bound.matrix)
+        yield bound, np.asarray(bound.matrix)
     for bound in scene.objects('controller'):
         if not hasattr(bound, 'geometry'):
             raise UnusableMesh('it has a morph, which is not read')
-        yield bound.geometry.original, np.asarray(bound.geometry.matrix)
+        yield bound.geometry, np.asarray(bound.geometry.matrix)
 
 
-def _surfaces(geometry: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Vertices [N, 3] and faces [F, 3] of a geometry; lines left out."""
+def _color(node: Any) -> np.ndarray | None:
+    """Diffuse colour [3] of a bound material, sRGB from 0 to 1; None for a texture, or without one."""
+    effect = getattr(getattr(node, 'target', None), 'effect', None)
+    color = getattr(effect, 'diffuse', None)
+    if not isinstance(color, tuple) or len(color) < 3 or not np.isfinite(color[:3]).all():
+        return None
+    return np.clip(color[:3], 0, 1)
+
+
+def _surfaces(geometry: Any) -> Iterator[tuple[np.ndarray, np.ndarray, str | None]]:
+    """Vertices [N, 3], faces [F, 3] and material of the parts of a geometry; lines left out."""
     for primitive in geometry.primitives:
         if primitive.vertex is None or primitive.vertex_index is None or not len(primitive.vertex_index):
             continue
@@ -93,7 +104,7 @@ def _surfaces(geometry: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             faces = index
         else:
             continue
-        yield vertices, faces
+        yield vertices, faces, primitive.material
 
 
 def _nothing(name: str) -> bytes:

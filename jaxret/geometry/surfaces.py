@@ -19,6 +19,7 @@ from jaxret.geometry.simplify import weld_mesh
 SMOOTH_DEGREES = 40.0
 _COVER = 6000  # pieces by which the nearest face is found, about, beside one a face
 _PIECES = 8 * _COVER  # at most, beside one a face
+_FAR, _ROUGHLY = 0.3, 0.1  # a distance, and by what share of it the nearest may be nearer to points further off
 _NEAREST = 6  # faces whose distance to a point is computed first
 _BLOCK = 65536
 _EXACT = 64  # points whose distance is made exact at once
@@ -169,7 +170,7 @@ class Surface:
     def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """About the nearest place of each point: distance [M], place [M, 3], face [M]; fast, for registration."""
         tree, faces, _ = self._pieces
-        distances, rows = tree.query(points)
+        distances, rows = (found[:, 0] for found in _nearest(tree, points, 1))
         return distances, tree.data[rows], faces[rows]
 
     def places(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +208,7 @@ class Surface:
         """Pairs of points and faces (rows of each) near them, in the points' order."""
         tree, faces, _ = self._pieces
         count = min(_NEAREST, tree.n)
-        rows = tree.query(points, k=count)[1].reshape(-1)
+        rows = _nearest(tree, points, count)[1].reshape(-1)
         return np.repeat(np.arange(len(points)), count), faces[rows]
 
     def _within(self, points: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -268,6 +269,19 @@ class Surface:
 
 def _tree(points: np.ndarray) -> cKDTree:
     return cKDTree(points, balanced_tree=False, compact_nodes=False)
+
+
+def _nearest(tree: cKDTree, points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and rows of the nearest to each point, [M, count], roughly where they are far.
+
+    In the middle of a ball all of it is about as near, and a search for the nearest would go through the whole tree.
+    """
+    wanted = np.arange(1, count + 1)
+    distances, rows = tree.query(points, k=wanted, distance_upper_bound=_FAR)
+    for eps, missing in ((_ROUGHLY, rows[:, 0] == tree.n), (0.0, (rows[:, 0] < tree.n) & (rows[:, -1] == tree.n))):
+        if missing.any():
+            distances[missing], rows[missing] = tree.query(points[missing], k=wanted, eps=eps)
+    return distances, rows
 
 
 def _edges(faces: np.ndarray, normals: np.ndarray) -> Edges:

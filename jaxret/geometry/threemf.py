@@ -90,7 +90,7 @@ def _start_of(archive: zipfile.ZipFile, max_bytes: int) -> str:
 
 def _built(files: Mapping[str, '_Model'], top: str, max_faces: int) -> trimesh.Scene:
     root = files[top]
-    placed = _placed(files, [(path or top, number, matrix) for path, number, matrix in root.items], max_faces)
+    placed = _placed(files, top, root.printed or root.items, max_faces)
     scene = trimesh.Scene(metadata={'millimetres': root.millimetres, 'name': root.title})
     for instance, (item, matrix) in enumerate(placed):
         vertices, faces = np.array(item.vertices).reshape(-1, 3), np.array(item.faces).reshape(-1, 3)
@@ -100,13 +100,13 @@ def _built(files: Mapping[str, '_Model'], top: str, max_faces: int) -> trimesh.S
 
 
 def _placed(
-    files: Mapping[str, '_Model'], items: Sequence[tuple[str, str, np.ndarray]], max_faces: int
+    files: Mapping[str, '_Model'], top: str, items: Sequence[tuple[str, str, np.ndarray]], max_faces: int
 ) -> list[tuple[_Object, np.ndarray]]:
-    """The meshes that some items of a build show, each with its place [4, 4]."""
+    """The meshes that some items of a build show, each with its place [4, 4] in the unit of the file `top`."""
     if not items:
         raise UnusableMesh('its build has no items')
     placed, faces, visited = [], 0, 0
-    left = [(*item, 0) for item in reversed(items)]
+    left = [(*_inside(files, top, item), 0) for item in reversed(items)]
     while left:
         path, number, matrix, depth = left.pop()
         found = files[path].objects.get(number) if path in files else None
@@ -120,8 +120,21 @@ def _placed(
         faces += len(found.faces) // 3
         if faces > max_faces:
             raise UnusableMesh(f'more than {max_faces:,} faces')
-        left += [(other or path, child, matrix @ own, depth + 1) for other, child, own in reversed(found.components)]
+        for component in reversed(found.components):
+            other, child, own = _inside(files, path, component)
+            left.append((other, child, matrix @ own, depth + 1))
     return placed
+
+
+def _inside(
+    files: Mapping[str, '_Model'], path: str, reference: tuple[str, str, np.ndarray]
+) -> tuple[str, str, np.ndarray]:
+    """A reference of a file with its path; its place leads from the unit of the file that it names to this one's."""
+    other, number, matrix = reference
+    if other not in files:  # '' is this one
+        return other or path, number, matrix
+    scale = files[other].millimetres / files[path].millimetres
+    return other, number, matrix @ np.diag([scale, scale, scale, 1.0])
 
 
 class _Model:
@@ -130,6 +143,7 @@ class _Model:
     def __init__(self, data: bytes, max_faces: int):
         self.objects: dict[str, _Object] = {}
         self.items: list[tuple[str, str, np.ndarray]] = []
+        self.printed: list[tuple[str, str, np.ndarray]] = []  # of these all that slicers do not switch off
         self.millimetres, self.title = 1.0, ''
         self._object = _Object('')
         self._title = False
@@ -168,6 +182,7 @@ class _Model:
             self._object.components.append(_reference(values))
         elif name == 'item':
             self.items.append(_reference(values))
+            self.printed += self.items[-1:] if values.get('printable') != '0' else []
         elif name == 'model':
             self._model(values)
         self._title = name == 'metadata' and values.get('name') == 'Title'

@@ -1,7 +1,8 @@
 """Results of a search with a mesh, laid on it: how far their surfaces lie apart, and the nearest first.
 
-hits = index.search(model.embed_meshes(['part.stl']))[0]
-laid = aligned_hits(index, hits, 'part.stl')
+also = [index.alike(read_signature(Path('part.stl'))[1])]
+hits = index.search(model.embed_meshes(['part.stl']), also=also)[0]
+laid = aligned_hits(index, hits, 'part.stl', also=also[0])
 """
 
 from collections.abc import Sequence
@@ -41,30 +42,32 @@ def aligned_hits(
     hits: Sequence[Hit],
     query: str | Path,
     *,
+    also: Sequence[str] = (),
     up_axis: str = 'y',
     pictures: bool = False,
     processes: int | None = None,
     seconds: float = _SECONDS,
 ) -> AlignedHits:
-    """Reads the files of the first `MOST` hits again and lays each on the query, wherever and however it stands.
+    """Reads files of hits again, of the first `MOST` and of `also`, and lays each on the query, however it stands.
 
     Args:
       shapes: the index.
       hits: of a search with the query, best first.
       query: a mesh file.
+      also: ids of further hits that are laid on it.
       up_axis: axis that points up in it, for pictures.
       pictures: also make pictures of where they differ.
       processes: that read and lay; None takes one a core. Each model costs only itself.
       seconds: for each model.
     """
-    near = hits[:MOST]
-    items = [(Path(query), shapes.model_path(hit.id)) for hit in near]
+    near = [number for number, hit in enumerate(hits) if number < MOST or hit.id in also]
+    items = [(Path(query), shapes.model_path(hits[number].id)) for number in near]
     function = partial(lay_shape, up_axis=up_axis, pictures=pictures)
     limits = {'timeout': seconds, 'memory': reading_memory(processes), 'serial_below': 1}
-    results = dict(map_parallel(function, items, processes=processes, **limits))
+    results = {near[place]: one for place, one in map_parallel(function, items, processes=processes, **limits)}
     problems = [problem for one in results.values() if isinstance(one, DataError) for problem in one.problems]
     done = {number: one for number, one in results.items() if not isinstance(one, DataError)}
-    order = sorted(done, key=lambda number: (round(done[number].mean, 6), number))
+    order = sorted(done, key=lambda number: (round(done[number].mean, 6), done[number].mirrored, number))
     order += [number for number in range(len(hits)) if number not in done]
     ranked = [
         replace(hits[number], rank=rank, **_measured(done.get(number))) for rank, number in enumerate(order, start=1)

@@ -4,8 +4,9 @@ What the models of a folder agree on (`jaxret.geometry.up_axis`) holds for all o
 of the training. What is once settled stays while the file is the same; `jaxret index --rebuild` guesses anew.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ def settle_axes(
       progress: show a progress bar.
     """
     settled = _as_before(found, rows, textured=inputs.textured)
+    before = {number for number, item in enumerate(settled) if item.axis_from}
     for source in sorted({item.source for item in settled}):
         wholes: dict[str, list[int]] = {}
         for number, item in enumerate(settled):
@@ -46,7 +48,35 @@ def settle_axes(
             if not settled[number].axis_from:
                 axis, known = (axes[name], GUESSED) if axes[name] else (inputs.up_axis, DEFAULT)
                 settled[number] = replace(settled[number], up_axis=axis, axis_from=known)
-    return settled
+    return _alike_copies(settled, before)
+
+
+def _alike_copies(models: Sequence[FoundModel], before: Set[int]) -> list[FoundModel]:
+    """The models, guessed copies of one content with one axis: what is given, else what was settled before, else what
+    most of them are guessed to have."""
+    axes: dict[tuple[int, ...], set[str]] = {}
+    for item in models:
+        axes.setdefault(tuple(item.mark[::2]), set()).add(item.up_axis)  # by sizes of files
+    copies: dict[str, list[int]] = {}
+    for number, item in enumerate(models):
+        if len(axes[tuple(item.mark[::2])]) > 1 and item.axis_from != STATED:
+            with contextlib.suppress(DataError):  # said where it is embedded
+                copies.setdefault(file_checksum(_whole(item.file)[1]), []).append(number)
+    result = list(models)
+    for numbers in copies.values():
+        guessed = [number for number in numbers if models[number].axis_from in (GUESSED, DEFAULT)]
+        groups = (
+            {*numbers} - {*guessed},
+            before & {*numbers},
+            {number for number in numbers if models[number].axis_from == GUESSED},
+            {*numbers},
+        )
+        speaking = sorted(next(filter(None, groups)))
+        ((axis, _),) = Counter(models[number].up_axis for number in speaking).most_common(1)
+        for number in guessed:
+            if models[number].up_axis != axis:
+                result[number] = replace(models[number], up_axis=axis, axis_from=GUESSED)
+    return result
 
 
 def _axes(

@@ -33,7 +33,7 @@ from jaxret.index.files import (
 )
 from jaxret.index.overview import write_overview
 from jaxret.index.references import References
-from jaxret.index.reuse import broken_shards, known_contents, match_files
+from jaxret.index.reuse import broken_shards, known_contents, match_files, renamed
 from jaxret.index.shards import STATED, Place, ShapeRow, embedding_key, without_gaps, write_matrix
 from jaxret.index.sources import FoundModel, below, check_ids, find_files, read_failed, resolve_sources, write_failed
 from jaxret.index.summary import Summary
@@ -115,6 +115,7 @@ def update_index(
         weights = manifest.fingerprint if manifest else None
         with contextlib.closing(References(folder)) as references:
             embed_anew(references, model, before=weights, progress=progress)
+            references.rename(renamed(rows, table))
             commit(folder, model, sources, table, failed=len(problems), codebook=codebook)
             embed_anew(references, model, before=weights, progress=False)  # taught meanwhile
             taught = [reference.model for reference in references.rows() if reference.model is not None]

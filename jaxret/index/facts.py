@@ -29,9 +29,14 @@ class ShapeFacts:
         self._lock, self._columns = threading.Lock(), None
 
     def of(self, number: int) -> dict[str, Any] | None:
-        """Of one shape; None where its index was made before there were facts. Raises DataError: a damaged shard."""
+        """Of one shape, sizes as width, height, depth; None where its index was made before there were facts.
+
+        Raises:
+          DataError: a damaged shard.
+        """
         row = self._rows[number]
-        return self._of_shard(row.shard)[row.row] or None
+        facts = self._of_shard(row.shard)[row.row]
+        return facts and facts | {name: _upright(row, facts[name]) for name in ('size', 'size_mm')} or None
 
     def matching(self, where: str) -> Matching:
         """The shapes that meet an expression (`where.parse_where`).
@@ -60,7 +65,7 @@ class ShapeFacts:
                 f'where: {without} of {len(facts)} shapes were indexed before sizes were kept; run `jaxret index '
                 f'--rebuild` with the --out and --models of this index'
             )
-        sides = [self._sides(row, one) for row, one in zip(self._rows, facts, strict=True)]
+        sides = [_upright(row, one['size_mm']) or (None,) * 3 for row, one in zip(self._rows, facts, strict=True)]
         sides = np.array(sides, np.float64).reshape(-1, 3)
         numbers = dict(zip(('width', 'height', 'depth'), sides.T, strict=True)) | {'size': sides.max(axis=1)}
         for field in ('area', 'volume', 'triangles'):
@@ -73,14 +78,17 @@ class ShapeFacts:
             colors=[one['colors'] for one in facts],
         )
 
-    def _sides(self, row: ShapeRow, facts: dict[str, Any]) -> list[float | None]:
-        """Width, height and depth in mm: extents along x, y, z once +y is up."""
-        x, y, z = facts['size_mm'] or (None,) * 3
-        return [x, z, y] if row.up_axis == 'z' else [x, y, z]
+
+def _upright(row: ShapeRow, sides: list[float | None] | None) -> list[float | None] | None:
+    """Width, height and depth, which are extents along x, y, z once +y is up, of those along the file's axes."""
+    if row.up_axis != 'z' or sides is None:
+        return sides
+    x, y, z = sides
+    return [x, z, y]
 
 
 def told_facts(facts: dict[str, Any] | None) -> tuple[str, str]:
-    """Extents along the file's x, y and z, and triangles: '10 x 20 x 30 mm', '1,200 open'; '' for what is unknown."""
+    """Width, height, depth, and triangles: '10 x 20 x 30 mm', '1,200 open'; '' for what is unknown."""
     if not facts:
         return '', ''
     sides, unit = (facts['size_mm'], ' mm') if facts['size_mm'] else (facts['size'], '')

@@ -134,6 +134,7 @@ class Index(Shapes):
         references: bool = True,
         texts: np.ndarray | None = None,
         text_weight: float = TEXT_WEIGHT,
+        also: Sequence[Sequence[str]] | None = None,
     ) -> list[list[Hit]]:
         """The shapes that score best; scores are exact, equal ones are in the order of `ids`.
 
@@ -150,6 +151,8 @@ class Index(Shapes):
           texts: [Q, D] of `Model.embed_texts`, which together with the photos say what is wanted; None for none.
           text_weight: of the texts, from 0 (the photos alone) to 1 (the texts alone). Scores are fused in proportion to
             how far each spreads over the index (`jaxret.search.joined`).
+          also: of each mesh, cloud or scan ids of shapes that are among its hits however they score, if they meet the
+            conditions, such as `alike` ones.
 
         Returns:
           of each query its hits, best first.
@@ -171,7 +174,13 @@ class Index(Shapes):
         else:
             found = self._comparison.found(self._checked(queries, words=words)[:, None], question)
         outlined = self._comparison.outlined(queries) if fit else [False] * len(queries)
-        return [self._hits(found, number, question, top_k, fit, seen) for number, seen in enumerate(outlined)]
+        hits = [self._hits(found, number, question, top_k, fit, seen) for number, seen in enumerate(outlined)]
+        if also is None:
+            return hits
+        return [
+            self._with(one, queries[number], question, ids)
+            for number, (one, ids) in enumerate(zip(hits, also, strict=True))
+        ]
 
     def search_together(
         self,
@@ -196,6 +205,18 @@ class Index(Shapes):
         question, fit = self._question(top_k, (categories, where), purpose, texts, text_weight, references=references)
         found = self._comparison.found(queries[None], question)
         return self._hits(found, 0, question, top_k, fit, self._comparison.outlined(queries).any())
+
+    def _with(self, hits: list[Hit], query: np.ndarray, question: Question, ids: Sequence[str]) -> list[Hit]:
+        """Hits of a query [W, D], and those shapes of `ids` that the question allows and that are not among them."""
+        further = np.zeros(len(self), bool)
+        further[[self._row_of[id] for id in {*ids} - {hit.id for hit in hits}]] = True
+        if question.candidates is not None:
+            further &= question.candidates
+        asked = replace(question, candidates=further, top_k=max(1, int(further.sum())))
+        more = self._hits(self._comparison.found_turned(query[None], asked), 0, asked, asked.top_k, None, False)
+        return [
+            replace(hit, rank=rank) for rank, hit in enumerate(sorted(hits + more, key=lambda hit: -hit.score), start=1)
+        ]
 
     def _question(
         self,

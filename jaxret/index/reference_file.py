@@ -3,8 +3,9 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from jaxret.preprocessing.reference_pictures import ReferencePicture
 
 ORIGINS = ('csv', 'page', 'python')
 _APPLICATION, _VERSION = 0x4A585246, 1  # of PRAGMA application_id and user_version
+_MOST_AT_ONCE = 500  # parameters of a statement
 _BUSY_SECONDS = 60.0  # in which others end their transactions, each of some milliseconds
 _SCHEMA = (
     # model: NULL where none of the index's models is shown; photo: its name; sha256: of photo, mask and box; box:
@@ -96,6 +98,22 @@ def check_schema(database: sqlite3.Connection, *, make: bool) -> bool:
     if found and found != set(_SCHEMA):
         raise ValueError('other tables than those of this version')
     return bool(found)
+
+
+def now() -> str:
+    """The time, as it is stored."""
+    return datetime.now(UTC).isoformat(timespec='milliseconds')
+
+
+def marks(values: Sequence) -> str:
+    """Places of values in a statement."""
+    return ', '.join('?' * len(values))
+
+
+def parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Numbers, as many at a time as a statement takes."""
+    for start in range(0, len(numbers), _MOST_AT_ONCE):
+        yield numbers[start : start + _MOST_AT_ONCE]
 
 
 @contextlib.contextmanager

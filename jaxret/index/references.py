@@ -13,18 +13,16 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from jaxret.errors import DataError, StorageError
 from jaxret.files import check_regular
-from jaxret.index.reference_file import ORIGINS, Photo, Reference, check_schema, connect, faults
+from jaxret.index.reference_file import ORIGINS, Photo, Reference, check_schema, connect, faults, marks, now, parts
 from jaxret.preprocessing.reference_pictures import ReferencePicture
 
 REFERENCES = 'references.sqlite'
-_MOST_AT_ONCE = 500  # parameters of a statement
 _COLUMNS = 'number, model, photo, origin, added, removed'
 
 
@@ -67,7 +65,7 @@ class References:
         """
         if origin not in ORIGINS:
             raise ValueError(f'origin={origin!r}')
-        now, numbers = _now(), []
+        added, numbers = now(), []
         with self._writing() as database:
             (teaching,) = database.execute('SELECT coalesce(max(teaching), 0) + 1 FROM reference').fetchone()
             (number,) = database.execute('SELECT coalesce(max(number), 0) FROM reference').fetchone()
@@ -81,13 +79,13 @@ class References:
                 number += 1
                 if before:
                     database.execute(
-                        'UPDATE reference SET removed = ?, replaced_by = ? WHERE number = ?', (now, number, before[0])
+                        'UPDATE reference SET removed = ?, replaced_by = ? WHERE number = ?', (added, number, before[0])
                     )
                 kept = photo.picture
                 box = None if kept.box is None else ','.join(map(repr, map(float, kept.box)))
                 row = (number, model, photo.name, photo.sha256, kept.picture, kept.mask, box, origin, session)
                 database.execute(
-                    f'INSERT INTO reference VALUES ({", ".join("?" * 11)}, NULL, NULL)', (*row, teaching, now)
+                    f'INSERT INTO reference VALUES ({", ".join("?" * 11)}, NULL, NULL)', (*row, teaching, added)
                 )
                 _embed(database, number, key, photo.embedding)
                 numbers.append(number)
@@ -99,10 +97,10 @@ class References:
         if not numbers or not self._exists():
             return 0
         with self._writing() as database:
-            for part in _parts(numbers):
+            for part in parts(numbers):
                 done += database.execute(
-                    f'UPDATE reference SET removed = ? WHERE removed IS NULL AND number IN ({_marks(part)})',
-                    (_now(), *part),
+                    f'UPDATE reference SET removed = ? WHERE removed IS NULL AND number IN ({marks(part)})',
+                    (now(), *part),
                 ).rowcount
         return done
 
@@ -129,12 +127,19 @@ class References:
                 f'SELECT {_COLUMNS} FROM reference WHERE removed IS NULL AND teaching IS ? ORDER BY number', (teaching,)
             ).fetchall()
             for number, *_ in rows:
-                database.execute('UPDATE reference SET removed = ? WHERE number = ?', (_now(), number))
+                database.execute('UPDATE reference SET removed = ? WHERE number = ?', (now(), number))
                 database.execute(
                     'UPDATE reference SET removed = NULL, replaced_by = NULL WHERE replaced_by = ? AND teaching < ?',
                     (number, teaching),
                 )
         return [Reference(*row) for row in rows]
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Gives the references of models to others: old id -> new one. Raises as `add`."""
+        if names and self._exists():
+            with self._writing() as database:
+                statement = 'UPDATE reference SET model = ? WHERE model = ?'
+                database.executemany(statement, [(new, old) for old, new in names.items()])
 
     def rows(self, model: str | None = None) -> list[Reference]:
         """References that are not removed, oldest first; of one model, or all, with those of no model.
@@ -218,7 +223,7 @@ class References:
     def forget_embeddings(self, but: Sequence[str]) -> None:
         """Removes embeddings by models of other fingerprints than these. Raises as `add`."""
         with self._writing() as database:
-            database.execute(f'DELETE FROM embedding WHERE key NOT IN ({_marks(but)})', but)
+            database.execute(f'DELETE FROM embedding WHERE key NOT IN ({marks(but)})', but)
 
     def _exists(self, otherwise: type[DataError] | type[StorageError] = StorageError) -> bool:
         """Whether there is a file. Raises `otherwise` for what is none."""
@@ -282,16 +287,3 @@ def new_session() -> str:
 def _embed(database: sqlite3.Connection, number: int, key: str, embedding: np.ndarray) -> None:
     vector = np.ascontiguousarray(embedding, '<f4').tobytes()
     database.execute('INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)', (number, key, vector))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec='milliseconds')
-
-
-def _marks(values: Sequence) -> str:
-    return ', '.join('?' * len(values))
-
-
-def _parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(numbers), _MOST_AT_ONCE):
-        yield numbers[start : start + _MOST_AT_ONCE]

@@ -38,6 +38,13 @@ def known_contents(folder: Path, key: str, rows: Sequence[ShapeRow], manifest: M
     return known
 
 
+def renamed(before: Sequence[ShapeRow], after: Sequence[ShapeRow]) -> dict[str, str]:
+    """Ids of models that are gone by those of new ones with their content, the first of several."""
+    old, new = ({row.id for row in rows} for rows in (before, after))
+    came = {row.checksum: row.id for row in reversed(after) if row.id not in old}
+    return {row.id: came[row.checksum] for row in before if row.id not in new and row.checksum in came}
+
+
 def match_files(
     found: Sequence[FoundModel],
     rows: Sequence[ShapeRow],

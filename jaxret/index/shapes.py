@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from jaxret.errors import ConfigError, DataError
+from jaxret.geometry.signatures import LENGTH, Signatures
 from jaxret.geometry.up_axis import AUTO
 from jaxret.index.facts import ShapeFacts
 from jaxret.index.files import Manifest
-from jaxret.index.shards import SHARDS, ShapeRow, read_thumbnail
+from jaxret.index.shards import SHARDS, ShapeRow, read_extra, read_thumbnail
 from jaxret.index.where import Matching
 from jaxret.preprocessing.shapes import file_checksum
+
+_ALIKE = 2.0  # between shapes by `Signatures.shapes`, of which those of one shape differ by at most 1
 
 
 class Shapes:
@@ -82,7 +85,8 @@ class Shapes:
         """Size, triangles and more of a shape (`jaxret.geometry.measures.mesh_facts`).
 
         Returns:
-          the facts; None for a shape that was indexed before they were kept.
+          the facts, with `size` and `size_mm` as width, height and depth, +y up; None for a shape that was
+          indexed before they were kept.
 
         Raises:
           KeyError: an unknown id.
@@ -137,11 +141,44 @@ class Shapes:
         axis = self.manifest.query_up_axis
         if axis != AUTO:
             return axis
+        same = self._same_content(path)
+        return same.up_axis if same else axis
+
+    def kind_of_query(self, path: Path, kind: str) -> str:
+        """The kind of a query file; distances that a model of the index is made of are a shape, and no scan of one."""
+        return 'mesh' if kind == 'scan' and 'mesh' in self.manifest.query_kinds and self._same_content(path) else kind
+
+    def _same_content(self, path: Path) -> ShapeRow | None:
         try:
             checksum = file_checksum(path, textured=self.manifest.shape_inputs.textured)
         except DataError:  # said where it is embedded
-            return axis
-        return next((row.up_axis for row in self._rows if row.checksum == checksum), axis)
+            return None
+        return next((row for row in self._rows if row.checksum == checksum), None)
+
+    def alike(self, signature: np.ndarray, *, most: int = 8) -> list[str]:
+        """Ids of shapes that may be a mesh, turned, scaled or mirrored, or nearly so: the nearest first.
+
+        Args:
+          signature: float32 [S] of the mesh (`signatures.signature`).
+          most: how many at most.
+
+        Raises:
+          DataError: a damaged shard.
+        """
+        apart = np.abs(self._signatures - Signatures.of(signature[None]).shapes).max(axis=1)
+        order = np.argsort(apart, kind='stable')[:most]
+        return [self.ids[number] for number in order if apart[number] <= _ALIKE]
+
+    @cached_property
+    def _signatures(self) -> np.ndarray:
+        """Of all shapes as `Signatures.shapes`, [G, D]; infinite for those that were indexed before they were kept."""
+        names = {row.shard for row in self._rows}
+        of_shard = {name: read_extra(self.folder / SHARDS / name, 'signature') for name in names}
+        kept = np.array([of_shard[row.shard] is not None for row in self._rows])
+        signatures = np.zeros((len(self), LENGTH), np.float32)
+        for number in np.flatnonzero(kept):
+            signatures[number] = of_shard[self._rows[number].shard][self._rows[number].row]
+        return np.where(kept[:, None], Signatures.of(signatures).shapes, np.inf)
 
     def up_axis(self, id: str) -> str:
         """The axis that points up in a shape's file, 'y' or 'z'. Raises KeyError for an unknown id."""

@@ -33,7 +33,7 @@ from jaxret.inference.text import TextEncoder, check_one_space, load_text_encode
 from jaxret.platforms import check_platforms
 from jaxret.preprocessing.inputs import OUTLINE_CELLS, PhotoInputs, ShapeInputs
 from jaxret.pretrained.networks import network_weights
-from jaxret.pretrained.packaged import PACKAGED_NAMES, packaged_weights
+from jaxret.pretrained.packaged import MODEL_NAMES, check_model, packaged_weights
 from jaxret.pretrained.text_files import names_text
 from jaxret.pretrained.vit_files import read_vision_transformer
 from jaxret.pretrained.weight_files import read_weights
@@ -43,7 +43,7 @@ from jaxret.systems.base import QueryKind, TrainedSystem, Variables, shape_queri
 
 PRETRAINED = 'pretrained'  # `Model.system`
 DEFAULT = 'efficientnet-lite0'
-NAMES = tuple(name.replace('_', '-') for name in PACKAGED_NAMES)
+NAMES = MODEL_NAMES
 _BATCH = 4  # shapes; their maps take memory
 _KNOWN_DEPTH = 18  # segments of EfficientNet-Lite0, of which the defaults name two
 _FUSION = Fusion(weight=2 / 3, temperature=0.06, view_temperature=0.025, background=0.2, standardized_from=None)
@@ -111,19 +111,18 @@ def load_pretrained(name_or_folder: str | Path = DEFAULT, *, settings: Settings 
       DataError: a folder without such weights.
     """
     check_platforms()
+    check_model(name_or_folder)
     name = str(name_or_folder)
     words = None
     if name in NAMES:
         network, statistics, variables = _packaged(name.replace('-', '_'))
         settings, place = settings or _fitting(network, Settings.size), Path(name)
-    elif Path(name).exists():
+    else:
         read = read_vision_transformer(Path(name))
         network, statistics, variables = read.module, (read.input.mean, read.input.std), read.variables
         size = max(1, round(Settings.size / network.patch)) * network.patch
         settings, place = settings or _fitting(network, size), Path(name).absolute()
         words = place if names_text(place) else None
-    else:
-        raise ConfigError(f'model {name!r}: neither one of {", ".join(NAMES)} nor a folder with a vision transformer')
     return network_model(network, statistics, variables, place, settings=settings, words=words)
 
 

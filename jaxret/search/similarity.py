@@ -25,7 +25,7 @@ from jaxret.search.references import BEST_VIEWS
 
 VIEW_KINDS = ('attention', 'mean', 'max', 'best_views')
 KINDS = (*VIEW_KINDS, 'dot', 'cosine', 'euclidean')
-_UNIT = 2.0**-23  # twice the unit roundoff of float32: room for matrix units that split float32 into smaller parts
+UNIT = 2.0**-23  # twice the unit roundoff of float32: room for matrix units that split float32 into smaller parts
 _TINY = 2.0**-120  # products below the smallest normal float32 may be flushed to zero
 _ZERO = 1e-12  # largest entry of what counts as a zero vector, as in `losses.scores.l2_normalize`
 _PAIR_ELEMENTS = 4_000_000  # float64 numbers of gathered embeddings at a time
@@ -152,7 +152,7 @@ def key_error(kind: str, queries: np.ndarray, projected: np.ndarray | None, radi
     """
     width = queries.shape[1]
     length = np.linalg.norm(queries.astype(np.float64), axis=1)
-    gamma = (width + 16) * _UNIT  # 16 more: rows and queries that were rounded, and the last rounding to float32
+    gamma = (width + 16) * UNIT  # 16 more: rows and queries that were rounded, and the last rounding to float32
     product = length * radius
     flushed = width * _TINY * (1 + length) * (1 + radius)
     if kind == 'euclidean':
@@ -160,5 +160,5 @@ def key_error(kind: str, queries: np.ndarray, projected: np.ndarray | None, radi
     if kind != 'attention':
         return gamma * product + flushed
     reach = np.linalg.norm(projected.astype(np.float64), axis=1) * radius
-    shift = np.expm1(np.minimum(2 * (gamma + 4 * _UNIT) * reach, 2.0))  # from there on the 2 below holds
-    return product * np.minimum(gamma + shift + (views + 16) * 4 * _UNIT, 2.0) + flushed * (1 + np.minimum(reach, 1e30))
+    shift = np.expm1(np.minimum(2 * (gamma + 4 * UNIT) * reach, 2.0))  # from there on the 2 below holds
+    return product * np.minimum(gamma + shift + (views + 16) * 4 * UNIT, 2.0) + flushed * (1 + np.minimum(reach, 1e30))

@@ -32,9 +32,10 @@ from jaxret.serving.answers import Answers
 from jaxret.serving.forms import no_unknown_fields
 from jaxret.serving.limits import Limits
 from jaxret.serving.queries import KeptQueries
-from jaxret.serving.searcher import Searcher, Upload
+from jaxret.serving.searcher import Searcher
 from jaxret.serving.shapes import add_shapes, shape_fields
 from jaxret.serving.teaching import add_teaching
+from jaxret.serving.uploads import Upload
 
 LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
 _PAGE = Path(__file__).with_name('page')
@@ -177,7 +178,7 @@ def create_app(
                     answer = partial(searcher.answer, queries[0], arrays, aligns=aligns, **asked)
                     hits, photos, name = await in_thread(answer, limiter=one_query), (), None
                     if aligns:
-                        hits = (await in_thread(searcher.align, queries[0], hits, limiter=apart))[:top]
+                        hits = (await in_thread(searcher.align, queries[0], arrays, hits, limiter=apart))[:top]
             except (ConfigError, DataError) as error:
                 _check_index(error, index)
                 raise HTTPException(422, str(error)) from error

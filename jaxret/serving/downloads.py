@@ -10,10 +10,12 @@ import re
 import shutil
 import stat
 import tempfile
+import unicodedata
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 import trimesh
 from fastapi import HTTPException
@@ -91,7 +93,7 @@ def model_answer(index: Index, number: int) -> Response:
     place, mark = locate(index.model_path(shape)), index.model_mark(shape)
     end = Path(place.member or place.file).suffix.lower()
     whole = shape.removesuffix(f'/{place.part}') if place.part else shape
-    name = re.sub(r'[^A-Za-z0-9._-]+', '_', whole).strip('._') or 'model'
+    name = re.sub(r'[^\w.-]+', '_', unicodedata.normalize('NFC', whole)).strip('._') or 'model'
     stem = name[: -len(end)] if name.lower().endswith(end) else name
     if other_names(place) and place.suffix in ('.step', '.stp') and not place.member:
         return _attached(_zipped(index, shape), f'{stem}.zip')
@@ -122,7 +124,14 @@ def _zipped(index: Index, shape: str) -> bytes:
 
 def _attached(content: bytes, name: str) -> Response:
     """An answer that is saved as a file."""
-    return Response(content, media_type=_MEDIA_TYPE, headers={'Content-Disposition': f'attachment; filename="{name}"'})
+    return Response(content, media_type=_MEDIA_TYPE, headers=_saved_as(name))
+
+
+def _saved_as(name: str) -> dict[str, str]:
+    """Headers that name a download, with letters beside ASCII by RFC 5987 and, for what does not know it, without."""
+    plain = re.sub(r'[^A-Za-z0-9._-]+', '_', name)
+    further = '' if plain == name else f"; filename*=UTF-8''{quote(name)}"
+    return {'Content-Disposition': f'attachment; filename="{plain}"{further}'}
 
 
 class _OpenedFile(FileResponse):
@@ -131,7 +140,7 @@ class _OpenedFile(FileResponse):
     def __init__(self, file: BinaryIO, name: str):
         self._file = file
         state = os.fstat(file.fileno())
-        super().__init__(f'/dev/fd/{file.fileno()}', filename=name, media_type=_MEDIA_TYPE, stat_result=state)
+        super().__init__(f'/dev/fd/{file.fileno()}', headers=_saved_as(name), media_type=_MEDIA_TYPE, stat_result=state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._file:

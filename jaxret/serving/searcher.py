@@ -2,11 +2,10 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,17 @@ from jaxret.index.references import Photo
 from jaxret.index.teaching import embed_pictures, photo_checksum
 from jaxret.inference.model import Model
 from jaxret.inference.query_files import SUFFIXES, kind_of
-from jaxret.preprocessing.photos import Box, read_object
+from jaxret.preprocessing.photos import read_object
 from jaxret.preprocessing.reference_pictures import reference_picture, shading
 from jaxret.search.bounds import prepare
 from jaxret.serving.limits import Limits
 from jaxret.serving.queries import KeptPhoto
 from jaxret.serving.uploads import (
     PACKED,
+    SIGNATURE,
     Arrays,
+    Query,
+    Upload,
     arrays_apart,
     check_picture,
     check_up_axis,
@@ -37,36 +39,6 @@ from jaxret.serving.uploads import (
 )
 
 _PRUNED_FROM = 5_000  # shapes; the bounds of fewer are not worth building
-
-
-class Upload(NamedTuple):
-    """One file of a request: the client's name of it, and its bytes."""
-
-    name: str | None
-    content: BinaryIO
-
-
-@dataclass(frozen=True)
-class Query:
-    """A query as it was received.
-
-    Attributes:
-      kind: one of `Searcher.query_kinds`, or 'text' for words alone.
-      path: of its file, under a name of our own; None for words alone.
-      mask: of a photo: a file, 'auto' or None.
-      box: of a photo: left, top, right, bottom.
-      names: path -> the client's name.
-      text: words, alone or with a photo; '' for none.
-      up_axis: that points up in a mesh or cloud; '' where the client does not say.
-    """
-
-    kind: str
-    path: Path | None
-    mask: Path | str | None
-    box: Box | None
-    names: Mapping[str, str]
-    text: str = ''
-    up_axis: str = ''
 
 
 class Searcher:
@@ -214,14 +186,17 @@ class Searcher:
           ConfigError: a purpose that the index does not have, or conditions that are not understood.
           DataError: the query cannot be used; it is named as the client did.
         """
+        own = {name: array for name, array in arrays.items() if name != SIGNATURE}
         with _client_names(query):
-            embeddings = self._model.embed_query_arrays([arrays], query.kind)
-        most = max(top_k, FEWEST) if aligns else top_k
-        return self._index.search(embeddings, top_k=most, **asked, references=False)[0]
+            embeddings = self._model.embed_query_arrays([own], query.kind)
+        if aligns:
+            top_k, asked = max(top_k, FEWEST), {**asked, 'also': [self._index.alike(arrays[SIGNATURE])]}
+        return self._index.search(embeddings, top_k=top_k, **asked, references=False)[0]
 
-    def align(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
+    def align(self, query: Query, arrays: Arrays, hits: Sequence[Hit]) -> list[Hit]:
         """Hits of a mesh laid on it, in processes of their own. For several threads at once."""
-        return aligned_hits(self._index, hits, query.path, processes=2, seconds=self._limits.mesh_seconds).hits
+        also, seconds = self._index.alike(arrays[SIGNATURE]), self._limits.mesh_seconds
+        return aligned_hits(self._index, hits, query.path, also=also, processes=2, seconds=seconds).hits
 
     def answer_photos(self, queries: Sequence[Query], **asked: Any) -> tuple[list[Hit], tuple[KeptPhoto, ...]]:
         """The best shapes for photos of one object, for words, or both; and the photos to be remembered.
@@ -283,7 +258,7 @@ class Searcher:
         if kind not in self.query_kinds:
             found = f'kind {given[:40]!r}' if given else f'taken for {kind}'
             raise DataError(Problem(name, found, f'this index is asked with {" or ".join(self.query_kinds)}'))
-        return kind
+        return self._index.kind_of_query(path, kind) if kind == 'scan' and not given else kind
 
 
 @contextlib.contextmanager

@@ -3,15 +3,15 @@
 import resource
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from jaxret.errors import DataError, Problem, refused
-from jaxret.geometry.formats import ARCHIVE_SUFFIX, CONVERTED_SUFFIXES, MESH_SUFFIXES, model_suffix
+from jaxret.geometry.formats import ARCHIVE_SUFFIX, CONVERTED_SUFFIXES, DISTANCE_SUFFIXES, MESH_SUFFIXES, model_suffix
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.places import MAX_BYTES, locate, members, safe_member
 from jaxret.inference.query_files import SUFFIXES, query_arrays
@@ -19,13 +19,45 @@ from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.preprocessing.photo_formats import open_picture
 from jaxret.preprocessing.photos import Box
 from jaxret.preprocessing.png_chunks import sound_chunks
+from jaxret.preprocessing.shape_pairs import read_signature
 from jaxret.serving.limits import Limits
 from jaxret.workers import map_parallel
 
+SIGNATURE = 'signature'  # by which models are found that a mesh may be
 PACKED = ('.gz', '.stpz', ARCHIVE_SUFFIX)  # of meshes
 _KNOWN = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 Arrays = Mapping[str, np.ndarray]
+
+
+class Upload(NamedTuple):
+    """One file of a request: the client's name of it, and its bytes."""
+
+    name: str | None
+    content: BinaryIO
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query as it was received.
+
+    Attributes:
+      kind: one of `Searcher.query_kinds`, or 'text' for words alone.
+      path: of its file, under a name of our own; None for words alone.
+      mask: of a photo: a file, 'auto' or None.
+      box: of a photo: left, top, right, bottom.
+      names: path -> the client's name.
+      text: words, alone or with a photo; '' for none.
+      up_axis: that points up in a mesh or cloud; '' where the client does not say.
+    """
+
+    kind: str
+    path: Path | None
+    mask: Path | str | None
+    box: Box | None
+    names: Mapping[str, str]
+    text: str = ''
+    up_axis: str = ''
 
 
 def shown_name(name: str) -> str:
@@ -124,7 +156,7 @@ def arrays_apart(make: Callable[[Path], Arrays], path: Path, *, limits: Limits) 
 def shape_query_arrays(
     path: Path, *, kind: str, inputs: ShapeInputs, max_faces: int, up_axis: str | None = None
 ) -> Arrays:
-    """`query_arrays` of a query that is no photo; a mesh may have at most `max_faces` triangles.
+    """`query_arrays` of a query that is no photo; of a mesh, of at most `max_faces` triangles, with its `SIGNATURE`.
 
     A zip archive stands for the one model in it. What a CAD kernel makes has few triangles, or the query's time ends.
 
@@ -133,9 +165,10 @@ def shape_query_arrays(
     """
     try:
         place = _sole_model(path) if path.suffix == ARCHIVE_SUFFIX else path
-        if kind == 'mesh' and locate(place).suffix not in CONVERTED_SUFFIXES:
+        if kind == 'mesh' and locate(place).suffix not in (*CONVERTED_SUFFIXES, *DISTANCE_SUFFIXES):
             load_mesh(place, max_faces=max_faces)
-        return query_arrays(place, kind=kind, inputs=inputs, up_axis=up_axis)
+        arrays = query_arrays(place, kind=kind, inputs=inputs, up_axis=up_axis)
+        return {**arrays, SIGNATURE: read_signature(place)[1]} if kind == 'mesh' else arrays
     except DataError as error:
         raise DataError([replace(problem, where=str(path)) for problem in error.problems]) from error
 

@@ -5,6 +5,8 @@ modalities (Jing et al., CVPR 2021). Successor: label prediction, noisy centers 
 KSII TIIS 2024). Each object is encoded by every modality's own network to D features that are not negative; retrieval
 compares them by cosine, in all ordered pairs of modalities.
 
+Ours, in neither paper: meshes that are stretched and turned in training, and smaller turns (`shape_augmentation`).
+
 Letters: M modalities, B objects, V views, S image side, N points, F faces, D embedding, C classes.
 
 Differs from the papers in (config values, the other choice in brackets):
@@ -17,7 +19,7 @@ Differs from the papers in (config values, the other choice in brackets):
   - noise on meshes is on corners relative to their centre ('absolute': before): `model.mesh_noise`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -27,7 +29,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxret.augmentation.points import augment_points, jitter_faces
 from jaxret.encoders.heads import MLP
 from jaxret.losses.center import NOISE_DRAWS, REDUCTIONS, cross_modal_center_loss, noisy_center_loss
 from jaxret.losses.classification import cross_modal_cross_entropy
@@ -35,20 +36,21 @@ from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.scores import l2_normalize, similarity_matrix
 from jaxret.losses.siamese import cross_modal_simsiam, pairwise_mse
 from jaxret.preprocessing.inputs import PhotoInputs, ShapeInputs, spaced, view_ring
-from jaxret.systems import cross_modal_encoders, image_towers
+from jaxret.systems import cross_modal_augmentation, cross_modal_encoders, image_towers
 from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
 from jaxret.systems.checks import check_values
+from jaxret.systems.cross_modal_augmentation import ShapeAugmentation
 from jaxret.systems.cross_modal_encoders import BACKBONES, IMAGES, MODALITIES, encoder_inputs, make_encoders
-from jaxret.systems.encoding import apply_network, global_rows
+from jaxret.systems.encoding import apply_network
 from jaxret.systems.image_towers import ImageTower, frozen_collection
 
 CHOICES = {
     **cross_modal_encoders.CHOICES,
+    **cross_modal_augmentation.CHOICES,
     'loss.center': ('center', 'noisy_center'),
     'loss.alignment': ('mse', 'simsiam', 'none'),
     'loss.reduction': REDUCTIONS,
     'loss.noise': NOISE_DRAWS,
-    'model.mesh_noise': ('relative', 'absolute'),
 }
 RANGES = {
     'above 0': tuple(
@@ -58,7 +60,8 @@ RANGES = {
     '0 or above': tuple(
         f'loss.{name}'
         for name in ('label_weight', 'center_weight', 'alignment_weight', 'sigma', 'clean_weight', 'noisy_weight')
-    ),
+    )
+    + cross_modal_augmentation.RANGES['0 or above'],
 }
 _LOSS_FIELDS = (
     'center', 'alignment', 'reduction', 'label_weight', 'center_weight', 'alignment_weight', 'sigma', 'noise_mean',
@@ -88,11 +91,11 @@ class CrossModalCenter:
     squared: bool
     clean_weight: float
     noisy_weight: float
-    absolute_noise: bool = False
+    augmentation: ShapeAugmentation = ShapeAugmentation()
     tower: ImageTower = IMAGES
 
     TASK: ClassVar[str] = 'cross_modal'
-    LATER: ClassVar[Mapping[str, Any]] = {'model.mesh_noise': 'relative', **image_towers.LATER}
+    LATER: ClassVar[Mapping[str, Any]] = {**cross_modal_augmentation.LATER, **image_towers.LATER}
     GALLERIES: ClassVar[tuple[str, ...]] = ('views', 'faces', 'points')
     similarity: ClassVar[str] = 'dot'
     BACKBONES: ClassVar[Mapping[str, Backbone]] = BACKBONES
@@ -119,7 +122,7 @@ class CrossModalCenter:
             predictor=MLP(model.projection_hidden, model.embedding_dim),
             classes=classes,
             dim=model.embedding_dim,
-            absolute_noise=model.mesh_noise == 'absolute',
+            augmentation=ShapeAugmentation.from_config(config),
             **{name: config.loss[name] for name in _LOSS_FIELDS},
         )
 
@@ -184,12 +187,7 @@ class CrossModalCenter:
         del step
         point_key, mesh_key, noise_key = jax.random.split(rng, 3)
         if train:
-            objects = global_rows(batch['label'].shape[0], axis_name)
-            batch = {
-                **batch,
-                'points': _each(augment_points, point_key, objects, batch['points']),
-                'faces': _each(partial(jitter_faces, absolute=self.absolute_noise), mesh_key, objects, batch['faces']),
-            }
+            batch = self.augmentation(batch, point_key, mesh_key, axis_name)
         features, statistics = [], {}
         for name in MODALITIES:
             feature, statistics[name] = self._apply(variables, batch, name, train)
@@ -279,14 +277,3 @@ class CrossModalCenter:
 def _embed_views(system: CrossModalCenter, variables: Variables, batch: Batch, modality: str) -> jax.Array:
     """As `embed`, images under the name that rendered views have."""
     return system.embed(variables, {'image': batch['views']} if modality == 'image' else batch, modality)
-
-
-def _each(
-    change: Callable[[jax.Array, jax.Array], jax.Array],
-    key: jax.Array,
-    objects: tuple[jax.Array, int],
-    values: jax.Array,
-) -> jax.Array:
-    """`change` of every object with a key of its own, the same however the batch is split over devices."""
-    mine, total = objects
-    return jax.vmap(lambda own, value: change(own, value[None])[0])(jax.random.split(key, total)[mine], values)

@@ -97,7 +97,21 @@ def test_search_prints_rank_id_category_score_and_view(run):
     lines = out.splitlines()
     assert lines[0] == 'photos/one.jpg (photo, mask masks/one.png)' and len(lines) == 6
     assert lines.pop().startswith('next: jaxret serve --index index   or   jaxret index --out index --add-photos')
-    columns = ['rank', 'score', 'category', 'id', 'view', 'azimuth', 'elevation', 'size', 'triangles']
+    columns = [
+        'rank',
+        'score',
+        'category',
+        'id',
+        'view',
+        'azimuth',
+        'elevation',
+        'width',
+        'x',
+        'height',
+        'x',
+        'depth',
+        'triangles',
+    ]
     assert lines[1].split() == columns
     for rank, line in enumerate(lines[2:], 1):
         fields = line.split()
@@ -141,7 +155,7 @@ def test_conditions_on_what_models_measure(run):
     asked = ('search', '--index=index', 'photos/one.jpg', '--csv', '--where', 'name~wide', '--where', 'triangles<13')
     rows = list(csv.DictReader(io.StringIO(run(*asked)[1])))
     assert [row['id'] for row in rows] == [hit['id'] for hit in hits if 'wide' in hit['id']]
-    assert [float(row['size_y']) for row in rows] == [hit['facts']['size'][1] for hit in hits if 'wide' in hit['id']]
+    assert [float(row['height']) for row in rows] == [hit['facts']['size'][1] for hit in hits if 'wide' in hit['id']]
     status, out, err = run('search', '--index=index', 'photos/one.jpg', '--json', '--where=size<9m and watertight')
     assert status == 0 and json.loads(out)[0]['hits'] == []
     assert err == ("--where 'size<9m and watertight': no model meets it; 4 models left out whose files have no unit\n")
@@ -235,6 +249,8 @@ def test_bad_input_is_found_before_jax_is_started(run, monkeypatch):
     for sheet in ('', 'masks', 'nowhere/a.png'):
         assert run('search', '--index', 'index', 'photos', '--sheet', sheet)[0] == 1
     assert run('index', '--checkpoint', 'run', '--models', 'gone', '--out', 'other')[0] == 1
+    assert run('index', '--checkpoint', 'gone', '--models', 'models', '--out', 'other')[0] == 1
+    assert 'neither one of' in run('index', '--model', 'lite', '--models', 'models', '--out', 'other')[2]
     assert run('index', '--checkpoint', 'run', '--models', 'models', '--out', 'o', '--categories', 'gone')[0] == 1
 
 

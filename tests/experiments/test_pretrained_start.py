@@ -16,8 +16,11 @@ from pretrained_files import tensors, write_pth
 from pretrained_start import pretrained_facts, pretrained_start
 from safetensors.numpy import save_file
 from small_hifa import random_batch, small_hifa
+from vit_cases import stored_cases, write_case
 
+from jaxret.encoders import image_backbones
 from jaxret.errors import CheckpointError
+from jaxret.pretrained.vit_files import read_vision_transformer
 from jaxret.systems.base import System
 
 CONVOLUTIONS = {'resnet_small': 5, 'resnet_coarse': 7}  # side of the first kernel
@@ -232,3 +235,28 @@ def test_damaged_facts_are_named(tmp_path: Path, text):
     (tmp_path / 'pretrained.json').write_text(text)
     with pytest.raises(CheckpointError, match='pretrained.json: damaged'):
         pretrained_facts(tmp_path)
+
+
+def test_both_towers_are_a_vision_transformer_of_a_folder(tmp_path, starts, monkeypatch):
+    """One of width 8 in the place of DINOv2's smallest: read, frozen, and followed by heads."""
+    folder = write_case(tmp_path / 'dinov2', 'hf_dinov2', stored_cases()['hf_dinov2'][0])
+    network = read_vision_transformer(folder)
+    family = image_backbones._FAMILIES['vit_s14',]
+    tiny = family._replace(make=lambda name, *, axis_name=None, **options: network.module.clone(**options))
+    monkeypatch.setitem(image_backbones._FAMILIES, ('vit_s14',), tiny)
+    monkeypatch.setattr('pretrained_start.vision_transformer', lambda name: network.module)
+    monkeypatch.setattr('pretrained_start.statistics', lambda name: (network.input.mean, network.input.std))
+    values = {
+        'model.query_encoder': 'vit_s14', 'model.view_encoder': 'vit_s14', 'model.train': 'heads',
+        'model.mask': 'white', 'model.normalization': 'published', 'data.image_size': 20,
+        'pretrained.query': folder, 'pretrained.gallery': folder, 'parallel.devices': 1,
+    }  # fmt: skip
+    options = [f'--config.{key}={value}' for key, value in values.items()]
+    with pytest.raises(Reached):
+        run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path / "run"}', *options])
+    start, system, example = starts[0]
+    after = start(zeros(system, example))
+    stored = [np.asarray(leaf) for leaf in jax.tree.leaves(network.variables)]
+    for tower in (after['frozen']['params']['query'], after['frozen']['params']['view']):
+        found = [np.asarray(leaf) for leaf in jax.tree.leaves(tower)]
+        assert all(any(np.array_equal(leaf, one) for one in stored) for leaf in found) and len(found) > 20

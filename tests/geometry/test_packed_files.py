@@ -160,6 +160,21 @@ def test_threemf_parts_in_other_model_files(tmp_path):
     check_box(load_mesh(path / 'short'))
 
 
+def test_threemf_other_units_and_what_is_not_printed(tmp_path):
+    other = model(f'<object id="1">{MESH}</object>', '', head='unit="meter"')
+    top = (
+        '<object id="7"><components><component p:path="/3D/o.model" objectid="1" transform="{}"/></components></object>'
+    )
+    place = top.format('1 0 0 0 1 0 0 0 1 5 0 0')
+    hidden = f'<object id="8">{MESH}</object>'
+    items = '<item objectid="7"/><item objectid="8" printable="0"/>'
+    mesh = loaded(tmp_path / 'a.3mf', threemf(place + hidden, items, 'unit="centimeter"', **{'3D/o.model': other}))
+    check_box(mesh, (200, 100, 300))  # metres in centimetres, moved by 5 of these
+    assert mesh.vertices[:, 0].min() == BOX[:, 0].min() * 100 + 5 and mesh.millimetres == 10
+    data = threemf(hidden, '<item objectid="8" printable="0"/>')
+    check_box(loaded(tmp_path / 'a.3mf', data))  # nothing else is there
+
+
 def test_threemf_starts_where_the_package_says_and_has_no_supports(tmp_path):
     relations = '<Relationships><Relationship Type="http://a/3dmodel" Target="/3D/Main.model"/></Relationships>'
     other = model('<object id="1">' + MESH.replace('x="2"', 'x="9"') + '</object>', '<item objectid="1"/>')
@@ -209,16 +224,20 @@ def collada(up, meter='0.0254'):
     return f'''<?xml version="1.0"?>
     <COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1">
     <asset><title>A box</title><unit meter="{meter}"/><up_axis>{up}</up_axis></asset>
+    <library_effects><effect id="e"><profile_COMMON><technique sid="t"><phong><diffuse><color>1 0.5 0 1</color>
+    </diffuse></phong></technique></profile_COMMON></effect></library_effects>
+    <library_materials><material id="a"><instance_effect url="#e"/></material></library_materials>
     <library_geometries><geometry id="g" name="box"><mesh>
     <source id="s"><float_array id="f" count="24">{' '.join(map(str, BOX.ravel()))}</float_array><technique_common>
     <accessor source="#f" count="8" stride="3"><param name="X" type="float"/><param name="Y" type="float"/>
     <param name="Z" type="float"/></accessor></technique_common></source>
     <vertices id="v"><input semantic="POSITION" source="#s"/></vertices>
-    <polylist count="6"><input semantic="VERTEX" source="#v" offset="0"/><vcount>{counts}</vcount>
+    <polylist count="6" material="m"><input semantic="VERTEX" source="#v" offset="0"/><vcount>{counts}</vcount>
     <p>{corners}</p></polylist>
     </mesh></geometry></library_geometries>
     <library_visual_scenes><visual_scene id="w"><node id="n"><translate>0 0 10</translate>
-    <instance_geometry url="#g"/></node></visual_scene></library_visual_scenes>
+    <instance_geometry url="#g"><bind_material><technique_common><instance_material symbol="m" target="#a"/>
+    </technique_common></bind_material></instance_geometry></node></visual_scene></library_visual_scenes>
     <scene><instance_visual_scene url="#w"/></scene></COLLADA>'''
 
 
@@ -234,7 +253,7 @@ def test_dae_says_what_is_up(tmp_path, up, low, extents, up_axis):
     mesh = load_mesh(path, up_axis=up_axis)
     check_box(mesh, extents)
     np.testing.assert_allclose(mesh.vertices.min(axis=0), low, atol=1e-6)
-    assert mesh.millimetres == pytest.approx(25.4) and mesh.name == 'A box'
+    assert mesh.millimetres == pytest.approx(25.4) and mesh.name == 'A box' and mesh.colors == ('#ff8000',)
 
 
 def test_dae_refused(tmp_path):

@@ -1,14 +1,17 @@
 """Results laid on a mesh query: exact distances of known shapes, order, pictures, files that are gone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
-from small_index import opened
+from small_index import opened, write_box
 
 from jaxret.index import aligned
 from jaxret.index.aligned import aligned_hits
 from jaxret.index.hits import Hit
 from jaxret.preprocessing.laid_shapes import MOST_SHOWN, distance_color, lay_shape
+from jaxret.preprocessing.shape_pairs import read_signature
 
 
 def block(length=3.0, notch=0.0):
@@ -61,6 +64,34 @@ def test_the_nearest_come_first_with_their_distances(models, monkeypatch):
         left = aligned_hits(index, hits('near.stl', 'same.obj'), models / 'query.stl', processes=1)
         assert [(hit.id, hit.distance is None) for hit in left.hits] == [('a/same.obj', False), ('a/near.stl', True)]
         assert 'near.stl' in left.problems[0].where and not left.pictures
+
+
+def test_what_is_alike_is_found_however_it_scores(models):
+    with opened(models) as index:
+        _, signature = read_signature(models / 'query.stl')
+        assert index.alike(signature)[0] == 'a/same.obj' and 'a/other.ply' not in index.alike(signature)
+        assert index.alike(signature, most=1) == ['a/same.obj']
+        width = index.manifest.shape_inputs.turns.rows.max() + 1
+        queries = np.random.default_rng(0).normal(size=(2, width, 4)).astype(np.float32)
+        everything = index.search(queries, top_k=3)
+        found = index.search(queries, top_k=1, also=[['a/same.obj', 'a/other.ply'], []])
+        kept = [hit for hit in everything[0] if hit.rank == 1 or hit.id != 'a/near.stl']
+        assert found[0] == [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)]
+        assert found[1] == everything[1][:1]
+        assert index.search(queries, top_k=1, also=[['a/same.obj'], []], where='triangles>1000') == [
+            [replace(hit, rank=1) for hit in hits if hit.id == 'a/other.ply'] for hits in everything
+        ]
+
+
+def test_a_file_of_the_index_is_no_scan(tmp_path, model, update):
+    model.query_kinds = ('mesh', 'points', 'scan')
+    for name, size in (('models/a/box.obj', 1), ('other.obj', 2)):
+        write_box(tmp_path / name, 1, size, 2)
+    update()
+    with opened(tmp_path) as index:
+        assert index.kind_of_query(tmp_path / 'models/a/box.obj', 'scan') == 'mesh'
+        assert index.kind_of_query(tmp_path / 'other.obj', 'scan') == 'scan'
+        assert index.kind_of_query(tmp_path / 'models/a/box.obj', 'photo') == 'photo'
 
 
 def test_a_mirror_image_is_told(tmp_path):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from small_index import opened, write_box
-from upright_shapes import CHAIR, CUBE, TABLE, as_z_up, write_obj
+from upright_shapes import CHAIR, CUBE, TABLE, as_z_up, boxes, write_obj
 
 from jaxret.errors import DataError
 from jaxret.index import axes as index_axes
@@ -60,11 +60,28 @@ def test_what_is_settled_stays_until_a_rebuild(update, tmp_path):
         assert index.query_up_axis == 'auto' == index.axis_of_query(tmp_path / 'index/index.json')
         assert index.axis_of_query(tmp_path / 'models/b/cube.obj') == 'z'  # as it is indexed, whatever it looks like
     (tmp_path / 'models/a/table.obj').unlink()
-    write_obj(tmp_path / 'models/new.obj', CUBE)  # follows what was guessed before
+    write_obj(tmp_path / 'models/new.obj', boxes(((0, 0, 0), (2, 2, 2))))  # follows what was guessed before
     assert update().embedded == 1 and axes(tmp_path)['new.obj'] == ('z', 'guessed')
     (tmp_path / 'models/a/chair.obj').unlink()
     update(rebuild=True)
     assert set(axes(tmp_path).values()) == {('y', 'default')}
+
+
+def test_copies_of_one_content_have_one_axis(update, tmp_path):
+    write_z_up(tmp_path / 'models')
+    for name, mesh in (('table', TABLE), ('chair', CHAIR), ('bench', TABLE)):
+        write_obj(tmp_path / f'models/c/{name}.obj', mesh)  # a folder that is guessed +y
+    copies = ('a/copy.obj', 'c/copy.obj')
+    for name in copies:
+        write_obj(tmp_path / 'models' / name, CUBE)
+    update()
+    found = axes(tmp_path)
+    assert (found['a/chair.obj'][0], found['c/chair.obj'][0]) == ('z', 'y')
+    assert found[copies[0]] == found[copies[1]]
+    write_obj(tmp_path / 'models/c/d/later.obj', CUBE)
+    (tmp_path / 'axes.csv').write_text('path,category,up_axis\na/copy.obj,cube,z\n')
+    update(categories=tmp_path / 'axes.csv')
+    assert {axes(tmp_path)[name][0] for name in (*copies, 'c/d/later.obj')} == {'z'}
 
 
 def test_parts_lie_in_the_axes_of_their_assembly(tmp_path, monkeypatch):

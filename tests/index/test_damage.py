@@ -89,6 +89,23 @@ def test_shapes_of_a_missing_or_damaged_shard_are_embedded_again(update, model, 
     assert update().embedded == 0
 
 
+def test_nothing_is_said_of_an_index_with_a_damaged_shard(update, tmp_path):
+    """It opens before its shards are compared with their checksums; whatever is asked then waits for that."""
+    name = write_models(tmp_path / 'models', 2)[0]
+    update()
+    flip(next((tmp_path / 'index/shards').glob('*')))
+    with opened(tmp_path) as index:
+        assert len(index) == 2 and name in index.ids
+        asked = (
+            lambda: index.search(np.ones((1, 4), np.float32)),
+            lambda: index.thumbnail(name),
+            lambda: index.facts(name),
+        )
+        for ask in (*asked, lambda: index.matching('watertight')):
+            with pytest.raises(DataError, match='damaged: another checksum; run `jaxret index` again'):
+                ask()
+
+
 def test_a_damaged_projection_is_named_and_written_again(update, tmp_path):
     write_models(tmp_path / 'models', 2)
     update()

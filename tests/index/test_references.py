@@ -120,6 +120,22 @@ def test_models_that_go_and_come_back(index, update, model, tmp_path):
         assert {hit.references for hit in whole.search(model.embed_photos([photo('red')]), top_k=6)[0]} == {0, 1}
 
 
+@pytest.mark.parametrize('rebuild', [False, True])
+def test_a_model_that_is_renamed_keeps_its_photos(index, update, model, tmp_path, rebuild):
+    for number, color in ((0, 'green'), (5, 'red')):
+        index.teach(model, photo(color), index.ids[number])
+    path = tmp_path / 'models' / index.ids[5]
+    path.rename(path.with_name('other' + path.suffix))
+    done = update(rebuild=rebuild)
+    assert (done.references, done.without_model) == (2, 0)
+    with opened(tmp_path) as after:
+        assert first(after, model, 'red') == index.ids[5].replace('box', 'other')
+        assert first(after, model, 'green') == index.ids[0]
+        path.with_name('copy' + path.suffix).write_bytes(path.with_name('other' + path.suffix).read_bytes())
+        update()  # a copy takes nothing from what is still there
+        assert len(after.references.rows(index.ids[5].replace('box', 'other'))) == 1
+
+
 @dataclass
 class OtherModel(PlainModel):
     """Sees colours the other way round."""

@@ -127,7 +127,11 @@ def test_what_is_not_understood_is_told(where, message):
 
 
 def test_facts_of_shapes(facts):
-    assert [facts.of(number) for number in range(4)] == FACTS
+    for number, one in enumerate(FACTS):  # of files of which every other has +z up
+        x, y, z = one['size']
+        assert facts.of(number)['size'] == ([x, z, y] if number % 2 else [x, y, z])
+        assert {**facts.of(number), 'size': 0, 'size_mm': 0} == one | {'size': 0, 'size_mm': 0}
+    assert facts.of(1)['size_mm'] == pytest.approx([50.8, 76.2, 25.4]) and facts.of(2)['size_mm'] is None
     assert [told_facts(one) for one in (FACTS[0], FACTS[1], FACTS[2], None)] == [
         ('10 x 40 x 8 mm', '100'),
         ('50.8 x 25.4 x 76.2 mm', '7 open'),

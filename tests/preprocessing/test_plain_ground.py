@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxret.errors import DataError
+from jaxret.preprocessing import photo_files
 from jaxret.preprocessing.inputs import PhotoInputs
 from jaxret.preprocessing.photos import read_object
 from jaxret.preprocessing.plain_ground import plain_ground_mask
@@ -49,6 +50,19 @@ def test_it_is_the_mask_where_none_is_given():
     assert not boxed.known and boxed.boxed
     plain = read_object(screenshot(), inputs=PhotoInputs('plain', 32, fit='cover'))
     assert not plain.known and plain.around == (0, 0, 80, 60)
+
+
+@pytest.mark.parametrize(
+    ('name', 'mode', 'expected'), [('a.png', 'RGB', False), ('a.png', 'RGBA', True), ('b.jpg', 'L', False)]
+)
+def test_transparency_is_looked_for_where_there_can_be_some(tmp_path, name, mode, expected, monkeypatch):
+    picture = Image.new(mode, (4, 4))
+    if expected:
+        picture.putpixel((1, 1), (5, 5, 5, 255))
+    picture.save(tmp_path / name)
+    if not expected:
+        monkeypatch.setattr(photo_files, '_decode', None)  # no pixel is read
+    assert photo_files.is_transparent(tmp_path / name) is expected
 
 
 def test_a_file_that_is_transparent_everywhere_has_no_object(tmp_path):

@@ -112,6 +112,7 @@ def test_pictures_mark_what_was_measured_and_nothing_else():
 def test_a_curve_is_drawn_in_the_order_of_its_axis_with_what_is_known():
     more = THREE | {'mean': 80.0, 'low': 79.0, 'high': 81.0, 'paper': None, 'seeds': {0: 79.5, 1: 80.5}}
     rows = [row('b', map=more) | {'place': 0.4}, row('none') | {'place': 0.2}, row('a', map=THREE) | {'place': 0.0}]
+    rows.append(row('not trained: zero shot', map=THREE) | {'place': None})
     (axes,) = draw_curve(TABLE | {'axis': 'weight', 'rows': rows}).axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
     assert lines == {

@@ -4,78 +4,19 @@ import jax
 import numpy as np
 import pytest
 import references_search as oracle
+from search_cases import EMBEDDINGS, embeddings, same
 from small_cmic import small_cmic
 from small_hifa import small_hifa
 
 from jaxret.errors import ConfigError, DataError
 from jaxret.search import blocks as row_blocks
 from jaxret.search import bounds as bounds_module
-from jaxret.search import exact as search_module
 from jaxret.search import pruned as pruned_search
-from jaxret.search import similarity
-from jaxret.search.bounds import GalleryBounds, prepare
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import KINDS, VIEW_KINDS, exact_scores
 from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.scan_cad import ScanCad
-
-VIEWS, WIDTH = 3, 8
-EMBEDDINGS = (
-    'random',
-    'clustered',
-    'equal',
-    'duplicates',
-    'nearly equal',
-    'tiny',
-    'zeros',
-    'lengths',
-    'axis',
-    'offset',
-    'half',
-)
-
-
-def embeddings(name: str, kind: str, shapes: int, queries: int, *, width: int = WIDTH, seed: int = 0):
-    """Gallery, queries and projected queries of some difficult kinds."""
-    rng = np.random.default_rng(seed)
-    size = (shapes, VIEWS, width) if kind in VIEW_KINDS else (shapes, width)
-    x = rng.standard_normal(size)
-    if name in ('clustered', 'nearly equal'):
-        x = x[rng.integers(7, size=shapes)] + (0.05 if name == 'clustered' else 1e-6) * x
-    elif name == 'equal':
-        x = np.broadcast_to(x[:1], size)
-    elif name == 'duplicates':
-        x = x[rng.integers(max(1, shapes // 3), size=shapes)]
-    elif name == 'axis':  # one axis holds everything: the bounds are tight and many are equal
-        x = np.zeros(size)
-        x[..., 0] = rng.integers(-2, 3, size=size[:-1])
-    if name not in ('lengths', 'axis'):
-        x = x / np.linalg.norm(x, axis=-1, keepdims=True)
-    if name == 'lengths':
-        x = x * 10.0 ** rng.uniform(-6, 3, size=(*size[:-1], 1))
-    elif name == 'tiny':
-        x = x * 10.0 ** rng.uniform(-44, -18, size=(*size[:-1], 1))
-    elif name == 'offset':
-        x = x + 300.0
-    elif name == 'zeros':
-        x[rng.random(size[:-1]) < 0.4] = 0
-    x = x.astype(np.float16 if name == 'half' else np.float32)
-    near = x[rng.integers(shapes, size=queries)].astype(np.float32)
-    near = near[:, 1] if kind in VIEW_KINDS else near
-    q = near + 0.1 * np.abs(near).max() * rng.standard_normal(near.shape).astype(np.float32)
-    q[0] = near[0]
-    if name == 'zeros':
-        q[-1] = 0
-    p = (4 * q + rng.standard_normal(q.shape).astype(np.float32)) if kind == 'attention' else None
-    return x, q, p
-
-
-def same(a, b) -> None:
-    np.testing.assert_array_equal(a.indices, b.indices)
-    assert a.scores.tobytes() == b.scores.tobytes()
-    if a.views is not None or b.views is not None:
-        np.testing.assert_array_equal(a.views, b.views)
 
 
 @pytest.mark.parametrize('method', ['brute', 'pruned'])
@@ -150,63 +91,6 @@ def test_the_best_views_of_one_or_two():
             np.testing.assert_array_equal(found.scores, -np.sort(-scores.astype(np.float32), axis=0).T)
 
 
-def concentrated():
-    """Gallery [4000, 4, 32] and queries of clusters with few strong axes."""
-    rng = np.random.default_rng(0)
-    decay = np.arange(1, 33) ** -1.5
-    centres = rng.standard_normal((40, 1, 32)) * decay
-    x = centres[rng.integers(40, size=4000)] + 0.2 * rng.standard_normal((4000, 4, 32)) * decay
-    x = (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
-    return x, x[:6, 1] + 0.01 * rng.standard_normal((6, 32)).astype(np.float32)
-
-
-def test_pruning_leaves_most_shapes_and_is_exact():
-    x, q = concentrated()
-    gallery, one = SearchGallery(x, 'attention'), jax.devices()[:1]
-    pruned = search(gallery, q, 5, projected=20 * q, method='pruned', devices=one)
-    assert pruned.fully_scored.max() < 0.3
-    same(search(gallery, q, 5, projected=20 * q, method='brute', devices=one), pruned)
-
-
-def test_bounds_hold_and_keys_are_within_their_error(monkeypatch):
-    monkeypatch.setattr(bounds_module, '_BLOCK_ROWS', 30)
-    for kind in KINDS:
-        for name in EMBEDDINGS:
-            x, q, p = embeddings(name, kind, 60, 3)
-            gallery = SearchGallery(x, kind)
-            fast = similarity.unit64(q).astype(np.float32) if kind == 'cosine' else q
-            keys = np.array(
-                [exact_scores(kind, q[i], None if p is None else p[i], x, np.arange(60))[0] for i in range(3)],
-                np.float64,
-            )
-            if kind == 'euclidean':
-                keys = (np.sum((fast.astype(np.float64) - gallery.centre) ** 2, axis=1)[:, None] - keys**2) / 2
-            error = similarity.key_error(kind, fast - gallery.centre[None], p, gallery.radius, gallery.views)
-            found = np.asarray(similarity.fast_keys(kind, fast, p, gallery.rows, gallery.centre), np.float64)
-            assert (np.abs(found - keys) <= error[:, None]).all(), (kind, name)
-            bounds = GalleryBounds(gallery)
-            for queries in (fast, fast[:1]):  # two programs
-                upper = bounds.upper(queries, range(bounds.blocks), jax.devices()).reshape(len(queries), -1)[:, :60]
-                assert (upper + error[: len(queries), None] >= keys[: len(queries)]).all(), (kind, name)
-            for i in range(3):
-                second = bounds.second(fast[i : i + 1], None if p is None else p[i : i + 1], jax.devices()[0])
-                assert (second(np.arange(60)) + error[i] >= keys[i]).all(), (kind, name)
-
-
-@pytest.mark.parametrize('sharpness', [0, 1, 30, 1e4])
-def test_bounds_of_attention_hold_however_sharp_it_is_and_prune_where_it_is_even(sharpness):
-    x, q = concentrated()
-    p = sharpness * (q[::-1] + q)
-    gallery = SearchGallery(x, 'attention')
-    found = search(gallery, q, 5, projected=p, method='pruned')
-    same(search(gallery, q, 5, projected=p, method='brute'), found)
-    second = prepare(gallery).second(q[:1], p[:1], jax.devices()[0])(np.arange(4000))
-    scores = exact_scores('attention', q[0], p[0], x, np.arange(4000))[0]
-    assert (second >= scores).all()
-    if sharpness == 0:  # means of the views, which the best of them are far from
-        assert np.max(second - scores) < 0.1 < np.max((x @ q[0]).max(axis=1) - scores)
-
-
 def test_result_is_the_systems_own_ranking():
     rng = np.random.default_rng(3)
     for pooling in ('attention', 'mean', 'max'):
@@ -229,38 +113,6 @@ def check_system(system, variables, queries, gallery):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found.scores, np.take_along_axis(expected, found.indices, axis=1), atol=2e-6 * scale)
     assert sorted(found.indices[0]) == list(range(50))
-
-
-def test_wide_galleries_are_bounded_by_few_axes(monkeypatch):
-    # Fewer rows than numbers in one.
-    for name, value in (('_WIDEST', 31), ('_WIDE_SAMPLE', 24), ('_FIRST_AXES', (8, 4, 4)), ('_SECOND_AXES', (4, 5, 5))):
-        monkeypatch.setattr(bounds_module, name, value)
-    x, q = concentrated()
-    gallery, one = SearchGallery(x[:400], 'best_views'), jax.devices()[:1]
-    pruned = search(gallery, q, 5, method='pruned', devices=one)
-    assert gallery.bounds.nbytes == 4 * (5 * 448 + 6 * 400) and pruned.fully_scored.max() < 0.7
-    same(search(gallery, q, 5, method='brute', devices=one), pruned)
-
-
-def test_auto_prunes_where_it_pays(monkeypatch):
-    x, q = concentrated()
-    gallery, one = SearchGallery(x, 'attention'), jax.devices()[:1]
-
-    def pruned(queries=q):
-        return (search(gallery, queries, 3, projected=20 * queries, devices=one).fully_scored < 1).all()
-
-    assert not pruned()  # not prepared
-    prepare(gallery)
-    for name in ('_CALL', '_EACH'):
-        monkeypatch.setattr(search_module, name, 0.0)
-    monkeypatch.setattr(search_module, '_LEFT', 1e-9)
-    assert pruned() and pruned(q[:1])
-    monkeypatch.setattr(search_module, '_LEFT', 1e9)
-    assert not pruned()  # tried, and given up
-    monkeypatch.setattr(search_module, '_LEFT', 1e-9)
-    assert [pruned() for _ in range(search_module._SEARCHES)] == [False] * (search_module._SEARCHES - 1) + [True]
-    monkeypatch.setattr(search_module, '_EACH', 1e9)
-    assert not pruned()
 
 
 @pytest.mark.parametrize('method', ['auto', 'brute', 'pruned'])

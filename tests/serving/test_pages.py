@@ -95,6 +95,17 @@ def test_model_is_the_file_itself(client, made):
     assert answer.headers['content-type'] == 'application/octet-stream'
 
 
+def test_letters_of_other_languages_stay_in_the_name(client, made):
+    path = made.index.folder / 'st\u00fchle' / 'gr\u00fcn 1.off'
+    path.parent.mkdir()
+    path.write_text(trimesh.creation.box((1, 2, 3)).export(file_type='off'))
+    made.index.ids = (*made.index.ids[:-1], 'stu\u0308hle/gr\u00fcn 1.off')  # as some file systems spell it
+    made.index.model_path = lambda id: path
+    made.index.marks = {made.index.ids[5]: file_mark(path, textured=False)}
+    expected = 'attachment; filename="st_hle_gr_n_1.off"; filename*=UTF-8\'\'st%C3%BChle_gr%C3%BCn_1.off'
+    assert client.get('/shapes/5/model').headers['content-disposition'] == expected
+
+
 def test_gltf_of_several_files_is_given_as_one(client, made):
     box = trimesh.creation.box((1, 2, 3))
     path = made.index.folder / 'parts' / 'chair.gltf'

@@ -13,9 +13,10 @@ from overrides import load_config
 from small_cmic import optimizer_config
 from small_cross_modal import CLASSES, DIM, random_batch, small_system
 
-from jaxret.augmentation.points import augment_points, jitter_faces
+from jaxret.augmentation.points import augment_points, jitter_faces, stretch_and_turn_faces
 from jaxret.errors import ConfigError
 from jaxret.losses.center import gaussian_noise
+from jaxret.systems.cross_modal_augmentation import ShapeAugmentation
 from jaxret.systems.cross_modal_center import CHOICES, MODALITIES, CrossModalCenter
 from jaxret.training.optimizers import make_grouped_optimizer
 from jaxret.training.parallel import make_parallel
@@ -250,6 +251,17 @@ def test_points_and_faces_are_changed_in_training_each_object_with_its_own_key()
     assert np.abs(found['point'] - run(jax.random.key(6))['point']).max() > 0.01
 
 
+def test_meshes_are_stretched_and_turned_like_points_where_the_config_says_so():
+    batch = random_batch(2)
+    changed = jax.jit(ShapeAugmentation(turn=30.0, meshes='stretch'), static_argnums=3)(batch, KEY, KEY, None)
+    for row, own in enumerate(jax.random.split(KEY, 2)):
+        points = augment_points(own, batch['points'][row : row + 1], degrees=30.0)[0]
+        jittered = jitter_faces(own, batch['faces'][row : row + 1])
+        faces = stretch_and_turn_faces(jax.random.fold_in(own, 1), jittered, degrees=30.0)[0]
+        np.testing.assert_allclose(changed['points'][row], points, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(changed['faces'][row], faces, rtol=1e-5, atol=1e-6)
+
+
 def mixed_system(*, axis_name=None):
     """With the system's own image branch; the other encoders compile slowly, their own tests cover `axis_name`."""
     image = small_system(axis_name=axis_name).encoders['image']
@@ -329,7 +341,13 @@ def test_every_encoder_of_a_config_is_told_the_device_axis():
 @pytest.mark.parametrize(
     'key,value',
     [(key, 'other') for key in CHOICES]
-    + [('loss.sigma', -0.1), ('loss.center_weight', -1.0), ('model.embedding_dim', 0), ('model.neighbors', 0)],
+    + [
+        ('loss.sigma', -0.1),
+        ('loss.center_weight', -1.0),
+        ('shape_augmentation.turn', -1.0),
+        ('model.embedding_dim', 0),
+        ('model.neighbors', 0),
+    ],
 )
 def test_bad_values_are_named(key, value):
     config, _ = load_config('modelnet40.py:smoke')

@@ -231,7 +231,7 @@ function showFacts(facts) {
     const [size, surface] = factLines(facts);
     const [square, cubic] = facts.unit ? [' mm²', ' mm³'] : ['', ''];
     const number = (value) => Number(value.toPrecision(4)).toLocaleString('en', { maximumSignificantDigits: 4 });
-    told.push(['size', facts.unit ? size : `${size} (the file has no unit)`], ['surface', `${surface}${facts.watertight ? ', watertight' : ''}`]);
+    told.push(['width \u00d7 height \u00d7 depth', facts.unit ? size : `${size} (the file has no unit)`], ['surface', `${surface}${facts.watertight ? ', watertight' : ''}`]);
     if (facts.volume !== null) told.push(['volume', number(facts.volume) + cubic]);
     if (facts.area !== null) told.push(['area', number(facts.area) + square]);
     if (facts.name) told.push(['name', facts.name]);

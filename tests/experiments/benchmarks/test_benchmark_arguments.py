@@ -13,6 +13,7 @@ WITH_MEASURING = (
     'growth',
     'input_pipeline',
     'losses',
+    'opening',
     'search',
     'train_step',
 )
@@ -30,6 +31,7 @@ SIZES = [
     ('growth', '--sizes'),
     ('input_pipeline', '--steps'),
     ('losses', '--batches'),
+    ('opening', '--shapes'),
     ('search', '--shapes'),
     ('search', '--views'),
     ('search', '--queries'),

@@ -31,7 +31,7 @@ def test_damaged_files_are_refused_or_read(capsys):
 
 def test_exact_search(written):
     rows = written('search', '--shapes', '40', '--queries=3', '--decay', '2', '--repeats=1')['rows']
-    assert [row['method'] for row in rows[:3]] == ['brute force', 'pruned', 'auto, prepared']
+    assert [row['method'] for row in rows[:3]] == ['brute force', 'pruned', 'auto']
     for row in rows[:3]:
         assert row['recall'] == 1 and 0 < row['fully_scored'] <= 1 and row['batch_ms'] > 0 and row['single_cpu_ms'] > 0
     assert all('faiss' in row['method'] for row in rows[3:])
@@ -78,7 +78,8 @@ def test_growth(written, tmp_path):
         '--repeats=1',
         f'--out={tmp_path / "pictures"}',
     )
-    curves = ['search, brute force', 'search, pruned', 'rendering', 'loading']
+    curves = ['search, brute force', 'search, pruned', 'indexing: shards and table', 'opening: read and checked']
+    curves += ['duplicates: pairs to compare', 'fit of 100 photos', 'rendering', 'loading']
     assert [fit['curve'] for fit in found['fits']] == curves
     assert [row['size'] for row in found['rows'] if row['curve'] == 'loading'] == [300, 600, 1200]
     assert all(row['memory_mib'] > 0 and row['cpu_ms'] > 0 for row in found['rows'])
@@ -89,6 +90,11 @@ def test_growth(written, tmp_path):
         'growth_faces.png',
         'growth_gallery.png',
     ]
+
+
+def test_opening(written):
+    (row,) = written('opening', '--shapes', '140', '--repeats=1')['rows']
+    assert row['shapes'] == 140 and 0 < row['open_ms'] / 1e3 < row['whole_s']
 
 
 def test_exponents():
