@@ -72,12 +72,12 @@ def write_run(folder: Path) -> None:
 def started(folder: Path, workers: int) -> Iterator[Path]:
     """A scheduler and workers, as processes; yields the file with its address."""
     address, ended = folder / 'scheduler.json', []
+    dask, options = [sys.executable, '-m', 'dask'], ['--dashboard-address=127.0.0.1:0', f'--scheduler-file={address}']
     commands = [['scheduler', '--host=127.0.0.1', '--port=0']]
     commands += [['worker', '--nthreads=1', '--no-nanny', f'--local-directory={folder}']] * workers
     try:
         for command in commands:
-            line = [sys.executable, '-m', 'dask', *command, '--no-dashboard', f'--scheduler-file={address}']
-            ended.append(subprocess.Popen(line, stderr=subprocess.DEVNULL))
+            ended.append(subprocess.Popen([*dask, *command, *options], stderr=subprocess.DEVNULL))
             while not address.exists():
                 time.sleep(0.1)
         yield address

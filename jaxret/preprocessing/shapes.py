@@ -26,7 +26,7 @@ from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.signatures import signature
 from jaxret.geometry.simplify import simplify_mesh
 from jaxret.geometry.up_axis import Guess, guess_up_axis
-from jaxret.preprocessing.framing import place_object
+from jaxret.preprocessing.framing import place_view
 from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
 from jaxret.preprocessing.outlines import mesh_outlines
 from jaxret.preprocessing.photo_files import png_file
@@ -259,18 +259,8 @@ def _chosen(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
 
 def placed_views(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
     """Views uint8 [V, S', S', C] on the ground of `inputs`, each cut to what it shows and placed with its margin."""
-    return np.stack([_placed(view, inputs) for view in views])
-
-
-def _placed(view: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
-    """What a view [S', S', C] shows, cut out and placed anew: uint8 [S, S, C]; an empty one stays empty."""
-    ground = inputs.ring.background
-    mask = np.where((view != ground).any(axis=2), np.uint8(255), np.uint8(0))
-    if not mask.any():
-        return np.full((inputs.side, inputs.side, view.shape[2]), ground, np.uint8)
-    colors = np.broadcast_to(view, (*view.shape[:2], 3))
-    placed, _ = place_object(colors, mask, size=inputs.side, margin=inputs.margin, fill=ground)
-    return placed[..., : view.shape[2]]
+    how = {'size': inputs.side, 'margin': inputs.margin, 'ground': inputs.ring.background}
+    return np.stack([place_view(view, **how) for view in views])
 
 
 def _seen(views: np.ndarray, path: Path) -> np.ndarray:

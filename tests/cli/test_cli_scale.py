@@ -80,7 +80,7 @@ def test_a_database(call, place):
 def test_a_cluster(call, place):
     distributed = pytest.importorskip('distributed', reason="needs the extra 'cluster'")
     index = 'index --checkpoint run --models models --out spread --processes 1 --cluster'
-    with distributed.LocalCluster(1, processes=False, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(1, processes=False, threads_per_worker=1, dashboard_address='127.0.0.1:0') as cluster:
         (place / 'scheduler.json').write_text(json.dumps({'address': cluster.scheduler_address}))
         status, out, _ = call(f'{index} scheduler.json')
     assert status == 0 and out.startswith('spread: 5 shapes: 5 embedded, 0 as before;')

@@ -34,7 +34,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope='module')
 def here():
     """`ClusterEmbedding` of a cluster in this process, of one worker."""
-    with distributed.LocalCluster(1, processes=False, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(1, processes=False, threads_per_worker=1, dashboard_address='127.0.0.1:0') as cluster:
         yield ClusterEmbedding(cluster.scheduler_address)
 
 
