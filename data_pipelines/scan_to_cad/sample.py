@@ -24,6 +24,7 @@ CATEGORIES = {
     'table': '04379243',
 }  # fmt: skip
 _STORAGE = {'bookshelf': make_bookshelf, 'cabinet': make_cabinet}
+YAW = ScanOptions.yaw  # degrees
 
 
 def write_scan_cad_sample(
@@ -33,7 +34,7 @@ def write_scan_cad_sample(
     models_per_class: int = 12,
     scans_per_model: int = 4,
     placement: str = 'published',
-    yaw: float = ScanOptions.yaw,
+    yaw: float = YAW,
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -69,7 +70,7 @@ def write_scan_cad_sample(
         'models_per_class': models_per_class,
         'scans_per_model': scans_per_model,
         'placement': placement,
-        **({} if yaw == ScanOptions.yaw else {'yaw': yaw}),
+        **({} if yaw == YAW else {'yaw': yaw}),
     }
 
     def write(folder: Path) -> dict[str, Any]:
