@@ -12,30 +12,35 @@
 
 Each run is scored twice: with its training photos as references, which is the default, and by views alone, as the
 paper scores. Runs lie in OUT/runs; the same command goes on where it was stopped, and a finished run stays as it is.
+OUT holds the table of one data set (by names and sizes of its files) and one set of overrides.
 OUT/report/index.html is the table; OUT/table.json is the same as data, without paths, to keep beside code
 (experiments/results). Status 1: a run failed.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import run
-from interruption import exit_status, terminated_as_interrupted
+from interruption import exit_status, run_command, terminated_as_interrupted
 from machine import code_text, command_text, machine, source
-from overrides import split_overrides
+from overrides import apply_overrides, load_config, split_overrides
+from paper_tables.plan import PASSING, check_settings, data_fingerprint
 from result_text import one_line_a_row
 from training_packages import check_training_packages
 
-from jaxret.errors import ConfigError, JaxretError
-from jaxret.files import escape_missing_letters, write_atomically
+from jaxret.errors import ConfigError, JaxretError, StorageError
+from jaxret.files import escape_missing_letters, read_json, write_atomically
+from jaxret.runs.config import covers
 from jaxret.runs.workdir import locked
 
 REFERENCES, VIEWS = 'CMIC, ours, with references', 'CMIC, ours'
 KNOWN = '--seeds, --data_dir, --unseen_dir, --config.KEY=VALUE, --out or --help'
-OWN = {'seed': '--seeds', 'data_dir': '--data_dir', 'evaluation.unseen_dir': '--unseen_dir'}
+CONFIG = 'pix3d.py'
+FOLDERS = {'data_dir': '--data_dir', 'evaluation.unseen_dir': '--unseen_dir'}
+OWN = {'seed': '--seeds', **FOLDERS}
+_NEEDED = ('gallery', 'masks', 'uses_answer', 'per_category', 'comparators', 'by_views')  # of metrics.json
 
 
 def main(arguments: list[str]) -> int:
@@ -58,9 +63,20 @@ def main(arguments: list[str]) -> int:
                 raise ConfigError(f'--config.{key}: {f"use {OWN[key]}" if key in OWN else "the table sets it itself"}')
         check_training_packages()
         name = Path(known.data_dir).name if known.data_dir else 'sample'
-        out = Path(known.out) if known.out else Path('runs') / f'category_table-{name}'
+        out = (Path(known.out) if known.out else Path('runs') / f'category_table-{name}').resolve()
+        folders = {'data_dir': known.data_dir, 'evaluation.unseen_dir': known.unseen_dir}
+        given = overrides | {key: str(Path(value).resolve()) if value else '' for key, value in folders.items()}
+        apply_overrides(load_config(CONFIG)[0], given)
+        settings = {
+            'paper': 'category_table',
+            'preset': CONFIG,
+            'data_dir': given['data_dir'],
+            'data': ', '.join(data_fingerprint(given[key], option=option) or 'none' for key, option in FOLDERS.items()),
+            'tuned': False,
+            'overrides': overrides,
+        }
         with terminated_as_interrupted(), locked(out, option='--out'):
-            return _make(known, overrides, out)
+            return _make(int(known.seeds), given, settings, out)
     except (JaxretError, argparse.ArgumentError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -69,31 +85,39 @@ def main(arguments: list[str]) -> int:
         return exit_status(stop)
 
 
-def _make(known: argparse.Namespace, overrides: dict[str, str], out: Path) -> int:
-    given = {**overrides, 'data_dir': known.data_dir, 'evaluation.unseen_dir': known.unseen_dir}
-    settings = {key: value for key, value in sorted(given.items()) if key not in ('cache_dir', 'processes')}
-    _check_settings(out / 'settings.json', settings)
+def _make(seeds: int, given: dict[str, str], settings: dict[str, Any], out: Path) -> int:
+    new = not (out / 'settings.json').exists()
+    check_settings(out, settings)
     runs: dict[str, dict[int, dict[str, Any]]] = {REFERENCES: {}, VIEWS: {}}
-    for seed in range(int(known.seeds)):
+    for seed in range(seeds):
         workdir = out / 'runs' / f'seed-{seed}'
         if not (workdir / 'metrics.json').exists():
             keys = [f'--config.{key}={value}' for key, value in {**given, 'seed': seed}.items()]
-            if status := run.main(['--config=pix3d.py', f'--workdir={workdir}', *keys]):
+            if status := run.main([f'--config={CONFIG}', f'--workdir={workdir}', *keys]):
+                if new and not workdir.exists():  # refused before it began: the folder is free for other settings
+                    (out / 'settings.json').unlink()
                 return status
         if not (workdir / 'metrics.json').exists():  # stopped, with its state saved
             raise KeyboardInterrupt
-        metrics = json.loads((workdir / 'metrics.json').read_text())
+        new, metrics = False, _metrics(workdir / 'metrics.json')
         runs[REFERENCES][seed], runs[VIEWS][seed] = metrics, {**metrics, **metrics['by_views']}
-    _write(out, runs, settings)
+    _write(out, runs, {key: value for key, value in sorted(given.items()) if not covers(PASSING, key)})
     return 0
 
 
-def _check_settings(path: Path, settings: dict[str, str]) -> None:
-    """Keeps what a folder's runs are made with; refuses another folder's."""
-    if path.exists() and (before := json.loads(path.read_text())) != settings:
-        lines = [f'{key}: {before.get(key, "")!r} there' for key in before.keys() | settings.keys()]
-        raise ConfigError(f'{path}: made with other settings ({"; ".join(sorted(lines))}); name another --out')
-    write_atomically(path, json.dumps(settings, indent=2) + '\n')
+def _metrics(path: Path) -> dict[str, Any]:
+    """The metrics of a finished run; a StorageError where they are damaged, or lack what the table needs."""
+    try:
+        metrics = read_json(path)
+        missing = [key for key in _NEEDED if key not in metrics]
+        if missing or not isinstance(metrics['by_views'], dict):
+            raise ValueError(f'without {", ".join(missing) or "metrics by views"}')
+        return metrics
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f'{path}: damaged, or of an earlier version ({error}); delete the file, and the same command evaluates '
+            f'the run again'
+        ) from error
 
 
 def _write(out: Path, runs: dict[str, dict[int, dict[str, Any]]], settings: dict[str, str]) -> None:
@@ -140,4 +164,4 @@ def _write(out: Path, runs: dict[str, dict[int, dict[str, Any]]], settings: dict
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

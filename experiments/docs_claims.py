@@ -19,6 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from interruption import run_command
+
+from jaxret.metrics.intervals import VERDICTS, judge, seeds_to_decide
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'experiments' / 'results'
 BLOCK = re.compile(r'(<!-- claims: ([\w., -]+?) -->\n).*?(<!-- end of claims -->)', re.DOTALL)
@@ -57,7 +61,8 @@ def claims_table(results: Sequence[Mapping[str, Any]]) -> str:
 
     Returns:
       A row a claim in the order of the results, with the paper's own difference (– where it prints none), and a column
-      a data set with verdict, mean paired difference, its interval and the number of seeds; – where it has none.
+      a data set with verdict, mean paired difference, its interval (those of a file hold at once) and the number of
+      seeds; – where it has none.
     """
     by_text = [{claim['text']: claim for claim in result['claims']} for result in results]
     texts = dict.fromkeys(text for claims in by_text for text in claims)
@@ -67,9 +72,10 @@ def claims_table(results: Sequence[Mapping[str, Any]]) -> str:
     ]
     for text in texts:
         claims = [one.get(text) for one in by_text]
+        verdicts = (_verdict(claim, len(one)) for claim, one in zip(claims, by_text, strict=True))
         printed = next(claim['paper'] for claim in claims if claim)
         metric = next(claim['metric'] for claim in claims if claim)
-        lines.append(_line(f'{text} ({metric})', _signed(printed), *map(_verdict, claims)))
+        lines.append(_line(f'{text} ({metric})', _signed(printed), *verdicts))
     return '\n'.join(lines) + '\n'
 
 
@@ -81,13 +87,21 @@ def _signed(value: float | None) -> str:
     return '–' if value is None else f'{value:+.3g}'
 
 
-def _verdict(claim: Mapping[str, Any] | None) -> str:
+def _verdict(claim: Mapping[str, Any] | None, claims: int) -> str:
+    """Words for a claim, one of so many that are judged together: as tables.py says it, also of results that it wrote
+    when it judged each alone."""
     if claim is None or not claim['n']:
         return '–'
-    interval = '' if claim['low'] is None else f' ({_signed(claim["low"])} to {_signed(claim["high"])})'
-    mark = '' if claim['verdict'] in ('undecided', 'unclear') else '**'
-    return f'{mark}{claim["verdict"]}{mark}: {_signed(claim["mean"])}{interval}, {claim["n"]} seeds'
+    n, mean, sd = (claim[key] for key in ('n', 'mean', 'sd'))
+    if n < 2:
+        return f'one seed: {_signed(mean)}'
+    judged, verdict = judge(n, mean, sd, claims=claims)
+    needed = seeds_to_decide(mean, sd, claims=claims) if verdict == 'undecided' and sd else None
+    mark = '**' if verdict in ('holds', 'opposite') else ''
+    interval = f'{_signed(mean)} ({_signed(judged.low)} to {_signed(judged.high)})'
+    more = f' ({needed} would decide)' if needed else ''
+    return f'{mark}{VERDICTS[verdict]}{mark}: {interval}, {n} seeds{more}'
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

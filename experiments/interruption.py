@@ -1,8 +1,9 @@
-"""SIGTERM that unwinds like Ctrl-C, so that what a command leaves unfinished is cleaned up."""
+"""How a command ends early: SIGTERM that unwinds like Ctrl-C, and a reader of its output that has seen enough."""
 
 import contextlib
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,3 +32,18 @@ def terminated_as_interrupted() -> Iterator[None]:
 def exit_status(stop: KeyboardInterrupt) -> int:
     """What a command that was stopped this way ends with: 130 (Ctrl-C) or 143 (SIGTERM)."""
     return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def run_command(main: Callable[[list[str]], int]) -> int:
+    """Runs a command on the arguments of this process; returns its exit status, 141 where nobody reads its output."""
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:  # such as `| head`
+            sys.stderr.close()  # Python would complain when it flushes the output at exit
+            return 141
+        raise  # of another pipe

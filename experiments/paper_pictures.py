@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from interruption import run_command
 from machine import code_text, command_text, source
 from overrides import cache_folder
 from training_packages import check_training_packages
@@ -184,4 +185,4 @@ def _curve(tables: Path) -> Any:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

@@ -35,7 +35,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from interruption import Terminated, exit_status, terminated_as_interrupted
+from interruption import Terminated, exit_status, run_command, terminated_as_interrupted
 from ml_collections import ConfigDict
 from overrides import (
     apply_overrides,
@@ -251,4 +251,4 @@ def _leave(status: int) -> None:
 
 
 if __name__ == '__main__':
-    _leave(main(sys.argv[1:]))
+    _leave(run_command(main))

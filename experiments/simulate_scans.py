@@ -24,6 +24,7 @@ import sys
 from pathlib import Path
 
 from console import console
+from interruption import run_command
 
 from data_pipelines.scan_to_cad.simulation import SOURCES, simulate_layout
 from jaxret.errors import ConfigError, JaxretError, Problem
@@ -123,4 +124,4 @@ def _report(out: Path) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

@@ -41,7 +41,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from interruption import exit_status, terminated_as_interrupted
+from interruption import exit_status, run_command, terminated_as_interrupted
 from machine import code_text, command_text
 from overrides import cache_folder, split_overrides
 from paper_tables.plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
@@ -204,4 +204,4 @@ def _provenance(results: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     'errors',
     'files',
+    'quiet',
     'optional_packages',
     'compilation_cache',
     'platforms',

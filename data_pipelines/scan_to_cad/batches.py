@@ -40,8 +40,8 @@ def training_batches(
       share: rows of the batch that this process reads.
 
     Returns:
-      An iterator of numpy batches: scan, mask, cad uint8 [B, R, R, R] of 0 and 1, category, instance (row of the
-      gallery), index (row of the table) int32 [B], valid bool [B].
+      An iterator of numpy batches: scan (`ScanTable.seen`), mask, cad uint8 [B, R, R, R], category, instance (row of
+      the gallery), index (row of the table) int32 [B], valid bool [B].
 
     Raises:
       ConfigError: more scans or categories a batch than there are, or a seed beyond 32 bits.
@@ -113,7 +113,7 @@ def finetuning_batches(
 def scan_batches(scans: ScanTable, *, batch_size: int) -> Iterator[Batch]:
     """All scans in the table's order: scan, mask, cad uint8 [B, R, R, R], valid [B]; the last is padded with zeros."""
     for rows, valid in rows_in_order(len(scans), batch_size):
-        grids = {'scan': scans.scans(rows), 'mask': scans.masks(rows), 'cad': scans.cads(rows)}
+        grids = {'scan': scans.seen(rows), 'mask': scans.masks(rows), 'cad': scans.cads(rows)}
         yield {name: padded(grid, batch_size) for name, grid in grids.items()} | {'valid': valid}
 
 
@@ -125,7 +125,7 @@ def cad_batches(cads: CadTable, *, batch_size: int) -> Iterator[Batch]:
 
 def _batch(scans: ScanTable, rows: np.ndarray) -> Batch:
     return {
-        'scan': scans.scans(rows),
+        'scan': scans.seen(rows),
         'mask': scans.masks(rows),
         'cad': scans.cads(rows),
         'category': scans.category[rows],

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_pipelines.scan_to_cad.dataset import CadEntry, ScanEntry
 from jaxret.errors import refused
-from jaxret.geometry.distance_grids import read_distances, read_mask
+from jaxret.geometry.distance_grids import FREE, NEAR, SURFACE, read_distances, read_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +20,8 @@ class ScanTable:
     """Scans of one split, in the order of their names.
 
     Attributes:
-      scan_bits, mask_bits, cad_bits: uint8 [n, R^3 / 8]: surface of the scan, voxels of the object, CAD model in the
-        scan's pose.
+      scan_bits, near_bits, free_bits, mask_bits, cad_bits: uint8 [n, R^3 / 8]: surface of the scan, what it saw to be
+        free (near the surface, and the rest), voxels of the object, CAD model in the scan's pose.
       category: int32 [n], index into `categories`.
       instance: int32 [n], row of the scan's model in the gallery.
       names: of the scans.
@@ -30,6 +30,8 @@ class ScanTable:
     """
 
     scan_bits: np.ndarray
+    near_bits: np.ndarray
+    free_bits: np.ndarray
     mask_bits: np.ndarray
     cad_bits: np.ndarray
     category: np.ndarray
@@ -44,6 +46,11 @@ class ScanTable:
     def scans(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Surface of some scans: uint8 [k, R, R, R] of 0 and 1."""
         return unpack(self.scan_bits[rows], self.resolution)
+
+    def seen(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """What some scans saw: uint8 [k, R, R, R], as `DistanceGrid.seen`."""
+        near, free = (unpack(bits[rows], self.resolution) for bits in (self.near_bits, self.free_bits))
+        return SURFACE * self.scans(rows) + NEAR * near + FREE * free
 
     def masks(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Voxels of the object: uint8 [k, R, R, R]."""
@@ -106,7 +113,7 @@ class PoolTable:
 
 def joined(scans: Sequence[ScanTable], pools: Sequence[PoolTable]) -> tuple[ScanTable, PoolTable]:
     """The scans of some splits, one after the other, and their annotations."""
-    columns = ('scan_bits', 'mask_bits', 'cad_bits', 'category', 'instance')
+    columns = ('scan_bits', 'near_bits', 'free_bits', 'mask_bits', 'cad_bits', 'category', 'instance')
     arrays = {name: np.concatenate([getattr(table, name) for table in scans]) for name in columns}
     starts = np.cumsum([0, *map(len, scans[:-1])])
     rows = [pool.scan + start for pool, start in zip(pools, starts, strict=True)]
@@ -137,10 +144,15 @@ def packed_size(resolution: int) -> int:
 
 
 def scan_bits(entry: ScanEntry, *, resolution: int) -> dict[str, np.ndarray]:
-    """Surface of a scan, its mask and its CAD model (|distance| <= 1 voxel), packed. Raises DataError."""
+    """Surface of a scan (|distance| <= 1 voxel), what it saw to be free, its mask, and its CAD model, packed.
+
+    Raises DataError.
+    """
     scan = read_distances(entry.scan)
     return {
         'scan': _surface(entry.scan, resolution),
+        'near': pack(scan.seen() == NEAR),
+        'free': pack(scan.seen() == FREE),
         'mask': pack(read_mask(entry.mask, like=scan)),
         'cad': _surface(entry.cad, resolution),
     }

@@ -84,9 +84,11 @@ def load_scans(prepared: PreparedScanCad, split: str) -> ScanTable:
     dataset = prepared.dataset
     entries = dataset.split_scans(split)
     names, row_of = [entry.name for entry in entries], {entry.model: row for row, entry in enumerate(dataset.cads)}
-    bits = _read_bits(prepared, SCANS, split, names, ('scan', 'mask', 'cad'))
+    bits = _read_bits(prepared, SCANS, split, names, ('scan', 'near', 'free', 'mask', 'cad'))
     return ScanTable(
         scan_bits=bits['scan'],
+        near_bits=bits['near'],
+        free_bits=bits['free'],
         mask_bits=bits['mask'],
         cad_bits=bits['cad'],
         category=dataset.labels(entries),
@@ -155,7 +157,7 @@ def _write(dataset: ScanCadDataset, writer: records.RecordWriter) -> None:
     writer.write(
         SCANS,
         'Partial scans with the mask of the object and its CAD model, one bit a voxel.',
-        {'scan': bits, 'mask': bits, 'cad': bits},
+        dict.fromkeys(('scan', 'near', 'free', 'mask', 'cad'), bits),
         {split: dataset.split_scans(split) for split in SPLITS},
         functools.partial(scan_bits, resolution=dataset.resolution),
         lambda scan, made: made,

@@ -24,6 +24,7 @@ CATEGORIES = {
     'table': '04379243',
 }  # fmt: skip
 _STORAGE = {'bookshelf': make_bookshelf, 'cabinet': make_cabinet}
+YAW = ScanOptions.yaw  # degrees
 
 
 def write_scan_cad_sample(
@@ -33,6 +34,7 @@ def write_scan_cad_sample(
     models_per_class: int = 12,
     scans_per_model: int = 4,
     placement: str = 'published',
+    yaw: float = YAW,
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -44,6 +46,7 @@ def write_scan_cad_sample(
       models_per_class: models of each of the six categories, 1 .. 24; from 7 on there are annotations.
       scans_per_model: at least 2; from 4 on one of them is val.
       placement: of the models in their grids (`grid_meshes.PLACEMENTS`).
+      yaw: deviation of the scans' headings in degrees.
       processes: worker processes; None takes one a core.
       progress: show a progress bar.
 
@@ -67,13 +70,14 @@ def write_scan_cad_sample(
         'models_per_class': models_per_class,
         'scans_per_model': scans_per_model,
         'placement': placement,
+        **({} if yaw == YAW else {'yaw': yaw}),
     }
 
     def write(folder: Path) -> dict[str, Any]:
         for category in CATEGORIES:
             _write_models(folder / 'model' / CATEGORIES[category], category, models_per_class, seed)
         files, _ = find_models(folder / 'model', 'meshes')
-        simulation = Simulation(scans_per_model, seed, ScanOptions(), placement=placement)
+        simulation = Simulation(scans_per_model, seed, ScanOptions(yaw=yaw), placement=placement)
         return write_scans(folder, files, simulation, Faults(skip=False), processes=processes, progress=progress)
 
     return complete_sample(root, wanted, write)

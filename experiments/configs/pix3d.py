@@ -115,8 +115,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.view_encoder = 'resnet_coarse'  # the same choices
     model.embedding_dim = 128  # D, of photos and of views
     model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max', 'unit_mean' (scaled to length 1)
-    # 'channel' (fourth), 'multiply' (normalised photo x mask: grey outside), 'both', 'black' or 'white' outside, 'none'
-    model.mask = 'both'
+    # 'multiply' multiplies the normalised photo, which is grey outside then
+    model.mask = 'both'  # 'channel' (fourth), 'multiply', 'both', 'black' or 'white' (outside), 'none'
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
     # Photos, and shapes with all views, encoded at once in training, for batches whose activations do not fit; divides
     # batch_size. Batch norm then sees a chunk at a time, losses still the batch. 0 is the whole batch.

@@ -30,6 +30,14 @@ ROWS = {
     'cnn3d': {'model.variant': 'cnn3d'},
     'fpfh': {'method': 'fpfh'},
     'overlap': {'method': 'overlap'},
+    'cells': {  # ours: no network, the weights of what a scan saw at cells of a model
+        'model.variant': 'cells',
+        'batch_size': 60,
+        'epochs': 20.0,
+        'data.classes_per_batch': 5,
+        'optimizer.learning_rate': 0.3,
+        'optimizer.average_decay': 0.0,
+    },
     'finetune': {
         'loss.metric': 'contrastive',
         'loss.finetune': 'push_pull',
@@ -64,6 +72,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.simulate = simulate = ConfigDict()  # scans, where data_dir has CAD grids alone
     simulate.scans_per_model = 8  # each from another side; one is for validation, one for test
+    simulate.yaw = 2.0  # deviation of a scan's heading in degrees; at 720 every heading is as likely
     simulate.seed = 0  # decides the scans; not config.seed, so that runs of several seeds share them
 
     config.augmentation = augmentation = ConfigDict()  # of scan, mask and CADs alike
@@ -72,7 +81,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     augmentation.jitter = 1  # largest shift along each axis, in voxels
 
     config.model = model = ConfigDict()
-    model.variant = 'hourglass'  # or 'pointnet', 'cnn3d', which take the scan as it is
+    model.variant = 'hourglass'  # or 'pointnet', 'cnn3d', which take the scan as it is; 'cells', no network
     model.width = 0.5  # factor on the channels; 1 is the published network
     model.stem = 'coarse'  # at 32^3: 'fine' is the published one, 'coarse' computes nothing there
     model.skip = True  # the encoder's cells go to the decoders too: learns many times faster; paper: the vector alone
@@ -107,6 +116,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.evaluation = evaluation = ConfigDict()
     evaluation.batch_size = 32  # grids encoded at once
+    evaluation.headings = 1  # turns about the up axis in which a scan is compared, the best counts; 24: heading unknown
 
     config.sample = sample = ConfigDict()  # the synthetic data that stands in where data_dir is ''
     sample.models_per_class = 12  # of six categories; from 7 on there are annotations

@@ -201,8 +201,12 @@ def _texts(overrides: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in overrides.items()}
 
 
-def data_fingerprint(folder: str) -> str:
+def data_fingerprint(folder: str, *, option: str = '--data_dir') -> str:
     """Hash of the names and sizes of all files below a folder; '' for the sample.
+
+    Args:
+      folder: that `option` gives.
+      option: for the message.
 
     Raises:
       ConfigError: no such folder.
@@ -210,7 +214,7 @@ def data_fingerprint(folder: str) -> str:
     if not folder:
         return ''
     if not Path(folder).is_dir():
-        raise ConfigError(f'--data_dir={folder}: does not exist, or is not a folder')
+        raise ConfigError(f'{option}={folder}: does not exist, or is not a folder')
     digest = hashlib.sha256()
     for parent, folders, files in os.walk(folder):
         folders.sort()

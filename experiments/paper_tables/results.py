@@ -222,6 +222,8 @@ def _claim(paper: Paper, claim: Claim, records: Mapping[str, Sequence[Mapping[st
         conclusion += f' ({needed or f"more than {MOST_SEEDS:,}"} seeds would decide)'
     elif result.n == 1:
         conclusion += ': one seed has no spread'
+    elif result.n == 2 and verdict == 'unknown':
+        conclusion += ': two seeds that agree have no spread'
     elif not result.n:
         states = {name: _state(records[name]) for name in rows}
         reasons = [f'{name} is {state}' for name, state in states.items() if state != 'finished']

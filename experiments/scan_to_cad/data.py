@@ -19,6 +19,9 @@ from data_pipelines.scan_to_cad.sample import write_scan_cad_sample
 from data_pipelines.scan_to_cad.scan_cad import ScanCadDataset, read_scan_cad
 from data_pipelines.scan_to_cad.simulation import simulate_layout
 from jaxret.errors import Problem
+from jaxret.geometry.grid_meshes import PLACEMENTS
+from jaxret.geometry.grid_turns import turned_grids
+from jaxret.geometry.scan import ScanOptions
 from jaxret.preprocessing.shapes import RESOLUTION
 from jaxret.runs.split import ObjectSplit, check_unseen
 from jaxret.runs.workdir import has_checkpoints
@@ -100,20 +103,23 @@ def _folder(config: ConfigDict) -> tuple[Path, bool]:
     Where data_dir holds CAD grids and no pair list, scans of them are simulated.
     """
     sample, simulate = config.sample, config.simulate
+    options = ScanOptions(yaw=simulate.yaw)
+    turned = f'-yaw-{simulate.yaw:g}' if options != ScanOptions() else ''
     folder, synthetic = data_folder(
         config,
-        f'scan-cad-{sample.models_per_class}x{sample.scans_per_model}',
+        f'scan-cad-{sample.models_per_class}x{sample.scans_per_model}{turned}',
         f'with {config.data.pairs}, scan/ and cad/, or with CAD grids <synset>/<id>.vox of which scans are simulated',
         partial(
             write_scan_cad_sample,
             models_per_class=sample.models_per_class,
             scans_per_model=sample.scans_per_model,
             placement=config.data.placement,
+            yaw=config.simulate.yaw,
         ),
     )
     if synthetic or (folder / config.data.pairs).exists() or not any(folder.glob('*/*.vox')):
         return folder, synthetic
-    scans = cache_folder(config) / f'scans-{folder.name}-{simulate.scans_per_model}-{simulate.seed}'
+    scans = cache_folder(config) / f'scans-{folder.name}-{simulate.scans_per_model}-{simulate.seed}{turned}'
     console.print(
         f'{folder} holds CAD grids and no {config.data.pairs}: using scans SIMULATED from them ({scans}).',
         style='bold yellow',
@@ -125,6 +131,7 @@ def _folder(config: ConfigDict) -> tuple[Path, bool]:
         source='grids',
         scans_per_model=simulate.scans_per_model,
         seed=simulate.seed,
+        options=options,
         processes=processes(config),
     )
     return scans, False
@@ -192,7 +199,9 @@ def training_batches(config: ConfigDict, data: ScanData, start: int, stop: int, 
     return batches.training_batches(data.scans['train'], classes_per_batch=config.data.classes_per_batch, **options)
 
 
-def scan_batches(config: ConfigDict, scans: ScanTable) -> Iterator[Batch]:
-    """All scans of a split, in order."""
+def scan_batches(config: ConfigDict, scans: ScanTable, *, degrees: float = 0.0) -> Iterator[Batch]:
+    """All scans of a split, in order, turned about the vertical middle of where models are placed."""
+    middle = RESOLUTION / 2 + PLACEMENTS[config.data.placement]
     for batch in batches.scan_batches(scans, batch_size=config.evaluation.batch_size):
-        yield {name: batch[name] for name in ('scan', 'valid')}
+        scan = turned_grids(batch['scan'], degrees, middle=middle) if degrees else batch['scan']
+        yield {'scan': scan, 'valid': batch['valid']}

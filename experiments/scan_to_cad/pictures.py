@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 from scan_to_cad.data import ScanData
-from scipy.spatial.distance import cdist
 
 from jaxret.metrics.ranking import positive_ranks, top_k_indices
 from jaxret.reports.contact_sheet import select_queries
@@ -11,25 +10,25 @@ from jaxret.reports.scan_cards import ScanCard
 from jaxret.reports.voxel_renders import CLUTTER, OBJECT, draw_voxels
 from jaxret.systems.base import Variables
 from jaxret.systems.scan_cad import ScanCad
+from jaxret.systems.scan_cells import ScanCells
 
 ANSWERS = 5
 
 
 def scan_cards(
-    data: ScanData, scans: np.ndarray, cads: np.ndarray, *, system: ScanCad | None, variables: Variables | None
+    data: ScanData, distances: np.ndarray, *, system: ScanCad | ScanCells | None, variables: Variables | None
 ) -> dict[str, list[ScanCard]]:
     """Cards of some test scans: the best, the worst, some at random.
 
     Args:
       data: test scans and gallery.
-      scans, cads: their embeddings [Q, D], [G, D].
+      distances: between them, [Q, G].
       system, variables: give foreground and completion where the system completes scans; None leaves them out.
     """
     table = data.scans['test']
-    distances = cdist(scans, cads)
     ranks = positive_ranks(-distances, table.instance)
-    own = distances[np.arange(len(scans)), table.instance]
-    others = np.where(np.arange(len(cads))[None] == table.instance[:, None], np.inf, distances).min(axis=1)
+    own = distances[np.arange(len(table)), table.instance]
+    others = np.where(np.arange(len(data.cads))[None] == table.instance[:, None], np.inf, distances).min(axis=1)
     nearest = top_k_indices(
         -distances, ANSWERS, table.instance, query_category=table.category, gallery_category=data.cads.category
     )
@@ -52,7 +51,7 @@ def scan_cards(
 
 
 def _stages(
-    data: ScanData, rows: np.ndarray, system: ScanCad | None, variables: Variables | None
+    data: ScanData, rows: np.ndarray, system: ScanCad | ScanCells | None, variables: Variables | None
 ) -> dict[int, dict[str, np.ndarray]]:
     """Pictures of what comes before the answers, by row."""
     table = data.scans['test']

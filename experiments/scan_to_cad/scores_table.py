@@ -1,14 +1,13 @@
 """Metrics of scans against CAD models, of every split, the table that a run prints, and what was found."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from console import console
 from predictions import Ranking
 from rich.table import Table
 from scan_to_cad.data import ScanData
-from scipy.spatial.distance import cdist
 
 from data_pipelines.scan_to_cad.dataset import PUBLISHED_COLUMNS
 from jaxret.metrics.scan_to_cad import Annotations, pool_metrics, scan_cad_metrics
@@ -16,31 +15,33 @@ from jaxret.reports.scan_to_cad import RATES
 from jaxret.reports.tables import metric_name
 
 
-def all_metrics(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarray) -> dict[str, dict]:
-    """Metrics of every split that has scans, and of all annotations together (key 'all').
-
-    Args:
-      data: the splits and the gallery.
-      scans: embeddings [Q, D] of the scans of each split.
-      cads: [G, D] of the gallery.
+class Found(NamedTuple):
+    """What is evaluated: embeddings [Q, D] of the scans of each split and [G, D] of the gallery, and between them
+    distances [Q, G] of each split, of which lower is closer.
     """
+
+    scans: Mapping[str, np.ndarray]
+    cads: np.ndarray
+    distances: Mapping[str, np.ndarray]
+
+
+def all_metrics(data: ScanData, found: Found) -> dict[str, dict]:
+    """Metrics of every split that has scans, and of all annotations together (key 'all')."""
     splits, together = {}, []
-    for split, embeddings in scans.items():
+    for split, embeddings in found.scans.items():
         table, pools = data.scans[split], data.pools[split]
         if not len(table):
             continue
         annotations = None
         if data.annotated:
             annotations = Annotations(
-                np.linalg.norm(embeddings[pools.scan][:, None] - cads[pools.pool], axis=-1),
-                pools.rank,
-                pools.category,
-                pools.pool_valid,
+                found.distances[split][pools.scan[:, None], pools.pool], pools.rank, pools.category, pools.pool_valid
             )
             together.append(annotations)
         splits[split] = scan_cad_metrics(
             embeddings,
-            cads,
+            found.cads,
+            distances=found.distances[split],
             scan_category=table.category,
             cad_category=data.cads.category,
             category_names=data.dataset.category_names,
@@ -89,12 +90,11 @@ def print_rates(splits: Mapping[str, Mapping[str, Any]]) -> None:
     )
 
 
-def scan_rankings(data: ScanData, scans: Mapping[str, np.ndarray], cads: np.ndarray) -> Iterator[Ranking]:
-    """What was found for every scan of every split; arguments as for `all_metrics`. Scores are negative distances."""
-    for split, embeddings in scans.items():
-        table, labels = data.scans[split], np.arange(len(cads))
+def scan_rankings(data: ScanData, found: Found) -> Iterator[Ranking]:
+    """What was found for every scan of every split. Scores are negative distances."""
+    for split, distances in found.distances.items():
+        table, labels = data.scans[split], np.arange(len(data.cads))
         truths = [data.cads.names[row] if row >= 0 else '' for row in table.instance.tolist()]
-        distances = cdist(embeddings, cads)
         yield Ranking(f'{split} scans', table.names, truths, data.cads.names, -distances, table.instance, labels)
 
 

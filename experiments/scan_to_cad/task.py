@@ -20,13 +20,15 @@ from scan_to_cad.data import (
     training_batches,
 )
 from scan_to_cad.pictures import scan_cards
-from scan_to_cad.scores_table import all_metrics, flat_metrics, print_rates, scan_rankings
+from scan_to_cad.scores_table import Found, all_metrics, flat_metrics, print_rates, scan_rankings
+from scipy.spatial.distance import cdist
 from value_checks import check_values
 
 from data_pipelines.batching import Batch
 from data_pipelines.scan_to_cad.batches import cad_batches
 from jaxret.baselines.descriptors import fpfh_descriptors, open3d, overlap_descriptors
 from jaxret.errors import CheckpointError, ConfigError
+from jaxret.geometry.distance_grids import SURFACE
 from jaxret.geometry.grid_meshes import PLACEMENTS
 from jaxret.preprocessing.shapes import RESOLUTION
 from jaxret.reports.scan_to_cad import RATES, write_scan_report
@@ -35,6 +37,7 @@ from jaxret.runs.finished import start_variables
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Variables
 from jaxret.systems.scan_cad import ScanCad
+from jaxret.systems.scan_cells import ScanCells
 from jaxret.training.embedder import Embedder
 
 SELECT = ('last', 'category_top1', 'exact_top1', 'instance_top1', 'ranking_quality')
@@ -45,7 +48,6 @@ HEADINGS = {
     'train': 'Training',
     'all': 'All annotations of the three splits together, those of training scans too',
 }
-Embeddings = tuple[dict[str, np.ndarray], np.ndarray]  # of the scans of every split, and of the gallery
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +67,11 @@ class ScanToCad:
             config,
             positive=(
                 'evaluation.batch_size',
+                'evaluation.headings',
                 *(f'sample.{name}' for name in config.sample),
                 'simulate.scans_per_model',
             ),
-            not_negative=('data.classes_per_batch', 'simulate.seed'),
+            not_negative=('data.classes_per_batch', 'simulate.seed', 'simulate.yaw'),
             choices={
                 'select': SELECT,
                 'method': ('learned', *UNTRAINED),
@@ -126,7 +129,7 @@ class ScanToCad:
             check_data(self.config, data)
         return data
 
-    def system(self, data: ScanData | None, *, steps: int, axis_name: str | None = None) -> ScanCad:
+    def system(self, data: ScanData | None, *, steps: int, axis_name: str | None = None) -> ScanCad | ScanCells:
         """The network of the config."""
         del data, steps
         return ScanCad.from_config(self.config, axis_name=axis_name)
@@ -156,7 +159,7 @@ class ScanToCad:
         del step
         if not len(data.scans['val']):
             return {}
-        metrics = all_metrics(data, *self._embed(data, embedder, variables, ('val',)))['val']
+        metrics = all_metrics(data, self._embed(data, embedder, variables, ('val',)))['val']
         return {f'val_{name}': metrics[name] for name in SELECT if metrics.get(name) is not None}
 
     def evaluate(
@@ -166,14 +169,14 @@ class ScanToCad:
         del workdir
         system = self.system(data, steps=1) if self.trains else None
         if self.trains:
-            embeddings = self._embed(data, embedder, variables, SPLITS)
+            found = self._embed(data, embedder, variables, SPLITS)
         else:
-            embeddings = self._describe(data, self.config.method, SPLITS)
-        splits = all_metrics(data, *embeddings)
+            found = self._describe(data, self.config.method, SPLITS)
+        splits = all_metrics(data, found)
         if self.trains:
-            found = all_metrics(data, *self._describe(data, 'overlap', ('test',)))['test']
-            splits['test']['comparators'] = {'overlap': {key: found[key] for key in RATES if key in found}}
-        test, scans, gallery = data.scans['test'], embeddings[0]['test'], embeddings[1]
+            overlap = all_metrics(data, self._describe(data, 'overlap', ('test',)))['test']
+            splits['test']['comparators'] = {'overlap': {key: overlap[key] for key in RATES if key in overlap}}
+        test = data.scans['test']
         own, first = np.unique(test.instance, return_index=True)  # one scan of each model
 
         def report(folder: Path, *, metrics: Mapping[str, Any], **page: Any) -> Path:
@@ -181,44 +184,66 @@ class ScanToCad:
             return write_scan_report(
                 folder,
                 splits={HEADINGS[split]: values for split, values in splits.items()},
-                embeddings={'scan': scans[first], 'CAD': gallery[own]},
+                embeddings={'scan': found.scans['test'][first], 'CAD': found.cads[own]},
                 labels=test.category[first],
                 category_names=data.dataset.category_names,
-                cards=scan_cards(data, scans, gallery, system=system, variables=variables),
+                cards=scan_cards(data, found.distances['test'], system=system, variables=variables),
                 **page,
             )
 
-        rankings = partial(scan_rankings, data, *embeddings)
+        rankings = partial(scan_rankings, data, found)
         return Evaluation(flat_metrics(splits), report, lambda _: print_rates(splits), rankings, self._notes(data))
 
-    def _embed(self, data: ScanData, embedder: Embedder, variables: Variables, splits: tuple[str, ...]) -> Embeddings:
-        """Embeddings of the scans of some splits and of the gallery."""
-        scans = {
-            split: embedder.embed(variables, scan_batches(self.config, data.scans[split]), 'scan', valid='valid')
-            for split in splits
-            if len(data.scans[split])
-        }
+    def _embed(self, data: ScanData, embedder: Embedder, variables: Variables, splits: tuple[str, ...]) -> Found:
+        """By embeddings of the scans of some splits and of the gallery."""
+        inner = self.system(data, steps=1).similarity == 'dot'
         cads = cad_batches(data.cads, batch_size=self.config.evaluation.batch_size)
-        return scans, embedder.embed(variables, cads, 'cad', valid='valid')
+        return self._compare(
+            data,
+            splits,
+            lambda scans: embedder.embed(variables, scans, 'scan', valid='valid'),
+            embedder.embed(variables, cads, 'cad', valid='valid'),
+            lambda scans, cads: -(scans @ cads.T) if inner else cdist(scans, cads),
+        )
 
-    def _describe(self, data: ScanData, method: str, splits: tuple[str, ...]) -> Embeddings:
-        """Descriptors of the scans of some splits, clutter included, and of the gallery."""
+    def _describe(self, data: ScanData, method: str, splits: tuple[str, ...]) -> Found:
+        """By descriptors of the scans of some splits, clutter included, and of the gallery."""
         describe = partial(fpfh_descriptors, processes=processes(self.config))
         if method == 'overlap':
             describe = overlap_descriptors
-        scans = {
-            split: describe(data.scans[split].scans(np.arange(len(data.scans[split]))))
-            for split in splits
-            if len(data.scans[split])
-        }
-        return scans, describe(data.cads.cads(np.arange(len(data.cads))))
+
+        def of_scans(batches: Iterator[Batch]) -> np.ndarray:
+            return describe(np.concatenate([batch['scan'][batch['valid']] == SURFACE for batch in batches]))
+
+        return self._compare(data, splits, of_scans, describe(data.cads.cads(np.arange(len(data.cads)))), cdist)
+
+    def _compare(
+        self,
+        data: ScanData,
+        splits: tuple[str, ...],
+        of_scans: Callable[[Iterator[Batch]], np.ndarray],
+        cads: np.ndarray,
+        distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> Found:
+        """What `of_scans` makes of the scans as they stand, and their distances in the best heading."""
+        scans: dict[str, np.ndarray] = {}
+        distances: dict[str, np.ndarray] = {}
+        headings = self.config.evaluation.headings
+        for split in splits:
+            for turn in range(headings if len(data.scans[split]) else 0):
+                made = of_scans(scan_batches(self.config, data.scans[split], degrees=360 * turn / headings))
+                scans.setdefault(split, made)
+                distances[split] = np.minimum(distances.get(split, np.inf), distance(made, cads))
+        return Found(scans, cads, distances)
 
     def _notes(self, data: ScanData) -> list[str]:
         """What a reader of the numbers must know."""
+        headings = self.config.evaluation.headings
         return [
             *([] if self.trains else [f'{UNTRAINED[self.config.method]}: nothing was trained.']),
-            f'Category and own model: Euclidean distance to one grid of every CAD model of the data, {len(data.cads)} '
-            f'in all, those of training pairs too. Equal distances count against the system.',
+            f'Category and own model: nearest of one grid of every CAD model of the data, {len(data.cads)} in '
+            f'all, those of training pairs too. Equal distances count against the system.',
+            *([f'Of {headings} turns of a scan about the vertical the nearest counts.'] if headings > 1 else []),
             *(['Annotations of validation scans were trained on too.'] if 'val' in taught_splits(self.config) else []),
             *simulation_note(data.folder),
             *([] if data.annotated else ['The data has no annotations: nothing is said about pools.']),

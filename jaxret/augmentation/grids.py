@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxret.geometry.grid_turns import turn_table
+
 
 def augment_grids(
     key: chex.PRNGKey, grids: Mapping[str, chex.Array], *, rotations: int = 12, flip: float = 0.5, jitter: int = 1
@@ -61,15 +63,8 @@ def rotation_table(side: int, rotations: int) -> np.ndarray:
     Returns:
       int32 [T, side * side]; side * side where the place lies outside.
     """
-    angle = 2 * np.pi * np.arange(rotations)[:, None, None] / rotations
     middle = (side - 1) / 2
-    x, z = np.meshgrid(np.arange(side) - middle, np.arange(side) - middle, indexing='ij')
-    before_x = np.cos(angle) * x - np.sin(angle) * z
-    before_z = np.sin(angle) * x + np.cos(angle) * z
-    # rounding first to 1e-6 voxels keeps quarter turns exact
-    column, row = (np.rint(np.round(place + middle, 6)).astype(np.int32) for place in (before_x, before_z))
-    inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
-    return np.where(inside, column * side + row, side * side).reshape(rotations, -1)
+    return np.stack([turn_table(side, 360 * turn / rotations, middle=middle) for turn in range(rotations)])
 
 
 def _plane_sources(table: chex.Array, angle: chex.Array, mirrored: chex.Array, shift: chex.Array) -> chex.Array:

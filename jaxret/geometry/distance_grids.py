@@ -22,6 +22,7 @@ from jaxret.files import storage_errors
 from jaxret.geometry.formats import DISTANCE_SUFFIXES
 
 MAX_SIDE = 1024
+SURFACE, NEAR, FREE = 1, 2, 3  # what a scan saw at a voxel: free up to 3 voxels before the surface, or more; 0: nothing
 _HEADER = np.dtype([('dims', '<u4', 3), ('voxel_size', '<f4'), ('matrix', '<f4', 16)])
 _AGAIN = 'copy or export the file again, or leave it out'
 
@@ -44,6 +45,12 @@ class DistanceGrid:
     def occupancy(self, *, voxels: float = 1.0) -> np.ndarray:
         """bool [X, Y, Z]: |distance| <= `voxels` voxels, by default 1 as in the public code."""
         return np.abs(self.values) <= np.float32(voxels) * np.float32(self.voxel_size)
+
+    def seen(self) -> np.ndarray:
+        """uint8 [X, Y, Z]: `SURFACE` where occupied, `NEAR` and `FREE` before it, 0 behind it."""
+        voxels = self.values / np.float32(self.voxel_size)
+        states = np.select([self.occupancy(), ~(voxels > 1) | np.isinf(voxels), voxels <= 3], [SURFACE, 0, NEAR], FREE)
+        return states.astype(np.uint8)
 
 
 def read_distances(path: str | os.PathLike) -> DistanceGrid:

@@ -19,6 +19,8 @@ from jaxret.geometry.words import Words
 
 _NOT_POLYGONS = (b'surf', b'bzp', b'bsp', b'cdp', b'cdc', b'res', b'call', b'csh')
 _KINDS = (b'v', b'vt', b'vn')  # that a corner names, in this order
+# A statement goes on behind a backslash; a comment does not, nor a name that ends in one: a path of Windows.
+_CONTINUED = re.compile(rb'(#[^\n]*|^ *(?:[gos]|usemtl|mtllib) [^\n]*[^ \n]\\ *$)|\\ *\n', re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,8 @@ def plain_lines(data: bytes) -> bytes:
     data = plain_text(data).replace(b'\t', b' ')
     if b'\r' in data:
         data = data.replace(b'\r\n', b'\n').replace(b'\r', b'\n')
-    if b'\\' in data:
-        data = re.sub(rb'\\ *\n', b' ', data)
+    if re.search(rb'\\ *\n', data):
+        data = _CONTINUED.sub(lambda match: match[1] or b' ', data)
     if data.startswith(b' ') or b'\n ' in data:
         data = re.sub(rb'^ ++', b'', data, flags=re.MULTILINE)
     if any(word[:1] in data and (data.startswith(word) or b'\n' + word in data) for word in (b'V ', b'F ')):
@@ -134,29 +136,34 @@ def _rows(statements: _Statements, least: int, fault: str) -> np.ndarray:
 def _corners(kinds: dict[bytes, _Statements]) -> tuple[np.ndarray, np.ndarray]:
     """Vertex, texture coordinates and normal of corners, from 0 (-1 for none): int64 [3, n]; and sizes of the faces."""
     faces = kinds[b'f']
-    words = Words(faces.text)
+    text = re.sub(rb'(?<=[ /])\+(?=\d)', b'', faces.text) if b'+' in faces.text else faces.text
+    words = Words(text)
     sizes = words.a_line()
     if len(sizes) and sizes.min() < 3:
         fault = 'cut off, or a damaged face of under three vertices'
         raise UnusableMesh(f'{fault}: {_shown(faces.line(sizes.argmin()))}')
-    fields = words if b'/' not in faces.text else Words(faces.text.replace(b'/', b' '))
+    fields = words if b'/' not in text else Words(text.replace(b'/', b' '))
     values = fields.integers()
     if values is None:
         _refuse(kinds)
     owners, field = np.arange(len(words)), np.zeros(len(fields), np.int64)
     if fields is not words:
-        slash = np.frombuffer(faces.text, np.uint8) == ord('/')
+        slash = np.frombuffer(text, np.uint8) == ord('/')
         before = np.cumsum(slash) - slash
         owners = np.searchsorted(words.starts, fields.starts, 'right') - 1
         field = before[fields.starts] - before[words.starts][owners]
+    wrong = values <= 0
     if (values < 0).any():
         counts = [np.searchsorted(kinds[kind].places, faces.places) for kind in _KINDS]
         known = np.repeat(np.stack([*counts, np.zeros_like(counts[0])]), sizes, axis=1)
-        values = np.where(values < 0, values + known[np.minimum(field, 3), owners] + 1, values)
+        back = values < 0
+        values = np.where(back, values + known[np.minimum(field, 3), owners] + 1, values)
+        wrong = (values <= 0) & ~(back & (field > 0))  # a texture or normal that is not there is none, as in front
+        values = np.maximum(values, 0)
     corners = np.zeros((3, len(words)), np.int64)
     for kind, row in enumerate(corners):
         row[owners[field == kind]] = values[field == kind]
-    if (values <= 0).any() or (corners[0] <= 0).any() or corners[0].max(initial=0) > len(kinds[b'v'].places):
+    if wrong.any() or (corners[0] <= 0).any() or corners[0].max(initial=0) > len(kinds[b'v'].places):
         _refuse(kinds)
     return corners - 1, sizes
 
@@ -168,7 +175,9 @@ def _refuse(kinds: dict[bytes, _Statements]) -> NoReturn:
         line = faces.line(number)
         for corner in line.split()[1:]:
             for text, kind, count in zip(corner.split(b'/'), _KINDS, counts, strict=False):
-                index = int(text) if text.removeprefix(b'-').isdigit() else 0
+                index = int(text) if re.fullmatch(rb'[+-]?\d+', text) else 0
+                if index < 0 and kind != b'v':
+                    continue
                 index += int(np.searchsorted(kinds[kind].places, place)) + 1 if index < 0 else 0
                 if index <= 0 and (text or kind == b'v'):
                     reason = f'a face names {_shown(text)}, but indices count from 1, or back from -1'

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import logging
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from jaxret.geometry.places import MAX_BYTES, Place, bad, locate, model_files
 from jaxret.geometry.ply import read_ply
 from jaxret.geometry.stl import read_stl
 from jaxret.geometry.threemf import read_threemf
+from jaxret.quiet import QUIET
 
 MAX_FACES = 5_000_000
 _LONGEST_NAME = 100
@@ -105,8 +105,7 @@ def quiet() -> Iterator[None]:
     before = logger.handlers, logger.propagate
     try:
         logger.handlers, logger.propagate = [logging.NullHandler()], False
-        with warnings.catch_warnings(), np.errstate(all='ignore'):
-            warnings.simplefilter('ignore')
+        with QUIET, np.errstate(all='ignore'):
             yield
     finally:
         logger.handlers, logger.propagate = before

@@ -11,6 +11,7 @@ from jaxret.geometry.polygons import triangulate
 from jaxret.geometry.words import Words
 
 _LOOP = re.compile(rb'\bouter\s++loop\b')
+_NAME = re.compile(rb'^[ \t]*+(?:end)?solid\b[^\n]*?(?=\bfacet\s++normal\b|$)', re.MULTILINE)  # with its keyword
 
 
 def read_stl(data: bytes) -> trimesh.Scene:
@@ -30,6 +31,7 @@ def read_stl(data: bytes) -> trimesh.Scene:
         raise UnusableMesh(f'{len(data)} bytes, but the STL header names {max(declared, 0)} triangles')
     if b'endsolid' not in text[-1024:]:
         raise UnusableMesh("cut off: a text STL file must end with 'endsolid'")
+    text = _NAME.sub(b'', text)
     loops = [part.rpartition(b'loop')[2] for part in text.split(b'endloop')[:-1]]
     facets = text.count(b'endfacet')
     if not len(loops) == facets == len(_LOOP.findall(text)):

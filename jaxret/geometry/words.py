@@ -1,8 +1,8 @@
 """Words and numbers of text files, found and read as whole arrays. Letters: n words, L lines."""
 
-import warnings
-
 import numpy as np
+
+from jaxret.quiet import QUIET
 
 _POWERS = np.array([float(f'1e{k}') for k in range(23)])  # all exact
 _EXACT = 2**53  # whole numbers below it are
@@ -94,11 +94,10 @@ class Words:
 
 def _parsed(text: bytes, kind: type) -> np.ndarray:
     """The numbers of a text; fewer than it has words where one is no number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')  # NumPy's before version 2.4
+    with QUIET:  # before version 2.4 NumPy warns, and gives what comes first
         try:
             return np.fromstring(text, kind, sep=' ')
-        except (ValueError, DeprecationWarning):
+        except ValueError:
             return np.zeros(0, kind)
 
 

@@ -3,7 +3,7 @@
 Letters: Q queries, N photos of one object, G shapes, V views, D embedding, C cells of a silhouette, K results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +55,33 @@ class Question:
     text_weight: float = TEXT_WEIGHT
 
 
+def check_also(also: Sequence[Sequence[str]], queries: np.ndarray, known: Mapping[str, int]) -> None:
+    """Checks what `Index.search` takes as `also`.
+
+    Args:
+      also: ids, of each query.
+      queries: of the search.
+      known: ids of the index.
+
+    Raises:
+      ConfigError: queries that are no shapes, ids for another number of queries, or one that the index does not have.
+    """
+    if queries.ndim != 3:
+        raise ConfigError('also: only for queries that are shapes, [Q, W, D]; leave it out for photos and texts')
+    if len(also) != len(queries):
+        raise ConfigError(
+            f'also: {len(also)} lists of ids for {len(queries)} queries; give each query its own, perhaps []'
+        )
+    for ids in also:
+        if isinstance(ids, str):
+            raise ConfigError(f'also: {ids!r} is not a list of ids; give [{ids!r}]')
+        unknown = sorted({*ids} - known.keys())
+        if unknown:
+            raise ConfigError(
+                f'also: the index has no {", ".join(map(repr, unknown[:5]))}; give ids that are in `Index.ids`'
+            )
+
+
 class Comparison:
     """The arrays of an index, and how they are asked.
 
@@ -92,6 +119,14 @@ class Comparison:
             [(inputs.azimuth(view), inputs.elevation(view)) for view in range(len(inputs.view_ids))]
         )
         self._turns = inputs.turns if self.gallery.similarity in VIEW_KINDS else None
+
+    def checked(self, queries: np.ndarray, *, words: bool = False) -> np.ndarray:
+        """Queries of photos, or of words, as they are. Raises DataError where they are not [Q, `width`] of theirs."""
+        width = self.gallery.width if words else self.width
+        if queries.ndim != 2 or queries.shape[1] != width:
+            action = f'give [Q, {width}], embedded by the model of this index'
+            raise refused('queries', f'shape {list(queries.shape)}', action)
+        return queries
 
     @property
     def width(self) -> int:

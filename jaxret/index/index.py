@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import ConfigError, refused
-from jaxret.index.comparing import TEXT_WEIGHT, Comparison, Question
+from jaxret.index.comparing import TEXT_WEIGHT, Comparison, Question, check_also
 from jaxret.index.files import Manifest, held_content, table_rows
 from jaxret.index.fit_file import StoredFit, fit_key, write_fit
 from jaxret.index.fitting import FOLDS, Fit, fit_references
@@ -158,13 +158,15 @@ class Index(Shapes):
           of each query its hits, best first.
 
         Raises:
-          ConfigError: `top_k` below 1, a weight out of range, a category or purpose that the index does not have, a
-            condition that is not understood or that the index's shapes have no facts for, or a purpose of which words
-            say nothing.
+          ConfigError: `top_k` below 1, a weight out of range, a category, purpose or id that the index does not have, a
+            condition that is not understood or that its shapes have no facts for, a purpose of which words say nothing,
+            or `also` for other queries.
           DataError: queries or texts of another length, or with values that are not finite; texts with views, or for a
             model without words; or damaged references.
         """
         queries = np.asarray(queries, np.float32)
+        if also is not None:
+            check_also(also, queries, self._row_of)
         shapes = queries.ndim == 3
         words = not shapes and queries.shape[-1:] == (self.gallery.width,) != (self._comparison.width,)
         known = references and not shapes and not words
@@ -172,15 +174,11 @@ class Index(Shapes):
         if shapes:
             found = self._comparison.found_turned(queries, question)
         else:
-            found = self._comparison.found(self._checked(queries, words=words)[:, None], question)
+            found = self._comparison.found(self._comparison.checked(queries, words=words)[:, None], question)
         outlined = self._comparison.outlined(queries) if fit else [False] * len(queries)
         hits = [self._hits(found, number, question, top_k, fit, seen) for number, seen in enumerate(outlined)]
-        if also is None:
-            return hits
-        return [
-            self._with(one, queries[number], question, ids)
-            for number, (one, ids) in enumerate(zip(hits, also, strict=True))
-        ]
+        further = also or [()] * len(hits)
+        return [self._with(*each, question) for each in zip(hits, queries, further, strict=True)]
 
     def search_together(
         self,
@@ -199,17 +197,20 @@ class Index(Shapes):
         Arguments and errors as for `search`, with at least one photo and at most one text; a view is that which fits
         the first.
         """
-        queries = self._checked(np.asarray(queries, np.float32))
+        queries = self._comparison.checked(np.asarray(queries, np.float32))
         if not len(queries):
             raise refused('queries', 'no photo', 'give at least one')
         question, fit = self._question(top_k, (categories, where), purpose, texts, text_weight, references=references)
         found = self._comparison.found(queries[None], question)
         return self._hits(found, 0, question, top_k, fit, self._comparison.outlined(queries).any())
 
-    def _with(self, hits: list[Hit], query: np.ndarray, question: Question, ids: Sequence[str]) -> list[Hit]:
+    def _with(self, hits: list[Hit], query: np.ndarray, ids: Sequence[str], question: Question) -> list[Hit]:
         """Hits of a query [W, D], and those shapes of `ids` that the question allows and that are not among them."""
+        missing = {*ids} - {hit.id for hit in hits}
+        if not missing:
+            return hits
         further = np.zeros(len(self), bool)
-        further[[self._row_of[id] for id in {*ids} - {hit.id for hit in hits}]] = True
+        further[[self._row_of[id] for id in missing]] = True
         if question.candidates is not None:
             further &= question.candidates
         asked = replace(question, candidates=further, top_k=max(1, int(further.sum())))
@@ -264,13 +265,6 @@ class Index(Shapes):
             fit = fit_references(self._comparison, *known, fusion, advance=advance)
         write_fit(self.folder, fit, key=fit_key(self.manifest))
         return fit
-
-    def _checked(self, queries: np.ndarray, *, words: bool = False) -> np.ndarray:
-        width = self.gallery.width if words else self._comparison.width
-        if queries.ndim != 2 or queries.shape[1] != width:
-            action = f'give [Q, {width}], embedded by the model of this index'
-            raise refused('queries', f'shape {list(queries.shape)}', action)
-        return queries
 
     def teach(self, model: Model, photo: Picture, id: str, *, mask: Mask = None, box: Box | None = None) -> None:
         """Adds a photo that is known to show a shape to the references, at once and for all who have the index open.

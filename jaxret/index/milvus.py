@@ -25,6 +25,7 @@ from jaxret.workers import progress_bar
 
 KINDS = ('flat', 'hnsw')
 COLLECTION = 'jaxret'
+_FIELDS = {'row', 'shape', 'id', 'category', 'copy_of', 'embedding'}
 _METRICS = {
     'attention': 'IP',
     'mean': 'IP',
@@ -157,8 +158,11 @@ def current_collection(client: Any, collection: str) -> str | None:
 
 
 def read_about(client: Any, name: str) -> About | None:
-    """What a collection holds; None where `export_to_database` did not write it."""
-    properties: Mapping[str, str] = client.describe_collection(name).get('properties') or {}
+    """What a collection holds; None where `export_to_database` did not write it, or that of an earlier version."""
+    described = client.describe_collection(name)
+    if {field['name'] for field in described['fields']} != _FIELDS:
+        return None
+    properties: Mapping[str, str] = described.get('properties') or {}
     try:
         return About(**json.loads(properties['jaxret']))
     except (KeyError, ValueError, TypeError):

@@ -76,7 +76,9 @@ class DatabaseSearch:
             if name is None:
                 raise DataError(Problem(uri, f'no collection {collection!r}', again))
             about = read_about(self._client, name)
-            if about is None or about.table != self.manifest.table:
+            if about is None:
+                raise DataError(Problem(uri, f'collection {collection!r} is of an earlier version, or no index', again))
+            if about.table != self.manifest.table:
                 raise DataError(Problem(uri, 'holds another index, or another state of this one', again))
             self._client.load_collection(name)
             self._uri, self._name, self._about = uri, name, about

@@ -5,15 +5,14 @@ Letters: Q queries, G gallery items, D embedding, T recall levels. An item is re
 Conventions:
   * AP of a query = mean, over its relevant items, of the precision at the rank of that item, over the full gallery. mAP
     = mean over the queries.
-  * Ties count against the system, as in `ranking`: among equal scores the irrelevant items come first. NaN scores come
-    after every number. Cosines are equal if they round to the same multiple of 2^-36, so that what rounding does to
-    two copies of one embedding decides nothing; a zero embedding has cosine 0 with everything.
+  * Ties count against the system, as in `ranking`: among equal scores the irrelevant items come first. Cosines are
+    equal if they round to the same multiple of 2^-36, so that what rounding does to two copies of one embedding decides
+    nothing; a zero embedding has cosine 0 with everything.
   * With `exclude_self` queries and gallery are the same items, and item q is removed from the gallery of query q.
     Without it such a query finds itself first (cosine 1), as in the published tables.
   * A query without any relevant item has no AP (NaN). It is left out of the mean and counted.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,23 +90,7 @@ def average_precision(
     if left.shape[1] != right.shape[1]:
         raise refused('embeddings', f'lengths {left.shape[1]} and {right.shape[1]}', 'give embeddings of one length')
     labels = _checked_labels(query_labels, gallery_labels, len(left), len(right), exclude_self)
-    return _evaluate(lambda rows: cosine_steps(left[rows], right), *labels, exclude_self, recall_levels)
-
-
-def average_precision_of_scores(
-    scores: np.ndarray,
-    query_labels: np.ndarray,
-    gallery_labels: np.ndarray,
-    *,
-    exclude_self: bool = False,
-    recall_levels: int = 11,
-) -> AveragePrecision:
-    """As `average_precision`, for given scores [Q, G], higher is better; only exactly equal ones are ties."""
-    scores = np.asarray(scores)
-    if scores.ndim != 2:
-        raise refused('scores', f'shape {scores.shape}', 'give scores [Q, G]')
-    labels = _checked_labels(query_labels, gallery_labels, *scores.shape, exclude_self)
-    return _evaluate(lambda rows: np.asarray(scores[rows], np.float64), *labels, exclude_self, recall_levels)
+    return _evaluate(left, right, *labels, exclude_self, recall_levels)
 
 
 def expected_average_precision(relevant: np.ndarray, gallery: int, *, self_first: bool = False) -> np.ndarray:
@@ -168,7 +151,8 @@ def without_self(block: np.ndarray, first: int) -> np.ndarray:
 
 
 def _evaluate(
-    scores_of: Callable[[slice], np.ndarray],
+    left: np.ndarray,
+    right: np.ndarray,
     query_labels: np.ndarray,
     gallery_labels: np.ndarray,
     exclude_self: bool,
@@ -180,7 +164,7 @@ def _evaluate(
     values, relevant = np.full(queries, np.nan), np.zeros(queries, np.int64)
     curve = np.zeros(levels)
     for rows in row_blocks(queries, gallery):
-        scores, same = scores_of(rows), query_labels[rows, None] == gallery_labels[None, :]
+        scores, same = cosine_steps(left[rows], right), query_labels[rows, None] == gallery_labels[None, :]
         if exclude_self:
             scores, same = without_self(scores, rows.start), without_self(same, rows.start)
         count = np.count_nonzero(same, axis=1)
@@ -202,12 +186,9 @@ def _evaluate(
 
 
 def _relevance_in_order(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """`relevant` [b, G], each row in descending order of the scores, the irrelevant first among equal ones."""
-    if scores.dtype == np.int64:
-        # Relevance rides along as the lowest bit: much faster than sorting indices.
-        return (np.sort((-scores << 1) | relevant, axis=1) & 1).astype(bool)
-    # lexsort sorts by its last key first and puts NaN last.
-    return np.take_along_axis(relevant, np.lexsort((relevant, -scores), axis=-1), axis=1)
+    """`relevant` [b, G], each row in descending order of int64 scores, the irrelevant first among equal ones."""
+    # Relevance rides along as the lowest bit: much faster than sorting indices.
+    return (np.sort((-scores << 1) | relevant, axis=1) & 1).astype(bool)
 
 
 def _precisions(ordered: np.ndarray, count: np.ndarray) -> np.ndarray:

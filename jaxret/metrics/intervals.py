@@ -141,12 +141,22 @@ def paired_difference(
 
     Returns:
       (spread of the differences, key of VERDICTS): 'holds' or 'opposite' where the interval leaves out 0, 'undecided'
-      where it does not, 'unknown' with fewer than two seeds.
+      where it does not, 'unknown' with fewer than two seeds, or two whose differences are equal and not 0.
     """
     sign = 1 if higher_is_better else -1
-    differences = {seed: sign * (better[seed] - worse[seed]) for seed in better if seed in worse}
-    result = spread(differences, confidence=1 - (1 - confidence) / claims)
-    if result.low is None:
+    plain = spread({seed: sign * (better[seed] - worse[seed]) for seed in better if seed in worse})
+    return judge(plain.n, plain.mean, plain.sd, claims=claims, confidence=confidence)
+
+
+def judge(
+    n: int, mean: float | None, sd: float | None, *, claims: int = 1, confidence: float = 0.95
+) -> tuple[Spread, str]:
+    """What mean and standard deviation of n paired differences say; arguments and result as of `paired_difference`."""
+    if n < 2:
+        return Spread(n, mean, sd, None, None), 'unknown'
+    half = float(stats.t.ppf(1 - (1 - confidence) / claims / 2, n - 1) * sd / np.sqrt(n))
+    result = Spread(n, mean, sd, mean - half, mean + half)
+    if n == 2 and sd < 1e-9 * abs(mean):
         return result, 'unknown'
     return result, 'holds' if result.low > 0 else 'opposite' if result.high < 0 else 'undecided'
 

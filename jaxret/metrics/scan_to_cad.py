@@ -48,6 +48,7 @@ def scan_cad_metrics(
     scan_category: np.ndarray,
     cad_category: np.ndarray,
     category_names: Sequence[str],
+    distances: np.ndarray | None = None,
     true_cad: np.ndarray | None = None,
     annotations: Annotations | None = None,
     columns: Sequence[str] = (),
@@ -61,6 +62,7 @@ def scan_cad_metrics(
       cads: [G, D] embeddings of the gallery.
       scan_category, cad_category: [Q], [G] category ids.
       category_names: name of every id.
+      distances: [Q, G] of a system that compares otherwise; None for Euclidean ones of the embeddings.
       true_cad: [Q] gallery index of the scan's own model, -1 where it is not there; None leaves exact_top1 out.
       annotations: of the similarity benchmark; None leaves its rates out.
       columns: names of the categories that published tables show; the rest is their 'other'.
@@ -96,7 +98,9 @@ def scan_cad_metrics(
         raise refused('scans, cads', f'shapes {scans.shape} and {cads.shape}', 'give embeddings of one size')
     scan_category = checked_ids('scan_category', scan_category, len(scans), len(category_names))
     cad_category = checked_ids('cad_category', cad_category, len(cads), len(category_names))
-    distances = cdist(scans, cads)
+    distances = cdist(scans, cads) if distances is None else np.asarray(distances)
+    if distances.shape != (len(scans), len(cads)):
+        raise refused('distances', f'shape {distances.shape}', f'give {len(scans)} scans x {len(cads)} CADs')
     rates = {'category_top1': _category_rate(distances, scan_category, cad_category)}
     if true_cad is not None:
         rates['exact_top1'] = _exact_rate(distances, true_cad, scan_category, cad_category)

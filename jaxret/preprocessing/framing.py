@@ -92,6 +92,26 @@ def place_object(
     return np.pad(framed, around, constant_values=fill), np.pad(silhouette, around)
 
 
+def place_view(view: np.ndarray, *, size: int, margin: float, ground: int) -> np.ndarray:
+    """What a view shows, cut out and placed anew as `place_object` does; an empty one stays empty.
+
+    Args:
+      view: uint8 [H, W, C], C 1 or 3.
+      size: S.
+      margin: as for `place_object`.
+      ground: grey level of what shows nothing.
+
+    Returns:
+      uint8 [S, S, C].
+    """
+    mask = np.where((view != ground).any(axis=2), np.uint8(255), np.uint8(0))
+    if not mask.any():
+        return np.full((size, size, view.shape[2]), ground, np.uint8)
+    colors = np.broadcast_to(view, (*view.shape[:2], 3))
+    placed, _ = place_object(colors, mask, size=size, margin=margin, fill=ground)
+    return placed[..., : view.shape[2]]
+
+
 def square_picture(picture: np.ndarray, *, size: int, fit: str) -> np.ndarray:
     """A picture resampled to a square.
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxret.errors import refused
-from jaxret.geometry.grid_meshes import mesh_from_points
+from jaxret.geometry.grid_meshes import PLACEMENTS, mesh_from_points
+from jaxret.geometry.grid_turns import turned_grids
 from jaxret.geometry.mesh import Mesh
 from jaxret.geometry.simplify import simplify_mesh
 from jaxret.geometry.up_axis import AUTO, FIRM, guess_file_axis, guess_of_points, stated_axis
-from jaxret.preprocessing.inputs import ShapeInputs
+from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
 from jaxret.preprocessing.points import point_arrays
 from jaxret.preprocessing.shapes import arrays_of_mesh, file_surface, shape_arrays
 
@@ -39,9 +40,12 @@ def query_shape_arrays(shape: Shape, *, kind: str, inputs: ShapeInputs, up_axis:
       DataError: the shape cannot be used.
     """
     standing = replace(inputs, headings=None)
-    if inputs.headings is None:
-        return _standing(shape, kind, standing, up_axis)
     first = _standing(shape, kind, standing, up_axis)
+    if inputs.headings is None:
+        return first
+    if kind == 'scan' and inputs.representation == 'grid':  # its cells as they are: its surface is not all that it saw
+        middle = RESOLUTION / 2 + PLACEMENTS[inputs.placement]
+        return {'grid': np.stack([turned_grids(first['grid'], a, middle=middle) for a in inputs.heading_angles])}
     turned = _turning(shape, kind, standing, up_axis)
     rows = [first, *(turned(_about_vertical(angle)) for angle in inputs.heading_angles[1:])]
     return {name: np.stack([row[name] for row in rows]) for name in first}

@@ -14,7 +14,6 @@ How unusual files are read:
 
 import io
 import stat
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from jaxret.errors import DataError, refused
 from jaxret.preprocessing.mask_values import check_colors, object_pixels
 from jaxret.preprocessing.photo_formats import RESTORE, open_picture, reason
 from jaxret.preprocessing.png_chunks import sound_chunks
+from jaxret.quiet import QUIET
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 MAX_BYTES = 1 << 30
@@ -197,8 +197,7 @@ def png_file(pixels: np.ndarray) -> bytes:
 def _decode(path: Path, pixels) -> tuple[np.ndarray, int]:
     """(pixels(image), turned as displayed; EXIF orientation or 0). Every failure of the decoder is a DataError."""
     data = sound_chunks(read_bytes(path), where=str(path), action=RESTORE)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # odd metadata is no concern here
+    with QUIET:  # odd metadata is no concern here
         image = open_picture(data, where=str(path))
         before = _orientation(image)  # of a TIFF file it is applied, and forgotten, as the pixels are decoded
         try:

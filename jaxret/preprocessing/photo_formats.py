@@ -1,11 +1,11 @@
 """Which picture files are read, and how they are opened. HEIC takes an extra, and nothing is registered with Pillow."""
 
 import io
-import warnings
 
 from PIL import Image, features
 
 from jaxret.errors import refused
+from jaxret.quiet import QUIET
 
 PHOTO_SUFFIXES = (
     *('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.heic', '.heif', '.hif', '.avif'),
@@ -30,8 +30,7 @@ def open_picture(data: bytes, *, where: str) -> Image.Image:
     Raises:
       DataError: not a picture, of a format that is not read here, damaged, or of too many pixels.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # odd metadata is no concern here; sizes are checked below
+    with QUIET:  # odd metadata is no concern here; sizes are checked below
         try:
             image = _opened(data, where)
         except Image.UnidentifiedImageError:

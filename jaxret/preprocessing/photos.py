@@ -56,6 +56,8 @@ def photo_arrays(
       DataError: unreadable files, sizes that differ, a mask without an object, a box outside of the photo.
     """
     read = read_object(photo, inputs=inputs, mask=mask, box=box)
+    if inputs.kind == 'masked' and not read.located:
+        warnings.warn(UNMASKED, stacklevel=1)  # the same place and words each time, so that it is told once
     if inputs.kind == 'cutout':
         return _cut_out(read.pixels, read.silhouette, inputs, known=read.known, boxed=read.boxed)
     return _framed(read.pixels, read.silhouette, read.around, inputs)
@@ -71,6 +73,7 @@ class PhotoObject:
       around: the box around it.
       known: whether a mask says so; one that is all object does not.
       boxed: whether there is a box.
+      located: whether a mask, of whatever kind, or a box says where it is.
     """
 
     pixels: np.ndarray
@@ -78,6 +81,7 @@ class PhotoObject:
     around: Box
     known: bool
     boxed: bool
+    located: bool
 
 
 def read_object(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Box | None = None) -> PhotoObject:
@@ -96,8 +100,7 @@ def read_object(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Bo
     elif silhouette is None and window is None and inputs.kind == 'cutout':
         silhouette = plain_ground_mask(pixels)
     known = silhouette is not None and not (silhouette > 127).all()  # of a crop it says no more than its frame
-    if inputs.kind == 'masked' and silhouette is None and window is None:
-        warnings.warn(UNMASKED, stacklevel=1)  # the same place and words each time, so that it is told once
+    located = silhouette is not None or window is not None
     if window is not None and not auto:
         silhouette = window[1] if silhouette is None else np.minimum(silhouette, window[1])
     elif silhouette is None:
@@ -106,7 +109,7 @@ def read_object(photo: Photo, *, inputs: PhotoInputs, mask: Mask = None, box: Bo
     if around is None:
         found = 'the mask is empty' if box is None else 'the mask is empty within the box'
         raise refused(where, found, 'give a mask that is white on the object, or none')
-    return PhotoObject(pixels, silhouette, around, known=known, boxed=window is not None)
+    return PhotoObject(pixels, silhouette, around, known=known, boxed=window is not None, located=located)
 
 
 def _cut_out(

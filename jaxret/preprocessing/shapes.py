@@ -26,7 +26,7 @@ from jaxret.geometry.render import ViewRing, render_file, render_views
 from jaxret.geometry.signatures import signature
 from jaxret.geometry.simplify import simplify_mesh
 from jaxret.geometry.up_axis import Guess, guess_up_axis
-from jaxret.preprocessing.framing import place_object
+from jaxret.preprocessing.framing import place_view
 from jaxret.preprocessing.inputs import RESOLUTION, ShapeInputs
 from jaxret.preprocessing.outlines import mesh_outlines
 from jaxret.preprocessing.photo_files import png_file
@@ -45,7 +45,8 @@ class ShapeRecord:
     Attributes:
       checksum: of its content (`file_checksum`).
       arrays: what the system's `embed` takes, without the batch axis: 'views' uint8 [V, S, S, 1]; 'faces' float32
-        [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R].
+        [M, 15] and 'neighbors' int32 [M, 3]; 'points' float32 [N, 3]; or 'grid' uint8 [R, R, R], `SURFACE`
+        where occupied, and of a file of distances what is before it (`DistanceGrid.seen`).
       thumbnail: a PNG file.
       extras: by their names what an index keeps beside embeddings; the same names of all files: 'signature', by
         which `jaxret duplicates` finds equal shapes (`signatures.signature`); 'outlines', silhouettes as bits
@@ -120,7 +121,7 @@ def _arrays(path: Path, mesh: Mesh | None, inputs: ShapeInputs, up_axis: str) ->
     kind, distances = inputs.representation, path.suffix.lower() in DISTANCE_SUFFIXES
     if kind == 'grid' and distances:
         _refuse_unread(path)
-        return {'grid': _occupancy(path)}
+        return {'grid': _seen_cells(path)}
     if kind == 'views' and not distances and not inputs.unit_sphere:
         return {'views': _chosen(render_file(path, inputs.ring, up_axis, mesh=mesh), inputs)}
     return arrays_of_mesh(mesh, inputs=inputs, path=path, seed=_seed(path, kind))
@@ -258,18 +259,8 @@ def _chosen(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
 
 def placed_views(views: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
     """Views uint8 [V, S', S', C] on the ground of `inputs`, each cut to what it shows and placed with its margin."""
-    return np.stack([_placed(view, inputs) for view in views])
-
-
-def _placed(view: np.ndarray, inputs: ShapeInputs) -> np.ndarray:
-    """What a view [S', S', C] shows, cut out and placed anew: uint8 [S, S, C]; an empty one stays empty."""
-    ground = inputs.ring.background
-    mask = np.where((view != ground).any(axis=2), np.uint8(255), np.uint8(0))
-    if not mask.any():
-        return np.full((inputs.side, inputs.side, view.shape[2]), ground, np.uint8)
-    colors = np.broadcast_to(view, (*view.shape[:2], 3))
-    placed, _ = place_object(colors, mask, size=inputs.side, margin=inputs.margin, fill=ground)
-    return placed[..., : view.shape[2]]
+    how = {'size': inputs.side, 'margin': inputs.margin, 'ground': inputs.ring.background}
+    return np.stack([place_view(view, **how) for view in views])
 
 
 def _seen(views: np.ndarray, path: Path) -> np.ndarray:
@@ -286,16 +277,15 @@ def _mesh_occupancy(mesh: Mesh, path: Path, placement: str) -> np.ndarray:
         raise _bad(path, str(error)) from error
 
 
-def _occupancy(path: Path) -> np.ndarray:
+def _seen_cells(path: Path) -> np.ndarray:
     """uint8 [R, R, R] of a file of distances."""
     grid = read_distances(path)
     if grid.values.shape != (RESOLUTION,) * 3:
         sides = ' x '.join(map(str, grid.values.shape))
         raise _bad(path, f'{sides} voxels, not {RESOLUTION} along each side', 'export the grid at that size')
-    occupancy = grid.occupancy()
-    if not occupancy.any():
+    if not grid.occupancy().any():
         raise _bad(path, 'no voxel is near a surface', 'export the grid again')
-    return occupancy.astype(np.uint8)
+    return grid.seen()
 
 
 def _bad(path: Path, found: str, action: str = _EXPORT_AGAIN) -> DataError:

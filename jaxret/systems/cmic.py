@@ -185,7 +185,7 @@ class CMIC:
         """
         del step
         if train:
-            batch = self._recolored(batch, rng, axis_name)
+            batch = self.color.of_batch(batch, rng, axis_name)
         how = {'train': train, 'chunks': chunk_count(self.chunk, len(batch['positive']), axis_name)}
         photos, of_photos = encoder_source(self.towers['photo'], self.mask, variables, batch)
         views, of_views = encoder_source(self.towers['views'], self.mask, variables, batch)
@@ -242,7 +242,7 @@ class CMIC:
         if modality not in self.towers:
             raise ValueError(f"CMIC embeds 'photo' and 'views', not {modality!r}")
         if rng is not None and modality == 'photo':
-            inputs = self._recolored(inputs, rng, None)
+            inputs = self.color.of_batch(inputs, rng, None)
         arrays, prepare = encoder_source(self.towers[modality], self.mask, variables, inputs)
         return prepare(*arrays)
 
@@ -296,9 +296,3 @@ class CMIC:
         if self.matching.kind == 'center':
             return {'hit': hit}
         return {'hit': hit, **self.matching.of_photos(matrix, {**batch, **rows})}
-
-    def _recolored(self, batch: Batch, rng: jax.Array, axis_name: str | None) -> Batch:
-        """The batch with other colours, where it holds photos."""
-        if 'image' not in batch:
-            return batch
-        return {**batch, 'image': self.color(batch['image'].astype(jnp.float32) / 255, rng, axis_name)}

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxret.augmentation import color
 from jaxret.errors import ConfigError
+from jaxret.systems.base import Batch
 from jaxret.systems.encoding import global_rows
 
 CHOICES = {
@@ -46,6 +47,12 @@ class ColorAugmentation:
                 f'config.color.hsv_range: {group.hsv_range!r} is not three numbers (hue, saturation, value)'
             )
         return cls(group.mode, group.ratio, group.source, group.probability, tuple(group.hsv_range))
+
+    def of_batch(self, batch: Batch, rng: jax.Array, axis_name: str | None) -> Batch:
+        """The batch with other colours, where it holds photos 'image', uint8 [B, S, S, 3]."""
+        if 'image' not in batch:
+            return batch
+        return {**batch, 'image': self(batch['image'].astype(jnp.float32) / 255, rng, axis_name)}
 
     def __call__(self, images: jax.Array, rng: jax.Array, axis_name: str | None) -> jax.Array:
         """Photos [B, S, S, 3] in [0, 1] with other colours: those of other photos of the (global) batch, or shifted.

@@ -34,6 +34,7 @@ from ml_collections import ConfigDict
 from jaxret.augmentation.grids import augment_grids
 from jaxret.encoders.batch_norm import join_batches, part_batches
 from jaxret.errors import CheckpointError
+from jaxret.geometry.distance_grids import SURFACE
 from jaxret.losses.contrastive import masked_mean
 from jaxret.losses.occupancy import occupancy_cross_entropy
 from jaxret.losses.scores import euclidean_distances, l2_normalize
@@ -42,6 +43,7 @@ from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, T
 from jaxret.systems.encoding import apply_network, global_rows
 from jaxret.systems.scan_cad_config import check_config, make_networks
 from jaxret.systems.scan_cad_losses import MetricLoss
+from jaxret.systems.scan_cells import ScanCells
 
 SCAN_GRIDS, POOL_GRIDS = ('scan', 'mask', 'cad'), ('scan', 'mask', 'cad', 'pool')
 
@@ -64,14 +66,19 @@ class ScanCad:
     jitter: int
 
     TASK: ClassVar[str] = 'scan_to_cad'
-    LATER: ClassVar[Mapping[str, Any]] = {'data.placement': 'centered', 'data.finetune_on': 'train'}
+    LATER: ClassVar[Mapping[str, Any]] = {
+        'data.placement': 'centered',
+        'data.finetune_on': 'train',
+        'evaluation.headings': 1,
+        'simulate.yaw': 2.0,
+    }
     GALLERIES: ClassVar[tuple[str, ...]] = ('grid',)
     BACKBONES: ClassVar[Mapping[str, Backbone]] = {}
     similarity: ClassVar[str] = 'euclidean'
 
     @classmethod
-    def from_config(cls, config: ConfigDict, *, axis_name: str | None = None) -> 'ScanCad':
-        """The system that a config describes.
+    def from_config(cls, config: ConfigDict, *, axis_name: str | None = None) -> 'ScanCad | ScanCells':
+        """The system that a config describes; `ScanCells` of the variant 'cells', which has no networks.
 
         Args:
           config: with the groups `model`, `loss` and `augmentation`.
@@ -81,6 +88,8 @@ class ScanCad:
           ConfigError: a value that is not one of its choices, out of range, or does not go with another.
         """
         check_config(config)
+        if config.model.variant == 'cells':
+            return ScanCells()
         model, loss, augmentation = config.model, config.loss, config.augmentation
         return cls(
             networks=make_networks(model, axis_name),
@@ -108,9 +117,12 @@ class ScanCad:
         # Grids have no axis to choose; meshes that become grids are +y up where nothing else is said.
         up_axis = config.data.up_axis if 'up_axis' in config.data else 'y'
         grid = ShapeInputs(gallery, up_axis=up_axis, placement=config.data.placement)
-        queries = {**shape_queries(grid, 'cad', one_by_one=False), 'scan': QueryKind(grid, 'scan')}
-        embed = partial(_embed_grids, cls.from_config(config))
-        return TrainedSystem('scan_cad', embed, grid, 'cad', queries, cls.similarity)
+        system = cls.from_config(config)
+        if isinstance(system, ScanCells):  # only scans say what is free; their heading is not known
+            queries = {'scan': QueryKind(grid.all_around(one_by_one=False), 'scan')}
+        else:
+            queries = {**shape_queries(grid, 'cad', one_by_one=False), 'scan': QueryKind(grid, 'scan')}
+        return TrainedSystem('scan_cad', partial(_embed_grids, system), grid, 'cad', queries, system.similarity)
 
     @property
     def completes(self) -> bool:
@@ -178,7 +190,7 @@ class ScanCad:
 
         Args:
           variables: of `init` or training.
-          inputs: 'scan' or 'cad' uint8 [B, N, N, N], 1 where occupied.
+          inputs: 'scan' or 'cad' uint8 [B, N, N, N], `SURFACE` where occupied.
           modality: 'scan' or 'cad'.
         """
         if modality not in ('scan', 'cad'):
@@ -234,7 +246,7 @@ class ScanCad:
 
     def _grid_losses(self, logits: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Array]:
         """Cross-entropies [B] of the predicted grids."""
-        scan, mask, cad = (batch[name] > 0 for name in SCAN_GRIDS)
+        scan, mask, cad = (batch[name] == SURFACE for name in SCAN_GRIDS)
         targets = {'foreground': mask, 'background': scan & ~mask, 'completion': cad}
         return {
             name: occupancy_cross_entropy(value, targets[name], occupied_weight=self.occupied_weight)
@@ -260,11 +272,11 @@ class ScanCad:
         return out
 
 
-def _embed_grids(system: ScanCad, variables: Variables, batch: Batch, modality: str) -> jax.Array:
+def _embed_grids(system: ScanCad | ScanCells, variables: Variables, batch: Batch, modality: str) -> jax.Array:
     """As `embed`, grids under the name that files' grids have."""
     return system.embed(variables, {modality: batch['grid']}, modality)
 
 
 def _occupancy(grids: jax.Array) -> jax.Array:
-    """[B, N, N, N] of any type to float32 [B, N, N, N, 1], 0 or 1."""
-    return (grids > 0).astype(jnp.float32)[..., None]
+    """The surface of [B, N, N, N] of any type as float32 [B, N, N, N, 1], 0 or 1."""
+    return (grids == SURFACE).astype(jnp.float32)[..., None]

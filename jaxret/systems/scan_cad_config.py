@@ -15,7 +15,7 @@ from jaxret.losses import metric_learning, negatives
 from jaxret.systems.checks import check_values
 
 CHOICES = {
-    'model.variant': ('hourglass', 'cnn3d', 'pointnet'),
+    'model.variant': ('hourglass', 'cnn3d', 'pointnet', 'cells'),
     'model.stem': STEMS,
     'model.dtype': ('float32', 'bfloat16'),
     'model.convolution': FORMS,
@@ -50,6 +50,10 @@ def check_config(config: ConfigDict) -> None:
         (
             loss.metric == 'none' and variant != 'hourglass',
             f"loss.metric: 'none' leaves config.model.variant={variant!r} without a loss",
+        ),
+        (
+            variant == 'cells' and loss.finetune != 'none',
+            f"loss.finetune: {loss.finetune!r} does not go with config.model.variant='cells'",
         ),
         (
             loss.metric == 'quadruplet' and loss.negatives not in negatives.SINGLE_RULES,

@@ -106,7 +106,61 @@ def test_a_table_goes_on_and_is_written(tmp_path, written, capsys):
         '50.5 ± 0.7' in page and 'printed' in page and 'not trained' in page and str(tmp_path) not in json.dumps(table)
     )
     assert category_table.main(['--seeds=2', out]) == 1
+    assert 'config.epochs: 2 there, (not given) now' in capsys.readouterr().err
+
+
+def test_what_is_refused_leaves_the_folder_free(tmp_path, written, capsys, monkeypatch):
+    out = f'--out={tmp_path / "table"}'
+    for wrong, message in (
+        ('--config.epcohs=2', 'epcohs: unknown key'),
+        ('--config.epochs=two', 'epochs=two: not a int'),
+        (f'--unseen_dir={tmp_path}/gone', f'--unseen_dir={tmp_path}/gone: does not exist'),
+        (f'--data_dir={tmp_path}/gone', f'--data_dir={tmp_path}/gone: does not exist'),
+    ):
+        assert category_table.main(['--seeds=1', out, wrong]) == 1
+        assert message in capsys.readouterr().err and not written
+    with monkeypatch.context() as refusing:
+        refusing.setattr(run, 'main', lambda arguments: 1)
+        assert category_table.main(['--seeds=1', out, '--config.model.pooling=sum']) == 1
+    assert category_table.main(['--seeds=1', out]) == 0
+    refused, called = [], len(written)
+    monkeypatch.setattr(run, 'main', lambda arguments: refused.append(arguments) or 1)
+    assert category_table.main(['--seeds=2', out]) == 1 and len(refused) == 1 and len(written) == called
+    capsys.readouterr()
+    assert category_table.main(['--seeds=1', out, '--config.epochs=3']) == 1
     assert 'made with other settings' in capsys.readouterr().err
+
+
+def test_a_folder_belongs_to_the_data_it_was_made_of(tmp_path, written, monkeypatch, capsys):
+    data = tmp_path / 'data'
+    data.mkdir()
+    (data / 'pix3d.json').write_text('[]')
+    monkeypatch.chdir(tmp_path)
+    assert category_table.main(['--seeds=1', '--data_dir=data', '--out=table']) == 0
+    assert f'--config.data_dir={data}' in written[0]
+    monkeypatch.chdir(data)
+    assert category_table.main(['--seeds=1', '--data_dir=.', '--out=../table']) == 0 and len(written) == 1
+    (data / 'pix3d.json').write_text('[ ]')
+    assert category_table.main(['--seeds=1', '--data_dir=.', '--out=../table']) == 1
+    assert 'data: ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('file', 'content', 'message'),
+    [
+        ('runs/seed-0/metrics.json', '{"top1"', 'delete the file, and the same command evaluates the run again'),
+        ('runs/seed-0/metrics.json', '[]', 'metrics.json: damaged, or of an earlier version (without gallery, '),
+        ('runs/seed-0/metrics.json', json.dumps(metrics_of(0)), 'earlier version (without by_views)'),
+        ('settings.json', '{"data_dir"', 'settings.json: cannot be read'),
+        ('settings.json', '{"data_dir": "", "evaluation.unseen_dir": ""}', 'delete the folder or name another --out'),
+    ],
+)
+def test_damaged_and_older_files_are_named(tmp_path, written, capsys, file, content, message):
+    command = ['--seeds=1', f'--out={tmp_path}']
+    assert category_table.main(command) == 0
+    (tmp_path / file).write_text(content)
+    assert category_table.main(command) == 1
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -86,36 +86,19 @@ def test_claims_of_the_docs_are_those_of_the_results(page):
 
 
 def test_claims_table():
-    one = {
-        'data': 'A',
-        'preset': 'small',
-        'claims': [
-            {
-                'text': 'x is better',
-                'metric': 'Top-1',
-                'paper': 2.3,
-                'n': 10,
-                'mean': 1.5,
-                'low': 0.5,
-                'high': 2.5,
-                'verdict': 'holds',
-            },
-            {
-                'text': 'y is better',
-                'metric': 'Top-1',
-                'paper': None,
-                'n': 1,
-                'mean': -1.0,
-                'low': None,
-                'high': None,
-                'verdict': 'undecided',
-            },
-        ],
-    }
-    other = {'data': 'B', 'preset': 'small', 'claims': [one['claims'][1] | {'n': 0}]}
+    common = {'metric': 'Top-1', 'paper': 2.3, 'n': 10}
+    claims = [
+        {'text': 'x is better', **common, 'mean': 1.5, 'sd': 0.5},
+        {'text': 'y is better', **common, 'mean': -0.5, 'sd': 1.0},
+        {'text': 'z is better', **common, 'paper': None, 'n': 1, 'mean': -1.0, 'sd': None},
+    ]
+    one = {'data': 'A', 'preset': 'small', 'claims': claims}
+    other = {'data': 'B', 'preset': 'small', 'claims': [claims[0] | {'n': 0}]}
+    # t of 9 degrees of freedom at 1 - .05 / 3 / 2 is 2.933
     assert docs_claims.claims_table([one, other]).splitlines() == [
         '| claim | the paper | A, small | B, small |',
         '| --- | --- | --- | --- |',
-        '| x is better (Top-1) | +2.3 | **holds**: +1.5 (+0.5 to +2.5), 10 seeds | – |',
-        '| y is better (Top-1) | – | undecided: -1, 1 seeds | – |',
+        '| x is better (Top-1) | +2.3 | **holds**: +1.5 (+1.04 to +1.96), 10 seeds | – |',
+        '| y is better (Top-1) | +2.3 | undecided: -0.5 (-1.43 to +0.428), 10 seeds (45 would decide) | – |',
+        '| z is better (Top-1) | – | one seed: -1 | – |',
     ]

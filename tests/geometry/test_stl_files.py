@@ -41,6 +41,8 @@ def test_binary_files_whatever_their_header(tmp_path, header, attribute):
         lambda faces: '\ufeff\n' + text(faces),
         lambda faces: text(faces[:2], 'a') + text(faces[2:], ''),
         lambda faces: text(faces[:2], 'outer vertex 1 2 3 loop') + '\n' + text(faces[2:], 'a solid endsolid normal'),
+        lambda faces: text(faces[:2], 'Outer Loop') + text(faces[2:], 'endloop endfacet').replace('\n', '\r\n'),
+        lambda faces: '\n'.join('  ' + line for line in text(faces, 'endloop vertex').split('\n')),
     ],
 )
 def test_text_files_in_every_layout(tmp_path, faces, form):

@@ -7,6 +7,7 @@ import pytest
 import trimesh
 from small_index import opened, write_box
 
+from jaxret.errors import ConfigError
 from jaxret.index import aligned
 from jaxret.index.aligned import aligned_hits
 from jaxret.index.hits import Hit
@@ -81,6 +82,14 @@ def test_what_is_alike_is_found_however_it_scores(models):
         assert index.search(queries, top_k=1, also=[['a/same.obj'], []], where='triangles>1000') == [
             [replace(hit, rank=1) for hit in hits if hit.id == 'a/other.ply'] for hits in everything
         ]
+        for given, also, message in (
+            (queries, [['a/same.obj']], 'also: 1 lists of ids for 2 queries'),
+            (queries, [['a/gone.obj'], []], "also: the index has no 'a/gone.obj'"),
+            (queries, ['a/same.obj', ''], "also: 'a/same.obj' is not a list"),
+            (queries[:, 0], [[], []], 'also: only for queries that are shapes'),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                index.search(given, also=also)
 
 
 def test_a_file_of_the_index_is_no_scan(tmp_path, model, update):

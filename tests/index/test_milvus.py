@@ -14,6 +14,8 @@ for package in ('milvus_lite', 'pymilvus'):
     pytest.importorskip(package, reason="needs the extra 'database'")
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pymilvus and what it imports
 
+from pymilvus import CollectionSchema, MilvusClient
+
 from jaxret.index.milvus import export_to_database, opened
 from jaxret.index.milvus_search import DatabaseSearch
 from jaxret.search.parts import Parts
@@ -167,6 +169,33 @@ def test_a_changed_index_is_refused_until_it_is_written_again(tmp_path):
         assert len(client.list_collections()) == 2  # the old state is gone, the other index is there
     export_to_database(changed, uri, progress=False)  # once more the same
     assert search(changed, uri, queries, top_k=1)[0].hits
+
+
+@pytest.mark.parametrize('lost', ['copy_of', 'everything'])
+def test_a_collection_of_an_earlier_version_is_refused(tmp_path, monkeypatch, lost):
+    with monkeypatch.context() as earlier:
+        if lost == 'copy_of':
+            add, insert = CollectionSchema.add_field, MilvusClient.insert
+            earlier.setattr(
+                CollectionSchema,
+                'add_field',
+                lambda self, name, *a, **k: self if name == lost else add(self, name, *a, **k),
+            )
+            earlier.setattr(
+                MilvusClient,
+                'insert',
+                lambda self, name, rows: insert(
+                    self, name, [{k: v for k, v in row.items() if k != lost} for row in rows]
+                ),
+            )
+        else:
+            earlier.setattr('jaxret.index.milvus.asdict', lambda about: {})
+        index, uri = written(tmp_path)
+    queries = random_queries(index, 2)
+    with pytest.raises(DataError, match="'jaxret' is of an earlier version, or no index; write it with `jaxret export"):
+        search(index, uri, queries)
+    export_to_database(index, uri, progress=False)
+    assert search(index, uri, queries, top_k=1)[0].hits
 
 
 def test_what_a_killed_export_left_is_removed(tmp_path):

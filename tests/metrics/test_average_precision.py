@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 
 from jaxret.errors import DataError
 from jaxret.metrics import ranking
-from jaxret.metrics.average_precision import average_precision, average_precision_of_scores, expected_average_precision
+from jaxret.metrics.average_precision import average_precision, expected_average_precision
 from jaxret.metrics.intervals import mean_interval
 
 
@@ -32,25 +32,6 @@ def assert_equals_oracle(result, rows, levels=11):
         curves = [oracle.interpolated_precision(row, levels) for row in rows if any(row)]
         np.testing.assert_allclose(result.precision, np.mean(curves, axis=0), rtol=1e-12)
     np.testing.assert_allclose(result.recall, [t / (levels - 1) for t in range(levels)])
-
-
-@pytest.mark.parametrize('exclude_self', [False, True])
-@pytest.mark.parametrize('kind', [np.float32, np.float64, np.int64])
-@pytest.mark.parametrize('block', [1, 40, 10**6])
-def test_scores_with_ties_nan_and_infinities_equal_the_oracle(monkeypatch, kind, exclude_self, block):
-    monkeypatch.setattr(ranking, '_BLOCK_ELEMENTS', block)
-    rng = np.random.default_rng(block)
-    scores = rng.integers(-2, 3, size=(17, 17)).astype(kind)
-    if kind != np.int64:
-        scores[rng.random(scores.shape) < 0.15] = np.nan
-        scores[rng.random(scores.shape) < 0.05] = -np.inf
-        scores[rng.random(scores.shape) < 0.05] = -0.0
-        scores[3] = np.nan
-    query_labels, gallery_labels = rng.integers(0, 5, size=17), rng.integers(0, 4, size=17)
-    query_labels[:2] = [9, 0]  # no item of class 9
-    result = average_precision_of_scores(scores, query_labels, gallery_labels, exclude_self=exclude_self)
-    assert np.isnan(result.values[0])
-    assert_equals_oracle(result, oracle_rows(scores.tolist(), query_labels, gallery_labels, exclude_self))
 
 
 @pytest.mark.parametrize('exclude_self', [False, True])
@@ -78,8 +59,6 @@ def test_different_sizes_and_no_ties_equal_scikit_learn():
     cosine = (x / np.linalg.norm(x, axis=1)[:, None]) @ (y / np.linalg.norm(y, axis=1)[:, None]).T
     expected = [average_precision_score(gallery_labels == c, row) for c, row in zip(query_labels, cosine, strict=True)]
     np.testing.assert_allclose(result.values, expected, rtol=1e-10)
-    given = average_precision_of_scores(cosine, query_labels, gallery_labels)
-    np.testing.assert_allclose(given.values, expected, rtol=1e-10)
 
 
 def test_length_of_embeddings_does_not_matter():
@@ -182,11 +161,7 @@ def test_bad_input(change, found):
         average_precision(**good | change)
 
 
-def test_bad_scores_and_counts():
-    with pytest.raises(DataError, match='scores'):
-        average_precision_of_scores(np.zeros(3), np.zeros(3), np.zeros(3))
-    with pytest.raises(DataError, match='no items'):
-        average_precision_of_scores(np.zeros((3, 0)), np.zeros(3), np.zeros(0))
+def test_bad_counts():
     with pytest.raises(DataError, match='relevant'):
         expected_average_precision(np.array([4]), 3)
     with pytest.raises(DataError, match='confidence'):

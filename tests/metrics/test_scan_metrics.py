@@ -151,6 +151,14 @@ def test_missing_cads_change_nothing_but_the_pool():
     assert pool_metrics(wide, category_names=NAMES) == pool_metrics(annotations, category_names=NAMES)
 
 
+def test_distances_that_are_no_distances_of_embeddings():
+    case = make_case(1)
+    best = np.where(np.arange(9) == case['true_cad'][:, None], -1.0, 0.0)  # inner products may be below 0
+    assert scan_cad_metrics(**case, distances=best)['exact_top1'] == np.mean(case['true_cad'] >= 0)
+    with pytest.raises(DataError, match='17 scans x 9 CADs'):
+        scan_cad_metrics(**case, distances=best[1:])
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_category_and_exact_model_equal_the_oracle(seed):
     case = make_case(seed)

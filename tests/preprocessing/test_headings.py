@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import trimesh
 
+from jaxret.geometry.distance_grids import DistanceGrid, write_distances
+from jaxret.geometry.grid_turns import turned_grids
 from jaxret.geometry.view_ring import ViewRing
 from jaxret.preprocessing.headings import query_shape_arrays
 from jaxret.preprocessing.inputs import ShapeInputs
@@ -67,3 +69,15 @@ def test_clouds_become_what_the_gallery_takes():
         asked = replace(inputs.all_around(one_by_one=False), headings=2)
         made = query_shape_arrays(cloud, kind='points', inputs=asked, up_axis='z')
         assert {name: (value.shape, value.dtype) for name, value in made.items()} == dict(asked.arrays), kind
+
+
+def test_scans_keep_what_they_saw_in_every_heading(tmp_path):
+    values = np.random.default_rng(0).uniform(-3, 3, size=(32, 32, 32)).astype(np.float32)
+    grid = DistanceGrid(values, 1.0, np.eye(4, dtype=np.float32))
+    write_distances(tmp_path / 'a.sdf', grid)
+    for placement, middle in (('published', 16), ('centered', 15.5)):
+        asked = ShapeInputs('grid', placement=placement, headings=4)
+        made = query_shape_arrays(tmp_path / 'a.sdf', kind='scan', inputs=asked, up_axis='y')['grid']
+        assert (made.shape, made.dtype) == asked.arrays['grid']
+        wanted = [turned_grids(grid.seen(), angle, middle=middle) for angle in (0, 90, 180, 270)]
+        np.testing.assert_array_equal(made, wanted)

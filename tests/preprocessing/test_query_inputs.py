@@ -10,7 +10,7 @@ from small_index import write_box
 
 from jaxret.cli.answer_sheet import Row, draw_answers, query_picture
 from jaxret.errors import ConfigError, DataError
-from jaxret.geometry.distance_grids import write_distances
+from jaxret.geometry.distance_grids import SURFACE, write_distances
 from jaxret.geometry.grid_meshes import grid_from_mesh
 from jaxret.geometry.mesh import load_mesh
 from jaxret.geometry.render import ViewRing, render_file
@@ -307,8 +307,9 @@ def test_grids_as_shapes(tmp_path):
     inputs = ShapeInputs('grid', placement='published')
     assert '.vox' in inputs.suffixes and '.vox' not in ShapeInputs('points').suffixes
     one, other = (shape_record(tmp_path / name, inputs=inputs, up_axis='y') for name in ('a.obj', 'a.vox'))
-    np.testing.assert_array_equal(one.arrays['grid'], other.arrays['grid'])
-    assert one.arrays['grid'].dtype == np.uint8 and 0 < one.arrays['grid'].mean() < 1
+    occupied = one.arrays['grid'] == SURFACE
+    np.testing.assert_array_equal(occupied, other.arrays['grid'] == SURFACE)
+    assert one.arrays['grid'].dtype == other.arrays['grid'].dtype == np.uint8 and 0 < occupied.mean() < 1
     assert np.asarray(Image.open(io.BytesIO(other.thumbnail))).min() < 200  # something is to be seen
     with pytest.raises(DataError, match='16 x 16 x 16 voxels, not 32'):
         shape_arrays(tmp_path / 'small.df', inputs=inputs, up_axis='y')

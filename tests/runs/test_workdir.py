@@ -159,7 +159,7 @@ def test_a_data_folder_that_is_a_circle_of_links(trained, tmp_path, capsys):
 def test_a_signal_outside_of_training(tmp_path, monkeypatch, capsys):
     removed = []
 
-    def work(config, workdir, *, train):
+    def work(config, workdir, *, train, report):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)

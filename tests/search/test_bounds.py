@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from search_cases import EMBEDDINGS, concentrated, embeddings, same
 
+from jaxret.search import bound_codes, similarity
 from jaxret.search import bounds as bounds_module
 from jaxret.search import exact as search_module
-from jaxret.search import similarity
 from jaxret.search.bounds import GalleryBounds, prepare
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
@@ -23,7 +23,7 @@ def test_pruning_leaves_most_shapes_and_is_exact():
 
 
 def test_bounds_hold_and_keys_are_within_their_error(monkeypatch):
-    monkeypatch.setattr(bounds_module, '_BLOCK_ROWS', 30)
+    monkeypatch.setattr(bound_codes, '_BLOCK_ROWS', 30)
     for kind in KINDS:
         for name in EMBEDDINGS:
             x, q, p = embeddings(name, kind, 60, 3)
@@ -61,10 +61,65 @@ def test_bounds_of_attention_hold_however_sharp_it_is_and_prune_where_it_is_even
         assert np.max(second - scores) < 0.1 < np.max((x @ q[0]).max(axis=1) - scores)
 
 
+@pytest.mark.parametrize('kind', ['attention', 'best_views', 'dot', 'euclidean'])
+@pytest.mark.parametrize('rest', [0, 1e-3])
+def test_rows_that_no_sampled_row_is_like_are_found(kind, rest, monkeypatch):
+    monkeypatch.setattr(bound_codes, '_SAMPLE', 10)
+    monkeypatch.setattr(bound_codes, '_BLOCK_ROWS', 60)
+    x = np.zeros((400, 3, 8) if kind in similarity.VIEW_KINDS else (400, 8), np.float32)
+    x[..., 0] = rest * np.arange(400).reshape(-1, *[1] * (x.ndim - 2))
+    x[[1, 7, 390]] = 1e6 * np.arange(-2, 6) * np.array([1, 2, 4]).reshape(-1, *[1] * (x.ndim - 1))
+    gallery = SearchGallery(x, kind)
+    assert np.ptp(bound_codes._sample(gallery), axis=0).max() < 1
+    q = np.stack([np.ones(8), -np.arange(8), x[7].reshape(-1, 8)[0]]).astype(np.float32)
+    p = q[::-1] / 1e6 if kind == 'attention' else None
+    found = search(gallery, q, 3, projected=p, method='pruned')
+    for i in range(3):
+        scores = exact_scores(kind, q[i], None if p is None else p[i], x, np.arange(400))[0]
+        np.testing.assert_array_equal(found.indices[i], np.argsort(-scores, kind='stable')[:3])
+
+
+def test_no_bound_leaves_a_shape_out_for_being_no_number(monkeypatch):
+    x, q = concentrated()
+    gallery = SearchGallery(x, 'best_views')
+    brute = search(gallery, q, 5, method='brute')
+    prepare(gallery)
+    for names, scored in ((('second_bounds',), 0), (('one_bounds', 'many_bounds', 'second_bounds'), 1)):
+        for name in names:
+            program = getattr(bounds_module, name)
+            monkeypatch.setattr(bounds_module, name, lambda *given, of=program: np.nan * of(*given))
+        for queries in (slice(6), slice(1)):
+            found = search(gallery, q[queries], 5, method='pruned')
+            np.testing.assert_array_equal(found.indices, brute.indices[queries])
+            assert found.fully_scored.min() >= scored
+
+
+def test_axes_are_found_from_all_views_alike(monkeypatch):
+    monkeypatch.setattr(bound_codes, '_SAMPLE', 100)
+    for shapes in (100, 150, 200):  # of 4 views; every 4th, 6th and 8th row would leave some out
+        x = np.moveaxis(np.indices((shapes, 4)), 0, -1).astype(np.float32)
+        sample = bound_codes._sample(SearchGallery(x, 'best_views'))
+        assert len(sample) == 100 == len(set(map(tuple, sample)))
+        assert np.bincount(sample[:, 1].astype(int)).min() >= 12
+        assert np.bincount(sample[:, 0].astype(int) * 10 // shapes).tolist() == [10] * 10
+    few = SearchGallery(x[:3], 'best_views')
+    np.testing.assert_array_equal(bound_codes._sample(few), x[:3].reshape(-1, 2))
+
+
+@pytest.mark.parametrize('length', [1e-3, 1e4, 1e14])
+def test_distances_are_pruned_however_long_embeddings_are(length):
+    x, q = concentrated()
+    gallery = SearchGallery((length * x[:, 0]).astype(np.float32), 'euclidean')
+    q = (length * q).astype(np.float32)
+    pruned = search(gallery, q, 5, method='pruned')
+    assert pruned.fully_scored.max() < 0.1
+    same(search(gallery, q, 5, method='brute'), pruned)
+
+
 def test_wide_galleries_are_bounded_by_few_axes(monkeypatch):
     # Fewer rows than numbers in one.
     for name, value in (('_WIDEST', 31), ('_WIDE_SAMPLE', 24), ('_FIRST_AXES', (8, 4, 4)), ('_SECOND_AXES', (4, 5, 5))):
-        monkeypatch.setattr(bounds_module, name, value)
+        monkeypatch.setattr(bound_codes, name, value)
     x, q = concentrated()
     gallery, one = SearchGallery(x[:400], 'best_views'), jax.devices()[:1]
     pruned = search(gallery, q, 5, method='pruned', devices=one)

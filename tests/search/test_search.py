@@ -10,7 +10,7 @@ from small_hifa import small_hifa
 
 from jaxret.errors import ConfigError, DataError
 from jaxret.search import blocks as row_blocks
-from jaxret.search import bounds as bounds_module
+from jaxret.search import bound_codes
 from jaxret.search import pruned as pruned_search
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
@@ -39,7 +39,7 @@ def test_is_what_a_slow_search_finds(kind, method, name):
 @pytest.mark.parametrize('name', EMBEDDINGS)
 def test_every_way_gives_the_same_bits(kind, name, monkeypatch):
     monkeypatch.setattr(pruned_search, '_FIRST', 16)
-    monkeypatch.setattr(bounds_module, '_BLOCK_ROWS', 60)  # five blocks, the last cut
+    monkeypatch.setattr(bound_codes, '_BLOCK_ROWS', 60)  # five blocks, the last cut
     x, q, p = embeddings(name, kind, 300, 5)
     gallery = SearchGallery(x, kind)
     expected = [exact_scores(kind, q[i], None if p is None else p[i], x, np.arange(300)) for i in range(5)]

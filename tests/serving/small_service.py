@@ -96,7 +96,10 @@ class ColorIndex:
             joined = (joined + texts) / 2
         return self.search(joined, top_k=top_k, categories=categories, where=where, purpose=purpose)[0]
 
-    def search(self, queries, *, top_k, categories=None, where=None, purpose=None, references=True):
+    def alike(self, signature):
+        return []
+
+    def search(self, queries, *, top_k, categories=None, where=None, purpose=None, references=True, also=None):
         assert queries.shape == (1, 3)
         if purpose not in (None, *self.purposes):
             raise ConfigError(f'purpose {purpose!r}: the model of this index leaves no choice')

@@ -65,7 +65,7 @@ def test_only_hourglasses_get_the_skips_and_only_the_small_preset_has_them():
     assert presets == {'small': True, 'paper': False}
 
 
-@pytest.mark.parametrize('variant', CHOICES['model.variant'])
+@pytest.mark.parametrize('variant', [name for name in CHOICES['model.variant'] if name != 'cells'])  # has none
 def test_every_network_is_told_the_device_axis(variant):
     system = ScanCad.from_config(small_config(model__variant=variant), axis_name='data')
     assert {network.axis_name for network in system.networks.values()} == {'data'}

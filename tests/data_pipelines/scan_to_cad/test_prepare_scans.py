@@ -57,6 +57,7 @@ def test_tables_hold_what_the_files_say(prepared, capfd):
         for row, entry in enumerate(entries):
             scan = read_distances(entry.scan)
             np.testing.assert_array_equal(table.scans([row])[0], scan.occupancy())
+            np.testing.assert_array_equal(table.seen([row])[0], scan.seen())
             np.testing.assert_array_equal(table.masks([row])[0], read_mask(entry.mask, like=scan))
             np.testing.assert_array_equal(table.cads([row])[0], read_distances(entry.cad).occupancy())
             assert dataset.categories[table.category[row]] == entry.category
@@ -96,7 +97,7 @@ def test_made_once_in_any_number_of_processes(tmp_path, prepared, monkeypatch):
     other = prepare(prepared.dataset, tmp_path, processes=2)
     for split in ('train', 'test'):
         one, two = load_scans(prepared, split), load_scans(other, split)
-        for key in ('scan_bits', 'mask_bits', 'cad_bits', 'category', 'instance'):
+        for key in ('scan_bits', 'near_bits', 'free_bits', 'mask_bits', 'cad_bits', 'category', 'instance'):
             np.testing.assert_array_equal(getattr(one, key), getattr(two, key))
     np.testing.assert_array_equal(load_cads(prepared).cad_bits, load_cads(other).cad_bits)
     stamp = (other.folder / 'prepared.json').stat().st_mtime_ns
@@ -148,7 +149,7 @@ def test_an_epoch_shows_every_scan_once(tables):
         assert sorted(np.concatenate([batch['index'] for batch in epoch])) == list(range(28))
     assert (made[0]['index'] != made[4]['index']).any()
     for batch in made[:2]:
-        np.testing.assert_array_equal(batch['scan'], scans.scans(batch['index']))
+        np.testing.assert_array_equal(batch['scan'], scans.seen(batch['index']))
         np.testing.assert_array_equal(batch['mask'], scans.masks(batch['index']))
         np.testing.assert_array_equal(batch['cad'], scans.cads(batch['index']))
         np.testing.assert_array_equal(batch['category'], scans.category[batch['index']])
@@ -220,7 +221,7 @@ def test_evaluation_is_in_order_and_padded(tables):
     scans, cads, _ = tables
     made = list(scan_batches(scans, batch_size=5))
     assert len(made) == 6 and made[-1]['valid'].tolist() == [True] * 3 + [False] * 2
-    for key, whole in (('scan', scans.scans), ('mask', scans.masks), ('cad', scans.cads)):
+    for key, whole in (('scan', scans.seen), ('mask', scans.masks), ('cad', scans.cads)):
         found = np.concatenate([batch[key][batch['valid']] for batch in made])
         np.testing.assert_array_equal(found, whole(np.arange(28)))
         assert made[-1][key].shape == (5, SIDE, SIDE, SIDE) and not made[-1][key][3:].any()

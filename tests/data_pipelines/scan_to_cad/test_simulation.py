@@ -198,7 +198,7 @@ def test_the_command_names_its_options(tmp_path, capsys, option, message):
 
 
 def test_the_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(scan_cad_layout, 'ScanOptions', lambda: FAST)
+    monkeypatch.setattr(scan_cad_layout, 'ScanOptions', lambda **_: FAST)
     options = {'models_per_class': 1, 'scans_per_model': 2, **QUIET}
     root = write_scan_cad_sample(tmp_path / 'sample', **options)
     dataset = read_scan_cad(root, similarity='', check_processes=1, progress=False)

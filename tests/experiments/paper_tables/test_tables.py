@@ -161,11 +161,14 @@ def test_every_row_and_seed_is_run_once_and_reported(fake, command, tmp_path, ca
     claim, other = results['claims']
     expected = [100 * (metrics_of(4, seed)['mean_map'] - metrics_of(8, seed)['mean_map']) for seed in (0, 1)]
     assert claim['mean'] == pytest.approx(sum(expected) / 2) == pytest.approx(10.0)
-    assert claim['paper'] == 0.5 and claim['verdict'] == 'holds'  # the same difference for both seeds: no spread
+    assert claim['paper'] == 0.5 and claim['verdict'] == 'unknown'  # the same difference for both seeds: no spread
     assert other['paper'] == 0.1 and other['mean'] == 0.0 and other['verdict'] == 'undecided'
     out = capsys.readouterr().out
     assert 'A is better than b (paper +0.50; here +10.00 with standard deviation 0.00, ' in out
-    assert '2 seeds): holds.' in out and 'undecided (more than 1,000 seeds would decide).' in out
+    assert (
+        '2 seeds): cannot be said: two seeds that agree have no spread.' in out
+        and 'undecided (more than 1,000 seeds would decide).' in out
+    )
     assert 'Table 2: that' in out and '50.50' in out
     page = (tmp_path / 'out' / 'index.html').read_text()
     for text in (

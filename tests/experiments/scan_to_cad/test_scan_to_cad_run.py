@@ -15,8 +15,10 @@ from scan_cad_folders import read_json, write_collection, write_json
 from scan_to_cad import data as scan_data
 from scan_to_cad import pictures as scan_pictures
 from scan_to_cad import task as scan_to_cad
+from scipy.spatial.distance import cdist
 
 from jaxret.systems.scan_cad import ScanCad
+from jaxret.systems.scan_cells import ScanCells
 
 # The plain 3D CNN compiles in seconds.
 SMALL = (
@@ -75,7 +77,7 @@ def test_metrics_of_every_split_and_a_report(place, trained, capsys):
     page = (trained / 'report' / 'index.html').read_text()
     shown = set(re.findall(r'src="([^"]+)"', page))
     assert len(shown) > 10 and all((trained / 'report' / name).stat().st_size > 0 for name in shown)
-    assert 'Euclidean distance to one grid of every CAD model' in page and 'http' not in page
+    assert 'nearest of one grid of every CAD model' in page and 'http' not in page
     untrained = metrics['comparators']['overlap']
     assert untrained.keys() >= {'category_top1', 'exact_top1', 'instance_top1'} and 0 <= untrained['exact_top1'] <= 1
     assert f'not trained {100 * untrained["exact_top1"]:.1f} %' in page
@@ -164,6 +166,20 @@ def test_overlap_needs_no_training(place, capsys):
     assert metrics_of(place / 'overlap')['exact_top1'] > 0.5  # scans stand where their models stand
 
 
+def test_scans_are_compared_cell_by_cell_in_the_best_heading(place, capsys):
+    more = ('--config.model.variant=cells', '--config.epochs=4', '--config.optimizer.learning_rate=0.3')
+    assert command(place, 'cells', *more) == 0
+    standing = metrics_of(place / 'cells')
+    assert standing['exact_top1'] > 0.3 and 'parameters  │ 28,' in capsys.readouterr().out  # chance is 1 of 7
+    assert evaluate(place, 'cells', '--config.evaluation.headings=2') == 0
+    turned = evaluation_of(place / 'cells', 'data')
+    assert 'Of 2 turns of a scan' in (turned / 'report' / 'index.html').read_text()
+    found, wanted = (read_json(folder / 'predictions.json') for folder in (turned, place / 'cells'))
+    assert len(found) == len(wanted) == 3 * 14
+    for row, before in zip(found, wanted, strict=True):
+        assert row['results'][0]['score'] >= before['results'][0]['score']
+
+
 def test_a_folder_of_cad_grids_is_simulated_once_for_all_seeds(place, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(scan_data, 'simulate_layout', lambda *arguments, **options: calls.append((arguments, options)))
@@ -234,7 +250,10 @@ def test_annotations_that_rank_nothing_are_no_part_of_an_epoch():
 @pytest.mark.parametrize('preset', presets('scan_cad.py'))
 def test_every_preset_is_a_system(preset):
     config, _ = load_config(f'scan_cad.py:{preset}')
-    assert ScanCad.from_config(config).metric.metric == config.loss.metric
+    if config.model.variant == 'cells':
+        assert isinstance(ScanCad.from_config(config), ScanCells)
+    else:
+        assert ScanCad.from_config(config).metric.metric == config.loss.metric
     assert config.model.stem == ('fine' if preset.startswith('paper') else 'coarse')
     if 'finetune' in preset:
         assert (config.batch_size, config.loss.finetune) == (64, 'push_pull')
@@ -256,7 +275,8 @@ def test_cards_show_both_stages_and_the_nearest_cads(place):
     data = scan_data.load_scan_data(config, place / 'nowhere', train=False)
     cads = np.random.default_rng(0).random((14, 3))
     test = data.scans['test']
-    sections = scan_pictures.scan_cards(data, cads[test.instance], cads, system=Stages(), variables={})
+    distances = cdist(cads[test.instance], cads)
+    sections = scan_pictures.scan_cards(data, distances, system=Stages(), variables={})
     cards = [card for group in sections.values() for card in group]
     assert all(card.hit and card.rank == 1 and len(card.results) == 5 for card in cards)
     assert all(list(card.stages) == ['scan', 'foreground', 'completion', 'own CAD'] for card in cards)
@@ -267,5 +287,5 @@ def test_cards_show_both_stages_and_the_nearest_cads(place):
             assert (kind == 'other') == (
                 name.split('_')[0] != data.dataset.categories[test.category[test.names.index(card.name)]]
             )
-    plain = scan_pictures.scan_cards(data, cads[test.instance], cads, system=None, variables=None)
+    plain = scan_pictures.scan_cards(data, distances, system=None, variables=None)
     assert list(next(iter(plain.values()))[0].stages) == ['scan', 'own CAD']
