@@ -61,7 +61,7 @@ def claims_table(results: Sequence[Mapping[str, Any]]) -> str:
 
     Returns:
       A row a claim in the order of the results, with the paper's own difference (– where it prints none), and a column
-      a data set with verdict, mean paired difference, its interval (those of a file hold at once) and the number of
+      a data set with verdict, mean paired difference, its interval (those of a column hold at once) and the number of
       seeds; – where it has none.
     """
     by_text = [{claim['text']: claim for claim in result['claims']} for result in results]
@@ -72,7 +72,7 @@ def claims_table(results: Sequence[Mapping[str, Any]]) -> str:
     ]
     for text in texts:
         claims = [one.get(text) for one in by_text]
-        verdicts = (_verdict(claim, len(one)) for claim, one in zip(claims, by_text, strict=True))
+        verdicts = (_verdict(claim, len(texts)) for claim in claims)
         printed = next(claim['paper'] for claim in claims if claim)
         metric = next(claim['metric'] for claim in claims if claim)
         lines.append(_line(f'{text} ({metric})', _signed(printed), *verdicts))
