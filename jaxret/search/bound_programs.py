@@ -12,23 +12,30 @@ from jaxret.search.similarity import UNIT, mean_of_best
 
 
 @jax.jit
-def one_bounds(weights: jax.Array, codes: jax.Array) -> jax.Array:
-    """As `many_bounds`, of one query: a sum of products that the compiler makes one loop over all rows."""
-    terms = [axis.reshape(-1).astype(jnp.float32) * weight for axis, weight in zip(codes, weights[0], strict=True)]
-    return _largest(reduce(jnp.add, terms).reshape(1, *codes.shape[1:]))
+def one_bounds(weights: jax.Array, slack: jax.Array, codes: jax.Array) -> jax.Array:
+    """As `many_bounds`, of one query and many blocks: [L, N] of weights [L, W], slack [L, 1] and codes [L, W, V, N].
+
+    Sums of products that the compiler makes one loop over all codes.
+    """
+    axes = (codes[:, axis].astype(jnp.float32) * weights[:, axis, None, None] for axis in range(codes.shape[1]))
+    return _largest(reduce(jnp.add, axes), slack)
 
 
 @jax.jit
-def many_bounds(weights: jax.Array, codes: jax.Array) -> jax.Array:
-    """Largest products [Q, N] of weights [Q, W] and codes [W, V, N] over the views."""
-    rows = codes.reshape(len(codes), -1).astype(jnp.float32)
+def many_bounds(weights: jax.Array, slack: jax.Array, codes: jax.Array) -> jax.Array:
+    """Largest products [Q, N] of weights [Q, W] and codes [1, W, V, N] over the views, and slack [Q]."""
+    rows = codes.reshape(codes.shape[1], -1).astype(jnp.float32)
     products = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
-    return _largest(products.reshape(len(weights), *codes.shape[1:]))
+    return _largest(products.reshape(len(weights), *codes.shape[2:]), slack[:, None])
 
 
-def _largest(products: jax.Array) -> jax.Array:
-    """[Q, V, N] -> [Q, N]. Maxima of whole rows, as a reduction over the views is slow on CPUs."""
-    return reduce(jnp.maximum, jnp.moveaxis(jax.lax.optimization_barrier(products), 1, 0))
+def _largest(products: jax.Array, slack: jax.Array) -> jax.Array:
+    """[Q, V, N] -> [Q, N]. Maxima of whole rows, as a reduction over the views is slow on CPUs.
+
+    Infinity where a bound is no number, so that no comparison leaves a shape out for it.
+    """
+    bounds = reduce(jnp.maximum, jnp.moveaxis(jax.lax.optimization_barrier(products), 1, 0)) + slack
+    return jnp.where(jnp.isnan(bounds), jnp.inf, bounds)
 
 
 @partial(jax.jit, static_argnums=0)

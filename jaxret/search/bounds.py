@@ -17,6 +17,7 @@ A e^2h / (A e^2h + 1 - A). For 'euclidean' the key q' . g' - |g'|^2 / 2 (see `si
 bytes more, which hold the last term, rounded up.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,16 +39,11 @@ class GalleryBounds:
 
     Args:
       gallery: the gallery.
-
-    Attributes:
-      shapes: N; the last block is filled up with zeros.
-      blocks: how many there are.
     """
 
     def __init__(self, gallery: SearchGallery):
         self._kind, self._centre, self._radius = gallery.similarity, gallery.centre, gallery.radius
-        self._coded = BoundCodes(gallery)
-        self.shapes, self.blocks = self._coded.shapes, self._coded.blocks
+        self._count, self._coded = len(gallery), BoundCodes(gallery)
         self._placed: dict = {}  # codes on devices; on a CPU they are not copied
 
     @property
@@ -55,37 +51,42 @@ class GalleryBounds:
         """Of the codes."""
         return self._coded.first.nbytes + self._coded.second.nbytes
 
-    def upper(self, queries: np.ndarray, numbers: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
-        """First bounds of all shapes of some blocks: float32 [Q, blocks, N]; past the gallery's end they mean nothing.
+    def upper(self, queries: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
+        """First bounds of all shapes: float32 [Q, G].
 
         Args:
           queries: float32 [Q, D]; of unit length for 'cosine'.
-          numbers: of the blocks.
           devices: to work on.
         """
-        sides = self._sides(queries, self._coded.levels[0])
+        sides, blocks = self._sides(queries, self._coded.levels[0]), self._coded.blocks
+        weights, slack = sides.weights(), sides.slack()
+        if len(queries) == 1:  # one program for all blocks of a device: to call it costs more than a block's products
+            ends = np.linspace(0, blocks, min(len(devices), blocks) + 1).astype(int)
+            parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+            found = [
+                one_bounds(weights[part, 0], slack[part], self._codes(part, device))
+                for part, device in zip(parts, devices, strict=False)
+            ]
+            return np.concatenate([np.asarray(part).ravel() for part in found])[None, : self._count]
         padding = [(0, 0), (0, power_of_two(len(queries)) - len(queries)), (0, 0)]
-        weights, slack = np.pad(sides.weights(), padding), sides.slack()
-        upper = np.empty((len(queries), len(numbers), self.shapes), np.float32)
-        products = one_bounds if len(queries) == 1 else many_bounds
+        weights, slack = np.pad(weights, padding), np.pad(slack, padding[:2])
+        upper = np.empty((len(queries), blocks, self._coded.shapes), np.float32)
 
-        def bound(place: int) -> None:
-            number = numbers[place]
-            found = products(weights[number], self._codes(number, devices[number % len(devices)]))
-            upper[:, place] = _numbers(np.asarray(found)[: len(queries)] + slack[number][:, None])
+        def bound(number: int) -> None:
+            codes = self._codes(slice(number, number + 1), devices[number % len(devices)])
+            upper[:, number] = np.asarray(many_bounds(weights[number], slack[number], codes))[: len(queries)]
 
-        spread(bound, range(len(numbers)))
-        return upper
+        spread(bound, range(blocks))
+        return upper.reshape(len(queries), -1)[:, : self._count]
 
     def second(
-        self, query: np.ndarray, projected: np.ndarray | None, device: jax.Device, *, pieces: int = 1
+        self, query: np.ndarray, projected: np.ndarray | None, device: jax.Device
     ) -> Callable[[np.ndarray], np.ndarray]:
         """What gives the second bounds, float32 [N], of a query [1, D] and the shapes of any indices [N].
 
         Args:
           query, projected: as for `search`.
           device: to work on.
-          pieces: threads to share the shapes among.
         """
         both = query if projected is None else np.concatenate([query, projected])
         level = self._coded.levels[1]
@@ -99,11 +100,11 @@ class GalleryBounds:
             size = next(size for size in _SIZES if size >= len(ids))
             codes = aligned_empty((size, *self._coded.second.shape[1:]), np.int8)
             np.take(self._coded.second, ids, axis=0, out=codes[: len(ids)], mode='clip')
-            blocks = np.pad(ids // self.shapes, (0, size - len(ids)))
+            blocks = np.pad(ids // self._coded.shapes, (0, size - len(ids)))
             given = query_side + [numbers[blocks] for numbers in of_blocks] + [np.float32(product)]
             return _numbers(np.array(second_bounds(self._kind, jax.device_put(codes, device), *given))[: len(ids)])
 
-        return in_parts(some, _SIZES[-1], pieces)
+        return in_parts(some, _SIZES[-1])
 
     def _sides(self, queries: np.ndarray, level: Level) -> '_Sides':
         queries = queries.astype(np.float64) - self._centre
@@ -120,10 +121,11 @@ class GalleryBounds:
             self._coded.defect,
         )
 
-    def _codes(self, number: int, device: jax.Device) -> jax.Array:
-        if (number, device) not in self._placed:
-            self._placed[number, device] = jax.device_put(self._coded.first[number], device)
-        return self._placed[number, device]
+    def _codes(self, part: slice, device: jax.Device) -> jax.Array:
+        key = (part.start, part.stop, device)
+        if key not in self._placed:
+            self._placed[key] = jax.device_put(self._coded.first[part], device)
+        return self._placed[key]
 
 
 @dataclass(frozen=True, eq=False)

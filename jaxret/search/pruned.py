@@ -22,10 +22,9 @@ from jaxret.search.similarity import fast_keys, key_error
 from jaxret.search.threads import in_parts, spread, threads
 
 _BOUND_ELEMENTS = 2**25  # bounds held at a time
-_SAMPLED = 8  # one block of so many tells what the bounds are worth,
-_ASKED = 2  # with so many of the queries
+_ASKED = 2  # queries that tell what the bounds are worth
 _GROUP = 64  # neighbours of which the one with the best bound may be scored first
-_LEAST = 64  # shapes that are scored first
+_LEAST = 256  # shapes that are scored first
 _FIRST, _MOST = 256, 2048  # shapes scored at a time: few first, as each score may raise the limit
 _SPACE = 1024  # shapes gathered at a time by a thread
 _SECOND = 0.3  # what second bounds cost of a score
@@ -45,15 +44,18 @@ def pruned_candidates(
 ) -> tuple[list[np.ndarray], np.ndarray] | None:
     """Indices of all shapes that can be among the k best of each query, and how many were scored for it, [Q].
 
-    None where a sample of the bounds leaves more than the share `most` of the shapes. Other arguments as for
+    None where the bounds of the first queries leave more than the share `most` of the shapes. Other arguments as for
     `brute.brute_candidates`.
     """
-    search = _Search(gallery, bounds, allowed, k, devices)
-    if most < 1 and search.left(*_some(queries, projected, slice(_ASKED))) > most:
-        return None
-    step = max(1, _BOUND_ELEMENTS // len(allowed))
-    parts = [search.run(*_some(queries, projected, slice(n, n + step))) for n in range(0, len(queries), step)]
-    found = [one for part in parts for one in part]
+    search, found = _Search(gallery, bounds, allowed, k, devices), []
+    step = max(_ASKED, _BOUND_ELEMENTS // len(allowed))
+    while len(found) < len(queries):
+        asked = most < 1 and not found
+        part = slice(len(found), len(found) + (_ASKED if asked else step))
+        begun = search.begin(*_some(queries, projected, part))
+        if asked and np.mean([one.share() for one in begun]) > most:
+            return None
+        found += spread(_Begun.finish, begun)
     return [near for near, _ in found], np.array([scored for _, scored in found], np.int64)
 
 
@@ -73,55 +75,25 @@ class _Search:
         for _ in range(threads()):
             self._spaces.put(aligned_empty((_SPACE, *gallery.rows.shape[1:]), gallery.rows.dtype))
 
-    def left(self, queries: np.ndarray, projected: np.ndarray | None) -> float:
-        """About what share of the shapes the bounds leave, by some of them."""
-        numbers = range(self._bounds.blocks)[::_SAMPLED]
-        size = self._bounds.shapes
-        ids = np.concatenate([np.arange(n * size, min((n + 1) * size, len(self._gallery))) for n in numbers])
-        places = np.flatnonzero(self._allowed[ids])
-        if not len(places):
-            return 1.0
-        upper = self._bounds.upper(queries, numbers, self._devices).reshape(len(queries), -1)[:, places]
-        k = max(1, round(self._k * len(places) / np.count_nonzero(self._allowed)))
-        shares = []
-        for row, bound in enumerate(upper):
-            first = _best_of_groups(bound, max(_LEAST, 2 * k))
-            limit = _kth(self._scorer(queries, projected, row)(ids[places[first]]), k)
-            left = np.flatnonzero(bound >= limit)
-            some = left[:: max(1, len(left) // _SPACE)]
-            scored = np.mean(self._second(queries, projected, row)(ids[places[some]]) >= limit) if len(some) else 0.0
-            shares.append(len(left) / len(places) * (_SECOND + scored))
-        return float(np.mean(shares))
-
-    def run(self, queries: np.ndarray, projected: np.ndarray | None) -> list[tuple[np.ndarray, int]]:
-        """Of each query its candidates, and how many shapes were scored."""
-        upper = self._bounds.upper(queries, range(self._bounds.blocks), self._devices)
-        upper = upper.reshape(len(queries), -1)[:, : len(self._gallery)]
+    def begin(self, queries: np.ndarray, projected: np.ndarray | None) -> list['_Begun']:
+        """The search of each query as far as its first bounds, and the keys of the shapes with the best of them."""
+        upper = self._bounds.upper(queries, self._devices)
         if self._hidden is not None:
             upper[:, self._hidden] = -np.inf
         centred = queries - self._gallery.centre[None]
         error = key_error(self._gallery.similarity, centred, projected, self._gallery.radius, self._gallery.views)
 
-        def one(row: int) -> tuple[np.ndarray, int]:
-            scorer, second = self._scorer(queries, projected, row), self._second(queries, projected, row)
-            return _search_one(scorer, second, upper[row], self._k, 2 * error[row])
+        def one(row: int) -> _Begun:
+            query = _some(queries, projected, slice(row, row + 1))
+            second = self._bounds.second(*query, self._devices[0])
+            return _Begun(self._scorer(*query), second, upper[row], self._k, 2 * error[row])
 
         return spread(one, range(len(queries)))
 
-    def _scorer(self, queries: np.ndarray, projected: np.ndarray | None, row: int) -> Keys:
-        """What gives fast keys, float64 [N], of a query and the shapes of any indices [N]."""
-        query, side = _some(queries, projected, slice(row, row + 1))
-        sides = jax.device_put((query, side, self._gallery.centre), self._devices[0])
-        return in_parts(partial(self._keys, sides), _SPACE, self._pieces(queries))
-
-    def _second(self, queries: np.ndarray, projected: np.ndarray | None, row: int) -> Keys:
-        """What gives second bounds, as `_scorer`."""
-        one = _some(queries, projected, slice(row, row + 1))
-        return self._bounds.second(*one, self._devices[0], pieces=self._pieces(queries))
-
-    @staticmethod
-    def _pieces(queries: np.ndarray) -> int:
-        return threads() if len(queries) == 1 else 1  # several queries share the threads among them
+    def _scorer(self, query: np.ndarray, projected: np.ndarray | None) -> Keys:
+        """What gives fast keys, float64 [N], of a query [1, D] and the shapes of any indices [N]."""
+        sides = jax.device_put((query, projected, self._gallery.centre), self._devices[0])
+        return in_parts(partial(self._keys, sides), _SPACE)
 
     def _keys(self, sides: tuple, ids: np.ndarray) -> np.ndarray:
         space = self._spaces.get()
@@ -139,8 +111,8 @@ def _keys(kind: str, query: jax.Array, projected: jax.Array | None, centre: jax.
     return fast_keys(kind, query, projected, rows, centre)
 
 
-def _search_one(scorer: Keys, second: Keys, upper: np.ndarray, k: int, margin: float) -> tuple[np.ndarray, int]:
-    """Candidates of one query, and how many shapes were scored.
+class _Begun:
+    """The search of one query.
 
     Args:
       scorer, second: its keys, and its second bounds.
@@ -148,25 +120,38 @@ def _search_one(scorer: Keys, second: Keys, upper: np.ndarray, k: int, margin: f
       k: results wanted, at most as many as are allowed.
       margin: how much lower than the K-th best key a candidate's may be.
     """
-    first = _best_of_groups(upper, max(_LEAST, 2 * k))
-    places, keys = [first], [scorer(first)]
-    limit = _kth(keys[0], k) - margin
-    upper[first] = -np.inf
-    rest = np.flatnonzero(upper >= limit)
-    tighter = second(rest)
-    order = np.argsort(-tighter)
-    rest, tighter = rest[order], tighter[order]
-    start, size = 0, _FIRST
-    while start < len(rest):
-        chunk = rest[start : start + size][tighter[start : start + size] >= limit]
-        if not len(chunk):
-            break
-        places.append(chunk)
-        keys.append(scorer(chunk))
-        limit = max(limit, _kth(np.concatenate(keys), k) - margin)
-        start, size = start + size, min(2 * size, _MOST)
-    places, keys = np.concatenate(places), np.concatenate(keys)
-    return places[keys >= limit], len(places)
+
+    def __init__(self, scorer: Keys, second: Keys, upper: np.ndarray, k: int, margin: float):
+        self._scorer, self._second, self._k, self._margin, self._shapes = scorer, second, k, margin, len(upper)
+        first = _best_of_groups(upper, max(_LEAST, 2 * k))
+        self._places, self._keys = [first], [scorer(first)]
+        self._limit = _kth(self._keys[0], k) - margin
+        upper[first] = -np.inf
+        self._rest = np.flatnonzero(upper >= self._limit)
+
+    def share(self) -> float:
+        """About what share of the shapes is left to score, with what it costs to find out."""
+        some = self._rest[:: max(1, len(self._rest) // _SPACE)]
+        scored = np.mean(self._second(some) >= self._limit) if len(some) else 0.0
+        return len(self._rest) / self._shapes * (_SECOND + scored)
+
+    def finish(self) -> tuple[np.ndarray, int]:
+        """Candidates, and how many shapes were scored."""
+        tighter = self._second(self._rest)
+        left = np.flatnonzero(tighter >= self._limit)
+        order = left[np.argsort(-tighter[left])]
+        rest, tighter = self._rest[order], tighter[order]
+        start, size = 0, _FIRST
+        while start < len(rest):
+            chunk = rest[start : start + size][tighter[start : start + size] >= self._limit]
+            if not len(chunk):
+                break
+            self._places.append(chunk)
+            self._keys.append(self._scorer(chunk))
+            self._limit = max(self._limit, _kth(np.concatenate(self._keys), self._k) - self._margin)
+            start, size = start + size, min(2 * size, _MOST)
+        places, keys = np.concatenate(self._places), np.concatenate(self._keys)
+        return places[keys >= self._limit], len(places)
 
 
 def _best_of_groups(upper: np.ndarray, count: int) -> np.ndarray:

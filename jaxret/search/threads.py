@@ -9,8 +9,6 @@ import numpy as np
 
 from jaxret.workers import default_processes as threads
 
-_LEAST = 128  # entries that are worth a thread
-
 
 def spread(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """What a function returns for each item, in order; a thread a core, and none for a single item."""
@@ -22,17 +20,11 @@ def spread(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         return list(pool.map(function, items))
 
 
-def in_parts(
-    function: Callable[[np.ndarray], np.ndarray], most: int, pieces: int
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A function [N] -> [N] as one that gives it at most so many entries at a time, in some threads at once."""
-
-    def whole(entries: np.ndarray) -> np.ndarray:
-        size = min(most, max(_LEAST, -(-len(entries) // pieces)))
-        parts = [entries[start : start + size] for start in range(0, max(1, len(entries)), size)]
-        return np.concatenate(spread(function, parts) if pieces > 1 else [function(part) for part in parts])
-
-    return whole
+def in_parts(function: Callable[[np.ndarray], np.ndarray], most: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function [N] -> [N] as one that gives it at most so many entries at a time."""
+    return lambda entries: np.concatenate(
+        [function(entries[start : start + most]) for start in range(0, max(1, len(entries)), most)]
+    )
 
 
 def begin(function: Callable[[], Any]) -> Future:
