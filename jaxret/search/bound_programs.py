@@ -7,26 +7,46 @@ from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxret.search.similarity import UNIT, mean_of_best
 
+_BASE = 128  # of two digits
+
 
 @jax.jit
-def one_bounds(weights: jax.Array, slack: jax.Array, codes: jax.Array) -> jax.Array:
-    """As `many_bounds`, of one query and many blocks: [L, N] of weights [L, W], slack [L, 1] and codes [L, W, V, N].
+def first_bounds(weights: jax.Array, slack: jax.Array, codes: jax.Array) -> jax.Array:
+    """Largest products of weights [L, Q, W] and codes [L, W, V, N] over the views, and slack [L, Q]: [L, Q, N].
 
-    Sums of products that the compiler makes one loop over all codes.
+    Of one query they are sums that the compiler makes one loop over all codes, of more a matrix product a block.
     """
-    axes = (codes[:, axis].astype(jnp.float32) * weights[:, axis, None, None] for axis in range(codes.shape[1]))
-    return _largest(reduce(jnp.add, axes), slack)
+    if weights.shape[1] == 1:
+        numbers = codes.shape[1]
+        axes = (codes[:, axis].astype(jnp.float32) * weights[:, 0, axis, None, None] for axis in range(numbers))
+        return _largest(reduce(jnp.add, axes), slack)[:, None]
+
+    def of_block(block: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        weights, slack, codes = block
+        rows = codes.reshape(len(codes), -1).astype(jnp.float32)
+        products = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
+        return _largest(products.reshape(len(weights), *codes.shape[1:]), slack[:, None])
+
+    return jax.lax.map(of_block, (weights, slack, codes))
 
 
-@jax.jit
-def many_bounds(weights: jax.Array, slack: jax.Array, codes: jax.Array) -> jax.Array:
-    """Largest products [Q, N] of weights [Q, W] and codes [1, W, V, N] over the views, and slack [Q]."""
-    rows = codes.reshape(codes.shape[1], -1).astype(jnp.float32)
-    products = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
-    return _largest(products.reshape(len(weights), *codes.shape[2:]), slack[:, None])
+def in_digits(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights [..., W] as whole numbers of two digits, which processors multiply with codes faster than float32.
+
+    Returns:
+      int8 [..., 2, W], the multiples of _BASE and of 1 that make up the numbers; what a number stands for, [...]; how
+      much products with codes may be off, [...].
+    """
+    step = np.abs(weights).max(axis=-1) / (127 * _BASE)
+    step = np.where(step > 0, step, 1.0)
+    whole = np.rint(weights / step[..., None])
+    high = np.floor(whole / _BASE + 0.5)
+    off = 128 * np.abs(weights - step[..., None] * whole).sum(axis=-1)
+    return np.stack([high, whole - _BASE * high], axis=-2).astype(np.int8), step, off
 
 
 def _largest(products: jax.Array, slack: jax.Array) -> jax.Array:
@@ -42,7 +62,9 @@ def _largest(products: jax.Array, slack: jax.Array) -> jax.Array:
 def second_bounds(
     kind: str,
     codes: jax.Array,
-    axes: jax.Array,
+    blocks: jax.Array,
+    digits: jax.Array,
+    step: jax.Array,
     beside: jax.Array,
     scale: jax.Array,
     steps: jax.Array,
@@ -54,24 +76,25 @@ def second_bounds(
     Args:
       kind: of the similarity.
       codes: int8 [N, V, W].
-      axes: [1, M] of the query times the largest steps; of the projected one too, [2, M], for 'attention'.
+      blocks: [N], in which the shapes are.
+      digits: int8 [M, 1, 2], of the query's coordinates times the largest steps; for 'attention' of the projected one's
+        too, [M, 2, 2].
+      step: [1 or 2], of the digits.
       beside: [1 or 2, 1 or 3].
-      scale, steps, slack: of the shapes' blocks; scales at most 1, [N], [N, 1 or 3], [N, 1 or 2].
+      scale, steps, slack: of blocks; scales at most 1, [L], [L, 1 or 3], [L, 1 or 2].
       product: at least the length of the query times that of any row.
     """
-    count = axes.shape[1]
-    # All columns are multiplied, as a part of them would be copied first; by one vector at a time, so that the compiler
-    # reads the codes as they are.
-    weights = jnp.pad(axes, [(0, 0), (0, codes.shape[2] - count)])
-    rows, products = codes.reshape(-1, codes.shape[2]), []
-    for side in weights:
-        products.append(jnp.matmul(rows.astype(jnp.float32), side, precision=jax.lax.Precision.HIGHEST))
-        rows = jax.lax.optimization_barrier(rows)
-    # Views first, as reductions over short rows are slow on CPUs.
-    products = jnp.stack([product.reshape(codes.shape[:2]).T for product in products])
+    count = digits.shape[0]
+    # All columns are multiplied, as a part of them would be copied first; views come first then, as reductions over
+    # short rows are slow on CPUs.
+    weights = jnp.pad(digits.reshape(count, -1), [(0, codes.shape[2] - count), (0, 0)])
+    products = jnp.matmul(codes.reshape(-1, codes.shape[2]), weights, preferred_element_type=jnp.int32)
+    products = jax.lax.optimization_barrier(products.reshape(len(codes), -1).T)
+    products = products.reshape(codes.shape[1], -1, 2, len(codes)).swapaxes(0, 1)  # [1 or 2, V, 2, N]
+    products = (_BASE * products[:, :, 0] + products[:, :, 1]).astype(jnp.float32) * step[:, None, None]
     beyond = jnp.moveaxis(codes[..., count:], 0, 2)
     products, beyond = jax.lax.optimization_barrier((products, beyond))  # [1 or 2, V, N], [V, 1 or 3, N]
-    steps, slack = steps.T, slack.T
+    scale, steps, slack = scale[blocks], steps.T[:, blocks], slack.T[:, blocks]
     fit = products[0] * scale[None] + slack[:1]
     for column, step in enumerate(steps):
         fit = fit + beyond[:, column].astype(jnp.float32) * (beside[0, column] * step)[None]

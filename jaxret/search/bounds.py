@@ -26,7 +26,7 @@ import numpy as np
 
 from jaxret.search.blocks import aligned_empty, power_of_two
 from jaxret.search.bound_codes import BoundCodes, Level, left_of
-from jaxret.search.bound_programs import many_bounds, one_bounds, second_bounds
+from jaxret.search.bound_programs import first_bounds, in_digits, second_bounds
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import UNIT
 from jaxret.search.threads import in_parts, spread
@@ -51,33 +51,30 @@ class GalleryBounds:
         """Of the codes."""
         return self._coded.first.nbytes + self._coded.second.nbytes
 
-    def upper(self, queries: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
-        """First bounds of all shapes: float32 [Q, G].
+    def upper(self, queries: np.ndarray, devices: Sequence[jax.Device]) -> list[np.ndarray]:
+        """First bounds of all shapes, of each query: float32 [G].
 
         Args:
           queries: float32 [Q, D]; of unit length for 'cosine'.
           devices: to work on.
         """
         sides, blocks = self._sides(queries, self._coded.levels[0]), self._coded.blocks
-        weights, slack = sides.weights(), sides.slack()
-        if len(queries) == 1:  # one program for all blocks of a device: to call it costs more than a block's products
-            ends = np.linspace(0, blocks, min(len(devices), blocks) + 1).astype(int)
-            parts = [slice(*pair) for pair in itertools.pairwise(ends)]
-            found = [
-                one_bounds(weights[part, 0], slack[part], self._codes(part, device))
-                for part, device in zip(parts, devices, strict=False)
-            ]
-            return np.concatenate([np.asarray(part).ravel() for part in found])[None, : self._count]
         padding = [(0, 0), (0, power_of_two(len(queries)) - len(queries)), (0, 0)]
-        weights, slack = np.pad(weights, padding), np.pad(slack, padding[:2])
-        upper = np.empty((len(queries), blocks, self._coded.shapes), np.float32)
+        weights = np.pad(sides.weights(), padding).astype(np.float32)
+        slack = np.pad(sides.slack(), padding[:2]).astype(np.float32)
+        ends = np.linspace(0, blocks, min(len(devices), blocks) + 1).astype(int)
+        parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+        found = [
+            first_bounds(weights[part], slack[part], self._codes(part, device))
+            for part, device in zip(parts, devices, strict=False)
+        ]
+        found = [np.asarray(bounds) for bounds in found]
 
-        def bound(number: int) -> None:
-            codes = self._codes(slice(number, number + 1), devices[number % len(devices)])
-            upper[:, number] = np.asarray(many_bounds(weights[number], slack[number], codes))[: len(queries)]
+        def of_query(query: int) -> np.ndarray:
+            rows = [bounds[:, query] for bounds in found]
+            return (rows[0] if len(rows) == 1 else np.concatenate(rows)).reshape(-1)[: self._count]
 
-        spread(bound, range(blocks))
-        return upper.reshape(len(queries), -1)[:, : self._count]
+        return spread(of_query, range(len(queries)))
 
     def second(
         self, query: np.ndarray, projected: np.ndarray | None, device: jax.Device
@@ -93,16 +90,25 @@ class GalleryBounds:
         sides = self._sides(both, level)
         product = sides.length[0] * (self._radius + level.lost.max() + level.beside[:, 0].max())
         largest = level.scale.max()  # no factor of a product may be so small that float32 has no place for it
-        query_side = [side.astype(np.float32) for side in (sides.axes * largest, sides.beside)]
-        of_blocks = [numbers.astype(np.float32) for numbers in (level.scale / largest, level.beside, sides.slack())]
+        digits, step, off = in_digits(sides.axes * largest)
+        slack = sides.slack() + off * (level.scale / largest)[:, None]
+        given = [
+            np.ascontiguousarray(np.moveaxis(digits, 2, 0)),
+            *(
+                numbers.astype(np.float32)
+                for numbers in (step, sides.beside, level.scale / largest, level.beside, slack)
+            ),
+            np.float32(product),
+        ]
+        given = jax.device_put(given, device)
 
         def some(ids: np.ndarray) -> np.ndarray:
             size = next(size for size in _SIZES if size >= len(ids))
-            codes = aligned_empty((size, *self._coded.second.shape[1:]), np.int8)
+            codes, blocks = aligned_empty((size, *self._coded.second.shape[1:]), np.int8), np.zeros(size, np.int32)
             np.take(self._coded.second, ids, axis=0, out=codes[: len(ids)], mode='clip')
-            blocks = np.pad(ids // self._coded.shapes, (0, size - len(ids)))
-            given = query_side + [numbers[blocks] for numbers in of_blocks] + [np.float32(product)]
-            return _numbers(np.array(second_bounds(self._kind, jax.device_put(codes, device), *given))[: len(ids)])
+            np.floor_divide(ids, self._coded.shapes, out=blocks[: len(ids)], casting='unsafe')
+            bounds = second_bounds(self._kind, *jax.device_put((codes, blocks), device), *given)
+            return _numbers(np.array(bounds)[: len(ids)])
 
         return in_parts(some, _SIZES[-1])
 
@@ -151,12 +157,12 @@ class _Sides:
     defect: float
 
     def weights(self) -> np.ndarray:
-        """Of all blocks, float32 [L, Q, W]."""
+        """Of all blocks, [L, Q, W]."""
         scaled = self.axes * self.level.scale[:, None, None], self.beside * self.level.beside[:, None]
-        return np.concatenate(scaled, axis=2).astype(np.float32)
+        return np.concatenate(scaled, axis=2)
 
     def slack(self) -> np.ndarray:
-        """Of all blocks, float32 [L, Q]: for coordinates that were rounded, then for sums in float32, weights rounded
+        """Of all blocks, [L, Q]: for coordinates that were rounded, then for sums in float32, weights rounded
         to float32, and axes that are not orthonormal to the last digit.
         """
         level, width = self.level, self.axes.shape[1] + self.beside.shape[1]
@@ -167,8 +173,8 @@ class _Sides:
         if self.beside.shape[1] > 1:  # the other steps are of squared lengths
             product = (self.length + radius) ** 2 + level.beside[:, 1:].sum(axis=1)[:, None]
         share = 2 * (width + 12) * UNIT + 4 * self.defect
-        flushed = width * 2.0**-110 * (1 + self.length) * (1 + radius)
-        return (1.0001 * rounded + share * product + flushed).astype(np.float32)
+        flushed = width * 2.0**-100 * (1 + self.length) * (1 + radius)
+        return 1.0001 * rounded + share * product + flushed
 
 
 def _numbers(bounds: np.ndarray) -> np.ndarray:

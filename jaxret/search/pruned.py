@@ -5,7 +5,7 @@ Letters: Q queries, G gallery shapes, N shapes at a time, D embedding.
 All bounds are computed first (`bounds.GalleryBounds`). Then, for each query: the shapes with the best bounds are
 scored, the K-th best score so far sets the limit, the others are scored in order of their bounds, and the search stops
 at the first bound below the limit. The limit leaves room for every rounding (`similarity.key_error`; bounds include
-theirs), so that no shape of the exact result is lost. Queries, or the shapes of a single one, are shared among threads.
+theirs), so that no shape of the exact result is lost. Queries are shared among threads.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from jaxret.search.threads import in_parts, spread, threads
 
 _BOUND_ELEMENTS = 2**25  # bounds held at a time
 _ASKED = 2  # queries that tell what the bounds are worth
-_GROUP = 64  # neighbours of which the one with the best bound may be scored first
+_GROUP = 64  # shapes of which the one with the best bound may be scored first
 _LEAST = 256  # shapes that are scored first
 _FIRST, _MOST = 256, 2048  # shapes scored at a time: few first, as each score may raise the limit
 _SPACE = 1024  # shapes gathered at a time by a thread
@@ -78,15 +78,14 @@ class _Search:
     def begin(self, queries: np.ndarray, projected: np.ndarray | None) -> list['_Begun']:
         """The search of each query as far as its first bounds, and the keys of the shapes with the best of them."""
         upper = self._bounds.upper(queries, self._devices)
-        if self._hidden is not None:
-            upper[:, self._hidden] = -np.inf
         centred = queries - self._gallery.centre[None]
         error = key_error(self._gallery.similarity, centred, projected, self._gallery.radius, self._gallery.views)
 
         def one(row: int) -> _Begun:
             query = _some(queries, projected, slice(row, row + 1))
             second = self._bounds.second(*query, self._devices[0])
-            return _Begun(self._scorer(*query), second, upper[row], self._k, 2 * error[row])
+            bounds = upper[row] if self._hidden is None else np.where(self._hidden, -np.inf, upper[row])
+            return _Begun(self._scorer(*query), second, bounds, self._k, 2 * error[row])
 
         return spread(one, range(len(queries)))
 
@@ -116,7 +115,7 @@ class _Begun:
 
     Args:
       scorer, second: its keys, and its second bounds.
-      upper: [G] first bounds, -inf of shapes that are not allowed; changed.
+      upper: [G] first bounds, -inf of shapes that are not allowed.
       k: results wanted, at most as many as are allowed.
       margin: how much lower than the K-th best key a candidate's may be.
     """
@@ -126,8 +125,8 @@ class _Begun:
         first = _best_of_groups(upper, max(_LEAST, 2 * k))
         self._places, self._keys = [first], [scorer(first)]
         self._limit = _kth(self._keys[0], k) - margin
-        upper[first] = -np.inf
-        self._rest = np.flatnonzero(upper >= self._limit)
+        left = np.flatnonzero(upper >= self._limit)
+        self._rest = np.delete(left, np.searchsorted(left, first[upper[first] >= self._limit]))
 
     def share(self) -> float:
         """About what share of the shapes is left to score, with what it costs to find out."""
@@ -160,11 +159,11 @@ def _best_of_groups(upper: np.ndarray, count: int) -> np.ndarray:
     """
     groups = len(upper) // _GROUP
     if groups >= 2 * count:
-        grouped = upper[: groups * _GROUP].reshape(groups, _GROUP)
-        highest = grouped.max(axis=1)
+        grouped = upper[: groups * _GROUP].reshape(_GROUP, groups)
+        highest = grouped.max(axis=0)
         chosen = np.argpartition(-highest, count - 1)[:count]
         if highest[chosen].min() > -np.inf:
-            return chosen * _GROUP + grouped[chosen].argmax(axis=1)
+            return grouped[:, chosen].argmax(axis=0) * groups + chosen
     chosen = np.argpartition(-upper, min(count, len(upper)) - 1)[:count]
     return chosen[upper[chosen] > -np.inf]
 

@@ -8,6 +8,8 @@ from search_cases import EMBEDDINGS, concentrated, embeddings, same
 from jaxret.search import bound_codes, similarity
 from jaxret.search import bounds as bounds_module
 from jaxret.search import exact as search_module
+from jaxret.search import pruned as pruned_module
+from jaxret.search.bound_programs import in_digits
 from jaxret.search.bounds import GalleryBounds, prepare
 from jaxret.search.exact import search
 from jaxret.search.gallery import SearchGallery
@@ -39,8 +41,9 @@ def test_bounds_hold_and_keys_are_within_their_error(monkeypatch):
             found = np.asarray(similarity.fast_keys(kind, fast, p, gallery.rows, gallery.centre), np.float64)
             assert (np.abs(found - keys) <= error[:, None]).all(), (kind, name)
             bounds = GalleryBounds(gallery)
-            for queries in (fast, fast[:1]):  # two programs
-                upper = bounds.upper(queries, range(bounds.blocks), jax.devices()).reshape(len(queries), -1)[:, :60]
+            for queries in (fast, fast[:1]):  # two ways
+                upper = np.stack(bounds.upper(queries, jax.devices()))
+                assert upper.shape == (len(queries), 60)
                 assert (upper + error[: len(queries), None] >= keys[: len(queries)]).all(), (kind, name)
             for i in range(3):
                 second = bounds.second(fast[i : i + 1], None if p is None else p[i : i + 1], jax.devices()[0])
@@ -84,14 +87,28 @@ def test_no_bound_leaves_a_shape_out_for_being_no_number(monkeypatch):
     gallery = SearchGallery(x, 'best_views')
     brute = search(gallery, q, 5, method='brute')
     prepare(gallery)
-    for names, scored in ((('second_bounds',), 0), (('one_bounds', 'many_bounds', 'second_bounds'), 1)):
-        for name in names:
-            program = getattr(bounds_module, name)
-            monkeypatch.setattr(bounds_module, name, lambda *given, of=program: np.nan * of(*given))
+    slack, second = bounds_module._Sides.slack, bounds_module.second_bounds
+    changed = (
+        (0, bounds_module, 'second_bounds', lambda *given: np.nan * second(*given)),
+        (1, bounds_module._Sides, 'slack', lambda sides: np.nan * slack(sides)),
+    )
+    for scored, of, name, program in changed:
+        monkeypatch.setattr(of, name, program)
         for queries in (slice(6), slice(1)):
             found = search(gallery, q[queries], 5, method='pruned')
             np.testing.assert_array_equal(found.indices, brute.indices[queries])
             assert found.fully_scored.min() >= scored
+
+
+@pytest.mark.parametrize('scale', [0, 1e-30, 1, 1e30])
+def test_weights_in_digits(scale):
+    weights = scale * np.random.default_rng(0).standard_normal((5, 3, 7)) * [1, 1, 1, 1e-3, 1e-6, 0, -1]
+    digits, step, off = in_digits(weights)
+    assert digits.dtype == np.int8 and digits.shape == (5, 3, 2, 7)
+    for place in np.ndindex(5, 3):
+        made = [step[place] * (128 * int(high) + int(low)) for high, low in digits[place].T]
+        np.testing.assert_allclose(off[place], 128 * np.abs(weights[place] - made).sum(), rtol=1e-6)
+        assert off[place] <= 7 * 64 * 1.01 * np.abs(weights[place]).max() / (127 * 128)
 
 
 def test_axes_are_found_from_all_views_alike(monkeypatch):
@@ -138,6 +155,7 @@ def test_auto_prunes_where_it_pays(monkeypatch):
     prepare(gallery)
     for name in ('_CALL', '_EACH'):
         monkeypatch.setattr(search_module, name, 0.0)
+    monkeypatch.setattr(pruned_module, '_LEAST', 8)
     monkeypatch.setattr(search_module, '_LEFT', 1e-9)
     assert pruned() and pruned(q[:1])
     monkeypatch.setattr(search_module, '_LEFT', 1e9)
@@ -146,3 +164,13 @@ def test_auto_prunes_where_it_pays(monkeypatch):
     assert [pruned() for _ in range(search_module._SEARCHES)] == [False] * (search_module._SEARCHES - 1) + [True]
     monkeypatch.setattr(search_module, '_EACH', 1e9)
     assert not pruned()
+
+
+def test_auto_is_brute_force_where_views_have_no_strong_axes(monkeypatch):
+    rng = np.random.default_rng(0)
+    gallery, q = SearchGallery(rng.standard_normal((4000, 4, 32)).astype(np.float32), 'best_views'), np.eye(32)[:3]
+    prepare(gallery)
+    for name in ('_CALL', '_EACH'):
+        monkeypatch.setattr(search_module, name, 0.0)
+    assert search(gallery, q, 5, devices=jax.devices()[:1]).fully_scored.min() == 1
+    assert search(gallery, q, 5, method='pruned').fully_scored.max() < 1
