@@ -29,7 +29,7 @@ from jaxret.search.bound_codes import BoundCodes, Level, left_of
 from jaxret.search.bound_programs import first_bounds, in_digits, second_bounds
 from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import UNIT
-from jaxret.search.threads import in_parts, spread
+from jaxret.search.threads import in_parts, spread, threads
 
 _SIZES = (256, 1024, 4096)  # shapes of which the second bounds are computed at a time
 
@@ -62,13 +62,15 @@ class GalleryBounds:
         padding = [(0, 0), (0, power_of_two(len(queries)) - len(queries)), (0, 0)]
         weights = np.pad(sides.weights(), padding).astype(np.float32)
         slack = np.pad(sides.slack(), padding[:2]).astype(np.float32)
-        ends = np.linspace(0, blocks, min(len(devices), blocks) + 1).astype(int)
-        parts = [slice(*pair) for pair in itertools.pairwise(ends)]
-        found = [
-            first_bounds(weights[part], slack[part], self._codes(part, device))
-            for part, device in zip(parts, devices, strict=False)
-        ]
-        found = [np.asarray(bounds) for bounds in found]
+        # The program of one query uses all cores itself.
+        count = min(blocks, len(devices) if len(queries) == 1 else max(len(devices), threads()))
+        parts = [slice(*ends) for ends in itertools.pairwise(np.linspace(0, blocks, count + 1).astype(int))]
+
+        def of_part(number: int) -> np.ndarray:
+            part, device = parts[number], devices[number % len(devices)]
+            return np.asarray(first_bounds(weights[part], slack[part], self._codes(part, device)))
+
+        found = spread(of_part, range(count))
 
         def of_query(query: int) -> np.ndarray:
             rows = [bounds[:, query] for bounds in found]

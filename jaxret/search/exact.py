@@ -10,8 +10,8 @@ number of devices gives the same result, bit by bit. Work is done in blocks, so 
 gallery beyond its own arrays, which may be mapped from files.
 
 Who answers many queries calls `bounds.prepare(gallery)` once; 'auto' then prunes where the bounds of a query or two say
-that it pays: it gains most for single queries, as a pass of brute force over the rows costs the same for one and for many.
-On accelerators 'auto' is brute force.
+that it pays: it gains most for single queries, as a pass of brute force over the rows costs the same for one and for
+many. On accelerators 'auto' is brute force.
 """
 
 from collections.abc import Sequence
