@@ -136,7 +136,7 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         rate = task.finished_speed or task.speed
-        return Text('' if rate is None else f'{rate:.3g}/s')
+        return Text('' if rate is None else f'{rate:,.0f}/s' if rate >= 100 else f'{rate:.3g}/s')
 
 
 def serve(descriptor: int) -> None:

@@ -54,7 +54,7 @@ def align_answers(
             answers.append((hits, complete))
             drawn.append({})
             continue
-        laid = aligned_hits(index, hits, query.path, also=ids, up_axis=axis_of(query), pictures=pictures)
+        laid = aligned_hits(index, hits, query.path, also=ids, up_axis=axis_of(query), pictures=pictures, progress=True)
         if laid.problems:
             print(printable_lines(f'not laid on {query.path}: {DataError(laid.problems)}'), file=sys.stderr)
         answers.append((laid.hits, complete))

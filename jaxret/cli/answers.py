@@ -120,12 +120,13 @@ def print_tables(answers: Sequence[Answer]) -> None:
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:  # a log file has no width of its own
         console = Console(width=200, markup=False, emoji=False, highlight=False)
-    with_views = any(hit.view is not None for answer in answers for hit in answer.hits)
-    with_photos = any(hit.references for answer in answers for hit in answer.hits)
-    with_distances = any(hit.distance is not None for answer in answers for hit in answer.hits)
     with_facts = any(facts for answer in answers for facts in answer.facts.values())
     for answer in answers:
-        console.print(_shown(f'{answer.name} ({answer.seen})'), soft_wrap=True)
+        with_views = any(hit.view is not None for hit in answer.hits)
+        with_photos = any(hit.references for hit in answer.hits)
+        with_distances = any(hit.distance is not None for hit in answer.hits)
+        order = '; nearest first, by mean distance' if with_distances else ''
+        console.print(_shown(f'{answer.name} ({answer.seen}{order})'), soft_wrap=True)
         if sure := certainty_text(answer.hits):
             console.print(_shown(sure), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
@@ -135,7 +136,7 @@ def print_tables(answers: Sequence[Answer]) -> None:
         table.add_column('id', overflow='fold')
         for column in ('view', 'azimuth', 'elevation') if with_views else ():
             table.add_column(column, justify='right', overflow='ellipsis')
-        for column in ('distance', 'mean', 'scale') if with_distances else ():
+        for column in ('mean distance', 'largest', 'scale') if with_distances else ():
             table.add_column(column, justify='right', overflow='ellipsis')
         for column in (
             *(('known photos',) if with_photos else ()),
@@ -154,20 +155,21 @@ def print_tables(answers: Sequence[Answer]) -> None:
 
 
 def _told_distances(hit: Hit) -> tuple[str, str, str]:
-    """Of a hit that was laid on the query, in percent of its longest side; and its scale, with 'mirrored'."""
+    """Of a hit that was laid on the query, mean and largest in percent of its longest side; its scale, 'mirrored'."""
     if hit.distance is None:
         return '', '', ''
     scale = f'{hit.scale:.4g}{" mirrored" if hit.mirrored else ""}'
-    return f'{100 * hit.distance:.2f} %', f'{100 * hit.mean_distance:.3f} %', scale
+    return f'{100 * hit.mean_distance:.3f} %', f'{100 * hit.distance:.2f} %', scale
 
 
 def certainty_text(hits: Sequence[Hit]) -> str:
     """How sure the first of some hits is; '' where nothing is known of that."""
     chance, present = (hits[0].chance, hits[0].present) if hits else (None, None)
-    told = [] if chance is None else [f'the first is right with a chance of {_percent(chance)}']
-    if present is not None and present < 0.5:
-        told.append(f'probably none of the models (with a chance of {_percent(1 - present)})')
-    return '; '.join(told)
+    told = '' if chance is None else f'the first is right with a chance of {_percent(chance)}'
+    if present is None or present >= 0.5:
+        return told
+    absent = f'probably none of the models (with a chance of {_percent(1 - present)})'
+    return f'{absent}; if it is one of them, {told}' if told else absent
 
 
 def _percent(chance: float) -> str:

@@ -23,7 +23,7 @@ _FIRST = 'chair/chair-2.obj'  # what chair.jpg shows
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    """Writes models/, chair.jpg, chair-mask.png, photos.csv and its photos into a folder; returns the exit status.
+    """Writes models/, chair.jpg, chair-mask.png, photos.csv, photos/ and masks/ into a folder; returns the exit status.
 
     Raises:
       StorageError: there is something in the folder already, or it cannot be written.
@@ -41,12 +41,15 @@ def run_demo(options: argparse.Namespace) -> int:
     for path in sorted(folder.glob('models/*/*.obj')):
         model = path.relative_to(folder / 'models').as_posix()
         for number, side in enumerate(_SIDES, 1):
-            name = 'chair' if (model, number) == (_FIRST, 1) else f'photos/{path.stem}-{number}'
             photo, mask = photograph(path, *side, rng)
-            write_atomically(folder / f'{name}.jpg', _jpeg(photo))
-            write_atomically(folder / f'{name}-mask.png', png_file(mask))
-            if name != 'chair':
-                rows.append((f'{name}.jpg', model, f'{name}-mask.png'))
+            name = f'{path.stem}-{number}'
+            names = f'photos/{name}.jpg', f'masks/{name}.png'
+            if (model, number) == (_FIRST, 1):
+                names = 'chair.jpg', 'chair-mask.png'
+            else:
+                rows.append((names[0], model, names[1]))
+            write_atomically(folder / names[0], _jpeg(photo))
+            write_atomically(folder / names[1], png_file(mask))
     table = io.StringIO()
     csv.writer(table, lineterminator='\n').writerows(rows)
     write_atomically(folder / 'photos.csv', table.getvalue())

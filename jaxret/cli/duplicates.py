@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from jaxret.cli.next_step import quoted, tell_next
 from jaxret.errors import DataError, JaxretError, Problem, StorageError
 from jaxret.files import printable, printable_lines, storage_errors, write_atomically
 from jaxret.geometry.mesh import load_mesh
@@ -59,6 +60,9 @@ def run_duplicates(options: argparse.Namespace) -> int:
     if options.out:
         page = _write_page(Path(options.out), found, problems, options.index or options.models)
         print(f'{page}: the groups in pictures')
+    elif found.groups:
+        named = f'--index {quoted(options.index)}' if options.index else f'--models {quoted(options.models)}'
+        tell_next(f'jaxret duplicates {named} --out duplicates')
     return 0
 
 

@@ -127,7 +127,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
 
 
 def _next_steps(index: str, *, photos: bool) -> list[str]:
-    teach = [f'jaxret index --out {quoted(index)} --add-photos photos.csv'] if photos else []
+    teach = [f'jaxret index --out {quoted(index)} --add-photos PHOTOS.csv'] if photos else []
     return [f'jaxret serve --index {quoted(index)}', *teach]
 
 

@@ -19,7 +19,8 @@ from jaxret.geometry.words import Words
 
 _NOT_POLYGONS = (b'surf', b'bzp', b'bsp', b'cdp', b'cdc', b'res', b'call', b'csh')
 _KINDS = (b'v', b'vt', b'vn')  # that a corner names, in this order
-# A statement goes on behind a backslash; a comment does not, nor a name that ends in one: a path of Windows.
+# A statement goes on behind a backslash, a name only behind a blank and one, as in Blender and trimesh; a comment does
+# not, nor a name that ends in a backslash: a path of Windows.
 _CONTINUED = re.compile(rb'(#[^\n]*|^ *(?:[gos]|usemtl|mtllib) [^\n]*[^ \n]\\ *$)|\\ *\n', re.MULTILINE | re.IGNORECASE)
 
 

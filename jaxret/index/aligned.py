@@ -47,6 +47,7 @@ def aligned_hits(
     pictures: bool = False,
     processes: int | None = None,
     seconds: float = _SECONDS,
+    progress: bool = False,
 ) -> AlignedHits:
     """Reads files of hits again, of the first `MOST` and of `also`, and lays each on the query, however it stands.
 
@@ -59,11 +60,13 @@ def aligned_hits(
       pictures: also make pictures of where they differ.
       processes: that read and lay; None takes one a core. Each model costs only itself.
       seconds: for each model.
+      progress: show a progress bar.
     """
     near = [number for number, hit in enumerate(hits) if number < MOST or hit.id in also]
     items = [(Path(query), shapes.model_path(hits[number].id)) for number in near]
     function = partial(lay_shape, up_axis=up_axis, pictures=pictures)
     limits = {'timeout': seconds, 'memory': reading_memory(processes), 'serial_below': 1}
+    limits['progress'] = 'Laying models on the query' if progress else None
     results = {near[place]: one for place, one in map_parallel(function, items, processes=processes, **limits)}
     problems = [problem for one in results.values() if isinstance(one, DataError) for problem in one.problems]
     done = {number: one for number, one in results.items() if not isinstance(one, DataError)}

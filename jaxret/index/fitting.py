@@ -246,14 +246,18 @@ def told(fit: Fit) -> list[str]:
             shares = [f'Top-{most} {_share(ranks <= most)}' for most in (1, 10)]
             lines.append(f'  {photos}, {when}: {", ".join(shares)} ({len(ranks)} photos)')
     verdict = 'kept' if fit.whitening is not None else 'not kept: no better than the photos as they are'
-    lines.append(f'learnt map of photos {verdict}; background {fit.fusion.background:g}')
-    for what, certainty in (('which first answers are right', fit.right), ('what is not in the index', fit.present)):
-        area = 'too few photos to learn' if certainty is None else f'area under the ROC curve {certainty.area:.2f} for'
-        lines.append(f'{area} {what}')
-    if fit.present is not None and fit.present.area < LEAST_AREA:
-        lines.append(f'so nothing is said of objects that are not in the index: that takes an area of {LEAST_AREA:g}')
+    lines.append(f'learnt map of photos {verdict}')
+    lines.append(f'a known photo speaks for its model from a likeness of {fit.fusion.background:g} on (background)')
+    for what, certainty in (('how sure the first answer is', fit.right), ('what is not in the index', fit.present)):
+        if certainty is None:
+            lines.append(f'{what}: too few photos to learn')
+            continue
+        weak = certainty is fit.present and certainty.area < LEAST_AREA
+        said = f'not said: that takes {LEAST_AREA:g}' if weak else 'said'
+        lines.append(f'{what}: area under the ROC curve {certainty.area:.2f} (0.5 is chance); {said}')
     if fit.right is not None or fit.present is not None:
-        lines.append(f'this is learnt, and said, of photos {"with" if fit.outlined else "without"} a silhouette')
+        which = 'with' if fit.outlined else 'without'
+        lines.append(f'both only for photos {which} a mask or plain ground, as most are')
     return lines
 
 

@@ -80,7 +80,8 @@ def find_queries(arguments: Sequence[str | Path], *, kinds: Sequence[str], syste
         else:
             what = f'a query of kind {kind!r}' if kind else f'a file of kind {argument.suffix!r}'
             action = unread_format(argument) or f'give {can}'
-            problems.append(Problem(str(argument), f'{what}, which an index of a {system} model cannot embed', action))
+            model = 'the built-in model' if system == 'pretrained' else f'a {system} model'
+            problems.append(Problem(str(argument), f'{what}, which an index of {model} cannot embed', action))
     if problems:
         raise DataError(problems)
     return found

@@ -173,6 +173,11 @@ def test_a_model_finds_itself_and_lies_on_itself(run, tmp_path):
     assert own[0]['score'] == pytest.approx(1, abs=1e-5)
     for first, second in (own, other):
         assert first['id'] == name and first['distance'] < 1e-6 < second['distance'] and first['mirrored'] is False
+    status, out, err = run('search', '--index', 'index', f'models/{name}', 'photos/one.jpg', '--mask', 'masks')
+    heads = [line for line in out.splitlines() if line.endswith(')') or line.startswith('rank')]
+    assert status == 0 and heads[0].endswith('(mesh; nearest first, by mean distance)') and 'mean distance' in heads[1]
+    assert heads[2] == 'photos/one.jpg (photo, mask masks/one.png)' and 'distance' not in heads[3]
+    assert 'Laying models on the query' in err
     status, out, _ = run(*asked, '--no-align')
     assert status == 0 and {hit['distance'] for entry in json.loads(out) for hit in entry['hits']} == {None}
 

@@ -21,6 +21,7 @@ def test_the_demo_can_be_indexed_searched_and_taught(tmp_path, capsys):
         assert mesh.vertices[:, 1].min() == 0 and np.ptp(mesh.vertices[:, 1]) > 0.3  # stands upright on the ground
     lines = read_photo_list(folder / 'photos.csv', models={f'{path.parent.name}/{path.name}' for path in models})
     shown = [line.model for line in lines]
+    assert {path.name for path in (folder / 'photos').iterdir()} == {line.photo.name for line in lines}  # no masks
     assert len(lines) == 31 and sum(shown.count(model) >= 2 for model in set(shown)) >= 5  # enough for `jaxret fit`
     photo, mask = (np.asarray(Image.open(folder / name)) for name in ('chair.jpg', 'chair-mask.png'))
     assert photo.shape == (*mask.shape, 3) and 0.05 < (mask == 255).mean() < 0.6 and set(np.unique(mask)) == {0, 255}

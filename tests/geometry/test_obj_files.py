@@ -1,7 +1,10 @@
 """OBJ files in the forms that programs write, and what is refused in them."""
 
+import io
+
 import numpy as np
 import pytest
+import trimesh
 from box_files import BOX, SIDES, TRIANGLES, U, check_box, loaded, measures, refusal
 
 VERTICES = [f'v {x:g} {y:g} {z:g}' for x, y, z in BOX]
@@ -32,6 +35,7 @@ SOUND = {
         ['# C:\\models\\', VERTICES[0] + ' # C:\\', 'mtllib C:\\a\\', 'o C:\\a\\', faces()[0], 'g C:\\a\\ '],
         [faces()[1], '  USEMTL C:\\a\\', *faces()[2:5], 's \\\n1', faces()[5]],
     ),
+    'names that go on': text(['g front \\', 'left', 'o a  \\', ' b', 'usemtl c \\', 'd'], faces()),
     'indices with a plus sign': text(NORMALS, faces(corner=lambda index: f'+{index + 1}/+1/+{index % 2 + 1}')),
     'parts that count back to nothing': text(faces(corner=lambda index: f'{index - 8}/{index - 8}/-1')),
     'parts that are not there': text(faces(corner=lambda index: f'{index + 1}/{index + 1}/1')),
@@ -62,6 +66,13 @@ SOUND = {
 @pytest.mark.parametrize('name', SOUND)
 def test_sound_files(tmp_path, name):
     check_box(loaded(tmp_path / 'a.obj', SOUND[name]))
+
+
+def test_a_name_that_ends_in_a_blank_and_a_backslash_goes_on_as_for_other_readers(tmp_path):
+    content = text(['usemtl wood \\'], faces(TRIANGLES))  # the first face is in the name, as in trimesh and Blender
+    mesh = loaded(tmp_path / 'a.obj', content)
+    other = trimesh.load(io.BytesIO(content.encode()), file_type='obj', process=False, skip_materials=True)
+    assert len(other.faces) == len(TRIANGLES) - 1 == len(mesh.faces)
 
 
 @pytest.mark.parametrize('corner', ['{0}', '{0}/{0}', '{0}//{0}', '{0}/{0}/{0}'])

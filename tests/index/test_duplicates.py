@@ -90,6 +90,8 @@ def test_command(models, tmp_path, capsys):
         and 'synthetic sample' not in page
         and len(list((tmp_path / 'out/images').glob('view-*.png'))) >= 4
     )
+    assert cli.main(['duplicates', f'--models={models}', '--processes=1']) == 0
+    assert capsys.readouterr().out.endswith(f'next: jaxret duplicates --models {models} --out duplicates\n')
 
 
 def test_outputs_are_refused_before_the_work(models, tmp_path, monkeypatch, capsys):

@@ -169,7 +169,8 @@ async function search() {
   running?.abort();
   const own = running = new AbortController();
   tell(null);
-  $('status').textContent = 'Searching …';
+  $('status').textContent = items.length && $('stage').hidden && !items[0].file.type.startsWith('image/')
+    ? 'Searching, then laying the best on it …' : 'Searching …';
   try {
     if (items.length > about.photos) throw new Error(`At most ${about.photos} photos of one object.`);
     if (items.reduce((sum, { file }) => sum + file.size, 0) > about.upload_bytes) {
@@ -181,7 +182,8 @@ async function search() {
     fill(found);
     $('standing').hidden = !['mesh', 'points'].includes(found.kind);
     const without = found.left_out ? `; ${plural(found.left_out, 'shape')} left out whose files have no unit` : '';
-    $('status').textContent = `The best ${found.results.length} of ${plural(found.shapes, 'shape')}, in ${found.seconds.toFixed(2)} s${without}`;
+    const order = found.results.some(({ distance }) => distance !== null) ? ', those that lie nearest to it first' : '';
+    $('status').textContent = `The best ${found.results.length} of ${plural(found.shapes, 'shape')}${order}, in ${found.seconds.toFixed(2)} s${without}`;
   } catch (error) {
     if (own !== running) return;  // another search has taken over
     fill(null);
@@ -193,8 +195,10 @@ async function search() {
 function card(result) {
   const above = result.elevation === null ? '' : `, ${Math.round(result.elevation)}° above`;
   const angle = result.azimuth === null ? '' : `seen from ${Math.round(result.azimuth)}°${above}`;
-  const apart = result.distance === null ? '' : `${(100 * result.distance).toFixed(2)} % apart${result.mirrored ? ', mirrored' : ''}`;
-  const chance = result.chance === null ? '' : `${percent(result.chance)} sure`;
+  const apart = result.distance === null ? ''
+    : `${(100 * result.mean_distance).toFixed(2)} % apart on the average, ${(100 * result.distance).toFixed(2)} % at most${result.mirrored ? ', mirrored' : ''}`;
+  const sure = (result.present ?? 1) < 0.5 ? 'sure, if it is one of these' : 'sure';
+  const chance = result.chance === null ? '' : `${percent(result.chance)} ${sure}`;
   const copy = result.copy_of ? `copy of ${shownName(result.copy_of)}` : '';
   const lines = [copy, apart, ...factLines(result.facts), angle, chance].filter(Boolean);
   const colors = swatches(result.facts);
