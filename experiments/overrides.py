@@ -4,7 +4,7 @@ import ast
 import difflib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +19,9 @@ FOLDER = Path(__file__).parent / 'configs'
 RUN_ARGUMENTS = (
     '--config, --config.KEY=VALUE, --workdir, --mode, --report, --coordinator, --num_processes, --process_id or --help'
 )
+
+
+_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a word'}
 
 
 def config_names() -> list[str]:
@@ -45,7 +48,7 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
         path = FOLDER / path
     if not path.is_file():
         raise ConfigError(
-            f'--config={name}: no such config; use one of {", ".join(config_names())}, or the path of a config file'
+            f'--config={name}: no such config.{_hint(path.stem, [Path(one).stem for one in config_names()])} Use one of {", ".join(config_names())}, or the path of a config file'
         )
     try:
         module = _module(path)
@@ -60,8 +63,14 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
             f'get_config(), or PRESETS and get_config(preset) as {FOLDER.name}/pix3d.py has them'
         ) from error
     if config is None:
-        raise ConfigError(f'--config={name}: no preset {preset!r}; {path.name} has {", ".join(choices) or "none"}')
+        has = f'{_hint(preset, choices)} {path.name} has {", ".join(choices) or "none"}'
+        raise ConfigError(f'--config={name}: no preset {preset!r}.{has}')
     return config, f'{path.stem}-{preset}' if preset else path.stem
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f' Did you mean {" or ".join(near)}?' if near else ''
 
 
 def presets(name: str) -> tuple[str, ...]:
@@ -148,8 +157,7 @@ def apply_overrides(config: ConfigDict, overrides: dict[str, str]) -> None:
     flat = flatten(config)
     for key, text in overrides.items():
         if key not in flat:
-            near = difflib.get_close_matches(key, flat, n=3, cutoff=0.5)
-            hint = f' Did you mean {" or ".join(near)}?' if near else ''
+            hint = _hint(key, flat)
             raise ConfigError(f'--config.{key}: unknown key.{hint} Valid keys: {", ".join(sorted(flat))}')
         *groups, last = key.split('.')
         target = config
@@ -164,7 +172,8 @@ def _parse(key: str, text: str, default: Any) -> Any:
             return {'true': True, 'false': False, '1': True, '0': False}[text.lower()]
         return _parse_tuple(text, default) if isinstance(default, tuple) else _parse_scalar(text, type(default))
     except (KeyError, TypeError, ValueError, SyntaxError):
-        kind = f'{len(default)} values' if isinstance(default, tuple) and default else f'a {type(default).__name__}'
+        kind = _KINDS.get(type(default), 'a list')
+        kind = f'{len(default)} values' if isinstance(default, tuple) and default else kind
         raise ConfigError(f'--config.{key}={text}: not {kind}; the default is {default!r}') from None
 
 

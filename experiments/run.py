@@ -167,7 +167,7 @@ def _train(
     _check_folders(config, folder)
     if not has_checkpoints(folder):  # what a run was begun with stays
         _check_changes(preset, config)
-    new = together is None and not folder.exists()
+    new, above = together is None and not folder.exists(), not folder.parent.exists()
     try:
         with _joined(together) as first, locked(folder) if first else contextlib.nullcontext():
             if first:
@@ -177,6 +177,9 @@ def _train(
     except (ConfigError, DataError):  # nothing was trained
         if new and not has_checkpoints(folder):
             shutil.rmtree(folder, ignore_errors=True)
+            if above:
+                with contextlib.suppress(OSError):  # others are there
+                    folder.parent.rmdir()
         raise
 
 

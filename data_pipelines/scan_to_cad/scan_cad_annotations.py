@@ -140,7 +140,8 @@ def _load(path: Path, key: str, kind: type, wanted: str) -> Any:
         check_regular(path)
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise refused(str(path), 'missing', 'restore the file, or name another one') from None
+        wanted = 'name a folder that has it, with scan/ and cad/, or one of CAD grids <synset>/<id>.vox'
+        raise refused(str(path), 'missing', wanted) from None
     except (OSError, ValueError, RecursionError) as error:
         raise refused(str(path), f'cannot be read as JSON ({error})', action) from None
     if not isinstance(content, dict) or not isinstance(content.get(key), kind):

@@ -113,7 +113,7 @@ def test_what_is_refused_leaves_the_folder_free(tmp_path, written, capsys, monke
     out = f'--out={tmp_path / "table"}'
     for wrong, message in (
         ('--config.epcohs=2', 'epcohs: unknown key'),
-        ('--config.epochs=two', 'epochs=two: not a int'),
+        ('--config.epochs=two', 'epochs=two: not a whole number'),
         (f'--unseen_dir={tmp_path}/gone', f'--unseen_dir={tmp_path}/gone: does not exist'),
         (f'--data_dir={tmp_path}/gone', f'--data_dir={tmp_path}/gone: does not exist'),
     ):

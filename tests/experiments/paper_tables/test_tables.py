@@ -517,7 +517,7 @@ def test_the_default_folder_says_what_it_holds(fake, tmp_path, monkeypatch):
         (['ncf', 'hifa'], 'hifa: unknown argument'),
         (['ncf', '--out'], '--out: expected one argument'),
         (['ncf', '--config.sede=1'], 'unknown key. Did you mean seed'),
-        (['ncf', '--config.epochs=many'], '--config.epochs=many: not a int'),
+        (['ncf', '--config.epochs=many'], '--config.epochs=many: not a whole number'),
         (['ncf', '--config.seed=1'], '--config.seed: use --seeds=N'),
         (['ncf', '--config.data_dir=x'], '--config.data_dir: use --data_dir=DIR'),
         (['ncf', '--config.batch_size=8'], "--config.batch_size: row 'CLF at batch 12' sets it itself"),
