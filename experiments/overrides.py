@@ -47,9 +47,9 @@ def load_config(name: str) -> tuple[ConfigDict, str]:
     if '/' not in file and (FOLDER / path).is_file():  # whatever file of that name lies in the current folder
         path = FOLDER / path
     if not path.is_file():
-        raise ConfigError(
-            f'--config={name}: no such config.{_hint(path.stem, [Path(one).stem for one in config_names()])} Use one of {", ".join(config_names())}, or the path of a config file'
-        )
+        hint = _hint(path.stem, [Path(one).stem for one in config_names()])
+        use = f'Use one of {", ".join(config_names())}, or the path of a config file'
+        raise ConfigError(f'--config={name}: no such config.{hint} {use}')
     try:
         module = _module(path)
         choices = tuple(getattr(module, 'PRESETS', ()))
