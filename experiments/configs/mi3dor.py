@@ -85,7 +85,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     config.view_augmentation = view = groups.augmentation(**crop)
 
     config.model = model = ConfigDict()
-    model.backbone = 'resnet_coarse'  # one network for photos and views: alexnet, resnet50, efficientnet_lite0, ...
+    model.backbone = 'resnet_coarse'  # of photos and views: alexnet, resnet50, efficientnet_lite0, vit_s14, ...
     model.embedding_dim = 64  # D, linear
     model.classifier_hidden = 64  # width of the first of the classifier's two linear layers; 0 is one layer
     model.dropout = 0.2  # probability, in AlexNet's fc6 and fc7 and in the domain discriminator

@@ -77,7 +77,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     shapes.meshes = 'jitter'  # of corners alone; ours: 'stretch', they are stretched and turned too, as points are
 
     config.model = model = ConfigDict()
-    model.image_encoder = 'resnet_coarse'  # or resnet_small, resnet18, resnet34, resnet50
+    model.image_encoder = 'resnet_coarse'  # or resnet_small, resnet18, resnet50, efficientnet_lite0, vit_s14, ...
     model.point_encoder = 'dgcnn'  # or 'pointnet'
     model.neighbors = 10  # k of DGCNN
     model.point_width = 0.25  # factor on the channels; 1 is the published network

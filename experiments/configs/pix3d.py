@@ -111,7 +111,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     color.hsv_range = (0.1, 0.3, 0.3)  # largest shift of hue (turns), saturation and value
 
     config.model = model = ConfigDict()
-    model.query_encoder = 'resnet_small'  # or resnet_coarse, resnet18, resnet34, resnet50, efficientnet_lite0, ...
+    model.query_encoder = 'resnet_small'  # or resnet_coarse, resnet18, resnet50, efficientnet_lite0, vit_s14, ...
     model.view_encoder = 'resnet_coarse'  # the same choices
     model.embedding_dim = 128  # D, of photos and of views
     model.pooling = 'attention'  # of the views: 'attention', 'mean', 'max', 'unit_mean' (scaled to length 1)

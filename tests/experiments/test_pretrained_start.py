@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import run
 from cross_modal import task as cross_modal
+from domain_adaptation import task as domain_adaptation
 from photo_to_shape import task as photo_to_shape
 from pretrained_files import tensors, write_pth
 from pretrained_start import pretrained_facts, pretrained_start
@@ -70,6 +71,12 @@ def starts(monkeypatch):
     for module in (photo_to_shape, cross_modal):
         monkeypatch.setattr(module, 'pretrained_start', kept)
         monkeypatch.setattr(module.TASK, 'load', load)
+
+    def last(*arguments, **options):  # where the data has been read
+        kept(*arguments, **options)
+        raise Reached
+
+    monkeypatch.setattr(domain_adaptation, 'pretrained_start', last)
     return found
 
 
@@ -237,7 +244,15 @@ def test_damaged_facts_are_named(tmp_path: Path, text):
         pretrained_facts(tmp_path)
 
 
-def test_both_towers_are_a_vision_transformer_of_a_folder(tmp_path, starts, monkeypatch):
+@pytest.mark.parametrize(
+    ('config', 'towers'),
+    [
+        ('pix3d.py:smoke', {'query': 'model.query_encoder', 'gallery': 'model.view_encoder'}),
+        ('mi3dor.py:smoke', {'backbone': 'model.backbone'}),
+        ('modelnet40.py:smoke', {'image': 'model.image_encoder'}),
+    ],
+)
+def test_towers_are_a_vision_transformer_of_a_folder(tmp_path, starts, monkeypatch, config, towers):
     """One of width 8 in the place of DINOv2's smallest: read, frozen, and followed by heads."""
     folder = write_case(tmp_path / 'dinov2', 'hf_dinov2', stored_cases()['hf_dinov2'][0])
     network = read_vision_transformer(folder)
@@ -247,16 +262,18 @@ def test_both_towers_are_a_vision_transformer_of_a_folder(tmp_path, starts, monk
     monkeypatch.setattr('pretrained_start.vision_transformer', lambda name: network.module)
     monkeypatch.setattr('pretrained_start.statistics', lambda name: (network.input.mean, network.input.std))
     values = {
-        'model.query_encoder': 'vit_s14', 'model.view_encoder': 'vit_s14', 'model.train': 'heads',
-        'model.mask': 'white', 'model.normalization': 'published', 'data.image_size': 20,
-        'pretrained.query': folder, 'pretrained.gallery': folder, 'parallel.devices': 1,
+        'model.train': 'heads', 'data.image_size': 20, 'parallel.devices': 1,
+        **{key: 'vit_s14' for key in towers.values()}, **{f'pretrained.{name}': folder for name in towers},
+        **({'model.mask': 'white'} if 'query' in towers else {}),
+        **({} if 'backbone' in towers else {'model.normalization': 'published'}),  # which HIFA always has
     }  # fmt: skip
     options = [f'--config.{key}={value}' for key, value in values.items()]
     with pytest.raises(Reached):
-        run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path / "run"}', *options])
+        run.main([f'--config={config}', f'--workdir={tmp_path / "run"}', *options])
     start, system, example = starts[0]
     after = start(zeros(system, example))
     stored = [np.asarray(leaf) for leaf in jax.tree.leaves(network.variables)]
-    for tower in (after['frozen']['params']['query'], after['frozen']['params']['view']):
+    assert len(after['frozen']['params']) == len(towers)
+    for tower in after['frozen']['params'].values():
         found = [np.asarray(leaf) for leaf in jax.tree.leaves(tower)]
         assert all(any(np.array_equal(leaf, one) for one in stored) for leaf in found) and len(found) > 20
