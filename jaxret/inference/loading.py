@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from absl import logging
 
 from jaxret.errors import CheckpointError
 from jaxret.inference.model import Model
@@ -29,7 +30,13 @@ def load(workdir: str | Path, *, gallery: str | None = None, default: str = '') 
       ConfigError: `gallery` is none of the system's, or the environment asks JAX for devices that are not there.
     """
     check_platforms()
-    return model_of(read_run(workdir), gallery=gallery, default=default)
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # Orbax notes what a user cannot act on
+    try:
+        run = read_run(workdir)
+    finally:
+        logging.set_verbosity(before)
+    return model_of(run, gallery=gallery, default=default)
 
 
 def model_of(run: FinishedRun, *, gallery: str | None = None, default: str = '') -> Model:

@@ -121,7 +121,8 @@ def fit(
 
 
 def _told(step: int, loss: float, evaluation: Metrics) -> str:
-    return f'step {step}: loss {loss:.4f}, ' + ', '.join(f'{name} {value:.3f}' for name, value in evaluation.items())
+    measured = [f'{name} {value:.3f}' for name, value in evaluation.items() if name != 'progress']  # of the steps
+    return ', '.join([f'step {step}: loss {loss:.4f}', *measured])
 
 
 def _is_watched(step: int, watched: int, log_every: int) -> bool:

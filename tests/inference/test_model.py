@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import trimesh
+from absl import logging
 from finished_runs import CLASSES, write_run
 from PIL import Image
 from small_cmic import small_cmic
@@ -145,6 +146,13 @@ def test_cross_modal_centers_embed_as_training_does(runs, files):
     assert model.embed_photos([files / 'photo.png']).shape == (1, config.model.embedding_dim)
     with pytest.raises(ConfigError, match="gallery 'mesh': choose one of views, faces, points"):
         jaxret.load(workdir, gallery='mesh')
+
+
+def test_nothing_is_noted_of_a_checkpoint(runs, caplog):
+    before = logging.get_verbosity()
+    with caplog.at_level('WARNING'):
+        jaxret.load(runs('cmic')[0])
+    assert not caplog.records and logging.get_verbosity() == before
 
 
 def test_hifa_embeds_as_training_does(runs, files):

@@ -13,6 +13,7 @@ from small_cmic import optimizer_config, random_batch, small_cmic
 from training_process import Matching, global_batch
 
 from jaxret.errors import CheckpointError, NonFiniteError, StorageError
+from jaxret.training import loop
 from jaxret.training.checkpoints import Checkpoints
 from jaxret.training.logging import read_history
 from jaxret.training.loop import fit
@@ -78,6 +79,11 @@ def test_learns_and_logs(tmp_path):
     assert not (tmp_path / 'checkpoints' / '6').exists()  # the best one, were it saved
     rates = [line['learning_rate'] for line in history]  # means of two steps; three of warm-up, then a cosine
     assert rates[0] < rates[1] and rates[1:] == sorted(rates[1:], reverse=True)
+
+
+def test_a_share_of_the_steps_is_not_told():
+    assert loop._told(4, 0.5, {'progress': 0.25}) == 'step 4: loss 0.5000'
+    assert loop._told(4, 0.5, {'progress': 0.25, 'top1': 0.75}) == 'step 4: loss 0.5000, top1 0.750'
 
 
 @pytest.mark.parametrize('mode,devices', [('jit', 1), ('pmap', 2)])
