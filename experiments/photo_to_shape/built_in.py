@@ -38,11 +38,13 @@ class BuiltIn:
 
     Attributes:
       parts: of embeddings.
+      fingerprint: of the model.
     """
 
     def __init__(self, model: Model, config: ConfigDict):
         self._model, self._folder = model, cache_folder(config) / 'features'
         self.parts: Parts = model.parts
+        self.fingerprint = model.fingerprint
 
     def photos(self, table: QueryTable) -> np.ndarray:
         """Embeddings float32 [Q, D + C] of photos with their masks."""
@@ -75,7 +77,7 @@ class BuiltIn:
         )
 
     def _path(self, kind: str):
-        return self._folder / f'{self._model.fingerprint[:32]}-{kind}.npz'
+        return self._folder / f'{self.fingerprint[:32]}-{kind}.npz'
 
 
 def photo_vectors(

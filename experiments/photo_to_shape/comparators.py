@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from frozen_features import digest
 from photo_to_shape.built_in import BuiltIn, decoded, photo_vectors
 from photo_to_shape.data import PhotoData
 
@@ -13,6 +14,9 @@ from jaxret.search.references import TEMPERATURE, pooled_scores, reference_proba
 
 _REFERENCES = 2 / 3  # their weight beside the views
 _VIEW_TEMPERATURE = 0.025
+_KNOWN = ('train', 'val')  # splits whose photos are the references
+_KEPT = 16  # data sets whose scores a process keeps
+_kept: dict[str, dict[str, np.ndarray]] = {}  # of runs that follow each other in one process, as those of tables do
 
 
 def reference_vectors(
@@ -50,27 +54,41 @@ def with_references(
 
 
 def untrained_scores(data: PhotoData, built_in: BuiltIn | None, background: int) -> dict[str, np.ndarray]:
-    """Scores [Q, G] of the test photos by each of `reports.tables.UNTRAINED`.
+    """Scores [Q, G] of the test photos by each of `reports.tables.UNTRAINED`, computed once a process for the same data.
 
     Args:
       data: of the run.
       built_in: what looks at pictures; without it silhouettes alone are compared.
       background: grey level of the views' ground.
     """
-    gallery, test, known = data.gallery, data.queries['test'], ('train', 'val')
+    tables = [data.queries[split] for split in ('test', *_KNOWN)]
+    key = digest(
+        *(part for table in tables for part in (*table.images_encoded, *table.masks_encoded, table.shape.tobytes())),
+        *(np.ascontiguousarray(views) for views in data.gallery.views),
+        repr((built_in and built_in.fingerprint, background, data.gallery.views.shape)).encode(),
+    )
+    if key not in _kept:
+        for old in list(_kept)[: len(_kept) + 1 - _KEPT]:
+            del _kept[old]
+        _kept[key] = _untrained_scores(data, built_in, background)
+    return _kept[key]
+
+
+def _untrained_scores(data: PhotoData, built_in: BuiltIn | None, background: int) -> dict[str, np.ndarray]:
+    gallery, test = data.gallery, data.queries['test']
     found = {'light_field': outline_scores(test, gallery, background)}
     if built_in is None:
         return found
-    owner = np.concatenate([data.queries[split].shape for split in known])
+    owner = np.concatenate([data.queries[split].shape for split in _KNOWN])
     counts = np.bincount(owner, minlength=len(gallery.names)) + 1 / len(owner)
     zero_shot = zero_shot_scores(test, gallery, built_in)
-    vectors = reference_vectors(data, built_in, 'test', known)
+    vectors = reference_vectors(data, built_in, 'test', _KNOWN)
     temperatures = {'temperature': TEMPERATURE, 'view_temperature': _VIEW_TEMPERATURE}
     return found | {
         'zero_shot': zero_shot,
         'zero_shot_prior': zero_shot / _VIEW_TEMPERATURE + np.log(counts),
-        'references': with_references(zero_shot, vectors, data, known, weight=1.0, **temperatures),
-        'references_views': with_references(zero_shot, vectors, data, known, weight=_REFERENCES, **temperatures),
+        'references': with_references(zero_shot, vectors, data, _KNOWN, weight=1.0, **temperatures),
+        'references_views': with_references(zero_shot, vectors, data, _KNOWN, weight=_REFERENCES, **temperatures),
     }
 
 
