@@ -11,7 +11,7 @@ TOP1 = Metric('top1', 'Top-1', digits=1)
 TOP10 = Metric('top10', 'Top-10', digits=1)
 METRICS = (TOP1, TOP10, Metric('top1_macro', 'Top-1, category mean', digits=1))
 CATEGORY = Metric('category_top1', 'category of Top-1', digits=1)
-TUNING = Tuning('val_mean_reciprocal_rank', {'data.val_fraction': 0.2})
+TUNING = Tuning('val_mean_reciprocal_rank', {'data.val_fraction': 0.2}, lengths=(1.0,))
 SMALL = {'log_every': 50, 'evaluation.shape_metrics': False}  # what no table shows
 # Of the networks their last blocks are trained too, from maps that are kept.
 LAST_BLOCKS = {'model.train': 'last_blocks', 'model.last_blocks': 3, 'model.taps': '15,16', 'epochs': 20}

@@ -29,10 +29,14 @@ def data(tmp_path):
     shape = np.array([0, 1, 2], np.int32)
     masks = [png(own[0, ..., 0] < 255) for own in views]
     test = QueryTable([], masks, np.array([0, 0, 1], np.int32), shape, ['0.jpg', '1.jpg', '2.jpg'])
+    none = QueryTable([], [], np.zeros(0, np.int32), np.zeros(0, np.int32), [])
     of_photo = {'x': 'c', 'y': 'c', 'z': 'a', '0.jpg': 'a'}
     split = PhotoSplit({name: 'test' if name == '0.jpg' else 'train' for name in of_photo}, of_photo, [])
     return SimpleNamespace(
-        gallery=gallery, queries={'test': test}, split=split, dataset=SimpleNamespace(categories=('low', 'high'))
+        gallery=gallery,
+        queries={'test': test, 'train': none, 'val': none},
+        split=split,
+        dataset=SimpleNamespace(categories=('low', 'high')),
     )
 
 
@@ -86,3 +90,13 @@ def test_masks_find_the_shape_of_their_outline(data):
     assert list(found) == ['light_field']
     np.testing.assert_array_equal(found['light_field'].argmax(axis=1), [0, 1, 2])
     np.testing.assert_allclose(found['light_field'].max(axis=1), 0, atol=1e-9)
+
+
+def test_scores_that_nobody_trained_are_computed_once_for_the_same_pictures(data):
+    found = untrained_scores(data, None, 255)
+    assert untrained_scores(data, None, 255) is found
+    data.queries['test'].masks_encoded.reverse()
+    other = untrained_scores(data, None, 255)
+    np.testing.assert_array_equal(other['light_field'].argmax(axis=1), [2, 1, 0])
+    data.gallery.views[0] = data.gallery.views[1]
+    assert untrained_scores(data, None, 255)['light_field'][2, 0] < other['light_field'][2, 0]
