@@ -8,7 +8,7 @@ from typing import Any
 
 from paper_tables.plan import Job
 from paper_tables.records import read_record
-from paper_tables.rows.paper import Claim, Paper, Row, Table
+from paper_tables.rows.paper import UNTRAINED, Claim, Paper, Row, Table
 from paper_tables.runs import COMPARATORS
 
 from jaxret.metrics.intervals import MOST_SEEDS, VERDICTS, Spread, paired_difference, seeds_to_decide, spread
@@ -64,7 +64,7 @@ def collect(
         'tables': [table for table in tables if table['rows']],
         'claims_of_paper': len(paper.claims),
         'claims': [
-            _claim(paper, claim, records) for claim in paper.claims if claim.better in names and claim.worse in names
+            _claim(paper, claim, records) for claim in paper.claims if all(name in names for name in claim.rows)
         ],
     }
 
@@ -163,25 +163,34 @@ def _untrained_rows(
 ) -> list[dict[str, Any]]:
     """What nobody trained reaches on the same photos (`comparators` of metrics.json), by the first row that has it."""
     for row in rows:
-        found = [record.get('metrics', {}).get(COMPARATORS, {}) for record in records[row.name]]
+        found = [_comparators(record) for record in records[row.name]]
         configs = [jobs[other.name].config for other in rows]
         shown = {values.get('method') for values in configs}  # those that are rows of their own
         names = [name for name in dict.fromkeys(name for one in found for name in one) if name not in shown]
         if names:
             return [
                 _row(
-                    Row(f'not trained: {name.replace("_", " ")}', {}),
+                    Row(f'{UNTRAINED}{name.replace("_", " ")}', {}),
                     metrics,
-                    [
-                        {**record, 'metrics': one[name]} if name in one else {'state': record['state']}
-                        for record, one in zip(records[row.name], found, strict=True)
-                    ],
+                    _of_untrained(name, records[row.name]),
                     jobs[row.name],
                 )
                 | {'place': None}
                 for name in names
             ]
     return []
+
+
+def _of_untrained(name: str, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Records of a comparator, from those of a row."""
+    return [
+        {**record, 'metrics': _comparators(record).get(name, {})} if 'metrics' in record else record
+        for record in records
+    ]
+
+
+def _comparators(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return record.get('metrics', {}).get(COMPARATORS, {})
 
 
 def _answers(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -212,6 +221,9 @@ def _state(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _claim(paper: Paper, claim: Claim, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     metric, printed = paper.metric(claim), paper.difference(claim)
+    if claim.worse not in records:
+        name = claim.worse.removeprefix(UNTRAINED)
+        records = {**records, claim.worse: _of_untrained(name, records[claim.better])}
     rows = (claim.better, claim.worse)
     better, worse = (_values(records[name], metric.key, metric.scale) for name in rows)
     claims = len(paper.claims)  # also those that are not shown: what is chosen must not narrow the intervals

@@ -54,7 +54,7 @@ def with_references(
 
 
 def untrained_scores(data: PhotoData, built_in: BuiltIn | None, background: int) -> dict[str, np.ndarray]:
-    """Scores [Q, G] of the test photos by each of `reports.tables.UNTRAINED`, computed once a process for the same data.
+    """Scores [Q, G] of the test photos by each of `reports.tables.UNTRAINED`, once a process for the same data.
 
     Args:
       data: of the run.

@@ -25,6 +25,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+UNTRAINED = 'not trained: '  # before the name of a comparator, where it stands as a row
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -128,7 +130,8 @@ class Claim:
     Attributes:
       text: the claim, as a sentence without a full stop.
       better: name of the row that the paper finds better.
-      worse: name of the other row.
+      worse: name of the other row; or UNTRAINED and a name among `comparators` of metrics.json: what nobody trained
+        reaches on the same data as the better row.
       metric: key of a metric of both rows' tables.
       difference: by how much, above 0, in the paper's units; None takes the difference of the rows' `paper` values,
         and none is shown where one of these is absent.
@@ -139,6 +142,11 @@ class Claim:
     worse: str
     metric: str
     difference: float | None = None
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Names of its rows: both, or the better one alone."""
+        return (self.better,) if self.worse.startswith(UNTRAINED) else (self.better, self.worse)
 
     @classmethod
     def of_rows(cls, text: str, better: Row, worse: Row, metric: str) -> 'Claim':
@@ -177,7 +185,7 @@ class Paper:
                 self._check_row(row, known)
                 self._check_start(row)
         for claim in self.claims:
-            for name in (claim.better, claim.worse):
+            for name in claim.rows:
                 if name not in self.rows:
                     raise ValueError(f'claim {claim.text!r}: no row {name!r}')
             difference = self.difference(claim)
@@ -218,7 +226,7 @@ class Paper:
 
     def metric(self, claim: Claim) -> Metric:
         """The metric of a claim, which a table of each of its rows must have, in the same units."""
-        found = [self.metrics_of(name).get(claim.metric) for name in (claim.better, claim.worse)]
+        found = [self.metrics_of(name).get(claim.metric) for name in claim.rows]
         if None in found or len({(metric.scale, metric.higher_is_better) for metric in found}) > 1:
             raise ValueError(f'claim {claim.text!r}: its rows have no common metric {claim.metric!r}')
         return found[0]
@@ -233,7 +241,7 @@ class Paper:
         metric, rows = self.metric(claim), self.rows
         if claim.difference is not None:
             return claim.difference
-        values = [rows[name].paper.get(claim.metric) for name in (claim.better, claim.worse)]
-        if None in values:
+        values = [rows[name].paper.get(claim.metric) for name in claim.rows]
+        if None in values or len(values) < 2:
             return None
         return (values[0] - values[1]) * (1 if metric.higher_is_better else -1)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from overrides import apply_overrides, load_config
 from paper_tables.plan import load_paper, paper_names, plan, select_rows
-from paper_tables.rows.paper import Claim, Metric, Paper, Row, Table
+from paper_tables.rows.paper import UNTRAINED, Claim, Metric, Paper, Row, Table
 
 from jaxret.runs.config import flatten
 
@@ -188,12 +188,13 @@ def test_rows_of_cmic_differ_from_its_default_in_what_they_name(preset, tmp_path
         **{f'beta_1 {beta}': {'loss.category_weight': beta} for beta in (0.1, 0.4, 0.6, 0.8, 1.0)},
         'ours: CMIC with training photos as references': {'evaluation.references': 0.5},
     }
-    masks = default if preset == 'paper' else flatten(load_config('pix3d.py:random_start')[0])  # as frozen weights have
+    random_start = flatten(load_config('pix3d.py:random_start')[0])  # as frozen weights have no place for a mask
+    masks = default if preset == 'paper' else random_start | found.of_presets[preset]
     found_rows = {
         row: differing(config, masks if 'mask' in row and 'category' not in row else default)
         for row, config in configs.items()
         if row != 'CMIC'
-    }  # no place for a mask
+    }
     assert found_rows == expected
     assert (default['render.views'], default['loss.category_weight'], default['loss.true_shape']) == (
         12,
@@ -262,8 +263,13 @@ def test_printed_values_of_cmic():
     assert [text for text, value in differences.items() if value is None] == [
         'a beta_1 of 0.2 is better than of 1',
         'ours, not in the paper: CMIC with training photos as references is better than CMIC',
+        'not in the paper: CMIC is better than views that nobody trained',
+        'not in the paper: ours is better than references with views that nobody trained',
+        'not in the paper: the same in category',
     ]
-    assert len(differences) == len(found.claims) == 22
+    assert len(differences) == len(found.claims) == 25
+    names = {'zero_shot', 'references_views'}
+    assert {claim.worse.removeprefix(UNTRAINED) for claim in found.claims if len(claim.rows) == 1} == names
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import tables
 from paper_tables import records, workers
 from paper_tables.plan import Job
 from paper_tables.results import collect
-from paper_tables.rows.paper import Metric, Paper, Row, Table
+from paper_tables.rows.paper import UNTRAINED, Claim, Metric, Paper, Row, Table
 from paper_tables.summary import summarize
 from quick_compilation import quick_compilation
 
@@ -205,7 +205,10 @@ def test_what_nobody_trained_stands_below_the_rows(tmp_path):
             job, seed, facts | {'state': 'finished', 'metrics': metrics, 'config': job.config_of(seed)}
         )
     top1 = Metric('top1', 'Top-1')
-    paper = Paper('Somebody', tables=(Table('Table 1', (top1,), (Row('a', {}),)),), claims=(), notes=())
+    claims = tuple(
+        Claim(worse, 'a', f'{UNTRAINED}{worse}', 'top1') for worse in ('zero_shot', 'references_views', 'unknown')
+    )
+    paper = Paper('Somebody', tables=(Table('Table 1', (top1,), (Row('a', {}),)),), claims=claims, notes=())
     found = collect(paper, {'a': job}, {'data_dir': '', 'preset': '', 'overrides': {}}, names=['a'], seeds=2)
     rows = {row['name']: row['values']['top1'] for row in found['tables'][0]['rows']}
     assert list(rows) == ['a', 'not trained: zero shot', 'not trained: references views']
@@ -213,3 +216,6 @@ def test_what_nobody_trained_stands_below_the_rows(tmp_path):
     assert {name: round(values['mean'], 6) for name, values in rows.items()} == wanted
     assert all(values['n'] == 2 and values['paper'] is None for values in rows.values())
     assert [row['name'] for row in summarize(found)['rows']] == list(rows)
+    judged = {claim['text']: (claim['n'], claim['mean'], claim['paper']) for claim in found['claims']}
+    assert judged['zero_shot'] == (2, pytest.approx(40), None) and judged['unknown'][0] == 0
+    assert judged['references_views'] == (2, pytest.approx(-10), None)
