@@ -29,8 +29,8 @@ class FrozenFeatures:
     """Features of a run's pictures by the frozen parts of its system.
 
     Changed copies are the same for every seed of a run, so that runs share them; its seed decides which copy it sees.
-    Files lie in <cache_dir>/features, one for each network with its weights, preprocessing and copy; they hold features
-    by the SHA-256 of what the picture is made of, so new pictures alone are encoded.
+    Files lie in <cache_dir>/features, one for each network with its weights, preprocessing, number of views and copy;
+    they hold features by the SHA-256 of what the picture is made of, so new pictures alone are encoded.
 
     Args:
       config: of the run.
@@ -59,6 +59,7 @@ class FrozenFeatures:
         valid: str,
         copies: int = 1,
         how: str = '',
+        views: int = 0,
     ) -> np.ndarray:
         """Features [N, copies, ...] of N items; the first copy is of the pictures as they are.
 
@@ -71,23 +72,25 @@ class FrozenFeatures:
           valid: name of the boolean array of a batch that tells items from padding.
           copies: at least 1.
           how: pictures are changed, in words.
+          views: pictures of an item, of which a file has one number; 0 for items that are a picture.
         """
         key = (modality, table)
         found = self._found.get(key)
         if found is None or found.shape[1] < copies:
             rows = [hashlib.sha256(source).hexdigest() for source in sources]
             with first_before_others():
-                parts = [self._copy(modality, rows, pictures, valid, copy, how) for copy in range(copies)]
+                parts = [self._copy(modality, rows, pictures, valid, copy, how, views) for copy in range(copies)]
             self._found[key] = found = np.stack(parts, axis=1)
         return found[:, :copies]
 
     def _copy(
-        self, modality: str, rows: Sequence[str], pictures: Pictures, valid: str, copy: int, how: str
+        self, modality: str, rows: Sequence[str], pictures: Pictures, valid: str, copy: int, how: str, views: int
     ) -> np.ndarray:
         """Features [N, ...] of one copy, by row."""
         # A changed copy depends on its neighbours in a batch, too: they lend it their colours.
         changed = (copy, how, *rows) if copy else ()
-        path = self._folder / f'{digest(json.dumps([self._network, modality, *changed]).encode())}.npz'
+        named = [self._network, modality, *([views] if views else []), *changed]
+        path = self._folder / f'{digest(json.dumps(named).encode())}.npz'
 
         def encoded(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             order = np.random.default_rng(copy).permutation(missing) if copy else missing

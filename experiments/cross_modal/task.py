@@ -229,9 +229,8 @@ class CrossModal:
                 yield {name: batch[name] for name in ('image', 'valid')}
 
         sources = [b''.join(views) for views in table.views_encoded]
-        return self.frozen.features(
-            'image', split, sources, pictures, valid='valid', copies=copies, how=str(self.crops)
-        )
+        options = {'copies': copies, 'how': str(self.crops), 'views': table.views_encoded.shape[1]}
+        return self.frozen.features('image', split, sources, pictures, valid='valid', **options)
 
     def _notes(self, views: int) -> list[str]:
         """What a reader of the numbers must know."""

@@ -69,5 +69,6 @@ class Pictures:
             return all_batches(self.config, table, chosen=False, rows=rows, copy=copy, augmentation=crop)
 
         modality = 'photo' if photos else 'shape'
-        options = {'valid': 'valid', 'copies': copies, 'how': str(crop)}
+        views = 0 if photos else table.views_encoded.shape[1]
+        options = {'valid': 'valid', 'copies': copies, 'how': str(crop), 'views': views}
         return self.frozen.features(modality, name, list(encoded), pictures, **options)

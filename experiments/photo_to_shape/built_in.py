@@ -73,7 +73,9 @@ class BuiltIn:
             return missing, self._model.embed_shape_arrays(arrays)
 
         return kept_rows(
-            self._path('views'), [hashlib.sha256(views.tobytes()).hexdigest() for views in gallery.views], encoded
+            self._path(f'{gallery.views.shape[1]}-views'),
+            [hashlib.sha256(views.tobytes()).hexdigest() for views in gallery.views],
+            encoded,
         )
 
     def _path(self, kind: str):

@@ -93,7 +93,8 @@ class Pictures:
             return gallery_batches(gallery, batch_size=size, **options)
 
         sources, how = [views.tobytes() for views in gallery.views], str(self.crops[1])
-        return self.frozen.features('views', name, sources, pictures, valid='valid', copies=copies, how=how)
+        options = {'copies': copies, 'how': how, 'views': gallery.views.shape[1]}
+        return self.frozen.features('views', name, sources, pictures, valid='valid', **options)
 
 
 def joined(table: QueryTable, other: QueryTable) -> tuple[QueryTable, np.ndarray]:

@@ -41,9 +41,9 @@ def png(value):
     return buffer.getvalue()
 
 
-def shapes(count, *, first=0):
+def shapes(count, *, first=0, views=VIEWS):
     """View v of shape s is grey 10 s + v."""
-    views = np.array([[png(10 * (first + s) + v) for v in range(VIEWS)] for s in range(count)], object)
+    views = np.array([[png(10 * (first + s) + v) for v in range(views)] for s in range(count)], object)
     return ShapeTable(views, [str(s) for s in range(count)], SIZE, 1)
 
 
@@ -98,6 +98,14 @@ def test_an_evaluation_shows_some_views_and_training_has_all(pictures):
     everything = some.features(shapes(3), 'train')
     assert everything.shape == (3, 1, VIEWS, 2)
     np.testing.assert_array_equal(everything[2, 0, :, 0], [20, 21, 22, 23])
+
+
+def test_shapes_of_another_number_of_views_are_kept_beside(pictures):
+    encoder = Encoder()
+    for count in (VIEWS, 2, VIEWS, 2):
+        found = pictures(encoder).features(shapes(3, views=count), 'test')
+        np.testing.assert_array_equal(found[:, 0, :, 0], [[10 * s + v for v in range(count)] for s in range(3)])
+    assert encoder.encoded == 6
 
 
 def test_changed_copies_are_kept_too_and_rows_keep_their_place(pictures):
