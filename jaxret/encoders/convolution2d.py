@@ -1,11 +1,13 @@
 """2D convolution for Flax's `nn.Conv` that is fast on CPUs.
 
-Four forms of equal result, chosen by shape:
+Forms of equal result, chosen by shape:
 
 - A 1 x 1 kernel is a matrix product.
 - Where the result has few cells beside its channels, the patches that the kernel sees are gathered, and one product
   made of all. For maps with fewer cells than the kernel XLA swaps map and kernel, and leaves its fast path. The
   patches, k^2 times the map, are not kept: the kernel's gradient is a convolution.
+- The kernel's gradient is a convolution with the pictures as channels, which are moved to the last axis for it: of few
+  pictures at a time, so that they stay in the cache.
 - Else a convolution whose gradients stay fast inside loops: XLA's CPU compiler rewrites a convolution into the one
   order of axes that its fast kernel takes only outside of loops (jax issue 12868). The forward pass has that order
   already; its gradients, as JAX writes them, do not.
@@ -19,7 +21,7 @@ Empty channels are added where XLA's fast path is slow or not taken without:
 Letters: B batch, H height, W width, h, w height and width of the result, C and F channels in and out, k kernel.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +30,8 @@ import jax.numpy as jnp
 from jax import lax
 
 _FEW = 16
+_CACHED = 2**20  # numbers of a map; of larger ones so many pictures are taken at a time
+_PICTURES = 8
 _AXES = ('NHWC', 'HWIO', 'NHWC')
 Padding = Sequence[tuple[int, int]]
 
@@ -145,16 +149,33 @@ def _backward(
             gradient, mirrored, (1, 1), beside, lhs_dilation=strides, dimension_numbers=_AXES, precision=precision
         )
     around = [(low, (out - 1) * stride + size - side - low) for side, size, stride, out, (low, _) in sides]
-    of_kernel = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        gradient.transpose(1, 2, 0, 3),
-        (1, 1),
-        around,
-        rhs_dilation=strides,
-        dimension_numbers=_AXES,
-        precision=precision,
-    )
-    return of_x, of_kernel.transpose(1, 2, 0, 3)  # [C, k, k, F] -> [k, k, C, F]
+
+    def of_kernel(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(
+            x.transpose(3, 1, 2, 0),
+            gradient.transpose(1, 2, 0, 3),
+            (1, 1),
+            around,
+            rhs_dilation=strides,
+            dimension_numbers=_AXES,
+            precision=precision,
+        )
+
+    return of_x, _summed(of_kernel, x, gradient).transpose(1, 2, 0, 3)  # [C, k, k, F] -> [k, k, C, F]
+
+
+def _summed(function: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
+    """Sum of a function of some pictures at a time, where all are large.
+
+    Of all at once where devices share them: a loop over a divided axis would move it between them.
+    """
+    count = len(x) // _PICTURES
+    if count < 2 or x.size < _CACHED or jax.device_count() > 1:
+        return function(x, y)
+    parts = [z[: count * _PICTURES].reshape(count, _PICTURES, *z.shape[1:]) for z in (x, y)]
+    first = function(x[count * _PICTURES :], y[count * _PICTURES :]) if len(x) % _PICTURES else 0.0
+    start = jnp.zeros(jax.eval_shape(function, *(part[0] for part in parts)).shape, x.dtype) + first
+    return lax.scan(lambda total, part: (total + function(*part), None), start, tuple(parts))[0]
 
 
 _convolve.defvjp(_forward, _backward)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxret.encoders import convolution2d
 from jaxret.encoders.convolution2d import convolve2d
 from jaxret.encoders.layers import convolution
 
@@ -60,6 +61,20 @@ def test_values_and_gradients_are_those_of_lax(size, kernel, stride, channels, f
         found, expected = (value_and_gradients(f, *arguments) for f in (convolve2d, lax.conv_general_dilated))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize('pictures', [1, 2])  # of five; one is left
+def test_gradients_of_some_pictures_at_a_time(pictures, monkeypatch):
+    for of, name, value in (
+        (convolution2d, '_CACHED', 0),
+        (convolution2d, '_PICTURES', pictures),
+        (jax, 'device_count', lambda: 1),
+    ):
+        monkeypatch.setattr(of, name, value)
+    x, w = jnp.zeros((5, 9, 8, 3)), jnp.zeros((3, 3, 3, 4))
+    gradient = jax.jit(jax.grad(lambda w: convolve2d(x, w, (1, 1), [(1, 1)] * 2, **AXES).sum()))
+    assert 'while' in gradient.lower(w).as_text()
+    test_values_and_gradients_are_those_of_lax((9, 8), 3, 2, 5, 6)
 
 
 def test_rows_and_columns_have_their_own_stride_and_padding():
