@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxret.encoders.convolution2d import convolve2d
 from jaxret.encoders.layers import CONV_KERNEL_INIT, drop_units
 from jaxret.errors import ConfigError
 
@@ -71,6 +72,7 @@ class AlexNet(nn.Module):
                 padding=padding,
                 kernel_init=CONV_KERNEL_INIT,
                 dtype=self.dtype,
+                conv_general_dilated=convolve2d,
             )
 
         first, second, third, fourth, fifth = self.channels
