@@ -107,7 +107,9 @@ def check_keys(flat: dict[str, Any], where: str) -> None:
                 if keys
             ]
             if wrong:
-                raise ConfigError(f'{where}: {"; ".join(wrong)}; {name} has every key of this version with its default')
+                hint = ''.join(_hint(key, reference) for key in sorted(flat.keys() - reference.keys())[:1])
+                action = f'{name} has every key of this version with its default.{hint}'
+                raise ConfigError(f'{where}: {"; ".join(wrong)}; {action}')
             return
     raise ConfigError(f'{where}: config.experiment: {flat["experiment"]!r} is not one of {", ".join(sorted(known))}')
 

@@ -25,7 +25,7 @@ UNTRAINED = {
     'light_field': 'light-field descriptors of silhouettes, not trained',
     'zero_shot': 'views, not trained',
     'zero_shot_prior': 'views and prior, not trained',
-    'references': 'training photos as references, whitened, no run',
+    'references': 'training photos as references, whitened in closed form',
     'references_views': 'references and views, not trained',
 }
 

@@ -66,8 +66,8 @@ def test_an_own_config_starts_from_one_of_these(tmp_path):
     config, name = load_config(str(path))
     assert (config.seed, name) == (3, 'mine')
     check_keys(flatten(config), 'here')
-    path.write_text(f'{text}    config.loss.sede = 3\n    return config\n')
-    with pytest.raises(ConfigError, match='^here: unknown keys loss.sede; modelnet40.py has every key'):
+    path.write_text(f'{text}    config.seeed = 3\n    return config\n')
+    with pytest.raises(ConfigError, match='^here: unknown keys seeed; modelnet40.py has every key.*Did you mean seed'):
         check_keys(flatten(load_config(str(path))[0]), 'here')
     with pytest.raises(ConfigError, match="no preset 'smoke'. mine.py has none"):
         load_config(f'{path}:smoke')
