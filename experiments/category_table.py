@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import run
-from interruption import exit_status, run_command, terminated_as_interrupted
+from interruption import run_command, says_errors
 from machine import code_text, command_text, machine, source
 from overrides import apply_overrides, load_config, split_overrides
 from paper_tables.plan import PASSING, check_settings, data_fingerprint
 from result_text import one_line_a_row
 from training_packages import check_training_packages
 
-from jaxret.errors import ConfigError, JaxretError, StorageError
+from jaxret.errors import ConfigError, StorageError
 from jaxret.files import escape_missing_letters, read_json, write_atomically
 from jaxret.runs.config import covers
 from jaxret.runs.workdir import locked
@@ -43,6 +43,7 @@ OWN = {'seed': '--seeds', **FOLDERS}
 _NEEDED = ('gallery', 'masks', 'uses_answer', 'per_category', 'comparators', 'by_views')  # of metrics.json
 
 
+@says_errors
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
@@ -50,39 +51,32 @@ def main(arguments: list[str]) -> int:
     for name, default in (('seeds', '5'), ('data_dir', ''), ('unseen_dir', ''), ('out', '')):
         parser.add_argument(f'--{name}', default=default)
     parser.add_argument('-h', '--help', action='store_true')
-    try:
-        known, rest = parser.parse_known_args(arguments)
-        if known.help:
-            print(__doc__)
-            return 0
-        overrides = split_overrides(rest, known=KNOWN)
-        if not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
-            raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
-        for key in (*OWN, 'evaluation.references', 'evaluation.shape_metrics'):
-            if key in overrides:
-                raise ConfigError(f'--config.{key}: {f"use {OWN[key]}" if key in OWN else "the table sets it itself"}')
-        check_training_packages()
-        name = Path(known.data_dir).name if known.data_dir else 'sample'
-        out = (Path(known.out) if known.out else Path('runs') / f'category_table-{name}').resolve()
-        folders = {'data_dir': known.data_dir, 'evaluation.unseen_dir': known.unseen_dir}
-        given = overrides | {key: str(Path(value).resolve()) if value else '' for key, value in folders.items()}
-        apply_overrides(load_config(CONFIG)[0], given)
-        settings = {
-            'paper': 'category_table',
-            'preset': CONFIG,
-            'data_dir': given['data_dir'],
-            'data': ', '.join(data_fingerprint(given[key], option=option) or 'none' for key, option in FOLDERS.items()),
-            'tuned': False,
-            'overrides': overrides,
-        }
-        with terminated_as_interrupted(), locked(out, option='--out'):
-            return _make(int(known.seeds), given, settings, out)
-    except (JaxretError, argparse.ArgumentError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stop:
-        print('stopped; the same command goes on', file=sys.stderr)
-        return exit_status(stop)
+    known, rest = parser.parse_known_args(arguments)
+    if known.help:
+        print(__doc__)
+        return 0
+    overrides = split_overrides(rest, known=KNOWN)
+    if not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
+        raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
+    for key in (*OWN, 'evaluation.references', 'evaluation.shape_metrics'):
+        if key in overrides:
+            raise ConfigError(f'--config.{key}: {f"use {OWN[key]}" if key in OWN else "the table sets it itself"}')
+    check_training_packages()
+    name = Path(known.data_dir).name if known.data_dir else 'sample'
+    out = (Path(known.out) if known.out else Path('runs') / f'category_table-{name}').resolve()
+    folders = {'data_dir': known.data_dir, 'evaluation.unseen_dir': known.unseen_dir}
+    given = overrides | {key: str(Path(value).resolve()) if value else '' for key, value in folders.items()}
+    apply_overrides(load_config(CONFIG)[0], given)
+    settings = {
+        'paper': 'category_table',
+        'preset': CONFIG,
+        'data_dir': given['data_dir'],
+        'data': ', '.join(data_fingerprint(given[key], option=option) or 'none' for key, option in FOLDERS.items()),
+        'tuned': False,
+        'overrides': overrides,
+    }
+    with locked(out, option='--out'):
+        return _make(int(known.seeds), given, settings, out)
 
 
 def _make(seeds: int, given: dict[str, str], settings: dict[str, Any], out: Path) -> int:

@@ -1,9 +1,13 @@
-"""How a command ends early: SIGTERM that unwinds like Ctrl-C, and a reader of its output that has seen enough."""
+"""How a command ends early: errors in one line, SIGTERM like Ctrl-C, a reader of its output that has seen enough."""
 
+import argparse
 import contextlib
+import functools
 import signal
 import sys
 from collections.abc import Callable, Iterator
+
+from jaxret.errors import JaxretError
 
 
 class Terminated(KeyboardInterrupt):
@@ -32,6 +36,24 @@ def terminated_as_interrupted() -> Iterator[None]:
 def exit_status(stop: KeyboardInterrupt) -> int:
     """What a command that was stopped this way ends with: 130 (Ctrl-C) or 143 (SIGTERM)."""
     return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def says_errors(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
+    """A command that says what is wrong, or that it was stopped, in one line, and returns the exit status."""
+
+    @functools.wraps(main)
+    def said(arguments: list[str]) -> int:
+        try:
+            with terminated_as_interrupted():
+                return main(arguments)
+        except (JaxretError, argparse.ArgumentError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 1
+        except KeyboardInterrupt as stop:
+            print('stopped; the same command goes on', file=sys.stderr)
+            return exit_status(stop)
+
+    return said
 
 
 def run_command(main: Callable[[list[str]], int]) -> int:

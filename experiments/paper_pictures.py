@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from interruption import run_command
+from interruption import run_command, says_errors
 from machine import code_text, command_text, source
 from overrides import cache_folder
 from training_packages import check_training_packages
 
-from jaxret.errors import ConfigError, JaxretError
+from jaxret.errors import ConfigError
 from jaxret.files import escape_missing_letters
 from jaxret.runs.config import read_run_config
 
@@ -94,6 +94,7 @@ _ABSENT = {
 }
 
 
+@says_errors
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
@@ -103,12 +104,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument('--workdir', type=Path, required=True)
     for name in ('tables', 'cache_dir', 'out'):
         parser.add_argument(f'--{name}', type=Path)
-    known = parser.parse_args(arguments)
-    try:
-        return _make(known)
-    except JaxretError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    return _make(parser.parse_args(arguments))
 
 
 def _make(known: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from interruption import exit_status, run_command, terminated_as_interrupted
+from interruption import run_command, says_errors
 from machine import code_text, command_text
 from overrides import cache_folder, split_overrides
 from paper_tables.plan import PASSING, check_settings, data_fingerprint, load_paper, paper_names, plan, select_rows
@@ -52,7 +52,7 @@ from paper_tables.tuning import tune
 from result_text import one_line_a_row
 from training_packages import check_training_packages
 
-from jaxret.errors import ConfigError, JaxretError
+from jaxret.errors import ConfigError
 from jaxret.files import escape_missing_letters, write_atomically
 from jaxret.runs.config import covers, unflatten
 from jaxret.runs.workdir import locked
@@ -60,6 +60,7 @@ from jaxret.runs.workdir import locked
 KNOWN = 'PAPER, --seeds, --preset, --data_dir, --rows, --config.KEY=VALUE, --out, --processes, --tune or --help'
 
 
+@says_errors
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
@@ -70,25 +71,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument('--processes', default='0')
     parser.add_argument('--tune', action='store_true')
     parser.add_argument('-h', '--help', action='store_true')
-    try:
-        known, rest = parser.parse_known_args(arguments)
-        if known.help:
-            print(_help())
-            return 0
-        overrides = split_overrides(rest, known=KNOWN)
-        if known.seeds and not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
-            raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
-        if not (known.processes.isdecimal() and int(known.processes) <= 1000):
-            raise ConfigError(f'--processes={known.processes}: not a number of processes')
-        check_training_packages()
-        with terminated_as_interrupted():
-            return _run(known, overrides)
-    except (JaxretError, argparse.ArgumentError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stop:
-        print('stopped; the same command goes on', file=sys.stderr)
-        return exit_status(stop)
+    known, rest = parser.parse_known_args(arguments)
+    if known.help:
+        print(_help())
+        return 0
+    overrides = split_overrides(rest, known=KNOWN)
+    if known.seeds and not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
+        raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
+    if not (known.processes.isdecimal() and int(known.processes) <= 1000):
+        raise ConfigError(f'--processes={known.processes}: not a number of processes')
+    check_training_packages()
+    return _run(known, overrides)
 
 
 def _help() -> str:

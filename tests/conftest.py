@@ -74,16 +74,11 @@ def cache(shared_folder) -> Path:
     return folder
 
 
-@pytest.fixture(scope='module')
-def kept_programs(shared_folder):
-    """A program that several tests make anew is compiled once: JAX keeps it in a folder of all workers."""
+@pytest.fixture(scope='session', autouse=True)
+def kept_programs(shared_folder) -> Path:
+    """A program that tests make anew is compiled once: JAX keeps it in this folder of all workers."""
     folder = shared_folder / 'compiled'
-    options = {'jax_compilation_cache_dir': str(folder), 'jax_persistent_cache_min_compile_time_secs': 0.0}
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.05)
+    compilation_cache.reset_cache()  # programs that modules compiled as they were collected made JAX decide on none
+    return folder

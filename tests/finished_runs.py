@@ -29,15 +29,15 @@ def write_run(folder: Path, system: str, *, seed: int = 0, average: bool = True,
     (folder / 'split.json').write_text(json.dumps({'categories': CLASSES}))
     made, example = _system(config, system)
     shapes = jax.eval_shape(made.init, jax.random.key(0), example)
-    rng = np.random.default_rng(seed)
-    variables = jax.tree_util.tree_map_with_path(lambda path, leaf: _weights(rng, path, leaf), shapes)
+    variables = random_variables(shapes, seed=seed)
     state = create_state(variables, optax.sgd(0.1), seed=0, average=average)
     if average:  # so that they differ from the weights of training
-        wanted = jax.tree.map(lambda x: x * 0.5, variables)
+        wanted = jax.tree.map(lambda x: x * np.float32(0.5), variables)
         state = state.replace(average=(wanted['params'], {k: v for k, v in wanted.items() if k != 'params'}))
+    state = jax.tree.map(jax.numpy.asarray, state.replace(step=np.int32(3)))
     metric = 'progress' if config.select == 'last' else f'val_{config.select}'
     with Checkpoints(folder / 'checkpoints', metric=metric) as checkpoints:
-        checkpoints.save(state.replace(step=jax.numpy.asarray(3)), {metric: 0.5})
+        checkpoints.save(state, {metric: 0.5})
         checkpoints.wait()
     return config, state.evaluation_variables
 
@@ -66,10 +66,16 @@ def _system(config, name):
     return ScanCad.from_config(config), {'scan': np.zeros((1, 32, 32, 32), np.uint8)}
 
 
+def random_variables(shapes, *, seed: int):
+    """Weights of these shapes as numpy arrays; far cheaper than `System.init`, which compiles the network."""
+    rng = np.random.default_rng(seed)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _weights(rng, path, leaf), shapes)
+
+
 def _weights(rng, path, leaf):
     """Random weights with which the signal lives on; variances are positive."""
     if path[-1].key == 'var':
-        return jax.numpy.asarray(rng.uniform(0.5, 1.5, leaf.shape), leaf.dtype)
+        return rng.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype)
     spread = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if leaf.ndim > 1 else 0.1
     offset = 1.0 if path[-1].key == 'scale' else 0.0
-    return jax.numpy.asarray(offset + spread * rng.normal(size=leaf.shape), leaf.dtype)
+    return (offset + spread * rng.normal(size=leaf.shape)).astype(leaf.dtype)

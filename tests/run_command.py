@@ -13,34 +13,44 @@ from quick_compilation import quick_compilation
 RUN = Path(__file__).parents[1] / 'experiments' / 'run.py'
 ONE = '--config.parallel.devices=1'
 SERIAL = '--config.processes=1'  # no worker processes, which take a second to start
+NUMBERS = '--report=no'  # nobody looks at its pictures
 PATIENCE = 900  # seconds, on a busy machine
 
 
 @dataclass(frozen=True)
 class Place:
-    """Folders that a run may use: `cache` is meant to be written to; `home`, `cwd` and `temporary` must stay empty."""
+    """Folders that a run may use: `cache` is meant to be written to; `home`, `cwd` and `temporary` must stay empty.
+
+    Programs are kept in `compiled`: the same one is compiled once for all runs with as many devices.
+    """
 
     root: Path
     cache: Path
+    compiled: Path
+    devices: int = 1
 
     def folder(self, name: str) -> Path:
         path = self.root / name
         path.mkdir(exist_ok=True)
         return path
 
+    def assert_untouched(self) -> None:
+        """Nothing was written but in work directories and the cache."""
+        for name in ('home', 'temporary', 'cwd'):
+            assert list(self.folder(name).rglob('*')) == [], name
+
     def start(self, workdir: Path, *arguments: str, largest_file: int = 0) -> subprocess.Popen:
-        """A running command on the synthetic sample, with one device and none of the test session's settings.
+        """A running command on the synthetic sample, with `devices` and none of the test session's settings.
 
         With `largest_file` (KiB) the system refuses to write larger files, as a full disk would.
         """
         env = {key: value for key, value in os.environ.items() if not key.startswith(('JAX', 'XLA', 'XDG', 'TF_'))}
-        env |= quick_compilation() | {
+        env |= quick_compilation(self.devices) | {
             'HOME': str(self.folder('home')),
             'TMPDIR': str(self.folder('temporary')),
             'PYTHONUNBUFFERED': '1',
             'PYTHONDONTWRITEBYTECODE': '1',
-            # The same program is compiled once for all runs.
-            'JAX_COMPILATION_CACHE_DIR': str(self.folder('compiled')),
+            'JAX_COMPILATION_CACHE_DIR': str(self.compiled),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
         }
         command = [

@@ -23,16 +23,14 @@ def _dot(subscripts: str, x: chex.Array, y: chex.Array) -> chex.Array:
     return jnp.einsum(subscripts, x, y, precision=_PRECISION, preferred_element_type=_accumulator(x, y))
 
 
-def l2_normalize(x: chex.Array, *, axis: int = -1, eps: float = 1e-12) -> chex.Array:
+def l2_normalize(x: chex.Array) -> chex.Array:
     """Scales vectors to unit length: x / |x|.
 
-    A vector whose largest entry is at most `eps` becomes 0, with gradient 0. Large and small vectors neither overflow
+    A vector whose largest entry is at most 1e-12 becomes 0, with gradient 0. Large and small vectors neither overflow
     nor underflow.
 
     Args:
-      x: vectors along `axis`, any other shape.
-      axis: the axis of the embedding.
-      eps: what counts as a zero vector.
+      x: [..., D].
 
     Returns:
       Unit vectors, shape of x, float32 at least.
@@ -40,10 +38,10 @@ def l2_normalize(x: chex.Array, *, axis: int = -1, eps: float = 1e-12) -> chex.A
     chex.assert_type(x, float)
     x = x.astype(_accumulator(x))
     # x/|x| does not change when x is scaled, so the scale may be a constant to the gradient.
-    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
-    nonzero = ~(scale <= eps)  # NaN counts as non-zero, so that it is not hidden
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+    nonzero = ~(scale <= 1e-12)  # NaN counts as non-zero, so that it is not hidden
     x = jnp.where(nonzero, x / jnp.where(nonzero, scale, 1.0), 0.0)
-    squared = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+    squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     return x / jnp.sqrt(jnp.where(nonzero, squared, 1.0))
 
 

@@ -16,11 +16,6 @@ spaces = pytest.mark.parametrize('space', color.SPACES)
 ratios = pytest.mark.parametrize('ratio', color.RATIOS)
 
 
-@pytest.fixture(params=['jit', 'eager'])
-def compiled(request):
-    return jax.jit if request.param == 'jit' else lambda function: function
-
-
 def _images(count=3, height=4, width=5, seed=0):
     rng = np.random.default_rng(seed)
     base = rng.uniform(0.1, 0.9, size=(count, 1, 1, 3))
@@ -38,7 +33,7 @@ def _each(function, pixels):
     return np.array([function(pixel) for pixel in pixels.reshape(-1, 3)]).reshape(pixels.shape).astype(np.float32)
 
 
-def test_lab_of_published_colours(compiled):
+def test_lab_of_published_colours():
     rgb = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0], [1, 1, 0], [0.5, 0.5, 0.5]], np.float32)
     published = np.array(
         [
@@ -52,11 +47,11 @@ def test_lab_of_published_colours(compiled):
         ],
         np.float32,
     )
-    chex.assert_trees_all_close(compiled(color_spaces.rgb_to_lab)(rgb), published, rtol=0, atol=0.011)
+    chex.assert_trees_all_close(jax.jit(color_spaces.rgb_to_lab)(rgb), published, rtol=0, atol=0.011)
 
 
 @pytest.mark.parametrize('name', color.SPACES)
-def test_spaces_agree_with_the_oracles_and_invert(compiled, name):
+def test_spaces_agree_with_the_oracles_and_invert(name):
     forward, backward, oracle, inverse = {
         'lab': (color_spaces.rgb_to_lab, color_spaces.lab_to_rgb, references.rgb_to_lab, references.lab_to_rgb),
         'ruderman': (
@@ -68,18 +63,18 @@ def test_spaces_agree_with_the_oracles_and_invert(compiled, name):
     }[name]
     pixels = _images(2, 5, 7)
     pixels[0, 0, :3] = [[0, 0, 0], [0.01, 0.002, 0.03], [0.5, 0.5, 0.5]]  # black, the linear toe, a grey
-    chex.assert_trees_all_close(compiled(forward)(pixels), _each(oracle, pixels), rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(jax.jit(forward)(pixels), _each(oracle, pixels), rtol=1e-4, atol=1e-4)
     # The floor of Ruderman's logarithm cannot be undone, so the dark pixels stay out there.
     kept = pixels if name == 'lab' else pixels[1]
-    chex.assert_trees_all_close(compiled(lambda x: backward(forward(x)))(kept), kept, atol=1e-4)
+    chex.assert_trees_all_close(jax.jit(lambda x: backward(forward(x)))(kept), kept, atol=1e-4)
     points = np.random.default_rng(1).normal(scale=0.2, size=(6, 3))
     if name == 'lab':
         points = 50 * points + np.array([[50.0, 0.0, 0.0]])
     points = points.astype(np.float32)
-    chex.assert_trees_all_close(compiled(backward)(points), _each(inverse, points), rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_close(jax.jit(backward)(points), _each(inverse, points), rtol=1e-3, atol=1e-4)
 
 
-def test_hsv_of_known_colours_and_back(compiled):
+def test_hsv_of_known_colours_and_back():
     rgb = np.array(
         [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [0, 0, 0], [0.5] * 3, [0.75, 0.25, 0.25]],
         np.float32,
@@ -88,19 +83,19 @@ def test_hsv_of_known_colours_and_back(compiled):
     saturation = np.array([1, 1, 1, 1, 1, 1, 0, 0, 2 / 3])
     value = np.array([1, 1, 1, 1, 1, 1, 0, 0.5, 0.75])
     expected = np.stack([hue, saturation, value], axis=1).astype(np.float32)
-    chex.assert_trees_all_close(compiled(color_spaces.rgb_to_hsv)(rgb), expected, atol=1e-6)
+    chex.assert_trees_all_close(jax.jit(color_spaces.rgb_to_hsv)(rgb), expected, atol=1e-6)
     pixels = np.concatenate([rgb, _images().reshape(-1, 3)])
-    back = compiled(lambda x: color_spaces.hsv_to_rgb(color_spaces.rgb_to_hsv(x)))(pixels)
+    back = jax.jit(lambda x: color_spaces.hsv_to_rgb(color_spaces.rgb_to_hsv(x)))(pixels)
     chex.assert_trees_all_close(back, pixels, atol=1e-5)
 
 
 @spaces
-def test_statistics(compiled, space):
+def test_statistics(space):
     images = _images(3, 3, 7)
     images[1] = 0.4  # one colour: the deviation is the floor
     forward = references.rgb_to_lab if space == 'lab' else references.rgb_to_ruderman
     expected = [references.color_statistics(image, forward) for image in images]
-    found = compiled(functools.partial(color.color_statistics, space=space))(images)
+    found = jax.jit(functools.partial(color.color_statistics, space=space))(images)
     chex.assert_shape([found.mean, found.std], (3, 3))
     for position, array in enumerate(found):
         wanted = np.array([pair[position] for pair in expected], np.float32)
@@ -110,17 +105,17 @@ def test_statistics(compiled, space):
 
 @ratios
 @spaces
-def test_transfer(compiled, space, ratio):
+def test_transfer(space, ratio):
     images, permutation = _images(4, 3, 5, seed=2), np.array([2, 1, 3, 0])
     expected = references.color_transfer(images, permutation, space=space, ratio=ratio)
-    actual = compiled(functools.partial(_transfer, space=space, ratio=ratio))(images, permutation)
+    actual = jax.jit(functools.partial(_transfer, space=space, ratio=ratio))(images, permutation)
     chex.assert_shape(actual, images.shape)
     chex.assert_type(actual, jnp.float32)
     chex.assert_trees_all_close(actual, expected.astype(np.float32), atol=2e-4)
     # The statistics of the other image are all that is needed of it.
     content = color.color_statistics(images, space=space)
     style = jax.tree.map(lambda rows: rows[permutation], content)
-    parts = compiled(functools.partial(color.transfer_color, space=space, ratio=ratio))(
+    parts = jax.jit(functools.partial(color.transfer_color, space=space, ratio=ratio))(
         images[:2], *jax.tree.map(lambda rows: rows[:2], (content, style))
     )
     chex.assert_trees_all_close(parts, expected[:2].astype(np.float32), atol=2e-4)
@@ -143,14 +138,14 @@ def test_transfer_gives_the_statistics_of_the_style(space):
 
 @ratios
 @spaces
-def test_transfer_of_plain_and_extreme_images_is_finite(compiled, space, ratio):
+def test_transfer_of_plain_and_extreme_images_is_finite(space, ratio):
     images = np.zeros((6, 8, 8, 3), np.float32)
     images[1] = 1.0
     images[2] = [0.2, 0.4, 0.6]
     images[3] = np.random.default_rng(4).integers(0, 2, size=(8, 8, 3))  # pixels at the corners of the cube
     images[4, 0, 0] = 1.0  # one bright pixel on black
     images[5] = _images(1, 8, 8)[0]
-    function = compiled(functools.partial(_transfer, space=space, ratio=ratio))
+    function = jax.jit(functools.partial(_transfer, space=space, ratio=ratio))
     for roll in range(6):
         actual = function(images, (np.arange(6) + roll) % 6)
         chex.assert_tree_all_finite(actual)
@@ -175,7 +170,7 @@ def test_augmentations_carry_no_gradient():
         chex.assert_trees_all_equal(gradient, jnp.zeros_like(images))
 
 
-def test_hsv_shift(compiled):
+def test_hsv_shift():
     images = _images(4, 3, 5, seed=5)
     images[0, 0, :3] = [[0, 0, 0], [0.5, 0.5, 0.5], [1, 1, 1]]
     shift = color.HsvShift(
@@ -183,7 +178,7 @@ def test_hsv_shift(compiled):
         np.array([1.0, 0.5, 1.5, 3.0], np.float32),
         np.array([1.0, 1.25, 0.5, 0.0], np.float32),
     )
-    actual = compiled(color.shift_hsv)(images, shift)
+    actual = jax.jit(color.shift_hsv)(images, shift)
     chex.assert_trees_all_close(actual, references.shift_hsv(images, *shift).astype(np.float32), atol=1e-5)
     chex.assert_trees_all_close(actual[0], images[0], atol=1e-6)
 

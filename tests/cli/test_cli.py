@@ -20,8 +20,6 @@ from jaxret.cli import main as cli
 from jaxret.cli import search as cli_search
 from jaxret.inference.export import load_query_encoder
 
-pytestmark = pytest.mark.usefixtures('kept_programs')
-
 
 @pytest.fixture(scope='module', autouse=True)
 def cache(tmp_path_factory):

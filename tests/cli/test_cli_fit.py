@@ -17,7 +17,6 @@ from jaxret.cli.answers import certainty_text
 from jaxret.index.hits import Hit
 from jaxret.inference import pretrained_model
 
-pytestmark = pytest.mark.usefixtures('kept_programs')
 MODELS = 6
 
 

@@ -12,8 +12,6 @@ from small_index import write_models
 
 from jaxret.cli import main as cli
 
-pytestmark = pytest.mark.usefixtures('kept_programs')
-
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):

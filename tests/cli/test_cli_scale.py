@@ -14,10 +14,10 @@ with contextlib.suppress(ImportError):
     # sys.stderr, and so the one of all tests if it is imported while a test captures.
     import pymilvus  # noqa: F401
 
-pytestmark = [
-    pytest.mark.usefixtures('kept_programs'),
-    pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning', 'ignore::ResourceWarning'),
-]  # of pymilvus
+# Of pymilvus.
+pytestmark = pytest.mark.filterwarnings(
+    'ignore::DeprecationWarning', 'ignore::FutureWarning', 'ignore::ResourceWarning'
+)
 
 
 @pytest.fixture(scope='module')

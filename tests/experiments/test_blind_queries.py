@@ -24,7 +24,7 @@ from jaxret.training.parallel import make_parallel
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, kept_programs):
+def place(tmp_path_factory):
     return tmp_path_factory.mktemp('blind')
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import run
 from overrides import check_keys, config_names, load_config
-from run_command import evaluation_of, metrics_of
+from run_command import NUMBERS, evaluation_of, metrics_of
 
 import jaxret
 from jaxret.cli.main import main
@@ -24,7 +24,6 @@ from jaxret.systems.cmic import CMIC
 
 STORED = Path(__file__).parents[1] / 'fixtures' / 'old_version'
 UNEQUAL = {'examples_per_second', 'data_dir'}
-pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +62,7 @@ def test_an_old_index_answers_as_it_did(root, capsys, monkeypatch):
 def test_old_runs_are_evaluated_and_resumed(root):
     cache = f'--config.cache_dir={root / "cache"}'
     stored = json.loads((root / 'finished' / 'metrics.json').read_text())
-    assert run.main(['--mode=eval', f'--workdir={root / "finished"}', cache]) == 0
+    assert run.main(['--mode=eval', f'--workdir={root / "finished"}', cache, NUMBERS]) == 0
     assert_close(metrics_of(evaluation_of(root / 'finished')), stored)
     config = json.loads((root / 'stopped' / 'config.json').read_text())
     overrides = [
@@ -73,7 +72,7 @@ def test_old_runs_are_evaluated_and_resumed(root):
         in ('model.variant', 'model.width', 'model.embedding_dim', 'model.points', 'parallel.devices', 'processes')
     ]
     overrides.append('--config.data.placement=centered')  # another default now
-    assert run.main(['--config=scan_cad.py:smoke', f'--workdir={root / "stopped"}', cache, *overrides]) == 0
+    assert run.main(['--config=scan_cad.py:smoke', f'--workdir={root / "stopped"}', cache, *overrides, NUMBERS]) == 0
     found, before = (
         [json.loads(line) for line in (root / name / 'metrics.jsonl').read_text().splitlines()]
         for name in ('stopped', 'finished')

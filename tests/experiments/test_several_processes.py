@@ -6,7 +6,7 @@ import socket
 import numpy as np
 import pytest
 import run
-from run_command import ONE, SERIAL, Place, checkpoint_steps, finish, logged
+from run_command import NUMBERS, ONE, SERIAL, Place, checkpoint_steps, finish, logged
 
 # Batches of four and batch norm: with Adam's first steps rounding would soon be seen. The coarse network compiles fast.
 GENTLE = (
@@ -17,12 +17,11 @@ GENTLE = (
     '--config.evaluation.shape_metrics=False',
     SERIAL,
 )
-pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, cache):
-    return Place(tmp_path_factory.mktemp('several'), cache)
+def place(tmp_path_factory, cache, kept_programs):
+    return Place(tmp_path_factory.mktemp('several'), cache, compiled=kept_programs)
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +58,7 @@ def test_the_numbers_are_those_of_one_process(alone, together):
     assert [line['step'] for line in found] == [line['step'] for line in expected]
 
 
-def test_process_0_alone_writes_and_speaks(alone, together):
+def test_process_0_alone_writes_and_speaks(place, alone, together):
     workdir, (first, second) = together
     assert {path.name for path in workdir.iterdir()} == {path.name for path in alone.iterdir()}
     assert len(list((workdir / 'tensorboard').iterdir())) == 2  # of the training, of its results
@@ -69,10 +68,11 @@ def test_process_0_alone_writes_and_speaks(alone, together):
     assert checkpoint_steps(workdir)[-1] == checkpoint_steps(alone)[-1]
     assert '2 x cpu (jit, 2 processes)' in first and 'report: ' in first
     assert all(line.startswith('[Gloo]') for line in second.splitlines()), second
+    place.assert_untouched()
 
 
 def test_one_process_evaluates_what_two_trained(place, together):
     workdir = together[0]
     before = json.loads((workdir / 'metrics.json').read_text())
-    assert run.main(['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE]) == 0
+    assert run.main(['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={place.cache}', ONE, NUMBERS]) == 0
     assert json.loads((workdir / 'metrics.json').read_text()) == before

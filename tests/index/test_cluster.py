@@ -16,7 +16,6 @@ from jaxret.index import embed as index_embed
 from jaxret.index.build import update_index
 
 distributed = pytest.importorskip('distributed', reason="needs the extra 'cluster'")
-pytestmark = pytest.mark.usefixtures('kept_programs')
 
 from jaxret.index.cluster import ClusterEmbedding
 

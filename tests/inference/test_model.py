@@ -40,7 +40,6 @@ from jaxret.systems.hifa import Hifa
 from jaxret.systems.scan_cad import ScanCad
 
 KINDS_OF_QUERIES = ('photo', 'mesh', 'points', 'scan')
-pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')

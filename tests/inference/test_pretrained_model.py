@@ -26,7 +26,6 @@ from jaxret.inference import pretrained_model
 from jaxret.inference.export import export_query_encoder
 from jaxret.preprocessing.photos import photo_arrays
 
-pytestmark = pytest.mark.usefixtures('kept_programs')
 PARTS = {'middle': slice(0, 72), 'late': slice(72, 144), 'class': slice(144, 152)}
 WIDTH, CELLS = 152, 32 * 32
 

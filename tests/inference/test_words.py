@@ -21,11 +21,10 @@ pytest.importorskip('tokenizers')
 NAME, WIDTH = 'hf_clip_end', 12
 CASE, _, STORED, _ = stored_text_cases()[NAME]
 PATCHES = 'vision_model.embeddings.patch_embedding.weight'
-pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, kept_programs):
+def place(tmp_path_factory):
     """A network with patches of 32 pixels, three models, their index, a photo."""
     folder = tmp_path_factory.mktemp('words')
     weights = case_weights(NAME, CASE) | vit_weights({PATCHES: (24, 3, 32, 32)}, seed=1)

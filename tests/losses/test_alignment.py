@@ -24,15 +24,14 @@ def test_ramp():
         np.testing.assert_allclose(alignment.ramp(p), 2 / (1 + np.exp(-10 * p)) - 1, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
-def test_reversal_has_the_sign_and_the_scale(compiled):
+def test_reversal_has_the_sign_and_the_scale():
     x, direction = _normal(3, 4), _normal(3, 4, seed=1)
     for scale in (1.0, 0.25, 0.0):
 
         def through(x, scale):
             return jnp.sum(alignment.reverse_gradient(x, scale=scale) * direction)
 
-        value, gradient = compiled(jax.value_and_grad(through))(x, scale)
+        value, gradient = jax.jit(jax.value_and_grad(through))(x, scale)
         np.testing.assert_allclose(value, np.sum(x * direction), rtol=1e-5)
         np.testing.assert_allclose(gradient, -scale * direction, rtol=1e-6)
     assert jax.grad(through, argnums=1)(x, 0.5) == 0
@@ -40,11 +39,10 @@ def test_reversal_has_the_sign_and_the_scale(compiled):
     chex.assert_trees_all_equal(half, jnp.full(2, -0.5, jnp.bfloat16))
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
-def test_adversarial_loss(compiled):
+def test_adversarial_loss():
     source, target = 2 * _normal(5), 2 * _normal(3, seed=1)
     some = np.array([0, 1, 1], bool)
-    run = compiled(
+    run = jax.jit(
         jax.value_and_grad(
             lambda s, t, v, w: alignment.adversarial_loss(s, t, source_valid=v, target_valid=w), argnums=(0, 1)
         )
@@ -65,10 +63,9 @@ def test_adversarial_loss(compiled):
     np.testing.assert_allclose(extreme[0], 0.5 * (5e5 + 1e6), rtol=1e-6)
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
-def test_fixed_norm(compiled):
+def test_fixed_norm():
     features = 3 * _normal(5, 4)
-    run = compiled(jax.value_and_grad(lambda f, v: alignment.fixed_norm_loss(f, radius=2.5, valid=v)))
+    run = jax.jit(jax.value_and_grad(lambda f, v: alignment.fixed_norm_loss(f, radius=2.5, valid=v)))
     for valid in (ALL, KEPT, NONE):
         value, gradient = run(features, valid)
         np.testing.assert_allclose(value, oracles.fixed_norm(features, valid, 2.5), rtol=1e-5)
@@ -80,10 +77,9 @@ def test_fixed_norm(compiled):
     assert alignment.fixed_norm_loss(jnp.ones((3, 4)), radius=2.0) == 0
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
-def test_stepwise_norm_is_constant_but_lengthens(compiled):
+def test_stepwise_norm_is_constant_but_lengthens():
     features = 3 * _normal(5, 4)
-    run = compiled(jax.value_and_grad(lambda f, v: alignment.stepwise_norm_loss(f, step=0.5, valid=v)))
+    run = jax.jit(jax.value_and_grad(lambda f, v: alignment.stepwise_norm_loss(f, step=0.5, valid=v)))
     for valid in (ALL, KEPT):
         value, gradient = run(features, valid)
         np.testing.assert_allclose(value, 0.25, rtol=1e-4)
@@ -94,11 +90,10 @@ def test_stepwise_norm_is_constant_but_lengthens(compiled):
     assert value == 0 and not np.any(gradient)
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
-def test_centroids_of_classes(compiled):
+def test_centroids_of_classes():
     features = _normal(5, 3)
     padded = np.where(KEPT[:, None], features, np.float32(np.nan))
-    run = compiled(lambda f, y, v: alignment.class_centroids(f, y, 6, valid=v))
+    run = jax.jit(lambda f, y, v: alignment.class_centroids(f, y, 6, valid=v))
     for given, valid in ((features, ALL), (padded, KEPT), (features, NONE)):
         found, present = run(given, LABELS, valid)
         expected, expected_present = oracles.centroids(features, LABELS, 6, valid)
@@ -136,11 +131,10 @@ def test_centroid_loss_counts_classes_of_both_domains(reduction):
     assert nothing == 0
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('masked', [True, False])
-def test_running_centroids(compiled, masked):
+def test_running_centroids(masked):
     now, seen, history = jnp.zeros((6, 3)), jnp.zeros(6), []
-    step = compiled(
+    step = jax.jit(
         lambda old, seen, batch, present: alignment.running_centroids(
             old, seen, batch, present, momentum=0.7, masked=masked
         )

@@ -40,12 +40,11 @@ def _assert_equals_oracle(actual, oracle, *arrays):
     chex.assert_trees_all_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('reduction', center.REDUCTIONS)
-def test_center_loss(compiled, reduction):
+def test_center_loss(reduction):
     features, centers = _normal(3, 5, 7), _normal(6, 7, seed=1)
     loss = functools.partial(center.cross_modal_center_loss, reduction=reduction)
-    run = compiled(jax.value_and_grad(lambda f, c, v: loss(f, LABELS, c, valid=v), argnums=(0, 1)))
+    run = jax.jit(jax.value_and_grad(lambda f, c, v: loss(f, LABELS, c, valid=v), argnums=(0, 1)))
     for valid in MASKS:
         value, gradients = run(features, centers, valid)
         oracle = functools.partial(CENTER_ORACLES[reduction], labels=LABELS, valid=valid)
@@ -97,12 +96,12 @@ def test_clamp_of_the_mean():
     ('noise', 'squared', 'reduction'),
     [('center', False, 'half_sum'), ('center', True, 'half_sum'), ('feature', False, 'mean')],
 )
-def test_noisy_center_loss(compiled, noise, squared, reduction):
+def test_noisy_center_loss(noise, squared, reduction):
     features, centers, key = _normal(3, 5, 7), _normal(6, 7, seed=1), jax.random.key(5)
     drawn = center.gaussian_noise(key, {'center': (6, 7), 'feature': (3, 5, 7)}[noise], sigma=0.7, mean=-0.4)
     options = {'clean_weight': 0.3, 'noisy_weight': 1.7, 'squared': squared, 'reduction': reduction}
     loss = functools.partial(center.noisy_center_loss, key=key, sigma=0.7, mean=-0.4, noise=noise, **options)
-    run = compiled(jax.value_and_grad(lambda f, c, v: loss(f, LABELS, c, valid=v), argnums=(0, 1)))
+    run = jax.jit(jax.value_and_grad(lambda f, c, v: loss(f, LABELS, c, valid=v), argnums=(0, 1)))
     for valid in MASKS:
         value, gradients = run(features, centers, valid)
         oracle = functools.partial(
@@ -126,8 +125,7 @@ def test_squared_without_noise_is_the_center_loss(reduction):
     chex.assert_trees_all_close(call(sigma=0.0, clean_weight=0.25, noisy_weight=0.75), plain, rtol=1e-6)
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
-def test_feature_on_its_center(compiled):
+def test_feature_on_its_center():
     """The norm has a kink there; the gradient must be 0 and not NaN, for the clean and the noisy term."""
     centers = _normal(6, 7, seed=1)
     features = jnp.asarray(np.stack([centers[LABELS]] * 3))
@@ -137,7 +135,7 @@ def test_feature_on_its_center(compiled):
             features, LABELS, centers, key=jax.random.key(0), sigma=0.0, mean=mean, noisy_weight=noisy_weight
         )
 
-    run = compiled(jax.value_and_grad(loss, argnums=(0, 1)))
+    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
     value, gradients = run(features, jnp.asarray(centers), 1.0, 0.0)
     assert value == 0
     chex.assert_trees_all_equal(gradients, (jnp.zeros((3, 5, 7)), jnp.zeros((6, 7))))
@@ -223,11 +221,10 @@ def test_reduced_precision_features_are_summed_in_float32():
         chex.assert_trees_all_equal(loss(half, LABELS, centers), loss(half.astype(jnp.float32), LABELS, centers))
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
-def test_cross_entropy(compiled):
+def test_cross_entropy():
     logits = 3 * _normal(3, 5, 6)
     logits[0, 0] = 2.0  # a tie of all classes
-    run = compiled(jax.value_and_grad(lambda x, valid: cross_modal_cross_entropy(x, LABELS, valid=valid)))
+    run = jax.jit(jax.value_and_grad(lambda x, valid: cross_modal_cross_entropy(x, LABELS, valid=valid)))
     for valid in MASKS:
         value, gradient = run(logits, valid)
         oracle = functools.partial(oracles.cross_entropy, labels=LABELS, valid=valid)

@@ -29,9 +29,9 @@ SECOND[[0, 3, 4], [1, 2, 6]] = True
 reductions = pytest.mark.parametrize('reduction', losses.REDUCTIONS)
 
 
-def check(compiled, function, oracle, *arguments):
+def check(function, oracle, *arguments):
     """Value and gradient of every argument."""
-    value, gradients = compiled(jax.value_and_grad(function, argnums=tuple(range(len(arguments)))))(*arguments)
+    value, gradients = jax.jit(jax.value_and_grad(function, argnums=tuple(range(len(arguments)))))(*arguments)
     chex.assert_type(value, jnp.float32)
     np.testing.assert_allclose(value, oracle(*arguments), rtol=1e-5)
     for index, gradient in enumerate(gradients):
@@ -43,10 +43,9 @@ def check(compiled, function, oracle, *arguments):
     return float(value)
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @reductions
 @pytest.mark.parametrize('margin_positive', [0.0, 0.6])
-def test_contrastive(compiled, reduction, margin_positive):
+def test_contrastive(reduction, margin_positive):
     def oracle(distances):
         return ref.pull(distances, ref.pairs_of(POSITIVES), margin=margin_positive, reduction=reduction) + ref.push(
             distances, ref.pairs_of(NEGATIVES), MARGINS, reduction=reduction
@@ -60,22 +59,20 @@ def test_contrastive(compiled, reduction, margin_positive):
         margin_positive=margin_positive,
         reduction=reduction,
     )
-    assert check(compiled, function, oracle, DISTANCES) > 0.3
+    assert check(function, oracle, DISTANCES) > 0.3
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @reductions
-def test_triplet(compiled, reduction):
+def test_triplet(reduction):
     def oracle(distances, positive):
         return ref.triplet(distances, positive, ref.pairs_of(NEGATIVES), MARGINS, reduction=reduction)
 
     function = functools.partial(losses.mined_triplet, negatives=NEGATIVES, margin=MARGINS, reduction=reduction)
-    assert check(compiled, function, oracle, DISTANCES, POSITIVE) > 0.3
+    assert check(function, oracle, DISTANCES, POSITIVE) > 0.3
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @reductions
-def test_quadruplet(compiled, reduction):
+def test_quadruplet(reduction):
     def oracle(distances, positive, gallery):
         return ref.quadruplet(
             distances, positive, gallery, ref.pairs_of(SINGLE), ref.pairs_of(SECOND), MARGINS, 0.4, reduction=reduction
@@ -84,11 +81,11 @@ def test_quadruplet(compiled, reduction):
     function = functools.partial(
         losses.quadruplet, negatives=SINGLE, second=SECOND, margin=MARGINS, margin_second=0.4, reduction=reduction
     )
-    assert check(compiled, function, oracle, DISTANCES, POSITIVE, GALLERY) > 0.3
+    assert check(function, oracle, DISTANCES, POSITIVE, GALLERY) > 0.3
 
 
 @pytest.mark.parametrize('squared', [False, True])
-def test_through_embeddings_with_twins_and_a_collapsed_pair(compiled, squared):
+def test_through_embeddings_with_twins_and_a_collapsed_pair(squared):
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(5, 3)).astype(np.float32)
     x[1], y[2] = x[0], x[3]
@@ -104,10 +101,10 @@ def test_through_embeddings_with_twins_and_a_collapsed_pair(compiled, squared):
             distances, ref.pairs_of(negatives), margins
         )
 
-    check(compiled, function, oracle, x, y)
+    check(function, oracle, x, y)
 
 
-def test_without_pairs_everything_is_zero_whatever_padding_holds(compiled):
+def test_without_pairs_everything_is_zero_whatever_padding_holds():
     none, junk = np.zeros((Q, G), bool), np.full((Q, G), np.nan, np.float32)
     anchors = np.full(Q, np.nan, np.float32)
     for function, arguments in (
@@ -119,7 +116,7 @@ def test_without_pairs_everything_is_zero_whatever_padding_holds(compiled):
         ),
     ):
         count = tuple(range(len(arguments)))
-        value, gradients = compiled(jax.value_and_grad(function, argnums=count))(*arguments)
+        value, gradients = jax.jit(jax.value_and_grad(function, argnums=count))(*arguments)
         assert value == 0 and not any(np.any(gradient) for gradient in gradients)
 
 

@@ -21,19 +21,18 @@ def _grid(q, g, seed=0):
     return np.random.default_rng(seed).integers(0, 9, size=(q, g)).astype(np.float32) / 8
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
-def test_hardest_negative(compiled):
+def test_hardest_negative():
     distances = np.array([[0.5, 0.2, 0.2, 0.9], [0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.3, 0.4]], np.float32)
     mask = np.array([[True, True, True, False], [False, True, True, True], [False] * 4])
     nearest = np.zeros((3, 4), bool)
     nearest[0, 1] = nearest[1, 1] = True  # the first of equals; none in the empty row
-    chex.assert_trees_all_equal(np.asarray(compiled(mining.hardest_negatives)(distances, mask)), nearest)
+    chex.assert_trees_all_equal(np.asarray(jax.jit(mining.hardest_negatives)(distances, mask)), nearest)
 
 
 @pytest.mark.parametrize('few', [-1, mining.FEW_POSITIVES])  # by sorting, by passes
 @pytest.mark.parametrize('margin', [0.0, MARGIN])
 @pytest.mark.parametrize('rule', mining.COUNTED_RULES)
-def test_triplet_counts(compiled, monkeypatch, rule, margin, few):
+def test_triplet_counts(monkeypatch, rule, margin, few):
     monkeypatch.setattr(mining, 'FEW_POSITIVES', few)
     rng = np.random.default_rng(5)
     distances = _grid(7, 8, seed=6)
@@ -48,7 +47,7 @@ def test_triplet_counts(compiled, monkeypatch, rule, margin, few):
         expected[0, a, p] += 1
         expected[1, a, n] += 1
     assert kept or (margin == 0 and rule == 'semi_hard')
-    find = compiled(functools.partial(mining.triplet_counts, rule=rule, margin=margin))
+    find = jax.jit(functools.partial(mining.triplet_counts, rule=rule, margin=margin))
     uses, triplets = find(distances, positives, negatives)
     chex.assert_type([uses, triplets], jnp.int32)
     chex.assert_trees_all_equal(np.asarray(uses), expected)
@@ -56,7 +55,7 @@ def test_triplet_counts(compiled, monkeypatch, rule, margin, few):
 
 
 @pytest.mark.parametrize('few', [-1, mining.FEW_POSITIVES])
-def test_infinite_distances_are_counted(compiled, monkeypatch, few):
+def test_infinite_distances_are_counted(monkeypatch, few):
     monkeypatch.setattr(mining, 'FEW_POSITIVES', few)
     distances = np.array([[np.inf, np.inf, 1, 2], [0.1, 0.2, 0.15, 0.3], [np.inf, 0.5, np.inf, 0.7]], np.float32)
     positives = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]], bool)
@@ -65,15 +64,14 @@ def test_infinite_distances_are_counted(compiled, monkeypatch, few):
     for a, p, n in kept:
         expected[0, a, p] += 1
         expected[1, a, n] += 1
-    find = compiled(functools.partial(mining.triplet_counts, rule='all', margin=MARGIN))
+    find = jax.jit(functools.partial(mining.triplet_counts, rule='all', margin=MARGIN))
     chex.assert_trees_all_equal(np.asarray(find(distances, positives, ~positives)[0]), expected)
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('shape', [(0, 3), (3, 0), (0, 0)])
-def test_no_triplets_of_nothing(compiled, shape):
+def test_no_triplets_of_nothing(shape):
     mask = np.ones(shape, bool)
-    uses, triplets = compiled(functools.partial(mining.triplet_counts, rule='all', margin=MARGIN))(
+    uses, triplets = jax.jit(functools.partial(mining.triplet_counts, rule='all', margin=MARGIN))(
         np.zeros(shape, np.float32), mask, ~mask
     )
     chex.assert_shape(uses, (2, *shape))

@@ -16,16 +16,15 @@ LOGITS = RNG.normal(0, 3, (3, 2, 2, 2)).astype(np.float32)
 OCCUPIED = RNG.random((3, 2, 2, 2)) < 0.4
 
 
-@pytest.mark.parametrize('compiled', ['jit', 'eager'], indirect=True)
 @pytest.mark.parametrize('weight', [1.0, 2.5])
-def test_value_and_gradient(compiled, weight):
+def test_value_and_gradient(weight):
     function = functools.partial(occupancy_cross_entropy, occupied=OCCUPIED, occupied_weight=weight)
 
     def oracle(logits):
         return [ref.occupancy_cross_entropy(*grid, weight) for grid in zip(logits, OCCUPIED, strict=True)]
 
-    np.testing.assert_allclose(compiled(function)(LOGITS), oracle(LOGITS), rtol=1e-5)
-    gradient = compiled(jax.grad(lambda logits: jnp.sum(function(logits))))(LOGITS)
+    np.testing.assert_allclose(jax.jit(function)(LOGITS), oracle(LOGITS), rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda logits: jnp.sum(function(logits))))(LOGITS)
     np.testing.assert_allclose(gradient, numeric_gradient(lambda x: sum(oracle(x)), LOGITS), atol=1e-5)
 
 

@@ -21,8 +21,6 @@ from jaxret.serving.app import create_app
 from jaxret.serving.limits import Limits
 from jaxret.serving.searcher import Searcher
 
-pytestmark = pytest.mark.usefixtures('kept_programs')
-
 
 def write_queries(folder):
     """A file of every kind."""

@@ -22,7 +22,6 @@ from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
 from jaxret.training.step import make_train_step
 
-pytestmark = pytest.mark.usefixtures('kept_programs')
 BATCH, STEPS = 8, 12
 
 

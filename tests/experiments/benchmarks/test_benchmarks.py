@@ -11,7 +11,6 @@ import pytest
 from quick_compilation import quick_compilation
 
 ROOT = Path(__file__).parents[3]
-FOLDER = ROOT / 'experiments' / 'benchmarks'
 PROMISED = {'title', 'hardware', 'versions', 'commit', 'dirty', 'backend', 'load', 'settings', 'rows'}
 TINY_GRIDS = (
     '--config.model.variant=pointnet',
@@ -237,25 +236,8 @@ def test_accelerator_without_tensorflow_and_mesh_tools(tmp_path):
     assert len(rows['profile']) == 3 and all(0 < row['share'] < 1 for row in rows['profile'])
 
 
-def test_first_step(tmp_path):
-    path = tmp_path / 'out.json'
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(FOLDER / 'first_step.py'),
-            '--configs',
-            'scan_cad.py:smoke',
-            f'--json={path}',
-            *TINY_GRIDS,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=900,
-        env={'PATH': '', 'HOME': str(tmp_path)} | quick_compilation(),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = json.loads(path.read_text())['rows']
+def test_first_step(benchmark):
+    rows = benchmark('first_step', '--configs', 'scan_cad.py:smoke', *TINY_GRIDS)
     assert [row['cache'] for row in rows] == ['no cache', 'cold', 'warm']
     assert all(0 < row['imported_s'] < row['compiled_s'] < row['seconds'] for row in rows)
     assert rows[2]['cache_mib'] > 0

@@ -7,7 +7,6 @@ import jax
 import pytest
 
 pytest.importorskip('distributed', reason="needs the extra 'cluster'")
-pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 def test_a_worker_that_is_killed_in_the_middle_costs_nothing(written, monkeypatch):

@@ -9,7 +9,7 @@ import signal
 import pytest
 import run
 from cross_modal import task
-from run_command import ONE, evaluation_of, logged, metrics_of
+from run_command import NUMBERS, ONE, evaluation_of, logged, metrics_of
 
 from data_pipelines.cross_modal.sample import write_modelnet_sample
 
@@ -17,7 +17,7 @@ KEYS = [f'map_{query}_{gallery}' for query in ('image', 'mesh', 'point') for gal
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, kept_programs):
+def place(tmp_path_factory):
     """A folder for cache and work directories."""
     return tmp_path_factory.mktemp('cross_modal')
 
@@ -81,7 +81,7 @@ def test_a_stopped_run_resumes_to_the_same_numbers(place, trained, monkeypatch, 
         assert command(place, 'stopped') == 0
     assert 'stopped at step 4' in capsys.readouterr().out
     assert not (place / 'stopped' / 'metrics.json').exists()
-    assert command(place, 'stopped') == 0
+    assert command(place, 'stopped', NUMBERS) == 0
     out = capsys.readouterr().out
     assert 'mean of the nine' in out and 'SYNTHETIC sample data' in out
     assert logged(place / 'stopped') == logged(trained)
@@ -93,7 +93,7 @@ def test_a_run_begun_with_a_key_that_is_refused_now_goes_on(place, trained, caps
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns('report', 'tensorboard'))
     config = json.loads((folder / 'config.json').read_text())
     (folder / 'config.json').write_text(json.dumps(config | {'data.points_up_axis': 'z'}))
-    assert command(place, 'older', changed) == 0
+    assert command(place, 'older', changed, NUMBERS) == 0
     assert command(place, 'older') == 1
     assert "data.points_up_axis: 'z' there, 'y' now" in capsys.readouterr().err
     shutil.rmtree(folder / 'checkpoints')  # nothing to go on from

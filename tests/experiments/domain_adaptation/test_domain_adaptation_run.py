@@ -34,7 +34,7 @@ METHODS = (
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, kept_programs):
+def place(tmp_path_factory):
     """A folder for cache and work directories."""
     return tmp_path_factory.mktemp('domain_adaptation')
 

@@ -134,6 +134,7 @@ def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
         '--preset=random_start',
         '--rows=CLF*12,CLF*48',
         '--seeds=1',
+        '--processes=1',
         f'--out={tmp_path}/out',
         f'--config.cache_dir={tmp_path}/cache',
         *(f'--config.{part}' for part in TINY),

@@ -14,7 +14,7 @@ from overrides import apply_overrides, load_config
 from photo_to_shape import data as photo_data
 from photo_to_shape.task import PhotoToShape
 from PIL import Image
-from run_command import evaluation_of, metrics_of
+from run_command import NUMBERS, evaluation_of, metrics_of
 
 from data_pipelines.photo_to_shape.batches import query_batches
 from data_pipelines.photo_to_shape.sample_cars import write_car_sample
@@ -22,7 +22,7 @@ from data_pipelines.photo_to_shape.sample_pix3d import write_pix3d_sample
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, kept_programs):
+def place(tmp_path_factory):
     return tmp_path_factory.mktemp('blind')
 
 
@@ -61,7 +61,7 @@ def trained(place):
 
 def evaluate(trained, folder, data):
     shutil.copytree(trained[1], folder, ignore=shutil.ignore_patterns('report', 'tensorboard'))
-    assert run.main(['--mode=eval', f'--workdir={folder}', f'--config.data_dir={data}']) == 0
+    assert run.main(['--mode=eval', f'--workdir={folder}', f'--config.data_dir={data}', NUMBERS]) == 0
     return metrics_of(evaluation_of(folder))
 
 

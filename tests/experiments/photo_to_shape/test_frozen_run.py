@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import run
 from overrides import load_config
-from run_command import evaluation_of, metrics_of
+from run_command import NUMBERS, evaluation_of, metrics_of
 
 import jaxret
 from jaxret.reports.tables import UNTRAINED
@@ -31,7 +31,6 @@ ARGUMENTS = [
     '--config.evaluation.references=0.5',
     '--config.evaluation.shape_metrics=False',
 ]
-pytestmark = pytest.mark.usefixtures('kept_programs')
 
 
 @pytest.fixture(scope='module')
@@ -84,7 +83,7 @@ def test_only_damaged_features_are_computed_anew(place, cache, first, monkeypatc
     before = stored(files[0])
     files[0].write_bytes(files[0].read_bytes()[:-100])
     computed = features_of(monkeypatch)
-    _, other = train(place, cache, 'narrower', '--config.model.embedding_dim=8')
+    _, other = train(place, cache, 'narrower', '--config.model.embedding_dim=8', NUMBERS)
     assert len(set(computed)) == 1 and 'damaged' in capsys.readouterr().out
     chex.assert_trees_all_close(stored(files[0]), before, rtol=1e-5)
     assert other['comparators'] == first[1]['comparators']
@@ -95,7 +94,7 @@ def test_a_run_is_evaluated_without_stored_features(place, cache, first):
     shutil.copytree(first[0], workdir)
     (cache / 'features').rename(place / 'features')
     arguments = ['--mode=eval', f'--workdir={workdir}', f'--config.cache_dir={cache}']
-    assert run.main([*arguments, '--config.parallel.devices=1']) == 0
+    assert run.main([*arguments, '--config.parallel.devices=1', NUMBERS]) == 0
     found = metrics_of(evaluation_of(workdir))
     assert found['top1'] == first[1]['top1'] and found['comparators'] == first[1]['comparators']
 

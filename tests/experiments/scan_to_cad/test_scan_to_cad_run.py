@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import run
 from overrides import load_config, presets
-from run_command import evaluation_of, metrics_of
+from run_command import NUMBERS, evaluation_of, metrics_of
 from scan_cad_folders import read_json, write_collection, write_json
 from scan_to_cad import data as scan_data
 from scan_to_cad import pictures as scan_pictures
@@ -30,7 +30,7 @@ SMALL = (
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory, kept_programs):
+def place(tmp_path_factory):
     """A folder for data, cache and work directories."""
     root = tmp_path_factory.mktemp('scan_to_cad')
     write_collection(root / 'data', side=32)
@@ -86,7 +86,7 @@ def test_metrics_of_every_split_and_a_report(place, trained, capsys):
 
 def test_evaluation_gives_the_same_numbers_and_prints_them(place, trained, capsys):
     shutil.copytree(trained, place / 'again', ignore=shutil.ignore_patterns('report', 'tensorboard'))
-    assert evaluate(place, 'again') == 0
+    assert evaluate(place, 'again', NUMBERS) == 0
     out = capsys.readouterr().out
     folder = evaluation_of(place / 'again', 'data')
     assert metrics_of(folder) == metrics_of(trained) == metrics_of(place / 'again')
@@ -131,7 +131,7 @@ def test_fine_tuning_starts_from_the_weights_of_another_run(place, trained, caps
         f'--config.start_from={trained}',
         '--config.batch_size=6',
     )
-    assert command(place, 'tuned', *more, '--config.epochs=0.5') == 0
+    assert command(place, 'tuned', *more, '--config.epochs=0.5', NUMBERS) == 0
     assert 'fine-tuning on annotations' in capsys.readouterr().out
     assert metrics_of(place / 'tuned')['step'] == 1
     assert command(place, 'unlike', *more, '--config.model.embedding_dim=8', '--config.data.classes_per_batch=0') == 1
@@ -154,21 +154,21 @@ def test_fpfh_needs_no_training(place, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     monkeypatch.setattr(scan_to_cad, 'open3d', lambda: None)
     monkeypatch.setattr(scan_to_cad, 'fpfh_descriptors', lambda grids, processes: rng.random((len(grids), 33)))
-    assert command(place, 'fpfh', '--config.method=fpfh') == 0
+    assert command(place, 'fpfh', '--config.method=fpfh', NUMBERS) == 0
     assert 'nothing is trained' in capsys.readouterr().out
     assert metrics_of(place / 'fpfh')['step'] == 0 and not (place / 'fpfh' / 'checkpoints').exists()
     assert evaluate(place, 'fpfh') == 0
 
 
 def test_overlap_needs_no_training(place, capsys):
-    assert command(place, 'overlap', '--config.method=overlap') == 0
+    assert command(place, 'overlap', '--config.method=overlap', NUMBERS) == 0
     assert 'by overlap of the occupied cells' in capsys.readouterr().out
     assert metrics_of(place / 'overlap')['exact_top1'] > 0.5  # scans stand where their models stand
 
 
 def test_scans_are_compared_cell_by_cell_in_the_best_heading(place, capsys):
     more = ('--config.model.variant=cells', '--config.epochs=4', '--config.optimizer.learning_rate=0.3')
-    assert command(place, 'cells', *more) == 0
+    assert command(place, 'cells', *more, NUMBERS) == 0
     standing = metrics_of(place / 'cells')
     assert standing['exact_top1'] > 0.3 and 'parameters  │ 28,' in capsys.readouterr().out  # chance is 1 of 7
     assert evaluate(place, 'cells', '--config.evaluation.headings=2') == 0
