@@ -33,13 +33,8 @@ def terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, old)
 
 
-def exit_status(stop: KeyboardInterrupt) -> int:
-    """What a command that was stopped this way ends with: 130 (Ctrl-C) or 143 (SIGTERM)."""
-    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
-
-
 def says_errors(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
-    """A command that says what is wrong, or that it was stopped, in one line, and returns the exit status."""
+    """A command that says in one line what is wrong (status 1), or that Ctrl-C (130) or SIGTERM (143) ended it."""
 
     @functools.wraps(main)
     def said(arguments: list[str]) -> int:
@@ -50,8 +45,9 @@ def says_errors(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
             print(f'error: {error}', file=sys.stderr)
             return 1
         except KeyboardInterrupt as stop:
-            print('stopped; the same command goes on', file=sys.stderr)
-            return exit_status(stop)
+            terminated = isinstance(stop, Terminated)
+            print(f'{"terminated" if terminated else "interrupted"}; the same command goes on', file=sys.stderr)
+            return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
     return said
 

@@ -35,7 +35,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from interruption import Terminated, exit_status, run_command, terminated_as_interrupted
+from interruption import run_command, says_errors
 from ml_collections import ConfigDict
 from overrides import (
     apply_overrides,
@@ -51,13 +51,14 @@ from training_packages import check_training_packages
 
 from data_pipelines.folders import open_folder
 from jaxret.compilation_cache import keep_programs
-from jaxret.errors import ConfigError, DataError, JaxretError, StorageError
+from jaxret.errors import ConfigError, DataError, StorageError
 from jaxret.files import escape_missing_letters, unwritable
 from jaxret.platforms import check_platforms, quiet_libraries
 from jaxret.runs.config import covers, flatten, unflatten
 from jaxret.runs.workdir import EVALUATION, check_folders, has_checkpoints, locked, store_config, stored_config
 
 
+@says_errors
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     escape_missing_letters()
@@ -71,29 +72,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument('--num_processes', type=int)
     parser.add_argument('--process_id', type=int)
     parser.add_argument('-h', '--help', action='store_true')
-    try:
-        known, rest = parser.parse_known_args(arguments)
-        if known.help:
-            print(_help())
-            return 0
-        overrides = split_overrides(rest)
-        if known.mode not in ('train', 'eval'):
-            raise ConfigError(f'--mode={known.mode}: use train or eval')
-        if known.report not in ('yes', 'no'):
-            raise ConfigError(f'--report={known.report}: use yes or no')
-        together, report = _checked_processes(known), known.report == 'yes'
-        check_training_packages()
-        with terminated_as_interrupted():
-            if known.mode == 'train':
-                return _train(known.config, known.workdir, overrides, together, report=report)
-            return _evaluate(known.config, known.workdir, overrides, report=report)
-    except (JaxretError, argparse.ArgumentError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stop:  # outside the train loop, which saves and ends by itself
-        what = 'terminated' if isinstance(stop, Terminated) else 'interrupted'
-        print(f'{what}; the same command starts again', file=sys.stderr)
-        return exit_status(stop)
+    known, rest = parser.parse_known_args(arguments)
+    if known.help:
+        print(_help())
+        return 0
+    overrides = split_overrides(rest)
+    if known.mode not in ('train', 'eval'):
+        raise ConfigError(f'--mode={known.mode}: use train or eval')
+    if known.report not in ('yes', 'no'):
+        raise ConfigError(f'--report={known.report}: use yes or no')
+    together, report = _checked_processes(known), known.report == 'yes'
+    check_training_packages()
+    if known.mode == 'train':
+        return _train(known.config, known.workdir, overrides, together, report=report)
+    return _evaluate(known.config, known.workdir, overrides, report=report)
 
 
 def _help() -> str:

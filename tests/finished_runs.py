@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import optax
 from overrides import apply_overrides, load_config
+from references_encoders import random_variables
 
 from jaxret.runs.config import flatten
 from jaxret.systems.cmic import CMIC
@@ -28,8 +29,7 @@ def write_run(folder: Path, system: str, *, seed: int = 0, average: bool = True,
     (folder / 'config.json').write_text(json.dumps(flatten(config)))
     (folder / 'split.json').write_text(json.dumps({'categories': CLASSES}))
     made, example = _system(config, system)
-    shapes = jax.eval_shape(made.init, jax.random.key(0), example)
-    variables = random_variables(shapes, seed=seed)
+    variables = random_variables(made, example, seed=seed)
     state = create_state(variables, optax.sgd(0.1), seed=0, average=average)
     if average:  # so that they differ from the weights of training
         wanted = jax.tree.map(lambda x: x * np.float32(0.5), variables)
@@ -64,18 +64,3 @@ def _system(config, name):
             'views': np.zeros((1, 2, size, size, 1), np.uint8),
         }
     return ScanCad.from_config(config), {'scan': np.zeros((1, 32, 32, 32), np.uint8)}
-
-
-def random_variables(shapes, *, seed: int):
-    """Weights of these shapes as numpy arrays; far cheaper than `System.init`, which compiles the network."""
-    rng = np.random.default_rng(seed)
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: _weights(rng, path, leaf), shapes)
-
-
-def _weights(rng, path, leaf):
-    """Random weights with which the signal lives on; variances are positive."""
-    if path[-1].key == 'var':
-        return rng.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype)
-    spread = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if leaf.ndim > 1 else 0.1
-    offset = 1.0 if path[-1].key == 'scale' else 0.0
-    return (offset + spread * rng.normal(size=leaf.shape)).astype(leaf.dtype)

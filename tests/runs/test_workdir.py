@@ -171,7 +171,7 @@ def test_a_signal_outside_of_training(tmp_path, monkeypatch, capsys):
     assert run.main(['--config=pix3d.py:smoke', f'--workdir={tmp_path}']) == 143
     assert signal.getsignal(signal.SIGTERM) == before
     assert removed
-    assert 'terminated; the same command starts again' in capsys.readouterr().err
+    assert 'terminated; the same command goes on' in capsys.readouterr().err
 
 
 def test_the_report_says_how_its_checkpoint_was_chosen(tmp_path):
