@@ -169,13 +169,14 @@ def _summed(function: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array,
 
     Of all at once where devices share them: a loop over a divided axis would move it between them.
     """
-    count = len(x) // _PICTURES
+    count = x.shape[0] // _PICTURES if isinstance(x.shape[0], int) else 0  # exported programs leave it open
     if count < 2 or x.size < _CACHED or jax.device_count() > 1:
         return function(x, y)
     parts = [z[: count * _PICTURES].reshape(count, _PICTURES, *z.shape[1:]) for z in (x, y)]
     first = function(x[count * _PICTURES :], y[count * _PICTURES :]) if len(x) % _PICTURES else 0.0
-    start = jnp.zeros(jax.eval_shape(function, *(part[0] for part in parts)).shape, x.dtype) + first
-    return lax.scan(lambda total, part: (total + function(*part), None), start, tuple(parts))[0]
+    shape = jax.eval_shape(function, *(part[0] for part in parts)).shape
+    start = jnp.zeros(shape, jnp.promote_types(x.dtype, jnp.float32)) + first  # sums of bfloat16 lose small parts
+    return lax.scan(lambda total, part: (total + function(*part), None), start, tuple(parts))[0].astype(x.dtype)
 
 
 _convolve.defvjp(_forward, _backward)

@@ -20,6 +20,7 @@ bytes more, which hold the last term, rounded up.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import jax
 import numpy as np
@@ -31,6 +32,7 @@ from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import UNIT
 from jaxret.search.threads import in_parts, spread, threads
 
+_PREPARING = Lock()
 _SIZES = (256, 1024, 4096)  # shapes of which the second bounds are computed at a time
 
 
@@ -45,6 +47,11 @@ class GalleryBounds:
         self._kind, self._centre, self._radius = gallery.similarity, gallery.centre, gallery.radius
         self._count, self._coded = len(gallery), BoundCodes(gallery)
         self._placed: dict = {}  # codes on devices; on a CPU they are not copied
+
+    @property
+    def block_rows(self) -> int:
+        """Rows whose products with all queries are held at a time."""
+        return self._coded.first[0, 0].size
 
     @property
     def nbytes(self) -> int:
@@ -190,6 +197,7 @@ def prepare(gallery: SearchGallery) -> GalleryBounds | None:
 
     None for a gallery of codes, which cost less to look at than bounds.
     """
-    if gallery.bounds is None and not gallery.coded:
-        gallery.bounds = GalleryBounds(gallery)
+    with _PREPARING:  # threads that search at once wait for one another's
+        if gallery.bounds is None and not gallery.coded:
+            gallery.bounds = GalleryBounds(gallery)
     return gallery.bounds

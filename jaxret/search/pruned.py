@@ -21,7 +21,7 @@ from jaxret.search.gallery import SearchGallery
 from jaxret.search.similarity import fast_keys, key_error
 from jaxret.search.threads import in_parts, spread, threads
 
-_BOUND_ELEMENTS = 2**25  # bounds held at a time
+_BOUND_ELEMENTS = 2**25  # bounds, or products of a block, held at a time
 _ASKED = 2  # queries that tell what the bounds are worth
 _GROUP = 64  # shapes of which the one with the best bound may be scored first
 _LEAST = 256  # shapes that are scored first
@@ -48,7 +48,7 @@ def pruned_candidates(
     `brute.brute_candidates`.
     """
     search, found = _Search(gallery, bounds, allowed, k, devices), []
-    step = max(_ASKED, _BOUND_ELEMENTS // len(allowed))
+    step = max(_ASKED, _BOUND_ELEMENTS // max(len(allowed), bounds.block_rows))
     while len(found) < len(queries):
         asked = most < 1 and not found
         part = slice(len(found), len(found) + (_ASKED if asked else step))
@@ -70,7 +70,7 @@ class _Search:
         self, gallery: SearchGallery, bounds: GalleryBounds, allowed: np.ndarray, k: int, devices: Sequence[jax.Device]
     ):
         self._gallery, self._bounds, self._allowed, self._k, self._devices = gallery, bounds, allowed, k, devices
-        self._hidden = None if allowed.all() else ~allowed
+        self._count = int(np.count_nonzero(allowed))
         self._spaces: SimpleQueue = SimpleQueue()  # memory that is new each time would cost more than the products
         for _ in range(threads()):
             self._spaces.put(aligned_empty((_SPACE, *gallery.rows.shape[1:]), gallery.rows.dtype))
@@ -84,8 +84,9 @@ class _Search:
         def one(row: int) -> _Begun:
             query = _some(queries, projected, slice(row, row + 1))
             second = self._bounds.second(*query, self._devices[0])
-            bounds = upper[row] if self._hidden is None else np.where(self._hidden, -np.inf, upper[row])
-            return _Begun(self._scorer(*query), second, bounds, self._k, 2 * error[row])
+            every = self._count == len(self._allowed)
+            bounds = upper[row] if every else np.where(self._allowed, upper[row], -np.inf)
+            return _Begun(self._scorer(*query), second, bounds, self._k, 2 * error[row], self._count)
 
         return spread(one, range(len(queries)))
 
@@ -118,10 +119,11 @@ class _Begun:
       upper: [G] first bounds, -inf of shapes that are not allowed.
       k: results wanted, at most as many as are allowed.
       margin: how much lower than the K-th best key a candidate's may be.
+      shapes: how many are allowed.
     """
 
-    def __init__(self, scorer: Keys, second: Keys, upper: np.ndarray, k: int, margin: float):
-        self._scorer, self._second, self._k, self._margin, self._shapes = scorer, second, k, margin, len(upper)
+    def __init__(self, scorer: Keys, second: Keys, upper: np.ndarray, k: int, margin: float, shapes: int):
+        self._scorer, self._second, self._k, self._margin, self._shapes = scorer, second, k, margin, shapes
         first = _best_of_groups(upper, max(_LEAST, 2 * k))
         self._places, self._keys = [first], [scorer(first)]
         self._limit = _kth(self._keys[0], k) - margin
@@ -129,7 +131,7 @@ class _Begun:
         self._rest = np.delete(left, np.searchsorted(left, first[upper[first] >= self._limit]))
 
     def share(self) -> float:
-        """About what share of the shapes is left to score, with what it costs to find out."""
+        """About what share of the allowed shapes is left to score, with what it costs to find out."""
         some = self._rest[:: max(1, len(self._rest) // _SPACE)]
         scored = np.mean(self._second(some) >= self._limit) if len(some) else 0.0
         return len(self._rest) / self._shapes * (_SECOND + scored)

@@ -77,6 +77,21 @@ def test_gradients_of_some_pictures_at_a_time(pictures, monkeypatch):
     test_values_and_gradients_are_those_of_lax((9, 8), 3, 2, 5, 6)
 
 
+def test_gradients_in_bfloat16_lose_no_pictures(monkeypatch):
+    monkeypatch.setattr(jax, 'device_count', lambda: 1)
+    x, kernel = jnp.ones((1024, 16, 16, 4), jnp.bfloat16), jnp.ones((3, 3, 4, 8), jnp.bfloat16)
+    gradient = jax.jit(jax.grad(lambda kernel: convolve2d(x, kernel, (1, 1), [(1, 1)] * 2, **AXES).sum()))(kernel)
+    assert gradient.dtype == jnp.bfloat16 and float(gradient[1, 1, 0, 0]) == 1024 * 16 * 16
+
+
+def test_exported_gradients_leave_the_batch_open(monkeypatch):
+    monkeypatch.setattr(jax, 'device_count', lambda: 1)
+    x = jax.ShapeDtypeStruct(jax.export.symbolic_shape('n, 8, 8, 4'), jnp.float32)
+    gradient = jax.grad(lambda kernel, x: convolve2d(x, kernel, (1, 1), [(1, 1)] * 2, **AXES).sum())
+    found = jax.export.export(jax.jit(gradient))(jax.ShapeDtypeStruct((3, 3, 4, 8), jnp.float32), x)
+    assert found.out_avals[0].shape == (3, 3, 4, 8)
+
+
 def test_rows_and_columns_have_their_own_stride_and_padding():
     rng = np.random.default_rng(0)
     options = ((2, 1), [(1, 0), (0, 2)])

@@ -173,4 +173,10 @@ def test_auto_is_brute_force_where_views_have_no_strong_axes(monkeypatch):
     for name in ('_CALL', '_EACH'):
         monkeypatch.setattr(search_module, name, 0.0)
     assert search(gallery, q, 5, devices=jax.devices()[:1]).fully_scored.min() == 1
+    monkeypatch.setattr(pruned_module, '_LEAST', 8)
+    for few in (1, 10):  # the share is of those that are allowed
+        begun = pruned_module._Search(gallery, gallery.bounds, np.arange(4000) % few == 0, 5, jax.devices()[:1]).begin(
+            q, None
+        )
+        assert min(one.share() for one in begun) > 0.5
     assert search(gallery, q, 5, method='pruned').fully_scored.max() < 1
