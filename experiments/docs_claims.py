@@ -84,7 +84,7 @@ def _line(*cells: str) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return '–' if value is None else f'{value:+.3g}'
+    return '–' if value is None else f'{round(value, 6):+.3g}'  # no 1e-16 of sums
 
 
 def _verdict(claim: Mapping[str, Any] | None, claims: int) -> str:
