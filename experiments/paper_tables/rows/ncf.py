@@ -129,6 +129,7 @@ PAPER = Paper(
         'val_mean_map_excluding_self',
         {'data.val_fraction': 0.2},
         ('optimizer.learning_rate', 'center_optimizer.learning_rate'),
+        lengths=(1.0,),
     ),
     of_presets={'last_blocks': {'model.train': 'last_blocks', 'model.last_blocks': 3}},
 )
