@@ -42,7 +42,8 @@ class FrozenFeatures:
     def __init__(self, config: ConfigDict, networks: Sequence[str], embedder: Embedder, variables: Variables):
         model = flatten(config.model)
         facts = {key: model[key] for key in (*networks, *_KEYS) if key in model}
-        facts['image_size'] = config.data.image_size  # stored pictures may be larger
+        if 'image_size' in config.data:
+            facts['image_size'] = config.data.image_size  # stored pictures may be larger
         self._folder = cache_folder(config) / 'features'
         self._embedder = embedder
         self._variables = {'frozen': jax.device_get(variables['frozen'])}  # the step donates its own

@@ -133,7 +133,7 @@ def _run(known: argparse.Namespace, overrides: dict[str, str]) -> int:
         check_settings(out, settings)
         try:
             if known.tune:
-                tuned = tune(jobs, paper.rows, paper.tuning, **run)
+                tuned = tune(jobs, paper.rows_with_starts, paper.tuning, **run)
                 jobs = planned(tuned={name: choice['values'] for name, choice in tuned.items()})
             needed = {name: list(paper.metrics_of(name)) for name in jobs}
             run_jobs(jobs, range(seeds), metrics=needed, after=store, **run)

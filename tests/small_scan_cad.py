@@ -31,6 +31,7 @@ def small_config(**changes) -> ConfigDict:
                 'normalize': False,
                 'dtype': 'float32',
                 'convolution': 'auto',
+                'train': 'all',
             },
             'loss': {
                 'metric': 'contrastive',
@@ -51,11 +52,12 @@ def small_config(**changes) -> ConfigDict:
                 'easy_positive': False,
             },
             'augmentation': {'rotations': 12, 'flip': 0.5, 'jitter': 1},
+            'start_from': '',
         }
     )
     for key, value in changes.items():
-        group, name = key.split('__')
-        config[group][name] = value
+        *group, name = key.split('__')
+        (config[group[0]] if group else config)[name] = value
     return config
 
 

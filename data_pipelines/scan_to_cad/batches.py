@@ -110,9 +110,12 @@ def finetuning_batches(
     return generate()
 
 
-def scan_batches(scans: ScanTable, *, batch_size: int) -> Iterator[Batch]:
-    """All scans in the table's order: scan, mask, cad uint8 [B, R, R, R], valid [B]; the last is padded with zeros."""
-    for rows, valid in rows_in_order(len(scans), batch_size):
+def scan_batches(scans: ScanTable, *, batch_size: int, rows: np.ndarray | None = None) -> Iterator[Batch]:
+    """Scans, all in the table's order or those of some rows: scan, mask, cad uint8 [B, R, R, R], valid [B]; the last
+    batch is padded with zeros."""
+    order = np.arange(len(scans)) if rows is None else rows
+    for places, valid in rows_in_order(len(order), batch_size):
+        rows = order[places]
         grids = {'scan': scans.seen(rows), 'mask': scans.masks(rows), 'cad': scans.cads(rows)}
         yield {name: padded(grid, batch_size) for name, grid in grids.items()} | {'valid': valid}
 

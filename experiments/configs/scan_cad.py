@@ -22,6 +22,7 @@ ROWS = {
     'contrastive': _CONTRASTIVE | {'loss.negatives': 'all'},
     'triplet': {'loss.metric': 'triplet', 'loss.negatives': 'random', 'loss.margin_negative': 0.2},  # the baseline
     'quadruplet': {'loss.metric': 'quadruplet', 'loss.negatives': 'random', 'loss.margin_negative': 0.2},
+    'completion': {'loss.metric': 'none'},  # the hourglasses alone, for model.train='embedding' to start from
     'random': _CONTRASTIVE | {'loss.negatives': 'random'},
     'same_class': _CONTRASTIVE | {'loss.negatives': 'same_class'},
     'adaptive': _CONTRASTIVE | {'loss.negatives': 'adaptive'},
@@ -91,6 +92,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
     model.normalize = True  # embeddings to length 1; paper: not said, its margins tell against it
     model.convolution = 'auto'  # 'direct', 'slabs'; 'auto' is slabs on CPUs
     model.dtype = 'float32'  # of the computation; 'bfloat16' keeps parameters and statistics float32
+    model.train = 'all'  # or 'embedding': hourglasses stay those of start_from, and every scan is completed once
 
     config.loss = loss = ConfigDict()
     loss.metric = 'triplet'  # between scans and CADs: or 'contrastive', 'quadruplet', 'none'

@@ -40,9 +40,9 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 def time_text(results: Mapping[str, Any]) -> str:
     """What it takes to run everything again."""
-    runs, tuning = run_seconds(results['tables'])
-    before = f' after {duration(tuning)} of tuning' if tuning else ''
+    runs, first = run_seconds(results)
+    before = f' after {duration(first)} of tuning and of runs to start from' if first else ''
     return (
-        f'to run all of it again: {duration(sum(runs) + tuning)} of one processor; {len(runs)} runs of '
+        f'to run all of it again: {duration(sum(runs) + first)} of one processor; {len(runs)} runs of '
         f'{sum(runs) / max(1, len(runs)):.0f} s{before}'
     )

@@ -36,6 +36,7 @@ class Job:
       own_keys: keys that the rows themselves set.
       start: the job whose work directory this one starts from.
       start_key: key of the config that takes it.
+      only_seed: it is run with, whatever seed is asked for; None for all.
     """
 
     key: str
@@ -45,20 +46,25 @@ class Job:
     own_keys: frozenset[str]
     start: 'Job | None' = None
     start_key: str = ''
+    only_seed: int | None = None
+
+    def seed(self, seed: int) -> int:
+        """The seed of its run that stands for a seed of the table."""
+        return seed if self.only_seed is None else self.only_seed
 
     def workdir(self, seed: int) -> Path:
         """Work directory of a seed."""
-        return self.folder.with_name(f'{self.folder.name}-seed-{seed}')
+        return self.folder.with_name(f'{self.folder.name}-seed-{self.seed(seed)}')
 
     def config_of(self, seed: int) -> dict[str, Any]:
         """The flattened config of a seed."""
         start = {self.start_key: str(self.start.workdir(seed))} if self.start else {}
-        return {**self.config, 'seed': seed, **start}
+        return {**self.config, 'seed': self.seed(seed), **start}
 
     def command(self, seed: int) -> list[str]:
         """Arguments of run.py."""
         start = [f'--config.{self.start_key}={self.start.workdir(seed)}'] if self.start else []
-        own = (f'--config.seed={seed}', *start, f'--workdir={self.workdir(seed)}', '--report=no')
+        own = (f'--config.seed={self.seed(seed)}', *start, f'--workdir={self.workdir(seed)}', '--report=no')
         return [*self.arguments, *own]
 
 
@@ -149,12 +155,12 @@ def _jobs(paper: Paper, names: Sequence[str], **given: Any) -> dict[str, Job]:
     """A job for every row, before those of equal configs are made one."""
     jobs: dict[str, Job] = {}
     for name in names:
-        chain = [paper.rows[name]]
-        while chain[-1].starts_from:
-            chain.append(paper.rows[chain[-1].starts_from])
+        chain, rows = [paper.rows[name]], paper.rows_with_starts
+        while start := chain[-1].start_in(given['preset']):
+            chain.append(rows[start])
         for row in reversed(chain):
             if row.name not in jobs:
-                jobs[row.name] = _job(row, jobs.get(row.starts_from), **given)
+                jobs[row.name] = _job(row, jobs.get(row.start_in(given['preset'])), **given)
     return jobs
 
 
@@ -193,6 +199,7 @@ def _job(
         frozenset({*own, *common}),
         start,
         row.start_key if start else '',
+        row.seed,
     )
 
 

@@ -51,7 +51,13 @@ def run_jobs(
     rows: dict[str, list[str]] = {}
     for name, job in jobs.items():
         rows.setdefault(job.key, []).append(name)
-    order = [(seed, jobs[names[0]], names) for seed in seeds for names in rows.values()]
+    order = list(
+        {
+            (jobs[names[0]].seed(seed), names[0]): (jobs[names[0]].seed(seed), jobs[names[0]], names)
+            for seed in seeds
+            for names in rows.values()
+        }.values()
+    )
     records = [read_record(job, seed) for seed, job, _ in order]
     todo = [
         Run(job, seed, names[0], tuple(key for name in names for key in metrics[name]), record)
@@ -135,7 +141,7 @@ class _Schedule:
     def _ready(self, run: Run) -> bool:
         """Whether neither the run that it starts from, nor one whose weights it can take, is still to come."""
         pending = {(other.job.key, other.seed) for other in (*self.todo, *self.under_way) if other is not run}
-        if run.job.start and (run.job.start.key, run.seed) in pending:
+        if run.job.start and (run.job.start.key, run.job.start.seed(run.seed)) in pending:
             return False
         return not any(
             other.seed == run.seed and same_training(other.job, run.job, run.seed) for other in self.under_way

@@ -27,7 +27,7 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       last one.
     """
     settings, tables = results['settings'], results['tables']
-    runs, tuning = run_seconds(tables)
+    runs, before = run_seconds(results)
     metrics = {metric['key']: metric for table in tables for metric in table['metrics']}
     rows = _rows(tables)
     first = next((run for row in rows for run in row['runs'] if run['state'] == 'finished'), {})
@@ -40,22 +40,23 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
         'hardware': {key: value for key, value in first.get('hardware', {}).items() if key != 'host'},
         'versions': first.get('versions', {}),
         'tables': [_table(table) for table in tables],
-        'processor_seconds': round(sum(runs) + tuning),
+        'processor_seconds': round(sum(runs) + before),
         'columns': COLUMNS,
         'rows': [_row(row, metrics.values()) for row in rows],
         'claims': [{key: claim[key] for key in (*OF_CLAIM, 'seeds_to_decide')} for claim in results['claims']],
     }
 
 
-def run_seconds(tables: Sequence[Mapping[str, Any]]) -> tuple[list[float], float]:
-    """Processor time of each run, rows of equal configs sharing theirs, and that of the tuning before them.
+def run_seconds(results: Mapping[str, Any]) -> tuple[list[float], float]:
+    """Processor time of each run, rows of equal configs sharing theirs, and that of tuning and starts before them.
 
     Args:
-      tables: of `results.collect`.
+      results: of `results.collect`.
     """
-    rows = _rows(tables)
+    rows = _rows(results['tables'])
     runs = {run['folder']: run.get('processor_seconds', 0.0) for row in rows for run in row['runs']}
-    return list(runs.values()), sum(row['tuned']['processor_seconds'] for row in rows if row['tuned'])
+    tuning = sum(row['tuned']['processor_seconds'] for row in rows if row['tuned'])
+    return list(runs.values()), tuning + results['start_seconds']
 
 
 def _rows(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

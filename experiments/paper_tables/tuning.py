@@ -85,8 +85,15 @@ def _try(job: Job, tuning: Tuning, factors: tuple[float, float]) -> Job:
         folder=job.folder.parents[1] / FOLDER / name,
         config={**job.config, **changed},
         arguments=(*job.arguments, *(f'--config.{key}={value}' for key, value in changed.items())),
-        start=_try(job.start, tuning, (1.0, 1.0)) if job.start else None,
+        start=_start(job.start, tuning),
     )
+
+
+def _start(job: Job | None, tuning: Tuning) -> Job | None:
+    """What a try starts from: trained without what tries hold out, but where one run serves all seeds."""
+    if job is None or job.only_seed is not None:
+        return job
+    return _try(job, tuning, (1.0, 1.0))
 
 
 def _choice(tries: Mapping[tuple[float, float], Job], job: Job, tuning: Tuning) -> dict[str, Any]:

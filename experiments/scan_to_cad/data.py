@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from console import console
 from experiment import counts, data_folder, processes
 from ml_collections import ConfigDict
@@ -18,7 +19,7 @@ from data_pipelines.scan_to_cad.prepare import load_cads, load_pools, load_scans
 from data_pipelines.scan_to_cad.sample import write_scan_cad_sample
 from data_pipelines.scan_to_cad.scan_cad import ScanCadDataset, read_scan_cad
 from data_pipelines.scan_to_cad.simulation import simulate_layout
-from jaxret.errors import Problem
+from jaxret.errors import ConfigError, Problem
 from jaxret.geometry.grid_meshes import PLACEMENTS
 from jaxret.geometry.grid_turns import turned_grids
 from jaxret.geometry.scan import ScanOptions
@@ -172,6 +173,26 @@ def read_scans(config: ConfigDict, data_dir: Path, workdir: Path, *, train: bool
     return dataset
 
 
+def check_data(config: ConfigDict, data: ScanData) -> None:
+    """Refuses data without what training needs."""
+    if config.select != 'last' and not len(data.scans['val']):
+        raise ConfigError(
+            f'config.select: {config.select} is measured on validation scans, of which '
+            f'{data.dataset.root} has none; use last'
+        )
+    if config.select in ('instance_top1', 'ranking_quality') and not len(data.pools['val']):
+        raise ConfigError(
+            f'config.select: {config.select} is measured on annotated validation scans, of which '
+            f'{data.dataset.root} has none; use last or exact_top1'
+        )
+    if data.units < config.batch_size:
+        what = 'annotated training scans' if data.finetuned else 'training scans'
+        raise ConfigError(
+            f'config.batch_size: {config.batch_size}, but there are {data.units} {what}; set '
+            f'--config.batch_size to at most {data.units}'
+        )
+
+
 def taught_splits(config: ConfigDict) -> tuple[str, ...]:
     """Splits whose scans a run is trained on."""
     return FINETUNE_ON['train' if config.loss.finetune == 'none' else config.data.finetune_on]
@@ -199,9 +220,11 @@ def training_batches(config: ConfigDict, data: ScanData, start: int, stop: int, 
     return batches.training_batches(data.scans['train'], classes_per_batch=config.data.classes_per_batch, **options)
 
 
-def scan_batches(config: ConfigDict, scans: ScanTable, *, degrees: float = 0.0) -> Iterator[Batch]:
-    """All scans of a split, in order, turned about the vertical middle of where models are placed."""
+def scan_batches(
+    config: ConfigDict, scans: ScanTable, *, degrees: float = 0.0, rows: np.ndarray | None = None
+) -> Iterator[Batch]:
+    """Scans of a split, all in order or some rows, turned about the vertical middle of where models are placed."""
     middle = RESOLUTION / 2 + PLACEMENTS[config.data.placement]
-    for batch in batches.scan_batches(scans, batch_size=config.evaluation.batch_size):
+    for batch in batches.scan_batches(scans, batch_size=config.evaluation.batch_size, rows=rows):
         scan = turned_grids(batch['scan'], degrees, middle=middle) if degrees else batch['scan']
         yield {'scan': scan, 'valid': batch['valid']}

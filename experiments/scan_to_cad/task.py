@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from experiment import Evaluation, process_share, processes
+from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
 from scan_to_cad.data import (
     FINETUNE_ON,
     SPLITS,
     ScanData,
+    check_data,
     load_scan_data,
     scan_batches,
     simulation_note,
@@ -21,26 +23,26 @@ from scan_to_cad.data import (
 )
 from scan_to_cad.pictures import scan_cards
 from scan_to_cad.scores_table import Found, all_metrics, flat_metrics, print_rates, scan_rankings
+from scan_to_cad.start import SELECT, variables_from
 from scipy.spatial.distance import cdist
 from value_checks import check_values
 
-from data_pipelines.batching import Batch
+from data_pipelines.batching import Batch, feature_batches
 from data_pipelines.scan_to_cad.batches import cad_batches
+from data_pipelines.scan_to_cad.grids import ScanTable
 from jaxret.baselines.descriptors import fpfh_descriptors, open3d, overlap_descriptors
 from jaxret.errors import CheckpointError, ConfigError
 from jaxret.geometry.distance_grids import SURFACE
 from jaxret.geometry.grid_meshes import PLACEMENTS
 from jaxret.preprocessing.shapes import RESOLUTION
 from jaxret.reports.scan_to_cad import RATES, write_scan_report
-from jaxret.runs.config import read_run_config, selection_metric
-from jaxret.runs.finished import start_variables
 from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Variables
 from jaxret.systems.scan_cad import ScanCad
 from jaxret.systems.scan_cells import ScanCells
 from jaxret.training.embedder import Embedder
 
-SELECT = ('last', 'category_top1', 'exact_top1', 'instance_top1', 'ranking_quality')
+HOURGLASSES = ('variant', 'stem', 'skip', 'input_sigmoid')  # keys of config.model that say what a scan is completed to
 UNTRAINED = {'fpfh': 'FPFH', 'overlap': 'overlap of the occupied cells'}  # methods that train nothing
 HEADINGS = {
     'test': 'Test',
@@ -50,11 +52,12 @@ HEADINGS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ScanToCad:
     """See `experiment.Task`."""
 
     config: ConfigDict
+    frozen: FrozenFeatures | None = None  # of scans: what they are completed to
 
     OF_DATA_DIR = ('simulate.scans_per_model', 'simulate.seed')
     OF_LAYOUT = {}
@@ -120,7 +123,8 @@ class ScanToCad:
         del workdir
         if not (train and self.trains and self.config.start_from):
             return None
-        return partial(_start_variables, Path(self.config.start_from))
+        frozen = self.config.model.train == 'embedding'
+        return partial(variables_from, Path(self.config.start_from), frozen=frozen)
 
     def load(self, workdir: Path, *, train: bool) -> ScanData:
         """Scans and CAD models as grids; refuses data without what the run needs."""
@@ -148,11 +152,21 @@ class ScanToCad:
         }
 
     def freeze(self, embedder: Embedder, variables: Variables) -> None:
-        """Nothing is frozen."""
+        """Completed scans take the place of these."""
+        self.frozen = FrozenFeatures(self.config, HOURGLASSES, embedder, variables)
 
     def batches(self, data: ScanData, start: int, stop: int) -> Iterator[Batch]:
         """Pairs, or in fine-tuning annotated scans with their pools."""
-        return training_batches(self.config, data, start, stop, share=process_share())
+        found = training_batches(self.config, data, start, stop, share=process_share())
+        if not self.frozen:
+            return found
+        table, name = (data.finetuned[0], 'taught') if data.finetuned else (data.scans['train'], 'train')
+        completed = self._completed(table, name)
+        return (
+            {name: array for name, array in batch.items() if name not in ('scan', 'mask')}
+            | {'completed': completed[batch['index']]}
+            for batch in found
+        )
 
     def validate(self, data: ScanData, embedder: Embedder, variables: Variables, step: int) -> dict[str, float]:
         """Rates of the validation scans, if there are any."""
@@ -197,14 +211,32 @@ class ScanToCad:
     def _embed(self, data: ScanData, embedder: Embedder, variables: Variables, splits: tuple[str, ...]) -> Found:
         """By embeddings of the scans of some splits and of the gallery."""
         inner = self.system(data, steps=1).similarity == 'dot'
-        cads = cad_batches(data.cads, batch_size=self.config.evaluation.batch_size)
+        size = self.config.evaluation.batch_size
+
+        def of_scans(split: str, degrees: float) -> np.ndarray:
+            if self.frozen and not degrees:
+                batches = feature_batches('completed', self._completed(data.scans[split], split), size)
+            else:
+                batches = scan_batches(self.config, data.scans[split], degrees=degrees)
+            return embedder.embed(variables, batches, 'scan', valid='valid')
+
         return self._compare(
             data,
             splits,
-            lambda scans: embedder.embed(variables, scans, 'scan', valid='valid'),
-            embedder.embed(variables, cads, 'cad', valid='valid'),
+            of_scans,
+            embedder.embed(variables, cad_batches(data.cads, batch_size=size), 'cad', valid='valid'),
             lambda scans, cads: -(scans @ cads.T) if inner else cdist(scans, cads),
         )
+
+    def _completed(self, table: ScanTable, name: str) -> np.ndarray:
+        """What frozen hourglasses make of scans: uint8 [n, R, R, R]."""
+        sources = [bits.tobytes() for bits in table.scan_bits]
+
+        def batches(rows: np.ndarray, copy: int) -> Iterator[Batch]:
+            del copy
+            return scan_batches(self.config, table, rows=rows)
+
+        return self.frozen.features('scan', name, sources, batches, valid='valid')[:, 0]
 
     def _describe(self, data: ScanData, method: str, splits: tuple[str, ...]) -> Found:
         """By descriptors of the scans of some splits, clutter included, and of the gallery."""
@@ -212,7 +244,8 @@ class ScanToCad:
         if method == 'overlap':
             describe = overlap_descriptors
 
-        def of_scans(batches: Iterator[Batch]) -> np.ndarray:
+        def of_scans(split: str, degrees: float) -> np.ndarray:
+            batches = scan_batches(self.config, data.scans[split], degrees=degrees)
             return describe(np.concatenate([batch['scan'][batch['valid']] == SURFACE for batch in batches]))
 
         return self._compare(data, splits, of_scans, describe(data.cads.cads(np.arange(len(data.cads)))), cdist)
@@ -221,17 +254,17 @@ class ScanToCad:
         self,
         data: ScanData,
         splits: tuple[str, ...],
-        of_scans: Callable[[Iterator[Batch]], np.ndarray],
+        of_scans: Callable[[str, float], np.ndarray],
         cads: np.ndarray,
         distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> Found:
-        """What `of_scans` makes of the scans as they stand, and their distances in the best heading."""
+        """What `of_scans` makes of the scans of a split as they stand, and their distances in the best heading."""
         scans: dict[str, np.ndarray] = {}
         distances: dict[str, np.ndarray] = {}
         headings = self.config.evaluation.headings
         for split in splits:
             for turn in range(headings if len(data.scans[split]) else 0):
-                made = of_scans(scan_batches(self.config, data.scans[split], degrees=360 * turn / headings))
+                made = of_scans(split, 360 * turn / headings)
                 scans.setdefault(split, made)
                 distances[split] = np.minimum(distances.get(split, np.inf), distance(made, cads))
         return Found(scans, cads, distances)
@@ -248,34 +281,6 @@ class ScanToCad:
             *simulation_note(data.folder),
             *([] if data.annotated else ['The data has no annotations: nothing is said about pools.']),
         ]
-
-
-def check_data(config: ConfigDict, data: ScanData) -> None:
-    """Refuses data without what training needs."""
-    if config.select != 'last' and not len(data.scans['val']):
-        raise ConfigError(
-            f'config.select: {config.select} is measured on validation scans, of which '
-            f'{data.dataset.root} has none; use last'
-        )
-    if config.select in ('instance_top1', 'ranking_quality') and not len(data.pools['val']):
-        raise ConfigError(
-            f'config.select: {config.select} is measured on annotated validation scans, of which '
-            f'{data.dataset.root} has none; use last or exact_top1'
-        )
-    if data.units < config.batch_size:
-        what = 'annotated training scans' if data.finetuned else 'training scans'
-        raise ConfigError(
-            f'config.batch_size: {config.batch_size}, but there are {data.units} {what}; set '
-            f'--config.batch_size to at most {data.units}'
-        )
-
-
-def _start_variables(other: Path, variables: Variables) -> Variables:
-    """The variables of another run's best checkpoint, by the metric that it chose itself."""
-    stored = read_run_config(other / 'config.json')
-    if stored.experiment != 'scan_to_cad' or stored.select not in SELECT:
-        raise CheckpointError(f'{other}: a run of {stored.experiment}; give the work directory of a scan_to_cad run')
-    return start_variables(variables, other, metric=selection_metric(stored))
 
 
 TASK = ScanToCad

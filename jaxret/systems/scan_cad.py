@@ -18,7 +18,8 @@ Differs from the papers in (config values, the other choice in brackets):
   - negatives are CAD models of the batch, as Kabadayi and Dai say; the public code of the first paper draws them from
     the whole data set;
   - a batch without a fitting negative, of one class for example, has no negative part in its loss;
-  - the quadruplet loss has max(0, .) around both terms, which its printed equation lacks.
+  - the quadruplet loss has max(0, .) around both terms, which its printed equation lacks;
+  - the hourglasses may stay as another run left them ('train'): what they complete is then turned and mirrored.
 """
 
 from collections.abc import Mapping
@@ -41,11 +42,14 @@ from jaxret.losses.scores import euclidean_distances, l2_normalize
 from jaxret.preprocessing.inputs import ShapeInputs
 from jaxret.systems.base import Backbone, Batch, LossAndState, QueryKind, Run, TrainedSystem, Variables, shape_queries
 from jaxret.systems.encoding import apply_network, global_rows
+from jaxret.systems.image_towers import FROZEN
 from jaxret.systems.scan_cad_config import check_config, make_networks
 from jaxret.systems.scan_cad_losses import MetricLoss
 from jaxret.systems.scan_cells import ScanCells
+from jaxret.systems.scan_completion import as_likelihoods, completion_logits, occupancy, stored_likelihoods, with_frozen
 
-SCAN_GRIDS, POOL_GRIDS = ('scan', 'mask', 'cad'), ('scan', 'mask', 'cad', 'pool')
+SCAN_GRIDS = ('scan', 'mask', 'cad')
+GRIDS = (*SCAN_GRIDS, 'pool', 'completed')
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +57,7 @@ class ScanCad:
     """The system (see the module's docstring and `experiments/configs/scan_cad.py` for the values' meaning)."""
 
     networks: dict[str, nn.Module]  # 'separation', 'completion', 'embedding'; comparators have the last alone
+    frozen: bool  # the first two
     metric: MetricLoss
     input_sigmoid: bool
     normalize: bool
@@ -69,6 +74,7 @@ class ScanCad:
     LATER: ClassVar[Mapping[str, Any]] = {
         'data.placement': 'centered',
         'data.finetune_on': 'train',
+        'model.train': 'all',
         'evaluation.headings': 1,
         'simulate.yaw': 2.0,
     }
@@ -93,6 +99,7 @@ class ScanCad:
         model, loss, augmentation = config.model, config.loss, config.augmentation
         return cls(
             networks=make_networks(model, axis_name),
+            frozen=model.train == 'embedding',
             metric=MetricLoss.from_config(loss),
             input_sigmoid=model.input_sigmoid,
             normalize=model.normalize,
@@ -130,13 +137,14 @@ class ScanCad:
         return 'separation' in self.networks
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
-        """Variables {'params', 'batch_stats'}, each with one entry a network."""
+        """Variables {'params', 'batch_stats'}, each with one entry a network, those of frozen ones under 'frozen'."""
         params, statistics = {}, {}
         keys = jax.random.split(rng, len(self.networks))
         for key, (name, network) in zip(keys, self.networks.items(), strict=True):
-            variables = network.init(key, _occupancy(batch['scan'][:1]))
+            variables = network.init(key, occupancy(batch['scan'][:1]))
             params[name], statistics[name] = variables['params'], variables['batch_stats']
-        return {'params': params, 'batch_stats': statistics}
+        whole = {'params': params, 'batch_stats': statistics}
+        return with_frozen(whole) if self.frozen else whole
 
     def loss(
         self,
@@ -161,14 +169,12 @@ class ScanCad:
             batch = self._augment(batch, augmentation_key, axis_name)
         valid, statistics = batch['valid'], {}
         apply = partial(self._apply, variables, train=train, statistics=statistics)
-        scans, logits = self._represent(apply, batch['scan'], valid)
+        scans, logits = self._represent(variables, apply, batch, valid)
         shapes, shapes_valid = batch['cad'], valid
         if self.metric.finetune != 'none':
             shapes = batch['pool'].reshape(-1, *batch['pool'].shape[2:])
             shapes_valid = (batch['pool_valid'] & valid[:, None]).reshape(-1)
-        embeddings = apply(
-            'embedding', join_batches(scans, _occupancy(shapes)), valid=join_batches(valid, shapes_valid)
-        )
+        embeddings = apply('embedding', join_batches(scans, occupancy(shapes)), valid=join_batches(valid, shapes_valid))
         queries, gallery = part_batches(self._finish(embeddings), (len(valid), len(shapes_valid)))
         labels = {name: batch[name] for name in ('category', 'instance', 'rank', 'pool_valid') if name in batch}
         gathered = (queries, gallery, labels, self._grid_losses(logits, batch), valid)
@@ -190,14 +196,22 @@ class ScanCad:
 
         Args:
           variables: of `init` or training.
-          inputs: 'scan' or 'cad' uint8 [B, N, N, N], `SURFACE` where occupied.
+          inputs: 'scan' or 'cad' uint8 [B, N, N, N], `SURFACE` where occupied; or 'completed' scans, of `features`.
           modality: 'scan' or 'cad'.
         """
         if modality not in ('scan', 'cad'):
             raise ValueError(f"embeds 'scan' and 'cad', not {modality!r}")
         apply = partial(self._apply, variables, train=False, statistics={})
-        grids = _occupancy(inputs['cad']) if modality == 'cad' else self._represent(apply, inputs['scan'], None)[0]
+        is_cad = modality == 'cad'
+        grids = occupancy(inputs['cad']) if is_cad else self._represent(variables, apply, inputs, None)[0]
         return self._finish(apply('embedding', grids, valid=None))
+
+    def features(
+        self, variables: Variables, inputs: Batch, modality: str, *, rng: jax.Array | None = None
+    ) -> jax.Array:
+        """What frozen hourglasses make of scans [B, N, N, N]: uint8 of the same shape, 255 where surely occupied."""
+        del modality, rng
+        return stored_likelihoods(self._evaluated_logits(variables, inputs['scan'])['completion'])
 
     def segment_and_complete(self, variables: Variables, scan: jax.Array) -> tuple[jax.Array, jax.Array]:
         """How likely each cell holds the object as scanned, and as it is: two float32 [B, N, N, N] in [0, 1].
@@ -211,8 +225,7 @@ class ScanCad:
         """
         if not self.completes:
             raise ValueError("only config.model.variant 'hourglass' separates and completes scans")
-        apply = partial(self._apply, variables, train=False, statistics={})
-        logits = self._represent(apply, scan, None)[1]
+        logits = self._evaluated_logits(variables, scan)
         return jax.nn.sigmoid(logits['foreground']), jax.nn.sigmoid(logits['completion'])
 
     def score(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
@@ -224,28 +237,38 @@ class ScanCad:
         """Turns, mirrors and shifts each object's grids alike; its key is of its place in the global batch."""
         mine, total = global_rows(batch['valid'].shape[0], axis_name)
         keys = jax.random.split(key, total)[mine]
-        names = SCAN_GRIDS if self.metric.finetune == 'none' else POOL_GRIDS
+        names = [name for name in GRIDS if name in batch]
         change = partial(augment_grids, rotations=self.rotations, flip=self.flip, jitter=self.jitter)
         one = jax.tree.map(lambda x: x[:, None], {name: batch[name] for name in names})
         changed = jax.vmap(change)(keys, one)
         return {**batch, **jax.tree.map(lambda x: x[:, 0], changed)}
 
     def _represent(
-        self, apply: Any, scan: jax.Array, valid: jax.Array | None
+        self, variables: Variables, apply: Any, batch: Batch, valid: jax.Array | None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """What the last encoder takes of scans [B, N, N, N, 1], and the logits on the way."""
-        grids = _occupancy(scan)
-        if self.input_sigmoid:
-            grids = jax.nn.sigmoid(grids)
+        """What the last encoder takes of scans [B, N, N, N, 1], and the logits on the way, where these are trained."""
+        if self.frozen:
+            completed = batch['completed'] if 'completed' in batch else self.features(variables, batch, 'scan')
+            return as_likelihoods(completed), {}
+        grids = self._input(batch['scan'])
         if not self.completes:
             return grids, {}
-        foreground, background = apply('separation', grids, valid=valid)
-        (completion,) = apply('completion', jax.nn.sigmoid(foreground)[..., None], valid=valid)
-        logits = {'foreground': foreground, 'background': background, 'completion': completion}
-        return jax.nn.sigmoid(completion)[..., None], logits
+        logits = completion_logits(apply, grids, valid)
+        return jax.nn.sigmoid(logits['completion'])[..., None], logits
+
+    def _input(self, scan: jax.Array) -> jax.Array:
+        grids = occupancy(scan)
+        return jax.nn.sigmoid(grids) if self.input_sigmoid else grids
+
+    def _evaluated_logits(self, variables: Variables, scan: jax.Array) -> dict[str, jax.Array]:
+        own = variables[FROZEN] if self.frozen else variables
+        apply = partial(self._apply, own, train=False, statistics={})
+        return completion_logits(apply, self._input(scan))
 
     def _grid_losses(self, logits: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Array]:
-        """Cross-entropies [B] of the predicted grids."""
+        """Cross-entropies [B] of the predicted grids; none where the hourglasses are frozen."""
+        if not logits:
+            return {}
         scan, mask, cad = (batch[name] == SURFACE for name in SCAN_GRIDS)
         targets = {'foreground': mask, 'background': scan & ~mask, 'completion': cad}
         return {
@@ -275,8 +298,3 @@ class ScanCad:
 def _embed_grids(system: ScanCad | ScanCells, variables: Variables, batch: Batch, modality: str) -> jax.Array:
     """As `embed`, grids under the name that files' grids have."""
     return system.embed(variables, {modality: batch['grid']}, modality)
-
-
-def _occupancy(grids: jax.Array) -> jax.Array:
-    """The surface of [B, N, N, N] of any type as float32 [B, N, N, N, 1], 0 or 1."""
-    return (grids == SURFACE).astype(jnp.float32)[..., None]

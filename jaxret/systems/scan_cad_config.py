@@ -17,6 +17,7 @@ from jaxret.systems.checks import check_values
 CHOICES = {
     'model.variant': ('hourglass', 'cnn3d', 'pointnet', 'cells'),
     'model.stem': STEMS,
+    'model.train': ('all', 'embedding'),
     'model.dtype': ('float32', 'bfloat16'),
     'model.convolution': FORMS,
     'loss.metric': ('contrastive', 'triplet', 'quadruplet', 'none'),
@@ -50,6 +51,16 @@ def check_config(config: ConfigDict) -> None:
         (
             loss.metric == 'none' and variant != 'hourglass',
             f"loss.metric: 'none' leaves config.model.variant={variant!r} without a loss",
+        ),
+        (
+            config.model.train == 'embedding' and (variant != 'hourglass' or loss.metric == 'none'),
+            f"model.train: 'embedding' leaves config.model.variant={variant!r} with config.loss.metric={loss.metric!r} "
+            f'nothing to train or to freeze',
+        ),
+        (
+            config.model.train == 'embedding' and not config.start_from,
+            "model.train: 'embedding' keeps hourglasses that another run trained, and config.start_from names none; "
+            'set --config.start_from=WORKDIR',
         ),
         (
             variant == 'cells' and loss.finetune != 'none',

@@ -15,8 +15,9 @@ How to add one (ncf.py is the example):
 Every row is run by run.py, once a seed. Seed, data folder and work directory are given by tables.py; a row sets none of
 them. Rows that come to the same config (also under different names, in different tables) share their runs. A row whose
 training starts from the weights of another one names it (`starts_from`) and gets that row's work directory, of the same
-seed, as the override `start_key`. A value of a row's own overrides that this data set does not allow (run.py refuses
-it with 'config.KEY: ...') makes the row "not possible" here, with run.py's reason; any other error is a failure.
+seed, or of the only one that the other is run with (`Row.seed`), as the override `start_key`. A value of a row's own
+overrides that this data set does not allow (run.py refuses it with 'config.KEY: ...') makes the row "not possible"
+here, with run.py's reason; any other error is a failure.
 
 The module imports only dataclasses from here: no JAX, no TensorFlow.
 """
@@ -84,18 +85,25 @@ class Row:
       configs: {preset of tables.py: --config of run.py, such as 'modelnet40.py:clf'}; the same presets in all rows.
       overrides: {key of the config: value}, in all presets; what `--config.KEY=VALUE` takes.
       paper: {metric key: value as printed}.
-      starts_from: name of the row from whose work directory this one starts; '' for none.
+      starts_from: name of the row from whose work directory this one starts; '' for none; or {preset: name} where that
+        is of some presets.
       start_key: key of this row's config that takes that work directory.
       tuned: whether `--tune` tunes it; False where nothing is trained.
+      seed: the only one that it is run with, for rows that many others start from; None for those of the table.
     """
 
     name: str
     configs: Mapping[str, str]
     overrides: Mapping[str, Any] = field(default_factory=dict)
     paper: Mapping[str, float] = field(default_factory=dict)
-    starts_from: str = ''
+    starts_from: str | Mapping[str, str] = ''
     start_key: str = 'start_from'
     tuned: bool = True
+    seed: int | None = None
+
+    def start_in(self, preset: str) -> str:
+        """`starts_from` in a preset."""
+        return self.starts_from if isinstance(self.starts_from, str) else self.starts_from.get(preset, '')
 
 
 @dataclass(frozen=True)
@@ -165,6 +173,7 @@ class Paper:
       notes: lines for the reader of the numbers: what the paper leaves open and what was taken.
       tuning: what `--tune` tries; None where a paper's rows cannot be tuned.
       of_presets: {preset: {key of the config: value}}, for every row, below the row's own overrides.
+      starts: rows that no table shows, for others to start from.
 
     Raises:
       ValueError: names that are used twice or unknown, presets that differ, a claim that its rows' values contradict.
@@ -176,6 +185,7 @@ class Paper:
     notes: tuple[str, ...] = ()
     tuning: Tuning | None = None
     of_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    starts: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
         known = {metric.key for table in self.tables for metric in table.metrics}
@@ -203,12 +213,12 @@ class Paper:
             raise ValueError(f'{row.name}: values of {", ".join(sorted(unknown))}, which no table has')
 
     def _check_start(self, row: Row) -> None:
-        before = [row.name]
-        while row.starts_from:
-            if row.starts_from not in self.rows or row.starts_from in before:
-                raise ValueError(f'{before[0]}: cannot start from {row.starts_from!r}')
-            row = self.rows[row.starts_from]
-            before.append(row.name)
+        for preset in self.presets:
+            before = [row.name]
+            while start := self.rows_with_starts[before[-1]].start_in(preset):
+                if start not in self.rows_with_starts or start in before:
+                    raise ValueError(f'{row.name}: cannot start from {start!r}')
+                before.append(start)
 
     @property
     def presets(self) -> tuple[str, ...]:
@@ -223,6 +233,11 @@ class Paper:
     def rows(self) -> dict[str, Row]:
         """{name: row}, in the order of the tables."""
         return {row.name: row for table in self.tables for row in table.rows}
+
+    @property
+    def rows_with_starts(self) -> dict[str, Row]:
+        """{name: row}, of `starts` too."""
+        return {**{row.name: row for row in self.starts}, **self.rows}
 
     def metric(self, claim: Claim) -> Metric:
         """The metric of a claim, which a table of each of its rows must have, in the same units."""
