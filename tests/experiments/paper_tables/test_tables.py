@@ -430,6 +430,26 @@ def test_a_row_that_starts_from_another_gets_its_work_directory(fake, command, t
     assert command('--seeds=3') == 0 and fake.calls == [(4, 2), (16, 2)]
 
 
+def test_rows_of_a_preset_start_from_one_run_for_all_seeds(fake, command, tmp_path, monkeypatch):
+    first = Row('first', CONFIGS, {'batch_size': 2}, seed=7)
+    options = {'starts_from': {'small': 'first'}, 'start_key': 'data.images_dir'}
+    second, third = (Row(f'of {size}', CONFIGS, {'batch_size': size}, **options) for size in (16, 8))
+    paper = Paper('P', (Table('T', (MAP,), (second, third, A)),), starts=(first,))
+    monkeypatch.setattr(tables, 'load_paper', lambda name: paper)
+    assert command() == 0
+    assert fake.calls == [(2, 7), (16, 0), (8, 0), (4, 0), (16, 1), (8, 1), (4, 1)]
+    assert set(rows_of(tmp_path)) == {'of 16', 'of 8', 'a'}
+    starts = {run['config']['data.images_dir'] for name in ('of 16', 'of 8') for run in rows_of(tmp_path)[name]['runs']}
+    assert len(starts) == 1 and next(iter(starts)).endswith('-seed-7') and (Path(next(iter(starts)))).is_dir()
+    results = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert results['start_seconds'] == 1.5
+    assert json.loads((tmp_path / 'out' / 'summary.json').read_text())['processor_seconds'] == round(1.5 * 7)
+    fake.calls = []
+    assert command('--seeds=3') == 0 and fake.calls == [(16, 2), (8, 2), (4, 2)]
+    assert command('--preset=clf', f'--out={tmp_path / "other"}', '--rows=of 8') == 0
+    assert fake.calls[3:] == [(8, 0), (8, 1)]  # in this preset they start anew
+
+
 def test_several_run_at_a_time_and_wait_for_those_that_must_come_before(fake, command, tmp_path, monkeypatch, capsys):
     second = Row('second', CONFIGS, {'batch_size': 16}, starts_from='a', start_key='data.images_dir')
     like = Row('like b', CONFIGS, {'batch_size': 8, 'evaluation.batch_size': 3})  # takes the weights of b

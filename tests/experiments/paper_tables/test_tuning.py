@@ -60,12 +60,12 @@ class Runs:
 def run(monkeypatch, tmp_path):
     """The command with runs that reach what a function says; gives the options of the runs and the results."""
 
-    def command(score, *arguments):
+    def command(score, *arguments, paper=PAPER):
         pool = Runs(score)
         monkeypatch.setattr(runs, 'Workers', pool)
         machine = {'hardware': {'devices': '1 x cpu'}, 'versions': {}}
         monkeypatch.setattr(runs, 'machine', lambda: machine)
-        monkeypatch.setattr(tables, 'load_paper', lambda name: PAPER)
+        monkeypatch.setattr(tables, 'load_paper', lambda name: paper)
         monkeypatch.setattr(tables, '_report', lambda results, out, shown: 0)
         assert tables.main(['t', '--tune', '--seeds=2', f'--out={tmp_path}/out', *arguments]) == 0
         return pool.calls, json.loads((tmp_path / 'out' / 'results.json').read_text())['tables'][0]['rows']
@@ -110,6 +110,17 @@ def test_every_row_tries_the_same_and_the_table_runs_what_was_best(run):
     }
     again, _ = run(score_of)
     assert again == []  # nothing is tried or run twice
+
+
+def test_tries_start_from_the_one_run_of_all_seeds(run):
+    first = Row('first', CONFIG, {'batch_size': 6}, tuned=False, seed=0)
+    second = Row('second', CONFIG, {'batch_size': 16}, starts_from='first', start_key='data.images_dir')
+    table = Table('T', (Metric('mean_map', 'mAP'),), (second,))
+    calls, rows = run(score_of, paper=Paper('P', (table,), tuning=TUNING, starts=(first,)))
+    assert [call['seed'] for call in calls if call['batch_size'] == '6'] == ['0']
+    assert [row['name'] for row in rows] == ['second']
+    starts = {call['data.images_dir'] for call in calls if call['batch_size'] == '16'}
+    assert len(starts) == 1 and '/runs/' in next(iter(starts))
 
 
 def test_a_try_that_fails_is_not_chosen(run):
