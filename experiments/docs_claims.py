@@ -8,7 +8,7 @@ A page names the results (summary.json of tables.py, kept in experiments/results
   <!-- end of claims -->
 
 and what lies between them is replaced by a table: a row a claim, a column a file. --check changes nothing, and ends
-with status 1 where a page differs from its results.
+with status 1 where a page differs from its results. Either prints how long it takes to run all these tables again.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 from interruption import run_command
 
 from jaxret.metrics.intervals import VERDICTS, judge, seeds_to_decide
+from jaxret.reports.tables import duration
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'experiments' / 'results'
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f'{path.relative_to(ROOT)}: {"differs from its results" if check else "written"}')
         if not check:
             path.write_text(text)
+    print(time_text({name: _read(name) for text in pages.values() for name in _names(text)}))
     return int(check and bool(differing))
 
 
@@ -50,7 +52,27 @@ def filled(page: str) -> str:
 
 
 def _of_files(names: str) -> str:
-    return claims_table([json.loads((RESULTS / name.strip()).read_text()) for name in names.split(',')])
+    return claims_table([_read(name) for name in _split(names)])
+
+
+def _names(page: str) -> list[str]:
+    return [name for found in BLOCK.finditer(page) for name in _split(found[2])]
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(',')]
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / name).read_text())
+
+
+def time_text(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """What it takes to run tables again: {name of a file: what it holds}; files of earlier versions do not say it."""
+    known = {name: one['processor_seconds'] for name, one in results.items() if 'processor_seconds' in one}
+    told = f'to run the tables of {len(known)} results again: {duration(sum(known.values()))} of one processor'
+    unknown = sorted(results.keys() - known.keys())
+    return told + (f'; not known: {", ".join(unknown)}' if unknown else '')
 
 
 def claims_table(results: Sequence[Mapping[str, Any]]) -> str:
