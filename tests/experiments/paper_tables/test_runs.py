@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -83,6 +84,22 @@ def test_processes_keep_to_a_core_and_signals_reach_what_runs(folder):
         assert {pool.next().key for _ in logs} == {log.name for log in logs}
     for log in logs:
         assert log.read_text() == 'wait wait 1\nto stderr\nready\nSIGTERM SIGINT\n'
+
+
+def test_a_run_ends_with_the_command_that_gave_it(folder):
+    log, code = folder / 'log.txt', 'import sys; sys.path.insert(0, sys.argv[1]); '
+    code += 'from paper_tables.workers import Worker; from pathlib import Path; import paper_tables.workers as w; '
+    code += 'w.WORKER = Path(sys.argv[2]); w.Worker(None).start("x", ["wait", "1"], Path(sys.argv[3])); '
+    code += 'import time; time.sleep(60)'
+    arguments = [str(Path(tables.__file__).parent), str(workers.WORKER), str(log)]
+    with subprocess.Popen([sys.executable, '-c', code, *arguments]) as command:
+        while not (log.exists() and 'ready' in log.read_text()):
+            time.sleep(0.01)
+        command.kill()
+    end = time.monotonic() + 20
+    while 'SIGTERM' not in log.read_text() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert log.read_text().endswith('ready\nSIGTERM\n')
 
 
 def test_a_process_that_holds_too_much_memory_is_replaced(folder, monkeypatch):
