@@ -18,7 +18,7 @@ from jaxret.files import exclusive, replaced_atomically
 from jaxret.runs.config import flatten
 from jaxret.systems.base import Batch, Variables
 from jaxret.training.embedder import Embedder
-from jaxret.training.processes import first_before_others, is_first
+from jaxret.training.processes import is_first
 
 # Config keys that say what a frozen part makes of a picture; `config.model.<tower>` are there too.
 _KEYS = ('train', 'last_blocks', 'taps', 'mask', 'normalization', 'dtype')
@@ -79,8 +79,7 @@ class FrozenFeatures:
         found = self._found.get(key)
         if found is None or found.shape[1] < copies:
             rows = [hashlib.sha256(source).hexdigest() for source in sources]
-            with first_before_others():
-                parts = [self._copy(modality, rows, pictures, valid, copy, how, views) for copy in range(copies)]
+            parts = [self._copy(modality, rows, pictures, valid, copy, how, views) for copy in range(copies)]
             self._found[key] = found = np.stack(parts, axis=1)
         return found[:, :copies]
 
@@ -115,15 +114,15 @@ def kept_rows(
     """
     known = _read(path)
     if not known.keys() >= set(rows):
-        # Of several runs at once, each of them would encode what the others do, and the last one's file would stay.
+        # Of several runs or processes at once, each would encode what the others do, and the last one's file would
+        # stay. No process waits for all others: the first one evaluates alone.
         with exclusive(path.with_suffix('.lock'), leave=False):
             known = _read(path)
             missing = [number for number, row in enumerate(rows) if row not in known]
             if missing:
                 order, values = encoded(np.array(missing))
                 known |= {rows[number]: value for number, value in zip(order, values, strict=False)}
-                if is_first():
-                    _write(path, known)
+                _write(path, known)
     return np.stack([known[row] for row in rows])
 
 

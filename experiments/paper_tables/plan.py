@@ -178,9 +178,12 @@ def _job(
     config, short = load_config(row.configs[preset])
     check_keys(flatten(config), row.configs[preset])
     own = _texts(row.overrides)
+    if row.seed is not None:
+        overrides = {key: value for key, value in overrides.items() if key not in own}
     for key in sorted(overrides.keys() & {*own, *([row.start_key] if start else [])}):
         raise ConfigError(f'--config.{key}: row {row.name!r} sets it itself; leave the row out with --rows')
-    given = {**_texts(common), **own, **overrides, **_texts(tuned.get(row.name, {}))}
+    below = _texts({**common, **row.in_presets.get(preset, {})})
+    given = {**below, **own, **overrides, **_texts(tuned.get(row.name, {}))}
     apply_overrides(config, {**given, 'data_dir': data_dir, **({row.start_key: ''} if start else {})})
     flat = flatten(config)
     later = system_classes()[config.experiment].LATER.items()  # folders of earlier versions keep their names

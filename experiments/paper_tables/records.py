@@ -10,7 +10,7 @@ from paper_tables.plan import PASSING, Job
 from pretrained_start import FILE as PRETRAINED
 
 from jaxret.files import storage_errors, write_atomically
-from jaxret.runs.config import changed_keys
+from jaxret.runs.config import changed_keys, with_later_keys
 from jaxret.runs.workdir import FREE, has_checkpoints
 
 STATES = ('finished', 'failed', 'not possible', 'stopped')
@@ -33,7 +33,7 @@ def read_record(job: Job, seed: int) -> dict[str, Any]:
             )
         )
         same = not changed_keys(
-            record['config'], job.config_of(seed), free=(*PASSING, 'data_dir', job.start_key)
+            with_later_keys(record['config']), job.config_of(seed), free=(*PASSING, 'data_dir', job.start_key)
         )  # folders may have moved
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}

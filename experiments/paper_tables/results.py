@@ -42,7 +42,7 @@ def collect(
         tables: [{title, axis, metrics: [{key, title, scale, digits, higher_is_better, chance_key}], rows (last those
           that nobody trained): [{name, state, uses_answer (sentences), tuned (or None), config, runs: [record], place
           (on the axis, or None), values: {metric: {paper, mean, sd, n, low, high, chance, seeds: {seed: value}}}}]}]
-        start_seconds: processor time of runs that rows start from and that are not rows
+        starts: {name of a row that others start from and that is not shown: [record]}
         claims_of_paper: how many there are, also of rows that are not shown
         claims: [{text, better, worse, metric, digits, paper, n, mean, sd, low, high, verdict, seeds_to_decide,
           conclusion, sentence}]; intervals hold for all claims of the paper at once, seeds_to_decide is how many would
@@ -63,9 +63,11 @@ def collect(
         'seeds': seeds,
         'written': datetime.now(UTC).isoformat(timespec='seconds'),
         'tables': [table for table in tables if table['rows']],
-        'start_seconds': sum(
-            read_record(jobs[name], 0).get('processor_seconds', 0.0) for name in jobs if name not in paper.rows
-        ),
+        'starts': {
+            name: [read_record(job, seed) for seed in dict.fromkeys(job.seed(seed) for seed in range(seeds))]
+            for name, job in jobs.items()
+            if name not in names
+        },
         'claims_of_paper': len(paper.claims),
         'claims': [
             _claim(paper, claim, records) for claim in paper.claims if all(name in names for name in claim.rows)

@@ -18,7 +18,8 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       results: of `results.collect`.
 
     Returns:
-      title, data (a name), preset, overrides, notes, hardware, versions; processor_seconds: of runs and tuning; tables:
+      title, data (a name), preset, overrides, notes, hardware, versions; processor_seconds: of runs, tuning and starts;
+      starts: {name: {commits, steps}} of rows that others start from and that are not shown; tables:
       [{title, metrics, rows}], by keys and names; columns: of what is known of a row in a metric; rows: [{name, state,
       uses_answer, tuned, commits, counts, values: {metric: [a value a column]}}], in all the tables' metrics and in the
       units of `results`, the last column being the values of the seeds; claims: [{text, better, worse, metric, paper,
@@ -41,6 +42,13 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
         'versions': first.get('versions', {}),
         'tables': [_table(table) for table in tables],
         'processor_seconds': round(sum(runs) + before),
+        'starts': {
+            name: {
+                'commits': sorted({_commit(run) for run in records if 'commit' in run}),
+                'steps': max((run.get('metrics', {}).get('step', 0) for run in records), default=0),
+            }
+            for name, records in results['starts'].items()
+        },
         'columns': COLUMNS,
         'rows': [_row(row, metrics.values()) for row in rows],
         'claims': [{key: claim[key] for key in (*OF_CLAIM, 'seeds_to_decide')} for claim in results['claims']],
@@ -56,7 +64,8 @@ def run_seconds(results: Mapping[str, Any]) -> tuple[list[float], float]:
     rows = _rows(results['tables'])
     runs = {run['folder']: run.get('processor_seconds', 0.0) for row in rows for run in row['runs']}
     tuning = sum(row['tuned']['processor_seconds'] for row in rows if row['tuned'])
-    return list(runs.values()), tuning + results['start_seconds']
+    starts = sum(run.get('processor_seconds', 0.0) for records in results['starts'].values() for run in records)
+    return list(runs.values()), tuning + starts
 
 
 def _rows(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

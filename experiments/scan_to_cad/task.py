@@ -95,9 +95,10 @@ class ScanToCad:
             )
         if config.method == 'fpfh':
             open3d()
-        if config.start_from and not has_checkpoints(Path(config.start_from)):
-            raise CheckpointError(
-                f'config.start_from: {config.start_from} has no checkpoints; give the work directory of a trained run'
+        if config.loss.metric == 'none' and config.select != 'last':
+            raise ConfigError(
+                f"config.select: {config.select} is of embeddings, which config.loss.metric='none' does not train; use "
+                'last'
             )
         return cls(config)
 
@@ -119,12 +120,15 @@ class ScanToCad:
         return self.config.batch_size
 
     def start(self, workdir: Path, *, train: bool) -> Callable[[Variables], Variables] | None:
-        """The weights of another run."""
-        del workdir
-        if not (train and self.trains and self.config.start_from):
+        """The weights of another run, which is not needed once this one has a checkpoint."""
+        if not (train and self.trains and self.config.start_from) or has_checkpoints(workdir):
             return None
-        frozen = self.config.model.train == 'embedding'
-        return partial(variables_from, Path(self.config.start_from), frozen=frozen)
+        other = Path(self.config.start_from)
+        if not has_checkpoints(other):
+            raise CheckpointError(
+                f'config.start_from: {other} has no checkpoints; give the work directory of a trained run'
+            )
+        return partial(variables_from, other, frozen=self.config.model.train == 'embedding')
 
     def load(self, workdir: Path, *, train: bool) -> ScanData:
         """Scans and CAD models as grids; refuses data without what the run needs."""

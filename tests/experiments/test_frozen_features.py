@@ -13,6 +13,7 @@ from PIL import Image
 
 from data_pipelines.domain_adaptation.prepare import ShapeTable
 from data_pipelines.random_crops import Augmentation
+from jaxret.training import processes
 
 SIZE, VIEWS = 12, 4
 WEIGHTS = {'frozen': {'params': {'kernel': np.arange(3.0)}}}
@@ -115,6 +116,20 @@ def test_changed_copies_are_kept_too_and_rows_keep_their_place(pictures):
     np.testing.assert_array_equal(found[:, 1], found[:, 0])  # the augmentation changes nothing here
     np.testing.assert_array_equal(pictures(encoder).features(shapes(5), 'train', copies=2), found[:, :2])
     assert encoder.encoded == 15
+
+
+def test_no_process_waits_for_the_others(pictures, monkeypatch):
+    # The first of several evaluates alone, while they wait for what it found.
+    def never(value):
+        raise AssertionError('waits')
+
+    monkeypatch.setattr(processes, 'exchange', never)
+    for index in (1, 0):
+        monkeypatch.setattr('jax.process_index', lambda index=index: index)
+        monkeypatch.setattr('jax.process_count', lambda: 2)
+        encoder = Encoder()
+        pictures(encoder).features(shapes(2), 'gallery')
+        assert encoder.encoded == 2 * index  # the other one finds what was kept
 
 
 def test_two_runs_at_once_encode_a_picture_once(tmp_path):

@@ -89,7 +89,9 @@ class Row:
         is of some presets.
       start_key: key of this row's config that takes that work directory.
       tuned: whether `--tune` tunes it; False where nothing is trained.
-      seed: the only one that it is run with, for rows that many others start from; None for those of the table.
+      in_presets: {preset: {key of the config: value}}, in one preset and below what the command line gives.
+      seed: the only one that it is run with, for rows that many others start from: it keeps to its overrides, whatever
+        the command line gives, and must learn nothing that tries of `--tune` hold out. None for those of the table.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Row:
     starts_from: str | Mapping[str, str] = ''
     start_key: str = 'start_from'
     tuned: bool = True
+    in_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seed: int | None = None
 
     def start_in(self, preset: str) -> str:
@@ -194,6 +197,9 @@ class Paper:
             for row in table.rows:
                 self._check_row(row, known)
                 self._check_start(row)
+        for row in self.starts:
+            self._check_row(row, known)
+            self._check_start(row)
         for claim in self.claims:
             for name in claim.rows:
                 if name not in self.rows:
@@ -203,7 +209,7 @@ class Paper:
                 raise ValueError(f'claim {claim.text!r}: the paper has a difference of {difference}')
 
     def _check_row(self, row: Row, known: Set[str]) -> None:
-        if self.rows[row.name] != row:
+        if self.rows_with_starts[row.name] != row:
             raise ValueError(f'two rows are named {row.name!r}')
         if ',' in row.name:
             raise ValueError(f'{row.name!r}: a comma, which --rows takes for the end of the name')

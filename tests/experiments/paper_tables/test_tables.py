@@ -441,13 +441,37 @@ def test_rows_of_a_preset_start_from_one_run_for_all_seeds(fake, command, tmp_pa
     assert set(rows_of(tmp_path)) == {'of 16', 'of 8', 'a'}
     starts = {run['config']['data.images_dir'] for name in ('of 16', 'of 8') for run in rows_of(tmp_path)[name]['runs']}
     assert len(starts) == 1 and next(iter(starts)).endswith('-seed-7') and (Path(next(iter(starts)))).is_dir()
-    results = json.loads((tmp_path / 'out' / 'results.json').read_text())
-    assert results['start_seconds'] == 1.5
+    (start,) = results_of(tmp_path)['starts']['first']
+    assert start['config']['batch_size'] == 2 and start['processor_seconds'] == 1.5
     assert json.loads((tmp_path / 'out' / 'summary.json').read_text())['processor_seconds'] == round(1.5 * 7)
     fake.calls = []
     assert command('--seeds=3') == 0 and fake.calls == [(16, 2), (8, 2), (4, 2)]
     assert command('--preset=clf', f'--out={tmp_path / "other"}', '--rows=of 8') == 0
     assert fake.calls[3:] == [(8, 0), (8, 1)]  # in this preset they start anew
+
+
+def test_what_the_command_line_gives_is_above_a_preset_and_below_a_start(fake, command, tmp_path, monkeypatch):
+    first, short = Row('first', CONFIGS, {'batch_size': 2}, seed=0), {'small': {'batch_size': 4, 'epochs': 7}}
+    second = Row('second', CONFIGS, starts_from='first', start_key='data.images_dir', in_presets=short)
+    paper = Paper('P', (Table('T', (MAP,), (second,)),), starts=(first,))
+    monkeypatch.setattr(tables, 'load_paper', lambda name: paper)
+    assert command('--seeds=1') == 0 and fake.calls == [(2, 0), (4, 0)]
+    assert rows_of(tmp_path)['second']['config']['epochs'] == 7
+    fake.calls = []
+    changed = ['--config.batch_size=16', '--config.epochs=3', f'--out={tmp_path}/changed/out']
+    assert command('--seeds=1', *changed) == 0 and fake.calls == [(2, 0), (16, 0)]
+    assert rows_of(tmp_path / 'changed')['second']['config']['epochs'] == 3
+    assert results_of(tmp_path / 'changed')['starts']['first'][0]['config']['epochs'] == 3
+
+
+def test_records_of_earlier_versions_lack_later_keys(fake, command, tmp_path):
+    assert command() == 0
+    fake.calls = []
+    for path in (tmp_path / 'out' / 'runs').glob('*/result.json'):
+        record = json.loads(path.read_text())
+        del record['config']['model.train']
+        path.write_text(json.dumps(record))
+    assert command() == 0 and fake.calls == []
 
 
 def test_several_run_at_a_time_and_wait_for_those_that_must_come_before(fake, command, tmp_path, monkeypatch, capsys):

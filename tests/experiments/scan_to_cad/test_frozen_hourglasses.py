@@ -99,6 +99,21 @@ def test_fine_tuning_goes_on_from_an_embedding(place, embedding):
     chex.assert_trees_all_close(same, trained, atol=1e-6)
 
 
-def test_nothing_to_start_from_is_refused(place, capsys):
+def test_what_a_run_started_from_is_needed_no_more(place, embedding):
+    shutil.copytree(embedding, place / 'alone')
+    path = place / 'alone' / 'config.json'
+    path.write_text(path.read_text().replace(str(place / 'hourglasses'), '/gone'))
+    assert run.main(['--mode=eval', f'--workdir={place / "alone"}', NUMBERS]) == 0
+    assert command(place, 'alone', EMBEDDING, '--config.start_from=/gone') == 0
+    assert metrics_of(place / 'alone') == metrics_of(embedding)
+
+
+def test_what_cannot_start_is_refused(place, embedding, monkeypatch, capsys):
     assert command(place, 'never', EMBEDDING) == 1
     assert 'config.start_from names none; set --config.start_from=WORKDIR' in capsys.readouterr().err
+    monkeypatch.setattr(scan_cad, 'make_networks', lambda model, axis_name: {'embedding': FlatEncoder()})
+    other = '--config.model.variant=cnn3d'
+    assert command(place, 'never', other, f'--config.start_from={embedding}') == 1
+    assert 'its network is another one' in capsys.readouterr().err
+    assert command(place, 'never', '--config.select=exact_top1', preset='completion') == 1
+    assert "config.loss.metric='none' does not train" in capsys.readouterr().err
