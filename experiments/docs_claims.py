@@ -7,8 +7,9 @@ A page names the results (summary.json of tables.py, kept in experiments/results
   <!-- claims: cmic-ikea.json, cmic-sample.json -->
   <!-- end of claims -->
 
-and what lies between them is replaced by a table: a row a claim, a column a file. --check changes nothing, and ends
-with status 1 where a page differs from its results. Either prints how long it takes to run all these tables again.
+and what lies between them is replaced by a table: a row a claim, a column a data set and preset. --check changes
+nothing, and ends with status 1 where a page differs from its results. Either prints how long it takes to run all these
+tables again.
 """
 
 import argparse
@@ -79,21 +80,23 @@ def claims_table(results: Sequence[Mapping[str, Any]]) -> str:
     """The claims of a paper, by the results of several data sets, as a table of Markdown.
 
     Args:
-      results: of `paper_tables.summary.summarize`, one a data set.
+      results: of `paper_tables.summary.summarize`; those of the same data and preset, which have other rows, are one
+        column, of a claim that two have the first.
 
     Returns:
       A row a claim in the order of the results, with the paper's own difference (– where it prints none), and a column
-      a data set with verdict, mean paired difference, its interval (those of a column hold at once) and the number of
-      seeds; – where it has none.
+      a data set and preset with verdict, mean paired difference, its interval (those of a column hold at once) and the
+      number of seeds; – where it has none.
     """
-    by_text = [{claim['text']: claim for claim in result['claims']} for result in results]
-    texts = dict.fromkeys(text for claims in by_text for text in claims)
-    lines = [
-        _line('claim', 'the paper', *(f'{result["data"]}, {result["preset"]}' for result in results)),
-        _line(*['---'] * (2 + len(results))),
-    ]
+    columns: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for result in results:
+        column = columns.setdefault(f'{result["data"]}, {result["preset"]}', {})
+        for claim in result['claims']:
+            column.setdefault(claim['text'], claim)
+    texts = dict.fromkeys(text for column in columns.values() for text in column)
+    lines = [_line('claim', 'the paper', *columns), _line(*['---'] * (2 + len(columns)))]
     for text in texts:
-        claims = [one.get(text) for one in by_text]
+        claims = [column.get(text) for column in columns.values()]
         verdicts = (_verdict(claim, len(texts)) for claim in claims)
         printed = next(claim['paper'] for claim in claims if claim)
         metric = next(claim['metric'] for claim in claims if claim)

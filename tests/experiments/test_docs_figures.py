@@ -102,3 +102,17 @@ def test_claims_table():
         '| y is better (Top-1) | +2.3 | undecided: -0.5 (-1.43 to +0.428), 10 seeds (45 would decide) | – |',
         '| z is better (Top-1) | – | one seed: -1 | – |',
     ]
+    more = {**one, 'claims': [claims[2] | {'n': 10, 'sd': 0.5}, {**claims[1], 'text': 'u is better'}]}
+    table = docs_claims.claims_table([one, other, more]).splitlines()
+    assert table[0] == '| claim | the paper | A, small | B, small |' and len(table) == 6
+    assert table[4].startswith('| z is better (Top-1) | – | one seed: -1 |')  # as the first file has it
+    assert table[5].startswith(
+        '| u is better (Top-1) | +2.3 | undecided: -0.5 (-1.48 to +0.484)'
+    )  # t at .05 / 4 is 3.111
+
+
+def test_the_time_of_all_tables():
+    results = {'a.json': {'processor_seconds': 90}, 'b.json': {'processor_seconds': 3600}, 'c.json': {}}
+    assert docs_claims.time_text(results) == (
+        'to run the tables of 2 results again: 1 h 1 min of one processor; not known: c.json'
+    )
