@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interruption import run_command
+from interruption import run_command, says_errors
 
+from jaxret.errors import ConfigError
 from jaxret.metrics.intervals import VERDICTS, judge, seeds_to_decide
 from jaxret.reports.tables import duration
 
@@ -30,7 +31,8 @@ RESULTS = ROOT / 'experiments' / 'results'
 BLOCK = re.compile(r'(<!-- claims: ([\w., -]+?) -->\n).*?(<!-- end of claims -->)', re.DOTALL)
 
 
-def main(arguments: Sequence[str]) -> int:
+@says_errors
+def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -65,6 +67,8 @@ def _split(names: str) -> list[str]:
 
 
 def _read(name: str) -> dict[str, Any]:
+    if not (RESULTS / name).exists():
+        raise ConfigError(f'{RESULTS / name}: no such file, but a page of docs names it; put a summary.json there')
     return json.loads((RESULTS / name).read_text())
 
 
