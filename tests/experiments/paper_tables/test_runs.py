@@ -176,7 +176,7 @@ def test_a_real_row_and_one_that_is_not_possible(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(('differs', 'taken'), [({'evaluation.alignment': 'meda'}, True), ({'epochs': 2}, False)])
 def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, differs, taken):
-    config = {'epochs': 1, 'evaluation.alignment': 'none', 'data_dir': ''}
+    config = {'experiment': 'x', 'epochs': 1, 'evaluation.alignment': 'none', 'data_dir': ''}
     first, second = (
         Job(key, tmp_path / key, config | change, (), frozenset())
         for key, change in (('first', {}), ('second', differs))
@@ -212,7 +212,7 @@ def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, dif
 
 
 def test_what_nobody_trained_stands_below_the_rows(tmp_path):
-    config = {'epochs': 1, 'data_dir': ''}
+    config = {'experiment': 'x', 'epochs': 1, 'data_dir': ''}
     job = Job('a', tmp_path / 'a', config, (), frozenset())
     facts = {'wall_seconds': 1.0, 'commit': '', 'dirty': False, 'hardware': {}, 'versions': {}}
     for seed, share in enumerate((0.5, 0.7)):
