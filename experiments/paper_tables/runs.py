@@ -51,13 +51,8 @@ def run_jobs(
     rows: dict[str, list[str]] = {}
     for name, job in jobs.items():
         rows.setdefault(job.key, []).append(name)
-    order = list(
-        {
-            (jobs[names[0]].seed(seed), names[0]): (jobs[names[0]].seed(seed), jobs[names[0]], names)
-            for seed in seeds
-            for names in rows.values()
-        }.values()
-    )
+    pairs = dict.fromkeys((jobs[names[0]].seed(seed), names[0]) for seed in seeds for names in rows.values())
+    order = [(seed, jobs[name], rows[jobs[name].key]) for seed, name in pairs]
     records = [read_record(job, seed) for seed, job, _ in order]
     todo = [
         Run(job, seed, names[0], tuple(key for name in names for key in metrics[name]), record)

@@ -153,9 +153,9 @@ class System(Protocol):
     def features(
         self, variables: Variables, inputs: Batch, modality: str, *, rng: jax.Array | None = None
     ) -> jax.Array:
-        """What the trained part of an image network takes of one modality's inputs; see `systems.image_towers`.
+        """What the trained part of a network takes of one modality's inputs; see `systems.image_towers`.
 
-        Only of systems with `BACKBONES`. With `rng` inputs are changed as in training.
+        Only of systems that can keep a part frozen. With `rng` inputs are changed as in training.
         """
         ...
 

@@ -116,12 +116,14 @@ PAPER = Paper(
     ),
     notes=(
         'Epochs: the paper names neither epochs nor updates. Here all rows train for the same number of epochs (passes '
-        'over the training objects) at the same learning rate, so that a smaller batch makes more updates.',
+        'over the training objects), and at the same learning rate where it is not tuned, so that a smaller batch '
+        'makes more updates.',
         'Without noisy centers: the center loss of the baseline, with its weight (and rate of the centers), in the '
         'place of noisy center loss, with label prediction and SimSiam as they are. The paper does not say what "w/o '
         'NCF" leaves. This center loss has squared distances, as in its Eq. 2; the noisy one has not, as in its Eq. 6.',
         'The paper prints one value each, on ModelNet40, and does not say of how many runs. Within a modality the '
-        "query itself is in the gallery, as in the baseline's public code. Runs here start from random weights.",
+        "query itself is in the gallery, as in the baseline's public code. Networks of points and meshes start from "
+        'random weights here; those of views in preset random_start alone, elsewhere from ImageNet weights.',
         'Eq. 11 of the paper is a mean over classes; the public code of the baseline has the mean over objects. Both '
         'are shown; printed values stand beside the latter.',
     ),
