@@ -1,10 +1,11 @@
 """Runs the rows of a paper's tables over several seeds, and puts the paper's values beside ours.
 
-  python experiments/tables.py PAPER [--seeds=N] [--preset=PRESET] [--data_dir=DIR] [--rows=NAME,...]
+  python experiments/tables.py PAPER [--seeds=N|FIRST-LAST] [--preset=PRESET] [--data_dir=DIR] [--rows=NAME,...]
                                [--config.KEY=VALUE ...] [--out=DIR] [--processes=N] [--tune]
 
 PAPER        one of the papers below
---seeds      every row is run with the seeds 0 .. N - 1 (default: 10, of last_blocks 5); more can be added later
+--seeds      every row is run with the seeds 0 .. N - 1 (default: 10, of last_blocks 5), or FIRST .. LAST; more can be
+             added later, but seeds that are to confirm what others showed must be new ones
 --preset     one of the paper's presets (default: the first): 'small' is for CPUs, 'paper' the published setting
 --data_dir   folder of the data set, as run.py's --config.data_dir; without it the synthetic sample is used
 --rows       only these rows (and those that they start from): names or patterns, such as 'CLF*,*batch 48'
@@ -57,6 +58,7 @@ from jaxret.files import escape_missing_letters, write_atomically
 from jaxret.runs.config import covers, unflatten
 from jaxret.runs.workdir import locked
 
+MOST = 1000  # seeds; tuning has those from there on
 KNOWN = 'PAPER, --seeds, --preset, --data_dir, --rows, --config.KEY=VALUE, --out, --processes, --tune or --help'
 
 
@@ -76,8 +78,6 @@ def main(arguments: list[str]) -> int:
         print(_help())
         return 0
     overrides = split_overrides(rest, known=KNOWN)
-    if known.seeds and not (known.seeds.isdecimal() and 0 < int(known.seeds) <= 1000):
-        raise ConfigError(f'--seeds={known.seeds}: not a number of seeds from 1 to 1000')
     if not (known.processes.isdecimal() and int(known.processes) <= 1000):
         raise ConfigError(f'--processes={known.processes}: not a number of processes')
     check_training_packages()
@@ -98,7 +98,7 @@ def _run(known: argparse.Namespace, overrides: dict[str, str]) -> int:
     preset = known.preset or paper.presets[0]
     if preset not in paper.presets:
         raise ConfigError(f'--preset={preset}: use one of {", ".join(paper.presets)}')
-    names, seeds = select_rows(paper, known.rows), int(known.seeds or paper.seeds(preset))
+    names, seeds = select_rows(paper, known.rows), seed_range(known.seeds or str(paper.seeds(preset)))
     data_dir = str(Path(known.data_dir).resolve()) if known.data_dir else ''
     out = (
         Path(known.out)
@@ -136,11 +136,21 @@ def _run(known: argparse.Namespace, overrides: dict[str, str]) -> int:
                 tuned = tune(jobs, paper.rows_with_starts, paper.tuning, **run)
                 jobs = planned(tuned={name: choice['values'] for name, choice in tuned.items()})
             needed = {name: list(paper.metrics_of(name)) for name in jobs}
-            run_jobs(jobs, range(seeds), metrics=needed, after=store, **run)
+            run_jobs(jobs, seeds, metrics=needed, after=store, **run)
         except KeyboardInterrupt:
             _report(store(), out, shown=False)
             raise
         return _report(store(), out, shown=True)
+
+
+def seed_range(text: str) -> range:
+    """What --seeds asks for: N is the first N, FIRST-LAST those; raises ConfigError for anything else."""
+    first, dash, last = text.rpartition('-')
+    if last.isdecimal() and first.isdecimal() == bool(dash):
+        seeds = range(int(first), int(last) + 1) if dash else range(int(last))
+        if 0 < len(seeds) <= MOST and seeds[-1] < MOST:
+            return seeds
+    raise ConfigError(f'--seeds={text}: neither a number of seeds from 1 to {MOST} nor FIRST-LAST below {MOST}')
 
 
 def default_name(paper: str, preset: str, data_dir: str, overrides: Mapping[str, str], *, tuned: bool = False) -> str:
@@ -183,7 +193,7 @@ def _provenance(results: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -
         'synthetic': not settings['data_dir'],
         'Command': command_text(),
         'Data': settings['data_dir'] or 'the synthetic sample',
-        'Seeds': f'0 to {results["seeds"] - 1}',
+        'Seeds': f'{results["seeds"][0]} to {results["seeds"][-1]}',
         'Runs': f'{len({run["folder"] for run in runs})}; rows of equal configs share theirs',
         'Code': kinds(code_text),
         'Software': kinds(lambda run: ', '.join(f'{name} {number}' for name, number in run['versions'].items())),

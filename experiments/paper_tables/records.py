@@ -29,7 +29,7 @@ def read_record(job: Job, seed: int) -> dict[str, Any]:
             and (
                 record['state'] != 'finished'
                 or isinstance(record['metrics'], dict)
-                and {'commit', 'dirty', 'hardware', 'versions'} <= record.keys()
+                and {'seed', 'commit', 'dirty', 'hardware', 'versions'} <= record.keys()
             )
         )
         same = not changed_keys(

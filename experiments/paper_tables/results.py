@@ -22,7 +22,7 @@ def collect(
     settings: Mapping[str, Any],
     *,
     names: Sequence[str],
-    seeds: int,
+    seeds: Sequence[int],
     tuned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Everything that is known so far.
@@ -32,7 +32,7 @@ def collect(
       jobs: {row name: job}.
       settings: what the tables were made with; copied.
       names: of the rows to show.
-      seeds: 0 .. seeds - 1.
+      seeds: of the runs.
       tuned: {row name: what `tuning.tune` chose}.
 
     Returns:
@@ -49,7 +49,8 @@ def collect(
           decide an undecided one (None: more than MOST_SEEDS, or not asked)
     """
     records = {
-        name: [read_record(jobs[name], seed) or {'state': 'not run yet'} for seed in range(seeds)] for name in names
+        name: [{'state': 'not run yet', 'seed': seed} | read_record(jobs[name], seed) for seed in seeds]
+        for name in names
     }
     tables = [
         _table(table, [row for row in table.rows if row.name in names], records, jobs, tuned or {})
@@ -60,11 +61,11 @@ def collect(
         'notes': [*paper.notes, *_answer_notes(records)],
         'warning': _warning(settings, records, jobs),
         'settings': dict(settings),
-        'seeds': seeds,
+        'seeds': list(seeds),
         'written': datetime.now(UTC).isoformat(timespec='seconds'),
         'tables': [table for table in tables if table['rows']],
         'starts': {
-            name: [read_record(job, seed) for seed in dict.fromkeys(job.seed(seed) for seed in range(seeds))]
+            name: [read_record(job, seed) for seed in dict.fromkeys(map(job.seed, seeds))]
             for name, job in jobs.items()
             if name not in names
         },
@@ -97,7 +98,7 @@ def measured(metric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
 
     Args:
       metric: {key, scale, chance_key}.
-      records: one a seed, from 0 on.
+      records: one a seed.
 
     Returns:
       {mean, sd, n, low, high, chance, seeds: {seed: value}} in the paper's units; None for what is not known.
@@ -109,7 +110,7 @@ def measured(metric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
 
 def _values(records: Sequence[Mapping[str, Any]], key: str, scale: float) -> dict[int, float]:
     """{seed: value} of the finished runs, in the paper's units; without those that have none that is finite."""
-    found = {seed: record['metrics'].get(key) for seed, record in enumerate(records) if record['state'] == 'finished'}
+    found = {record['seed']: record['metrics'].get(key) for record in records if record['state'] == 'finished'}
     return {
         seed: value * scale
         for seed, value in found.items()
@@ -149,7 +150,7 @@ def _row(
     tuned: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     values = {metric['key']: {'paper': row.paper.get(metric['key']), **measured(metric, records)} for metric in metrics}
-    runs = [{'seed': seed, **record, 'folder': str(job.workdir(seed))} for seed, record in enumerate(records)]
+    runs = [{**record, 'folder': str(job.workdir(record['seed']))} for record in records]
     return {
         'name': row.name,
         'state': _state(records),

@@ -18,7 +18,8 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
       results: of `results.collect`.
 
     Returns:
-      title, data (a name), preset, overrides, notes, hardware, versions; processor_seconds: of runs, tuning and starts;
+      title, data (a name), preset, seeds, overrides, notes, hardware, versions; processor_seconds: of runs, tuning and
+      starts;
       starts: {name: {commits, steps}} of rows that others start from and that are not shown; tables:
       [{title, metrics, rows}], by keys and names; columns: of what is known of a row in a metric; rows: [{name, state,
       uses_answer, tuned, commits, counts, values: {metric: [a value a column]}}], in all the tables' metrics and in the
@@ -36,6 +37,7 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
         'title': results['title'],
         'data': _without_path(settings['data_dir']) if settings['data_dir'] else 'synthetic sample',
         'preset': settings['preset'],
+        'seeds': results['seeds'],
         'overrides': {key: _without_path(value) for key, value in settings['overrides'].items() if key not in OWN},
         'notes': results['notes'],
         'hardware': {key: value for key, value in first.get('hardware', {}).items() if key != 'host'},

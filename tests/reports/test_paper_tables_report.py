@@ -140,7 +140,7 @@ def test_the_page_holds_everything_and_old_pictures_go(tmp_path):
         'notes': ['Note.'],
         'warning': 'Short <runs>.',
         'settings': {'preset': 'small'},
-        'seeds': 3,
+        'seeds': [0, 1, 2],
         'tables': [TABLE],
         'claims': [CLAIM, UNKNOWN],
         'claims_of_paper': 7,

@@ -191,6 +191,7 @@ def test_weights_of_a_run_that_differs_in_its_evaluation_are_taken(tmp_path, dif
         first,
         0,
         {
+            'seed': 0,
             'state': 'finished',
             'wall_seconds': 1.0,
             'metrics': {},
@@ -215,24 +216,25 @@ def test_what_nobody_trained_stands_below_the_rows(tmp_path):
     config = {'experiment': 'x', 'epochs': 1, 'data_dir': ''}
     job = Job('a', tmp_path / 'a', config, (), frozenset())
     facts = {'wall_seconds': 1.0, 'commit': '', 'dirty': False, 'hardware': {}, 'versions': {}}
-    for seed, share in enumerate((0.5, 0.7)):
+    for seed, share in enumerate((0.5, 0.7), start=5):
         (tmp_path / f'a-seed-{seed}').mkdir()
         compared = {'zero_shot': {'top1': share - 0.4}, 'references_views': {'top1': share + 0.1, 'top10': 0.9}}
         metrics = {'top1': share, 'comparators': compared}
         records.write_record(
-            job, seed, facts | {'state': 'finished', 'metrics': metrics, 'config': job.config_of(seed)}
+            job, seed, facts | {'seed': seed, 'state': 'finished', 'metrics': metrics, 'config': job.config_of(seed)}
         )
     top1 = Metric('top1', 'Top-1')
     claims = tuple(
         Claim(worse, 'a', f'{UNTRAINED}{worse}', 'top1') for worse in ('zero_shot', 'references_views', 'unknown')
     )
     paper = Paper('Somebody', tables=(Table('Table 1', (top1,), (Row('a', {}),)),), claims=claims, notes=())
-    found = collect(paper, {'a': job}, {'data_dir': '', 'preset': '', 'overrides': {}}, names=['a'], seeds=2)
+    found = collect(paper, {'a': job}, {'data_dir': '', 'preset': '', 'overrides': {}}, names=['a'], seeds=range(5, 7))
     rows = {row['name']: row['values']['top1'] for row in found['tables'][0]['rows']}
     assert list(rows) == ['a', 'not trained: zero shot', 'not trained: references views']
     wanted = {'a': 60, 'not trained: zero shot': 20, 'not trained: references views': 70}
     assert {name: round(values['mean'], 6) for name, values in rows.items()} == wanted
     assert all(values['n'] == 2 and values['paper'] is None for values in rows.values())
+    assert rows['a']['seeds'] == {5: pytest.approx(50), 6: pytest.approx(70)} and found['seeds'] == [5, 6]
     assert [row['name'] for row in summarize(found)['rows']] == list(rows)
     judged = {claim['text']: (claim['n'], claim['mean'], claim['paper']) for claim in found['claims']}
     assert judged['zero_shot'] == (2, pytest.approx(40), None) and judged['unknown'][0] == 0

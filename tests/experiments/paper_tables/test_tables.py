@@ -296,6 +296,11 @@ def test_finished_runs_are_never_run_again(fake, command, tmp_path):
     assert results_of(tmp_path)['tables'] == before
     assert command('--seeds=3') == 0 and fake.calls == [(4, 2), (8, 2)]
     fake.calls = []
+    assert command('--seeds=2-3') == 0 and fake.calls == [(4, 3), (8, 3)]
+    assert list(rows_of(tmp_path)['a']['values']['mean_map']['seeds']) == ['2', '3']
+    assert results_of(tmp_path)['claims'][0]['n'] == 2 and results_of(tmp_path)['seeds'] == [2, 3]
+    assert command() == 0
+    fake.calls = []
     shutil.rmtree(rows_of(tmp_path)['b']['runs'][1]['folder'])
     assert command('--rows=A') == 0 and fake.calls == [] and set(rows_of(tmp_path)) == {'a'}
     assert results_of(tmp_path)['claims'] == []
@@ -552,8 +557,13 @@ def test_the_default_folder_says_what_it_holds(fake, tmp_path, monkeypatch):
     [
         ([], 'no paper named: use one of'),
         (['cmicc'], 'cmicc: use one of'),
-        (['ncf', '--seeds=0'], '--seeds=0: not a number of seeds'),
-        (['ncf', '--seeds=two'], '--seeds=two'),
+        *(
+            (
+                ['ncf', f'--seeds={wrong}'],
+                f'--seeds={wrong}: neither a number of seeds from 1 to 1000 nor FIRST-LAST below',
+            )
+            for wrong in ('0', 'two', '5-3', '-3', '3-', '1001', '7-1000', '1-2-3', '1.5')
+        ),
         (['ncf', '--processes=two'], '--processes=two: not a number of processes'),
         (['ncf', '--preset=huge'], '--preset=huge: use one of small'),
         (['ncf', '--rows=CLF*,table 3'], '--rows=table 3: no such row; the rows are'),

@@ -133,7 +133,15 @@ def test_a_try_that_fails_is_not_chosen(run):
 
 def test_the_best_checkpoint_counts_where_it_is_evaluated(tmp_path):
     job = runs.Job('k', tmp_path / 'x', {'experiment': 'x', 'select': 'x', 'data_dir': ''}, (), frozenset())
-    facts = {'wall_seconds': 1.0, 'commit': '', 'dirty': False, 'hardware': {}, 'versions': {}, 'metrics': {}}
+    facts = {
+        'seed': 1000,
+        'wall_seconds': 1.0,
+        'commit': '',
+        'dirty': False,
+        'hardware': {},
+        'versions': {},
+        'metrics': {},
+    }
     one = Tuning('val_x', seeds=(1000,))
     assert tuning._score(job, one) is None
     records.write_record(job, 1000, facts | {'state': 'finished', 'config': job.config_of(1000)})
