@@ -1,6 +1,6 @@
 """How long it takes from the start of a process to the end of its first train step, with and without kept programs.
 
-    python experiments/benchmarks/first_step.py                                   # the small presets of two systems
+    python experiments/benchmarks/first_step.py                                   # small networks of two systems
     python experiments/benchmarks/first_step.py --configs pix3d.py:smoke --repeats=3 --json=out.json
 
 Every row is a process of its own, started anew: imports, the system's initial variables, the compiled step, one step on
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+SMALL = ['pix3d.py:random_start', 'scan_cad.py']
 COLUMNS = (
     ('config', ''),
     ('cache', ''),
@@ -103,9 +104,7 @@ def _main(arguments: list[str] | None) -> int:
     from random_steps import read_config
 
     parser = make_parser(__doc__, repeats=1)
-    parser.add_argument(
-        '--configs', nargs='+', default=['pix3d.py', 'scan_cad.py'], help='as of run.py; --config.KEY=VALUE changes all'
-    )
+    parser.add_argument('--configs', nargs='+', default=SMALL, help='as of run.py; --config.KEY=VALUE changes all')
     known, overrides, cores = parse(parser, arguments, overrides=True)  # children inherit the cores
     for name in known.configs:
         read_config(name, overrides)

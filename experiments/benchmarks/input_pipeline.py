@@ -1,7 +1,7 @@
 """Does the input pipeline keep up: step time with it against the same compiled step on one resident batch.
 
-    python experiments/benchmarks/input_pipeline.py                          # CMIC, synthetic sample, small preset
-    python experiments/benchmarks/input_pipeline.py --config=pix3d.py,modelnet40.py,mi3dor.py,scan_cad.py  # all systems
+    python experiments/benchmarks/input_pipeline.py                          # CMIC, synthetic sample
+    python experiments/benchmarks/input_pipeline.py --config=pix3d.py:random_start,scan_cad.py    # several
     python experiments/benchmarks/input_pipeline.py --config.data_dir=DIR    # real data in Pix3D's layout
     python experiments/benchmarks/input_pipeline.py --config=pix3d.py:paper --pipeline_only
     python experiments/benchmarks/input_pipeline.py --json=out.json --config.batch_size=12

@@ -3,7 +3,7 @@
     python experiments/benchmarks/search.py                            # 1,000 and 10,000 shapes x 12 views x 128
     python experiments/benchmarks/search.py --shapes 100000 1000000 --json=out.json
     python experiments/benchmarks/search.py --decay 2 --hnsw-most 0    # one spectrum, no HNSW (its build is slow)
-    python experiments/benchmarks/search.py --part=query               # small preset, 322 and 6,778 shapes
+    python experiments/benchmarks/search.py --part=query               # 322 and 6,778 shapes
     python experiments/benchmarks/search.py --part=query --config=pix3d.py:paper --repeats=10 --json=out.json
 
 **gallery**: clustered unit embeddings, attention scores, top 10. The variance of axis i falls as i^-decay; the slower
@@ -276,7 +276,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--flat-most', type=at_least(0), default=10**6, help='most shapes for faiss flat (copies all)')
     parser.add_argument('--hnsw-most', type=at_least(0), default=10_000, help='most shapes for faiss HNSW (slow build)')
     parser.add_argument('--seed', type=at_least(0), default=0)
-    parser.add_argument('--config', default='pix3d.py', help='of a query, as of run.py; --config.KEY=VALUE too')
+    parser.add_argument(
+        '--config', default='pix3d.py:random_start', help='of a query, as of run.py; --config.KEY=VALUE too'
+    )
     known, overrides, known.threads = parse(parser, arguments, overrides=True)
     known.shapes = known.shapes or list(SIZES[known.part])
     title, measured = 'exact search and faiss', gallery_rows(known)

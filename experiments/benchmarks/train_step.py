@@ -1,9 +1,9 @@
 """How long a train step takes, system by system, and how much memory, beside the same step in PyTorch.
 
-    python experiments/benchmarks/train_step.py                                   # the small preset of every system
-    python experiments/benchmarks/train_step.py --configs pix3d.py scan_cad.py --json=out.json
+    python experiments/benchmarks/train_step.py                                   # small networks of every system
+    python experiments/benchmarks/train_step.py --configs pix3d.py:random_start scan_cad.py --json=out.json
     python experiments/benchmarks/train_step.py --configs pix3d.py:paper --config.batch_size=2 --repeats=3
-    python experiments/benchmarks/train_step.py --configs pix3d.py --batches 24 48 96 --chunk=24
+    python experiments/benchmarks/train_step.py --configs pix3d.py:random_start --batches 24 48 96 --chunk=24
     python experiments/benchmarks/train_step.py --configs pix3d.py:paper --batches 60 480 --chunk=60 --limit_gib=0
 
 Random arrays, resident on the device; forward, backward, optimizer and moving average, as in a run. The peer is the

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 def common(experiment: str) -> ConfigDict:
     """A config with the keys that every run has and that do not differ."""
     config = ConfigDict()
-    config.experiment = experiment  # which experiments/*.py runs it
+    config.experiment = experiment  # the task, a folder of experiments/
     config.seed = 0  # decides initial weights, batches, augmentation, split
     config.data_dir = ''  # folder of the data set; '' makes and uses the synthetic sample
     config.cache_dir = ''  # prepared data; '' is $XDG_CACHE_HOME/jaxret or ~/.cache/jaxret

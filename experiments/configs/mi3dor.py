@@ -52,7 +52,7 @@ PRESETS = ('small', 'hifa', *METHODS, RANDOM, *(f'{RANDOM}_{method}' for method 
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
-    """The config of a preset; every key with its default."""
+    """The config of a preset; every key with its value in `random_start`, of which `PRETRAINED` makes the default."""
     config = groups.common('domain_adaptation')  # seed, data_dir (MI3DOR's layout), cache_dir, on_bad_file, processes
 
     config.batch_size = 40  # photos a step

@@ -44,7 +44,7 @@ PRESETS = (
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
-    """The config of a preset; every key with its default."""
+    """The config of a preset; every key with its value in `random_start`, of which `PRETRAINED` makes the default."""
     config = groups.common('cross_modal')  # seed, data_dir (ModelNet's layout), cache_dir, on_bad_file, processes
 
     config.batch_size = 24  # objects a step

@@ -64,7 +64,7 @@ PRETRAINED = {
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
-    """The config of a preset; every key with its default."""
+    """The config of a preset; every key with its value in `random_start`, of which `PRETRAINED` makes the default."""
     config = groups.common('photo_to_shape')  # seed, data_dir (Pix3D's layout), cache_dir, on_bad_file, processes
 
     config.batch_size = 24  # photos a step, and distinct shapes a step

@@ -49,7 +49,7 @@ def collect(
           decide an undecided one (None: more than MOST_SEEDS, or not asked)
     """
     records = {
-        name: [{'state': 'not run yet', 'seed': seed} | read_record(jobs[name], seed) for seed in seeds]
+        name: [{'state': 'not run yet'} | read_record(jobs[name], seed) | {'seed': seed} for seed in seeds]
         for name in names
     }
     tables = [

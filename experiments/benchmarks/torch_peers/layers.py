@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jaxret.encoders.resnet import resnet
+from jaxret.errors import ConfigError
 
 
 class BasicBlock(nn.Module):
@@ -53,7 +54,10 @@ class ResNet(nn.Module):
 
     def __init__(self, name: str, channels: int) -> None:
         super().__init__()
-        like = resnet(name)
+        try:
+            like = resnet(name)
+        except ConfigError as error:
+            raise NotImplementedError(f'no peer of {name}') from error
         block = {'basic': BasicBlock, 'bottleneck': BottleneckBlock}[like.block]
         kernel, stride, self.pools = {'imagenet': (7, 2, True), 'small': (5, 2, False), 'coarse': (7, 4, False)}[
             like.stem

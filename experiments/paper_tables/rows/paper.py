@@ -90,8 +90,9 @@ class Row:
       start_key: key of this row's config that takes that work directory.
       tuned: whether `--tune` tunes it; False where nothing is trained.
       in_presets: {preset: {key of the config: value}}, in one preset and below what the command line gives.
-      seed: the only one that it is run with, for rows that many others start from: it keeps to its overrides, whatever
-        the command line gives, and must learn nothing that tries of `--tune` hold out. None for those of the table.
+      seed: the only one that it is run with, whose values stand for all seeds: of a row that learns nothing, or that
+        many others start from. The latter keeps to its overrides, whatever the command line gives, and must learn
+        nothing that tries of `--tune` hold out. None for those of the table.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """Tables with real processes: signals that reach the run under way, and a real training."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -239,3 +240,12 @@ def test_what_nobody_trained_stands_below_the_rows(tmp_path):
     judged = {claim['text']: (claim['n'], claim['mean'], claim['paper']) for claim in found['claims']}
     assert judged['zero_shot'] == (2, pytest.approx(40), None) and judged['unknown'][0] == 0
     assert judged['references_views'] == (2, pytest.approx(-10), None)
+    pinned = collect(
+        paper,
+        {'a': dataclasses.replace(job, only_seed=6)},
+        {'data_dir': '', 'preset': '', 'overrides': {}},
+        names=['a'],
+        seeds=range(3),
+    )
+    assert pinned['tables'][0]['rows'][0]['values']['top1']['seeds'] == dict.fromkeys(range(3), pytest.approx(70))
+    assert {run['folder'] for run in pinned['tables'][0]['rows'][0]['runs']} == {str(job.workdir(6))}
