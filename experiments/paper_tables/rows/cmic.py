@@ -146,8 +146,8 @@ PAPER = Paper(
         'The figure of beta_1 prints no values but what the tables have; its text says that accuracy rises to 0.2 and '
         'falls beyond.',
         'Rows of the mask start from random weights in preset small, and take the checkpoint that is best on held-out '
-        'training photos: frozen networks have no place for a fourth channel. They say nothing where masks cover their whole photos, as those of crops may. A photo times its mask '
-        'is black outside.',
+        'training photos: frozen networks have no place for a fourth channel. They say nothing where masks cover their '
+        'whole photos, as those of crops may. A photo times its mask is black outside.',
     ),
     tuning=TUNING,
     of_presets={'small': SMALL, 'last_blocks': SMALL | LAST_BLOCKS},
