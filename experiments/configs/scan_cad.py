@@ -56,7 +56,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.method = 'learned'  # or nothing is trained: 'fpfh', a hand-made descriptor; 'overlap', the cells themselves
     config.start_from = ''  # work directory of a run whose best weights to start from; '' is random weights
-    config.batch_size = 30  # pairs a step
+    config.batch_size = 20  # pairs a step
     config.epochs = 60.0  # passes over the training pairs, or annotations in fine-tuning
     config.log_every = 10  # steps a line of metrics.jsonl
     config.checkpoint_every = 200  # steps between checkpoints
@@ -83,7 +83,7 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
     config.model = model = ConfigDict()
     model.variant = 'hourglass'  # or 'pointnet', 'cnn3d', which take the scan as it is; 'cells', no network
-    model.width = 0.5  # factor on the channels; 1 is the published network
+    model.width = 0.25  # factor on the channels; 1 is the published network
     model.stem = 'coarse'  # at 32^3: 'fine' is the published one, 'coarse' computes nothing there
     model.skip = True  # the encoder's cells go to the decoders too: learns many times faster; paper: the vector alone
     model.embedding_dim = 128  # D

@@ -49,7 +49,6 @@ BY_CATEGORY = tuple(_columns(key) for key in ('all_instance_top1', 'all_ranking_
 # Hourglasses are trained once, of all seeds and rows; rows train the embedding on what these complete.
 EMBEDDING = {
     'model.train': 'embedding',
-    'model.width': 0.25,
     'batch_size': 12,
     'epochs': 12.0,
     'checkpoint_every': 100_000,
