@@ -29,10 +29,11 @@ ROWS = {
     'true_shape_removed': {'loss.true_shape': 'removed'},
     'true_shape_not_positive': {'loss.true_shape': 'not_positive'},
     'center': {'loss.kind': 'center', 'model.pooling': 'unit_mean'},  # attention has no query-free shape to pull
-    'mask_channel': {'model.mask': 'channel'},
-    'mask_multiply': {'model.mask': 'black'},  # the photo itself times its mask
-    'mask_both': {'model.mask': 'both'},
-    'mask_none': {'model.mask': 'none'},
+    # Whole photos, as the paper's: a crop to the mask would tell what the mask does.
+    'mask_channel': {'model.mask': 'channel', 'data.crop': 'none'},
+    'mask_multiply': {'model.mask': 'black', 'data.crop': 'none'},  # the photo itself times its mask
+    'mask_both': {'model.mask': 'both', 'data.crop': 'none'},
+    'mask_none': {'model.mask': 'none', 'data.crop': 'none'},
     'views_1': {'render.views': 1, 'data.views_per_step': 1},
     'views_6': {'render.views': 6},
     'views_18': {'render.views': 18},

@@ -18,7 +18,8 @@ def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) 
     """Scores of `UNTRAINED` (`jaxret.reports.domain_adaptation`) on the test photos, by the frozen features alone.
 
     'zero_shot' compares features: of a photo, and the mean of a shape's views, each of length 1. 'references' compares
-    class probabilities, which soft nearest neighbours among the training photos give photos and, as their mean, views.
+    class probabilities, which soft nearest neighbours among the training photos give photos and, as their mean, views;
+    it is left out where there are none (`--mode=eval`).
 
     Args:
       data: of the run.
@@ -27,14 +28,19 @@ def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) 
     """
     test, gallery, known = data.photos['test'], data.shapes['gallery'], data.photos['train']
 
-    asked, references = (pooled(pictures.plain_features(*table), 1) for table in ((test, 'test'), (known, 'train')))
+    asked = pooled(pictures.plain_features(test, 'test'), 1)
     views = pooled(pictures.plain_features(gallery, 'gallery'), 2)
+    compared = {'zero_shot': (asked, views.mean(axis=1))}
+    if len(known):
+        references = pooled(pictures.plain_features(known, 'train'), 1)
 
-    def classes(rows: np.ndarray) -> np.ndarray:
-        found = reference_probabilities(rows.reshape(-1, rows.shape[-1]), references, known.label, len(data.classes))
-        return found.reshape(*rows.shape[:-1], -1)
+        def classes(rows: np.ndarray) -> np.ndarray:
+            found = reference_probabilities(
+                rows.reshape(-1, rows.shape[-1]), references, known.label, len(data.classes)
+            )
+            return found.reshape(*rows.shape[:-1], -1)
 
-    compared = {'zero_shot': (asked, views.mean(axis=1)), 'references': (classes(asked), classes(views).mean(axis=1))}
+        compared['references'] = classes(asked), classes(views).mean(axis=1)
     return {name: scores(*pair, test.label, labels, test.categories) for name, pair in compared.items()}
 
 

@@ -22,10 +22,15 @@ _kept: dict[str, dict[str, np.ndarray]] = {}  # of runs that follow each other i
 def reference_vectors(
     data: PhotoData, built_in: BuiltIn, split: str, known: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of a split's photos [Q, F] and of those of the known splits [R, F]."""
-    references = np.concatenate([built_in.photos(data.queries[each]) for each in known if data.queries[each].names])
+    """Unit vectors of a split's photos [Q, F] and of those of the known splits [R, F], which have some."""
+    references = np.concatenate([built_in.photos(data.queries[each]) for each in known])
     views, owner = built_in.views(data.gallery), np.concatenate([data.queries[each].shape for each in known])
     return photo_vectors(built_in.parts, views, built_in.photos(data.queries[split]), references, owner)
+
+
+def splits_with_photos(data: PhotoData, known: Sequence[str]) -> tuple[str, ...]:
+    """Those of some splits that have photos; none where a run is evaluated on other data."""
+    return tuple(split for split in known if data.queries[split].names)
 
 
 def with_references(
@@ -56,6 +61,8 @@ def with_references(
 def untrained_scores(data: PhotoData, built_in: BuiltIn | None, background: int) -> dict[str, np.ndarray]:
     """Scores [Q, G] of the test photos by each of `reports.tables.UNTRAINED`, once a process for the same data.
 
+    Those that look at known photos are left out where there are none (`--mode=eval` on other data).
+
     Args:
       data: of the run.
       built_in: what looks at pictures; without it silhouettes alone are compared.
@@ -79,16 +86,18 @@ def _untrained_scores(data: PhotoData, built_in: BuiltIn | None, background: int
     found = {'light_field': outline_scores(test, gallery, background)}
     if built_in is None:
         return found
-    owner = np.concatenate([data.queries[split].shape for split in _KNOWN])
+    found['zero_shot'] = zero_shot = zero_shot_scores(test, gallery, built_in)
+    known = splits_with_photos(data, _KNOWN)
+    if not known:
+        return found
+    owner = np.concatenate([data.queries[split].shape for split in known])
     counts = np.bincount(owner, minlength=len(gallery.names)) + 1 / len(owner)
-    zero_shot = zero_shot_scores(test, gallery, built_in)
-    vectors = reference_vectors(data, built_in, 'test', _KNOWN)
+    vectors = reference_vectors(data, built_in, 'test', known)
     temperatures = {'temperature': TEMPERATURE, 'view_temperature': _VIEW_TEMPERATURE}
     return found | {
-        'zero_shot': zero_shot,
         'zero_shot_prior': zero_shot / _VIEW_TEMPERATURE + np.log(counts),
-        'references': with_references(zero_shot, vectors, data, _KNOWN, weight=1.0, **temperatures),
-        'references_views': with_references(zero_shot, vectors, data, _KNOWN, weight=_REFERENCES, **temperatures),
+        'references': with_references(zero_shot, vectors, data, known, weight=1.0, **temperatures),
+        'references_views': with_references(zero_shot, vectors, data, known, weight=_REFERENCES, **temperatures),
     }
 
 

@@ -10,7 +10,13 @@ import numpy as np
 from experiment import Evaluation, process_share
 from frozen_features import FrozenFeatures
 from ml_collections import ConfigDict
-from photo_to_shape.comparators import reference_vectors, untrained_scores, untrained_unseen, with_references
+from photo_to_shape.comparators import (
+    reference_vectors,
+    splits_with_photos,
+    untrained_scores,
+    untrained_unseen,
+    with_references,
+)
 from photo_to_shape.data import LAYOUTS, PhotoData, load_photo_data, uses_answer
 from photo_to_shape.embedding import Pictures
 from photo_to_shape.measures import seen_metrics
@@ -201,6 +207,8 @@ class PhotoToShape:
         metrics['masks'] = dict(zip(('train', 'test'), data.dataset.masks, strict=True))
         metrics['uses_answer'] = '; '.join(answers)
         notes = [f'USES THE ANSWER: {line}.' for line in answers] + ([data.count_note] if data.count_note else [])
+        if self.config.evaluation.references and by_views is None:
+            notes.append('No photo of these shapes is known: views score alone, without references.')
         rankings = partial(photo_rankings, scores, test, gallery)
         return Evaluation(metrics, write, print_metrics, rankings, notes, problems)
 
@@ -224,12 +232,13 @@ class PhotoToShape:
 
         photos, options = embedded(split), self.config.evaluation
         scores, by_views = embedder.score(variables, photos, shapes), None
-        if options.references:
+        known = splits_with_photos(data, known)
+        if options.references and known:
             by_views = scores
             if self.pictures.built_in:
                 vectors = reference_vectors(data, self.pictures.built_in, split, known)
             else:
-                vectors = photos, np.concatenate([embedded(each) for each in known if data.queries[each].names])
+                vectors = photos, np.concatenate([embedded(each) for each in known])
             scores = with_references(
                 scores,
                 vectors,

@@ -47,12 +47,7 @@ TABLE_5 = (TABLE_4[5], _metric('instance_top1_eleven_macro', 'test, class averag
 OVERLAP = (_metric('all_ranking_overlap', 'instance average'), _metric('all_ranking_overlap_macro', 'class average'))
 BY_CATEGORY = tuple(_columns(key) for key in ('all_instance_top1', 'all_ranking_quality', 'instance_top1'))
 # Hourglasses are trained once, of all seeds and rows; rows train the embedding on what these complete.
-EMBEDDING = {
-    'model.train': 'embedding',
-    'batch_size': 12,
-    'epochs': 12.0,
-    'checkpoint_every': 100_000,
-}
+EMBEDDING = {'model.train': 'embedding', 'batch_size': 12, 'epochs': 12.0, 'checkpoint_every': 100_000}
 
 
 def _configs(preset: str) -> dict[str, str]:
