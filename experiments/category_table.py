@@ -18,13 +18,14 @@ OUT/report/index.html is the table; OUT/table.json is the same as data, without 
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import run
 from interruption import run_command, says_errors
-from machine import code_text, command_text, machine, source
+from machine import command_text, commits_text, machine, source
 from overrides import apply_overrides, load_config, split_overrides
 from paper_tables.plan import PASSING, check_settings, data_fingerprint
 from result_text import one_line_a_row
@@ -38,6 +39,7 @@ from jaxret.runs.workdir import locked
 REFERENCES, VIEWS = 'CMIC, ours, with references', 'CMIC, ours'
 KNOWN = '--seeds, --data_dir, --unseen_dir, --config.KEY=VALUE, --out or --help'
 CONFIG = 'pix3d.py'
+SOURCE = 'source.json'  # in a run's folder: the code that made it
 FOLDERS = {'data_dir': '--data_dir', 'evaluation.unseen_dir': '--unseen_dir'}
 OWN = {'seed': '--seeds', **FOLDERS}
 _NEEDED = ('gallery', 'masks', 'uses_answer', 'per_category', 'comparators', 'by_views')  # of metrics.json
@@ -83,6 +85,7 @@ def _make(seeds: int, given: dict[str, str], settings: dict[str, Any], out: Path
     new = not (out / 'settings.json').exists()
     check_settings(out, settings)
     runs: dict[str, dict[int, dict[str, Any]]] = {REFERENCES: {}, VIEWS: {}}
+    sources: list[dict[str, Any]] = []
     for seed in range(seeds):
         workdir = out / 'runs' / f'seed-{seed}'
         if not (workdir / 'metrics.json').exists():
@@ -91,11 +94,13 @@ def _make(seeds: int, given: dict[str, str], settings: dict[str, Any], out: Path
                 if new and not workdir.exists():  # refused before it began: the folder is free for other settings
                     (out / 'settings.json').unlink()
                 return status
+            write_atomically(workdir / SOURCE, json.dumps(source()))
         if not (workdir / 'metrics.json').exists():  # stopped, with its state saved
             raise KeyboardInterrupt
         new, metrics = False, _metrics(workdir / 'metrics.json')
         runs[REFERENCES][seed], runs[VIEWS][seed] = metrics, {**metrics, **metrics['by_views']}
-    _write(out, runs, {key: value for key, value in sorted(given.items()) if not covers(PASSING, key)})
+        sources.append(_source(workdir))
+    _write(out, runs, sources, {key: value for key, value in sorted(given.items()) if not covers(PASSING, key)})
     return 0
 
 
@@ -114,7 +119,17 @@ def _metrics(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _write(out: Path, runs: dict[str, dict[int, dict[str, Any]]], settings: dict[str, str]) -> None:
+def _source(workdir: Path) -> dict[str, Any]:
+    """What code made a run; unknown of those of earlier versions."""
+    try:
+        return {'commit': None, 'dirty': None} | read_json(workdir / SOURCE)
+    except (OSError, ValueError, TypeError):
+        return {'commit': None, 'dirty': None}
+
+
+def _write(
+    out: Path, runs: dict[str, dict[int, dict[str, Any]]], sources: list[dict[str, Any]], settings: dict[str, str]
+) -> None:
     from photo_to_shape.category_rows import COLUMNS, NOTES, groups
 
     from jaxret.reports.category_table import write_category_table
@@ -131,7 +146,7 @@ def _write(out: Path, runs: dict[str, dict[int, dict[str, Any]]], settings: dict
         'unseen_photos': one.get('unseen_queries'),
         'masks': one['masks'],
         'uses_answer': one['uses_answer'],
-        **source(),
+        'commits': commits_text(sources),
         'hardware': {key: value for key, value in environment['hardware'].items() if key != 'host'},
         'versions': environment['versions'],
     }
@@ -151,7 +166,7 @@ def _write(out: Path, runs: dict[str, dict[int, dict[str, Any]]], settings: dict
             'Data': data or 'the synthetic sample',
             'Seeds': f'0 to {len(runs[REFERENCES]) - 1}',
             'Gallery': f'{one["gallery"]} shapes; unseen {one.get("unseen_gallery", "none")}',
-            'Code': code_text(source()),
+            'Code': ', '.join(commits_text(sources)),
         },
     )
     print(f'report: {page}')

@@ -84,28 +84,44 @@ def claims_table(results: Sequence[Mapping[str, Any]]) -> str:
     """The claims of a paper, by the results of several data sets, as a table of Markdown.
 
     Args:
-      results: of `paper_tables.summary.summarize`; those of the same data and preset, which have other rows, are one
-        column, of a claim that two have the first.
+      results: of `paper_tables.summary.summarize`; those of the same data, preset and length, which have other rows,
+        are one column.
 
     Returns:
       A row a claim in the order of the results, with the paper's own difference (– where it prints none), and a column
-      a data set and preset with verdict, mean paired difference, its interval (those of a column hold at once) and the
-      number of seeds; – where it has none.
+      a data set and preset with verdict, mean paired difference, its interval (as of tables.py, for all claims of the
+      paper at once) and the number of seeds; – where it has none.
+
+    Raises:
+      ConfigError: two results of one column differ in a claim, or the paper prints two values of it: such results need
+        tables of their own.
     """
     columns: dict[str, dict[str, Mapping[str, Any]]] = {}
     for result in results:
-        column = columns.setdefault(f'{result["data"]}, {result["preset"]}', {})
+        column = columns.setdefault(_head(result), {})
         for claim in result['claims']:
-            column.setdefault(claim['text'], claim)
+            known = column.setdefault(claim['text'], claim)
+            if any(known[key] != claim[key] for key in ('n', 'mean', 'sd')):
+                raise ConfigError(
+                    f'{_head(result)}: two results differ in {claim["text"]!r}; give them tables of their own'
+                )
     texts = dict.fromkeys(text for column in columns.values() for text in column)
+    count = max(len(texts), *(result['claims_of_paper'] for result in results))
     lines = [_line('claim', 'the paper', *columns), _line(*['---'] * (2 + len(columns)))]
     for text in texts:
         claims = [column.get(text) for column in columns.values()]
-        verdicts = (_verdict(claim, len(texts)) for claim in claims)
-        printed = next(claim['paper'] for claim in claims if claim)
+        printed = {claim['paper'] for claim in claims if claim}
+        if len(printed) > 1:
+            raise ConfigError(f'{text!r}: the paper has {printed}; give the data sets tables of their own')
         metric = next(claim['metric'] for claim in claims if claim)
-        lines.append(_line(f'{text} ({metric})', _signed(printed), *verdicts))
+        lines.append(_line(f'{text} ({metric})', _signed(printed.pop()), *(_verdict(claim, count) for claim in claims)))
     return '\n'.join(lines) + '\n'
+
+
+def _head(result: Mapping[str, Any]) -> str:
+    """Of a column: data, preset, and the length of training where it is another."""
+    length = f', {result["overrides"]["epochs"]} epochs' if 'epochs' in result['overrides'] else ''
+    return f'{result["data"]}, {result["preset"]}{length}'
 
 
 def _line(*cells: str) -> str:
@@ -117,8 +133,7 @@ def _signed(value: float | None) -> str:
 
 
 def _verdict(claim: Mapping[str, Any] | None, claims: int) -> str:
-    """Words for a claim, one of so many that are judged together: as tables.py says it, also of results that it wrote
-    when it judged each alone."""
+    """Words for a claim, one of so many that are judged together, as tables.py says it."""
     if claim is None or not claim['n']:
         return '–'
     n, mean, sd = (claim[key] for key in ('n', 'mean', 'sd'))

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -64,6 +64,11 @@ def code_text(found: Mapping[str, Any]) -> str:
     if not found['commit']:
         return f'jaxret {_version("jaxret")}, no git checkout'
     return f'commit {found["commit"]}{", with changes" if found["dirty"] else ""}'
+
+
+def commits_text(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The commits that runs are of, as `source` found them, each once and short."""
+    return sorted({f'{(one["commit"] or "unknown")[:12]}{" with changes" if one["dirty"] else ""}' for one in found})
 
 
 def command_text() -> str:

@@ -88,7 +88,7 @@ PAPERS: Mapping[str, tuple[str, list[tuple[str, str, str]]]] = {
     ),
 }
 _ABSENT = {
-    'curve': 'name a folder of tables.py with --tables',
+    'curve': 'name a folder of tables.py with --tables, in which rows of the weight were run',
     'unseen_sheet': 'evaluate the run with --config.evaluation.unseen_dir',
     'look_alikes': 'the gallery has one category',
 }

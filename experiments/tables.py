@@ -147,9 +147,9 @@ def seed_range(text: str) -> range:
     """What --seeds asks for: N is the first N, FIRST-LAST those; raises ConfigError for anything else."""
     first, dash, last = text.rpartition('-')
     if last.isdecimal() and first.isdecimal() == bool(dash):
-        seeds = range(int(first), int(last) + 1) if dash else range(int(last))
-        if 0 < len(seeds) <= MOST and seeds[-1] < MOST:
-            return seeds
+        start, stop = (int(first), int(last) + 1) if dash else (0, int(last))
+        if start < stop <= MOST:
+            return range(start, stop)
     raise ConfigError(f'--seeds={text}: neither a number of seeds from 1 to {MOST} nor FIRST-LAST below {MOST}')
 
 

@@ -56,6 +56,7 @@ def collect(
         _table(table, [row for row in table.rows if row.name in names], records, jobs, tuned or {})
         for table in paper.tables
     ]
+    _name_apart(tables)
     return {
         'title': paper.title,
         'notes': [*paper.notes, *_answer_notes(records)],
@@ -182,10 +183,19 @@ def _untrained_rows(
                     _of_untrained(name, records[row.name]),
                     jobs[row.name],
                 )
-                | {'place': None}
+                | {'place': None, 'beside': row.name}
                 for name in names
             ]
     return []
+
+
+def _name_apart(tables: Sequence[Mapping[str, Any]]) -> None:
+    """Names the row beside which an untrained one stands, where another table's of that name has other values."""
+    first: dict[str, Mapping[str, Any]] = {}
+    for row in (row for table in tables for row in table['rows'] if 'beside' in row):
+        values, known = row['values'], first.setdefault(row['name'], row)['values']
+        if any(values[key]['seeds'] != known[key]['seeds'] for key in values.keys() & known.keys()):
+            row['name'] += f', beside {row["beside"]}'
 
 
 def _of_untrained(name: str, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -165,7 +165,8 @@ def _known_before(job: Job, seed: int, impossible: Mapping[str, Mapping[str, Any
         cause = {'state': 'failed', 'error': f'starts from {job.start.workdir(seed)}, which is not finished'}
     else:
         return None
-    return {**cause, 'seed': seed, 'config': job.config_of(seed), 'wall_seconds': 0.0}
+    facts = {'seed': seed, 'config': job.config_of(seed), 'command': job.command(seed)}
+    return {**cause, **facts, 'wall_seconds': 0.0, 'processor_seconds': 0.0}
 
 
 class _Attempt:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from machine import commits_text
 from paper_tables.results import measured
 
 OWN = ('cache_dir', 'seed', 'start_from')  # keys of a config that are of the machine or the run
@@ -19,14 +20,13 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       title, data (a name), preset, seeds, overrides, notes, hardware, versions; processor_seconds: of runs, tuning and
-      starts;
-      starts: {name: {commits, steps}} of rows that others start from and that are not shown; tables:
+      starts; starts: {name: {commits, steps}} of rows that others start from and that are not shown; tables:
       [{title, metrics, rows}], by keys and names; columns: of what is known of a row in a metric; rows: [{name, state,
       uses_answer, tuned, commits, counts, values: {metric: [a value a column]}}], in all the tables' metrics and in the
-      units of `results`, the last column being the values of the seeds; claims: [{text, better, worse, metric, paper,
-      n, mean, sd, low, high, verdict, seeds_to_decide}]. Counts are the whole numbers of the row's first run; hardware
-      and versions are those of the first run of all. Values of `overrides` with a slash are cut to what follows the
-      last one.
+      units of `results`, the last column being the values of the seeds; claims_of_paper: how many are judged together;
+      claims: [{text, better, worse, metric, paper, n, mean, sd, low, high, verdict, seeds_to_decide}]. Counts are the
+      whole numbers of the row's first run; hardware and versions are those of the first run of all. Values of
+      `overrides` with a slash are cut to what follows the last one.
     """
     settings, tables = results['settings'], results['tables']
     runs, before = run_seconds(results)
@@ -46,13 +46,14 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
         'processor_seconds': round(sum(runs) + before),
         'starts': {
             name: {
-                'commits': sorted({_commit(run) for run in records if 'commit' in run}),
+                'commits': commits_text(run for run in records if 'commit' in run),
                 'steps': max((run.get('metrics', {}).get('step', 0) for run in records), default=0),
             }
             for name, records in results['starts'].items()
         },
         'columns': COLUMNS,
         'rows': [_row(row, metrics.values()) for row in rows],
+        'claims_of_paper': results['claims_of_paper'],
         'claims': [{key: claim[key] for key in (*OF_CLAIM, 'seeds_to_decide')} for claim in results['claims']],
     }
 
@@ -92,7 +93,7 @@ def _row(row: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[s
         'state': _state(row['runs']),
         'uses_answer': row['uses_answer'],
         'tuned': row['tuned'] and row['tuned']['values'],
-        'commits': sorted({_commit(run) for run in finished}),
+        'commits': commits_text(finished),
         'counts': {key: value for run in finished[:1] for key, value in run['metrics'].items() if type(value) is int},
         'values': {key: [value[name] for name in COLUMNS] for key, value in values.items() if value['seeds']},
     }
@@ -103,10 +104,6 @@ def _value(row: Mapping[str, Any], metric: Mapping[str, Any]) -> dict[str, Any]:
     value = {'paper': row['values'].get(metric['key'], {}).get('paper'), **measured(metric, row['runs'])}
     prior = measured({**metric, 'key': f'{metric["key"]}_prior'}, row['runs'])['mean']
     return {**value, 'prior': prior, 'seeds': list(value['seeds'].values())}
-
-
-def _commit(run: Mapping[str, Any]) -> str:
-    return f'{(run["commit"] or "unknown")[:12]}{" with changes" if run["dirty"] else ""}'
 
 
 def _state(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -52,8 +52,8 @@ def cross_modal_metrics(
       A flat dict of Python numbers, JSON-ready. For every direction A = map_<query>_<gallery>:
         A, A_low, A_high       mean AP over queries and its Student-t interval
         A_macro                mean over classes of their mean AP
-        A_chance               expected mean AP of a random order (exact)
-      the same five for A_excluding_self, which between modalities are those of A: no query is in its gallery. Within a
+        A_chance, A_macro_chance  expected mean AP of a random order (exact), over queries and over classes
+      the same six for A_excluding_self, which between modalities are those of A: no query is in its gallery. Within a
       modality also A_chance_self_first, the expectation when the query is first and the rest in random order: what
       embeddings that know nothing reach there.
       mean_map and mean_map_excluding_self, the means over all directions, with the same suffixes (their intervals are
@@ -81,10 +81,14 @@ def cross_modal_metrics(
     classes = {class_names[c]: labels == c for c in np.unique(labels)}
     metrics: dict = {'queries': len(labels), 'gallery': len(labels)}
     for name, members in means.items():
-        by_class = [known_mean(_over_directions(values, members, rows)) for rows in classes.values()]
+        by_class, chances = (
+            known_mean([known_mean(_over_directions(given, members, rows)) for rows in classes.values()])
+            for given in (values, chance)
+        )
         metrics |= mean_metrics(name, _over_directions(values, members), confidence)
         metrics |= {
-            f'{name}_macro': known_mean(by_class),
+            f'{name}_macro': by_class,
+            f'{name}_macro_chance': chances,
             f'{name}_chance': known_mean(_over_directions(chance, members)),
         }
     metrics |= _itself(metrics, results, directions)
@@ -119,7 +123,7 @@ def _itself(metrics: Mapping, results: Mapping[str, AveragePrecision], direction
             found[f'{name}_chance_self_first'] = known_mean(first)
             without = int(np.count_nonzero(~results[f'{name}{ALONE}'].defined))  # the same in every modality
         else:
-            for suffix in ('', '_low', '_high', '_macro', '_chance'):
+            for suffix in ('', '_low', '_high', '_macro', '_macro_chance', '_chance'):
                 found[f'{name}{ALONE}{suffix}'] = metrics[f'{name}{suffix}']
     return found | {f'queries_without_relevant{ALONE}': without}
 

@@ -5,6 +5,7 @@ import json
 import category_table
 import pytest
 import run
+from machine import commits_text
 from photo_to_shape.category_rows import _PRINTED, MACRO, MICRO, groups
 
 from jaxret.files import write_atomically
@@ -91,7 +92,7 @@ def written(monkeypatch):
     return called
 
 
-def test_a_table_goes_on_and_is_written(tmp_path, written, capsys):
+def test_a_table_goes_on_and_is_written(tmp_path, written, capsys, monkeypatch):
     out = f'--out={tmp_path / "table"}'
     assert category_table.main(['--seeds=1', out, '--config.epochs=2']) == 0
     assert len(written) == 1 and '--config.epochs=2' in written[0] and '--config.seed=0' in written[0]
@@ -101,11 +102,18 @@ def test_a_table_goes_on_and_is_written(tmp_path, written, capsys):
     rows, _ = rows_of(table['groups'], MICRO)
     assert rows[category_table.REFERENCES]['values']['top1']['seeds'] == [50.0, 51.0] and table['seeds'] == 2
     assert rows[category_table.VIEWS]['values']['top1']['mean'] == 70.5
+    made = [json.loads((tmp_path / 'table' / 'runs' / f'seed-{n}' / 'source.json').read_text()) for n in (0, 1)]
+    assert table['commits'] == commits_text(made)
+    monkeypatch.setattr(category_table, 'source', lambda: {'commit': 'f' * 40, 'dirty': True})
+    (tmp_path / 'table' / 'runs' / 'seed-1' / 'source.json').write_text('{')  # and of the newest code, one more seed
+    assert category_table.main(['--seeds=3', out, '--config.epochs=2']) == 0
+    table = json.loads((tmp_path / 'table' / 'table.json').read_text())
+    assert table['commits'] == sorted({*commits_text(made[:1]), 'unknown', 'f' * 12 + ' with changes'})
     page = (tmp_path / 'table' / 'report' / 'index.html').read_text()
     assert (
-        '50.5 ± 0.7' in page and 'printed' in page and 'not trained' in page and str(tmp_path) not in json.dumps(table)
+        '51.0 ± 1.0' in page and 'printed' in page and 'not trained' in page and str(tmp_path) not in json.dumps(table)
     )
-    assert category_table.main(['--seeds=2', out]) == 1
+    assert category_table.main(['--seeds=3', out]) == 1
     assert 'config.epochs: 2 there, (not given) now' in capsys.readouterr().err
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import docs_claims
 import pytest
 
+from jaxret.errors import ConfigError
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 FIGURE = re.compile(r'(?<![\w.,:/])(\d*\.\d+|[\d,]*\d(?= (?:%|ms|s|kB|MB|GB|MiB|GiB)\b))(?![\w.]*\d)')
@@ -92,23 +94,33 @@ def test_claims_table():
         {'text': 'y is better', **common, 'mean': -0.5, 'sd': 1.0},
         {'text': 'z is better', **common, 'paper': None, 'n': 1, 'mean': -1.0, 'sd': None},
     ]
-    one = {'data': 'A', 'preset': 'small', 'claims': claims}
-    other = {'data': 'B', 'preset': 'small', 'claims': [claims[0] | {'n': 0}]}
+    one = {'data': 'A', 'preset': 'small', 'overrides': {}, 'claims_of_paper': 2, 'claims': claims}
+    other = {**one, 'data': 'B', 'overrides': {'epochs': '20'}, 'claims': [claims[0] | {'n': 0}]}
     # t of 9 degrees of freedom at 1 - .05 / 3 / 2 is 2.933
     assert docs_claims.claims_table([one, other]).splitlines() == [
-        '| claim | the paper | A, small | B, small |',
+        '| claim | the paper | A, small | B, small, 20 epochs |',
         '| --- | --- | --- | --- |',
         '| x is better (Top-1) | +2.3 | **holds**: +1.5 (+1.04 to +1.96), 10 seeds | – |',
         '| y is better (Top-1) | +2.3 | undecided: -0.5 (-1.43 to +0.428), 10 seeds (45 would decide) | – |',
         '| z is better (Top-1) | – | one seed: -1 | – |',
     ]
-    more = {**one, 'claims': [claims[2] | {'n': 10, 'sd': 0.5}, {**claims[1], 'text': 'u is better'}]}
+    more = {**one, 'claims': [{**claims[1], 'text': 'u is better'}]}
     table = docs_claims.claims_table([one, other, more]).splitlines()
-    assert table[0] == '| claim | the paper | A, small | B, small |' and len(table) == 6
-    assert table[4].startswith('| z is better (Top-1) | – | one seed: -1 |')  # as the first file has it
-    assert table[5].startswith(
-        '| u is better (Top-1) | +2.3 | undecided: -0.5 (-1.48 to +0.484)'
-    )  # t at .05 / 4 is 3.111
+    assert table[0] == '| claim | the paper | A, small | B, small, 20 epochs |' and len(table) == 6
+    shown = '| u is better (Top-1) | +2.3 | undecided: -0.5 (-1.48 to +0.484)'  # t at .05 / 4 / 2 is 3.111
+    assert table[5].startswith(shown)
+    table = docs_claims.claims_table([one | {'claims_of_paper': 4}]).splitlines()  # also of those that were not run
+    assert table[3].startswith('| y is better (Top-1) | +2.3 | undecided: -0.5 (-1.48 to +0.484)')
+
+
+def test_results_that_do_not_go_together():
+    claim = {'text': 'x is better', 'metric': 'Top-1', 'paper': 2.3, 'n': 10, 'mean': 1.5, 'sd': 0.5}
+    one = {'data': 'A', 'preset': 'small', 'overrides': {}, 'claims_of_paper': 1, 'claims': [claim]}
+    with pytest.raises(ConfigError, match="A, small: two results differ in 'x is better'; give them tables"):
+        docs_claims.claims_table([one, {**one, 'claims': [claim | {'mean': -1.5}]}])
+    assert docs_claims.claims_table([one, one]) == docs_claims.claims_table([one])
+    with pytest.raises(ConfigError, match="'x is better': the paper has .*1.9"):
+        docs_claims.claims_table([one, {**one, 'data': 'cars', 'claims': [claim | {'paper': 1.9}]}])
 
 
 def test_the_time_of_all_tables():

@@ -63,9 +63,14 @@ def test_every_direction_equals_the_oracle(alone):
         relevant = [sum(c == d for d in labels) - without for c in labels]
         chance = expected_average_precision(np.array(relevant), len(labels) - without)
         assert metrics[f'{name}_chance'] == pytest.approx(np.nanmean(chance))
+        known_chance = [None if np.isnan(value) else value for value in chance]
+        by_class = [mean([v for v, c in zip(known_chance, labels, strict=True) if c == k]) for k in sorted(set(labels))]
+        assert metrics[f'{name}_macro_chance'] == pytest.approx(mean(by_class))
     plain = [metrics[f'map_{q}_{g}'] for q, g in DIRECTIONS]
     for q, g in DIRECTIONS:
-        for suffix in ('', '_low', '_high', '_macro', '_chance') if q != g else ():  # no query is in that gallery
+        for suffix in (
+            ('', '_low', '_high', '_macro', '_macro_chance', '_chance') if q != g else ()
+        ):  # no query is in that gallery
             assert metrics[f'map_{q}_{g}_excluding_self{suffix}'] == metrics[f'map_{q}_{g}{suffix}']
     other = [metrics[f'map_{q}_{g}_excluding_self'] for q, g in DIRECTIONS]
     assert metrics['mean_map'] == pytest.approx(np.mean(plain), rel=1e-12)

@@ -120,6 +120,7 @@ def tables(file: str, title: str, number: int, printed: Mapping[str, Sequence[fl
                 Claim.of_rows(f'ours, not in the paper: better than {text}', rows[f'{OURS}{labels}'], rows[worse], key)
                 for text, labels, worse, key in (
                     (FULL, '', FULL, 'nn'),
+                    (ALEXNET, '', ALEXNET, 'nn'),
                     (f'{ALEXNET} in FT', '', ALEXNET, 'ft'),
                     (f'{FULL} with few labels', ': few labels', f'{FULL}: few labels', 'nn'),
                     (f'{ALEXNET} with few labels', ': few labels', f'{ALEXNET}: few labels', 'nn'),

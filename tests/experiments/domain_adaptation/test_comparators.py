@@ -12,8 +12,14 @@ from jaxret.reports.domain_adaptation import UNTRAINED, untrained_scores
 CLASSES = ('bed', 'chair', 'lamp')
 
 
-def table(label):
-    return SimpleNamespace(label=np.array(label), categories=CLASSES)
+class Table:
+    """Of photos or shapes."""
+
+    def __init__(self, label):
+        self.label, self.categories = np.array(label, int), CLASSES
+
+    def __len__(self):
+        return len(self.label)
 
 
 def features_of(directions, label, *, maps, views=0):
@@ -40,9 +46,12 @@ def test_features_and_references_find_their_class(maps):
         return features_of(directions[name], labels[name], maps=maps, views=3 * (name == 'gallery'))
 
     data = SimpleNamespace(
-        photos={'train': table(known), 'test': table(asked)}, shapes={'gallery': table(shapes)}, classes=CLASSES
+        photos={'train': Table(known), 'test': Table(asked)}, shapes={'gallery': Table(shapes)}, classes=CLASSES
     )
     found = untrained_metrics(data, SimpleNamespace(plain_features=features), np.array(shapes))
+    data.photos['train'] = Table([])  # as --mode=eval has it, which reads no training photos
+    alone = untrained_metrics(data, SimpleNamespace(plain_features=features), np.array(shapes))
+    assert alone == {'zero_shot': found['zero_shot']}
     assert found.keys() == UNTRAINED.keys() - {'initial_weights'}
     assert all(values.keys() == {*SCORES, *(f'standard_{name}' for name in SCORES)} for values in found.values())
     assert found['zero_shot']['standard_nn'] == 0  # all cosines tie, and ties count against it

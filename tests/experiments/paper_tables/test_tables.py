@@ -562,7 +562,7 @@ def test_the_default_folder_says_what_it_holds(fake, tmp_path, monkeypatch):
                 ['ncf', f'--seeds={wrong}'],
                 f'--seeds={wrong}: neither a number of seeds from 1 to 1000 nor FIRST-LAST below',
             )
-            for wrong in ('0', 'two', '5-3', '-3', '3-', '1001', '7-1000', '1-2-3', '1.5')
+            for wrong in ('0', 'two', '5-3', '-3', '3-', '1001', '7-1000', '9' * 20, '1-2-3', '1.5')
         ),
         (['ncf', '--processes=two'], '--processes=two: not a number of processes'),
         (['ncf', '--preset=huge'], '--preset=huge: use one of small'),
