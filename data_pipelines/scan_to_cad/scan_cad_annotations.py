@@ -51,7 +51,10 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[Problem]]:
     Raises:
       DataError: the file is missing, not JSON, or holds no pair list.
     """
-    objects = _load(path, 'scan2cad_objects', dict, 'an object with the split of every scan')
+    wanted = 'an object with the split of every scan'
+    objects = _load(path, 'scan2cad_objects', dict, wanted)
+    if not objects:
+        raise refused(str(path), "'scan2cad_objects' is empty", f"give a JSON object with 'scan2cad_objects': {wanted}")
     pairs, problems = [], []
     for name in sorted(objects):
         where, parts = f'{path.name}[{name!r}]', name.split('_')
@@ -68,10 +71,11 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[Problem]]:
 def read_similarity(path: Path) -> tuple[list[Sample], list[Problem]]:
     """Sound annotations in the file's order, and what is wrong with the others.
 
-    An annotation with fewer than 3 ranked models, even none, is sound: the annotators found no more.
+    An annotation with fewer than 3 ranked models, even none, is sound: the annotators found no more. So is a file
+    without any, as of simulated scans where no category has models enough for a pool.
 
     Raises:
-      DataError: the file is missing, not JSON, or holds no annotations.
+      DataError: the file is missing, not JSON, or has no list of annotations.
     """
     samples, problems = [], []
     for index, value in enumerate(_load(path, 'samples', list, 'a list of annotations')):
@@ -146,6 +150,4 @@ def _load(path: Path, key: str, kind: type, wanted: str) -> Any:
         raise refused(str(path), f'cannot be read as JSON ({error})', action) from None
     if not isinstance(content, dict) or not isinstance(content.get(key), kind):
         raise refused(str(path), f'no {key!r} in it', action)
-    if not content[key]:
-        raise refused(str(path), f'{key!r} is empty', action)
     return content[key]

@@ -185,6 +185,11 @@ def check_data(config: ConfigDict, data: ScanData) -> None:
             f'config.select: {config.select} is measured on annotated validation scans, of which '
             f'{data.dataset.root} has none; use last or exact_top1'
         )
+    if not data.units:
+        raise ConfigError(
+            f'config.loss.finetune: {config.loss.finetune} is trained on annotated training scans, of which '
+            f'{data.dataset.root} has none; annotations of simulated scans need seven models of a category'
+        )
     if data.units < config.batch_size:
         what = 'annotated training scans' if data.finetuned else 'training scans'
         raise ConfigError(

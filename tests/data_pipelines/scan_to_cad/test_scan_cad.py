@@ -160,6 +160,12 @@ def test_annotations_with_fewer_than_three_ranked_are_sound(tmp_path):
     assert [len(entry.ranked) for entry in read(tmp_path).annotations[:4]] == [0, 1, 2, 3]
 
 
+def test_no_annotation_at_all(tmp_path):
+    write_collection(tmp_path)
+    change(tmp_path / 'similarity.json', lambda content: content['samples'].clear())
+    assert not read(tmp_path).annotations
+
+
 @pytest.mark.parametrize(('name', 'content', 'found'), [
     ('scan2cad_objects.json', None, 'missing'), ('scan2cad_objects.json', '{', 'cannot be read as JSON'),
     ('scan2cad_objects.json', '[]', "no 'scan2cad_objects'"),

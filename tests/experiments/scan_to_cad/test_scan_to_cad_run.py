@@ -232,6 +232,10 @@ def test_bad_values_are_refused_before_the_data_is_touched(tmp_path, capsys, arg
             'there are 14 annotated training scans',
         ),
         ('select=instance_top1 --config.data.similarity=', 'use last or exact_top1'),
+        (
+            'loss.finetune=push --config.loss.metric=contrastive --config.data.similarity=',
+            'push is trained on annotated training scans, of which',
+        ),
     ],
 )
 def test_what_the_data_does_not_have_is_refused_before_training(place, capsys, argument, message):
