@@ -249,3 +249,22 @@ def test_what_nobody_trained_stands_below_the_rows(tmp_path):
     )
     assert pinned['tables'][0]['rows'][0]['values']['top1']['seeds'] == dict.fromkeys(range(3), pytest.approx(70))
     assert {run['folder'] for run in pinned['tables'][0]['rows'][0]['runs']} == {str(job.workdir(6))}
+
+
+def test_untrained_rows_of_other_values_have_other_names(tmp_path):
+    """As of other views or fewer labels."""
+    facts = {'wall_seconds': 1.0, 'commit': '', 'dirty': False, 'hardware': {}, 'versions': {}}
+    jobs, top1, config = {}, Metric('top1', 'Top-1'), {'experiment': 'x', 'epochs': 1, 'data_dir': ''}
+    for name, value in (('a', 0.1), ('b', 0.2), ('c', 0.1)):
+        jobs[name] = job = Job(name, tmp_path / name, config, (), frozenset())
+        job.workdir(0).mkdir()
+        metrics = {'top1': 0.5, 'comparators': {'zero_shot': {'top1': value}}}
+        records.write_record(
+            job, 0, facts | {'seed': 0, 'state': 'finished', 'metrics': metrics, 'config': job.config_of(0)}
+        )
+    paper = Paper('Somebody', tuple(Table(f'Table {name}', (top1,), (Row(name, {}),)) for name in jobs))
+    settings = {'data_dir': '', 'preset': '', 'overrides': {}}
+    found = collect(paper, jobs, settings, names=[*jobs], seeds=range(1))
+    wanted = {'not trained: zero shot': 10, 'not trained: zero shot, beside b': 20}
+    summary = {row['name']: row['values']['top1'][1] for row in summarize(found)['rows'] if row['name'] not in jobs}
+    assert summary == {name: pytest.approx(value) for name, value in wanted.items()}

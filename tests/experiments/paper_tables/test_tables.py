@@ -371,6 +371,7 @@ def test_a_row_that_the_data_does_not_allow_is_no_failure(fake, command, tmp_pat
     assert fake.calls == [(4, 0), (8, 0), (4, 1)]  # the other seed has as many objects
     row = rows_of(tmp_path)['b']
     assert row['state'] == f'not possible: {reason}' and [run['seed'] for run in row['runs']] == [0, 1]
+    assert row['runs'][1]['processor_seconds'] == 0 and '--config.seed=1' in row['runs'][1]['command']
     assert row['values']['mean_map'] == {
         'paper': 50.0,
         'mean': None,
