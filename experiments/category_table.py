@@ -5,7 +5,8 @@
 
 --seeds       runs of pix3d.py with the seeds 0 .. N - 1 (default: 5); more can be added later
 --data_dir    folder in Pix3D's layout; without it the synthetic sample is used
---unseen_dir  gallery that the runs never saw, as --config.evaluation.unseen_dir; without it those columns stay empty
+--unseen_dir  gallery that the runs never saw, as --config.evaluation.unseen_dir: a folder, or sample; without it
+              those columns stay empty
 --config.KEY=VALUE
               overrides a key of the runs' config
 --out         where everything goes (default: runs/category_table-DATA)
@@ -39,6 +40,7 @@ from jaxret.runs.workdir import locked
 REFERENCES, VIEWS = 'CMIC, ours, with references', 'CMIC, ours'
 KNOWN = '--seeds, --data_dir, --unseen_dir, --config.KEY=VALUE, --out or --help'
 CONFIG = 'pix3d.py'
+SAMPLE = 'sample'  # as --unseen_dir: a synthetic gallery
 SOURCE = 'source.json'  # in a run's folder: the code that made it
 FOLDERS = {'data_dir': '--data_dir', 'evaluation.unseen_dir': '--unseen_dir'}
 OWN = {'seed': '--seeds', **FOLDERS}
@@ -68,12 +70,17 @@ def main(arguments: list[str]) -> int:
     out = (Path(known.out) if known.out else Path('runs') / f'category_table-{name}').resolve()
     folders = {'data_dir': known.data_dir, 'evaluation.unseen_dir': known.unseen_dir}
     given = overrides | {key: str(Path(value).resolve()) if value else '' for key, value in folders.items()}
+    if known.unseen_dir == SAMPLE:
+        given['evaluation.unseen_dir'] = SAMPLE
     apply_overrides(load_config(CONFIG)[0], given)
     settings = {
         'paper': 'category_table',
         'preset': CONFIG,
         'data_dir': given['data_dir'],
-        'data': ', '.join(data_fingerprint(given[key], option=option) or 'none' for key, option in FOLDERS.items()),
+        'data': ', '.join(
+            given[key] if given[key] == SAMPLE else data_fingerprint(given[key], option=option) or 'none'
+            for key, option in FOLDERS.items()
+        ),
         'tuned': False,
         'overrides': overrides,
     }

@@ -1,12 +1,13 @@
 """Evaluations of a run: how its checkpoint was chosen, and where a later one writes, never over the run's own."""
 
 import json
+import os
 from itertools import count
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxret.files import write_atomically
+from jaxret.files import read_json, write_atomically
 from jaxret.reports.tables import metric_name
 from jaxret.runs.config import chosen_on_test, covers, flatten, selection_metric
 from jaxret.training.logging import read_history
@@ -28,10 +29,11 @@ def evaluation_folder(workdir: Path, config: ConfigDict, data: Path) -> Path:
     Raises:
       StorageError: it cannot be written.
     """
-    keys = flatten(config) | {'data_dir': str(data.absolute())}
+    data = Path(os.path.abspath(data))  # '..' has no name of its own
+    name, keys = data.name or 'data', flatten(config) | {'data_dir': str(data)}
     content = json.dumps({key: value for key, value in keys.items() if not covers(_SAME_NUMBERS, key)}, indent=2) + '\n'
     for number in count(1):
-        folder = workdir / FOLDER / (data.name if number == 1 else f'{data.name}-{number}')
+        folder = workdir / FOLDER / (name if number == 1 else f'{name}-{number}')
         stored = folder / 'config.json'
         if not stored.exists() or stored.read_text() == content:
             break
@@ -46,13 +48,15 @@ def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: s
       config: of the run.
       workdir: of the run.
       step: of the checkpoint.
-      held_out: on what the metric that picks it was measured ('12 held-out training photos').
+      held_out: what the metric that picks it was measured on, of which split.json says how many there are.
     """
     if config.select == 'last':
         return f'Checkpoint of step {step}, the last one.'
     metric = selection_metric(config)
     if chosen_on_test(config):
         held_out = 'the TEST split'
+    else:
+        held_out = f'{list(read_json(workdir / "split.json")["split"].values()).count("val")} {held_out}'
     if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
         return f'Checkpoint of step {step}, best {metric_name(metric.partition("_")[2])} on {held_out}.'
     return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'

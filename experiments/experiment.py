@@ -48,7 +48,7 @@ class Data(Protocol):
       synthetic: whether it is the sample.
       skipped: what was left out.
       units: training items that an epoch goes through.
-      held_out: what picks the checkpoint, in words ('12 held-out training photos').
+      held_out: what picks the checkpoint, in words ('held-out training photos').
       facts: rows of the banner.
     """
 

@@ -12,19 +12,19 @@ this run has not, and why.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evaluations import FOLDER
 from interruption import run_command, says_errors
 from machine import code_text, command_text, source
 from overrides import cache_folder
 from training_packages import check_training_packages
 
 from jaxret.errors import ConfigError
-from jaxret.files import escape_missing_letters
+from jaxret.files import escape_missing_letters, read_json
 from jaxret.runs.config import read_run_config
 
 # experiment -> title; [(name of the picture, heading, what it shows)]
@@ -111,6 +111,12 @@ def _make(known: argparse.Namespace) -> int:
     metrics = known.workdir / 'metrics.json'
     if not metrics.exists():
         raise ConfigError(f'{metrics}: no such file; --workdir must be the work directory of a finished run')
+    if known.workdir.resolve().parent.name == FOLDER:
+        raise ConfigError(f'{known.workdir}: an evaluation; --workdir must be the work directory of its run')
+    try:
+        facts = dict(read_json(metrics))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f'{metrics}: damaged ({error}); run.py --mode=eval writes another') from error
     config = read_run_config(known.workdir / 'config.json')
     title, figures = PAPERS[config.experiment]
     if known.cache_dir:
@@ -124,12 +130,11 @@ def _make(known: argparse.Namespace) -> int:
     from jaxret.reports.page import report_folder, write_page
 
     for name, _, _ in figures:
-        path = known.workdir / 'report' / f'{name}.png'
-        if name not in pictures and path.exists():
+        found = (path for report in reports(known.workdir) if (path := report / f'{name}.png').exists())
+        if name not in pictures and (path := next(found, None)):
             with Image.open(path) as picture:
                 pictures[name] = picture.copy()
     missing = [name for name, _, _ in figures if pictures.get(name) is None]
-    facts = json.loads(metrics.read_text())
     out = known.out or known.workdir / 'paper'
     with report_folder(out):
         page = write_page(
@@ -154,6 +159,13 @@ def _make(known: argparse.Namespace) -> int:
     return 0
 
 
+def reports(workdir: Path) -> list[Path]:
+    """Folders of a run's reports: its own, then those of its evaluations, the newest first."""
+    later = workdir.glob(f'{FOLDER}/*/report/index.html')
+    newest = sorted(later, key=lambda page: page.stat().st_mtime, reverse=True)
+    return [workdir / 'report', *(page.parent for page in newest)]
+
+
 def _of_photos(config: Any, workdir: Path) -> dict[str, Any]:
     """What is drawn of the photos and shapes of a run."""
     check_training_packages()
@@ -176,8 +188,13 @@ def _curve(tables: Path) -> Any:
     path = tables / 'results.json'
     if not path.exists():
         raise ConfigError(f'--tables={tables}: no results.json in it; name the folder (--out) of tables.py')
-    found = [draw_curve(table) for table in json.loads(path.read_text())['tables'] if table['axis']]
-    return found[0] if found else None
+    try:
+        drawn = [draw_curve(table) for table in read_json(path)['tables'] if table['axis']]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f'{path}: damaged, or of an earlier version ({error!r}); run the same tables again'
+        ) from error
+    return drawn[0] if drawn else None
 
 
 if __name__ == '__main__':

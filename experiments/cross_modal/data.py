@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from experiment import counts, data_folder, processes
 from ml_collections import ConfigDict
@@ -44,6 +45,8 @@ class ObjectData:
     tables: Mapping[str, ObjectTable]
     facts: Mapping[str, str]
 
+    held_out: ClassVar[str] = 'held-out training objects'  # what picks the checkpoint
+
     @property
     def skipped(self) -> Sequence[Problem]:
         """What was left out."""
@@ -53,11 +56,6 @@ class ObjectData:
     def units(self) -> int:
         """Training objects."""
         return len(self.tables['train'])
-
-    @property
-    def held_out(self) -> str:
-        """What picks the checkpoint."""
-        return f'{len(self.tables["val"])} held-out training objects'
 
 
 def load_object_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train: bool) -> ObjectData:

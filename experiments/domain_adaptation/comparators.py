@@ -36,7 +36,7 @@ def untrained_metrics(data: DomainData, pictures: Pictures, labels: np.ndarray) 
 
         def classes(rows: np.ndarray) -> np.ndarray:
             found = reference_probabilities(
-                rows.reshape(-1, rows.shape[-1]), references, known.label, len(data.classes)
+                rows.reshape(-1, rows.shape[-1]), references, known.label, len(test.categories)
             )
             return found.reshape(*rows.shape[:-1], -1)
 

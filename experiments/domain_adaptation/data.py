@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from experiment import counts, data_folder, processes
@@ -50,6 +51,8 @@ class DomainData:
     shapes: Mapping[str, ShapeTable]
     facts: Mapping[str, str]
 
+    held_out: ClassVar[str] = 'held-out training photos'  # what picks the checkpoint
+
     @property
     def dataset(self) -> DomainDataset:
         """The folder as read, less what could not be prepared."""
@@ -64,11 +67,6 @@ class DomainData:
     def units(self) -> int:
         """Training photos."""
         return len(self.photos['train'])
-
-    @property
-    def held_out(self) -> str:
-        """What picks the checkpoint."""
-        return f'{len(self.photos["val"])} held-out training photos'
 
 
 def load_domain_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train: bool) -> DomainData:

@@ -95,9 +95,10 @@ def photo_vectors(
     """
     centre = photos_centre(views_centre(views), references)
     vectors = parts.photo_vectors(photos, centre), parts.photo_vectors(references, centre)
-    if np.bincount(owner).max() < 2:
+    try:
+        whitening = learn_whitening(vectors[1], owner)
+    except ValueError:  # no shape has two photos that differ
         return vectors
-    whitening = learn_whitening(vectors[1], owner)
     return whitening(vectors[0]), whitening(vectors[1])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from experiment import counts, data_folder, processes
@@ -55,6 +55,8 @@ class PhotoData:
     count_note: str | None
     facts: Mapping[str, str]
 
+    held_out: ClassVar[str] = 'held-out training photos'  # what picks the checkpoint
+
     @property
     def skipped(self) -> Sequence[Problem]:
         """What was left out."""
@@ -64,11 +66,6 @@ class PhotoData:
     def units(self) -> int:
         """Training photos."""
         return len(self.queries['train'].names)
-
-    @property
-    def held_out(self) -> str:
-        """What picks the checkpoint."""
-        return f'{list(self.split.split.values()).count("val")} held-out training photos'
 
 
 def load_photo_data(config: ConfigDict, ring: ViewRing, workdir: Path, *, train: bool) -> PhotoData:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from console import console
@@ -51,6 +52,8 @@ class ScanData:
     finetuned: tuple[ScanTable, PoolTable] | None
     facts: Mapping[str, str]
 
+    held_out: ClassVar[str] = 'validation scans'  # what picks the checkpoint
+
     @property
     def skipped(self) -> Sequence[Problem]:
         """What was left out."""
@@ -65,11 +68,6 @@ class ScanData:
     def units(self) -> int:
         """Training scans; in fine-tuning annotated ones: those that rank nothing say nothing."""
         return int((self.finetuned[1].rank > 0).any(axis=1).sum()) if self.finetuned else len(self.scans['train'])
-
-    @property
-    def held_out(self) -> str:
-        """What picks the checkpoint."""
-        return f'{len(self.scans["val"])} validation scans'
 
 
 def load_scan_data(config: ConfigDict, workdir: Path, *, train: bool) -> ScanData:

@@ -63,13 +63,14 @@ class SharedViews(nn.Module):
         """Maps and embeddings of both; the convolutions, and batch norm, see them as one batch.
 
         Args:
-          photos: float [B, H, W, C].
-          views: float [G, V, H, W, C].
+          photos: float [B, H, W, C], or what a frozen part of the backbone made of them, tokens [B, T, D].
+          views: likewise, float [G, V, ...].
           train: for batch norm and dropout.
           photo_keys: random keys [B] for the dropout.
           shape_keys: random keys [G] for the dropout; every view has one of its own from them.
         """
-        chex.assert_rank([photos, views], [4, 5])
+        chex.assert_rank(photos, {3, 4})
+        chex.assert_rank(views, photos.ndim + 1)
         merged = merge_views(views)
         maps = self.backbone.maps(join_batches(photos, merged), train=train)
         photo_maps, view_maps = part_batches(maps, (len(photos), len(merged)))

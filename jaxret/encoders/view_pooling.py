@@ -36,13 +36,13 @@ class ViewEncoder(nn.Module):
         """Embeddings of views.
 
         Args:
-          views: float [G, V, H, W, C], or [G, V, F] where the encoder takes features.
+          views: float [G, V, H, W, C]; [G, V, F] or tokens [G, V, T, D] where the encoder takes those.
           train: passed to the encoder.
 
         Returns:
           [G, V, D].
         """
-        chex.assert_rank(views, {3, 5})
+        chex.assert_rank(views, {3, 4, 5})
         return split_views(self.encoder(merge_views(views), train=train), views.shape[1])
 
 

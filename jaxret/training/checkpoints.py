@@ -103,8 +103,9 @@ class Checkpoints:
           step: one of the saved steps.
 
         Raises:
-          CheckpointError: unreadable, or of another structure.
+          CheckpointError: unreadable, or of another structure or other sizes.
         """
+        self._check_sizes(like, step)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
         try:
@@ -116,6 +117,23 @@ class Checkpoints:
                 f'damaged or of another model; delete that folder to go on from the one before, or '
                 f'name another --workdir'
             ) from error
+
+    def _check_sizes(self, like: TrainState, step: int) -> None:
+        """Raises CheckpointError where the parameters of a checkpoint have other shapes; not where it is damaged."""
+        try:
+            stored = ocp.StandardCheckpointer().metadata(self.folder / str(step) / 'default').item_metadata['params']
+        except Exception:  # restoring says what is wrong
+            return
+        there, here = (
+            {jax.tree_util.keystr(path, simple=True, separator='/'): x.shape for path, x in found}
+            for found in map(jax.tree_util.tree_leaves_with_path, (stored, like.params))
+        )
+        for name in sorted(there.keys() & here.keys()):
+            if tuple(there[name]) != tuple(here[name]):
+                raise CheckpointError(
+                    f'{self.folder / str(step)}: {name} has the shape {tuple(there[name])} there and '
+                    f'{tuple(here[name])} here; leave out the keys that change the network or its input'
+                )
 
     def stored_variables(self, *, step: int) -> dict[str, PyTree]:
         """The variables to evaluate of the state saved at a step, whatever their structure and number of devices.

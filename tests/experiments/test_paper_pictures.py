@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,3 +96,25 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
     folder = workdir(tmp_path)
     assert paper_pictures.main([f'--workdir={folder}', f'--tables={tmp_path}']) == 1
     assert 'no results.json in it' in capsys.readouterr().err
+    for damaged in ('', '{}', '{"tables": [{}]}', '{"tables": 3}'):
+        (tmp_path / 'results.json').write_text(damaged)
+        assert paper_pictures.main([f'--workdir={folder}', f'--tables={tmp_path}']) == 1
+        assert 'results.json: damaged, or of an earlier version' in capsys.readouterr().err
+    (folder / 'metrics.json').write_text('{')
+    assert paper_pictures.main([f'--workdir={folder}']) == 1
+    assert 'metrics.json: damaged' in capsys.readouterr().err
+
+
+def test_pictures_of_evaluations_are_found(tmp_path, capsys):
+    """Such as of an unseen gallery, which is given to --mode=eval."""
+    folder = workdir(tmp_path)
+    evaluation = folder / 'evaluations' / 'data'
+    shutil.copytree(folder / 'report', evaluation / 'report')
+    (evaluation / 'report' / 'index.html').write_text('')
+    (evaluation / 'report' / 'embedding.png').rename(evaluation / 'report' / 'precision_recall.png')
+    shutil.copy(folder / 'metrics.json', evaluation)
+    assert paper_pictures.main([f'--workdir={folder}']) == 0
+    assert {picture.name for picture in (folder / 'paper').glob('*.png')} == {'embedding.png', 'precision_recall.png'}
+    capsys.readouterr()
+    assert paper_pictures.main([f'--workdir={evaluation}']) == 1
+    assert 'an evaluation; --workdir must be the work directory of its run' in capsys.readouterr().err

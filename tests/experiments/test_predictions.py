@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 from evaluations import evaluation_folder
@@ -57,6 +58,7 @@ def test_a_gallery_of_one_and_an_empty_one_of_others(tmp_path):
 def test_every_evaluation_has_a_folder_of_its_own(tmp_path):
     config, _ = load_config('pix3d.py:smoke')
     first = evaluation_folder(tmp_path, config, tmp_path / 'data')
+    assert evaluation_folder(tmp_path, config, tmp_path / 'data' / 'image' / '..') == first  # has no name of its own
     assert first == tmp_path / 'evaluations' / 'data'
     config.processes = 7  # changes no number
     assert evaluation_folder(tmp_path, config, tmp_path / 'data') == first
@@ -64,3 +66,4 @@ def test_every_evaluation_has_a_folder_of_its_own(tmp_path):
     assert second == tmp_path / 'evaluations' / 'data-2' == evaluation_folder(tmp_path, config, tmp_path / 'other/data')
     config.evaluation.photos = 'all'
     assert evaluation_folder(tmp_path, config, tmp_path / 'data').name == 'data-3'
+    assert evaluation_folder(tmp_path, config, Path('/')).parent == tmp_path / 'evaluations'

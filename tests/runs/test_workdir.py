@@ -176,11 +176,13 @@ def test_a_signal_outside_of_training(tmp_path, monkeypatch, capsys):
 
 def test_the_report_says_how_its_checkpoint_was_chosen(tmp_path):
     (tmp_path / 'metrics.jsonl').write_text('{"step": 2, "loss": 1.0}\n{"step": 4, "loss": 1.0, "val_top1": 0.5}\n')
+    split = {'a': 'val', 'b': 'train', 'c': 'val', 'd': 'test'}
+    (tmp_path / 'split.json').write_text(json.dumps({'split': split}))
     best, newest = (
-        checkpoint_note(SimpleNamespace(select='top1'), tmp_path, step, held_out='7 photos') for step in (4, 2)
+        checkpoint_note(SimpleNamespace(select='top1'), tmp_path, step, held_out='photos') for step in (4, 2)
     )
-    assert best == 'Checkpoint of step 4, best Top-1 on 7 photos.'
-    assert newest == 'Checkpoint of step 2: the newest checkpoint, not evaluated on 7 photos.'
+    assert best == 'Checkpoint of step 4, best Top-1 on 2 photos.'
+    assert newest == 'Checkpoint of step 2: the newest checkpoint, not evaluated on 2 photos.'
 
 
 def test_paths_are_printed_as_they_are():

@@ -186,7 +186,15 @@ def test_checkpoint_of_another_model_is_one_clear_error(tmp_path):
     variables = Matching.init()
     del variables['params']['shape']
     other.state = create_state(variables, optimizer, seed=0, average=False)
-    with pytest.raises(CheckpointError, match='cannot be restored'):
+    with pytest.raises(CheckpointError, match='cannot be restored.*delete that folder'):
+        other.saved(12)
+
+
+def test_checkpoint_of_other_sizes_is_not_called_damaged(tmp_path):
+    Run(tmp_path).fit()
+    other = Run(tmp_path)
+    other.state = jax.tree.map(lambda x: np.zeros((*x.shape, 2), x.dtype) if x.ndim else x, other.state)
+    with pytest.raises(CheckpointError, match=r'has the shape \(.*\) there and \(.*, 2\) here; leave out the keys'):
         other.saved(12)
 
 

@@ -45,9 +45,7 @@ def test_features_and_references_find_their_class(maps):
         assert np.array_equal(table.label, labels[name])
         return features_of(directions[name], labels[name], maps=maps, views=3 * (name == 'gallery'))
 
-    data = SimpleNamespace(
-        photos={'train': Table(known), 'test': Table(asked)}, shapes={'gallery': Table(shapes)}, classes=CLASSES
-    )
+    data = SimpleNamespace(photos={'train': Table(known), 'test': Table(asked)}, shapes={'gallery': Table(shapes)})
     found = untrained_metrics(data, SimpleNamespace(plain_features=features), np.array(shapes))
     data.photos['train'] = Table([])  # as --mode=eval has it, which reads no training photos
     alone = untrained_metrics(data, SimpleNamespace(plain_features=features), np.array(shapes))
