@@ -56,7 +56,9 @@ def checkpoint_note(config: ConfigDict, workdir: Path, step: int, *, held_out: s
     if chosen_on_test(config):
         held_out = 'the TEST split'
     else:
-        held_out = f'{list(read_json(workdir / "split.json")["split"].values()).count("val")} {held_out}'
+        stored = read_json(workdir / 'split.json')
+        splits = stored['photos' if 'photos' in stored else 'split'].values()  # of two domains, photos are held out
+        held_out = f'{list(splits).count("val")} {held_out}'
     if any(line['step'] == step and metric in line for line in read_history(workdir / 'metrics.jsonl')):
         return f'Checkpoint of step {step}, best {metric_name(metric.partition("_")[2])} on {held_out}.'
     return f'Checkpoint of step {step}: the newest checkpoint, not evaluated on {held_out}.'

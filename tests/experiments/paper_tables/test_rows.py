@@ -159,6 +159,7 @@ def differing(config, default):
 def test_rows_of_cmic_differ_from_its_default_in_what_they_name(preset, tmp_path):
     found, configs = configs_of('cmic', preset, tmp_path)
     default = configs['CMIC']
+    whole = {'data.crop': 'none'} if preset == 'small' else {}  # as in preset paper
     mask = {'model.mask': 'channel'} if preset == 'small' else {}
     expected = {
         'no colour augmentation': {'color.mode': 'none'},
@@ -172,10 +173,10 @@ def test_rows_of_cmic_differ_from_its_default_in_what_they_name(preset, tmp_path
         'without true shape in the category loss': {'loss.true_shape': 'removed'},
         'true shape in its denominator alone (Eq. 5)': {'loss.true_shape': 'not_positive'},
         'cross-modal center loss': {'loss.kind': 'center', 'model.pooling': 'unit_mean'},
-        'mask as another channel': mask,
-        'photo times mask': {'model.mask': 'black'},
-        'without mask': {'model.mask': 'none'},
-        'grey outside the mask and mask as another channel': {} if preset == 'small' else {'model.mask': 'both'},
+        'mask as another channel': mask | whole,
+        'photo times mask': {'model.mask': 'black'} | whole,
+        'without mask': {'model.mask': 'none'} | whole,
+        'grey outside the mask and mask as another channel': whole or {'model.mask': 'both'},
         '1 view': {'render.views': 1, 'data.views_per_step': 1},
         '6 views': {'render.views': 6},
         '12 views': {},
