@@ -116,7 +116,7 @@ def _make(known: argparse.Namespace) -> int:
     try:
         facts = dict(read_json(metrics))
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f'{metrics}: damaged ({error}); run.py --mode=eval writes another') from error
+        raise ConfigError(f'{metrics}: damaged ({error}); the command of that run makes it again') from error
     config = read_run_config(known.workdir / 'config.json')
     title, figures = PAPERS[config.experiment]
     if known.cache_dir:
