@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from data_pipelines.photo_to_shape.pix3d import read_pix3d
+from jaxret.errors import DataError
 
 QUADS = [(1, 2, 4, 3), (5, 7, 8, 6), (1, 5, 6, 2), (3, 4, 8, 7), (1, 3, 7, 5), (2, 6, 8, 4)]
 
@@ -62,3 +66,14 @@ def write_folder(
 
 def write_json(root: Path, entries: Any) -> None:
     (root / 'pix3d.json').write_text(json.dumps(entries))
+
+
+def read(root, **options):
+    return read_pix3d(root, **({'check_processes': 1, 'progress': False} | options))
+
+
+def problems_of(root, **options):
+    with pytest.raises(DataError) as caught:
+        read(root, **options)
+    assert all(problem.where and problem.found and problem.action for problem in caught.value.problems)
+    return caught.value.problems
