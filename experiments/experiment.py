@@ -33,7 +33,7 @@ from jaxret.runs.workdir import has_checkpoints
 from jaxret.systems.base import Batch, System, Variables
 from jaxret.training.embedder import Embedder
 from jaxret.training.logging import read_history
-from jaxret.training.parallel import make_parallel
+from jaxret.training.parallel import Parallel, make_parallel
 from jaxret.training.processes import first_before_others, is_first
 from jaxret.workers import default_processes
 
@@ -90,7 +90,7 @@ class Task(Protocol):
       OF_LAYOUT: {value of data.layout: keys of the other layouts, without effect on this one}.
       title: of the banner.
       heading: of the report.
-      divided: number of items that devices divide among them; `chunk` of them at once, 0 for all.
+      divided: {key of the config: number of items that devices divide evenly in training}.
       trains: whether there is anything to train.
       watched: share of the steps after which `validate` is called once more, without a checkpoint; 0 for none.
       parameter_groups: optimizer configs of top-level parameters that have one of their own.
@@ -100,8 +100,7 @@ class Task(Protocol):
     OF_LAYOUT: ClassVar[Mapping[str, tuple[str, ...]]]
     title: str
     heading: str
-    divided: int
-    chunk: int
+    divided: Mapping[str, int]
     trains: bool
     watched: float
     parameter_groups: Mapping[str, ConfigDict]
@@ -150,13 +149,17 @@ class Task(Protocol):
         ...
 
 
+def _parallel(config: ConfigDict, divided: Mapping[str, int], *, train: bool) -> Parallel:
+    """Devices of a run; an evaluation on a machine with fewer than the training had takes those."""
+    devices = config.parallel.devices if train else min(config.parallel.devices, jax.device_count())
+    return make_parallel(config.parallel.mode, devices=devices, divided=divided)
+
+
 def run(config: ConfigDict, workdir: Path, *, train: bool, report: bool = True) -> int:
     """Trains (or resumes) and evaluates, or only evaluates, with a report or without; returns the exit status."""
     started = time.monotonic()
     task = task_class(config.experiment).from_config(config)
-    parallel = make_parallel(
-        config.parallel.mode, devices=config.parallel.devices, batch_size=task.divided, chunk=task.chunk
-    )
+    parallel = _parallel(config, task.divided if train else {}, train=train)
     if task.trains and not train and not has_checkpoints(workdir):
         raise CheckpointError(f'{workdir / "checkpoints"}: no checkpoints; train with this --workdir first')
     start = task.start(workdir, train=train)

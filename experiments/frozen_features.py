@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from console import console
 from ml_collections import ConfigDict
@@ -22,7 +23,16 @@ from jaxret.training.processes import is_first
 
 # Config keys that say what a frozen part makes of a picture; `config.model.<tower>` are there too.
 _KEYS = ('train', 'last_blocks', 'taps', 'mask', 'normalization', 'dtype')
+CHANGED_AT_ONCE = 32
 Pictures = Callable[[np.ndarray, int], Iterable[Batch]]
+
+
+def items_at_once(config: ConfigDict, copy: int) -> int:
+    """Photos in a batch of features: of pictures as they are what evaluations take, of changed copies always as many.
+
+    Changes are drawn batch by batch, and runs are trained on them: `evaluation.batch_size` has no part in that.
+    """
+    return CHANGED_AT_ONCE if copy else config.evaluation.batch_size
 
 
 class FrozenFeatures:
@@ -131,7 +141,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         # np.load leaves a damaged file open that it opened itself.
         with path.open('rb') as file, np.load(file, allow_pickle=False) as stored:
-            return dict(zip(stored['rows'].tolist(), stored['features'], strict=True))
+            features = stored['features']
+            if features.dtype.kind == 'V':  # NumPy's files do not know bfloat16, and keep its bits alone
+                features = features.view(jnp.bfloat16)
+            return dict(zip(stored['rows'].tolist(), features, strict=True))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -154,7 +154,7 @@ from jaxret.training.parallel import make_parallel
 from jaxret.training.state import create_state
 from jaxret.training.step import make_train_step
 
-parallel = make_parallel('jit', devices=1, batch_size=4)
+parallel = make_parallel('jit', devices=1, divided={'batch_size': 4})
 schedule = make_schedule(optimizer_config(), 2)
 optimizer = make_optimizer(optimizer_config(), schedule)
 system = small_cmic()

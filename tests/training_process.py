@@ -71,7 +71,7 @@ class Training:
         config = optimizer_config(name='adam', learning_rate=0.01)
         schedule = make_schedule(config, STEPS)
         optimizer = make_optimizer(config, schedule)
-        self.parallel = make_parallel('jit', devices=devices, batch_size=BATCH)
+        self.parallel = make_parallel('jit', devices=devices, divided={'batch_size': BATCH})
         self.state = create_state(Matching.init(), optimizer, seed=0, average=True)
         self.step = make_train_step(Matching, optimizer, learning_rate=schedule, average_decay=0.9)
         self.workdir, self.pause, self.rows = workdir, pause, set()

@@ -22,7 +22,7 @@ from jaxret.systems.cross_modal_center import CrossModalCenter
 from jaxret.systems.hifa import Hifa
 from jaxret.systems.scan_cad import ScanCad
 from jaxret.training.optimizers import make_grouped_optimizer
-from jaxret.training.parallel import Parallel, make_parallel
+from jaxret.training.parallel import Parallel, divided_batch, make_parallel
 from jaxret.training.state import TrainState, count_parameters, create_state
 from jaxret.training.step import make_train_step
 
@@ -277,7 +277,8 @@ def random_variables(shapes: Any) -> Any:
 def parallel_of(config: ConfigDict) -> Parallel:
     """Devices of a step. Raises ConfigError: devices that are not there, or a batch or chunk that does not divide."""
     chunk = config.model.chunk if 'chunk' in config.model else 0
-    return make_parallel('jit', devices=config.parallel.devices, batch_size=config.batch_size, chunk=chunk)
+    divided = divided_batch(config.batch_size, chunk)
+    return make_parallel('jit', devices=config.parallel.devices, divided=divided)
 
 
 def _bytes(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from cross_modal.data import (
     modality_batches,
 )
 from experiment import Evaluation, process_share
-from frozen_features import FrozenFeatures
+from frozen_features import FrozenFeatures, items_at_once
 from ml_collections import ConfigDict
 from predictions import Ranking
 from pretrained_start import pretrained_start
@@ -65,7 +65,7 @@ class CrossModal:
     OF_DATA_DIR = ('data.classes', 'data.layout', 'data.up_axis', *OF_PUBLISHED)
     OF_LAYOUT = {'meshes': OF_PUBLISHED, 'published': ()}
     title, heading = 'cross-modal centers: images, meshes, point clouds', 'Images, meshes and point clouds'
-    trains, chunk, watched = True, 0, 0.0
+    trains, watched = True, 0.0
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> 'CrossModal':
@@ -107,9 +107,9 @@ class CrossModal:
         return cls(config, ring, Augmentation.from_config(config.view_augmentation))
 
     @property
-    def divided(self) -> int:
+    def divided(self) -> Mapping[str, int]:
         """Objects of a batch."""
-        return self.config.batch_size
+        return {'batch_size': self.config.batch_size}
 
     @property
     def parameter_groups(self) -> Mapping[str, ConfigDict]:
@@ -224,7 +224,7 @@ class CrossModal:
 
         def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
             options = {'rows': rows, 'copy': copy, 'augmentation': self.crops}
-            size = max(1, self.config.evaluation.batch_size // 4)
+            size = max(1, items_at_once(self.config, copy) // 4)
             for batch in evaluation_batches(table, batch_size=size, points=self.config.data.points, **options):
                 yield {name: batch[name] for name in ('image', 'valid')}
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from experiment import counts, data_folder, processes
+from frozen_features import items_at_once
 from ml_collections import ConfigDict
 from overrides import cache_folder
 
@@ -174,7 +175,7 @@ def all_batches(
       rows, copy, augmentation: as for `photo_batches`.
     """
     options = {
-        'batch_size': config.evaluation.batch_size,
+        'batch_size': items_at_once(config, copy),
         'size': config.data.image_size,
         'rows': rows,
         'copy': copy,

@@ -4,7 +4,6 @@ No label of a shape has a part in training or in the choice of the checkpoint: b
 called once, after training, to score.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -60,7 +59,7 @@ class DomainAdaptation:
         'data.up_axis',
     )
     OF_LAYOUT = {}
-    title, heading, trains, chunk = 'labelled photos, unlabelled shapes', 'Photos to shapes', True, 0
+    title, heading, trains = 'labelled photos, unlabelled shapes', 'Photos to shapes', True
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> 'DomainAdaptation':
@@ -91,18 +90,13 @@ class DomainAdaptation:
         )
         Hifa.from_config(config, classes=2, steps=1)  # refuses wrong values
         ring = checked_view_ring(config, 'data.stored_size')
-        data, views, devices = config.data, config.render.views, config.parallel.devices
+        data, views = config.data, config.render.views
         if data.image_size > data.stored_size:
             raise ConfigError(
                 f'config.data.image_size: {data.image_size}, but pictures are stored at '
                 f'data.stored_size={data.stored_size}; set it to at least that'
             )
         check_at_most(config, views, 'data.views_per_step', 'evaluation.views', of=f'a shape has render.views={views}')
-        if devices and config.shapes_per_step % devices:
-            raise ConfigError(
-                f'config.shapes_per_step: {config.shapes_per_step} does not divide over {devices} devices; '
-                f'set --config.shapes_per_step to a multiple'
-            )
         if config.select == 'source_accuracy' and data.val_fraction == 0:
             raise ConfigError(
                 'config.select: source_accuracy is measured on held-out photos; set '
@@ -114,9 +108,9 @@ class DomainAdaptation:
         return cls(config, ring, Pictures(config, crops))
 
     @property
-    def divided(self) -> int:
-        """Photos and shapes of a batch are both divided."""
-        return math.gcd(self.config.batch_size, self.config.shapes_per_step)
+    def divided(self) -> Mapping[str, int]:
+        """Photos and shapes of a batch."""
+        return {key: self.config[key] for key in ('batch_size', 'shapes_per_step')}
 
     @property
     def parameter_groups(self) -> Mapping[str, ConfigDict]:

@@ -29,7 +29,7 @@ def reference_vectors(
 
 
 def splits_with_photos(data: PhotoData, known: Sequence[str]) -> tuple[str, ...]:
-    """Those of some splits that have photos; none where a run is evaluated on other data."""
+    """Those of some splits that have photos; none where all photos of other data are test photos."""
     return tuple(split for split in known if data.queries[split].names)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from frozen_features import FrozenFeatures
+from frozen_features import FrozenFeatures, items_at_once
 from ml_collections import ConfigDict
 from photo_to_shape.built_in import BuiltIn, built_in
 
@@ -74,11 +74,11 @@ class Pictures:
 
     def photo_features(self, queries: QueryTable, split: str, *, copies: int = 1) -> np.ndarray:
         """[Q, copies, ...]."""
-        data, size = self.config.data, self.config.evaluation.batch_size
 
         def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
             options = {'rows': rows, 'copy': copy, 'augmentation': self.crops[0]}
-            return query_batches(queries, size=data.image_size, batch_size=size, **options)
+            size = items_at_once(self.config, copy)
+            return query_batches(queries, size=self.config.data.image_size, batch_size=size, **options)
 
         sources = [image + mask for image, mask in zip(queries.images_encoded, queries.masks_encoded, strict=True)]
         how = f'{self.crops[0]} {flatten(self.config.color)}'
@@ -86,10 +86,10 @@ class Pictures:
 
     def view_features(self, gallery: GalleryTable, name: str, *, copies: int = 1) -> np.ndarray:
         """[G, copies, V, ...]."""
-        size = max(1, self.config.evaluation.batch_size // 4)  # of shapes, with all their views
 
         def pictures(rows: np.ndarray, copy: int) -> Iterator[Batch]:
             options = {'rows': rows, 'copy': copy, 'augmentation': self.crops[1]}
+            size = max(1, items_at_once(self.config, copy) // 4)  # of shapes, with all their views
             return gallery_batches(gallery, batch_size=size, **options)
 
         sources, how = [views.tobytes() for views in gallery.views], str(self.crops[1])

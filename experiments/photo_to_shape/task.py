@@ -1,6 +1,6 @@
 """Photo -> CAD model by CMIC."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from jaxret.runs.config import chosen_on_test
 from jaxret.systems.base import Variables
 from jaxret.systems.cmic import CMIC
 from jaxret.training.embedder import Embedder
+from jaxret.training.parallel import divided_batch
 
 HELD_OUT = ('mean_reciprocal_rank', 'top1', 'top10')
 SELECT = (*HELD_OUT, 'last', 'test_top1')
@@ -110,14 +111,9 @@ class PhotoToShape:
         return cls(config, checked_view_ring(config, 'data.image_size'), crops, Pictures(config, crops))
 
     @property
-    def divided(self) -> int:
-        """Photos, and shapes, of a batch."""
-        return self.config.batch_size
-
-    @property
-    def chunk(self) -> int:
-        """Photos, and shapes, encoded at once."""
-        return self.config.model.chunk
+    def divided(self) -> Mapping[str, int]:
+        """Photos, and shapes, of a batch, and of them those encoded at once."""
+        return divided_batch(self.config.batch_size, self.config.model.chunk)
 
     def start(self, workdir: Path, *, train: bool) -> Callable[[Variables], Variables] | None:
         """Published weights of the encoders."""
@@ -133,7 +129,9 @@ class PhotoToShape:
     def system(self, data: PhotoData, *, steps: int, axis_name: str | None = None) -> CMIC:
         """CMIC; the loss 'center' has a class a shape that the run was started on."""
         del steps
-        return CMIC.from_config(self.config, shapes=len(data.split.gallery), chunk=self.chunk, axis_name=axis_name)
+        return CMIC.from_config(
+            self.config, shapes=len(data.split.gallery), chunk=self.config.model.chunk, axis_name=axis_name
+        )
 
     def example(self, data: PhotoData | None) -> Batch:
         """One photo and one view of zeros."""

@@ -61,7 +61,7 @@ class ScanToCad:
 
     OF_DATA_DIR = ('simulate.scans_per_model', 'simulate.seed')
     OF_LAYOUT = {}
-    heading, chunk, parameter_groups, watched = 'Scans to CAD models', 0, {}, 0.0
+    heading, parameter_groups, watched = 'Scans to CAD models', {}, 0.0
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> 'ScanToCad':
@@ -115,9 +115,9 @@ class ScanToCad:
         return 'scans to CAD models' + ('' if self.config.loss.finetune == 'none' else ', fine-tuning on annotations')
 
     @property
-    def divided(self) -> int:
+    def divided(self) -> Mapping[str, int]:
         """Pairs of a batch."""
-        return self.config.batch_size
+        return {'batch_size': self.config.batch_size}
 
     def start(self, workdir: Path, *, train: bool) -> Callable[[Variables], Variables] | None:
         """The weights of another run, which is not needed once this one has a checkpoint."""

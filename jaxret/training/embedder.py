@@ -47,7 +47,7 @@ class Embedder:
         valid: str,
         seed: int | None = None,
     ) -> np.ndarray:
-        """What frozen parts make of every valid item, in order, float32 [N, ...]; see `System.features`.
+        """What frozen parts make of every valid item, in order, [N, ...] of the network's type; see `System.features`.
 
         Args:
           variables, batches, modality, valid: as for `embed`.

@@ -61,7 +61,7 @@ def fit(
       on_log: called with every line.
 
     Returns:
-      True when all steps are done, False when a signal stopped the run after a save.
+      True when all steps are done, False when a signal asked the run to stop, after a save.
 
     Raises:
       NonFiniteError: the loss or its gradient is NaN or infinite.
@@ -117,7 +117,7 @@ def fit(
                 break
             clock, seen = time.monotonic(), step
         checkpoints.wait()
-    return step == steps
+        return not any(exchange(stops.asked))  # also in the last log step, whose evaluation is a long one
 
 
 def _told(step: int, loss: float, evaluation: Metrics) -> str:

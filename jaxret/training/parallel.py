@@ -95,35 +95,54 @@ class Parallel:
 
 
 def make_parallel(
-    mode: str, *, devices: int, batch_size: int, chunk: int = 0, available: Sequence[jax.Device] | None = None
+    mode: str, *, devices: int, divided: Mapping[str, int], available: Sequence[jax.Device] | None = None
 ) -> Parallel:
     """Checks and resolves the config's choice.
 
     Args:
       mode: 'jit' or 'pmap'.
-      devices: how many to use, of all processes together; 0 for all that divide into the batch.
-      batch_size: global batch, split evenly.
-      chunk: part of it that is encoded at once (`model.chunk` of systems that have it), split evenly; 0 is all.
+      devices: how many to use, of all processes together; 0 for all that divide what is divided.
+      divided: {key of the config: number of items that the devices divide evenly}; {} where nothing is.
       available: defaults to `jax.devices()`.
 
     Raises:
-      ConfigError: unknown mode, more devices than there are, or a batch or chunk that does not divide; several
-        processes under `pmap`, or from which not the same number of devices can be taken.
+      ConfigError: unknown mode, more devices than there are, or a number that does not divide; several processes under
+        `pmap`, or from which not the same number of devices can be taken.
     """
     available, processes = list(available or jax.devices()), jax.process_count()
-    _check_mode(mode, processes, batch_size, chunk)
+    if mode not in MODES:
+        raise ConfigError(f'config.parallel.mode: {mode!r} is not one of {", ".join(MODES)}')
+    if mode == 'pmap' and processes > 1:
+        raise ConfigError(f'config.parallel.mode: pmap is for one process, and this run has {processes}; use jit')
     if devices == 0:  # the most that divide, as many of every process
         counts = range(processes, len(available) + 1, processes)
-        devices = max((n for n in counts if (chunk or batch_size) % n == 0), default=processes)
+        even = (n for n in counts if not any(value % n for value in divided.values()))
+        devices = max(even, default=processes)
     if not 1 <= devices <= len(available):
-        raise ConfigError(f'config.parallel.devices: {devices}, but there are {len(available)} devices here')
-    for key, value in (('batch_size', batch_size), ('model.chunk', chunk)):
+        raise ConfigError(
+            f'config.parallel.devices: {devices}, but there are {len(available)} devices here; set '
+            f'--config.parallel.devices to at most that, or to 0 for as many as divide the batch'
+        )
+    for key, value in divided.items():
         if value % devices:
             raise ConfigError(
                 f'config.{key}: {value} does not divide over {devices} devices; set '
                 f'--config.{key} to a multiple or --config.parallel.devices to a divisor'
             )
     return Parallel(mode, _first_of_each(available, devices, processes))
+
+
+def divided_batch(batch_size: int, chunk: int = 0) -> dict[str, int]:
+    """What devices divide of a batch, of which a chunk is encoded at once (`model.chunk`; 0 is all).
+
+    Raises:
+      ConfigError: the chunk does not divide the batch.
+    """
+    if chunk < 0 or chunk and batch_size % chunk:
+        raise ConfigError(
+            f'config.model.chunk: {chunk} does not divide config.batch_size, {batch_size}; choose a divisor, or 0'
+        )
+    return {'batch_size': batch_size} | ({'model.chunk': chunk} if chunk else {})
 
 
 def _first_of_each(available: Sequence[jax.Device], devices: int, processes: int) -> tuple[jax.Device, ...]:
@@ -135,15 +154,3 @@ def _first_of_each(available: Sequence[jax.Device], devices: int, processes: int
             f'needed, which have {", ".join(str(len(part)) for part in own)}'
         )
     return tuple(x for part in own for x in part[: devices // processes])
-
-
-def _check_mode(mode: str, processes: int, batch_size: int, chunk: int) -> None:
-    """Raises ConfigError for what no number of devices mends."""
-    if mode not in MODES:
-        raise ConfigError(f'config.parallel.mode: {mode!r} is not one of {", ".join(MODES)}')
-    if chunk < 0 or chunk and batch_size % chunk:
-        raise ConfigError(
-            f'config.model.chunk: {chunk} does not divide config.batch_size, {batch_size}; choose a divisor, or 0'
-        )
-    if mode == 'pmap' and processes > 1:
-        raise ConfigError(f'config.parallel.mode: pmap is for one process, and this run has {processes}; use jit')

@@ -25,7 +25,7 @@ def test_parts_stand_together():
 
 
 def test_no_row_leaves_its_device():
-    parallel = make_parallel('jit', devices=4, batch_size=8)
+    parallel = make_parallel('jit', devices=4, divided={'batch_size': 8})
     batches = parallel.place_sharded({'photos': np.ones((8, 3), np.float32), 'views': np.ones((16, 3), np.float32)})
 
     def there_and_back(join, part, x):

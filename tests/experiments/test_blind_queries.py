@@ -39,7 +39,7 @@ def evaluated(place, name, data, **overrides):
     task.start(workdir, train=True)
     loaded = task.load(workdir, train=True)
     system = task.system(loaded, steps=1)
-    embedder = Embedder(system, make_parallel('jit', devices=1, batch_size=task.divided, chunk=0))
+    embedder = Embedder(system, make_parallel('jit', devices=1, divided=task.divided))
     variables = jax.jit(system.init)(jax.random.key(0), task.example(loaded))
     return loaded, task.evaluate(loaded, embedder, variables, workdir).metrics
 

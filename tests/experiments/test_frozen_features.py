@@ -4,13 +4,15 @@ import io
 import threading
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from domain_adaptation.embedding import Pictures
-from frozen_features import FrozenFeatures, kept_rows
+from frozen_features import CHANGED_AT_ONCE, FrozenFeatures, kept_rows
 from overrides import load_config
 from PIL import Image
 
+from data_pipelines.batching import feature_batches
 from data_pipelines.domain_adaptation.prepare import ShapeTable
 from data_pipelines.random_crops import Augmentation
 from jaxret.training import processes
@@ -90,6 +92,36 @@ def test_other_weights_networks_and_sizes_are_other_features(pictures, changes):
     found = pictures(encoder, **changes).features(shapes(2), 'gallery')
     assert encoder.encoded == 4
     assert np.all(found[..., 1] == changes.get('data.image_size', SIZE))
+
+
+def test_bfloat16_survives_the_file(pictures):
+    class Half(Encoder):
+        def features(self, *arguments, **options):
+            return super().features(*arguments, **options).astype(jnp.bfloat16)
+
+    encoder = Half()
+    found = pictures(encoder).features(shapes(3), 'gallery')
+    again = pictures(encoder).features(shapes(3), 'gallery')
+    assert found.dtype == again.dtype == jnp.bfloat16 and encoder.encoded == 3
+    np.testing.assert_array_equal(again, found)
+    more = pictures(encoder).features(shapes(5), 'gallery')  # the new ones beside those of the file
+    assert more.dtype == jnp.bfloat16 and encoder.encoded == 5
+    np.testing.assert_array_equal(more[:3], found)
+    (batch,) = feature_batches('views_features', again[:, 0], 3)
+    np.testing.assert_array_equal(batch['views_features'], found[:, 0])
+
+
+def test_what_copies_are_is_no_matter_of_the_size_of_evaluation_batches(pictures):
+    sizes = []
+
+    class Sized(Encoder):
+        def features(self, variables, batches, *arguments, **options):
+            batches = list(batches)
+            sizes.append(len(batches[0]['valid']))
+            return super().features(variables, batches, *arguments, **options)
+
+    pictures(Sized(), **{'evaluation.batch_size': 2}).features(shapes(5), 'train', copies=2)
+    assert sizes == [2, CHANGED_AT_ONCE]
 
 
 def test_an_evaluation_shows_some_views_and_training_has_all(pictures):

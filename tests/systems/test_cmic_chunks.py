@@ -11,7 +11,7 @@ from small_cmic import DIM, VIEWS, optimizer_config, random_batch, small_cmic
 from jaxret.errors import ConfigError
 from jaxret.systems import cmic, encoding
 from jaxret.training.optimizers import make_optimizer, make_schedule
-from jaxret.training.parallel import make_parallel
+from jaxret.training.parallel import divided_batch, make_parallel
 from jaxret.training.state import create_state
 from jaxret.training.step import make_train_step
 
@@ -108,7 +108,7 @@ def test_colours_do_not_depend_on_the_chunks(monkeypatch):
 
 def train(mode, devices, *, chunk, steps=2):
     """State and metrics after some steps of `make_train_step` on 16 photos and shapes."""
-    parallel = make_parallel(mode, devices=devices, batch_size=16, chunk=chunk)
+    parallel = make_parallel(mode, devices=devices, divided=divided_batch(16, chunk))
     config = optimizer_config()
     schedule = make_schedule(config, steps)
     optimizer = make_optimizer(config, schedule)
@@ -142,10 +142,10 @@ def test_devices_do_not_change_the_numbers():
 def test_bad_chunks_are_refused():
     for chunk, message in ((5, 'chunk: 5 does not divide config.batch_size, 12'), (-4, 'chunk: -4 does not divide')):
         with pytest.raises(ConfigError, match=message):
-            make_parallel('jit', devices=1, batch_size=12, chunk=chunk)
+            divided_batch(12, chunk)
     with pytest.raises(ConfigError, match='chunk: 4 does not divide over 3 devices'):
-        make_parallel('jit', devices=3, batch_size=12, chunk=4)
-    assert len(make_parallel('jit', devices=0, batch_size=12, chunk=4).devices) == 4
+        make_parallel('jit', devices=3, divided=divided_batch(12, 4))
+    assert len(make_parallel('jit', devices=0, divided=divided_batch(12, 4)).devices) == 4
     with pytest.raises(ConfigError, match='chunk: 5 does not divide a batch of 12'):
         jax.eval_shape(
             lambda v: small_cmic(chunk=5).loss(v, random_batch(12), rng=KEY, step=jnp.int32(0), train=True), VARIABLES

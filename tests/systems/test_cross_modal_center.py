@@ -271,7 +271,7 @@ def mixed_system(*, axis_name=None):
 
 def train(mode, devices, variables, *, steps=2, batch_size=8):
     """State after some steps, and the metrics of every step."""
-    parallel = make_parallel(mode, devices=devices, batch_size=batch_size)
+    parallel = make_parallel(mode, devices=devices, divided={'batch_size': batch_size})
     config = optimizer_config(learning_rate=0.02)
     optimizer, schedule = make_grouped_optimizer(config, steps, {'centers': optimizer_config(learning_rate=0.1)})
     system = mixed_system(axis_name=parallel.axis_name)

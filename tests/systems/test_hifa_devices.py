@@ -16,7 +16,7 @@ from jaxret.training.step import make_train_step
 
 def train(mode, devices, variables, *, steps=2, **changes):
     """State after some steps, and the metrics of every step."""
-    parallel = make_parallel(mode, devices=devices, batch_size=8)
+    parallel = make_parallel(mode, devices=devices, divided={'batch_size': 8})
     schedule = make_schedule(optimizer_config(learning_rate=0.02), steps)
     optimizer = make_optimizer(optimizer_config(), schedule)
     system = small_hifa(axis_name=parallel.axis_name, **changes)

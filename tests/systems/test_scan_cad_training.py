@@ -53,7 +53,7 @@ def test_grids_of_an_object_are_augmented_alike_each_object_with_its_own_key():
 
 def train(mode, devices, *, spoil=False, **changes):
     """State after two steps, and the metrics of both; `spoil` changes what padded rows hold."""
-    parallel = make_parallel(mode, devices=devices, batch_size=8)
+    parallel = make_parallel(mode, devices=devices, divided={'batch_size': 8})
     optimizer, schedule = make_grouped_optimizer(optimizer_config(learning_rate=0.02), 2, {})
     system = flat_system(axis_name=parallel.axis_name, loss__negatives='adaptive', **changes)
     step = parallel.compile(make_train_step(system, optimizer, learning_rate=schedule, axis_name=parallel.axis_name))

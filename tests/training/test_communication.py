@@ -71,7 +71,7 @@ def kind(shape):
 
 def compiled(make_system, batch, mode='jit'):
     """Program and state of a train step."""
-    parallel = make_parallel(mode, devices=DEVICES, batch_size=BATCH)
+    parallel = make_parallel(mode, devices=DEVICES, divided={'batch_size': BATCH})
     config = optimizer_config()
     schedule = make_schedule(config, 4)
     optimizer = make_optimizer(config, schedule)
@@ -181,7 +181,7 @@ def test_no_input_of_the_other_systems_crosses_devices(make, batch, most, share)
 
 
 def test_images_that_move_are_seen():
-    parallel = make_parallel('jit', devices=DEVICES, batch_size=BATCH)
+    parallel = make_parallel('jit', devices=DEVICES, divided={'batch_size': BATCH})
     images = parallel.place_batch({'image': np.zeros((BATCH, SIZE, SIZE, 3), np.float32)})['image']
     program = Program(jax.jit(lambda x: jnp.roll(x, 3, axis=0) + 1).lower(images).compile().as_text())
     assert max(math.prod(shape) for shape in program.other_than(())) > EMBEDDINGS

@@ -30,7 +30,7 @@ def padded_batches(modality, batch_size, *, filler=0, taken=None):
 
 
 def embedder(mode='jit', devices=1):
-    return Embedder(small_cmic(), make_parallel(mode, devices=devices, batch_size=8))
+    return Embedder(small_cmic(), make_parallel(mode, devices=devices, divided={'batch_size': 8}))
 
 
 @pytest.fixture(scope='module')
@@ -85,7 +85,7 @@ def test_each_item_is_embedded_once():
     system = Counting()
     numbers = np.arange(12).reshape(3, 4)
     batches = ({'number': row, 'valid': row < 10} for row in numbers)
-    found = Embedder(system, make_parallel('jit', devices=1, batch_size=4)).embed(
+    found = Embedder(system, make_parallel('jit', devices=1, divided={'batch_size': 4})).embed(
         {'scale': np.float32(2)}, batches, 'any', valid='valid'
     )
     jax.effects_barrier()

@@ -32,7 +32,7 @@ class Run:
         config = optimizer_config(name='adam', learning_rate=0.01, schedule='cosine', warmup=0.25, weight_decay=0.01)
         schedule = make_schedule(config, STEPS)
         optimizer = make_optimizer(config, schedule)
-        self.parallel = make_parallel(mode, devices=devices, batch_size=BATCH)
+        self.parallel = make_parallel(mode, devices=devices, divided={'batch_size': BATCH})
         system = small_cmic(axis_name=self.parallel.axis_name) if cmic else Matching
         self.batch = random_batch if cmic else lambda size, *, seed: global_batch(seed)
         variables = jax.jit(small_cmic().init)(jax.random.key(0), random_batch(BATCH)) if cmic else Matching.init()
@@ -141,6 +141,14 @@ def test_signal_is_answered_at_once_then_saves_and_stops(tmp_path, number, capfd
     assert 'the step was compiled in' in out and 'nan' not in out
     again = Run(tmp_path)
     assert again.fit() and again.seen[0] == 4
+
+
+def test_a_signal_in_the_last_steps_stops_before_the_evaluation(tmp_path):
+    run = Run(tmp_path)
+    assert not run.fit(on_log=lambda step, line: os.kill(os.getpid(), signal.SIGTERM) if step == STEPS else None)
+    assert int(run.saved(STEPS).step) == STEPS
+    again = Run(tmp_path)
+    assert again.fit() and again.seen == []
 
 
 def test_finished_run_does_nothing_more(tmp_path):

@@ -32,7 +32,7 @@ def run(workdir, *, at=-1, **changes):
         options = {
             'batches': lambda start, stop: (random_batch(2) for _ in range(start, stop)),
             'evaluate': lambda state: {'top1': 0.5},
-            'parallel': make_parallel('jit', devices=1, batch_size=2),
+            'parallel': make_parallel('jit', devices=1, divided={'batch_size': 2}),
             'checkpoints': checkpoints,
             'workdir': workdir,
             'steps': 8,

@@ -18,7 +18,7 @@ BATCH = 16
 
 def train(mode, devices, *, steps, color_mode):
     """Parameters after every step, metrics of every step, and the last state."""
-    parallel = make_parallel(mode, devices=devices, batch_size=BATCH)
+    parallel = make_parallel(mode, devices=devices, divided={'batch_size': BATCH})
     config = optimizer_config()
     schedule = make_schedule(config, steps)
     optimizer = make_optimizer(config, schedule)
@@ -61,9 +61,13 @@ def test_devices_do_not_change_the_numbers(color_mode, modes):
 
 def test_bad_choices_are_refused():
     with pytest.raises(ConfigError, match='jit, pmap'):
-        make_parallel('threads', devices=1, batch_size=8)
-    with pytest.raises(ConfigError, match='there are 8 devices'):
-        make_parallel('jit', devices=9, batch_size=9)
+        make_parallel('threads', devices=1, divided={'batch_size': 8})
+    with pytest.raises(ConfigError, match='there are 8 devices here; set --config.parallel.devices to at most that'):
+        make_parallel('jit', devices=9, divided={'batch_size': 9})
     with pytest.raises(ConfigError, match='does not divide over 8'):
-        make_parallel('jit', devices=8, batch_size=12)
-    assert len(make_parallel('jit', devices=0, batch_size=12).devices) == 6
+        make_parallel('jit', devices=8, divided={'batch_size': 12})
+    assert len(make_parallel('jit', devices=0, divided={'batch_size': 12}).devices) == 6
+    assert len(make_parallel('jit', devices=0, divided={'batch_size': 12, 'shapes_per_step': 8}).devices) == 4
+    assert len(make_parallel('jit', devices=0, divided={}).devices) == 8
+    with pytest.raises(ConfigError, match='shapes_per_step: 6 does not divide over 4'):
+        make_parallel('jit', devices=4, divided={'batch_size': 12, 'shapes_per_step': 6})

@@ -174,14 +174,14 @@ def test_devices_are_shared_evenly(monkeypatch):
 
     devices = [Device(index) for index in (0, 0, 0, 1, 1)]
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
-    chosen = make_parallel('jit', devices=0, batch_size=12, available=devices).devices
+    chosen = make_parallel('jit', devices=0, divided={'batch_size': 12}, available=devices).devices
     assert [device.process_index for device in chosen] == [0, 0, 1, 1]
     with pytest.raises(ConfigError, match='parallel.devices: 3, but as many of each of 2 processes'):
-        make_parallel('jit', devices=3, batch_size=12, available=devices)
+        make_parallel('jit', devices=3, divided={'batch_size': 12}, available=devices)
     with pytest.raises(ConfigError, match='batch_size: 5 does not divide over 2'):
-        make_parallel('jit', devices=0, batch_size=5, available=devices)
+        make_parallel('jit', devices=0, divided={'batch_size': 5}, available=devices)
     with pytest.raises(ConfigError, match='pmap is for one process'):
-        make_parallel('pmap', devices=0, batch_size=12, available=devices)
+        make_parallel('pmap', devices=0, divided={'batch_size': 12}, available=devices)
 
 
 WORDS = 'ended from outside Python: it was killed (out of memory, say), or another process of this run'
