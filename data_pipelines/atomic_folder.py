@@ -20,6 +20,7 @@ from jaxret.files import exclusive, storage_advice, write_atomically
 from jaxret.workers import map_parallel
 
 MARKER, SAMPLE_MARKER = 'prepared.json', 'complete.json'
+_DRAFT = 'jaxret-draft'  # in names of draft folders: what else is hidden beside a folder is somebody's own
 _HANGS = 3600.0  # seconds after which a process that makes one part of a sample is given up
 
 
@@ -29,6 +30,7 @@ def complete_folder(
     *,
     marker: str = MARKER,
     wanted: Mapping[str, Any] | None = None,
+    replace: bool = True,
 ) -> dict[str, Any]:
     """Makes a folder unless it is there. Several processes may ask for it at once.
 
@@ -38,6 +40,7 @@ def complete_folder(
       marker: name of the file that is written last.
       wanted: what decides the content: a folder whose marker says otherwise is replaced, and one with anything else in
         it is refused. None where the folder's name says it: whatever else has that name is removed.
+      replace: False refuses a folder whose marker says otherwise, too.
 
     Returns:
       the content of the marker.
@@ -58,7 +61,7 @@ def complete_folder(
                 done = find()
                 if done is None:
                     if wanted is not None:
-                        _refuse_other_content(folder, marker)
+                        _refuse_other_content(folder, marker, None if replace else wanted)
                     done = _write_folder(folder, lambda draft: {**(wanted or {}), **write(draft)}, marker)
         return done
     except JaxretError:
@@ -67,13 +70,16 @@ def complete_folder(
         raise _storage_error(folder, error) from error
 
 
-def complete_sample(root: Path | str, wanted: Mapping[str, Any], write: Callable[[Path], Mapping[str, Any]]) -> Path:
+def complete_sample(
+    root: Path | str, wanted: Mapping[str, Any], write: Callable[[Path], Mapping[str, Any]], *, replace: bool = True
+) -> Path:
     """Writes a sample to `root`, or returns at once where the same sample already stands there.
 
     Args:
-      root: the folder to write. Another sample is replaced; a folder with anything else in it is refused.
+      root: the folder to write. A folder with anything else in it is refused.
       wanted: what decides the sample's content; kept in the marker and compared with it.
       write: fills the folder that it is given; what it returns is kept in the marker too.
+      replace: whether another sample is replaced; False refuses it.
 
     Returns:
       `root`, absolute.
@@ -82,7 +88,7 @@ def complete_sample(root: Path | str, wanted: Mapping[str, Any], write: Callable
       StorageError: as `complete_folder`.
     """
     root = Path(root).absolute()
-    complete_folder(root, write, marker=SAMPLE_MARKER, wanted={**wanted, 'synthetic': True})
+    complete_folder(root, write, marker=SAMPLE_MARKER, wanted={**wanted, 'synthetic': True}, replace=replace)
     return root
 
 
@@ -108,10 +114,15 @@ def _read_marker(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _refuse_other_content(folder: Path, marker: str) -> None:
-    """Raises StorageError for a file, or a folder that is neither empty nor a sample."""
+def _refuse_other_content(folder: Path, marker: str, wanted: Mapping[str, Any] | None) -> None:
+    """Raises StorageError for a file, or a folder that is neither empty nor a sample; with `wanted`, nor that one."""
     found = _read_marker(folder / marker)
     if found is not None and found.get('synthetic') is True:
+        if differing := [key for key, value in (wanted or {}).items() if found.get(key) != value]:
+            raise StorageError(
+                f'{folder}: holds what was made otherwise ({", ".join(differing)} differ, see {marker} there); name a '
+                'new folder, or delete it'
+            )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StorageError(f'{folder}: holds something other than a sample; name an empty or a new folder')
@@ -119,10 +130,11 @@ def _refuse_other_content(folder: Path, marker: str) -> None:
 
 def _write_folder(folder: Path, write: Callable[[Path], dict[str, Any]], marker: str) -> dict[str, Any]:
     """Write below a draft folder that gets its name at the end. The caller holds the lock."""
-    for leftover in folder.parent.glob(f'.{glob.escape(folder.name)}.*'):
+    prefix = f'.{folder.name}.{_DRAFT}-'
+    for leftover in folder.parent.glob(f'{glob.escape(prefix)}*'):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
-    draft = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    draft = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     old = draft.with_name(f'{draft.name}.old')
     try:
         draft.chmod(0o755)

@@ -4,7 +4,7 @@
 
 --models     DIR/<category>/<id>.vox (also .df, .sdf; 32^3), or with --source=meshes DIR/<category>/<id>.obj (.off ...);
              categories are ShapeNet synsets or any names; all models face the same way
---out        the folder to write; the same command again finds it complete
+--out        the folder to write; the same command again finds it complete, another one is refused
 --scans      of each model, each from its own sector of azimuth; one is for test, one for validation, the rest to train
 --seed       decides everything
 --up_axis    with --source=meshes: axis that points up in the files, y (default) or z

@@ -85,6 +85,7 @@ def simulate_layout(
     options: ScanOptions | None = None,
     up_axis: str = 'y',
     on_bad_file: str = 'error',
+    replace: bool = False,
     processes: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -105,6 +106,7 @@ def simulate_layout(
       options: of the scans; None for the defaults.
       up_axis: axis that points up in mesh files.
       on_bad_file: 'error', or 'skip': models that cannot be used are left out and listed in complete.json.
+      replace: scans of other models or options that stand in `out`; False refuses them.
       processes: worker processes; None takes one a core.
       progress: show progress bars.
 
@@ -151,7 +153,7 @@ def simulate_layout(
         simulation = Simulation(scans_per_model, seed, options, up_axis)
         return write_scans(folder, files, simulation, faults, processes=workers, progress=progress)
 
-    return complete_sample(out, wanted, write)
+    return complete_sample(out, wanted, write, replace=replace)
 
 
 def write_scans(

@@ -131,6 +131,7 @@ def _folder(config: ConfigDict) -> tuple[Path, bool]:
         scans_per_model=simulate.scans_per_model,
         seed=simulate.seed,
         options=options,
+        replace=True,
         processes=processes(config),
     )
     return scans, False

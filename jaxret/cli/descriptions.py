@@ -59,9 +59,9 @@ its unit, a closed surface that is not inside out, the shorter path. Nothing is 
 SEARCH = """Finds the models that match each query best.
 
 An index of the built-in model is asked with photos, meshes, point clouds (.ply .xyz .npy) and scans (.sdf .df .vox).
-So is an index of a run, of scan-CAD but for photos.
+So is an index of a run, of scan-CAD but for photos, of its method cells with scans alone.
 
-Parts like this one: every index is asked with a mesh in the same way. It is embedded as the models are, turned about
+Parts like this one: all of them are asked with a mesh in the same way. It is embedded as the models are, turned about
 the vertical in many headings, and the best one counts; --up-axis says how it stands where not as the models do. The
 10 best models (or --top, at most 20) are then laid on the mesh, however they stand, are scaled or mirrored: the largest
 and the mean distance of the surfaces are given in percent of its longest side, and the nearest (by mean) come first.

@@ -65,6 +65,7 @@ def run_index(options: argparse.Namespace, *, before_jax: Callable[[], None]) ->
 
 def _model_to_index(options: argparse.Namespace) -> Any:
     """The `Model` that the options name, else that of the index which is there, else the default."""
+    from jaxret.index.loading import hint_of_moved
     from jaxret.inference.pretrained_model import DEFAULT, PRETRAINED, load_model
 
     try:
@@ -77,5 +78,6 @@ def _model_to_index(options: argparse.Namespace) -> Any:
     elif options.model or before is None:
         system, place = PRETRAINED, options.model or DEFAULT
     else:
-        system, place = before.system, before.workdir
+        with hint_of_moved(before):
+            return load_model(before.system, before.workdir, gallery=options.gallery, default=default)
     return load_model(system, place, gallery=options.gallery, default=default)

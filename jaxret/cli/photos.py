@@ -37,6 +37,7 @@ def added_alone(options: argparse.Namespace, *, before_jax: Callable[[], None]) 
         return False
     others = {'--add': options.add, '--up-axis': options.up_axis, '--categories': options.categories}
     others |= {'--model': options.model, '--gallery': options.gallery, '--cluster': options.cluster}
+    others |= {'--parts or --no-parts': options.parts is not None}
     if given := [name for name, value in others.items() if value]:
         raise ConfigError(f'{", ".join(given)} with --add-photos but without --models: name the folder of models too')
     lines = _checked_list(options)

@@ -23,6 +23,7 @@ from jaxret.preprocessing.headings import query_up_axis
 from jaxret.preprocessing.photos import Box
 from jaxret.search.parts import Parts
 
+_NO_MESH = '--no-align: there is no mesh among the queries'
 Question = tuple[QueryFile | None, str | Path | None]  # and its mask; no file where the words alone are asked with
 
 
@@ -50,10 +51,8 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
     if where is not None:
         parse_where(where)
     _check_purpose(options.purpose, manifest)
-    meshes = any(query.kind == 'mesh' for query in queries)
-    if options.no_align and not meshes:
-        raise ConfigError('--no-align: there is no mesh among the queries')
-    aligns = meshes and not options.no_align and not options.database
+    if options.no_align and not any(query.kind in ('mesh', 'scan') for query in queries):
+        raise ConfigError(_NO_MESH)
     if options.together and not all(query.kind == 'photo' for query in queries):
         raise ConfigError('--together: give photos alone')
     if options.database and References(Path(options.index)).rows():
@@ -78,6 +77,10 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
                 (query and replace(query, kind=index.kind_of_query(query.path, query.kind)), mask)
                 for query, mask in questions
             ]
+        meshes = any(query and query.kind == 'mesh' for query, _ in questions)
+        if options.no_align and not meshes:
+            raise ConfigError(_NO_MESH)
+        aligns = meshes and not options.no_align and not options.database
         if where is not None:
             _tell_matching(index, where)
         model = load_for_index(manifest, options.checkpoint)

@@ -1,11 +1,24 @@
 """The model of an index, to embed queries."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxret.errors import CheckpointError
 from jaxret.index.files import Manifest
 from jaxret.inference.model import Model
 from jaxret.inference.pretrained_model import PRETRAINED, load_model
+
+
+@contextlib.contextmanager
+def hint_of_moved(manifest: Manifest) -> Iterator[None]:
+    """Adds to a CheckpointError that the run of the index may have been moved, and what to do."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(
+            f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
+        ) from error
 
 
 def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Model:
@@ -18,14 +31,12 @@ def load_for_index(manifest: Manifest, workdir: str | Path | None = None) -> Mod
     Raises:
       CheckpointError: no run there, or its best checkpoint has other weights.
     """
-    try:
-        model = load_model(manifest.system, workdir or manifest.workdir, default=manifest.shape_inputs.representation)
-    except CheckpointError as error:
-        if workdir:
-            raise
-        raise CheckpointError(
-            f'{error}\nthe index was made with {manifest.workdir}; if that was moved, name it with --checkpoint'
-        ) from error
+    default = manifest.shape_inputs.representation
+    if workdir:
+        model = load_model(manifest.system, workdir, default=default)
+    else:
+        with hint_of_moved(manifest):
+            model = load_model(manifest.system, manifest.workdir, default=default)
     if model.fingerprint != manifest.fingerprint and manifest.system == PRETRAINED:
         raise CheckpointError(
             f'{model.workdir}: has other weights or settings ({model.fingerprint[:12]}) than the built-in model of the '

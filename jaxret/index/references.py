@@ -138,8 +138,9 @@ class References:
         """Gives the references of models to others: old id -> new one. Raises as `add`."""
         if names and self._exists():
             with self._writing() as database:
-                statement = 'UPDATE reference SET model = ? WHERE model = ?'
-                database.executemany(statement, [(new, old) for old, new in names.items()])
+                rows = database.execute('SELECT number, model FROM reference').fetchall()
+                moved = [(names[model], number) for number, model in rows if model in names]  # all at once: names swap
+                database.executemany('UPDATE reference SET model = ? WHERE number = ?', moved)
 
     def rows(self, model: str | None = None) -> list[Reference]:
         """References that are not removed, oldest first; of one model, or all, with those of no model.

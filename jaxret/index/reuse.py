@@ -39,10 +39,11 @@ def known_contents(folder: Path, key: str, rows: Sequence[ShapeRow], manifest: M
 
 
 def renamed(before: Sequence[ShapeRow], after: Sequence[ShapeRow]) -> dict[str, str]:
-    """Ids of models that are gone by those of new ones with their content, the first of several."""
-    old, new = ({row.id for row in rows} for rows in (before, after))
-    came = {row.checksum: row.id for row in reversed(after) if row.id not in old}
-    return {row.id: came[row.checksum] for row in before if row.id not in new and row.checksum in came}
+    """Ids under which the content of a model no longer stands, each with the one where it newly does, of several the
+    first. Models that change their names among themselves are among them."""
+    old, new = ({row.id: row.checksum for row in rows} for rows in (before, after))
+    came = {row.checksum: row.id for row in reversed(after) if old.get(row.id) != row.checksum}
+    return {id_: came[content] for id_, content in old.items() if new.get(id_) != content and content in came}
 
 
 def match_files(

@@ -87,13 +87,13 @@ class ScanCells:
         chex.assert_rank(grids, 4)
         if modality == 'scan':
             counts = pooled_counts(jnp.stack([grids == state for state in SEEN], axis=1)) / _UNIT
-            return jnp.concatenate([counts.reshape(len(grids), -1), jnp.ones((len(grids), 1))], axis=1)
+            return jnp.concatenate([counts.reshape(grids.shape[0], -1), jnp.ones((grids.shape[0], 1))], axis=1)
         weights = variables['params']
         kinds = distance_kinds(grids == SURFACE)
         cells = jnp.moveaxis(weights['seen'][:, kinds], 0, 1)  # [B, 3, N, N, N]
         means = pooled_counts(cells) / _POOL**3
         whole = weights['models'][kinds].sum(axis=(1, 2, 3)) / _UNIT
-        return jnp.concatenate([means.reshape(len(grids), -1), whole[:, None]], axis=1)
+        return jnp.concatenate([means.reshape(grids.shape[0], -1), whole[:, None]], axis=1)
 
     def score(self, variables: Variables, queries: jax.Array, gallery: jax.Array) -> jax.Array:
         """Logits [Q, G] of embeddings [Q, D] and [G, D]."""

@@ -333,6 +333,7 @@ def test_an_index_whose_run_changed_or_moved(run, place):
     assert status == 1 and 'add --rebuild' in err
     (place / 'run').rename(place / 'away')
     status, _, err = run('search', '--index', 'index', 'photos')
+    assert 'name it with --checkpoint' in run('index', '--out', 'index')[2]
     (place / 'away').rename(place / 'run')
     assert status == 1 and 'name it with --checkpoint' in err
 

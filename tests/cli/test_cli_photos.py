@@ -137,3 +137,6 @@ def test_options_that_do_not_go_together(run, place):
     write_list(place, 'one.png,tall/00/box.obj,,')
     status, _, err = run('index', '--out', 'new', '--add-photos', 'photos/list.csv', '--up-axis', 'z')
     assert status == 1 and '--up-axis with --add-photos but without --models' in err
+    for parts in ('--parts', '--no-parts'):
+        status, _, err = run('index', '--out', 'new', '--add-photos', 'photos/list.csv', parts)
+        assert status == 1 and '--parts or --no-parts with --add-photos but without --models' in err

@@ -136,6 +136,21 @@ def test_a_model_that_is_renamed_keeps_its_photos(index, update, model, tmp_path
         assert len(after.references.rows(index.ids[5].replace('box', 'other'))) == 1
 
 
+@pytest.mark.parametrize('rebuild', [False, True])
+def test_models_that_change_names_keep_their_photos(index, update, model, tmp_path, rebuild):
+    one, two = (id_ for id_ in index.ids if id_.endswith('.obj'))
+    for id_, color in ((one, 'green'), (two, 'red')):
+        index.teach(model, photo(color), id_)
+    paths = [tmp_path / 'models' / id_ for id_ in (one, two)]
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, reversed(contents), strict=True):
+        path.write_bytes(content)
+    done = update(rebuild=rebuild)
+    assert (done.references, done.without_model) == (2, 0)
+    with opened(tmp_path) as after:
+        assert (first(after, model, 'green'), first(after, model, 'red')) == (two, one)
+
+
 @dataclass
 class OtherModel(PlainModel):
     """Sees colours the other way round."""

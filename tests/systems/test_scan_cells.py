@@ -123,6 +123,17 @@ def test_runs_are_searched_by_scans_of_any_heading():
     np.testing.assert_array_equal(found, ScanCells().embed(VARIABLES, BATCH, 'scan'))
 
 
+@pytest.mark.parametrize('modality', ['scan', 'cad'])
+def test_a_program_for_any_batch(modality):
+    def embed(grids):
+        return ScanCells().embed(VARIABLES, {modality: grids}, modality)
+
+    (batch,) = jax.export.symbolic_shape('b')
+    grids = jax.ShapeDtypeStruct((batch, SIDE, SIDE, SIDE), np.uint8)
+    program = jax.export.export(jax.jit(embed))(grids)
+    np.testing.assert_allclose(program.call(BATCH[modality]), embed(BATCH[modality]), rtol=1e-6)
+
+
 def test_the_config_asks_for_it():
     system = ScanCad.from_config(small_config(model__variant='cells'))
     assert isinstance(system, ScanCells) and system.similarity == 'dot' and not system.completes

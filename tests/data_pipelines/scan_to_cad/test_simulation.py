@@ -162,6 +162,9 @@ def test_refused(tmp_path):
     (tmp_path / 'mine' / 'thesis.tex').write_text('precious')
     with pytest.raises(StorageError, match='mine'):
         simulate_layout(tmp_path / 'models', tmp_path / 'mine', **QUIET)
+    out = simulate_layout(tmp_path / 'models', tmp_path / 'made', scans_per_model=2, options=FAST, **QUIET)
+    with pytest.raises(StorageError, match='scans_per_model differ'):
+        simulate_layout(tmp_path / 'models', out, scans_per_model=3, options=FAST, **QUIET)
     with pytest.raises(DataError, match='none of 4 scans'):
         simulate_layout(tmp_path / 'models', tmp_path / 'o', scans_per_model=2,
                         options=ScanOptions(max_depth=0.01, size=16, cameras=(1, 1)), **QUIET)  # fmt: skip
