@@ -91,7 +91,7 @@ class ScanToCad:
         if config.data.classes_per_batch and config.batch_size % config.data.classes_per_batch:
             raise ConfigError(
                 f'config.data.classes_per_batch: {config.data.classes_per_batch} does not divide the batch '
-                f'of {config.batch_size}'
+                f'of {config.batch_size}; set --config.data.classes_per_batch to a divisor, or to 0 for pairs at random'
             )
         if config.method == 'fpfh':
             open3d()

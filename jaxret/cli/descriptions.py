@@ -32,8 +32,8 @@ An index is of one model: with another one the command ends with an error, or em
 
 --add-photos adds photos that are known to show models of the index: they count in every search. Each line of CSV has
 a photo (path relative to the file), the id of its model, and perhaps a mask (a file, or auto) and a box
-("left,top,right,bottom" in pixels). If any line is wrong, all that are wrong are listed and none is added. Without
---models the models stay as they are.
+("left,top,right,bottom" in pixels). If any line is wrong, all that are wrong are listed and none is added; photos are
+read once all lines are right, and those that cannot be are listed then. Without --models the models stay as they are.
 
 --cluster reads and embeds on the workers of a Dask cluster and makes the same index (extra `cluster`). SCHEDULER is
 such as tcp://HOST:8786. All workers need DIR, WORKDIR and INDEX under the same paths and the same version of jaxret.

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -265,15 +266,22 @@ def _embed(
 
     Queries of one kind are embedded together. Raises DataError if none is left.
     """
-    arrays, problems = {}, []
+    arrays, problems, told = {}, [], {}
     for number, (query, mask) in enumerate(questions):
         try:
             inputs = model.query_inputs(query.kind)
-            arrays[number] = query_arrays(
-                query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=axes.get(query)
-            )
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter('always', UserWarning)
+                arrays[number] = query_arrays(
+                    query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=axes.get(query)
+                )
+            for warning in caught:
+                told.setdefault(str(warning.message), []).append(query.path)
         except DataError as error:
             problems += error.problems
+    for message, paths in told.items():
+        more = f' and {len(paths) - 1} more' if len(paths) > 1 else ''
+        warnings.warn(printable(f'{message} ({paths[0]}{more})'), stacklevel=1)
     if not arrays:
         raise DataError(problems)
     kinds: dict[str, list[int]] = {}

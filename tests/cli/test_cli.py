@@ -192,6 +192,12 @@ def test_masks_and_boxes_change_what_is_found(run):
     assert masked != scores('--box', '5,5,20,20')
 
 
+def test_photos_without_a_mask_are_told_of_together(run):
+    with pytest.warns(UserWarning, match=r'photos and masks.*\(photos/one.jpg and 1 more\)') as told:
+        assert run('search', '--index', 'index', 'photos')[0] == 0
+    assert len(told) == 1
+
+
 def test_sheet(run, place):
     assert run('search', '--index', 'index', 'photos', '--sheet=sheet.png', '--top', '4')[0] == 0
     with Image.open(place / 'sheet.png') as sheet:
