@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from jaxret.cli.embedding import embed_queries
 from jaxret.cli.next_step import quoted, tell_next
-from jaxret.errors import ConfigError, DataError, Problem, StorageError
+from jaxret.errors import ConfigError, DataError, StorageError
 from jaxret.files import printable, printable_lines, unwritable
 from jaxret.index.files import Manifest, read_manifest
 from jaxret.index.references import References
 from jaxret.index.where import parse_where
-from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box, query_arrays
+from jaxret.inference.query_files import QueryFile, find_masks, find_queries, parse_box
 from jaxret.preprocessing.auto_mask import can_mask
 from jaxret.preprocessing.headings import query_up_axis
 from jaxret.preprocessing.photos import Box
 from jaxret.search.parts import Parts
 
 _NO_MESH = '--no-align: there is no mesh among the queries'
-Question = tuple[QueryFile | None, str | Path | None]  # and its mask; no file where the words alone are asked with
 
 
 def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -> int:
@@ -90,7 +89,7 @@ def run_search(options: argparse.Namespace, *, before_jax: Callable[[], None]) -
         axes = {query: options.up_axis or known(query.path) for query in shapes}
         words = None if options.text is None else model.embed_texts([options.text])
         axis_of = partial(_axis_of, axes, model.shape_inputs)
-        embeddings, problems = _embed(model, questions, box, axes) if questions else ({}, [])
+        embeddings, problems = embed_queries(model, questions, box, axes) if questions else ({}, [])
         if problems:
             print(printable_lines(f'error: {DataError(problems)}'), file=sys.stderr)
         questions = [questions[number] for number in embeddings] or [(None, None)]
@@ -257,41 +256,6 @@ def _found(
         for number, answer in zip(numbers, answers, strict=True):
             found[number] = answer
     return found
-
-
-def _embed(
-    model: Any, questions: Sequence[Question], box: Box | None, axes: Mapping[QueryFile, str]
-) -> tuple[dict[int, np.ndarray], list[Problem]]:
-    """Embeddings [D] or [V, D] by the number of the query, in order, and what is wrong with the other queries.
-
-    Queries of one kind are embedded together. Raises DataError if none is left.
-    """
-    arrays, problems, told = {}, [], {}
-    for number, (query, mask) in enumerate(questions):
-        try:
-            inputs = model.query_inputs(query.kind)
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter('always', UserWarning)
-                arrays[number] = query_arrays(
-                    query.path, kind=query.kind, inputs=inputs, mask=mask, box=box, up_axis=axes.get(query)
-                )
-            for warning in caught:
-                told.setdefault(str(warning.message), []).append(query.path)
-        except DataError as error:
-            problems += error.problems
-    for message, paths in told.items():
-        more = f' and {len(paths) - 1} more' if len(paths) > 1 else ''
-        warnings.warn(printable(f'{message} ({paths[0]}{more})'), stacklevel=1)
-    if not arrays:
-        raise DataError(problems)
-    kinds: dict[str, list[int]] = {}
-    for number in arrays:
-        kinds.setdefault(questions[number][0].kind, []).append(number)
-    embeddings = {}
-    for kind, numbers in kinds.items():
-        rows = model.embed_query_arrays([arrays[number] for number in numbers], kind)
-        embeddings |= dict(zip(numbers, rows, strict=True))
-    return dict(sorted(embeddings.items())), problems
 
 
 def _axis_of(axes: Mapping[QueryFile, str], inputs: Any, query: QueryFile) -> str:
